@@ -1,0 +1,23 @@
+"""nfref: normalizing flows as formulas, with explicit log-determinants."""
+
+from nfref.base import StandardNormal
+from nfref.flow import Chain, Composition, Density, Flow, Invert
+from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
+from nfref.flows.batch_norm import BatchNorm
+from nfref.flows.coupling import (NICE, AdditiveCoupling, AffineCoupling, RealNVP,
+                                  alternating_mask, channel_mask, checkerboard_mask)
+from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
+from nfref.flows.planar import Planar, PlanarLayer
+
+__version__ = "0.1.0"
+
+# Rooms that cost time to import are opened on first use: ``nfref.plots`` brings matplotlib.
+_ROOMS = ("datasets", "diagnostics", "model_file", "objectives", "oracle", "plots", "potentials",
+          "tables", "train")
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        import importlib
+        return importlib.import_module(f"nfref.{name}")
+    raise AttributeError(f"module 'nfref' has no attribute {name!r}")

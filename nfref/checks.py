@@ -1,0 +1,94 @@
+"""The door: arguments are checked here, once, and nowhere further in.
+
+Every message is one line that names the argument, what was expected and what came.
+"""
+
+import numbers
+
+import numpy as np
+from autograd.extend import Box
+
+
+def as_array(name, value):
+    """A float array; float32 and complex stay, every other number becomes float64.
+
+    Values traced by autograd pass through untouched.
+    """
+    if isinstance(value, Box):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}: expected an array, got rows of different lengths") from None
+    if array.dtype.kind not in "buifcO":
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    if array.dtype.char in "fdFD":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}") from None
+
+
+def as_rows(name, value, dim):
+    """An (N, ``dim``) float array."""
+    rows = as_array(name, value)
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise ValueError(f"{name}: expected shape (N, {dim}), got {rows.shape}")
+    return rows
+
+
+def as_context(context, context_dim, rows):
+    """The context as an (N, ``context_dim``) array in the dtype of ``rows``, or None."""
+    if context_dim == 0:
+        if context is not None:
+            raise ValueError("context: expected None for a flow with context_dim 0, "
+                             f"got shape {np.shape(context)}")
+        return None
+    expected = f"context: expected shape ({len(rows)}, {context_dim})"
+    if context is None:
+        raise ValueError(f"{expected}, got None")
+    context = as_array("context", context)
+    if context.shape != (len(rows), context_dim):
+        raise ValueError(f"{expected}, got {context.shape}")
+    dtype = np.finfo(rows.dtype).dtype
+    return context if context.dtype == dtype else context.astype(dtype)
+
+
+def check_rng(rng):
+    """The generator itself; anything else is a TypeError."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError("rng: expected a numpy.random.Generator (numpy.random.default_rng(seed)), "
+                        f"got {type(rng).__name__}")
+    return rng
+
+
+def check_count(name, value, minimum=1):
+    """A whole number of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {value}")
+    return int(value)
+
+
+def check_positive(name, value):
+    """A finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not 0 < value < np.inf:
+        raise ValueError(f"{name}: expected a finite number above 0, got {value}")
+    return float(value)
+
+
+def check_choice(name, value, choices):
+    """One of a few words."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
+    return value
+
+
+def check_hidden(hidden):
+    """Hidden layer widths as a tuple of whole numbers of at least 1."""
+    widths = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
+    return tuple(check_count("hidden", width) for width in widths)

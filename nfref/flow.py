@@ -1,0 +1,381 @@
+"""The contract that every flow keeps.
+
+A flow is an invertible map between latent variables z and data x with a known
+log-determinant. ``forward`` maps z to x (sampling), ``inverse`` maps x to z (density),
+and both return the log absolute determinant of the Jacobian *of the direction just
+taken*. With p_Z the base density, the change of variables reads
+
+    log p_X(x) = log p_Z(z) + log |det dz/dx|,    (z, log |det dz/dx|) = inverse(x).
+
+Flow objects are frozen configuration (sizes, masks, options). Parameters live outside of
+them, in nested dicts and lists of arrays that ``init`` makes and that come first in every
+call.
+
+How to read a call: ``forward`` and ``inverse`` are the door. They check the arguments
+once, bring them to one dtype, and call ``_forward`` or ``_inverse``, where a flow does its
+work. Flows inside other flows are called by ``_forward`` and ``_inverse``, unchecked.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref import params as trees
+from nfref.checks import as_context, as_rows, check_count, check_rng
+
+
+class Flow:
+    """An invertible map with an explicit log-determinant.
+
+    A subclass is a frozen dataclass. It has ``dim`` (D, the number of coordinates), may
+    have ``context_dim`` (C, the width of the context, 0 for none), and implements
+    ``_init(rng)``, ``_forward(params, z, context)`` and ``_inverse(params, x, context)``.
+
+    Attributes
+    ----------
+    dim : int
+        Number of coordinates D of both z and x.
+    context_dim : int
+        Number of context features C that condition the map; 0 for an unconditional flow.
+    """
+
+    context_dim = 0
+
+    def init(self, rng):
+        """Draw parameters.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        params : nested dicts and lists of float64 arrays
+        """
+        return self._init(check_rng(rng))
+
+    def forward(self, params, z, context=None):
+        """Map latent rows to data rows.
+
+        Parameters
+        ----------
+        params : nested dicts and lists of arrays
+            As made by :meth:`init`.
+        z : (N, D) array
+            Latent rows. Float32 stays float32; every other real dtype becomes float64.
+        context : (N, C) array, optional
+            Required exactly when the flow has ``context_dim`` C > 0.
+
+        Returns
+        -------
+        x : (N, D) array
+        log_det : (N,) array
+            log |det dx/dz|.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or does not hold numbers.
+        """
+        return self._forward(*self._checked(params, "z", z, context))
+
+    def inverse(self, params, x, context=None):
+        """Map data rows to latent rows.
+
+        Parameters
+        ----------
+        params : nested dicts and lists of arrays
+            As made by :meth:`init`.
+        x : (N, D) array
+            Data rows. Float32 stays float32; every other real dtype becomes float64.
+        context : (N, C) array, optional
+            Required exactly when the flow has ``context_dim`` C > 0.
+
+        Returns
+        -------
+        z : (N, D) array
+        log_det : (N,) array
+            log |det dz/dx|.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or does not hold numbers.
+        """
+        return self._inverse(*self._checked(params, "x", x, context))
+
+    def adapt(self, params, x, context=None, first=False):
+        """Let layers that keep statistics of the data look at a batch.
+
+        The only two that do are actnorm, which looks once before training
+        (``first=True``), and batch norm, which updates its running statistics at every
+        training batch. Nothing is changed in place.
+
+        Parameters
+        ----------
+        params : nested dicts and lists of arrays
+        x : (N, D) array
+            Data rows.
+        context : (N, C) array, optional
+        first : bool
+            Whether this is the look before training starts.
+
+        Returns
+        -------
+        params : nested dicts and lists of arrays
+            The new parameters; the same object where no layer keeps statistics.
+        """
+        params, x, context = self._checked(params, "x", x, context)
+        return self._adapt(params, x, context, first)
+
+    def training(self):
+        """The flow as it acts on training batches: itself, unless batch norm is inside."""
+        return self
+
+    def _init(self, rng):
+        return {}
+
+    def _forward(self, params, z, context):
+        raise NotImplementedError(f"{type(self).__name__} has no forward map")
+
+    def _inverse(self, params, x, context):
+        raise NotImplementedError(f"{type(self).__name__} has no inverse map")
+
+    def _adapt(self, params, x, context, first):
+        return params
+
+    def _checked(self, params, name, rows, context):
+        rows = as_rows(name, rows, self.dim)
+        context = as_context(context, self.context_dim, rows)
+        return trees.cast(params, np.finfo(rows.dtype).dtype), rows, context
+
+
+class Composition(Flow):
+    """Flows one after the other; a subclass provides them as the tuple ``flows``.
+
+    ``forward`` applies them in list order, ``inverse`` in reverse order, and the
+    log-determinants add up: det(J_K ... J_1) = det J_K ... det J_1. Parameters are the
+    list of the members' parameters.
+    """
+
+    def _init(self, rng):
+        return [flow._init(rng) for flow in self.flows]
+
+    def _forward(self, params, z, context):
+        total = np.zeros(len(z), dtype=z.dtype)
+        for k, flow in enumerate(self.flows):
+            z, log_det = flow._forward(params[k], z, context)
+            total = total + log_det
+        return z, total
+
+    def _inverse(self, params, x, context):
+        total = np.zeros(len(x), dtype=x.dtype)
+        for k, flow in reversed(list(enumerate(self.flows))):
+            x, log_det = flow._inverse(params[k], x, context)
+            total = total + log_det
+        return x, total
+
+    def _adapt(self, params, x, context, first):
+        adapted = list(params)
+        for k, flow in reversed(list(enumerate(self.flows))):
+            adapted[k] = flow._adapt(params[k], x, context, first)
+            # The next flow sees this batch as the adapted flow hands it on in training.
+            x, _ = flow.training()._inverse(adapted[k], x, context)
+        unchanged = all(new is old for new, old in zip(adapted, params))
+        return params if unchanged else adapted
+
+    def training(self):
+        members = tuple(flow.training() for flow in self.flows)
+        unchanged = all(new is old for new, old in zip(members, self.flows))
+        return self if unchanged else Chain(members)
+
+
+@dataclass(frozen=True)
+class Chain(Composition):
+    """A chain of flows is a flow: members are applied in list order in ``forward``.
+
+    Parameters
+    ----------
+    flows : sequence of Flow
+        At least one, all of the same ``dim``, and those that take a context of the same
+        ``context_dim``.
+    """
+
+    flows: tuple
+
+    def __post_init__(self):
+        flows = tuple(self.flows)
+        object.__setattr__(self, "flows", flows)
+        for flow in flows:
+            if not isinstance(flow, Flow):
+                raise TypeError(f"Chain: expected flows, got {type(flow).__name__}")
+        dims = [flow.dim for flow in flows]
+        if len(set(dims)) != 1:
+            raise ValueError(f"Chain: expected flows of one common dim, got dims {dims}")
+        contexts = {flow.context_dim for flow in flows} - {0}
+        if len(contexts) > 1:
+            raise ValueError("Chain: expected flows of one common context_dim, "
+                             f"got {sorted(contexts)}")
+
+    @property
+    def dim(self):
+        return self.flows[0].dim
+
+    @property
+    def context_dim(self):
+        return max(flow.context_dim for flow in self.flows)
+
+
+@dataclass(frozen=True)
+class Invert(Flow):
+    """A flow turned around: its ``forward`` is the other's ``inverse``.
+
+    Parameters
+    ----------
+    flow : Flow
+    """
+
+    flow: Flow
+
+    def __post_init__(self):
+        if not isinstance(self.flow, Flow):
+            raise TypeError(f"Invert: expected a flow, got {type(self.flow).__name__}")
+
+    @property
+    def dim(self):
+        return self.flow.dim
+
+    @property
+    def context_dim(self):
+        return self.flow.context_dim
+
+    def _init(self, rng):
+        return self.flow._init(rng)
+
+    def _forward(self, params, z, context):
+        return self.flow._inverse(params, z, context)
+
+    def _inverse(self, params, x, context):
+        return self.flow._forward(params, x, context)
+
+    def training(self):
+        inner = self.flow.training()
+        return self if inner is self.flow else Invert(inner)
+
+
+@dataclass(frozen=True)
+class Density:
+    """A probability density: a base density pushed through a flow.
+
+    Parameters
+    ----------
+    base : Base
+        Density of the latent variable z, for instance ``StandardNormal(dim)``.
+    flow : Flow
+        Its ``forward`` maps z to x.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2))
+    >>> params = density.init(np.random.default_rng(0))
+    >>> density.log_prob(params, np.zeros((3, 2))).shape
+    (3,)
+    """
+
+    base: object
+    flow: Flow
+
+    def __post_init__(self):
+        if not isinstance(self.flow, Flow):
+            raise TypeError(f"Density: expected flow to be a Flow, got {type(self.flow).__name__}")
+        if not hasattr(self.base, "log_prob"):
+            raise TypeError(f"Density: expected base to be a Base, got {type(self.base).__name__}")
+        if self.base.dim != self.flow.dim:
+            raise ValueError("Density: expected base and flow of the same dim, "
+                             f"got {self.base.dim} and {self.flow.dim}")
+
+    @property
+    def dim(self):
+        return self.flow.dim
+
+    @property
+    def context_dim(self):
+        return self.flow.context_dim
+
+    def init(self, rng):
+        """Draw parameters: ``{"base": ..., "flow": ...}``.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        """
+        check_rng(rng)
+        return {"base": self.base.init(rng), "flow": self.flow.init(rng)}
+
+    def log_prob(self, params, x, context=None):
+        """Log-density of data rows, in nats.
+
+        Parameters
+        ----------
+        params : dict
+            As made by :meth:`init`.
+        x : (N, D) array
+        context : (N, C) array, optional
+
+        Returns
+        -------
+        (N,) array
+            log p(x) = log p_Z(z) + log |det dz/dx|.
+        """
+        z, log_det = self.flow.inverse(params["flow"], x, context)
+        return self.base.log_prob(params["base"], z) + log_det
+
+    def sample(self, params, rng, n, context=None):
+        """Draw ``n`` rows.
+
+        Parameters
+        ----------
+        params : dict
+        rng : numpy.random.Generator
+        n : int
+        context : (n, C) array, optional
+            One context row for each sample.
+
+        Returns
+        -------
+        (n, D) array, in the dtype of the parameters
+        """
+        return self.sample_and_log_prob(params, rng, n, context)[0]
+
+    def sample_and_log_prob(self, params, rng, n, context=None):
+        """Draw ``n`` rows with their log-densities; the flow is never inverted.
+
+        Parameters
+        ----------
+        params : dict
+        rng : numpy.random.Generator
+        n : int
+        context : (n, C) array, optional
+
+        Returns
+        -------
+        x : (n, D) array
+        log_prob : (n,) array
+            log p(x) = log p_Z(z) - log |det dx/dz|, in nats.
+        """
+        check_rng(rng)
+        check_count("n", n, minimum=0)
+        z = self.base.sample(params["base"], rng, n, dtype=trees.dtype_of(params))
+        x, log_det = self.flow.forward(params["flow"], z, context)
+        return x, self.base.log_prob(params["base"], z) - log_det
+
+    def adapt(self, params, x, context=None, first=False):
+        """Let the flow's statistics look at a batch; see :meth:`Flow.adapt`."""
+        flow_params = self.flow.adapt(params["flow"], x, context, first)
+        return params if flow_params is params["flow"] else {**params, "flow": flow_params}
+
+    def training(self):
+        """The density as it acts on training batches; see :meth:`Flow.training`."""
+        flow = self.flow.training()
+        return self if flow is self.flow else Density(self.base, flow)

@@ -1,0 +1,1 @@
+"""The flows, one family a file: formulas above, flows below."""

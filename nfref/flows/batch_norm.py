@@ -1,0 +1,97 @@
+"""Batch norm as a flow layer.
+
+Sources: Dinh et al. 2016, arXiv:1605.08803, section 3.7; Papamakarios et al. 2017,
+arXiv:1705.07057, section 3.4.
+
+It is an elementwise affine map whose shift and scale come partly from statistics of the
+data. Both the statistics and the mode are explicit: running mean and variance stand in the
+parameters and change only through ``adapt``; ``flow.training()`` gives the layer as it acts
+on training batches, with the statistics of the batch itself.
+"""
+
+from dataclasses import dataclass, replace
+
+import autograd.numpy as np
+
+from nfref.checks import check_choice, check_count, check_positive
+from nfref.flow import Flow
+from nfref.flows.affine import affine_forward, affine_inverse
+
+
+# Formula ----------------------------------------------------------------------------------
+
+
+def batch_norm_affine(mean, variance, shift, log_scale, epsilon):
+    """The affine map x = z exp(s) + t that batch norm is, as (t, s).
+
+    z = (x - m) (v + eps)^(-1/2) exp(gamma) + beta (MAF, eq. 8), solved for x:
+    s = log(v + eps)/2 - gamma,  t = m - beta exp(s).
+    """
+    scale = 0.5 * np.log(variance + epsilon) - log_scale
+    return mean - shift * np.exp(scale), scale
+
+
+# Flow -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BatchNorm(Flow):
+    """Batch norm with explicit running statistics and an explicit mode.
+
+    In evaluation it uses ``params["running_mean"]`` and ``params["running_variance"]``, and
+    its log-determinant is that of a fixed affine map. In training, ``inverse`` uses the mean
+    and variance of the batch. Its log-determinant then treats them as constants, as the
+    papers do: rows depend on each other through them, and the map has no forward direction.
+
+    Parameters
+    ----------
+    dim : int
+    momentum : float
+        Weight of a new batch in the running statistics, in (0, 1].
+    epsilon : float
+        Added to the variance.
+    mode : {"evaluation", "training"}
+    """
+
+    dim: int
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    mode: str = "evaluation"
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        check_positive("momentum", self.momentum)
+        check_positive("epsilon", self.epsilon)
+        check_choice("mode", self.mode, ("evaluation", "training"))
+
+    def _init(self, rng):
+        return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim),
+                "running_mean": np.zeros(self.dim), "running_variance": np.ones(self.dim)}
+
+    def _affine(self, params, mean, variance):
+        return batch_norm_affine(mean, variance, params["shift"], params["log_scale"],
+                                 self.epsilon)
+
+    def _forward(self, params, z, context):
+        if self.mode == "training":
+            raise ValueError("BatchNorm: forward needs mode 'evaluation', got 'training', where "
+                             "the statistics of the data batch are not known yet")
+        return affine_forward(z, *self._affine(params, params["running_mean"],
+                                               params["running_variance"]))
+
+    def _inverse(self, params, x, context):
+        if self.mode == "training":
+            statistics = np.mean(x, axis=0), np.var(x, axis=0)
+        else:
+            statistics = params["running_mean"], params["running_variance"]
+        return affine_inverse(x, *self._affine(params, *statistics))
+
+    def _adapt(self, params, x, context, first):
+        weight = 1.0 if first else self.momentum
+        mean, variance = np.mean(x, axis=0), np.var(x, axis=0)
+        return {**params,
+                "running_mean": (1 - weight) * params["running_mean"] + weight * mean,
+                "running_variance": (1 - weight) * params["running_variance"] + weight * variance}
+
+    def training(self):
+        return replace(self, mode="training")

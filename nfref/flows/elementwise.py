@@ -1,0 +1,189 @@
+"""Flows that act on each coordinate alone: scaling, affine, standardisation, logit.
+
+The Jacobian is diagonal, so the log-determinant is the sum of the log-slopes. Cost: one
+pass in either direction.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref.checks import check_count
+from nfref.flow import Flow
+from nfref.flows.affine import affine_forward, affine_inverse
+from nfref.nets import softplus
+
+
+# Formulas ---------------------------------------------------------------------------------
+# Affine: see nfref/flows/affine.py.
+
+
+def sigmoid_forward(z, lower, upper):
+    """x = l + (u - l) sigma(z),  log |det dx/dz| = sum log(u - l) + log sigma(z) + log sigma(-z).
+
+    Shapes: z (N, D); lower and upper (D,). Returns (N, D) and (N,). The end that is nearer
+    is the one measured from, so that no digits are lost towards either.
+    """
+    width = upper - lower
+    to_lower = width * np.exp(-softplus(-z))
+    to_upper = width * np.exp(-softplus(z))
+    x = np.where(z < 0, lower + to_lower, upper - to_upper)
+    return x, np.sum(np.log(width) - softplus(z) - softplus(-z), axis=1)
+
+
+def sigmoid_inverse(x, lower, upper):
+    """z = log(x - l) - log(u - x),  log |det dz/dx| = sum log(u - l) - log(x - l) - log(u - x).
+
+    Shapes: x (N, D), strictly between lower and upper (D,). Returns (N, D) and (N,).
+    """
+    from_lower, from_upper = np.log(x - lower), np.log(upper - x)
+    return from_lower - from_upper, np.sum(np.log(upper - lower) - from_lower - from_upper, axis=1)
+
+
+# Flows ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scale(Flow):
+    """x = z exp(s) with one learned s a coordinate: the scaling of NICE (section 3.3).
+
+    Parameters
+    ----------
+    dim : int
+    """
+
+    dim: int
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+
+    def _init(self, rng):
+        return {"log_scale": np.zeros(self.dim)}
+
+    def _forward(self, params, z, context):
+        return affine_forward(z, 0, params["log_scale"])
+
+    def _inverse(self, params, x, context):
+        return affine_inverse(x, 0, params["log_scale"])
+
+
+@dataclass(frozen=True)
+class ElementwiseAffine(Flow):
+    """x = z exp(s) + t with one learned s and t a coordinate.
+
+    Parameters
+    ----------
+    dim : int
+    """
+
+    dim: int
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+
+    def _init(self, rng):
+        return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim)}
+
+    def _forward(self, params, z, context):
+        return affine_forward(z, params["shift"], params["log_scale"])
+
+    def _inverse(self, params, x, context):
+        return affine_inverse(x, params["shift"], params["log_scale"])
+
+
+@dataclass(frozen=True)
+class Standardise(Flow):
+    """x = mean + std z with fixed mean and std: the units of the data, as part of the flow.
+
+    At the data end of a chain it lets everything before it work on standardised columns,
+    while densities stay in the units of the data, since its log-determinant is counted.
+    It has no parameters.
+
+    Parameters
+    ----------
+    mean, std : sequence of float, length D
+        std above zero.
+    """
+
+    mean: tuple
+    std: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if len(self.mean) != len(self.std):
+            raise ValueError("Standardise: expected mean and std of one length, "
+                             f"got {len(self.mean)} and {len(self.std)}")
+        if not all(0 < value < np.inf for value in self.std):
+            raise ValueError(f"std: expected finite numbers above 0, got {self.std}")
+
+    @classmethod
+    def of(cls, x):
+        """The standardisation that gives the columns of ``x`` mean 0 and variance 1."""
+        x = np.asarray(x, dtype=np.float64)
+        return cls(tuple(np.mean(x, axis=0)), tuple(np.std(x, axis=0)))
+
+    @property
+    def dim(self):
+        return len(self.mean)
+
+    def _shift_and_log_scale(self, dtype):
+        return np.array(self.mean, dtype), np.log(np.array(self.std)).astype(dtype)
+
+    def _forward(self, params, z, context):
+        return affine_forward(z, *self._shift_and_log_scale(np.finfo(z.dtype).dtype))
+
+    def _inverse(self, params, x, context):
+        return affine_inverse(x, *self._shift_and_log_scale(np.finfo(x.dtype).dtype))
+
+
+@dataclass(frozen=True)
+class Logit(Flow):
+    """Bounded columns: ``inverse`` takes (lower, upper) to the whole line by the logit.
+
+    Columns whose two bounds are None pass through. It has no parameters.
+
+    Parameters
+    ----------
+    lower, upper : sequence of float or None, length D
+        Both numbers with lower < upper, or both None.
+    """
+
+    lower: tuple
+    upper: tuple
+
+    def __post_init__(self):
+        lower, upper = tuple(self.lower), tuple(self.upper)
+        if len(lower) != len(upper):
+            raise ValueError("Logit: expected lower and upper of one length, "
+                             f"got {len(lower)} and {len(upper)}")
+        for k, (low, high) in enumerate(zip(lower, upper)):
+            both_or_none = (low is None) == (high is None)
+            if not both_or_none or (low is not None and not -np.inf < low < high < np.inf):
+                raise ValueError(f"Logit: expected lower < upper or None for both in column {k}, "
+                                 f"got {low} and {high}")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+
+    @property
+    def dim(self):
+        return len(self.lower)
+
+    def _columnwise(self, formula, rows):
+        """Apply a formula to the bounded columns and put the result back among the others."""
+        bounded = np.array([low is not None for low in self.lower])
+        dtype = np.finfo(rows.dtype).dtype
+        lower = np.array([low for low in self.lower if low is not None], dtype)
+        upper = np.array([high for high in self.upper if high is not None], dtype)
+        # The unbounded columns come first, the rest is a permutation there and back.
+        there = np.concatenate([np.flatnonzero(~bounded), np.flatnonzero(bounded)])
+        free = np.sum(~bounded)
+        mapped, log_det = formula(rows[:, there[free:]], lower, upper)
+        joined = np.concatenate([rows[:, there[:free]], mapped], axis=1)
+        return joined[:, np.argsort(there)], log_det
+
+    def _forward(self, params, z, context):
+        return self._columnwise(sigmoid_forward, z)
+
+    def _inverse(self, params, x, context):
+        return self._columnwise(sigmoid_inverse, x)

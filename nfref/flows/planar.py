@@ -1,0 +1,206 @@
+"""Planar flows.
+
+Source: Rezende and Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.1.
+
+Space is stretched along one direction u by an amount that depends on w . z alone:
+
+    x = z + u_hat tanh(w . z + b),    det dx/dz = 1 + w . u_hat tanh'(w . z + b).
+
+It is invertible exactly when w . u_hat > -1. The inverse needs one root of one scalar
+equation a row, whatever D is.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+from autograd.extend import defvjp, primitive
+
+from nfref.checks import check_count
+from nfref.flow import Composition, Flow
+from nfref.nets import softplus
+
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def constrain_u(u, w):
+    """u_hat with w . u_hat > -1, and that product's distance from -1 (appendix A.1).
+
+    u_hat = u + (m(w . u) - w . u) w / |w|^2 with m(a) = -1 + log(1 + e^a), so that
+    w . u_hat = m(w . u). The distance 1 + w . u_hat = log(1 + e^(w . u)) is returned on its
+    own, because computing it from u_hat would lose all digits when it is small.
+
+    Differs from the paper: where w = 0 the paper divides by zero; there u_hat = u, and the
+    map is a translation whatever the distance is.
+
+    Shapes: u, w (D,) or (N, D). Returns u_hat like u, slack (1,) or (N, 1).
+    """
+    w_u = np.sum(w * u, axis=-1, keepdims=True)
+    w_w = np.sum(w * w, axis=-1, keepdims=True)
+    moves = w_w > 0
+    slack = np.where(moves, softplus(w_u), 1)
+    u_hat = u + np.where(moves, slack - 1 - w_u, 0) * w / np.where(moves, w_w, 1)
+    return u_hat, slack
+
+
+def planar_slope(a, slack):
+    """1 + w . u_hat tanh'(a) = tanh(a)^2 + slack sech(a)^2: no term below zero, no cancellation.
+
+    With tanh' = sech^2 = 1 - tanh^2 and slack = 1 + w . u_hat (eq. 11-12). Elementwise.
+    """
+    # sech^2 = 4 e^(-2|a|) / (1 + e^(-2|a|))^2 keeps its digits where 1 - tanh^2 has none left.
+    tail = np.exp(-2 * np.abs(a))
+    return np.tanh(a) ** 2 + slack * 4 * tail / (1 + tail) ** 2
+
+
+def planar_forward(z, u_hat, slack, w, b):
+    """x = z + u_hat tanh(w . z + b),  det dx/dz as in :func:`planar_slope` (eq. 10).
+
+    Shapes: z (N, D); u_hat, w (D,) or (N, D); slack, b (1,) or (N, 1). Returns (N, D), (N,).
+    """
+    a = np.sum(w * z, axis=1, keepdims=True) + b
+    return z + u_hat * np.tanh(a), np.log(planar_slope(a, slack))[:, 0]
+
+
+def planar_inverse(x, u_hat, slack, w, b):
+    """z = x - u_hat tanh(a), where a = w . z + b solves one scalar equation.
+
+    1. Multiply x = z + u_hat tanh(w . z + b) by w and add b:  r = a + (w . u_hat) tanh(a)
+       with r = w . x + b.
+    2. Insert w . u_hat = slack - 1:  r = (a - tanh a) + slack tanh a, where both terms
+       have the sign of a and grow with it. :func:`planar_root` solves this.
+
+    Shapes as for :func:`planar_forward`. Returns (N, D) and (N,).
+    """
+    r = np.sum(w * x, axis=1, keepdims=True) + b
+    a = planar_root(r, slack + np.zeros_like(r))
+    return x - u_hat * np.tanh(a), -np.log(planar_slope(a, slack))[:, 0]
+
+
+def minus_tanh(a):
+    """a - tanh(a) for a >= 0 with no cancellation.
+
+    Lambert's fraction tanh(a) = a / (1 + K), K = a^2 / (3 + a^2 / (5 + a^2 / (7 + ...))),
+    gives a - tanh(a) = a K / (1 + K), a product of positive numbers. Up to a = 1 nine
+    levels are exact to the last digit; beyond that the plain difference is.
+    """
+    square = np.minimum(a, 1) ** 2
+    fraction = np.zeros_like(a)
+    for odd in range(19, 1, -2):
+        fraction = square / (odd + fraction)
+    return np.where(a < 1, a * fraction / (1 + fraction), a - np.tanh(a))
+
+
+@primitive
+def planar_root(r, slack):
+    """The a that solves (a - tanh a) + slack tanh a = r, for slack > 0, elementwise.
+
+    Newton steps, each replaced by a bisection where it would leave the bracket. The
+    left-hand side is odd, so |r| is solved and the sign put back; |(slack - 1) tanh a| <=
+    |slack - 1| gives the bracket. From its end where the curve bends away (the upper end
+    for slack < 1, the lower one for slack > 1) Newton's steps never overshoot. It ends
+    when no row moves by more than an ulp.
+    """
+    target = np.abs(r)
+    solvable = np.isfinite(target)
+    low = np.maximum(target - np.maximum(slack - 1, 0), 0)
+    high = target + np.maximum(1 - slack, 0)
+    a = np.where(slack < 1, high, low)
+    ulp = np.finfo(a.dtype).eps
+    for _ in range(200):
+        excess = minus_tanh(a) + slack * np.tanh(a) - target
+        low = np.where(excess <= 0, a, low)
+        high = np.where(excess >= 0, a, high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            newton = a - excess / planar_slope(a, slack)
+        inside = (newton >= low) & (newton <= high)
+        new = np.where(inside, newton, 0.5 * (low + high))
+        moves = solvable & (np.abs(new - a) > ulp * np.abs(new))
+        a = new
+        if not np.any(moves):
+            break
+    return np.where(solvable, np.copysign(a, r), r)
+
+
+# Implicit differentiation of (a - tanh a) + slack tanh a = r:
+#   planar_slope da + tanh(a) dslack = dr.
+defvjp(planar_root,
+       lambda a, r, slack: lambda g: g / planar_slope(a, slack),
+       lambda a, r, slack: lambda g: -g * np.tanh(a) / planar_slope(a, slack))
+
+
+# Layer and stack --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlanarLayer(Flow):
+    """One planar map (Rezende and Mohamed 2015, eq. 10).
+
+    Parameters
+    ----------
+    dim : int
+    context_dim : int
+        With a context, u, w and b are affine functions of it, one set a row, as when an
+        inference network produces them (the paper's section 4.2).
+    """
+
+    dim: int
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        check_count("context_dim", self.context_dim, minimum=0)
+
+    def _init(self, rng):
+        # Small w and u keep the start near the identity; w = 0 exactly would have no gradient.
+        limit = 1 / np.sqrt(self.dim)
+        params = {"u": rng.uniform(-limit, limit, self.dim) * 0.1,
+                  "w": rng.uniform(-limit, limit, self.dim),
+                  "b": np.zeros(1)}
+        if self.context_dim:
+            params["from_context"] = np.zeros((self.context_dim, 2 * self.dim + 1))
+        return params
+
+    def constrained(self, params, context):
+        """(u_hat, slack, w, b) of the formulas; one set, or one a row with a context."""
+        u, w, b = params["u"], params["w"], params["b"]
+        if self.context_dim:
+            change = context @ params["from_context"]
+            u = u + change[:, :self.dim]
+            w = w + change[:, self.dim:2 * self.dim]
+            b = b + change[:, 2 * self.dim:]
+        return (*constrain_u(u, w), w, b)
+
+    def _forward(self, params, z, context):
+        return planar_forward(z, *self.constrained(params, context))
+
+    def _inverse(self, params, x, context):
+        return planar_inverse(x, *self.constrained(params, context))
+
+
+@dataclass(frozen=True)
+class Planar(Composition):
+    """A stack of planar layers.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    layers : int
+        Number K of planar maps.
+    context_dim : int
+        Context features C, see :class:`PlanarLayer`.
+    """
+
+    dim: int
+    layers: int = 16
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("layers", self.layers)
+        PlanarLayer(self.dim, self.context_dim)
+
+    @cached_property
+    def flows(self):
+        return (PlanarLayer(self.dim, self.context_dim),) * self.layers
