@@ -8,6 +8,7 @@ from nfref.flows.coupling import (NICE, AdditiveCoupling, AffineCoupling, RealNV
                                   alternating_mask, channel_mask, checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.planar import Planar, PlanarLayer
+from nfref.train import FitResult, fit, fit_reverse_kl
 
 __version__ = "0.1.0"
 

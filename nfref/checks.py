@@ -55,6 +55,16 @@ def as_context(context, context_dim, rows):
     return context if context.dtype == dtype else context.astype(dtype)
 
 
+def check_finite_rows(name, rows):
+    """The rows themselves, if every number in them is finite."""
+    bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
+    if len(bad):
+        raise ValueError(f"{name}: expected finite numbers, got {len(bad)} "
+                         f"{'row' if len(bad) == 1 else 'rows'} with NaN or infinity, "
+                         f"the first is row {bad[0]}")
+    return rows
+
+
 def check_rng(rng):
     """The generator itself; anything else is a TypeError."""
     if not isinstance(rng, np.random.Generator):

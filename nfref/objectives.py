@@ -1,0 +1,93 @@
+"""Objectives: what a fit makes small.
+
+Both are in nats, and ``autograd.grad`` differentiates both with respect to the parameters.
+
+Sources: Papamakarios et al. 2021, arXiv:1912.02762, section 2.3 (forward and reverse KL);
+Rezende and Mohamed 2015, arXiv:1505.05770, eq. 15 and 20 (the variational bound, annealed).
+"""
+
+import autograd.numpy as np
+
+from nfref.checks import check_count, check_positive
+
+
+def negative_log_likelihood(density, params, x, context=None):
+    """-1/N sum_n log q(x_n): forward KL to the data, up to the entropy of the data.
+
+    Parameters
+    ----------
+    density : Density
+    params : nested dicts and lists of arrays
+    x : (N, D) array
+    context : (N, C) array, optional
+
+    Returns
+    -------
+    scalar
+        In nats per row.
+    """
+    return -np.mean(density.log_prob(params, x, context))
+
+
+def reverse_kl(density, params, log_target, rng, n, beta=1.0):
+    """1/n sum_i log q(x_i) - beta log p~(x_i) with x_i drawn from q.
+
+    For beta = 1 an unbiased estimate of KL(q || p) - log Z, where Z is the normaliser of
+    p~. The draws are functions of the parameters (x = forward(z)), so its gradient is the
+    pathwise one. The flow is never inverted.
+
+    Parameters
+    ----------
+    density : Density
+        q.
+    params : nested dicts and lists of arrays
+    log_target : callable
+        log p~: (n, D) array -> (n,) array, written with ``autograd.numpy``; it need not be
+        normalised.
+    rng : numpy.random.Generator
+    n : int
+        Number of draws, at least 1.
+    beta : float
+        Inverse temperature of the target, as in annealing (Rezende and Mohamed, eq. 20).
+
+    Returns
+    -------
+    scalar
+        In nats.
+    """
+    check_positive("beta", beta)
+    log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
+    return np.mean(log_q - beta * log_p)
+
+
+def importance_estimate(density, params, log_target, rng, n):
+    """The normaliser of the target by importance sampling, and how far it can be trusted.
+
+    With weights w_i = p~(x_i) / q(x_i) for draws x_i of q:  log Z ~ log 1/n sum_i w_i, and
+    the effective sample size is (sum_i w_i)^2 / sum_i w_i^2 (Kong 1992), between 1 and n.
+
+    Parameters
+    ----------
+    density, params, log_target, rng, n
+        As for :func:`reverse_kl`.
+
+    Returns
+    -------
+    log_normaliser : float
+        In nats. Never below its bound -reverse_kl on the same draws.
+    effective_sample_size : float
+    """
+    log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
+    log_weight = (log_p - log_q).astype(np.float64)
+    log_total = np.logaddexp.reduce(log_weight)
+    log_squares = np.logaddexp.reduce(2 * log_weight)
+    return float(log_total - np.log(n)), float(np.exp(2 * log_total - log_squares))
+
+
+def _log_q_and_target(density, params, log_target, rng, n):
+    check_count("n", n)
+    x, log_q = density.sample_and_log_prob(params, rng, n)
+    log_p = log_target(x)
+    if np.shape(log_p) != (n,):
+        raise ValueError(f"log_target: expected to return shape ({n},), got {np.shape(log_p)}")
+    return log_q, log_p
