@@ -264,8 +264,9 @@ def _read_arrays(path):
             if start != b"PK":
                 came = "an empty file" if not start else "something that is no .npz archive"
                 raise ModelError(f"{path}: expected an nfref model file, got {came}")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+                arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise ModelError(f"{path}: expected a model file, found none there") from None
     except OSError as error:
@@ -278,6 +279,9 @@ def _read_arrays(path):
                              "never loaded") from None
         raise ModelError(f"{path}: expected a complete model file, "
                          "got a truncated or damaged one") from None
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ModelError(f"{path}: expected an nfref model file, got another kind of archive")
+    return arrays
 
 
 def _read_header(path, encoded):

@@ -1,0 +1,218 @@
+"""What a flow has to beat: a full-covariance Gaussian, and a mixture of them fitted by EM.
+
+Both answer ``log_prob(x)`` in nats, in the units of the data.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.checks import as_array, as_rows, check_count, check_finite_rows, check_rng
+
+LOG_TWO_PI = float(np.log(2 * np.pi))
+
+# Added to the variances of every component, as a fraction of the column's variance. It keeps
+# a component from shrinking onto a point, where the likelihood has no bound.
+VARIANCE_FLOOR = 1e-6
+
+
+def gaussian_log_prob(x, mean, cholesky):
+    """log N(x; m, L L^T) = -|L^-1 (x - m)|^2 / 2 - sum log diag L - (D/2) log 2 pi.
+
+    Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
+    """
+    from scipy.linalg import solve_triangular
+    z = solve_triangular(cholesky, (x - mean).T, lower=True)
+    return (-0.5 * np.sum(z ** 2, axis=0) - np.sum(np.log(np.diag(cholesky)))
+            - 0.5 * len(mean) * LOG_TWO_PI)
+
+
+# One Gaussian -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A normal density with full covariance.
+
+    Parameters
+    ----------
+    mean : (D,) array
+    cholesky : (D, D) array
+        Lower triangle L of the covariance L L^T.
+    """
+
+    mean: np.ndarray
+    cholesky: np.ndarray
+
+    @classmethod
+    def fit(cls, x):
+        """The maximum-likelihood Gaussian: mean and covariance of the rows, divided by N.
+
+        Parameters
+        ----------
+        x : (N, D) array
+
+        Raises
+        ------
+        ValueError
+            If the covariance is singular: fewer than D + 1 rows, or columns that are linear
+            functions of others.
+        """
+        x = _rows(x)
+        mean, std = np.mean(x, axis=0), np.std(x, axis=0)
+        singular = ValueError("x: expected columns that are linearly independent, got a "
+                              f"covariance without full rank in {x.shape[1]} columns")
+        if not np.all(std > 0):
+            raise singular
+        # The correlations have no units, so one bound on their eigenvalues tells rank.
+        z = (x - mean) / std
+        correlation = z.T @ z / len(z)
+        if np.linalg.eigvalsh(correlation)[0] < 100 * x.shape[1] * np.finfo(float).eps:
+            raise singular
+        return cls(mean, std[:, None] * np.linalg.cholesky(correlation))
+
+    def log_prob(self, x):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        return gaussian_log_prob(as_rows("x", x, len(self.mean)), self.mean, self.cholesky)
+
+
+# A mixture of Gaussians -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """A mixture of K normal densities with full covariances.
+
+    Parameters
+    ----------
+    log_weights : (K,) array
+    means : (K, D) array
+    choleskys : (K, D, D) array
+    """
+
+    log_weights: np.ndarray
+    means: np.ndarray
+    choleskys: np.ndarray
+
+    @classmethod
+    def fit(cls, x, components, rng, *, iterations=200, tolerance=1e-4):
+        """Expectation-maximisation, in logarithms (Bishop 2006, section 9.2).
+
+        Columns are standardised first, which only affects how ``VARIANCE_FLOOR`` is meant.
+        The first responsibilities are those of the nearest of K rows, drawn far apart as
+        k-means++ does (Arthur and Vassilvitskii 2007).
+
+        Parameters
+        ----------
+        x : (N, D) array
+        components : int
+            K, at most N.
+        rng : numpy.random.Generator
+        iterations : int
+            At most so many.
+        tolerance : float
+            It ends when the mean log-likelihood rises by less than this, in nats per row.
+        """
+        x = _rows(x)
+        check_rng(rng)
+        if check_count("components", components) > len(x):
+            raise ValueError(f"components: expected at most {len(x)}, one a row; "
+                             f"got {components}")
+        mean, std = np.mean(x, axis=0), np.std(x, axis=0)
+        std = np.where(std > 0, std, 1)
+        z = (x - mean) / std
+        responsibilities = _nearest(z, _spread_rows(z, components, rng))
+        previous = -np.inf
+        for _ in range(check_count("iterations", iterations)):
+            mixture = cls(*_maximise(z, responsibilities))
+            joint = mixture._joint(z)
+            log_prob = np.logaddexp.reduce(joint, axis=1)
+            responsibilities = np.exp(joint - log_prob[:, None])
+            if np.mean(log_prob) - previous < tolerance:
+                break
+            previous = np.mean(log_prob)
+        return cls(mixture.log_weights, mean + std * mixture.means,
+                   std[:, None] * mixture.choleskys)
+
+    @classmethod
+    def choose(cls, x, validation, rng, *, components=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32)):
+        """The mixture whose number of components gives validation rows the highest density.
+
+        Numbers are tried in order, until two in a row are no better than the best or there
+        are fewer than D + 1 training rows a component.
+
+        Parameters
+        ----------
+        x, validation : (N, D), (M, D) array
+        rng : numpy.random.Generator
+        components : sequence of int
+        """
+        x, best, best_score, worse = _rows(x), None, -np.inf, 0
+        for number in components:
+            if best is not None and number * (x.shape[1] + 1) > len(x):
+                break
+            mixture = cls.fit(x, number, rng)
+            score = np.mean(mixture.log_prob(validation))
+            if best is None or score > best_score:
+                best, best_score, worse = mixture, score, 0
+            else:
+                worse += 1
+            if worse == 2:
+                break
+        return best
+
+    @property
+    def components(self):
+        return len(self.log_weights)
+
+    def _joint(self, x):
+        """log(w_k N(x; m_k, L_k L_k^T)), (N, K)."""
+        return self.log_weights + np.stack(
+            [gaussian_log_prob(x, mean, cholesky)
+             for mean, cholesky in zip(self.means, self.choleskys)], axis=1)
+
+    def log_prob(self, x):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        x = as_rows("x", x, self.means.shape[1])
+        return np.logaddexp.reduce(self._joint(x), axis=1)
+
+
+def _maximise(z, responsibilities):
+    """The weights, means and Cholesky factors that the responsibilities (N, K) ask for."""
+    dim = z.shape[1]
+    # A component that no row belongs to keeps a weight near zero instead of none.
+    mass = np.sum(responsibilities, axis=0) + 10 * np.finfo(float).eps
+    means = responsibilities.T @ z / mass[:, None]
+    choleskys = np.empty((len(mass), dim, dim))
+    for k in range(len(mass)):
+        centred = z - means[k]
+        covariance = (responsibilities[:, k, None] * centred).T @ centred / mass[k]
+        choleskys[k] = np.linalg.cholesky(covariance + VARIANCE_FLOOR * np.eye(dim))
+    return np.log(mass / np.sum(mass)), means, choleskys
+
+
+def _spread_rows(z, number, rng):
+    """``number`` rows, each drawn with chances that grow as its squared distance to the rest."""
+    centres = [z[rng.integers(len(z))]]
+    distance = np.sum((z - centres[0]) ** 2, axis=1)
+    while len(centres) < number:
+        total = np.sum(distance)
+        chances = distance / total if total > 0 else None     # only copies are left
+        centres.append(z[rng.choice(len(z), p=chances)])
+        distance = np.minimum(distance, np.sum((z - centres[-1]) ** 2, axis=1))
+    return np.array(centres)
+
+
+def _nearest(z, centres):
+    """Responsibilities (N, K) that give each row to the centre nearest to it."""
+    distance = np.sum(centres ** 2, axis=1) - 2 * z @ centres.T
+    return np.eye(len(centres))[np.argmin(distance, axis=1)]
+
+
+def _rows(x):
+    """At least one finite row, in float64."""
+    x = as_array("x", x)
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"x: expected shape (N, D) with rows, got {x.shape}")
+    check_finite_rows("x", x)
+    return x.astype(np.float64, copy=False)
