@@ -102,3 +102,25 @@ def check_hidden(hidden):
     """Hidden layer widths as a tuple of whole numbers of at least 1."""
     widths = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
     return tuple(check_count("hidden", width) for width in widths)
+
+
+def check_permutation(name, order, dim=None):
+    """Each of 0 ... ``dim``-1 exactly once, as a tuple; ``dim`` is its length if omitted."""
+    order = tuple(order)
+    dim = len(order) if dim is None else dim
+    whole = all(isinstance(place, numbers.Integral) for place in order)
+    if dim < 1 or not whole or sorted(order) != list(range(dim)):
+        expected = f"0 ... {dim - 1}" if dim > 1 else "0" if dim else "0 ... D-1, D at least 1"
+        raise ValueError(f"{name}: expected a permutation of {expected}, got {order}")
+    return tuple(int(place) for place in order)
+
+
+def check_image_shape(name, shape):
+    """Channels, height and width of an image as a tuple of whole numbers of at least 1."""
+    try:
+        sizes = tuple(shape)
+    except TypeError:
+        raise TypeError(f"{name}: expected (channels, height, width), got {shape!r}") from None
+    if len(sizes) != 3:
+        raise ValueError(f"{name}: expected (channels, height, width), got {sizes}")
+    return tuple(check_count(name, size) for size in sizes)

@@ -1,0 +1,157 @@
+"""Glow: a multi-scale flow for images.
+
+Source: Kingma and Dhariwal 2018, arXiv:1807.03039; the multi-scale architecture is that of
+Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803, section 3.6.
+
+From x to z, a level squeezes the image, takes K steps (actnorm, invertible 1x1 convolution,
+affine coupling), and splits off half of the channels; the other half goes on to the next
+level. In the direction z -> x, in which chains are listed, everything runs backwards:
+
+    level = [rest of the levels on the first half, split prior, (coupling, convolution,
+             actnorm) K times, squeeze undone]
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+
+from nfref.checks import check_choice, check_count, check_image_shape
+from nfref.flow import Chain, Composition, Flow
+from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
+                                      Squeeze)
+
+
+@dataclass(frozen=True)
+class OnFirst(Flow):
+    """A flow on the first coordinates; the others pass through.
+
+    It is how a multi-scale flow goes on with one part and leaves the other alone.
+
+    Parameters
+    ----------
+    flow : Flow
+        Acts on the first ``flow.dim`` coordinates.
+    dim : int
+        D, more than ``flow.dim``.
+    """
+
+    flow: Flow
+    dim: int
+
+    def __post_init__(self):
+        if not isinstance(self.flow, Flow):
+            raise TypeError(f"flow: expected a flow, got {type(self.flow).__name__}")
+        check_count("dim", self.dim, minimum=self.flow.dim + 1)
+
+    @property
+    def context_dim(self):
+        return self.flow.context_dim
+
+    def _init(self, rng):
+        return self.flow._init(rng)
+
+    def _forward(self, params, z, context):
+        first, rest = np.split(z, [self.flow.dim], axis=1)
+        first, log_det = self.flow._forward(params, first, context)
+        return np.concatenate([first, rest], axis=1), log_det
+
+    def _inverse(self, params, x, context):
+        first, rest = np.split(x, [self.flow.dim], axis=1)
+        first, log_det = self.flow._inverse(params, first, context)
+        return np.concatenate([first, rest], axis=1), log_det
+
+    def _adapt(self, params, x, context, first):
+        return self.flow._adapt(params, x[:, :self.flow.dim], context, first)
+
+    def training(self):
+        inner = self.flow.training()
+        return self if inner is self.flow else OnFirst(inner, self.dim)
+
+
+@dataclass(frozen=True)
+class Glow(Composition):
+    """Glow on raveled (C, H, W) images, as a flow from (N, C*H*W) standard normal rows.
+
+    Latent rows hold the parts in the order of the levels, deepest first: at every level the
+    half that goes on, then the half that is split off. The split-off parts are scored under
+    their learned priors inside the flow, see :class:`SplitPrior`.
+
+    ``adapt(params, x, first=True)`` makes the data-dependent start of every actnorm.
+
+    Differs from the paper: the prior of the deepest level is the base density itself, where
+    the published code learns a mean and a scale a channel; log-scales are bounded, see
+    :class:`ChannelCoupling`; the P of the LU form is fixed, see :class:`LULinear`.
+
+    Parameters
+    ----------
+    shape : (C, H, W)
+        H and W divisible by 2**levels.
+    levels : int
+        L, the number of scales.
+    steps : int
+        K, the number of steps at each scale.
+    hidden : sequence of int
+        Hidden channels of the coupling networks, see :class:`ChannelCoupling`.
+    context_dim : int
+        Context features, seen by every coupling and every split prior.
+    permutation : {"lu", "full"}
+        Form of the invertible 1x1 convolutions, see :class:`InvertibleConv`.
+    activation : {"relu", "tanh", "softplus"}
+    bound : float
+        Log-scales of each coupling and split prior stay within (-bound, bound).
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(16, 16))
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> x, log_det = flow.forward(params, np.zeros((3, 16)))
+    >>> x.shape, log_det.shape
+    ((3, 16), (3,))
+    """
+
+    shape: tuple
+    levels: int = 2
+    steps: int = 4
+    hidden: tuple = (64, 64)
+    context_dim: int = 0
+    permutation: str = "lu"
+    activation: str = "relu"
+    bound: float = 5.0
+
+    def __post_init__(self):
+        shape = check_image_shape("shape", self.shape)
+        object.__setattr__(self, "shape", shape)
+        check_count("levels", self.levels)
+        check_count("steps", self.steps)
+        check_choice("permutation", self.permutation, ("lu", "full"))
+        block = 2 ** self.levels
+        if shape[1] % block or shape[2] % block:
+            raise ValueError(f"shape: expected height and width divisible by {block} for "
+                             f"{self.levels} levels, got {shape}")
+        coupling = ChannelCoupling((2, 1, 1), self.hidden, self.context_dim, self.activation,
+                                   self.bound)
+        object.__setattr__(self, "hidden", coupling.hidden)
+
+    @property
+    def dim(self):
+        return int(np.prod(self.shape))
+
+    @cached_property
+    def flows(self):
+        return self._level(self.shape, self.levels)
+
+    def _level(self, shape, levels):
+        """The flows of a level and of those inside of it, in the direction z -> x."""
+        unsqueezed = Squeeze(shape)
+        channels, height, width = squeezed = unsqueezed.squeezed_shape
+        steps = (ChannelCoupling(squeezed, self.hidden, self.context_dim, self.activation,
+                                 self.bound),
+                 InvertibleConv(squeezed, self.permutation),
+                 ActNorm(squeezed)) * self.steps
+        if levels == 1:
+            return (*steps, unsqueezed)
+        rest = Chain(self._level((channels // 2, height, width), levels - 1))
+        prior = SplitPrior(squeezed, context_dim=self.context_dim, bound=self.bound)
+        return (OnFirst(rest, unsqueezed.dim), prior, *steps, unsqueezed)

@@ -1,0 +1,317 @@
+"""Linear flows: permutations, a fixed matrix, a learned matrix in full and in LU form.
+
+Sources: Kingma and Dhariwal 2018, arXiv:1807.03039, section 3.2 (Glow); Oliva et al. 2018,
+arXiv:1801.09819 (the LU form).
+
+A linear map has the same Jacobian everywhere, so all rows share one log-determinant. The
+full form pays for it with D^3 operations a call; the LU form reads it off a diagonal.
+"""
+
+import numbers
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+from autograd.extend import defvjp, primitive
+
+from nfref.checks import as_array, check_count, check_permutation, check_rng
+from nfref.flow import Flow
+
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+@primitive
+def permute(z, order):
+    """x_i = z_order[i]. The Jacobian is a permutation matrix: log |det| = 0.
+
+    Shapes: z (N, D); order (D,) int. Returns (N, D).
+    """
+    return z[:, order]
+
+
+# The inverse of a permutation is its transpose.
+defvjp(permute, lambda x, z, order: lambda g: permute(g, np.argsort(order)))
+
+
+def linear_forward(z, weight):
+    """x = W z,  log |det dx/dz| = log |det W|; the determinant may be negative.
+
+    Shapes: z (N, D); weight (D, D). Returns (N, D) and (N,).
+    """
+    return z @ weight.T, np.linalg.slogdet(weight)[1] + np.zeros(len(z), dtype=z.dtype)
+
+
+def linear_inverse(x, weight):
+    """z = W^-1 x,  log |det dz/dx| = -log |det W|.
+
+    Shapes: x (N, D); weight (D, D). Returns (N, D) and (N,).
+    """
+    z = np.linalg.solve(weight, x.T).T
+    return z, -np.linalg.slogdet(weight)[1] + np.zeros(len(x), dtype=x.dtype)
+
+
+def lu_linear_forward(z, permutation, lower, upper):
+    """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|  (Glow, eq. 10-11).
+
+    P puts row permutation[i] of L U z at place i; L has a unit diagonal.
+    Differs from the paper: its U is strictly upper triangular and its diagonal s stands
+    apart, W = P L (U + diag(s)); here U has its diagonal.
+
+    Shapes: z (N, D); permutation (D,) int; lower, upper (D, D). Returns (N, D) and (N,).
+    """
+    log_det = np.sum(np.log(np.abs(np.diag(upper))))
+    x = permute(z @ upper.T @ lower.T, permutation)
+    return x, log_det + np.zeros(len(z), dtype=z.dtype)
+
+
+def lu_linear_inverse(x, permutation, lower, upper):
+    """z = U^-1 L^-1 P^T x by two triangular solves,  log |det dz/dx| = -sum_i log |u_ii|.
+
+    Shapes as for :func:`lu_linear_forward`. Returns (N, D) and (N,).
+    """
+    log_det = np.sum(np.log(np.abs(np.diag(upper))))
+    rows = permute(x, np.argsort(permutation))
+    z = solve_triangular(upper, solve_triangular(lower, rows, True), False)
+    return z, -log_det + np.zeros(len(x), dtype=x.dtype)
+
+
+@primitive
+def solve_triangular(matrix, rows, lower):
+    """The y that solves A y = r, for every row r at once.
+
+    Shapes: matrix (D, D), triangular; rows (N, D); lower, a bool. Returns (N, D).
+    """
+    from scipy.linalg import solve_triangular as solve  # slow to import, so only on use
+    return solve(matrix, rows.T, lower=lower, check_finite=False).T
+
+
+# From A dy = dr - dA y:  r_bar = A^-T y_bar,  A_bar = -r_bar y^T inside A's triangle.
+defvjp(solve_triangular,
+       lambda y, matrix, rows, lower: lambda g: -(np.tril if lower else np.triu)(
+           solve_triangular(matrix.T, g, not lower).T @ y),
+       lambda y, matrix, rows, lower: lambda g: solve_triangular(matrix.T, g, not lower))
+
+
+# Where the matrices come from -------------------------------------------------------------
+
+
+def random_rotation(rng, dim):
+    """A uniformly drawn orthogonal matrix; its determinant is 1 or -1.
+
+    It is the Q of a Gaussian matrix, with the signs that make R's diagonal positive.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    dim : int
+
+    Returns
+    -------
+    (dim, dim) array
+    """
+    q, r = np.linalg.qr(check_rng(rng).standard_normal((dim, dim)))
+    return q * np.sign(np.diag(r))
+
+
+def random_pivots(rng, dim):
+    """A random order and random signs, the fixed parts of the LU form.
+
+    ``LULinear(dim, *random_pivots(rng, dim))`` has a determinant of either sign.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    dim : int
+
+    Returns
+    -------
+    permutation : tuple of int, length dim
+    signs : tuple of 1 and -1, length dim
+    """
+    check_rng(rng)
+    signs = rng.choice([-1, 1], check_count("dim", dim))
+    return (tuple(int(place) for place in rng.permutation(dim)),
+            tuple(int(sign) for sign in signs))
+
+
+def pack_lu(lower, upper):
+    """L, U as one matrix: L below the diagonal, U above, log |u_ii| on it.
+
+    Shapes: lower, upper (D, D). Returns (D, D).
+    """
+    return (np.tril(lower, -1) + np.triu(upper, 1)
+            + np.diag(np.log(np.abs(np.diag(upper)))))
+
+
+def unpack_lu(packed, signs):
+    """L with ones and U with signs_i exp(packed_ii) on the diagonal: W is never singular.
+
+    Shapes: packed (D, D); signs (D,). Returns two (D, D).
+    """
+    lower = np.tril(packed, -1) + np.eye(len(packed), dtype=packed.dtype)
+    upper = np.triu(packed, 1) + np.diag(signs * np.exp(np.diag(packed)))
+    return lower, upper
+
+
+# Flows ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Permutation(Flow):
+    """x_i = z_order[i], fixed. Its log-determinant is exactly zero; it has no parameters.
+
+    Parameters
+    ----------
+    order : sequence of int
+        Each of 0 ... D-1 once. :func:`nfref.random_orders` draws some.
+    """
+
+    order: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "order", check_permutation("order", self.order))
+
+    @property
+    def dim(self):
+        return len(self.order)
+
+    def _forward(self, params, z, context):
+        return permute(z, np.array(self.order)), np.zeros(len(z), dtype=z.dtype)
+
+    def _inverse(self, params, x, context):
+        return permute(x, np.argsort(self.order)), np.zeros(len(x), dtype=x.dtype)
+
+
+@dataclass(frozen=True)
+class FixedLinear(Flow):
+    """x = W z with a fixed matrix W, of either determinant. It has no parameters.
+
+    Parameters
+    ----------
+    matrix : (D, D) array or nested sequence
+        Invertible. Kept as a tuple of tuples.
+    """
+
+    matrix: tuple
+
+    def __post_init__(self):
+        matrix = as_array("matrix", self.matrix).astype(np.float64)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+            raise ValueError(f"matrix: expected shape (D, D), got {matrix.shape}")
+        if not np.all(np.isfinite(matrix)):
+            raise ValueError("matrix: expected finite numbers, got NaN or infinity")
+        condition = np.linalg.cond(matrix)
+        if not condition * np.finfo(matrix.dtype).eps < 1:
+            raise ValueError("matrix: expected an invertible matrix, got one that is singular to "
+                             f"working precision (condition number {condition:.1e})")
+        object.__setattr__(self, "matrix", tuple(tuple(row) for row in matrix.tolist()))
+
+    @property
+    def dim(self):
+        return len(self.matrix)
+
+    @cached_property
+    def _weight(self):
+        return np.array(self.matrix)
+
+    def _forward(self, params, z, context):
+        return linear_forward(z, self._weight.astype(np.finfo(z.dtype).dtype))
+
+    def _inverse(self, params, x, context):
+        return linear_inverse(x, self._weight.astype(np.finfo(x.dtype).dtype))
+
+
+@dataclass(frozen=True)
+class Linear(Flow):
+    """x = W z + b with one learned matrix W; starts as a random rotation with b = 0.
+
+    Nothing keeps W away from singular matrices; :class:`LULinear` cannot reach one.
+
+    Parameters
+    ----------
+    dim : int
+    bias : bool
+        Whether there is a b.
+    """
+
+    dim: int
+    bias: bool = True
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+
+    def _init(self, rng):
+        params = {"weight": random_rotation(rng, self.dim)}
+        return {**params, "bias": np.zeros(self.dim)} if self.bias else params
+
+    def _forward(self, params, z, context):
+        x, log_det = linear_forward(z, params["weight"])
+        return (x + params["bias"] if self.bias else x), log_det
+
+    def _inverse(self, params, x, context):
+        return linear_inverse(x - params["bias"] if self.bias else x, params["weight"])
+
+
+@dataclass(frozen=True)
+class LULinear(Flow):
+    """x = P L U z + b with learned L and U; starts as a random rotation with b = 0.
+
+    The one parameter beside b is the (D, D) matrix ``lu``, packed as LAPACK does it: L below
+    the diagonal, U above, and log |u_ii| on it. P and the signs of U's diagonal are fixed;
+    together they decide the sign of the determinant.
+
+    Differs from the paper: Glow takes P from the LU decomposition of the random rotation
+    that training starts from. Here P is configuration and comes first. The start is a random
+    rotation whose rows are reordered to make P fit and whose columns are turned to fit the
+    signs; it is a rotation still.
+
+    Parameters
+    ----------
+    dim : int
+    permutation : sequence of int, optional
+        P as the order of rows: x_i = (L U z)_permutation[i]. In natural order if omitted.
+    signs : sequence of 1 and -1, optional
+        Signs of U's diagonal; all 1 if omitted. :func:`random_pivots` draws both.
+    bias : bool
+        Whether there is a b.
+    """
+
+    dim: int
+    permutation: tuple = None
+    signs: tuple = None
+    bias: bool = True
+
+    def __post_init__(self):
+        dim = check_count("dim", self.dim)
+        permutation = range(dim) if self.permutation is None else self.permutation
+        object.__setattr__(self, "permutation", check_permutation("permutation", permutation, dim))
+        signs = (1,) * dim if self.signs is None else tuple(self.signs)
+        if len(signs) != dim or not all(isinstance(sign, numbers.Real) and abs(sign) == 1
+                                        for sign in signs):
+            raise ValueError(f"signs: expected {dim} numbers 1 or -1, got {signs}")
+        object.__setattr__(self, "signs", tuple(int(sign) for sign in signs))
+
+    def _init(self, rng):
+        from scipy.linalg import lu  # slow to import, so only on use
+        _, lower, upper = lu(random_rotation(rng, self.dim))
+        # Turning columns of P L U, not rows, changes U's signs and leaves a rotation.
+        upper = upper * (self.signs * np.sign(np.diag(upper)))
+        params = {"lu": pack_lu(lower, upper)}
+        return {**params, "bias": np.zeros(self.dim)} if self.bias else params
+
+    @cached_property
+    def _order(self):
+        return np.array(self.permutation)
+
+    def factors(self, params):
+        """(L, U), each (D, D)."""
+        return unpack_lu(params["lu"], np.array(self.signs, dtype=params["lu"].dtype))
+
+    def _forward(self, params, z, context):
+        x, log_det = lu_linear_forward(z, self._order, *self.factors(params))
+        return (x + params["bias"] if self.bias else x), log_det
+
+    def _inverse(self, params, x, context):
+        rows = x - params["bias"] if self.bias else x
+        return lu_linear_inverse(rows, self._order, *self.factors(params))
