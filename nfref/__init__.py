@@ -1,6 +1,7 @@
 """nfref: normalizing flows as formulas, with explicit log-determinants."""
 
-from nfref.base import StandardNormal
+from nfref.base import (DiagonalNormal, FullNormal, Logistic, NormalMixture, StandardNormal,
+                        Uniform)
 from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
