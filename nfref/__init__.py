@@ -5,9 +5,14 @@ from nfref.base import (DiagonalNormal, FullNormal, Logistic, NormalMixture, Sta
 from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
+from nfref.flows.continuous import CNF
 from nfref.flows.coupling import (NICE, AdditiveCoupling, AffineCoupling, RealNVP,
                                   alternating_mask, channel_mask, checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
+from nfref.flows.glow import Glow, OnFirst
+from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
+                                      Squeeze)
+from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.train import FitResult, fit, fit_reverse_kl
 

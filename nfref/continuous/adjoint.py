@@ -1,0 +1,145 @@
+"""Gradients of a solve: the continuous adjoint, and differentiation through the steps.
+
+Source: Chen et al. 2018, arXiv:1806.07366, section 2 and appendix B.
+
+Let y = [z, integrals] solve dy/dt = g(t, z; theta) from t_0 to t_1, and let E depend on y(t_1).
+
+1. The adjoint a(t) = dE/dy(t) obeys da/dt = -a dg/dy (Chen et al., eq. 4).
+2. g reads z only, so the part of a that belongs to the integrals is constant: q.
+3. dE/dtheta = integral from t_0 to t_1 of [a_z, q] dg/dtheta dt (eq. 5).
+4. So [z, a_z, dE/dtheta] is solved from t_1 back to t_0, starting at [z(t_1), a_z(t_1), 0].
+   Nothing is stored on the way forward: z is found again by solving backwards, which is
+   accurate as long as the flow doesn't contract z by more than the tolerance resolves.
+5. The adjoint is linear in its end value. It is solved for [a_z, q] / r with r the root mean
+   square of [a_z, q], and the result multiplied by r, so that atol means the same for
+   a mean over the rows as for a sum.
+"""
+
+import numpy as np
+from autograd.core import make_vjp
+from autograd.extend import defvjp_argnums, primitive
+
+from nfref.continuous.solve import runge_kutta_4_step, solve
+
+
+class System:
+    """A right-hand side with arguments, and its derivative.
+
+    ``options``: of the solve. ``moving``: how many leading columns of the state the
+    derivative reads (D); the other columns are integrals along the path.
+    """
+
+    def __init__(self, options, moving):
+        self.options = options
+        self.moving = moving
+
+    def bind(self, *arguments):
+        """The function (t, (N, S) state) -> (N, S) array, written with autograd.numpy.
+
+        What only the arguments decide is computed here, once per solve.
+        """
+        raise NotImplementedError
+
+    def bind_pull(self, *arguments):
+        """The function (t, state, cotangent) -> (derivative, state_bar, *argument_bars).
+
+        The first two hold the moving columns alone, (N, D). By default autograd's tape.
+        """
+        def pull(t, state, cotangent):
+            back, value = make_vjp(lambda tracked: self.bind(*tracked[1:])(t, tracked[0]),
+                                   (state, *arguments))
+            state_bar, *argument_bars = back(cotangent)
+            return (value[:, :self.moving], state_bar[:, :self.moving], *argument_bars)
+        return pull
+
+
+@primitive
+def solve_adjoint(system, start, end, state, *arguments):
+    """The state at ``end``; its gradient in the state and the arguments is one backward solve.
+
+    Parameters
+    ----------
+    system : System
+    start, end : float
+    state : (N, S) array
+    arguments : arrays
+        What the derivative depends on besides t and the state, for instance the weights.
+    """
+    # Rows don't interact, so the Jacobian is block diagonal, with one block a row.
+    return solve(system.bind(*arguments), state, start, end, system.options,
+                 bandwidth=state.shape[1] - 1).last
+
+
+def adjoint(system, start, end, last, cotangent, *arguments):
+    """Cotangents of the first state and of all arguments for a cotangent of the last state.
+
+    Parameters
+    ----------
+    system, start, end, arguments
+        As in the solve from ``start`` to ``end``.
+    last : (N, S) array
+        The state at ``end``.
+    cotangent : (N, S) array
+        dE / d last.
+
+    Returns
+    -------
+    state_bar : (N, S) array
+    argument_bars : list of arrays
+    evaluations : int
+        How often the backward right-hand side was called.
+    """
+    dim, dtype = system.moving, last.dtype
+    size = np.sqrt(np.mean(np.square(cotangent, dtype=float))) if cotangent.size else 0.0
+    if size == 0:
+        return np.zeros_like(last), [np.zeros_like(a) for a in arguments], 0
+    scaled = (cotangent / size).astype(dtype)
+    q = scaled[:, dim:]
+    shapes = [last[:, :dim].shape] * 2 + [np.shape(argument) for argument in arguments]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+
+    def split(vector):
+        return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes)]
+
+    pull = system.bind_pull(*arguments)
+
+    def backward(t, vector):
+        z, a = split(vector)[:2]
+        dz, *bars = pull(t, np.concatenate([z, np.zeros_like(q)], axis=1),
+                         np.concatenate([a, q], axis=1))
+        return np.concatenate([dz.ravel()] + [-bar.ravel() for bar in bars])
+
+    begin = np.concatenate([last[:, :dim].ravel(), scaled[:, :dim].ravel(),
+                            np.zeros(ends[-1] - ends[1], dtype=dtype)])
+    solution = solve(backward, begin, end, start, system.options)
+    _, a, *argument_bars = split(solution.last * dtype.type(size))
+    return (np.concatenate([a, q * dtype.type(size)], axis=1), argument_bars,
+            solution.evaluations)
+
+
+def _solve_adjoint_vjp(argnums, last, values, kwargs):
+    system, start, end, state, *arguments = values
+
+    def pull(cotangent):
+        state_bar, argument_bars, _ = adjoint(system, start, end, last, cotangent, *arguments)
+        bars = [state_bar, *argument_bars]
+        return tuple(bars[k - 3] for k in argnums)
+
+    return pull
+
+
+defvjp_argnums(solve_adjoint, _solve_adjoint_vjp)
+
+
+def solve_direct(system, start, end, state, *arguments):
+    """The state at ``end`` by rk4, unrolled: autograd gives the exact gradient of the steps.
+
+    Memory grows with the number of steps, and no second solve is needed.
+    """
+    if len(state) == 0:
+        return state
+    derivative = system.bind(*arguments)
+    h = (end - start) / system.options.steps
+    for k in range(system.options.steps):
+        state = runge_kutta_4_step(derivative, start + k * h, h, state)
+    return state

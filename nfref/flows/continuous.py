@@ -1,0 +1,297 @@
+"""The continuous normalizing flow: neural ODE, FFJORD.
+
+Sources: Chen et al. 2018, arXiv:1806.07366; Grathwohl et al. 2019, arXiv:1810.01367.
+
+    dz/dt = f(z, t, c),  z(0) = z,  z(1) = x,      log |det dx/dz| = integral of tr df/dz dt.
+
+``forward`` solves from t = 0 to 1, ``inverse`` from t = 1 to 0. The formulas (velocity,
+trace, joint right-hand side) are in ``nfref/continuous/dynamics.py``. Cost: one pass of the
+network and one trace for each evaluation that the solver asks for.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import autograd.numpy as np
+import numpy
+
+from nfref import params as trees
+from nfref.checks import check_choice, check_count, check_hidden, check_positive, check_rng
+from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
+from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed, norm_matrix,
+                                       right_hand_side, trace_matrix, velocity)
+from nfref.continuous.dynamics_vjp import exact_vjp
+from nfref.continuous.solve import SOLVERS, Options, solve
+from nfref.flow import Flow
+from nfref.nets import init_mlp
+
+NOISES = ("rademacher", "gaussian")
+
+
+@dataclass(frozen=True)
+class CNF(Flow):
+    """A continuous normalizing flow with an MLP for its velocity.
+
+    It starts as the identity (the network's last layer is zero). The rows of a batch are
+    solved together, see ``nfref/continuous/solve.py`` for the error norm. A solve that
+    cannot be finished raises :class:`nfref.continuous.solve.SolverError`.
+
+    Parameters
+    ----------
+    dim : int
+        D.
+    hidden : sequence of int
+        Hidden widths of the velocity network; none at all makes the dynamics affine in
+        (z, t, c).
+    context_dim : int
+        Context features C that the network also reads.
+    activation : {"tanh", "softplus"}
+    trace : {"exact", "hutchinson", "brute"}
+        ``exact`` costs one H x H product a row and needs at most two hidden layers.
+        ``brute`` costs D passes. ``hutchinson`` costs one pass a probe and is noisy; its
+        probes come from :meth:`with_probes` and are fixed for as long as that flow is used.
+    solver : {"rk45", "dop853", "lsoda", "rk4"}
+    rtol, atol : float
+        Tolerances of the adaptive solvers, for the whole joint state.
+    steps : int
+        Equal steps of rk4.
+    gradient : {"adjoint", "direct"}
+        ``adjoint``: a backward solve with the same solver. ``direct``: through the steps,
+        which must be those of rk4; exact for them.
+    max_evaluations : int
+        Bound on the calls of the right-hand side in one solve.
+    probes : (K, N, D) array, optional
+        Of the Hutchinson trace; made by :meth:`with_probes`.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.CNF(2, hidden=(32, 32))
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> x, log_det = flow.forward(params, np.zeros((3, 2)))
+    >>> x.shape, log_det.shape
+    ((3, 2), (3,))
+    """
+
+    dim: int
+    hidden: tuple = (64, 64)
+    context_dim: int = 0
+    activation: str = "tanh"
+    trace: str = "exact"
+    solver: str = "rk45"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    steps: int = 20
+    gradient: str = "adjoint"
+    max_evaluations: int = 10_000
+    probes: object = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        object.__setattr__(self, "hidden", check_hidden(self.hidden))
+        check_count("context_dim", self.context_dim, minimum=0)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("trace", self.trace, TRACES)
+        check_choice("solver", self.solver, SOLVERS)
+        check_positive("rtol", self.rtol)
+        check_positive("atol", self.atol)
+        check_count("steps", self.steps)
+        check_choice("gradient", self.gradient, ("adjoint", "direct"))
+        check_count("max_evaluations", self.max_evaluations)
+        if self.trace == "exact" and len(self.hidden) > EXACT_LAYERS:
+            raise ValueError(f"trace: expected 'brute' or 'hutchinson' for {len(self.hidden)} hidden "
+                             f"layers, got 'exact', which needs at most {EXACT_LAYERS}")
+        if self.gradient == "direct" and self.solver != "rk4":
+            raise ValueError("gradient: expected 'adjoint', because 'direct' needs the fixed steps "
+                             f"of solver 'rk4'; got 'direct' with {self.solver!r}")
+
+    @cached_property
+    def options(self):
+        """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
+        return Options(self.solver, self.rtol, self.atol, self.steps, self.max_evaluations)
+
+    def with_probes(self, rng, rows, count=1, noise="rademacher"):
+        """The flow with Hutchinson's trace and fresh probes, for batches of ``rows`` rows.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        rows : int
+            N: every row has its own probes.
+        count : int
+            K: the estimate is the mean over K probes.
+        noise : {"rademacher", "gaussian"}
+
+        Returns
+        -------
+        CNF
+        """
+        check_rng(rng)
+        check_choice("noise", noise, NOISES)
+        shape = (check_count("count", count), check_count("rows", rows, minimum=0), self.dim)
+        probes = (rng.standard_normal(shape) if noise == "gaussian"
+                  else rng.integers(0, 2, shape) * 2.0 - 1.0)
+        return replace(self, trace="hutchinson", probes=probes)
+
+    def velocity(self, params, t, z, context=None):
+        """dz/dt = f(z, t, c).
+
+        Parameters
+        ----------
+        params : dict
+        t : float or (N, 1) array
+        z : (N, D) array
+        context : (N, C) array, optional
+
+        Returns
+        -------
+        (N, D) array
+        """
+        params, z, context = self._checked(params, "z", z, context)
+        return velocity(params["net"], t, z, context, self.activation)[0]
+
+    def trajectory(self, params, rows, times=(0.0, 1.0), context=None, norm=None):
+        """Follow rows through time and say what it cost.
+
+        Parameters
+        ----------
+        params : dict
+        rows : (N, D) array
+            Positions at ``times[0]``.
+        times : sequence of float, monotone
+            (0, 1) is the forward direction, (1, 0) the inverse one.
+        context : (N, C) array, optional
+        norm : {"exact", "hutchinson", "brute"}, optional
+            Also integrate the penalties |f|^2 and |df/dz|_F^2, the latter computed this way.
+
+        Returns
+        -------
+        Trajectory
+        """
+        params, rows, context = self._checked(params, "rows", rows, context)
+        system = NeuralSystem(self, context is not None, norm)
+        derivative = system.bind(*system.arguments(params, context))
+        solution = solve(derivative, system.start(rows), float(times[0]), float(times[-1]),
+                         self.options, times=times, bandwidth=system.columns - 1)
+        states = solution.states
+        more = [states[:, :, self.dim + k] for k in range(1, system.columns - self.dim)]
+        return Trajectory(solution.times, states[:, :, :self.dim], states[:, :, self.dim],
+                          *(more or (None, None)), solution.evaluations)
+
+    def solve_with_penalties(self, params, rows, context, start, end, norm):
+        """Value, log_det, and the path's kinetic energy and Frobenius norm; differentiable.
+
+        Unchecked, for objectives. Penalties are integrals over |dt|, whatever the direction.
+        Returns arrays (N, D), (N,), (N,), (N,).
+        """
+        last = self._solve(params, rows, context, start, end, norm)
+        sign = 1 if end > start else -1
+        dim = self.dim
+        return last[:, :dim], last[:, dim], sign * last[:, dim + 1], sign * last[:, dim + 2]
+
+    def _init(self, rng):
+        return {"net": init_mlp(rng, (self.dim + 1 + self.context_dim, *self.hidden, self.dim))}
+
+    def _forward(self, params, z, context):
+        last = self._solve(params, z, context, 0.0, 1.0)
+        return last[:, :self.dim], last[:, self.dim]
+
+    def _inverse(self, params, x, context):
+        last = self._solve(params, x, context, 1.0, 0.0)
+        return last[:, :self.dim], last[:, self.dim]
+
+    def _solve(self, params, rows, context, start, end, norm=None):
+        system = NeuralSystem(self, context is not None, norm)
+        run = solve_direct if self.gradient == "direct" else solve_adjoint
+        return run(system, start, end, system.start(rows), *system.arguments(params, context))
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Rows followed through time.
+
+    Attributes
+    ----------
+    times : (T,) array
+    values : (T, N, D) array
+        Positions at each time.
+    log_det : (T, N) array
+        log |det d value / d rows|, from ``times[0]`` to each time.
+    kinetic, jacobian : (T, N) array or None
+        Integrals of |f|^2 and |df/dz|_F^2 dt (negative when time runs backwards).
+    evaluations : int
+        How often the solver called the right-hand side.
+    """
+
+    times: numpy.ndarray
+    values: numpy.ndarray
+    log_det: numpy.ndarray
+    kinetic: numpy.ndarray
+    jacobian: numpy.ndarray
+    evaluations: int
+
+
+class NeuralSystem(System):
+    """The joint right-hand side of a CNF, for :mod:`nfref.continuous.adjoint`.
+
+    Its arguments are the context, if there is one, and then weight and bias of each layer.
+    """
+
+    def __init__(self, flow, has_context, norm=None):
+        super().__init__(flow.options, flow.dim)
+        self.flow, self.has_context, self.norm = flow, has_context, norm
+        self.columns = flow.dim + (1 if norm is None else 3)
+
+    def start(self, rows):
+        """The state that begins at ``rows`` with all integrals zero."""
+        flow = self.flow
+        needs_probes = "hutchinson" in (flow.trace, self.norm)
+        if needs_probes and (flow.probes is None or flow.probes.shape[1] != len(rows)):
+            came = "none" if flow.probes is None else f"probes for {flow.probes.shape[1]} rows"
+            raise ValueError(f"probes: expected probes for {len(rows)} rows, drawn by "
+                             f"flow.with_probes(rng, {len(rows)}); got {came}")
+        zeros = np.zeros((len(rows), self.columns - flow.dim), dtype=rows.dtype)
+        return np.concatenate([rows, zeros], axis=1)
+
+    def arguments(self, params, context):
+        net = params["net"]
+        layers = [net[k][name] for k in range(len(self.flow.hidden) + 1)
+                  for name in ("weight", "bias")]
+        return ([context] if self.has_context else []) + layers
+
+    def unpack(self, arguments):
+        """(net, context) from the arguments."""
+        context, layers = ((arguments[0], arguments[1:]) if self.has_context
+                           else (None, arguments))
+        net = [{"weight": weight, "bias": bias} for weight, bias in zip(layers[::2], layers[1::2])]
+        return net, context
+
+    def fixed(self, net):
+        flow = self.flow
+        probes = flow.probes
+        if probes is not None:
+            probes = probes.astype(net[0]["weight"].dtype)
+        return Fixed(probes=probes,
+                     matrix=trace_matrix(net) if flow.trace == "exact" else None,
+                     gram=norm_matrix(net) if self.norm == "exact" else None)
+
+    def bind(self, *arguments):
+        net, context = self.unpack(arguments)
+        fixed = self.fixed(net)
+        activation, trace, norm = self.flow.activation, self.flow.trace, self.norm
+        return lambda t, state: right_hand_side(net, t, state, context, fixed, activation, trace,
+                                                norm)
+
+    def bind_pull(self, *arguments):
+        if self.flow.trace != "exact" or self.norm is not None:
+            return super().bind_pull(*arguments)
+        net, context = self.unpack(arguments)
+        fixed, activation = self.fixed(net), self.flow.activation
+
+        def pull(t, state, cotangent):
+            f, z_bar, context_bar, net_bar = exact_vjp(net, t, state, cotangent, context, fixed,
+                                                       activation)
+            return (f, z_bar, *([] if context is None else [context_bar]),
+                    *trees.leaves(net_bar))
+
+        return pull
