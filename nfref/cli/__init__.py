@@ -1,0 +1,75 @@
+"""The command ``nfref``: fit a density to a table, score and draw rows, look at the picture.
+
+Exit status 0 where all went well; 2 with one line ``nfref: error: ...`` for anything wrong
+with what was asked for, in which case nothing is written; 130 after Ctrl-C.
+"""
+
+import os
+import sys
+
+from nfref import __version__
+from nfref.cli import fit, use
+from nfref.cli.arguments import Parser, UsageError
+
+DESCRIPTION = """\
+Normalizing flows for tables of numbers: the density of your data, in nats, as a model file
+that scores rows and draws new ones.
+
+DATA is a file (.csv, .tsv, .txt, .npy, .npz, .parquet) or the name of built-in data
+(nfref datasets). A file of that name comes first. Log-likelihoods are always in the units
+of the data as given."""
+
+EXAMPLE = """\
+example:
+  nfref fit wine --out wine.npz
+  nfref score wine.npz wine
+  nfref sample wine.npz -n 5"""
+
+
+def parser():
+    """The whole command line as an argparse parser."""
+    root = Parser("nfref", DESCRIPTION, EXAMPLE)
+    root.add_argument("--version", action="version", version=f"nfref {__version__}")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    for module in (fit, use):
+        module.add_commands(commands)
+    return root
+
+
+def main(arguments=None):
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        What stands behind ``nfref``; ``sys.argv[1:]`` if omitted.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    try:
+        chosen = parser().parse_args(arguments)
+        if not hasattr(chosen, "run"):
+            raise UsageError("expected a command such as fit, got none; nfref --help lists them")
+        status = chosen.run(chosen)
+        sys.stdout.flush()
+        return status or 0
+    except BrokenPipeError:
+        # Whoever read our output, such as head, has seen enough. What is left goes nowhere,
+        # or Python would complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("nfref: interrupted", file=sys.stderr)
+        return 130
+    except (UsageError, OSError) as error:
+        print(f"nfref: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _one_line(error):
+    if isinstance(error, OSError) and error.strerror:
+        error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())

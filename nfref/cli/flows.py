@@ -1,0 +1,86 @@
+"""The flows that ``nfref fit --flow`` offers, with what it takes where nothing is said."""
+
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+
+import nfref
+from nfref.cli.arguments import UsageError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A flow by name: its constructor ``build(dim, layers, hidden)`` and its defaults.
+
+    ``hidden`` is None where a flow has no hidden layers.
+    """
+
+    build: Callable
+    layers: int
+    hidden: tuple
+    learning_rate: float
+
+
+FLOWS = {
+    "planar": Choice(lambda dim, layers, hidden: nfref.Planar(dim, layers), 32, None, 5e-3),
+    "nice": Choice(nfref.NICE, 6, (128, 128), 1e-3),
+    "realnvp": Choice(nfref.RealNVP, 8, (64, 64), 1e-3),
+    "maf": Choice(nfref.MAF, 5, (128, 128), 1e-3),
+    "iaf": Choice(nfref.IAF, 5, (64, 64), 1e-3),
+}
+
+
+def default_flow(dim):
+    """The name of the flow taken where none is asked for.
+
+    MAF fits tables best; of one column it makes no more than a Gaussian, which planar bends.
+    """
+    return "maf" if dim > 1 else "planar"
+
+
+def build_flow(name, dim, layers=None, hidden=None):
+    """A flow of the registry; None stands for its default.
+
+    Raises
+    ------
+    UsageError
+        If the flow cannot be made of these.
+    """
+    choice = FLOWS[name]
+    if hidden is not None and choice.hidden is None:
+        raise UsageError(f"--hidden: expected none with --flow {name}, which has no hidden "
+                         f"layers; got {','.join(map(str, hidden))}")
+    if hidden is None and choice.hidden is not None:
+        # An autoregressive network needs about one unit a column to tell columns apart.
+        hidden = tuple(max(width, dim) for width in choice.hidden)
+    try:
+        return choice.build(dim, layers or choice.layers, hidden)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--flow {name}: {error}") from None
+
+
+def in_units_of(flow, x, lower=None, upper=None):
+    """The flow at work on standardised columns, its densities in the units of the data.
+
+    From data to latent: bounded columns pass a logit, then every column is brought to mean
+    0 and standard deviation 1 by the statistics of ``x``, then the flow takes over. Each
+    step's log-determinant counts.
+
+    Parameters
+    ----------
+    flow : Flow
+    x : (N, D) array
+        Training rows.
+    lower, upper : sequence of float or None, length D, optional
+        Bounds of the bounded columns, None for the others.
+
+    Returns
+    -------
+    Chain
+    """
+    ends = []
+    if lower is not None and any(low is not None for low in lower):
+        ends = [nfref.Logit(lower, upper)]
+        x = ends[0].inverse({}, np.asarray(x, dtype=np.float64))[0]
+    return nfref.Chain([flow, nfref.Standardise.of(x), *ends])

@@ -1,0 +1,47 @@
+"""Pictures that the command line draws."""
+
+import os
+
+import numpy as np
+
+from nfref.cli.arguments import UsageError
+from nfref.files import replacing
+
+SAMPLES = 5000      # at most so many points of data and of samples
+
+
+def check_format(option, path):
+    """That Matplotlib can write a picture of that extension."""
+    from matplotlib.backend_bases import FigureCanvasBase
+    formats = FigureCanvasBase.get_supported_filetypes()
+    extension = os.path.splitext(path)[1]
+    if extension[1:].lower() not in formats:
+        raise UsageError(f"{option}: expected a file named .png, .pdf or .svg, "
+                         f"got {repr(extension) if extension else 'no extension'}")
+
+
+def draw(path, density, params, columns, x=None):
+    """Data against samples; with two columns the log-density too.
+
+    Parameters
+    ----------
+    path : path-like
+        Written whole or not at all.
+    density : Density
+    params : nested dicts and lists of arrays
+    columns : sequence of str
+    x : (N, D) array, optional
+        Rows to compare with.
+    """
+    from nfref import plots
+    # Pictures of the same model are the same, so the seed is not worth an option.
+    rng = np.random.default_rng(0)
+    if x is not None and len(x) > SAMPLES:
+        x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
+    if density.dim == 2:
+        figure = plots.triptych(density, params, x, rng=rng)
+    else:
+        samples = density.sample(params, rng, SAMPLES if x is None else len(x))
+        figure = plots.corner(x, samples, columns)
+    with replacing(path) as file:
+        figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())

@@ -1,0 +1,189 @@
+"""Commands that use what there is: score, sample, plot, info, datasets."""
+
+import os
+import sys
+
+import numpy as np
+
+from nfref import datasets as built_in
+from nfref import params as trees
+from nfref.cli import data as tables
+from nfref.cli.arguments import UsageError, count
+from nfref.files import check_writable
+from nfref.flow import Composition, Invert
+from nfref.tables import Table, numbered_columns, write_csv
+
+ROWS_AT_ONCE = 4096
+
+
+def add_commands(commands):
+    """Add the commands of this file to the command line."""
+    parser = commands.add_parser(
+        "score", help="log-likelihood of every row",
+        description="Print the log-likelihood of every row of DATA, in nats, then their mean.\n"
+                    "Columns are matched by name where both sides have names, else by place.",
+        example="example:\n  nfref score wine.npz wine --out scores.csv")
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
+    parser.add_argument("--out", metavar="CSV", help="write the rows here; the mean is printed")
+    parser.set_defaults(run=score)
+
+    parser = commands.add_parser(
+        "sample", help="draw new rows",
+        description="Draw rows from a model, as csv with the columns it was fitted to.",
+        example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv")
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument("-n", type=count(0), required=True, metavar="N", help="how many rows")
+    parser.add_argument("--seed", type=count(0), default=0, metavar="S",
+                        help="the same seed draws the same rows (default: %(default)s)")
+    parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
+    parser.set_defaults(run=sample)
+
+    parser = commands.add_parser(
+        "plot", help="a picture of a model",
+        description="Draw a model: for two columns target, samples and log-density side by\n"
+                    "side, else every pair of columns of data against samples.",
+        example="example:\n  nfref plot wine.npz --data wine --out wine.png")
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument("--data", metavar="DATA", help="rows to compare with")
+    parser.add_argument("--out", metavar="FIG.png", required=True,
+                        help="the picture; its extension says the format")
+    parser.set_defaults(run=plot)
+
+    parser = commands.add_parser("info", help="what a model file holds",
+                                 description="Print what a model file holds.",
+                                 example="example:\n  nfref info wine.npz")
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.set_defaults(run=info)
+
+    parser = commands.add_parser(
+        "datasets", help="list the built-in data",
+        description="List the built-in data. The floor is the entropy in nats: no model's\n"
+                    "expected negative log-likelihood lies below it.",
+        example="example:\n  nfref datasets")
+    parser.set_defaults(run=datasets)
+
+
+def _load_model(path):
+    from nfref.model_file import ModelError, load_model
+    try:
+        model = load_model(path)
+    except ModelError as error:
+        raise UsageError(str(error)) from None
+    if model.density.context_dim:
+        raise UsageError(f"{path}: expected a model without context, got one that takes "
+                         f"{model.density.context_dim} context columns")
+    return model
+
+
+def _check_output(out, *inputs):
+    """That ``out`` can be written and is none of the files that are read."""
+    if out is None:
+        return
+    check_writable(out)
+    for path in inputs:
+        if path is not None and os.path.realpath(out) == os.path.realpath(path):
+            raise UsageError(f"--out: expected a file of its own, got {out}, which is read")
+
+
+# Commands ---------------------------------------------------------------------------------
+
+
+def score(options):
+    """One log-likelihood a row, then the mean."""
+    _check_output(options.out, options.model, options.data)
+    model = _load_model(options.model)
+    x = tables.for_model(tables.load(options.data), model)
+    log_prob = _log_prob(model, x)
+    if options.out:
+        write_csv(options.out, Table(log_prob[:, None], ("log_likelihood",)))
+    else:
+        sys.stdout.writelines(f"{value}\n" for value in log_prob.astype(str).tolist())
+    unlikely = np.sum(~np.isfinite(log_prob))
+    if unlikely:
+        print(f"nfref: note: {unlikely} rows lie where the model's density is zero or too small "
+              "to compute", file=sys.stderr)
+    print(f"mean log-likelihood: {np.mean(log_prob, dtype=np.float64):.6f} nats")
+
+
+def _log_prob(model, x):
+    """log p(x), (N,); -inf outside of the bounds of bounded columns and where it underflows."""
+    x = x.astype(trees.dtype_of(model.params))
+    log_prob = np.empty(len(x), x.dtype)
+    with np.errstate(all="ignore"):
+        for start in range(0, len(x), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            log_prob[block] = model.density.log_prob(model.params, x[block])
+    # A row outside of the bounds has a logit of NaN, one too far out overflows.
+    return np.where(np.isnan(log_prob), -np.inf, log_prob).astype(x.dtype)
+
+
+def sample(options):
+    """New rows as csv."""
+    _check_output(options.out, options.model)
+    model = _load_model(options.model)
+    rng = np.random.default_rng(options.seed)
+    blocks = [model.density.sample(model.params, rng, min(ROWS_AT_ONCE, options.n - start))
+              for start in range(0, options.n, ROWS_AT_ONCE)]
+    values = np.concatenate(blocks) if blocks else np.empty((0, model.density.dim))
+    columns = model.columns or numbered_columns(model.density.dim)
+    write_csv(options.out or sys.stdout, Table(values, columns))
+
+
+def plot(options):
+    """A picture of data and samples."""
+    from nfref.cli.pictures import check_format, draw
+    _check_output(options.out, options.model, options.data)
+    check_format("--out", options.out)
+    model = _load_model(options.model)
+    x = None if options.data is None else tables.for_model(tables.load(options.data), model)
+    columns = model.columns or numbered_columns(model.density.dim)
+    draw(options.out, model.density, model.params, columns, x)
+
+
+def info(options):
+    """What a model file holds."""
+    model = _load_model(options.model)
+    about = model.info
+    columns = model.columns or numbered_columns(model.density.dim)
+    lines = {"flow": _outline(model.density.flow),
+             "base": type(model.density.base).__name__,
+             "columns": f"{len(columns)}: {', '.join(columns)}",
+             "parameters": f"{trees.count(model.params):,} numbers in "
+                           f"{trees.dtype_of(model.params)}"}
+    if "rows" in about:
+        rows = about["rows"]
+        lines["fitted to"] = (f"{about['data']}: {rows['train']:,} rows to train, "
+                              f"{rows['validation']:,} to validate, {rows['test']:,} to test")
+        lines["training"] = (f"batches of {about['batch']}, learning rate "
+                             f"{about['learning_rate']:g}, seed {about['seed']}; "
+                             f"{about['message']}")
+        error = about["test"]["standard_error"]
+        lines["test"] = (f"{about['test']['mean']:.3f} nats per row"
+                         + ("" if error is None else f", standard error {error:.3f}"))
+    lines["written by"] = ", ".join(f"{name} {version}"
+                                    for name, version in about["written_by"].items())
+    for name, text in lines.items():
+        print(f"{name + ':':<12}{text}")
+
+
+def _outline(flow):
+    """A flow in a few words: its class, and its settings where it is no mere composition."""
+    if isinstance(flow, Invert):
+        return f"Invert({_outline(flow.flow)})"
+    if type(flow).__name__ == "Chain":
+        return " -> ".join(_outline(member) for member in flow.flows)
+    settings = [f"{name}={getattr(flow, name)}" for name in ("layers", "hidden")
+                if isinstance(flow, Composition) and hasattr(flow, name)]
+    return f"{type(flow).__name__}({', '.join(settings)})" if settings else type(flow).__name__
+
+
+def datasets(options):
+    """The built-in data."""
+    values, columns = built_in.wine()
+    print(f"{'name':<18}{'rows':>6}{'columns':>9}{'floor':>8}  description")
+    print(f"{'wine':<18}{len(values):>6}{len(columns):>9}{'':>8}  "
+          "white wines: physicochemical measurements, copies dropped")
+    for toy in built_in.TOYS.values():
+        floor = "" if toy.entropy is None else f"{toy.entropy:.3f}"
+        print(f"{toy.name:<18}{tables.TOY_ROWS:>6}{toy.dim:>9}{floor:>8}  {toy.description}")
