@@ -1,0 +1,54 @@
+"""Calculus on plain functions from lists to lists of mpmath numbers.
+
+Everything here works at the precision that is set (``mp.mp.dps``) and gives results that
+are right to about half of its digits: central differences with step h = 10^(-dps/4) have a
+relative error of h^2. So callers set twice the digits they want.
+"""
+
+import mpmath as mp
+
+
+def exact(array):
+    """Nested lists of mpmath numbers from arrays, lists or numbers, with no rounding."""
+    if getattr(array, "ndim", 0) or isinstance(array, (list, tuple)):
+        return [exact(part) for part in array]
+    array = array.item() if hasattr(array, "item") else array
+    return mp.mpf(array)
+
+
+def step():
+    return mp.mpf(10) ** (-mp.mp.dps // 4)
+
+
+def jacobian(function, z):
+    """The D x D matrix of derivatives of ``function`` at z."""
+    h = step()
+    columns = []
+    for j in range(len(z)):
+        above = function([value + h * (i == j) for i, value in enumerate(z)])
+        below = function([value - h * (i == j) for i, value in enumerate(z)])
+        columns.append([(a - b) / (2 * h) for a, b in zip(above, below)])
+    return mp.matrix(columns).T
+
+
+def log_abs_det(matrix):
+    return mp.log(abs(mp.det(matrix)))
+
+
+def solve(function, x, start):
+    """The z with function(z) = x, by Newton's method from a start near it.
+
+    Raises
+    ------
+    ArithmeticError
+        If the steps do not settle.
+    """
+    z = list(start)
+    for _ in range(100):
+        residual = [target - value for target, value in zip(x, function(z))]
+        move = mp.lu_solve(jacobian(function, z), mp.matrix(residual))
+        z = [value + change for value, change in zip(z, move)]
+        if max(abs(change) for change in move) <= step() * (1 + max(map(abs, z))):
+            return z    # the error of this last step is about the square of its length
+    raise ArithmeticError("solve: expected Newton's method to settle within 100 steps, "
+                          f"got a last step of {mp.nstr(max(map(abs, move)), 3)}")
