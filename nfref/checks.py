@@ -10,14 +10,15 @@ from autograd.extend import Box
 
 
 def as_array(name, value):
-    """A float array; float32 and complex stay, every other number becomes float64.
+    """A float array in C order; float32 and complex stay, other numbers become float64.
 
-    Values traced by autograd pass through untouched.
+    One memory order means one order of additions inside of BLAS: the same rows give the same
+    bits however the caller's array is laid out. Values traced by autograd pass through untouched.
     """
     if isinstance(value, Box):
         return value
     try:
-        array = np.asarray(value)
+        array = np.asarray(value, order="C")
     except ValueError:
         raise ValueError(f"{name}: expected an array, got rows of different lengths") from None
     if array.dtype.kind not in "buifcO":

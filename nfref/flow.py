@@ -150,6 +150,11 @@ class Flow:
         return trees.cast(params, np.finfo(rows.dtype).dtype), rows, context
 
 
+def context_for(flow, context):
+    """The context for one member of a composition: None where that member takes none."""
+    return context if flow.context_dim else None
+
+
 class Composition(Flow):
     """Flows one after the other; a subclass provides them as the tuple ``flows``.
 
@@ -164,23 +169,24 @@ class Composition(Flow):
     def _forward(self, params, z, context):
         total = np.zeros(len(z), dtype=z.dtype)
         for k, flow in enumerate(self.flows):
-            z, log_det = flow._forward(params[k], z, context)
+            z, log_det = flow._forward(params[k], z, context_for(flow, context))
             total = total + log_det
         return z, total
 
     def _inverse(self, params, x, context):
         total = np.zeros(len(x), dtype=x.dtype)
         for k, flow in reversed(list(enumerate(self.flows))):
-            x, log_det = flow._inverse(params[k], x, context)
+            x, log_det = flow._inverse(params[k], x, context_for(flow, context))
             total = total + log_det
         return x, total
 
     def _adapt(self, params, x, context, first):
         adapted = list(params)
         for k, flow in reversed(list(enumerate(self.flows))):
-            adapted[k] = flow._adapt(params[k], x, context, first)
+            own = context_for(flow, context)
+            adapted[k] = flow._adapt(params[k], x, own, first)
             # The next flow sees this batch as the adapted flow hands it on in training.
-            x, _ = flow.training()._inverse(adapted[k], x, context)
+            x, _ = flow.training()._inverse(adapted[k], x, own)
         unchanged = all(new is old for new, old in zip(adapted, params))
         return params if unchanged else adapted
 

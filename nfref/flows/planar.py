@@ -18,7 +18,7 @@ from autograd.extend import defvjp, primitive
 
 from nfref.checks import check_count
 from nfref.flow import Composition, Flow
-from nfref.nets import softplus
+from nfref.nets import sech_squared, softplus, tanh
 
 
 # Formulas ---------------------------------------------------------------------------------
@@ -49,9 +49,8 @@ def planar_slope(a, slack):
 
     With tanh' = sech^2 = 1 - tanh^2 and slack = 1 + w . u_hat (eq. 11-12). Elementwise.
     """
-    # sech^2 = 4 e^(-2|a|) / (1 + e^(-2|a|))^2 keeps its digits where 1 - tanh^2 has none left.
-    tail = np.exp(-2 * np.abs(a))
-    return np.tanh(a) ** 2 + slack * 4 * tail / (1 + tail) ** 2
+    # sech^2 keeps its digits where 1 - tanh^2 has none left.
+    return tanh(a) ** 2 + slack * sech_squared(a)
 
 
 def planar_forward(z, u_hat, slack, w, b):
@@ -60,7 +59,7 @@ def planar_forward(z, u_hat, slack, w, b):
     Shapes: z (N, D); u_hat, w (D,) or (N, D); slack, b (1,) or (N, 1). Returns (N, D), (N,).
     """
     a = np.sum(w * z, axis=1, keepdims=True) + b
-    return z + u_hat * np.tanh(a), np.log(planar_slope(a, slack))[:, 0]
+    return z + u_hat * tanh(a), np.log(planar_slope(a, slack))[:, 0]
 
 
 def planar_inverse(x, u_hat, slack, w, b):
@@ -75,7 +74,7 @@ def planar_inverse(x, u_hat, slack, w, b):
     """
     r = np.sum(w * x, axis=1, keepdims=True) + b
     a = planar_root(r, slack + np.zeros_like(r))
-    return x - u_hat * np.tanh(a), -np.log(planar_slope(a, slack))[:, 0]
+    return x - u_hat * tanh(a), -np.log(planar_slope(a, slack))[:, 0]
 
 
 def minus_tanh(a):
@@ -100,13 +99,15 @@ def planar_root(r, slack):
     left-hand side is odd, so |r| is solved and the sign put back; |(slack - 1) tanh a| <=
     |slack - 1| gives the bracket. From its end where the curve bends away (the upper end
     for slack < 1, the lower one for slack > 1) Newton's steps never overshoot. It ends
-    when no row moves by more than an ulp.
+    when no row moves by more than an ulp; a row that has stopped stays where it is, so that
+    its digits do not depend on how long the others take.
     """
     target = np.abs(r)
     solvable = np.isfinite(target)
     low = np.maximum(target - np.maximum(slack - 1, 0), 0)
     high = target + np.maximum(1 - slack, 0)
     a = np.where(slack < 1, high, low)
+    moves = solvable
     ulp = np.finfo(a.dtype).eps
     for _ in range(200):
         excess = minus_tanh(a) + slack * np.tanh(a) - target
@@ -115,8 +116,8 @@ def planar_root(r, slack):
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = a - excess / planar_slope(a, slack)
         inside = (newton >= low) & (newton <= high)
-        new = np.where(inside, newton, 0.5 * (low + high))
-        moves = solvable & (np.abs(new - a) > ulp * np.abs(new))
+        new = np.where(moves, np.where(inside, newton, 0.5 * (low + high)), a)
+        moves = moves & (np.abs(new - a) > ulp * np.abs(new))
         a = new
         if not np.any(moves):
             break
@@ -127,7 +128,7 @@ def planar_root(r, slack):
 #   planar_slope da + tanh(a) dslack = dr.
 defvjp(planar_root,
        lambda a, r, slack: lambda g: g / planar_slope(a, slack),
-       lambda a, r, slack: lambda g: -g * np.tanh(a) / planar_slope(a, slack))
+       lambda a, r, slack: lambda g: -g * tanh(a) / planar_slope(a, slack))
 
 
 # Layer and stack --------------------------------------------------------------------------
