@@ -27,11 +27,17 @@ VERSION = 1
 # are numbers, strings, None, tuples of these, or objects of classes that are listed here.
 CLASSES = {
     "nfref.flow": ("Chain", "Invert", "Density"),
-    "nfref.base": ("StandardNormal",),
+    "nfref.base": ("DiagonalNormal", "FullNormal", "Logistic", "NormalMixture", "StandardNormal",
+                   "Uniform"),
     "nfref.flows.autoregressive": ("MADE", "MAF"),
     "nfref.flows.batch_norm": ("BatchNorm",),
+    "nfref.flows.continuous": ("CNF",),
     "nfref.flows.coupling": ("AdditiveCoupling", "AffineCoupling", "NICE", "RealNVP"),
     "nfref.flows.elementwise": ("ElementwiseAffine", "Logit", "Scale", "Standardise"),
+    "nfref.flows.glow": ("Glow", "OnFirst"),
+    "nfref.flows.image_layers": ("ActNorm", "ChannelCoupling", "InvertibleConv", "SplitPrior",
+                                 "Squeeze"),
+    "nfref.flows.linear": ("FixedLinear", "LULinear", "Linear", "Permutation"),
     "nfref.flows.planar": ("Planar", "PlanarLayer"),
 }
 MODULES = {name: module for module, names in CLASSES.items() for name in names}
@@ -260,10 +266,12 @@ def _read_arrays(path):
         raise ModelError(f"{path}: expected a model file, got a folder")
     try:
         with open(path, "rb") as file:
-            start = file.read(2)
-            if start != b"PK":
+            start = file.read(4)
+            if not start.startswith(b"PK"):
                 came = "an empty file" if not start else "something that is no .npz archive"
                 raise ModelError(f"{path}: expected an nfref model file, got {came}")
+            if len(start) < 4:
+                raise EOFError
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}

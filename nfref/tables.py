@@ -216,10 +216,10 @@ def _read_npz(path):
 
 def _load(path):
     """np.load of a file that has to be what its extension says."""
+    with open(path, "rb") as file:
+        content = io.BytesIO(file.read())
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except OSError:
-        raise
+        loaded = np.load(content, allow_pickle=False)
     except Exception as error:     # zipfile, zlib, tokenize and pickle each have their own
         raise _unreadable(path, error) from None
     extension = ".npy" if isinstance(loaded, np.ndarray) else ".npz"

@@ -10,6 +10,7 @@ import sys
 from nfref import __version__
 from nfref.cli import fit, use
 from nfref.cli.arguments import Parser, UsageError
+from nfref.continuous.solve import SolverError
 
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file
@@ -64,7 +65,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("nfref: interrupted", file=sys.stderr)
         return 130
-    except (UsageError, OSError) as error:
+    except (UsageError, OSError, SolverError) as error:
         print(f"nfref: error: {_one_line(error)}", file=sys.stderr)
         return 2
 

@@ -1,0 +1,286 @@
+"""Model files: bit-exact round trips, and how every kind of bad file is refused."""
+
+import dataclasses
+import importlib
+import json
+import pickle
+import pkgutil
+import zipfile
+
+import numpy as np
+import pytest
+
+import nfref
+from nfref import base, flow
+from nfref import params as trees
+from nfref.model_file import (CLASSES, MODULES, VERSION, Model, ModelError, describe, load_model,
+                              rebuild, save_model)
+
+FLOWS = {
+    "planar": nfref.Planar(3, layers=2, context_dim=2),
+    "planar layer": nfref.PlanarLayer(3),
+    "NICE": nfref.NICE(3, layers=2, hidden=(4,)),
+    "additive coupling": nfref.AdditiveCoupling((True, False, True), (4, 3)),
+    "RealNVP": nfref.RealNVP(3, layers=2, hidden=(4,), batch_norm=True, activation="tanh"),
+    "affine coupling": nfref.AffineCoupling((True, False, False), (4,), bound=2.5),
+    "MADE": nfref.MADE(3, (4,), order=(2, 0, 1), context_dim=1),
+    "MAF": nfref.MAF(3, 2, (4,), orders=((0, 2, 1), (2, 1, 0)), batch_norm=True),
+    "IAF": nfref.IAF(3, 2, (4,)),
+    "batch norm": nfref.BatchNorm(3, momentum=0.25),
+    "scale": nfref.Scale(3),
+    "affine": nfref.ElementwiseAffine(3),
+    "standardise": nfref.Chain([nfref.Scale(3), nfref.Standardise((0.1, 1e-300, -7), (1, 2, 1/3)),
+                                nfref.Logit((None, 0, -1), (None, 0.3, 1))]),
+    "linear": nfref.Chain([nfref.Linear(3), nfref.LULinear(3), nfref.Permutation((2, 0, 1)),
+                           nfref.FixedLinear(((1, 2, 0), (0, 1 / 3, 1), (1, 0, 0)))]),
+    "Glow": nfref.Glow((2, 4, 4), levels=2, steps=1, hidden=2),
+    "CNF": nfref.CNF(3, (4,)),
+}
+BASES = {
+    "normal": nfref.StandardNormal(2),
+    "diagonal": nfref.DiagonalNormal(2),
+    "full": nfref.FullNormal(2),
+    "logistic": nfref.Logistic(2),
+    "uniform": nfref.Uniform((0, -1 / 3), (1, 1 / 3)),
+    "mixture": nfref.NormalMixture(2, 3),
+}
+
+
+def random_params(density, seed, dtype):
+    """Parameters with every number drawn at random."""
+    rng = np.random.default_rng(seed)
+    params = density.init(rng)
+    return trees.tree_map(lambda leaf: rng.standard_normal(leaf.shape).astype(dtype), params)
+
+
+def same_bits(one, other):
+    ones, others = trees.leaves(one), trees.leaves(other)
+    return len(ones) == len(others) and all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        for a, b in zip(ones, others))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small model in a file: (path, density, params)."""
+    density = nfref.Density(nfref.StandardNormal(2), nfref.MAF(2, 2, (4,)))
+    params = random_params(density, 0, np.float64)
+    path = tmp_path / "model.npz"
+    save_model(path, density, params, columns=("a", "b"), info={"flow": "maf"})
+    return path, density, params
+
+
+# Round trips ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", FLOWS)
+def test_round_trip_is_bit_exact(tmp_path, name, dtype):
+    dim = FLOWS[name].dim
+    density = nfref.Density(nfref.StandardNormal(dim), FLOWS[name])
+    columns = [f"column {k}, ü" for k in range(dim)]
+    params = random_params(density, 1, dtype)
+    info = {"seed": 3, "loss": [0.1, 1 / 3]}
+    save_model(tmp_path / "m.npz", density, params, columns=columns, info=info)
+    model = load_model(tmp_path / "m.npz")
+    assert isinstance(model, Model)
+    assert model.density == density
+    assert model.columns == tuple(columns)
+    assert {key: model.info[key] for key in info} == info
+    assert same_bits(model.params, params)
+    assert trees.tree_map(np.shape, model.params) == trees.tree_map(np.shape, params)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_bases_round_trip(tmp_path, name):
+    density = nfref.Density(BASES[name], nfref.Scale(2))
+    params = random_params(density, 1, np.float64)
+    save_model(tmp_path / "m.npz", density, params)
+    model = load_model(tmp_path / "m.npz")
+    assert model.density == density and model.columns is None
+    assert same_bits(model.params, params)
+
+
+def every_class():
+    """All frozen dataclasses of the package that are a Flow or a Base."""
+    found = set()
+    for module in pkgutil.walk_packages(nfref.__path__, "nfref."):
+        if module.name.startswith(("nfref.flows", "nfref.base", "nfref.flow", "nfref.continuous")):
+            members = vars(importlib.import_module(module.name)).values()
+            found |= {thing for thing in members if isinstance(thing, type)
+                      and dataclasses.is_dataclass(thing)
+                      and issubclass(thing, (flow.Flow, base.Base))}
+    return found
+
+
+def test_every_flow_and_base_can_be_stored():
+    # Coupling is what two flows share, and no flow itself.
+    left_out = {kind.__name__ for kind in every_class()} - set(MODULES) - {"Coupling"}
+    assert not left_out, f"to be listed in nfref/model_file.py: {sorted(left_out)}"
+
+
+def test_the_listed_classes_are_where_they_are_said_to_be():
+    for module, names in CLASSES.items():
+        for name in names:
+            assert getattr(importlib.import_module(module), name).__module__ == module
+
+
+def test_equal_models_are_equal_files(saved, tmp_path):
+    path, density, params = saved
+    save_model(tmp_path / "again.npz", density, params, columns=("a", "b"), info={"flow": "maf"})
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+
+
+def test_numpy_reads_the_file_without_nfref(saved):
+    path, _, params = saved
+    with np.load(path, allow_pickle=False) as archive:
+        header = json.loads(archive["header"].tobytes())
+        weight = archive["params/flow/1/net/0/weight"]
+    assert header["format"] == "nfref model" and header["version"] == VERSION
+    np.testing.assert_array_equal(weight, params["flow"][1]["net"][0]["weight"])
+
+
+def test_descriptions_are_plain_and_exact():
+    chain = nfref.Chain([nfref.Invert(nfref.Scale(np.int64(2))),
+                         nfref.Standardise((0.1, np.float32(0.1)), (1 / 3, 5e-324))])
+    description = json.loads(json.dumps(describe(chain)))
+    assert description["class"] == "Chain"
+    assert rebuild(description) == chain
+
+
+@dataclasses.dataclass(frozen=True)
+class Stranger(flow.Flow):
+    dim: int = 2
+
+
+def test_what_cannot_be_stored_says_so(tmp_path):
+    density = nfref.Density(nfref.StandardNormal(2), Stranger())
+    with pytest.raises(TypeError, match="describe: expected one of .*; got Stranger"):
+        save_model(tmp_path / "m.npz", density, density.init(np.random.default_rng(0)))
+    density = nfref.Density(nfref.StandardNormal(2), nfref.Scale(2))
+    params = density.init(np.random.default_rng(0))
+    with pytest.raises(TypeError, match="density: expected a Density, got Scale"):
+        save_model(tmp_path / "m.npz", density.flow, params)
+    with pytest.raises(ModelError, match="params/flow/log_scale: expected an array"):
+        save_model(tmp_path / "m.npz", density, {"base": {}, "flow": {}})
+    with pytest.raises(ModelError, match="columns: expected 2 names, got"):
+        save_model(tmp_path / "m.npz", density, params, columns=("a",))
+    with pytest.raises(TypeError):
+        save_model(tmp_path / "m.npz", density, params, info={"a": object()})
+    assert not list(tmp_path.iterdir())
+
+
+# Bad files --------------------------------------------------------------------------------
+
+
+def refused(path, pattern):
+    with pytest.raises(ModelError, match=pattern) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def rewritten(path, change):
+    """The file with its arrays changed by ``change``, which takes and returns a dict."""
+    with np.load(path) as archive:
+        arrays = change(dict(archive))
+    np.savez(path, **arrays)
+    return path
+
+
+def with_header(**entries):
+    def change(arrays):
+        header = {**json.loads(arrays["header"].tobytes()), **entries}
+        return {**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    return change
+
+
+def test_bad_places(tmp_path):
+    refused(tmp_path / "missing.npz", "expected a model file, found none there")
+    refused(tmp_path, "expected a model file, got a folder")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    refused(tmp_path / "empty.npz", "got an empty file")
+
+
+def test_other_kinds_of_file(tmp_path, saved):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    refused(tmp_path / "t.csv", "got something that is no .npz archive")
+    (tmp_path / "p.npz").write_bytes(pickle.dumps({"a": 1}))
+    refused(tmp_path / "p.npz", "got something that is no .npz archive")
+    np.savez(tmp_path / "other.npz", x=np.zeros((3, 2)))
+    refused(tmp_path / "other.npz", "got an .npz of another kind")
+    np.savez(tmp_path / "header.npz", header=np.zeros(3))
+    refused(tmp_path / "header.npz", "got an .npz of another kind")
+    with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    refused(tmp_path / "z.npz", "got another kind of archive")
+
+
+def test_pickled_objects_are_never_loaded(saved):
+    class Trap:
+        def __reduce__(self):
+            return pytest.fail, ("a pickle was loaded",)
+
+    path, _, _ = saved
+    rewritten(path, lambda arrays: {**arrays, "extra": np.array([Trap()], object)})
+    refused(path, "got pickled objects, which are never loaded")
+
+
+def test_truncated_anywhere(saved):
+    path, _, _ = saved
+    content = path.read_bytes()
+    for length in (3, 50, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        refused(path, "got a truncated or damaged one")
+
+
+def test_flipped_bits_are_noticed(saved):
+    path, _, params = saved
+    content = bytearray(path.read_bytes())
+    place = content.index(params["flow"][0]["net"][0]["weight"].tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    refused(path, "got a truncated or damaged one")
+
+
+def test_versions(saved):
+    path, _, _ = saved
+    refused(rewritten(path, with_header(version=VERSION + 1)),
+            f"expected format version {VERSION} or older, got {VERSION + 1}")
+    refused(rewritten(path, with_header(version="new")), "expected a format version, got 'new'")
+
+
+@pytest.mark.parametrize("density, pattern", [
+    ({"class": "os.system"}, "class: expected one of .*; got 'os.system'"),
+    ({"class": "Density", "base": {"class": "StandardNormal", "dim": 2}}, "Density: expected"),
+    ({"class": "StandardNormal", "dim": -1}, "StandardNormal: .*dim: expected at least 1"),
+    ({"class": "StandardNormal", "dim": 2}, "density: expected a Density, got StandardNormal"),
+    ("MAF", "density: expected a Density, got str"),
+])
+def test_bad_descriptions(saved, density, pattern):
+    refused(rewritten(saved[0], with_header(density=density)), pattern)
+
+
+def test_arrays_have_to_fit(saved):
+    path, _, params = saved
+    name = "params/flow/0/net/0/bias"
+    whole = path.read_bytes()
+    for change, pattern in [
+            (lambda a: {k: v for k, v in a.items() if k != name},
+             rf"{name}: expected an array of shape \(4,\), got none"),
+            (lambda a: {**a, name: np.zeros(5)}, rf"{name}: expected shape \(4,\), got \(5,\)"),
+            (lambda a: {**a, name: np.zeros(4, int)}, f"{name}: expected floats, got dtype int64"),
+            (lambda a: {**a, "params/more": np.zeros(1)}, "params/more: expected no such array"),
+            (with_header(columns=["a"]), "columns: expected 2 names")]:
+        path.write_bytes(whole)
+        refused(rewritten(path, change), pattern)
+    path.write_bytes(whole)
+    assert same_bits(load_model(path).params, params)
+
+
+def test_a_failed_save_leaves_the_old_file(saved):
+    path, density, params = saved
+    before = path.read_bytes()
+    with pytest.raises(ModelError):
+        save_model(path, density, {**params, "more": np.zeros(1)})
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
