@@ -1,0 +1,22 @@
+"""Pictures of densities, flows, fits and tables.
+
+Every function draws on the axes or the figure it is given, or on a new figure, and returns
+what it drew on. Nothing here touches pyplot: a new figure belongs to whoever called, and
+:func:`save` writes it.
+
+Examples
+--------
+>>> import numpy as np, nfref
+>>> density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2))
+>>> params = density.init(np.random.default_rng(0))
+>>> figure = nfref.plots.triptych(density, params, rng=np.random.default_rng(1))
+>>> nfref.plots.save(figure, "density.png")                             # doctest: +SKIP
+"""
+
+from nfref.plots.canvas import save
+from nfref.plots.curves import loss_curve
+from nfref.plots.layers import layer_strip, warped_grid
+from nfref.plots.plane import triptych
+from nfref.plots.table import corner
+
+__all__ = ["corner", "layer_strip", "loss_curve", "save", "triptych", "warped_grid"]

@@ -1,0 +1,131 @@
+"""What a flow does to the plane: the warped grid, and points followed through every layer."""
+
+import math
+
+import numpy as np
+
+from nfref.checks import check_count, check_rng
+from nfref.flow import Composition, Invert
+from nfref.plots.canvas import (COLOURS, check_plane, finite_rows, frame, new_axes, new_figure,
+                                plane_limits, repeat_context, scatter)
+
+
+def warped_grid(flow, params, limits=((-3.0, 3.0), (-3.0, 3.0)), lines=21, points=400,
+                context=None, axes=None):
+    """A square grid of latent lines, as ``forward`` bends it.
+
+    A flow is a smooth one-to-one map: the lines bend and crowd, but two of one colour never
+    meet. ``Invert(flow)`` draws what ``inverse`` does to a grid in data space.
+
+    Parameters
+    ----------
+    flow : Flow
+        Of dim 2.
+    params : nested dicts and lists of arrays
+        Parameters of the flow.
+    limits : ((low, high), (low, high))
+        The latent rectangle.
+    lines : int
+        How many lines in each direction.
+    points : int
+        How many points a line consists of.
+    context : (C,) array, optional
+        The one context at which to look at a conditional flow.
+    axes : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    check_plane("warped_grid", flow.dim)
+    check_count("lines", lines, minimum=2)
+    check_count("points", points, minimum=2)
+    axes = new_axes(5, 5) if axes is None else axes
+    for moving, colour in ((1, COLOURS[0]), (0, COLOURS[1])):
+        fixed = 1 - moving
+        grid = np.empty((lines, points, 2))
+        grid[..., fixed] = np.linspace(*limits[fixed], lines)[:, None]
+        grid[..., moving] = np.linspace(*limits[moving], points)
+        rows = grid.reshape(-1, 2)
+        x, _ = flow.forward(params, rows, repeat_context(context, len(rows)))
+        axes.plot(*x.reshape(lines, points, 2).transpose(2, 1, 0), color=colour, linewidth=0.8)
+        axes.plot([], [], color=colour, label=f"$z_{fixed + 1}$ constant")
+    axes.set_xlabel("$x_1$")
+    axes.set_ylabel("$x_2$")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(loc="upper right", fontsize="small")
+    return axes
+
+
+def layer_strip(density, params, rng, n=2000, context=None, max_panels=12, figure=None):
+    """Base samples on their way through the layers, each in the colour of its base quadrant.
+
+    Parameters
+    ----------
+    density : Density
+        Of dim 2. Compositions inside compositions, and inverted ones, are taken apart.
+    params : dict
+    rng : numpy.random.Generator
+    n : int
+        How many points.
+    context : (C,) array, optional
+        The one context at which to look at a conditional density.
+    max_panels : int
+        At least 2. The base and the result always have a panel; of longer flows, layers
+        in between are left out evenly.
+    figure : matplotlib.figure.Figure, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    check_plane("layer_strip", density.dim)
+    check_count("n", n)
+    check_count("max_panels", max_panels, minimum=2)
+    z = density.base.sample(params["base"], check_rng(rng), n)
+    # Quadrants around the median are those around zero for every centred base.
+    right, upper = (z > np.median(z, axis=0)).T
+    quadrant = 2 * upper + right
+
+    stages = [(f"base: {type(density.base).__name__}", z)]
+    for k, (flow, flow_params) in enumerate(steps(density.flow, params["flow"]), start=1):
+        z, _ = flow.forward(flow_params, z, repeat_context(context if flow.context_dim else None,
+                                                           n))
+        stages.append((f"{k}: {label(flow)}", z))
+    shown = np.linspace(0, len(stages) - 1, min(max_panels, len(stages))).round().astype(int)
+
+    down = math.ceil(len(shown) / 6)
+    across = math.ceil(len(shown) / down)
+    figure = new_figure(2.6 * across, 2.7 * down) if figure is None else figure
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, index in zip(panels, shown):
+        title, points = stages[index]
+        for k, colour in enumerate(COLOURS):
+            scatter(axes, points[quadrant == k], colour)
+        frame(axes, title, plane_limits(finite_rows(title, points)))
+        axes.title.set_fontsize("medium")
+        axes.tick_params(labelsize="small")
+    for axes in panels[len(shown):]:
+        axes.remove()
+    return figure
+
+
+def steps(flow, params):
+    """The layers of a flow in the order of ``forward``, as a list of (flow, params)."""
+    if isinstance(flow, Composition):
+        return [step for member, own in zip(flow.flows, params) for step in steps(member, own)]
+    if isinstance(flow, Invert) and isinstance(flow.flow, (Composition, Invert)):
+        return [(inverted(member), own) for member, own in reversed(steps(flow.flow, params))]
+    return [(flow, params)]
+
+
+def inverted(flow):
+    """A layer turned around; one that is already inverted turns back."""
+    return flow.flow if isinstance(flow, Invert) else Invert(flow)
+
+
+def label(flow):
+    """The name of a layer."""
+    if isinstance(flow, Invert):
+        return f"{label(flow.flow)}$^{{-1}}$"
+    return type(flow).__name__

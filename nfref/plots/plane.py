@@ -1,0 +1,102 @@
+"""A density in the plane: what it should be, what it draws, what it says."""
+
+import numpy as np
+
+from nfref.checks import as_rows, check_count, check_rng
+from nfref.plots.canvas import (DATA, SAMPLES, check_plane, finite_rows, frame, new_figure,
+                                plane_limits, repeat_context, scatter, thin)
+
+CELLS = 200         # cells a side of a picture of a log-density
+ROWS_AT_ONCE = 4000
+
+
+def triptych(density, params, x=None, log_target=None, rng=None, n=4000, limits=None,
+             context=None, columns=("$x_1$", "$x_2$"), nats=10.0, figure=None):
+    """Target, samples and log-density of a density in the plane, side by side.
+
+    Parameters
+    ----------
+    density : Density
+        Of dim 2.
+    params : dict
+    x : (N, 2) array, optional
+        Data, drawn as the target; at most ``n`` rows of them.
+    log_target : callable, optional
+        The target as a log-density: maps (N, 2) rows to (N,) nats, normalised or not. Of x
+        and log_target one at most; with neither, the target is left out.
+    rng : numpy.random.Generator
+        Draws the samples.
+    n : int
+        How many samples.
+    limits : ((low, high), (low, high)), optional
+        Of both axes; by default around the data and the samples.
+    context : (C,) array, optional
+        The one context at which to look at a conditional density.
+    columns : two str
+        Names of the axes.
+    nats : float
+        Log-densities are coloured from their largest value down to so many nats below;
+        what lies further below gets the lowest colour.
+    figure : matplotlib.figure.Figure, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the density is not of dim 2, or both x and log_target are given.
+    """
+    check_plane("triptych", density.dim)
+    if x is not None and log_target is not None:
+        raise ValueError("triptych: expected x or log_target, got both")
+    check_count("n", n)
+    samples = density.sample(params, check_rng(rng), n, repeat_context(context, n))
+    samples = finite_rows("samples", samples)
+    x = None if x is None else finite_rows("x", as_rows("x", x, 2))
+    if limits is None:
+        limits = plane_limits(samples) if x is None else plane_limits(x, samples)
+
+    panels = 3 if x is not None or log_target is not None else 2
+    figure = new_figure(4.2 * panels + 0.6, 4.2) if figure is None else figure
+    axes = figure.subplots(1, panels)
+    if x is not None:
+        scatter(axes[0], thin(x, n), DATA)
+        frame(axes[0], "target: data", limits)
+    elif log_target is not None:
+        image = shade(axes[0], log_target, limits, nats)
+        frame(axes[0], "target: log-density", limits)
+        figure.colorbar(image, ax=axes[0], label="nats", shrink=0.8, extend="min")
+    scatter(axes[-2], samples, SAMPLES)
+    frame(axes[-2], "samples", limits)
+    image = shade(axes[-1], lambda rows: density.log_prob(
+        params, rows, repeat_context(context, len(rows))), limits, nats)
+    frame(axes[-1], "log-density", limits)
+    figure.colorbar(image, ax=axes[-1], label="nats", shrink=0.8, extend="min")
+    for panel in axes:
+        panel.set_xlabel(columns[0])
+    axes[0].set_ylabel(columns[1])
+    return figure
+
+
+def shade(axes, log_density, limits, nats=10.0):
+    """Colour a log-density over a rectangle; returns the image, for a colour bar.
+
+    Colours run from the largest value down to ``nats`` below it. Cells where the
+    log-density is -inf get the lowest colour, those where it is undefined none.
+    """
+    edges = [np.linspace(*limit, CELLS + 1) for limit in limits]
+    middles = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
+    rows = np.stack(np.meshgrid(*middles), axis=2).reshape(-1, 2)
+    # Cells outside of the support have no latent: -inf or nan there is an answer, not news.
+    with np.errstate(all="ignore"):
+        values = np.concatenate([np.asarray(log_density(rows[k:k + ROWS_AT_ONCE]))
+                                 for k in range(0, len(rows), ROWS_AT_ONCE)])
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        raise ValueError("log-density: expected a finite value within the limits, got none")
+    values = np.where(values == -np.inf, finite.max() - 2 * nats, values)
+    return axes.pcolormesh(*edges, np.ma.masked_invalid(values.reshape(CELLS, CELLS)),
+                           vmin=finite.max() - nats, vmax=finite.max(), cmap="viridis",
+                           rasterized=True)

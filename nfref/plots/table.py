@@ -1,0 +1,112 @@
+"""A table with many columns against samples of a model of it."""
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from nfref.checks import as_array, check_count
+from nfref.plots.canvas import DATA, SAMPLES, finite_rows, limits_of, new_figure, thin
+
+
+def corner(data, samples, columns=None, max_columns=12, max_points=1500, figure=None):
+    """Each pair of columns as a scatter, each column as a histogram: data against samples.
+
+    Parameters
+    ----------
+    data : (N, D) array or None
+    samples : (M, D) array
+    columns : sequence of D str, optional
+        By default x_1 to x_D.
+    max_columns : int
+        Of wider tables only so many columns are shown, the first ones, and the title says
+        so.
+    max_points : int
+        In a scatter, at most so many rows of each; the histograms use all.
+    figure : matplotlib.figure.Figure, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    check_count("max_columns", max_columns)
+    check_count("max_points", max_points)
+    tables = {"data": data, "samples": samples}
+    tables = {name: _table(name, rows) for name, rows in tables.items() if rows is not None}
+    dims = {name: rows.shape[1] for name, rows in tables.items()}
+    dim = dims["samples"]
+    if dims.get("data", dim) != dim:
+        raise ValueError("data: expected as many columns as samples, "
+                         f"got {dims['data']} and {dim}")
+    columns = [f"$x_{{{i + 1}}}$" for i in range(dim)] if columns is None else list(columns)
+    if len(columns) != dim:
+        raise ValueError(f"columns: expected {dim} names, got {len(columns)}")
+
+    shown = min(dim, max_columns)
+    columns = columns[:shown]
+    tables = {name: rows[:, :shown] for name, rows in tables.items()}
+    colours = {"data": DATA, "samples": SAMPLES}
+    limits = limits_of(*tables.values())
+    points, point_colours = _interleaved([(thin(rows, max_points), colours[name])
+                                          for name, rows in tables.items()])
+
+    size = max(1.0, 2.4 - 0.16 * shown)                     # inches a panel
+    figure = new_figure(size * shown + 1.6, size * shown + 1.2) if figure is None else figure
+    grid = figure.subplots(shown, shown, squeeze=False)
+    for i in range(shown):
+        for j in range(shown):
+            axes = grid[i, j]
+            if j > i:
+                axes.remove()
+                continue
+            if i == j:
+                for name, rows in tables.items():
+                    axes.hist(rows[:, i], bins=np.linspace(*limits[i], 41), density=True,
+                              histtype="step", color=colours[name])
+            else:
+                axes.scatter(points[:, j], points[:, i], s=2, c=point_colours, linewidths=0,
+                             alpha=0.5, rasterized=True)
+            _decorate(axes, i, j, columns, limits)
+    figure.align_ylabels(grid[:, 0])
+    lines = [Line2D([], [], color=colours[name]) for name in tables]
+    figure.legend(lines, list(tables), loc="upper right", fontsize="large", frameon=False)
+    if shown < dim:
+        figure.suptitle(f"columns 1 to {shown} of {dim}")
+    return figure
+
+
+def _table(name, rows):
+    rows = as_array(name, rows)
+    if rows.ndim != 2 or not rows.shape[1]:
+        raise ValueError(f"{name}: expected shape (N, D), got {rows.shape}")
+    return finite_rows(name, rows)
+
+
+def _interleaved(groups):
+    """All rows with their colours, in an order in which no group lies on top of another."""
+    rows = np.concatenate([group for group, _ in groups])
+    colours = np.repeat([colour for _, colour in groups], [len(group) for group, _ in groups])
+    depth = np.concatenate([(np.arange(len(group)) + 0.5) / len(group) for group, _ in groups])
+    order = np.argsort(depth, kind="stable")
+    return rows[order], colours[order]
+
+
+def _decorate(axes, i, j, columns, limits):
+    """Limits everywhere; names and ticks on the outer panels alone."""
+    shown = len(columns)
+    axes.set_xlim(*limits[j])
+    axes.xaxis.set_major_locator(MaxNLocator(3 if shown <= 4 else 2, prune="both"))
+    axes.yaxis.set_major_locator(MaxNLocator(3 if shown <= 4 else 2, prune="both"))
+    axes.tick_params(labelsize=8 if shown <= 6 else 7)
+    axes.tick_params(axis="x", labelrotation=45)
+    if i == j:
+        axes.set_yticks([])
+    else:
+        axes.set_ylim(*limits[i])
+    if i == shown - 1:
+        axes.set_xlabel(columns[j], rotation=30, ha="right", fontsize=9)
+    else:
+        axes.tick_params(axis="x", labelbottom=False)
+    if j == 0:
+        axes.set_ylabel(columns[i], rotation=0, ha="right", va="center", fontsize=9)
+    else:
+        axes.tick_params(axis="y", labelleft=False)
