@@ -1,0 +1,15 @@
+"""The oracle: point it at anybody's flow.
+
+>>> import numpy as np
+>>> from nfref.oracle import check_flow
+>>> report = check_flow(lambda z: (2 * z, np.full(len(z), 3 * np.log(2))),
+...                     lambda x: (x / 2, np.full(len(x), -3 * np.log(2))),
+...                     dim=3, rng=np.random.default_rng(0))
+>>> report.ok
+True
+"""
+
+from nfref.oracle.flow_checks import check_flow
+from nfref.oracle.report import OracleError, Report, Row
+
+__all__ = ["OracleError", "Report", "Row", "check_flow"]

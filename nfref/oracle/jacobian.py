@@ -1,0 +1,190 @@
+"""Numerical derivatives that know how wrong they are.
+
+Central differences d(h) = (f(p + h e_j) - f(p - h e_j)) / 2h have an error that falls like
+h^2 until the rounding of f, divided by h, takes over. Over a ladder of steps h, h/4, h/16,
+... Richardson's combination R = (16 d(h/4) - d(h)) / 15 removes the h^2 term, and what
+neighbouring R still disagree about says how good they are. The step is chosen for every
+entry of the Jacobian on its own, where that disagreement is smallest.
+
+A kink closer to p than the smallest step would fool it: all d(h) agree, on the mean of two
+slopes. There the one-sided slopes differ by an amount that does not shrink with h, and that
+amount joins the error estimate.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RATIO = 4
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Values and first derivatives of f: R^D -> R^K at P points, each with its error.
+
+    Attributes
+    ----------
+    value : (P, K) array
+        f(p).
+    jacobian : (P, K, D) array
+        Element [p, k, j] is d f_k / d p_j.
+    error : (P, K, D) array
+        Estimated absolute error of each element; inf where nothing could be said.
+    noise : (P, K) array
+        Measured rounding error of f: how far its values at the smallest steps are from
+        a smooth curve.
+    """
+
+    value: np.ndarray
+    jacobian: np.ndarray
+    error: np.ndarray
+    noise: np.ndarray
+
+
+def ladder(dtype):
+    """Steps relative to the scale of a coordinate, largest first."""
+    count = 10 if np.finfo(dtype).bits >= 64 else 7
+    return 2.0 ** -(3 if count == 10 else 1) * float(RATIO) ** -np.arange(count)
+
+
+def differentiate(function, points, scale):
+    """Richardson central differences at every point.
+
+    Parameters
+    ----------
+    function : callable
+        Maps (rows (M, D), owner (M,)) to (M, K) float64 values, where owner[m] is the
+        index of the point that row m was made from.
+    points : (P, D) float32 or float64 array
+    scale : (P, D) array
+        Length over which f is expected to vary, and by which p may be moved.
+
+    Returns
+    -------
+    Derivatives
+    """
+    count, dim = points.shape
+    dtype = points.dtype
+    steps = ladder(dtype)
+    sign = np.array([1.0, -1.0])
+    moved = points.astype(np.float64)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
+    j = np.arange(dim)
+    moved[:, j, :, :, j] += (scale.T[:, :, None, None] * steps[:, None] * sign)
+    moved = moved.astype(dtype)
+    owner = np.broadcast_to(np.arange(count)[:, None, None, None], moved.shape[:4])
+    rows = np.concatenate([points, moved.reshape(-1, dim)])
+    owners = np.concatenate([np.arange(count), owner.ravel()])
+    values = function(rows, owners)
+    center = values[:count]
+    values = values[count:].reshape(count, dim, len(steps), 2, -1)
+    at = moved.astype(np.float64)[:, j, :, :, j].transpose(1, 0, 2, 3)   # (P, D, steps, 2)
+    width = (at[..., 0] - at[..., 1])[..., None]
+    with np.errstate(all="ignore"):
+        slope = (values[..., 0, :] - values[..., 1, :]) / width            # (P, D, steps, K)
+        here = points.astype(np.float64)[:, :, None, None]
+        right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
+        left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
+        bend = np.abs(right - left) / 2
+        noise = np.abs(slope[:, :, -1] - slope[:, :, -2]) * width[:, :, -1] / 2
+        rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
+        estimate, error = _choose(slope, bend, 2 * rounding[:, :, None, :] / width)
+    return Derivatives(center, estimate.transpose(0, 2, 1), error.transpose(0, 2, 1),
+                       np.max(np.where(np.isfinite(noise), noise, 0), axis=1))
+
+
+def _choose(slope, bend, rounding):
+    """The best Richardson value along the axis of steps, and its error estimate.
+
+    All arguments (P, D, steps, K): central and bent slopes, and what rounding does to a slope.
+    """
+    weight = RATIO ** 2
+    richardson = (weight * slope[:, :, 1:] - slope[:, :, :-1]) / (weight - 1)
+    change = np.abs(np.diff(richardson, axis=2))
+    # Three neighbours have to agree: two may do so by chance.
+    error = np.maximum(change[:, :, :-1], change[:, :, 1:]) + rounding[:, :, 1:-2]
+    error = np.where(np.isfinite(error), error, np.inf)
+    best = np.argmin(error, axis=2)[:, :, None]
+    estimate = np.take_along_axis(richardson, best, axis=2)[:, :, 0]
+    error = np.take_along_axis(error, best, axis=2)[:, :, 0]
+    # One-sided slopes approach each other in proportion to h where f is smooth.
+    near, far = (np.take_along_axis(bend, best + k, axis=2)[:, :, 0] for k in (2, 1))
+    kinked = (near > 0.6 * far) & (near > 30 * error) & (near > 1e-6 * np.abs(estimate))
+    error = np.where(kinked, error + near, error)
+    broken = ~np.isfinite(estimate)
+    return np.where(broken, np.nan, estimate), np.where(broken, np.inf, error)
+
+
+def complex_step(function, points):
+    """Jacobians by the complex step: Im f(p + i h e_j) / h with h so small that h^2 vanishes.
+
+    It has no cancellation, hence no step to choose, but is right only where f is analytic
+    in the arithmetic it is written in: the caller compares it with :func:`differentiate`.
+
+    Parameters
+    ----------
+    function : callable
+        Maps complex (rows (M, D), owner (M,)) to complex (M, K) values.
+    points : (P, D) float64 array
+
+    Returns
+    -------
+    (P, K, D) array
+    """
+    count, dim = points.shape
+    step = 1e-30
+    rows = (points[:, None, :] + 1j * step * np.eye(dim)).reshape(-1, dim)
+    values = function(rows, np.repeat(np.arange(count), dim))
+    return (values.imag / step).reshape(count, dim, -1).transpose(0, 2, 1)
+
+
+@dataclass(frozen=True)
+class LogDeterminants:
+    """log |det J| of each Jacobian, with error, sign, and |J^-1|.
+
+    Attributes
+    ----------
+    value, error : (P,) arrays
+        In nats; error inf where J is singular to working precision.
+    sign : (P,) array
+    inverse : (P, D, D) array
+        |J^-1|, nan where J is singular.
+    """
+
+    value: np.ndarray
+    error: np.ndarray
+    sign: np.ndarray
+    inverse: np.ndarray
+
+
+def log_determinants(jacobian, error):
+    """d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e.
+
+    Parameters
+    ----------
+    jacobian, error : (P, D, D) arrays
+    """
+    count, dim, _ = jacobian.shape
+    finite = np.all(np.isfinite(jacobian) & np.isfinite(error), axis=(1, 2))
+    # Rows and columns may differ by many powers of ten (a coordinate far out in a tail).
+    safe = np.where(finite[:, None, None], jacobian, np.eye(dim))
+    row_size = np.max(np.abs(safe), axis=2, keepdims=True)
+    row_size = np.where(row_size > 0, row_size, 1)
+    scaled = safe / row_size
+    column_size = np.max(np.abs(scaled), axis=1, keepdims=True)
+    column_size = np.where(column_size > 0, column_size, 1)
+    scaled = scaled / column_size
+    sign, value = np.linalg.slogdet(scaled)
+    value = value + np.sum(np.log(row_size), axis=(1, 2)) + np.sum(np.log(column_size), axis=(1, 2))
+    regular = finite & (sign != 0)
+    inverse = np.full((count, dim, dim), np.nan)
+    total = np.full(count, np.inf)
+    for p in np.flatnonzero(regular):
+        try:
+            scaled_inverse = np.abs(np.linalg.inv(scaled[p]))
+        except np.linalg.LinAlgError:
+            continue
+        inverse[p] = scaled_inverse / column_size[p].T / row_size[p].T
+        relative = error[p] / row_size[p] / column_size[p]
+        rounding = dim * np.finfo(np.float64).eps * np.abs(scaled[p])
+        total[p] = np.sum(scaled_inverse.T * (relative + rounding))
+    return LogDeterminants(np.where(regular, value, np.nan), total, sign, inverse)

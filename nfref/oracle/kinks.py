@@ -1,0 +1,181 @@
+"""Finding the kinks, knots and jumps of a map, so that both of their sides are looked at.
+
+Along a line the outputs of a smooth map have second differences that change slowly. A knot
+makes one of them stand out from its neighbours. Bisection narrows the place down.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Kink:
+    """A point at which a map, or its log-determinant, has a corner or a jump.
+
+    Attributes
+    ----------
+    row : (D,) array
+        The point.
+    direction : (D,) array
+        Unit vector of the line on which it was found.
+    which : int
+        Row of the context.
+    """
+
+    row: np.ndarray
+    direction: np.ndarray
+    which: int
+
+
+def find_kinks(evaluate, domain, rng, rows, which, limit=8):
+    """Kinks on a few lines through the given rows.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Maps (rows (M, D), which (M,)) to (M, K) float64: values and log-determinant.
+    domain : Box
+    rng : numpy.random.Generator
+    rows : (P, D) array
+        Where lines may start.
+    which : (P,) int array
+    limit : int
+        At most this many kinks, the sharpest ones.
+
+    Returns
+    -------
+    list of Kink
+    """
+    dim = rows.shape[1]
+    lines = [np.eye(dim)[j] for j in rng.permutation(dim)[:4]]
+    if dim > 1:
+        lines.append(rng.standard_normal(dim))
+    found = []
+    for k, direction in enumerate(lines):
+        direction = direction / np.linalg.norm(direction)
+        start = rows[k % len(rows)].astype(np.float64)
+        start = start - (start @ direction) * direction
+        low, high = _reach(domain, start, direction)
+        if low < high:
+            scan = _Line(evaluate, start, direction, which[k % len(rows)], rows.dtype)
+            found += [(sharpness, Kink(scan.row(t), direction, scan.which))
+                      for sharpness, t in scan.kinks(low, high)]
+    found.sort(key=lambda pair: -pair[0])
+    return [kink for _, kink in found[:limit]]
+
+
+def _reach(domain, start, direction):
+    """The part of the line start + t direction to scan: 24 long, around 0 if it is free."""
+    moves = direction != 0
+    with np.errstate(all="ignore"):
+        ends = np.stack([domain.lower - start, domain.upper - start])[:, moves] / direction[moves]
+    low, high = np.max(np.min(ends, axis=0)), np.min(np.max(ends, axis=0))
+    if np.isfinite(low) and np.isfinite(high):
+        margin = 1e-4 * (high - low)
+        return low + margin, high - margin
+    if np.isfinite(low):
+        return low + 1e-3, low + 24
+    if np.isfinite(high):
+        return high - 24, high - 1e-3
+    return -12.0, 12.0
+
+
+class _Line:
+    """A map along one line."""
+
+    def __init__(self, evaluate, start, direction, which, dtype):
+        self.evaluate, self.start, self.direction = evaluate, start, direction
+        self.which, self.dtype = which, dtype
+
+    def row(self, t):
+        return (self.start + t * self.direction).astype(self.dtype)
+
+    def values(self, t):
+        rows = (self.start + np.ravel(t)[:, None] * self.direction).astype(self.dtype)
+        return self.evaluate(rows, np.full(len(rows), self.which)).reshape(*np.shape(t), -1)
+
+    def kinks(self, low, high, cells=240, most=4):
+        """(sharpness, t) of the second differences that stand out."""
+        t = np.linspace(low, high, cells + 1)
+        with np.errstate(all="ignore"):
+            y = self.values(t)
+            bend = np.abs(np.diff(y, 2, axis=0))                    # (cells - 1, K)
+            size = np.max(np.abs(y), axis=0)
+            floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
+            ordinary = np.maximum(np.minimum(_shifted(bend, 3), _shifted(bend, -3)), floor)
+            excess = np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=1)
+        picked, peaks = [], np.argsort(-excess)
+        for i in peaks:
+            if excess[i] < 6 or len(picked) == most:
+                break
+            if all(abs(i - other) > 2 for other in picked):
+                picked.append(i)
+        if not picked:
+            return []
+        return list(zip(excess[picked], self.narrow(t[np.array(picked)], t[np.array(picked) + 2])))
+
+    def narrow(self, low, high):
+        """Halve the brackets while the bend at one of their thirds stands out from the rest."""
+        for _ in range(24):
+            t = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 9)
+            with np.errstate(all="ignore"):
+                bend = np.abs(np.diff(self.values(t), 2, axis=1))   # (lines, 7, K)
+                relative = bend / (np.sum(bend, axis=1, keepdims=True) + 1e-300)
+                peak = np.max(np.where(np.isfinite(relative), relative, 0), axis=2)
+            best = np.argmax(peak, axis=1)
+            # Where nothing stands out any more, rounding has been reached: stay.
+            clear = np.take_along_axis(peak, best[:, None], axis=1)[:, 0] > 0.45
+            step = (high - low) / 8
+            low = np.where(clear, low + best * step, low)
+            high = np.where(clear, low + 2 * step, high)
+        return 0.5 * (low + high)
+
+
+def _shifted(bend, by):
+    """The array moved along its first axis, its ends repeated."""
+    index = np.clip(np.arange(len(bend)) + by, 0, len(bend) - 1)
+    return bend[index]
+
+
+def both_sides(kinks, domain, distance):
+    """Points on each side of every kink, at this distance.
+
+    Returns
+    -------
+    rows : (2 K, D) array
+    which : (2 K,) int array
+    """
+    rows = np.array([kink.row.astype(np.float64) + sign * distance * kink.direction
+                     for kink in kinks for sign in (-1, 1)])
+    which = np.array([kink.which for kink in kinks for _ in (-1, 1)], dtype=int)
+    inside = domain.contains(rows)
+    return rows[inside], which[inside]
+
+
+def snapped(kinks, dtype):
+    """Kinks moved onto the round number they are at, if they are at one, with neighbours.
+
+    Knots tend to stand at numbers somebody wrote down. There, and one float to each side,
+    is where a wrong comparison (< for <=) shows.
+
+    Returns
+    -------
+    list of (kink, rows (3, D))
+    """
+    exact = []
+    for kink in kinks:
+        axis = np.flatnonzero(kink.direction)
+        if len(axis) != 1:
+            continue
+        j = axis[0]
+        at = float(kink.row[j])
+        near = round(at, 2)
+        if abs(near - at) > 3e-4 * max(1.0, abs(at)):
+            continue
+        rows = np.tile(kink.row, (3, 1)).astype(dtype)
+        rows[:, j] = near
+        rows[0, j] = np.nextafter(rows[1, j], dtype.type(-np.inf))
+        rows[2, j] = np.nextafter(rows[1, j], dtype.type(np.inf))
+        exact.append((kink, rows))
+    return exact

@@ -1,0 +1,227 @@
+"""Where a map is looked at: the bulk, the tails, the origin, the edges of its domain."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.checks import check_rng
+
+
+@dataclass(frozen=True)
+class Box:
+    """A domain that is a product of intervals, open, each end possibly infinite.
+
+    Attributes
+    ----------
+    lower, upper : (D,) float64 arrays
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+
+    @property
+    def kind(self):
+        """For each coordinate "line", "above" (a lower end alone), "below" or "interval"."""
+        names = {(False, False): "line", (True, False): "above",
+                 (False, True): "below", (True, True): "interval"}
+        return [names[low, high] for low, high in zip(np.isfinite(self.lower),
+                                                      np.isfinite(self.upper))]
+
+    @property
+    def is_everything(self):
+        return all(kind == "line" for kind in self.kind)
+
+    def from_line(self, t):
+        """Take rows of R^D into the box, coordinate by coordinate, monotonically."""
+        x = np.array(t, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            for j, kind in enumerate(self.kind):
+                low, high = self.lower[j], self.upper[j]
+                if kind == "above":
+                    x[:, j] = low + np.exp(np.clip(t[:, j], -30, 30))
+                elif kind == "below":
+                    x[:, j] = high - np.exp(np.clip(-t[:, j], -30, 30))
+                elif kind == "interval":
+                    x[:, j] = low + (high - low) / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
+        return x
+
+    def room(self, x):
+        """Distance of every entry from the nearer end of its interval."""
+        return np.minimum(x - self.lower, self.upper - x)
+
+    def contains(self, x):
+        """Whether rows lie strictly inside."""
+        return np.all((x > self.lower) & (x < self.upper), axis=1)
+
+    def log_base(self, z):
+        """A simple normalised density on the box, in nats.
+
+        Standard normal on a line, exponential on a half line, uniform on an interval.
+        """
+        total = np.zeros(len(z))
+        for j, kind in enumerate(self.kind):
+            if kind == "line":
+                total += -0.5 * z[:, j] ** 2 - 0.5 * np.log(2 * np.pi)
+            elif kind == "interval":
+                total += -np.log(self.upper[j] - self.lower[j])
+            else:
+                total += -np.abs(z[:, j] - (self.lower[j] if kind == "above" else self.upper[j]))
+        return np.where(self.contains(z), total, -np.inf)
+
+    def sample_base(self, rng, n):
+        """Rows drawn from that density, as quantiles of uniforms so that ends are left out."""
+        from scipy.special import ndtri
+        u = rng.uniform(1e-12, 1 - 1e-12, (n, len(self.lower)))
+        return self.base_quantile(u, ndtri)
+
+    def base_quantile(self, u, ndtri):
+        z = np.empty_like(u)
+        for j, kind in enumerate(self.kind):
+            if kind == "line":
+                z[:, j] = ndtri(u[:, j])
+            elif kind == "interval":
+                z[:, j] = self.lower[j] + (self.upper[j] - self.lower[j]) * u[:, j]
+            else:
+                end = self.lower[j] if kind == "above" else self.upper[j]
+                z[:, j] = end + (1 if kind == "above" else -1) * -np.log1p(-u[:, j])
+        return z
+
+    def base_cdf(self, z):
+        """Distribution function of every coordinate under that density."""
+        from scipy.special import ndtr
+        u = np.empty_like(z)
+        for j, kind in enumerate(self.kind):
+            if kind == "line":
+                u[:, j] = ndtr(z[:, j])
+            elif kind == "interval":
+                u[:, j] = (z[:, j] - self.lower[j]) / (self.upper[j] - self.lower[j])
+            elif kind == "above":
+                u[:, j] = -np.expm1(-(z[:, j] - self.lower[j]))
+            else:
+                u[:, j] = -np.expm1(-(self.upper[j] - z[:, j]))
+        return np.clip(u, 0, 1)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A domain that is known only by a function that draws points from it."""
+
+    draw: object
+
+    is_everything = False
+
+
+def as_domain(name, domain, dim):
+    """None (all of R^D), a pair (lower, upper) of numbers or (D,) arrays, or a sampler.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is none of these.
+    """
+    if domain is None:
+        return Box(np.full(dim, -np.inf), np.full(dim, np.inf))
+    if callable(domain):
+        return Sampler(domain)
+    try:
+        lower, upper = (np.broadcast_to(np.asarray(end, dtype=np.float64), (dim,))
+                        for end in domain)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected None, a pair (lower, upper) of numbers or ({dim},) "
+                         f"arrays, or a function (rng, n) -> (n, {dim}), got {domain!r}") from None
+    if not np.all(lower < upper):
+        raise ValueError(f"{name}: expected lower < upper, got {lower} and {upper}")
+    return Box(lower, upper)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The points at which one direction is looked at.
+
+    Attributes
+    ----------
+    rows : (P, D) array
+    which : (P,) int array
+        Which row of the context belongs to each point.
+    bulk : (P,) bool array
+        Points from the middle of the domain.
+    tail : (P,) bool array
+        Points far out.
+    """
+
+    rows: np.ndarray
+    which: np.ndarray
+    bulk: np.ndarray
+    tail: np.ndarray
+
+    def __len__(self):
+        return len(self.rows)
+
+    def join(self, rows, which):
+        """These probes and some more points, neither bulk nor tail."""
+        more = np.zeros(len(rows), dtype=bool)
+        return Probes(np.concatenate([self.rows, rows.astype(self.rows.dtype)]),
+                      np.concatenate([self.which, which]),
+                      np.concatenate([self.bulk, more]), np.concatenate([self.tail, more]))
+
+
+def make_probes(rng, domain, dim, dtype, contexts):
+    """Points of a domain.
+
+    Bulk: standard normal. Wide: three times as wide. Tails: one coordinate at a time at
+    +-8, whole rows at radius 30, 100 and 1000. Also the origin, points very near it, and
+    points with single coordinates at zero. In a bounded domain all of these are first
+    squeezed into it, which turns the tails into its edges.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    domain : Box or Sampler
+    dim : int
+    dtype : numpy dtype
+    contexts : int
+        Number of context rows, at least 1.
+
+    Returns
+    -------
+    Probes
+    """
+    check_rng(rng)
+    few = max(2, min(8, 64 // dim))
+    bulk = rng.standard_normal((3 * few, dim))
+    if isinstance(domain, Sampler):
+        rows = np.asarray(domain.draw(rng, 6 * few), dtype=dtype)
+        if rows.shape != (6 * few, dim):
+            raise ValueError(f"domain: expected the sampler to return shape {(6 * few, dim)}, "
+                             f"got {rows.shape}")
+        everything = np.ones(len(rows), dtype=bool)
+        return Probes(rows, rng.integers(contexts, size=len(rows)), everything, ~everything)
+    wide = 3 * rng.standard_normal((2 * few, dim))
+    axes = 8 * np.concatenate([np.eye(dim), -np.eye(dim)])[:4 * few]
+    axes = axes + 0.3 * rng.standard_normal(axes.shape)
+    directions = rng.standard_normal((9, dim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    far = np.repeat([30.0, 100.0, 1000.0], 3)[:, None] * directions
+    near = np.concatenate([np.zeros((1, dim)), 1e-8 * directions[:1], 1e-3 * directions[1:2]])
+    partly = rng.standard_normal((2, dim)) * (rng.random((2, dim)) < 0.5)
+    rows = np.concatenate([bulk, wide, axes, far, near, partly])
+    rows = domain.from_line(rows).astype(dtype)
+    index = np.arange(len(rows))
+    is_bulk = index < len(bulk)
+    is_tail = (index >= len(bulk) + len(wide)) & (index < len(rows) - len(near) - len(partly))
+    # Rounding to the dtype may have put a point onto an end of its interval.
+    inside = domain.contains(rows.astype(np.float64))
+    which = rng.integers(contexts, size=len(rows))
+    return Probes(rows[inside], which[inside], is_bulk[inside], is_tail[inside])
+
+
+def step_scale(domain, rows):
+    """How far the coordinates of points may be moved when differentiating there.
+
+    By about their own size, or by about 1 near the origin, but never out of the domain.
+    """
+    rows = rows.astype(np.float64)
+    if isinstance(domain, Sampler):
+        return np.maximum(np.abs(rows), 0.1) * 0.01
+    size = np.maximum(np.abs(rows), 1.0)
+    return np.minimum(size, domain.room(rows))
