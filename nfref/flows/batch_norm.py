@@ -42,6 +42,10 @@ class BatchNorm(Flow):
     its log-determinant is that of a fixed affine map. In training, ``inverse`` uses the mean
     and variance of the batch. Its log-determinant then treats them as constants, as the
     papers do: rows depend on each other through them, and the map has no forward direction.
+    A batch without rows has no statistics and leaves the running ones as they are.
+
+    ``adapt`` mixes a batch's mean and variance (with 1/N, the one that normalises) into the
+    running ones; with ``first=True`` it replaces them.
 
     Parameters
     ----------
@@ -60,7 +64,8 @@ class BatchNorm(Flow):
 
     def __post_init__(self):
         check_count("dim", self.dim)
-        check_positive("momentum", self.momentum)
+        if check_positive("momentum", self.momentum) > 1:
+            raise ValueError(f"momentum: expected a number in (0, 1], got {self.momentum}")
         check_positive("epsilon", self.epsilon)
         check_choice("mode", self.mode, ("evaluation", "training"))
 
@@ -80,13 +85,15 @@ class BatchNorm(Flow):
                                                params["running_variance"]))
 
     def _inverse(self, params, x, context):
-        if self.mode == "training":
+        if self.mode == "training" and len(x):
             statistics = np.mean(x, axis=0), np.var(x, axis=0)
         else:
             statistics = params["running_mean"], params["running_variance"]
         return affine_inverse(x, *self._affine(params, *statistics))
 
     def _adapt(self, params, x, context, first):
+        if len(x) == 0:
+            return params
         weight = 1.0 if first else self.momentum
         mean, variance = np.mean(x, axis=0), np.var(x, axis=0)
         return {**params,
