@@ -44,8 +44,8 @@ class FitResult:
 
 def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
         epochs=200, batch_size=256, learning_rate=1e-3, schedule=None, clip_norm=5.0,
-        patience=20, look_first=True, progress=True):
-    """Fit a density to rows of data by maximum likelihood.
+        patience=20, look_first=True, objective=None, progress=True):
+    """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)
     batches of sizes that differ by at most one, so that no batch is a small remainder.
@@ -85,6 +85,10 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         Let layers that set themselves by the data (actnorm, batch norm) look at up to
         4,096 random training rows before the first step. False when ``params`` come from
         an earlier fit.
+    objective : callable, optional
+        (density, params, x, context, rng) -> scalar, written with ``autograd.numpy``: the
+        loss of a batch instead of its negative log-likelihood. ``history["train"]`` is then
+        in its units; the validation rows are scored by their log-likelihood all the same.
     progress : bool
         Show a bar on standard error with the nats per row of both parts.
 
@@ -131,7 +135,12 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
                 total = 0.0
                 for k, batch in enumerate(np.array_split(rng.permutation(len(x)), batches)):
                     rows, given = x[batch], None if context is None else context[batch]
-                    loss, gradient = loss_and_gradient(training, unflatten, vector, rows, given)
+                    if objective is None:
+                        loss, gradient = loss_and_gradient(training, unflatten, vector, rows, given)
+                    else:
+                        loss, gradient = _value_and_gradient(
+                            lambda tree: objective(training, tree, rows, given, rng),
+                            unflatten, vector)
                     _check_finite(loss, gradient)
                     if clip_norm is not None:
                         gradient = clip_by_norm(gradient, clip_norm)
