@@ -99,8 +99,8 @@ class CNF(Flow):
         check_choice("gradient", self.gradient, ("adjoint", "direct"))
         check_count("max_evaluations", self.max_evaluations)
         if self.trace == "exact" and len(self.hidden) > EXACT_LAYERS:
-            raise ValueError(f"trace: expected 'brute' or 'hutchinson' for {len(self.hidden)} hidden "
-                             f"layers, got 'exact', which needs at most {EXACT_LAYERS}")
+            raise ValueError("trace: expected 'brute' or 'hutchinson' for more than "
+                             f"{EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}")
         if self.gradient == "direct" and self.solver != "rk4":
             raise ValueError("gradient: expected 'adjoint', because 'direct' needs the fixed steps "
                              f"of solver 'rk4'; got 'direct' with {self.solver!r}")

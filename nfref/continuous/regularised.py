@@ -1,0 +1,112 @@
+"""Maximum likelihood for continuous flows, with the path penalties of RNODE.
+
+Source: Finlay, Jacobsen, Nurbekyan, Oberman 2020, arXiv:2002.02798.
+
+    loss = mean over rows of  -log p(x) + lambda_k int |f|^2 dt + lambda_j int |df/dz|_F^2 dt
+
+The kinetic energy makes paths straight and slow, the Frobenius norm makes neighbouring
+paths alike; both leave the solver less to do. The penalties are columns of the same solve.
+
+Differs from the paper: nothing is divided by D, so the loss without penalties is in nats
+per row.
+"""
+
+from dataclasses import dataclass, replace
+
+import autograd.numpy as np
+
+from nfref.checks import check_choice, check_count, check_rng
+from nfref.continuous.dynamics import TRACES
+from nfref.flow import Composition
+from nfref.flows.continuous import CNF, NOISES
+
+
+@dataclass(frozen=True)
+class PathLikelihood:
+    """An objective: negative log-likelihood with the penalties of RNODE on every CNF's path.
+
+    It is called with ``(density, params, x, context, rng)``. The density may keep the exact
+    trace for scoring while training uses a noisy one.
+
+    Parameters
+    ----------
+    kinetic : float
+        lambda_k, at least 0.
+    jacobian : float
+        lambda_j, at least 0. The Frobenius norm is exact with at most one hidden layer and
+        the exact trace, or with the brute trace; otherwise it is estimated with probes.
+    trace : {"exact", "hutchinson", "brute"}, optional
+        The trace to train with; the flow's own if absent.
+    probes : int
+        Number of fresh probes a row and call, where probes are needed.
+    noise : {"rademacher", "gaussian"}
+    """
+
+    kinetic: float = 0.0
+    jacobian: float = 0.0
+    trace: str = None
+    probes: int = 1
+    noise: str = "rademacher"
+
+    def __post_init__(self):
+        for name in ("kinetic", "jacobian"):
+            value = getattr(self, name)
+            if not 0 <= value < np.inf:
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
+        if self.trace is not None:
+            check_choice("trace", self.trace, TRACES)
+        check_count("probes", self.probes)
+        check_choice("noise", self.noise, NOISES)
+
+    def __call__(self, density, params, x, context, rng):
+        """The loss of a batch.
+
+        Parameters
+        ----------
+        density : Density
+            Its flow is a CNF or a chain with CNFs in it.
+        params : dict
+        x : (N, D) array
+        context : (N, C) array or None
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        scalar
+            In nats per row, plus the penalties.
+        """
+        flow_params, x, context = density.flow._checked(params["flow"], "x", x, context)
+        z, log_det, kinetic, jacobian = self._inverse(density.flow, flow_params, x, context,
+                                                      check_rng(rng))
+        if kinetic is None:
+            raise ValueError("density: expected a CNF in its flow, "
+                             f"got {type(density.flow).__name__}")
+        nats = -(density.base.log_prob(params["base"], z) + log_det)
+        return np.mean(nats + self.kinetic * kinetic + self.jacobian * jacobian)
+
+    def _inverse(self, flow, params, x, context, rng):
+        """``flow._inverse`` and the penalties of the CNFs in it, None where there are none."""
+        if isinstance(flow, CNF):
+            return self._continuous_inverse(flow, params, x, context, rng)
+        if not isinstance(flow, Composition):
+            return *flow._inverse(params, x, context), None, None
+        totals = [np.zeros(len(x), dtype=x.dtype), None, None]
+        for k, member in reversed(list(enumerate(flow.flows))):
+            x, *terms = self._inverse(member, params[k], x, context, rng)
+            totals = [old if new is None else new if old is None else old + new
+                      for old, new in zip(totals, terms)]
+        return x, *totals
+
+    def _continuous_inverse(self, flow, params, x, context, rng):
+        trace = self.trace or flow.trace
+        norm = None
+        if self.kinetic or self.jacobian:
+            norm = {"exact": "exact" if len(flow.hidden) < 2 else "hutchinson",
+                    "hutchinson": "hutchinson", "brute": "brute"}[trace]
+        if "hutchinson" in (trace, norm):
+            flow = flow.with_probes(rng, len(x), self.probes, self.noise)
+        flow = replace(flow, trace=trace)
+        if norm is None:
+            nothing = np.zeros(len(x), dtype=x.dtype)
+            return *flow._inverse(params, x, context), nothing, nothing
+        return flow.solve_with_penalties(params, x, context, 1.0, 0.0, norm)
