@@ -79,9 +79,10 @@ def importance_estimate(density, params, log_target, rng, n):
     """
     log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
     log_weight = (log_p - log_q).astype(np.float64)
-    log_total = np.logaddexp.reduce(log_weight)
-    log_squares = np.logaddexp.reduce(2 * log_weight)
-    return float(log_total - np.log(n)), float(np.exp(2 * log_total - log_squares))
+    largest = np.max(log_weight)
+    weight = np.exp(log_weight - largest)
+    size = np.sum(weight) ** 2 / np.sum(weight ** 2)
+    return float(largest + np.log(np.mean(weight))), float(size)
 
 
 def _log_q_and_target(density, params, log_target, rng, n):
