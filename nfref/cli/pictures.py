@@ -5,7 +5,6 @@ import os
 import numpy as np
 
 from nfref.cli.arguments import UsageError
-from nfref.files import replacing
 
 SAMPLES = 5000      # at most so many points of data and of samples
 
@@ -36,12 +35,12 @@ def draw(path, density, params, columns, x=None):
     from nfref import plots
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
+    columns = [column.replace("$", r"\$") for column in columns]     # or it would start a formula
     if x is not None and len(x) > SAMPLES:
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
     if density.dim == 2:
-        figure = plots.triptych(density, params, x, rng=rng)
+        figure = plots.triptych(density, params, x, rng=rng, columns=columns)
     else:
         samples = density.sample(params, rng, SAMPLES if x is None else len(x))
         figure = plots.corner(x, samples, columns)
-    with replacing(path) as file:
-        figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
+    plots.save(figure, path)
