@@ -9,7 +9,11 @@
 True
 """
 
+from nfref.oracle.density_checks import check_density
 from nfref.oracle.flow_checks import check_flow
+from nfref.oracle.gradient_checks import check_parameter_gradients
+from nfref.oracle.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
 from nfref.oracle.report import OracleError, Report, Row
 
-__all__ = ["OracleError", "Report", "Row", "check_flow"]
+__all__ = ["DENSITY_PROPERTIES", "FLOW_PROPERTIES", "GRADIENT_PROPERTIES", "OracleError",
+           "Report", "Row", "check_density", "check_flow", "check_parameter_gradients"]

@@ -74,15 +74,15 @@ def empty_batch(name, subject, dim):
     return passed(name, f"shapes {expected}")
 
 
-def _agree(name, look, index, values, log_det, why):
-    """The same rows computed in another way, up to rounding."""
-    allowed = look.values_tolerance()[index]
+def _agree(name, look, index, values, log_det, why, noise=10):
+    """The same rows computed in another way, up to rounding and ``noise`` times its measure."""
+    allowed = (look.values_tolerance() + noise * look.values_noise)[index]
     columns = np.where(np.isfinite(allowed), allowed, np.inf)
     error = np.abs(values.astype(np.float64) - look.values[index])
     same = (values.astype(np.float64) == look.values[index])
     error = np.where(same | ~np.isfinite(look.values[index]), 0.0, error)
     if log_det is not None and look.log_det is not None:
-        allowed = look.log_det_tolerance()[index]
+        allowed = (look.log_det_tolerance() + noise * look.log_det_noise)[index]
         columns = np.column_stack([columns, np.where(np.isfinite(allowed), allowed, np.inf)])
         expected = look.log_det[index]
         same = (log_det == expected) | ~np.isfinite(expected)
@@ -153,7 +153,8 @@ def repeatable(name, look):
         values, log_det = look.subject(look.probes.rows, look.probes.which)
     except CallFailed as error:
         return failed(name, "the second call got no answer", str(error))
-    return _agree(name, look, index, values, log_det, "rounding; the same call twice")
+    # No noise is allowed here: that of a random answer would excuse itself.
+    return _agree(name, look, index, values, log_det, "rounding; the same call twice", noise=0)
 
 
 def no_memory(name, look, other, rng):

@@ -40,7 +40,7 @@ def check_flow(forward=None, inverse=None, *, dim, rng, context=None, dtype=np.f
     inverse_accuracy : float
         Absolute accuracy that the directions promise where one is found by iteration.
     skip : sequence of str
-        Names of properties to leave out (see :data:`nfref.oracle.PROPERTIES`).
+        Names of properties to leave out (see :data:`nfref.oracle.FLOW_PROPERTIES`).
     stop_early : bool
         Stop after the first failure.
     subject : str

@@ -73,7 +73,9 @@ def complex_step_matches(name, look):
         return not_applicable(name, f"{subject.name} is not analytic as it is written")
     kept = chosen[analytic]
     exact = log_determinants(jacobian[analytic], np.zeros_like(jacobian[analytic]))
-    tolerance = look.slack + 64 * exact.error + look.log_det_tolerance()[kept]
+    # exact.error is machine epsilon times the condition number of the Jacobian.
+    tolerance = (look.log_det_tolerance()[kept] + 10 * look.log_det_noise[kept]
+                 + look.slack / np.finfo(np.float64).eps * exact.error)
 
     def describe(k):
         p = kept[k]

@@ -119,6 +119,8 @@ def take_a_look(subject, domain, codomain, probes):
 
     derivatives = differentiate(function, probes.rows, step_scale(domain, probes.rows))
     dim = values.shape[1]
-    determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim])
+    determinants = None         # a log-density has a gradient, not a square Jacobian
+    if dim == probes.rows.shape[1] and subject.dim is not None:
+        determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim])
     return Look(subject, domain, codomain, probes, values.astype(np.float64),
                 log_det.astype(np.float64) if has_log_det else None, derivatives, determinants)

@@ -16,8 +16,8 @@ class Row:
     Attributes
     ----------
     name : str
-        The property, for instance ``"log_det_forward"``; :data:`nfref.oracle.PROPERTIES`
-        says what each one means.
+        The property, for instance ``"log_det_forward"``; :data:`nfref.oracle.FLOW_PROPERTIES`
+        and its like say what each one means.
     verdict : {"pass", "fail", "not applicable"}
     error : float or None
         The worst error measured (the one largest relative to its tolerance).
@@ -41,10 +41,10 @@ class Row:
         return self.verdict == FAIL
 
     def __str__(self):
-        lines = [f"{self.name:<22}{self.verdict:<16}{_number(self.error):>10}"
+        lines = [f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
                  f"{_number(self.tolerance):>11}  {self.why}"]
         if self.where and self.verdict == FAIL:
-            lines.append(f"{'':<22}{self.where}")
+            lines.append(f"{'':<26}{self.where}")
         return "\n".join(lines)
 
 
@@ -81,7 +81,7 @@ class Report:
     def __str__(self):
         counts = {verdict: sum(row.verdict == verdict for row in self.rows)
                   for verdict in (PASS, FAIL, NOT_APPLICABLE)}
-        head = f"{'property':<22}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
+        head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
         foot = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         return "\n".join([self.subject, head, *map(str, self.rows), foot])
 

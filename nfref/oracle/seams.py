@@ -17,28 +17,35 @@ def knots(name, look, kinks):
     distance, allowed = (1e-5, 1e-3) if look.dtype == np.float64 else (2e-3, 0.03)
     worst, where = 0.0, ""
     for kink, rows in exact:
-        beside = np.stack([rows[1], rows[1]]).astype(np.float64)
-        beside += distance * np.array([[-1], [1]]) * kink.direction
-        beside = beside.astype(look.dtype)
+        offsets = distance * np.array([[-1], [1], [-2], [2]])
+        beside = (rows[1].astype(np.float64) + offsets * kink.direction).astype(look.dtype)
         try:
-            x, log_det = look.subject(np.concatenate([rows, beside]), np.full(5, kink.which))
+            x, log_det = look.subject(np.concatenate([rows, beside]), np.full(7, kink.which))
         except CallFailed as error:
             return failed(name, "no answer on a knot", str(error))
-        low, high = min(log_det[3:]), max(log_det[3:])
-        outside = np.maximum(low - log_det[:3], log_det[:3] - high)
-        between = np.maximum(np.min(x[3:], axis=0) - x[:3], x[:3] - np.max(x[3:], axis=0))
-        spread = 10 * np.ptp(x[3:], axis=0) + allowed
-        error = max(float(np.max(outside)) / allowed, float(np.max(between / spread)))
-        if not np.isfinite(error):
-            error = np.inf
+        error = max(_outside(log_det.astype(np.float64)[:, None], allowed),
+                    _outside(x.astype(np.float64), allowed))
         if error > worst:
             worst = error
-            where = (f"{look.subject.name} at {show(rows[int(np.argmax(outside))])}: log_det "
-                     f"{log_det[:3]}, on its sides {log_det[3:]}")
-    why = f"{len(exact)} knots; one of the two sides' values, in units of {allowed:g}"
+            where = (f"{look.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the knot "
+                     f"and beside it {log_det[:3]}, on its sides {log_det[3:5]}")
+    why = f"{len(exact)} knots; distance from both sides, in units of its change there"
     if worst > 1:
         return failed(name, why, where, worst, 1.0)
     return passed(name, why, worst, 1.0)
+
+
+def _outside(values, allowed):
+    """How far values[:3], on a knot, are from the range of values[3:5], beside it.
+
+    In units of ``allowed`` plus how much the values change on each side alone, where
+    values[5:7] are twice as far away.
+    """
+    sides = values[3:5]
+    change = 3 * np.max(np.abs(values[5:7] - sides), axis=0)
+    span = np.maximum(np.min(sides, axis=0) - values[:3], values[:3] - np.max(sides, axis=0))
+    error = float(np.max(span / (change + allowed * (1 + np.max(np.abs(sides), axis=0)))))
+    return error if np.isfinite(error) else np.inf
 
 
 def continuity(name, look, kinks):

@@ -77,17 +77,14 @@ def line_integral(log_prob, codomain, pilot, nodes=8):
     if np.isfinite(high):
         edges = np.append(edges, high - (high - quantiles[-1]) * np.geomspace(1e-9, 1, 40))
     edges = np.unique(np.clip(edges, low, high))
-    previous = None
+    mass = _panels(log_prob, edges, nodes)
     for _ in range(4):
-        mass = _panels(log_prob, edges, nodes)
+        finer = np.unique(np.concatenate([edges, 0.5 * (edges[1:] + edges[:-1])]))
+        before, edges, mass = float(np.sum(mass)), finer, _panels(log_prob, finer, nodes)
         total = float(np.sum(mass))
-        if previous is not None and abs(total - previous) < 1e-9:
+        error = abs(total - before)
+        if error < 1e-9:
             break
-        last, previous = previous, total
-        edges = np.unique(np.concatenate([edges, 0.5 * (edges[1:] + edges[:-1])]))
-    error = abs(total - (previous if previous != total else (last or np.inf)))
-    if len(mass) != len(edges) - 1:
-        mass = _panels(log_prob, edges, nodes)
     return Integral(total, error, f"Gauss-Legendre, {len(mass)} panels"), edges, mass
 
 
@@ -137,7 +134,7 @@ def plane_integral(log_prob, codomain, pilot):
     return Integral(value, error, f"midpoint rule, 2 x {count} x {count} points")
 
 
-def importance_integral(log_prob, codomain, pilot, rng, count=8000):
+def importance_integral(log_prob, codomain, pilot, rng, count=16000):
     """E_q[p / q] with q a mixture of broad Student t around some of the pilot rows."""
     propose = Proposal.around(pilot, rng)
     x = propose.sample(rng, count)
@@ -227,6 +224,19 @@ def kolmogorov_smirnov(u):
     grid = np.arange(len(u) + 1) / len(u)
     distance = float(max(np.max(grid[1:] - u), np.max(u - grid[:-1])))
     return distance, float(kolmogorov(distance * np.sqrt(len(u))))
+
+
+def uniform_row(name, u, what):
+    """Like :func:`ks_row` for one column, and more sensitive to location and scale."""
+    row = ks_row(name, u[:, None], what)
+    if row.failed:
+        return row
+    for moment, expected, spread in ((u, 1 / 2, 1 / 12), ((u - 0.5) ** 2, 1 / 12, 1 / 180)):
+        z = abs(np.mean(moment) - expected) / np.sqrt(spread / len(u))
+        if z > SIGMAS:
+            return failed(name, f"{what}: first two moments, z-scores",
+                          f"{np.mean(moment):.5f}, expected {expected:.5f}", float(z), SIGMAS)
+    return row
 
 
 def ks_row(name, u, what):
