@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.oracle.configurations import FLOWS, configurations
+from nfref.oracle.configurations import FLOWS, configuration, configurations
 from nfref.oracle.high_precision import DIGITS, measure, truth
 from nfref.oracle.multiprecision import exact, jacobian, log_abs_det, solve
 from nfref.oracle.scalar_maps import MAPS
@@ -23,6 +23,16 @@ def test_formula_loses_no_digits(name, direction):
     c = CONFIGURATIONS[name]
     rows = c.z if direction == "forward" else c.flow.forward(c.params, c.z, c.context)[0]
     errors = measure(c.flow, c.params, rows, direction, c.context)
+    assert errors.value_conditioned < MOST_ULPS
+    assert errors.log_det_conditioned < MOST_ULPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_a_glow_of_two_levels_loses_no_digits(direction):
+    c = configuration(nfref.Glow((1, 4, 4), levels=2, steps=1, hidden=(2,)), seed=7)
+    rows = c.z if direction == "forward" else c.flow.forward(c.params, c.z)[0]
+    errors = measure(c.flow, c.params, rows[:1], direction)
     assert errors.value_conditioned < MOST_ULPS
     assert errors.log_det_conditioned < MOST_ULPS
 

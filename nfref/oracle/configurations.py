@@ -14,6 +14,10 @@ from nfref.flows.autoregressive import IAF, MADE, MAF
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.coupling import NICE, AdditiveCoupling, AffineCoupling, RealNVP
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
+from nfref.flows.glow import Glow, OnFirst
+from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
+                                      Squeeze)
+from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
 from nfref.flows.planar import Planar, PlanarLayer
 
 
@@ -77,6 +81,18 @@ FLOWS = {
     "standardise": Standardise((0.5, -2.0, 100.0), (0.25, 3.0, 10.0)),
     "logit": Logit((0.0, None, -1.0), (1.0, None, 3.0)),
     "batch_norm": BatchNorm(3),
+    "permutation": Permutation((2, 0, 1)),
+    "fixed_linear": FixedLinear(((0.5, -1.0), (2.0, 0.25))),
+    "linear": Linear(3),
+    "lu_linear": LULinear(3, permutation=(1, 2, 0), signs=(1, -1, 1)),
+    "squeeze": Squeeze((1, 2, 4)),
+    "actnorm": ActNorm((2, 1, 2)),
+    "invertible_conv": InvertibleConv((2, 1, 2), "full"),
+    "invertible_conv_lu": InvertibleConv((3, 2, 1), "lu", (2, 0, 1), (1, -1, 1)),
+    "channel_coupling": ChannelCoupling((2, 2, 2), hidden=(2,), context_dim=1),
+    "split_prior": SplitPrior((2, 1, 2)),
+    "on_first": OnFirst(LULinear(2), 3),
+    "glow": Glow((1, 2, 2), levels=1, steps=2, hidden=(2,)),
     "planar_layer": PlanarLayer(3),
     "planar_layer_context": PlanarLayer(2, context_dim=2),
     "planar": Planar(2, layers=3),

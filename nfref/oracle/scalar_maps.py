@@ -15,39 +15,13 @@ from nfref.flows.autoregressive import MADE, MAF
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.coupling import NICE, AdditiveCoupling, AffineCoupling, RealNVP
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
+from nfref.flows.glow import Glow, OnFirst
+from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
+                                      Squeeze)
+from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.oracle.multiprecision import exact, solve
-
-
-def dot(a, b):
-    return mp.fsum(p * q for p, q in zip(a, b))
-
-
-# Networks ---------------------------------------------------------------------------------
-
-
-def activate(name, value):
-    if name == "relu":
-        return value if value > 0 else mp.mpf(0)
-    return mp.tanh(value) if name == "tanh" else mp.log(1 + mp.exp(value))
-
-
-def network(params, inputs, activation, sees=lambda layer, source, target: True):
-    """An MLP; a connection takes part where ``sees(layer, source, target)``."""
-    values = inputs
-    for layer, parameters in enumerate(params):
-        weight, bias = exact(parameters["weight"]), exact(parameters["bias"])
-        values = [bias[t] + mp.fsum(value * weight[s][t] for s, value in enumerate(values)
-                                    if sees(layer, s, t))
-                  for t in range(len(bias))]
-        if layer + 1 < len(params):
-            values = [activate(activation, value) for value in values]
-    return values
-
-
-def squash(raw, bound):
-    """The bounded log-scale r / sqrt(1 + (r/B)^2)."""
-    return raw / mp.sqrt(1 + (raw / mp.mpf(bound)) ** 2)
+from nfref.oracle.scalar_networks import convolution_network, dot, network, squash
 
 
 # Planar (Rezende and Mohamed 2015, eq. 10 and appendix A.1) ---------------------------------
@@ -144,6 +118,95 @@ def batch_norm(flow, params, z, context):
             + mean[i] for i in range(flow.dim)]
 
 
+# Linear (Kingma and Dhariwal 2018, section 3.2) -----------------------------------------------
+
+
+def permutation(flow, params, z, context):
+    return [z[place] for place in flow.order]
+
+
+def fixed_linear(flow, params, z, context):
+    return [dot(row, z) for row in exact(flow.matrix)]
+
+
+def linear_matrix(flow, params):
+    """The rows of W: as they are, or as the product P L U of the packed factors."""
+    if "weight" in params:
+        return exact(params["weight"])
+    packed, size = exact(params["lu"]), flow.dim
+
+    def lower(i, j):
+        return packed[i][j] if i > j else mp.mpf(i == j)
+
+    def upper(i, j):
+        return flow.signs[i] * mp.exp(packed[i][i]) if i == j else packed[i][j] * (i < j)
+
+    product = [[mp.fsum(lower(i, k) * upper(k, j) for k in range(size)) for j in range(size)]
+               for i in range(size)]
+    return [product[place] for place in flow.permutation]
+
+
+def linear(flow, params, z, context):
+    bias = exact(params["bias"]) if flow.bias else [mp.mpf(0)] * flow.dim
+    return [dot(row, z) + b for row, b in zip(linear_matrix(flow, params), bias)]
+
+
+# Images (Kingma and Dhariwal 2018, table 1): rows are raveled (C, H, W) -------------------------
+
+
+def image_of(row, shape):
+    """{(row, column): list of channels}."""
+    channels, height, width = shape
+    return {(i, j): [row[(c * height + i) * width + j] for c in range(channels)]
+            for i in range(height) for j in range(width)}
+
+
+def row_of(image, shape):
+    channels, height, width = shape
+    return [image[i, j][c] for c in range(channels) for i in range(height) for j in range(width)]
+
+
+def at_pixels(change):
+    """A map of the channels of one pixel, at every pixel."""
+    def whole_image(flow, params, z, context):
+        image = image_of(z, flow.shape)
+        return row_of({place: change(flow, params, channels)
+                       for place, channels in image.items()}, flow.shape)
+    return whole_image
+
+
+@at_pixels
+def actnorm(flow, params, channels):
+    return [value * mp.exp(s) + t for value, s, t
+            in zip(channels, exact(params["log_scale"]), exact(params["shift"]))]
+
+
+@at_pixels
+def invertible_convolution(flow, params, channels):
+    return [dot(row, channels) for row in linear_matrix(flow.linear, params)]
+
+
+def unsqueeze(flow, params, z, context):
+    """Channel 4c + 2a + b of pixel (i, j) goes to channel c of pixel (2i + a, 2j + b)."""
+    channels, height, width = flow.shape
+    small = image_of(z, (4 * channels, height // 2, width // 2))
+    return row_of({(i, j): [small[i // 2, j // 2][4 * c + 2 * (i % 2) + j % 2]
+                            for c in range(channels)]
+                   for i in range(height) for j in range(width)}, flow.shape)
+
+
+def channel_coupling(flow, params, z, context):
+    channels = flow.shape[0]
+    kept = channels // 2
+    image = image_of(z, flow.shape)
+    seen = {place: values[:kept] + context for place, values in image.items()}
+    outputs = convolution_network(params["net"], seen, flow.activation)
+    return row_of({place: values[:kept] + [
+        values[kept + k] * mp.exp(squash(outputs[place][channels - kept + k], flow.bound))
+        + outputs[place][k] for k in range(channels - kept)]
+        for place, values in image.items()}, flow.shape)
+
+
 # Composition --------------------------------------------------------------------------------
 
 
@@ -151,6 +214,10 @@ def chain(flow, params, z, context):
     for member, parameters in zip(flow.flows, params):
         z = forward(member, parameters, z, context)
     return z
+
+
+def on_first(flow, params, z, context):
+    return forward(flow.flow, params, z[:flow.flow.dim], context) + z[flow.flow.dim:]
 
 
 def invert(flow, params, z, context):
@@ -168,6 +235,10 @@ MAPS = {
     MADE: made, MAF: chain,
     Scale: scale, ElementwiseAffine: elementwise_affine,
     Standardise: standardise, Logit: logit, BatchNorm: batch_norm,
+    Permutation: permutation, FixedLinear: fixed_linear, Linear: linear, LULinear: linear,
+    ActNorm: actnorm, InvertibleConv: invertible_convolution, Squeeze: unsqueeze,
+    ChannelCoupling: channel_coupling, SplitPrior: channel_coupling,
+    OnFirst: on_first, Glow: chain,
     Chain: chain, Invert: invert,
 }
 
