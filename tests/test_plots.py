@@ -28,7 +28,7 @@ def bent():
 
 def drawn_points(axes):
     """All points of a scatter, (N, 2)."""
-    return np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "o"])
+    return np.asarray(axes.collections[0].get_offsets())
 
 
 def panels(figure):
@@ -150,13 +150,16 @@ def test_layer_strip_keeps_the_colour_of_the_base_quadrant():
     base, last = figure.axes[0], figure.axes[-1]
     z = density.base.sample({}, np.random.default_rng(4), 400)
     middle = np.median(z, axis=0)
-    assert len(base.lines) == 4
-    for start, end in zip(base.lines, last.lines):
-        assert start.get_color() == end.get_color()
-        quadrant = start.get_xydata() > middle
+    start, end = drawn_points(base), drawn_points(last)
+    assert np.array_equal(start, z)
+    assert np.allclose(end, density.flow.forward(params["flow"], z)[0], rtol=1e-10)
+    colours = base.collections[0].get_facecolors()
+    assert np.array_equal(colours, last.collections[0].get_facecolors())
+    kinds = np.unique(colours, axis=0)
+    assert len(kinds) == 4
+    for kind in kinds:
+        quadrant = z[np.all(colours == kind, axis=1)] > middle
         assert len(quadrant) > 50 and np.all(quadrant == quadrant[0])
-        x, _ = density.flow.forward(params["flow"], start.get_xydata())
-        assert np.allclose(end.get_xydata(), x, rtol=1e-10)
 
 
 def test_layer_strip_leaves_out_layers_of_a_long_flow_evenly():

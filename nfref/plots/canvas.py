@@ -85,10 +85,14 @@ def limits_of(*tables):
     return np.stack([low - margin, high + margin], axis=1)
 
 
-def scatter(axes, rows, colour, size=2.0, alpha=0.6):
-    """Rows of a plane as dots. Thousands of them are an image also where the rest is vectors."""
-    axes.plot(rows[:, 0], rows[:, 1], linestyle="none", marker="o", markersize=size,
-              markeredgewidth=0, color=colour, alpha=alpha, rasterized=True)
+def scatter(axes, rows, colours, area=3.0, alpha=0.6):
+    """Rows of a plane as dots, all in one colour or each in its own.
+
+    Dots are drawn in the order of the rows. Thousands of them are an image also where the
+    rest of a picture is vectors.
+    """
+    axes.scatter(rows[:, 0], rows[:, 1], s=area, c=colours, linewidths=0, alpha=alpha,
+                 rasterized=True)
 
 
 def plane_limits(*tables):

@@ -100,8 +100,7 @@ def layer_strip(density, params, rng, n=2000, context=None, max_panels=12, figur
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, index in zip(panels, shown):
         title, points = stages[index]
-        for k, colour in enumerate(COLOURS):
-            scatter(axes, points[quadrant == k], colour)
+        scatter(axes, points, np.asarray(COLOURS)[quadrant])
         frame(axes, title, plane_limits(finite_rows(title, points)))
         axes.title.set_fontsize("medium")
         axes.tick_params(labelsize="small")

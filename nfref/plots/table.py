@@ -5,7 +5,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nfref.checks import as_array, check_count
-from nfref.plots.canvas import DATA, SAMPLES, finite_rows, limits_of, new_figure, thin
+from nfref.plots.canvas import DATA, SAMPLES, finite_rows, limits_of, new_figure, scatter, thin
 
 
 def corner(data, samples, columns=None, max_columns=12, max_points=1500, figure=None):
@@ -63,8 +63,7 @@ def corner(data, samples, columns=None, max_columns=12, max_points=1500, figure=
                     axes.hist(rows[:, i], bins=np.linspace(*limits[i], 41), density=True,
                               histtype="step", color=colours[name])
             else:
-                axes.scatter(points[:, j], points[:, i], s=2, c=point_colours, linewidths=0,
-                             alpha=0.5, rasterized=True)
+                scatter(axes, points[:, [j, i]], point_colours, area=2, alpha=0.5)
             _decorate(axes, i, j, columns, limits)
     figure.align_ylabels(grid[:, 0])
     lines = [Line2D([], [], color=colours[name]) for name in tables]
