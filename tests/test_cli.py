@@ -184,6 +184,13 @@ def test_duplicates_are_noticed_and_dropped(tmp_path):
     assert "50 rows" in dropped and "dropped 7 rows" in dropped
 
 
+def test_a_value_that_repeats_is_noticed(tmp_path):
+    rows = people(60)
+    rows[:30, 2] = 7.5
+    write_people(tmp_path / "t.csv", rows=rows)
+    assert "'age' is 7.5 in 50% of the rows" in succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
+
+
 def test_linearly_dependent_columns_have_no_gaussian(tmp_path):
     rows = people(60)
     write_people(tmp_path / "t.csv", rows=np.concatenate([rows, rows[:, :1] + rows[:, 2:]], axis=1),

@@ -60,8 +60,8 @@ def test_text_without_names(tmp_path):
 
 def test_names_may_hold_delimiters_and_line_breaks(tmp_path):
     content = '"a; long, name";"two\nlines"\n1;2\n3;4\n'
-    assert read_table(written(tmp_path, "t.csv", content)).columns == ("a; long, name",
-                                                                      "two\nlines")
+    columns = read_table(written(tmp_path, "t.csv", content)).columns
+    assert columns == ("a; long, name", "two\nlines")
 
 
 def test_a_header_with_some_numbers_is_a_header(tmp_path):

@@ -57,6 +57,17 @@ def duplicates(values):
     return len(values) - len(np.unique(values, axis=0))
 
 
+def repeated_values(data, least=0.2):
+    """(column, value, share) of columns in which one value fills a share of the rows."""
+    found = []
+    for column, values in zip(data.columns, data.values.T):
+        distinct, counts = np.unique(values, return_counts=True)
+        k = np.argmax(counts)
+        if 1 < counts[k] and counts[k] >= least * len(values):
+            found.append((column, distinct[k], counts[k] / len(values)))
+    return found
+
+
 def without_duplicates(data):
     """The data with the first of each set of equal rows, in their order."""
     _, first = np.unique(data.values, axis=0, return_index=True)

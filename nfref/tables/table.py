@@ -1,0 +1,120 @@
+"""What a table is, and the checks on it."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class TableError(ValueError):
+    """A table that cannot be used; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of numbers with named columns.
+
+    Parameters
+    ----------
+    values : (N, D) array
+    columns : sequence of str, length D
+    named : bool
+        Whether the file gave the names; if not they are x1 ... xD.
+    """
+
+    values: np.ndarray
+    columns: tuple
+    named: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "columns", tuple(self.columns))
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.columns):
+            raise TableError(f"Table: expected values of shape (N, {len(self.columns)}) for "
+                             f"{len(self.columns)} columns, got {self.values.shape}")
+
+
+def numbered_columns(dim):
+    """The names of columns that have none: x1 ... xD."""
+    return tuple(f"x{k + 1}" for k in range(dim))
+
+
+def named_columns(path, cells):
+    """Names that differ from each other; a blank one is called by its place."""
+    names = tuple(cell.strip() or f"x{k + 1}" for k, cell in enumerate(cells))
+    for name in names:
+        if names.count(name) > 1:
+            raise TableError(f"{path}: expected columns of different names, "
+                             f"got {name!r} {names.count(name)} times")
+    return names
+
+
+# Checking ---------------------------------------------------------------------------------
+
+
+def check_finite(name, table):
+    """The table itself, if every number in it is finite."""
+    finite = np.isfinite(table.values)
+    if np.all(finite):
+        return table
+    rows = np.flatnonzero(~np.all(finite, axis=1))
+    column = int(np.flatnonzero(~finite[rows[0]])[0])
+    raise TableError(f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or "
+                     f"infinite in {len(rows)} of {len(finite)} rows; the first is "
+                     f"{table.values[rows[0], column]} in row {rows[0] + 1}, "
+                     f"column {table.columns[column]!r}")
+
+
+def check_varies(name, table):
+    """The table itself, if no column is constant: a constant one has no density."""
+    for column, low, high in zip(table.columns, table.values.min(axis=0),
+                                 table.values.max(axis=0)):
+        if low == high:
+            raise TableError(f"{name}: column {column!r}: expected values that differ, "
+                             f"got {low} in every row")
+    return table
+
+
+def match_columns(name, table, columns, named=True):
+    """The values of a table in the order of a model's columns.
+
+    Where both the file and the model know names, the names decide: the same names in another
+    order are put in order, other names are an error. Where either has none (an .npy file, a
+    csv without header), columns are taken by position.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the table.
+    table : Table
+    columns : sequence of str
+        The model's columns.
+    named : bool
+        Whether the model's columns have names of their own.
+
+    Returns
+    -------
+    (N, D) array
+    """
+    by_name = table.named and named
+    missing = [column for column in columns if column not in table.columns]
+    extra = [column for column in table.columns if column not in columns]
+    if len(table.columns) != len(columns) or (by_name and missing):
+        raise TableError(f"{name}: expected the model's {len(columns)} columns "
+                         f"{_quoted(columns)}, got {len(table.columns)}: {_quoted(table.columns)}"
+                         + _difference(missing, extra, by_name))
+    if not by_name:
+        return table.values
+    return table.values[:, [table.columns.index(column) for column in columns]]
+
+
+def _difference(missing, extra, by_name):
+    if not by_name:
+        return ""
+    parts = [f"{word}: {_quoted(names)}" for word, names in (("missing", missing),
+                                                             ("extra", extra)) if names]
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _quoted(names, most=12):
+    shown = ", ".join(repr(name) for name in itertools.islice(names, most))
+    return shown + (f", ... {names[-1]!r}" if len(names) > most else "")
