@@ -84,8 +84,8 @@ def run(options):
     if copies:
         say(_about_copies(copies, options.drop_duplicates))
     for column, value, share in tables.repeated_values(data):
-        say(f"{column!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one value "
-            "without bound, so compare log-likelihoods with care")
+        say(f"{column!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
+            "value without bound, so compare log-likelihoods with care")
     say(f"{name}: {trees.count(params):,} parameters, {options.dtype}, seed {options.seed}")
     if not options.out:
         say("the model will not be kept: --out MODEL.npz writes it to a file")
