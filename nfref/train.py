@@ -1,14 +1,14 @@
 """Fitting: Adam on minibatches, with a validation part that says when to stop."""
 
 import math
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
 
 from nfref import params as trees
 from nfref.adam import Adam, running_average
-from nfref.checks import (as_context, as_rows, check_count, check_finite_rows,
-                          check_positive, check_rng)
+from nfref.checks import as_context, as_rows, check_count, check_finite_rows, check_rng
 from nfref.gradient import flat, loss_and_gradient, value_and_gradient
 from nfref.objectives import reverse_kl
 
@@ -43,7 +43,7 @@ class FitResult:
 
 def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
         epochs=200, batch_size=256, learning_rate=1e-3, schedule=None, clip_norm=5.0,
-        patience=20, average=0.0, look_first=True, objective=None,
+        patience=20, average=0.99, look_first=True, objective=None,
         progress=True):
     """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
@@ -84,7 +84,9 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     average : float
         In [0, 1). The validation rows are scored with, and the result holds, a running
         average of the parameters of all steps, in which the past has this weight at every
-        step: with 0.99, the last hundred steps or so. 0 takes the parameters as they are.
+        step: with 0.99, the last hundred steps or so. That takes out most of the noise of
+        the batches (on white wine 0.1 to 0.2 nats). Statistics that batch norm keeps are
+        averaged along. 0 takes the parameters as they are.
     look_first : bool
         Let layers that set themselves by the data (actnorm, batch norm) look at up to
         4,096 random training rows before the first step. False when ``params`` come from
@@ -117,8 +119,8 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     check_count("batch_size", batch_size)
     if patience is not None:
         check_count("patience", patience)
-    if not 0 <= average < 1:
-        raise ValueError(f"average: expected a number in [0, 1), got {average}")
+    if not isinstance(average, numbers.Real) or not 0 <= average < 1:
+        raise ValueError(f"average: expected a number in [0, 1), got {average!r}")
     batches = math.ceil(len(x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     vector, unflatten = flat(trees.cast(params, x.dtype))
@@ -234,7 +236,8 @@ def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=2
     vector, unflatten = flat(trees.cast(params, trees.dtype_of(params)))
 
     state = adam.start(vector)
-    latest = [], vector                 # objectives, parameters
+    losses = []
+    latest = vector, 0                  # parameters, steps that led to them
     stopped, cause = "epochs", ""
     try:
         with _bar(steps, "step", progress) as bar, np.errstate(all="ignore"):
@@ -245,18 +248,18 @@ def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=2
                     unflatten, vector)
                 _check_finite(loss, gradient)
                 vector, state = adam.step(vector, gradient, state)
-                latest[0].append(float(loss))
-                latest = latest[0], vector
+                losses.append(float(loss))
+                latest = vector, state.steps
                 bar.set_postfix_str(f"{loss:.3f} nats", refresh=False)
                 bar.update()
     except KeyboardInterrupt:
         stopped = "interrupted"
     except _NonFinite as problem:
         stopped, cause = "non-finite", str(problem)
-    losses, vector = latest
-    last = len(losses) - 1 if losses else None
-    message = _message(stopped, cause, "step", len(losses), last, None)
-    return FitResult(unflatten(vector), {"train": losses}, last, stopped, message)
+    vector, done = latest
+    last = done - 1 if done else None
+    message = _message(stopped, cause, "step", done, last, None)
+    return FitResult(unflatten(vector), {"train": losses[:done]}, last, stopped, message)
 
 
 def mean_log_prob(density, params, x, context=None):
@@ -286,9 +289,9 @@ def _parts(density, x, context, validation, validation_context, rng):
                                     validation_context)
         given = None if given is None else given.astype(x.dtype, copy=False)
         return x, context, rows.astype(x.dtype, copy=False), given
-    if not 0 < validation < 1:
+    if not isinstance(validation, numbers.Real) or not 0 < validation < 1:
         raise ValueError("validation: expected a fraction in (0, 1), rows or None, "
-                         f"got {validation}")
+                         f"got {validation!r}")
     count = max(1, round(validation * len(x)))
     if count >= len(x):
         raise ValueError(f"x: expected enough rows to hold out {validation} of them, got {len(x)}")

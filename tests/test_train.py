@@ -380,7 +380,7 @@ def test_running_statistics_follow_the_batches():
         return -anp.mean(density.log_prob(params, x))
 
     result = fit(density, params, rows(40, dim=1), validation=None, batch_size=10, epochs=1,
-                 objective=objective, look_first=False)
+                 objective=objective, look_first=False, average=0.0)
     expected = 0.0
     for mean in means:
         expected = 0.5 * expected + 0.5 * mean
@@ -511,6 +511,8 @@ BAD = [
     ({"average": 1.0}, "average: expected a number in [0, 1), got 1.0"),
     ({"schedule": "linear"}, "schedule: expected one of cosine; got 'linear'"),
     ({"validation": 0.0}, "validation: expected a fraction in (0, 1), rows or None, got 0.0"),
+    ({"validation": "all"},
+     "validation: expected a fraction in (0, 1), rows or None, got 'all'"),
     ({"validation": 1}, "validation: expected a fraction in (0, 1), rows or None, got 1"),
     ({"validation": np.zeros((4, 3))}, "validation: expected shape (N, 2), got (4, 3)"),
     ({"validation": np.zeros((0, 2))}, "validation: expected at least one row, got none"),
