@@ -1,5 +1,6 @@
 """nfref: normalizing flows as formulas, with explicit log-determinants."""
 
+from nfref.backend import backend
 from nfref.base import (DiagonalNormal, FullNormal, Logistic, NormalMixture, StandardNormal,
                         Uniform)
 from nfref.flow import Chain, Composition, Density, Flow, Invert

@@ -13,7 +13,8 @@ call.
 
 How to read a call: ``forward`` and ``inverse`` are the door. They check the arguments
 once, bring them to one dtype, and call ``_forward`` or ``_inverse``, where a flow does its
-work. Flows inside other flows are called by ``_forward`` and ``_inverse``, unchecked.
+work, or the compiled twin of it (``nfref/backend.py`` decides). Flows inside other flows are
+called by ``_forward`` and ``_inverse``, unchecked.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref import params as trees
+from nfref.backend import dispatch
 from nfref.checks import as_context, as_rows, check_count, check_rng
 
 
@@ -77,7 +79,7 @@ class Flow:
         ValueError, TypeError
             If an argument has the wrong shape or does not hold numbers.
         """
-        return self._forward(*self._checked(params, "z", z, context))
+        return dispatch(self, 1, *self._checked(params, "z", z, context))
 
     def inverse(self, params, x, context=None):
         """Map data rows to latent rows.
@@ -102,7 +104,7 @@ class Flow:
         ValueError, TypeError
             If an argument has the wrong shape or does not hold numbers.
         """
-        return self._inverse(*self._checked(params, "x", x, context))
+        return dispatch(self, -1, *self._checked(params, "x", x, context))
 
     def adapt(self, params, x, context=None, first=False):
         """Let layers that keep statistics of the data look at a batch.

@@ -1,0 +1,116 @@
+"""The only dispatch: which implementation runs behind the door of a flow.
+
+``numpy``   the formulas, as they stand in ``nfref/flows/``
+``numba``   compiled twins on all processors, see ``nfref/kernels/``
+``cuda``    twins on a CUDA device, where a flow has one
+
+Outside of any ``with`` the choice is left to the size of the problem: twins where there is
+work for them, formulas for a handful of rows, where compiling or loading a kernel would
+take longer than the answer. It depends on sizes alone, never on what happens to be
+compiled, so that the same call gives the same bits in every process. ``NFREF_BACKEND`` in
+the environment names a backend for a whole process.
+
+Members of a chain without a twin run by their formula, between twins. What asks for more
+than a twin gives (complex numbers, second derivatives, forward mode) gets the formula.
+"""
+
+import os
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from nfref.checks import check_choice, check_count
+
+BACKENDS = ("numpy", "numba", "cuda")
+WORTH_IT = 2_000_000        # multiplications from which on an unasked call uses twins
+
+_CHOSEN = ContextVar("nfref_backend", default=None)
+_THREADS = ContextVar("nfref_threads", default=None)
+
+
+@contextmanager
+def backend(name, threads=None):
+    """Choose the implementation for everything inside a ``with`` block, in this thread.
+
+    Parameters
+    ----------
+    name : {"numpy", "numba", "cuda"}
+    threads : int, optional
+        How many threads the ``numba`` twins may use; all processors if omitted. Results are
+        the same to the last bit whatever the number.
+
+    Raises
+    ------
+    ValueError
+        If the name is not one of the three.
+    RuntimeError
+        If ``cuda`` is asked for and there is no numba-cuda or no device.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.RealNVP(2)
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> with nfref.backend("numpy"):
+    ...     z, log_det = flow.inverse(params, np.zeros((3, 2)))
+    """
+    check_choice("backend", name, BACKENDS)
+    if threads is not None:
+        check_count("threads", threads)
+    if name == "cuda":
+        require_cuda()
+    chosen, limit = _CHOSEN.set(name), _THREADS.set(threads)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(chosen)
+        _THREADS.reset(limit)
+
+
+def chosen():
+    """The backend asked for, by ``with`` or by the environment; None where it is left open."""
+    name = _CHOSEN.get()
+    if name is None and os.environ.get("NFREF_BACKEND"):
+        name = check_choice("NFREF_BACKEND", os.environ["NFREF_BACKEND"], BACKENDS)
+        if name == "cuda":
+            require_cuda()
+    return name
+
+
+def threads():
+    """How many threads twins may use."""
+    limit = _THREADS.get()
+    if limit is None:
+        from nfref.kernels.rows import available
+        return available()
+    return limit
+
+
+def require_cuda():
+    """Raise a RuntimeError in one line unless a CUDA device (or its simulator) can be used."""
+    try:
+        from numba import cuda
+        if cuda.is_available():
+            return
+        problem = "found no CUDA device"
+    except ImportError:
+        problem = "numba-cuda is not installed (pip install 'nfref[cuda]')"
+    raise RuntimeError(f"backend: expected a CUDA device for 'cuda'; {problem}")
+
+
+def dispatch(flow, direction, params, rows, context):
+    """``flow._forward`` (direction 1) or ``flow._inverse`` (-1), by the chosen implementation.
+
+    Arguments have passed the door.
+    """
+    formula = flow._forward if direction == 1 else flow._inverse
+    name = chosen()
+    if name == "numpy" or (name is None and not _worth_it(params, rows)):
+        return formula(params, rows, context)
+    from nfref.kernels.dispatch import run
+    return run(flow, direction, params, rows, context, formula)
+
+
+def _worth_it(params, rows):
+    """Whether rows times parameters, which bounds the multiplications, is large enough."""
+    from nfref import params as trees
+    return len(rows) * trees.count(params) >= WORTH_IT

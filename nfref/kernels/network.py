@@ -1,0 +1,112 @@
+"""A plain network on a block of rows: :func:`nfref.nets.mlp` and its derivative.
+
+Everything is flat arrays with offsets; see ``blas`` for the layout. Weights and biases
+follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
+"""
+
+import math
+
+from nfref.kernels import scalars
+from nfref.kernels.blas import ROWS, add_outer, times, times_transposed
+from nfref.kernels.jit import body, reduction
+
+RELU, TANH, SOFTPLUS = 0, 1, 2
+ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
+
+_softplus = body(scalars.softplus)
+
+
+@body
+def add_bias(theta, at, units, h, h_at):
+    for j in range(units):
+        b = theta[at + j]
+        start = h_at + j * ROWS
+        for r in range(start, start + ROWS):
+            h[r] += b
+
+
+@body
+def activate(activation, theta, at, units, h, h_at):
+    """h = a(h + bias)."""
+    for j in range(units):
+        b = theta[at + j]
+        start = h_at + j * ROWS
+        if activation == RELU:
+            for r in range(start, start + ROWS):
+                a = h[r] + b
+                # Written so that a NaN stays one.
+                h[r] = h.dtype.type(0) if a < 0 else a
+        elif activation == TANH:
+            for r in range(start, start + ROWS):
+                h[r] = math.tanh(h[r] + b)
+        else:
+            for r in range(start, start + ROWS):
+                h[r] = _softplus(h[r] + b)
+
+
+@body
+def activate_back(activation, units, h, h_at, g, g_at):
+    """g *= a'(.), from the activated values: 1 where h > 0, 1 - h^2, or 1 - e^-h."""
+    n = units * ROWS
+    if activation == RELU:
+        for r in range(n):
+            g[g_at + r] = g[g_at + r] if h[h_at + r] > 0 else g.dtype.type(0)
+    elif activation == TANH:
+        for r in range(n):
+            g[g_at + r] *= 1 - h[h_at + r] * h[h_at + r]
+    else:
+        for r in range(n):
+            g[g_at + r] *= -math.expm1(-h[h_at + r])
+
+
+@reduction
+def add_row_sums(g, g_at, units, sums, at):
+    """sums (units,) += the sum over the rows of g (units, ROWS)."""
+    for j in range(units):
+        total = g.dtype.type(0)
+        for r in range(ROWS):
+            total += g[g_at + j * ROWS + r]
+        sums[at + j] += total
+
+
+@body
+def mlp(theta, at, widths, activation, h, h_at):
+    """Run the network whose input stands at ``h_at``; layers follow it, the output comes last.
+
+    ``widths`` are the layer widths, input to output. Returns where the output stands.
+    """
+    for k in range(len(widths) - 1):
+        fan_in, fan_out = widths[k], widths[k + 1]
+        out_at = h_at + fan_in * ROWS
+        times(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at)
+        at += fan_in * fan_out
+        if k < len(widths) - 2:
+            activate(activation, theta, at, fan_out, h, out_at)
+        else:
+            add_bias(theta, at, fan_out, h, out_at)
+        at += fan_out
+        h_at = out_at
+    return h_at
+
+
+@body
+def mlp_back(theta, g_theta, at, widths, activation, h, h_at, g, spare):
+    """From g (fan_out, ROWS), the cotangent of the output, to that of the input.
+
+    ``h_at`` is where the output of :func:`mlp` stands. ``g`` and ``spare`` are two arrays of
+    the widest layer; the returned one holds the result. Adds to ``g_theta``.
+    """
+    for k in range(len(widths) - 1):
+        at += (widths[k] + 1) * widths[k + 1]
+    for k in range(len(widths) - 2, -1, -1):
+        fan_in, fan_out = widths[k], widths[k + 1]
+        at -= fan_out
+        add_row_sums(g, 0, fan_out, g_theta, at)
+        at -= fan_in * fan_out
+        h_at -= fan_in * ROWS
+        add_outer(h, h_at, fan_in, g, 0, fan_out, g_theta, at, fan_out)
+        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, spare, 0, 0)
+        if k > 0:
+            activate_back(activation, fan_in, h, h_at, spare, 0)
+        g, spare = spare, g
+    return g
