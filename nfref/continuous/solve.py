@@ -84,6 +84,8 @@ def solve(derivative, state, start, end, options=Options(), times=None, bandwidt
     if state.size == 0 or start == end:
         return Solution(times, np.stack([state] * len(times)), 0)
     counted = Counted(derivative, state, options)
+    if not np.isfinite(state).all():
+        raise counted.not_finite("state", start)
     with np.errstate(over="ignore", invalid="ignore"):
         run = runge_kutta_4 if options.solver == "rk4" else adaptive
         states = run(counted, state, start, times, options, bandwidth)
@@ -110,11 +112,13 @@ class Counted:
         self.evaluations += 1
         value = self.derivative(t, state.reshape(self.shape).astype(self.dtype, copy=False))
         if not np.isfinite(value).all():
-            which = "state" if not np.isfinite(state).all() else "derivative"
-            raise SolverError(f"{which}: expected finite numbers, got inf or NaN at t = {t:.6g}, "
-                              f"where {self.options.solver} gave up after {self.evaluations} "
-                              "evaluations of the right-hand side")
+            raise self.not_finite("derivative" if np.isfinite(state).all() else "state", t)
         return value.reshape(state.shape)
+
+    def not_finite(self, which, t):
+        return SolverError(f"{which}: expected finite numbers, got inf or NaN; "
+                           f"{self.options.solver} gave up at t = {t:.6g} after "
+                           f"{self.evaluations} evaluations of the right-hand side")
 
 
 def runge_kutta_4(derivative, state, start, times, options, bandwidth=None):
