@@ -85,11 +85,12 @@ def differentiate(function, points, scale):
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2
-        noise = np.abs(slope[:, :, -1] - slope[:, :, -2]) * width[:, :, -1] / 2
-        rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
+        # At the smallest steps a smooth f is straight: what is left of the differences is noise.
+        rough = np.abs(np.diff(slope[:, :, -3:], axis=2)) * width[:, :, -2:] / 2
+        noise = np.max(np.where(np.isfinite(rough), rough, 0), axis=(1, 2))
+        rounding = (noise + np.finfo(dtype).eps * np.abs(center))[:, None, :]
         estimate, error = _choose(slope, bend, 2 * rounding[:, :, None, :] / width)
-    return Derivatives(center, estimate.transpose(0, 2, 1), error.transpose(0, 2, 1),
-                       np.max(np.where(np.isfinite(noise), noise, 0), axis=1))
+    return Derivatives(center, estimate.transpose(0, 2, 1), error.transpose(0, 2, 1), noise)
 
 
 def _choose(slope, bend, rounding):
@@ -108,8 +109,7 @@ def _choose(slope, bend, rounding):
     error = np.take_along_axis(error, best, axis=2)[:, :, 0]
     # One-sided slopes approach each other in proportion to h where f is smooth.
     near, far = (np.take_along_axis(bend, best + k, axis=2)[:, :, 0] for k in (2, 1))
-    kinked = (near > 0.6 * far) & (near > 30 * error) & (near > 1e-6 * np.abs(estimate))
-    error = np.where(kinked, error + near, error)
+    error = np.where(near > 0.6 * far, error + near, error)
     broken = ~np.isfinite(estimate)
     return np.where(broken, np.nan, estimate), np.where(broken, np.inf, error)
 
@@ -156,12 +156,15 @@ class LogDeterminants:
     inverse: np.ndarray
 
 
-def log_determinants(jacobian, error):
+def log_determinants(jacobian, error, digits):
     """d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e.
 
     Parameters
     ----------
     jacobian, error : (P, D, D) arrays
+    digits : float
+        Relative to the largest entry of its row, no entry is trusted further than this,
+        whatever ``error`` says.
     """
     count, dim, _ = jacobian.shape
     finite = np.all(np.isfinite(jacobian) & np.isfinite(error), axis=(1, 2))
@@ -185,6 +188,7 @@ def log_determinants(jacobian, error):
             continue
         inverse[p] = scaled_inverse / column_size[p].T / row_size[p].T
         relative = error[p] / row_size[p] / column_size[p]
-        rounding = dim * np.finfo(np.float64).eps * np.abs(scaled[p])
-        total[p] = np.sum(scaled_inverse.T * (relative + rounding))
+        # Rows of the scaled matrix have largest entries of at most 1 / column_size.
+        floor = digits / column_size[p]
+        total[p] = np.sum(scaled_inverse.T * np.maximum(relative, floor))
     return LogDeterminants(np.where(regular, value, np.nan), total, sign, inverse)

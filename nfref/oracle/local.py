@@ -72,7 +72,8 @@ def complex_step_matches(name, look):
     if not np.any(analytic):
         return not_applicable(name, f"{subject.name} is not analytic as it is written")
     kept = chosen[analytic]
-    exact = log_determinants(jacobian[analytic], np.zeros_like(jacobian[analytic]))
+    exact = log_determinants(jacobian[analytic], np.zeros_like(jacobian[analytic]),
+                             float(np.finfo(np.float64).eps))
     # exact.error is machine epsilon times the condition number of the Jacobian.
     tolerance = (look.log_det_tolerance()[kept] + 10 * look.log_det_noise[kept]
                  + look.slack / np.finfo(np.float64).eps * exact.error)
@@ -129,7 +130,7 @@ def way_back(look, accuracy, other_look):
                    + look.slack * (np.abs(start) + typical) + 10 * noise + accuracy)
         # First-order reasoning ends where the error is no longer small.
         meaningful = np.all(allowed < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
-    meaningful &= look.determinants.error < 0.5
+    meaningful &= look.determinants.error < 0.1
     meaningful &= np.isfinite(y).all(axis=1)
     if hasattr(look.codomain, "contains"):
         # A value rounded onto the end of its interval has nothing to be inverted.

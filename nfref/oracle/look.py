@@ -121,6 +121,7 @@ def take_a_look(subject, domain, codomain, probes):
     dim = values.shape[1]
     determinants = None         # a log-density has a gradient, not a square Jacobian
     if dim == probes.rows.shape[1] and subject.dim is not None:
-        determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim])
+        determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim],
+                                        float(np.finfo(subject.dtype).eps) ** 0.75)
     return Look(subject, domain, codomain, probes, values.astype(np.float64),
                 log_det.astype(np.float64) if has_log_det else None, derivatives, determinants)

@@ -39,13 +39,16 @@ def _outside(values, allowed):
     """How far values[:3], on a knot, are from the range of values[3:5], beside it.
 
     In units of ``allowed`` plus how much the values change on each side alone, where
-    values[5:7] are twice as far away.
+    values[5:7] are twice as far away. Zero where that change is so fast that the sides
+    say nothing.
     """
     sides = values[3:5]
-    change = 3 * np.max(np.abs(values[5:7] - sides), axis=0)
+    size = 1 + np.max(np.abs(sides), axis=0)
+    change = np.max(np.abs(values[5:7] - sides), axis=0)
     span = np.maximum(np.min(sides, axis=0) - values[:3], values[:3] - np.max(sides, axis=0))
-    error = float(np.max(span / (change + allowed * (1 + np.max(np.abs(sides), axis=0)))))
-    return error if np.isfinite(error) else np.inf
+    error = span / (3 * change + allowed * size)
+    error = np.where(np.isfinite(error), error, np.inf)
+    return float(np.max(np.where(change < 0.1 * size, error, 0)))
 
 
 def continuity(name, look, kinks):

@@ -1,0 +1,236 @@
+"""nfref's formulas as plain callables, built from a module that may be mutated."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import nfref
+
+ROOT = Path(nfref.__file__).parent
+
+
+@dataclass(frozen=True)
+class Family:
+    """Formulas of one module, and how to make a flow of them.
+
+    Attributes
+    ----------
+    module : str
+        Path inside of the package.
+    functions : tuple of str
+        Those that are mutated.
+    build : callable
+        (namespace of the module, rng) -> arguments of check_flow.
+    """
+
+    module: str
+    functions: tuple
+    build: object
+
+    @property
+    def source(self):
+        return (ROOT / self.module).read_text()
+
+    def namespace(self, source=None):
+        """The module, executed from its own or from a mutated source, apart from the real one."""
+        name = "nfref." + self.module.removesuffix(".py").replace("/", ".")
+        namespace = {"__name__": name}
+        exec(compile(source or self.source, self.module, "exec"), namespace)
+        return namespace
+
+
+def affine(ns, rng):
+    shift, log_scale = rng.standard_normal(3), rng.standard_normal(3)
+    return dict(dim=3, forward=lambda z: ns["affine_forward"](z, shift, log_scale),
+                inverse=lambda x: ns["affine_inverse"](x, shift, log_scale))
+
+
+def sigmoid(ns, rng):
+    lower = rng.standard_normal(2) + 0.1
+    upper = lower + np.exp(rng.standard_normal(2))
+    return dict(dim=2, codomain=(lower, upper),
+                forward=lambda z: ns["sigmoid_forward"](z, lower, upper),
+                inverse=lambda x: ns["sigmoid_inverse"](x, lower, upper))
+
+
+def planar(ns, rng):
+    u, w, b = rng.standard_normal(3), 1.3 * rng.standard_normal(3), rng.standard_normal(1)
+    return dict(dim=3,
+                forward=lambda z: ns["planar_forward"](z, *ns["constrain_u"](u, w), w, b),
+                inverse=lambda x: ns["planar_inverse"](x, *ns["constrain_u"](u, w), w, b))
+
+
+def _net(rng, columns):
+    """A fixed smooth network; its weights make every output depend on every input."""
+    first, second = rng.standard_normal((2, 2)), 0.5 * rng.standard_normal((2, columns))
+    return lambda seen: np.tanh(seen @ first) @ second
+
+
+def coupling(kind):
+    """Coordinates 0 and 2 stay, 1 changes."""
+    def build(ns, rng):
+        net = _net(rng, 2)
+
+        def shift_and_log_scale(u):
+            raw = net(u[:, [0, 2]])
+            changed = np.array([0.0, 1.0, 0.0])
+            return (raw[:, :1] * changed, raw[:, 1:] * changed)[:1 if kind == "additive" else 2]
+
+        forward, inverse = ns[f"{kind}_coupling_forward"], ns[f"{kind}_coupling_inverse"]
+        return dict(dim=3, forward=lambda z: forward(z, *shift_and_log_scale(z)),
+                    inverse=lambda x: inverse(x, *shift_and_log_scale(x)))
+    return build
+
+
+def autoregressive(ns, rng):
+    slopes = np.triu(rng.standard_normal((3, 3)), 1)
+    other = np.triu(rng.standard_normal((3, 3)), 1)
+
+    def conditioner(x):
+        return np.tanh(x) @ slopes + 0.3, 0.5 * np.sin(x @ other) + 0.2
+
+    return dict(dim=3, forward=lambda z: ns["autoregressive_forward"](z, conditioner),
+                inverse=lambda x: ns["autoregressive_inverse"](x, conditioner))
+
+
+def _invertible(rng, dim):
+    return np.eye(dim) + 0.4 * rng.standard_normal((dim, dim))
+
+
+def linear(ns, rng):
+    weight = _invertible(rng, 3)
+    weight[0] *= -2
+    return dict(dim=3, forward=lambda z: ns["linear_forward"](z, weight),
+                inverse=lambda x: ns["linear_inverse"](x, weight))
+
+
+def lu_linear(ns, rng):
+    order = np.array([2, 0, 1])
+    lower = np.tril(rng.standard_normal((3, 3)), -1) + np.eye(3)
+    upper = np.triu(rng.standard_normal((3, 3)), 1) + np.diag([-0.5, 1.7, 0.6])
+    return dict(dim=3, forward=lambda z: ns["lu_linear_forward"](z, order, lower, upper),
+                inverse=lambda x: ns["lu_linear_inverse"](x, order, lower, upper))
+
+
+def pixels(ns, rng):
+    """A 1x1 convolution over an image of 2 channels, 1 x 2 pixels."""
+    weight = _invertible(rng, 2)
+    back = np.linalg.inv(weight)
+    log_det = np.linalg.slogdet(weight)[1]
+
+    def along(matrix, sign):
+        return lambda rows: (rows @ matrix.T, np.full(len(rows), sign * log_det, rows.dtype))
+
+    shape = (2, 1, 2)
+    return dict(dim=4,
+                forward=lambda z: ns["at_every_pixel"](along(weight, 1), z, shape),
+                inverse=lambda x: ns["at_every_pixel"](along(back, -1), x, shape))
+
+
+def composition(ns, rng):
+    """Two members that do not commute, in nfref's Composition."""
+    class Pair(ns["Composition"]):
+        dim = 2
+        flows = (nfref.ElementwiseAffine(2), nfref.PlanarLayer(2))
+
+    params = [{"shift": rng.standard_normal(2), "log_scale": rng.standard_normal(2)},
+              {"u": rng.standard_normal(2), "w": rng.standard_normal(2), "b": np.ones(1)}]
+    pair = Pair()
+    return dict(dim=2, forward=lambda z: pair._forward(params, z, None),
+                inverse=lambda x: pair._inverse(params, x, None))
+
+
+def layer(name, **options):
+    """A layer of nfref with random weights, from the namespace of its module."""
+    def build(ns, rng):
+        flow = ns[name](**options)
+        params = nfref.params.tree_map(lambda leaf: leaf + 0.4 * rng.standard_normal(leaf.shape),
+                                       flow._init(rng))
+        return dict(dim=flow.dim, forward=lambda z: flow._forward(params, z, None),
+                    inverse=lambda x: flow._inverse(params, x, None))
+    return build
+
+
+FAMILIES = {
+    "affine": Family("flows/affine.py", ("affine_forward", "affine_inverse"), affine),
+    "sigmoid": Family("flows/elementwise.py", ("sigmoid_forward", "sigmoid_inverse"), sigmoid),
+    "planar": Family("flows/planar.py",
+                     ("constrain_u", "planar_slope", "planar_forward", "planar_inverse",
+                      "minus_tanh", "planar_root"), planar),
+    "additive": Family("flows/coupling.py",
+                       ("additive_coupling_forward", "additive_coupling_inverse"),
+                       coupling("additive")),
+    "affine coupling": Family("flows/coupling.py",
+                              ("affine_coupling_forward", "affine_coupling_inverse"),
+                              coupling("affine")),
+    "autoregressive": Family("flows/autoregressive.py",
+                             ("autoregressive_inverse", "autoregressive_forward"),
+                             autoregressive),
+    "linear": Family("flows/linear.py", ("linear_forward", "linear_inverse"), linear),
+    "LU linear": Family("flows/linear.py", ("lu_linear_forward", "lu_linear_inverse",
+                                            "solve_triangular"), lu_linear),
+    "pixels": Family("flows/image_layers.py", ("at_every_pixel",), pixels),
+    "composition": Family("flow.py", ("Composition._forward", "Composition._inverse"),
+                          composition),
+    "coupling layer": Family("flows/coupling.py", (),
+                             layer("AffineCoupling", mask=(True, False, True))),
+    "MADE layer": Family("flows/autoregressive.py", (), layer("MADE", dim=3, order=(1, 2, 0))),
+    "squeeze": Family("flows/image_layers.py", (), layer("Squeeze", shape=(1, 4, 2))),
+    "actnorm": Family("flows/image_layers.py", (), layer("ActNorm", shape=(2, 1, 2))),
+    "permutation": Family("flows/linear.py", (), layer("Permutation", order=(2, 0, 1))),
+}
+
+# Changes of masks, indices and orders, which have no arithmetic to swap: (family, old, new).
+BY_HAND = (
+    ("coupling layer", "[:, np.asarray(self.mask)]", "[:, ~np.asarray(self.mask)]"),
+    ("coupling layer", "[~np.asarray(self.mask)]", "[np.asarray(self.mask)]"),
+    ("coupling layer", "return shift, bounded(raw, self.bound)",
+     "return shift, bounded(raw + u[:, 1:2], self.bound)"),
+    ("coupling layer", "return shift, bounded(raw, self.bound)",
+     "return shift + u[:, 1:2], bounded(raw, self.bound)"),
+    ("coupling layer", "affine_coupling_inverse(x, *self.conditioner(params, x, context))",
+     "affine_coupling_forward(x, *self.conditioner(params, x, context))"),
+    ("coupling layer", "affine_coupling_forward(z, *self.conditioner(params, z, context))",
+     "affine_coupling_forward(z, *self.conditioner(params, 2 * z, context))"),
+    ("coupling layer", "affine_coupling_inverse(x, *self.conditioner(params, x, context))",
+     "affine_coupling_inverse(x, *self.conditioner(params, x + 1, context))"),
+    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
+     "[mask.T[:, ::-1].T for mask in made_masks(self.order, self.hidden, 2, self.context_dim)]"),
+    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
+     "[np.ones_like(mask) for mask in made_masks(self.order, self.hidden, 2)]"),
+    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
+     "made_masks(self.order, self.hidden, 2)[:-1] + "
+     "[np.ones_like(made_masks(self.order, self.hidden, 2)[-1])]"),
+    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
+     "made_masks(self.order, self.hidden, 2)[:-1] + "
+     "[np.roll(made_masks(self.order, self.hidden, 2)[-1], 1, axis=1)]"),
+    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
+     "[np.ones_like(made_masks(self.order, self.hidden, 2)[0])] + "
+     "made_masks(self.order, self.hidden, 2)[1:]"),
+    ("MADE layer", "bounded(raw[:, self.dim:], self.bound)",
+     "bounded(raw[:, self.dim - 1:-1], self.bound)"),
+    ("MADE layer", "return raw[:, :self.dim], ", "return raw[:, 1:self.dim + 1], "),
+    ("autoregressive", "range(z.shape[1])", "range(z.shape[1] - 1)"),
+    ("autoregressive", "range(z.shape[1])", "range(1)"),
+    ("squeeze", "transpose((0, 1, 4, 2, 5, 3))", "transpose((0, 1, 4, 3, 5, 2))"),
+    ("squeeze", "transpose((0, 1, 3, 5, 2, 4))", "transpose((0, 1, 5, 3, 2, 4))"),
+    ("actnorm", "np.repeat(params[\"shift\"], pixels)", "np.tile(params[\"shift\"], pixels) * z0"),
+    ("permutation", "permute(x, np.argsort(self.order))", "permute(x, np.array(self.order))"),
+    ("permutation", "permute(z, np.array(self.order)), np.zeros",
+     "permute(z, np.array(self.order)), np.ones"),
+    ("permutation", "permute(z, np.array(self.order))", "permute(z, np.array((2, 0, 2)))"),
+    ("planar", "np.log(planar_slope(a, slack))[:, 0]\n\n\ndef planar_inverse",
+     "np.log(planar_slope(np.sum(w * (z + u_hat * np.tanh(a)), axis=1, keepdims=True) + b, "
+     "slack))[:, 0]\n\n\ndef planar_inverse"),
+    ("LU linear", "rows = permute(x, np.argsort(permutation))", "rows = permute(x, permutation)"),
+    ("LU linear", "solve_triangular(lower, rows, True), False)",
+     "solve_triangular(lower, rows, True), True)"),
+    ("linear", "np.linalg.slogdet(weight)[1] + np.zeros(len(z)",
+     "np.log(np.linalg.det(weight)) + np.zeros(len(z)"),
+    ("linear", "np.linalg.slogdet(weight)[1] + np.zeros(len(z)",
+     "np.linalg.slogdet(weight)[0] + np.zeros(len(z)"),
+    ("composition", "reversed(list(enumerate(self.flows)))", "enumerate(self.flows)"),
+    ("composition", "for k, flow in enumerate(self.flows):\n            z, log_det",
+     "for k, flow in list(enumerate(self.flows))[::-1]:\n            z, log_det"),
+)
