@@ -40,7 +40,7 @@ log_prob = np.concatenate([density.log_prob(result.params, rows) for rows in np.
 loss = -np.mean(log_prob, dtype=np.float64)
 error = np.std(log_prob, dtype=np.float64) / np.sqrt(len(log_prob))
 print(f"test loss {loss:.3f} +- {error:.3f} nats, entropy {toy.entropy:.3f} nats, "
-      f"divergence {loss - toy.entropy:.3f} nats")
+      f"divergence {loss - toy.entropy:.3f} nats")      # 3.583 +- 0.002, 3.466, 0.117
 
 # %%
 # Draw.
