@@ -69,6 +69,7 @@ class Subject:
     context: np.ndarray = None
     log_det: str = "varies"
     pattern: np.ndarray = None
+    deaf: np.ndarray = None
     precision: float = EPS
     reach: float = 1e3
     seed: int = 0
@@ -305,8 +306,11 @@ def log_det_against_differences(subject):
     findings = []
     for direction in DIRECTIONS:
         value_blur, log_det_blur = subject.blur(direction)
+        # Differences are taken within one batch, where even a solver's error is smooth: only
+        # rounding is noise.
         jacobian, error = numerics.numerical_jacobian(
-            subject.repeated(direction, 0), subject.rows(direction), value_blur)
+            subject.repeated(direction, 0), subject.rows(direction),
+            value_blur * (EPS / subject.precision))
         _, log_det = subject.run(direction)
         tolerance = (DOUBT * numerics.log_det_slack(jacobian, error) + ROUNDING * log_det_blur)
         findings.append(worst("log-det, differences",
@@ -462,15 +466,17 @@ def rows_independent(subject):
 
 
 def context_matters(subject):
-    """Every context row changes the result of its own row, and of no other."""
+    """Every context feature moves every coordinate of its own row, and no other row."""
     if subject.context is None:
         return Finding("context", 0.0, 0.0, "none")
     statements = []
     varies = subject.log_det == "varies"
+    deaf = np.zeros(subject.flow.dim, bool) if subject.deaf is None else subject.deaf
     for direction in DIRECTIONS:
         whole = subject.run(direction)
-        for i in range(len(subject.context)):
-            for feature in range(subject.context.shape[1]):
+        for feature in range(subject.context.shape[1]):
+            reached = np.zeros(subject.flow.dim, bool)
+            for i in range(len(subject.context)):
                 context = subject.context.copy()
                 context[i, feature] += 0.5
                 moved = subject.run(direction, context=context)
@@ -480,10 +486,14 @@ def context_matters(subject):
                         for a, b, blur in zip(whole, moved, subject.blur(direction))]
                 what = f"{direction}: context[{i}, {feature}]"
                 statements += [
-                    (np.any(np.abs(whole[0][i] - moved[0][i]) > 1e-8), f"{what} has no effect"),
+                    (np.any(whole[0][i] != moved[0][i]), f"{what} has no effect"),
                     (not varies or abs(whole[1][i] - moved[1][i]) > 1e-10,
                      f"{what} has no effect on the log-det"),
                     (all(same), f"{what} moves other rows")]
+                reached |= whole[0][i] != moved[0][i]
+            statements.append((np.array_equal(reached, ~deaf),
+                               f"{direction}: feature {feature} moves coordinates "
+                               f"{np.flatnonzero(reached)}"))
     return facts("context", statements)
 
 
@@ -536,7 +546,7 @@ def gradients(subject, rows=2):
     findings = []
     for k, name in enumerate(names):
         analytic = vjp(np.eye(len(names))[k])
-        tolerance = DOUBT * error[k] + 1e3 * subject.precision * (1 + np.abs(analytic))
+        tolerance = DOUBT * error[k] + 1e2 * subject.precision * (1 + np.abs(analytic))
         findings.append(worst("parameter gradients", np.abs(analytic - numeric[k]), tolerance,
                               name, "parameter"))
         findings.append(not_blind("parameter gradients", tolerance, analytic))
@@ -577,6 +587,7 @@ def subject_of(flow, seed=0, n=7, entry=None, size=1.0):
         subject = Subject(flow, flow_table.random_params(flow, rng, size), z, x, context,
                           entry.kind(flow.dim, flow.context_dim),
                           None if entry.pattern is None else entry.pattern(flow),
+                          None if entry.deaf is None else entry.deaf(flow),
                           entry.precision, entry.reach, seed)
         # Log-determinants that happen to be near zero prove little: draw again.
         if measure(log_det_kind, subject).ok:
@@ -591,21 +602,21 @@ def from_table(name, dim, context_dim=0, seed=0, size=1.0):
     return subject_of(entry.make(dim, context_dim), seed, entry=entry, size=size)
 
 
-def error_table(dims=(2, 3), seeds=(0,)):
+def error_table(dims=None, seeds=(0,)):
     """The largest errors per flow, as text: error, and error / tolerance in brackets."""
     columns = (round_trip, log_det_against_differences, log_det_against_autograd,
-               log_dets_cancel, single_precision, rows_independent, gradients)
-    heads = ("round trip", "log-det FD", "log-det AD", "cancel", "float32", "row alone",
-             "gradients")
+               log_dets_cancel, single_precision, rows_independent)
+    heads = ("round trip", "log-det FD", "log-det AD", "cancel", "float32", "row alone")
     lines = [f"{'largest contract errors':<24}" + "".join(f"{head:>17}" for head in heads)]
-    for name, entry in flow_table.FLOWS.items():
+    for name in flow_table.FLOWS:
+        subjects = [from_table(*case, seed=seed) for seed in seeds
+                    for case in flow_table.cases([name], dims)]
         cells = []
-        for check in columns:
-            finding = gravest([measure(check, from_table(name, dim, context_dim, seed))
-                               for _, dim, context_dim in flow_table.cases([name], dims)
-                               for seed in seeds])
+        for check in columns if subjects else ():
+            finding = gravest([measure(check, subject) for subject in subjects])
             cells.append(f"{finding.error:>10.1e} ({finding.share:.2f})")
-        lines.append(f"{name:<24}" + "".join(cells))
+        if cells:
+            lines.append(f"{name:<24}" + "".join(cells))
     return "\n".join(lines)
 
 

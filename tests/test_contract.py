@@ -20,14 +20,12 @@ def over(cases):
 
 
 def gradient_cases():
-    """Each flow at the smallest and, with its context, at a middling size: many evaluations each."""
-    chosen = []
+    """Each flow at its smallest and, with its context, at a middling size: one call a parameter."""
+    chosen = set()
     for name, entry in flow_table.FLOWS.items():
-        dims = [dim for dim in entry.dims if dim <= 4]
-        chosen.append((name, min(dims or entry.dims), 0))
-        chosen.append((name, max(dims or entry.dims),
-                       flow_table.CONTEXT_DIM if entry.context else 0))
-    return sorted(set(chosen))
+        allowed = [case for case in flow_table.cases([name]) if case[1] <= 4]
+        chosen |= set(allowed[-1:] if entry.costly else allowed[:1] + allowed[-1:])
+    return sorted(chosen)
 
 
 @pytest.mark.parametrize("check", [check for check in contract.CHECKS
@@ -61,7 +59,7 @@ def test_samples_come_back_normal(name, dim, context_dim):
 
 
 def test_table_of_largest_errors():
-    table = contract.error_table(dims=(2, 4))
+    table = contract.error_table(dims=(3,))
     print("\n" + table)
-    assert len(table.splitlines()) == 1 + len(flow_table.FLOWS)
+    assert len(table.splitlines()) > 30, table
     assert "inf" not in table, table
