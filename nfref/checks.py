@@ -24,7 +24,7 @@ def as_array(name, value):
     if array.dtype.kind not in "buifcO":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     if array.dtype.char in "fdFD":
-        return array
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     try:
         return array.astype(np.float64)
     except (TypeError, ValueError):

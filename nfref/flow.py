@@ -217,6 +217,8 @@ class Chain(Composition):
         for flow in flows:
             if not isinstance(flow, Flow):
                 raise TypeError(f"Chain: expected flows, got {type(flow).__name__}")
+        if not flows:
+            raise ValueError("Chain: expected at least one flow, got none")
         dims = [flow.dim for flow in flows]
         if len(set(dims)) != 1:
             raise ValueError(f"Chain: expected flows of one common dim, got dims {dims}")

@@ -48,7 +48,8 @@ def tree_map(function, params, *others):
 
 def cast(params, dtype):
     """The same parameters with every array in ``dtype``; untouched where they already are."""
-    if all(getattr(leaf, "dtype", None) == dtype for leaf in leaves(params)):
+    # NumPy reads None as float64, so a leaf without a dtype must not be compared by it.
+    if all(hasattr(leaf, "dtype") and leaf.dtype == dtype for leaf in leaves(params)):
         return params
     return tree_map(
         lambda leaf: leaf.astype(dtype) if hasattr(leaf, "astype") else np.asarray(leaf, dtype),

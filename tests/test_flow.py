@@ -1,0 +1,152 @@
+"""Chain, Invert and Density: what composition adds to the flows inside."""
+
+import numpy as np
+import pytest
+
+import nfref
+from tests.flow_table import random_params
+
+
+def parts(rng):
+    flows = (nfref.PlanarLayer(3, 2), nfref.ElementwiseAffine(3),
+             nfref.MADE(3, (6,), None, 2, "tanh"))
+    return flows, [random_params(flow, rng) for flow in flows]
+
+
+def data(rng, n=5):
+    return rng.standard_normal((n, 3)), rng.standard_normal((n, 2))
+
+
+def test_chain_applies_in_list_order():
+    """Members one by one, log-determinants added, only those with a context given it."""
+    rng = np.random.default_rng(0)
+    flows, params = parts(rng)
+    z, context = data(rng)
+    x, total = z, 0.0
+    for flow, own in zip(flows, params):
+        x, log_det = flow.forward(own, x, context if flow.context_dim else None)
+        total = total + log_det
+    chain = nfref.Chain(flows)
+    assert (chain.dim, chain.context_dim) == (3, 2)
+    value, log_det = chain.forward(params, z, context)
+    np.testing.assert_array_equal(value, x)
+    np.testing.assert_allclose(log_det, total, rtol=1e-15)
+
+
+def test_nesting_changes_nothing():
+    rng = np.random.default_rng(1)
+    flows, params = parts(rng)
+    z, context = data(rng)
+    flat = nfref.Chain(flows).forward(params, z, context)
+    nested = nfref.Chain((nfref.Chain(flows[:2]), flows[2]))
+    deep = nested.forward([params[:2], params[2]], z, context)
+    np.testing.assert_array_equal(deep[0], flat[0])
+    np.testing.assert_allclose(deep[1], flat[1], rtol=1e-14)
+
+
+def test_inverting_a_chain_is_chaining_the_inverses_backwards():
+    rng = np.random.default_rng(2)
+    flows, params = parts(rng)
+    z, context = data(rng)
+    one = nfref.Invert(nfref.Chain(flows)).forward(params, z, context)
+    other = nfref.Chain([nfref.Invert(flow) for flow in flows[::-1]]).forward(params[::-1], z,
+                                                                              context)
+    for a, b in zip(one, other):
+        np.testing.assert_array_equal(a, b)
+    twice = nfref.Invert(nfref.Invert(flows[0]))
+    np.testing.assert_array_equal(twice.forward(params[0], z, context)[0],
+                                  flows[0].forward(params[0], z, context)[0])
+
+
+def test_flows_are_values():
+    """Equal configurations are equal and hash alike; nothing can be set on them."""
+    assert nfref.RealNVP(3, 2) == nfref.RealNVP(3, 2) != nfref.RealNVP(3, 4)
+    assert hash(nfref.Chain([nfref.Scale(2)])) == hash(nfref.Chain((nfref.Scale(2),)))
+    with pytest.raises(AttributeError):
+        nfref.Scale(2).dim = 3
+
+
+def test_density_is_the_change_of_variables():
+    rng = np.random.default_rng(3)
+    flows, params = parts(rng)
+    density = nfref.Density(nfref.StandardNormal(3), nfref.Chain(flows))
+    params = {"base": {}, "flow": params}
+    x, context = data(rng)
+    z, log_det = density.flow.inverse(params["flow"], x, context)
+    expected = -0.5 * np.sum(z ** 2, axis=1) - 1.5 * np.log(2 * np.pi) + log_det
+    np.testing.assert_allclose(density.log_prob(params, x, context), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_carry_the_density_that_scores_them(dtype):
+    """log_prob from sampling (the flow never inverted) equals log_prob of the samples."""
+    rng = np.random.default_rng(4)
+    flows, params = parts(rng)
+    density = nfref.Density(nfref.StandardNormal(3), nfref.Chain(flows))
+    params = nfref.params.cast({"base": {}, "flow": params}, np.dtype(dtype))
+    _, context = data(rng, 50)
+    x, log_prob = density.sample_and_log_prob(params, np.random.default_rng(5), 50, context)
+    assert x.dtype == log_prob.dtype == dtype and log_prob.shape == (50,)
+    tolerance = 1e4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(density.log_prob(params, x, context), log_prob, rtol=tolerance,
+                               atol=tolerance)
+    np.testing.assert_array_equal(density.sample(params, np.random.default_rng(5), 50, context), x)
+
+
+def test_sampling_never_inverts():
+    class OneWay(nfref.Scale):
+        def _inverse(self, params, x, context):
+            raise AssertionError("inverse was called")
+
+    density = nfref.Density(nfref.StandardNormal(2), OneWay(2))
+    params = density.init(np.random.default_rng(0))
+    x, log_prob = density.sample_and_log_prob(params, np.random.default_rng(0), 4)
+    assert x.shape == (4, 2) and log_prob.shape == (4,)
+    assert density.sample(params, np.random.default_rng(0), 0).shape == (0, 2)
+
+
+def test_adapt_passes_the_batch_on_and_training_mode_reaches_the_inside():
+    """Batch norm inside of a chain sees its own input; nothing is changed in place."""
+    rng = np.random.default_rng(6)
+    chain = nfref.Chain((nfref.BatchNorm(2), nfref.ElementwiseAffine(2)))
+    params = random_params(chain, rng)
+    x = 3 + 2 * rng.standard_normal((200, 2))
+    before = [leaf.copy() for leaf in nfref.params.leaves(params)]
+    adapted = chain.adapt(params, x, first=True)
+    seen, _ = chain.flows[1].inverse(params[1], x)
+    np.testing.assert_allclose(adapted[0]["running_mean"], np.mean(seen, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(adapted[0]["running_variance"], np.var(seen, axis=0), rtol=1e-12)
+    assert all(np.array_equal(a, b) for a, b in zip(before, nfref.params.leaves(params)))
+    assert chain.training().flows[0].mode == "training"
+    plain = nfref.RealNVP(2)
+    assert plain.training() is plain
+    own = plain.init(rng)
+    assert plain.adapt(own, x) is own
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda: nfref.Chain((nfref.Scale(2), nfref.Scale(3))), ValueError,
+     r"^Chain: expected flows of one common dim, got dims \[2, 3\]$"),
+    (lambda: nfref.Chain((nfref.MADE(2, context_dim=1), nfref.MADE(2, context_dim=2))),
+     ValueError, r"^Chain: expected flows of one common context_dim, got \[1, 2\]$"),
+    (lambda: nfref.Chain((nfref.Scale(2), "scale")), TypeError, "^Chain: expected flows, got str$"),
+    (lambda: nfref.Chain(()), ValueError, "^Chain: expected at least one flow, got none$"),
+    (lambda: nfref.Invert(3), TypeError, "^Invert: expected a flow, got int$"),
+    (lambda: nfref.Density(nfref.StandardNormal(2), nfref.Scale(3)), ValueError,
+     "^Density: expected base and flow of the same dim, got 2 and 3$"),
+    (lambda: nfref.Density(nfref.StandardNormal(2), "flow"), TypeError,
+     "^Density: expected flow to be a Flow, got str$"),
+    (lambda: nfref.Density("base", nfref.Scale(2)), TypeError,
+     "^Density: expected base to be a Base, got str$"),
+])
+def test_what_does_not_fit_together(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_randomness_needs_a_generator():
+    density = nfref.Density(nfref.StandardNormal(2), nfref.Scale(2))
+    for call in (lambda: density.init(0), lambda: density.sample({"base": {}, "flow": {}}, 0, 1),
+                 lambda: nfref.Scale(2).init(None)):
+        with pytest.raises(TypeError, match="^rng: expected a numpy.random.Generator"):
+            call()
