@@ -402,11 +402,10 @@ def extreme_inputs(subject):
     point_blur, log_det_blur = far.blur("forward")
     there, there_log_det = far.blur("inverse")
     tolerance = ROUNDING * (np.einsum("nij,nj->ni", np.abs(jacobian), point_blur) + there)
-    return gravest([
-        worst("extreme inputs", np.abs(returned - z), tolerance, "round trip"),
-        worst("extreme inputs", np.abs(log_det + back),
-              ROUNDING * (log_det_blur + there_log_det
-                          + np.sum(np.abs(far.slope("inverse")) * point_blur, axis=1)), "log-dets")])
+    cancels = ROUNDING * (log_det_blur + there_log_det
+                          + np.sum(np.abs(far.slope("inverse")) * point_blur, axis=1))
+    return gravest([worst("extreme inputs", np.abs(returned - z), tolerance, "round trip"),
+                    worst("extreme inputs", np.abs(log_det + back), cancels, "log-dets")])
 
 
 # Structure ------------------------------------------------------------------------------------

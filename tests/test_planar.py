@@ -1,4 +1,4 @@
-"""Planar flows against 50-digit arithmetic, at the edges of what is invertible and beyond double's."""
+"""Planar flows against 50-digit arithmetic, at the edges of what is invertible."""
 
 import autograd.numpy as anp
 import mpmath

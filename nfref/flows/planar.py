@@ -97,10 +97,11 @@ def planar_root(r, slack):
 
     Newton steps, each replaced by a bisection where it would leave the bracket. The
     left-hand side is odd, so |r| is solved and the sign put back; |(slack - 1) tanh a| <=
-    |slack - 1| gives the bracket, and so does a slope of at least min(slack, 1). From its end where the curve bends away (the upper end
-    for slack < 1, the lower one for slack > 1) Newton's steps never overshoot. It ends
-    when no row moves by more than an ulp; a row that has stopped stays where it is, so that
-    its digits do not depend on how long the others take.
+    |slack - 1| gives the bracket, and so does a slope of at least min(slack, 1). From its
+    end where the curve bends away (the upper end for slack < 1, the lower one for slack > 1)
+    Newton's steps never overshoot. It ends when no row moves by more than an ulp; a row that
+    has stopped stays where it is, so that its digits do not depend on how long the others
+    take.
     """
     solvable = np.isfinite(r)
     target = np.where(solvable, np.abs(r), 0)
