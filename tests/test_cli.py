@@ -435,7 +435,7 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
     assert "interrupted in epoch" in output
     assert len(table_of(output)) == 3
     model = load_model(tmp_path / "m.npz")
-    assert model.info["stopped"] == "interrupted" and model.columns == COLUMNS
+    assert model.info["fit"]["stopped"] == "interrupted" and model.columns == COLUMNS
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.npz"]
 
 
@@ -457,3 +457,12 @@ def test_a_closed_pipe_is_no_error(folder):
     errors = process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=60) == 141 and errors == ""
+
+
+def test_a_backend_that_is_not_there(capsys, monkeypatch):
+    from nfref.cli import main
+    monkeypatch.setenv("NFREF_BACKEND", "abacus")
+    assert main(["datasets"]) == 2
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.startswith("nfref: error: NFREF_BACKEND: expected one of")
+    assert errors.count("\n") == 1

@@ -8,6 +8,7 @@ import os
 import sys
 
 from nfref import __version__
+from nfref.backend import chosen as chosen_backend
 from nfref.cli import fit, use
 from nfref.cli.arguments import Parser, UsageError
 from nfref.continuous.solve import SolverError
@@ -54,6 +55,7 @@ def main(arguments=None):
         chosen = parser().parse_args(arguments)
         if not hasattr(chosen, "run"):
             raise UsageError("expected a command such as fit, got none; nfref --help lists them")
+        _check_backend()
         status = chosen.run(chosen)
         sys.stdout.flush()
         return status or 0
@@ -68,6 +70,14 @@ def main(arguments=None):
     except (UsageError, OSError, SolverError) as error:
         print(f"nfref: error: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _check_backend():
+    """That the backend named in the environment is there, before any work is done."""
+    try:
+        chosen_backend()
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(str(error)) from None
 
 
 def _one_line(error):

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref import datasets
+from nfref import params as trees
 from nfref.cli.arguments import UsageError
 from nfref.tables import (READERS, Table, TableError, check_varies, match_columns,
                           numbered_columns, read_table)
 
 TOY_ROWS = 5000
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def check_dtype(data, dtype):
                              + ("; --dtype float64 can" if dtype == "float32" else ""))
 
 
-def bounds(data, bounded):
+def bounds(data, bounded, dtype):
     """(lower, upper) of every column, None where it has no bounds.
 
     Parameters
@@ -141,6 +143,8 @@ def bounds(data, bounded):
     data : Data
     bounded : sequence of (name, low, high)
         As given by --bounded.
+    dtype : str
+        In which values have to lie between their bounds.
     """
     lower, upper = [None] * len(data.columns), [None] * len(data.columns)
     for name, low, high in bounded:
@@ -151,12 +155,39 @@ def bounds(data, bounded):
         if lower[k] is not None:
             raise UsageError(f"--bounded: expected each column once, got {name!r} twice")
         lower[k], upper[k] = low, high
-        outside = np.flatnonzero((data.values[:, k] <= low) | (data.values[:, k] >= high))
+        values = data.values[:, k].astype(dtype)
+        outside = np.flatnonzero((values <= low) | (values >= high))
         if len(outside):
             raise UsageError(f"--bounded: expected {name!r} strictly between {low:g} and "
                              f"{high:g}, got {len(outside)} rows that are not, the first "
-                             f"{data.values[outside[0], k]:g} in row {outside[0] + 1}")
+                             f"{values[outside[0]]:g} in row {outside[0] + 1}")
     return tuple(lower), tuple(upper)
+
+
+def log_prob(density, params, x):
+    """log p(x) in the dtype of the parameters, a block of rows at a time.
+
+    It is -inf where the density is zero or too small to compute.
+
+    Parameters
+    ----------
+    density : Density
+    params : nested dicts and lists of arrays
+    x : (N, D) array
+
+    Returns
+    -------
+    (N,) array
+    """
+    x = x.astype(trees.dtype_of(params))
+    found = np.empty(len(x), x.dtype)
+    with np.errstate(all="ignore"):
+        for start in range(0, len(x), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            found[block] = density.log_prob(params, x[block])
+    # Outside of its bounds a column has no logit, and a row too far out overflows: both NaN.
+    found[np.isnan(found)] = -np.inf
+    return found
 
 
 def for_model(data, model):

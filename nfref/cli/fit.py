@@ -69,7 +69,7 @@ def run(options):
     split_rng, start_rng, fit_rng, baseline_rng = np.random.default_rng(options.seed).spawn(4)
     parts = tables.split(data, split_rng)
     tables.check_dtype(data, options.dtype)
-    lower, upper = tables.bounds(data, options.bounded)
+    lower, upper = tables.bounds(data, options.bounded, options.dtype)
 
     dim = len(data.columns)
     name = options.flow or default_flow(dim)
@@ -102,11 +102,11 @@ def run(options):
                          "a lower rate may help")
     say(result.message)
 
-    figures = {name: _figure(density.log_prob(result.params, parts.test.astype(options.dtype)))}
+    figures = {name: _figure(tables.log_prob(density, result.params, parts.test))}
     if options.out:
         from nfref.model_file import save_model
         save_model(options.out, density, result.params, columns=data.columns,
-                   info=_info(options, name, flow, rate, parts, result, figures))
+                   info={"fit": _info(options, name, rate, parts, result, figures[name])})
         say(f"wrote {options.out}")
     if options.plot:
         from nfref.cli.pictures import draw
@@ -177,9 +177,9 @@ def _table(figures):
             yield f"{name:<{width}}  {figure[0]:>10.3f}  {error:>10}"
 
 
-def _info(options, name, flow, rate, parts, result, figures):
+def _info(options, name, rate, parts, result, figure):
     """What the model file says about its own making."""
-    mean, error = figures[name]
+    mean, error = figure
     return {"flow": name, "data": options.data, "seed": options.seed,
             "rows": {"train": len(parts.train), "validation": len(parts.validation),
                      "test": len(parts.test)},

@@ -14,7 +14,7 @@ from nfref.cli.arguments import UsageError
 class Choice:
     """A flow by name: its constructor ``build(dim, layers, hidden)`` and its defaults.
 
-    ``hidden`` is None where a flow has no hidden layers.
+    ``layers`` or ``hidden`` is None where a flow has none to choose.
     """
 
     build: Callable
@@ -56,6 +56,9 @@ def build_flow(name, dim, layers=None, hidden=None):
     if hidden is not None and choice.hidden is None:
         raise UsageError(f"--hidden: expected none with --flow {name}, which has no hidden "
                          f"layers; got {','.join(map(str, hidden))}")
+    if layers is not None and choice.layers is None:
+        raise UsageError(f"--layers: expected none with --flow {name}, which has no layers to "
+                         f"count; got {layers}")
     if hidden is None and choice.hidden is not None:
         # An autoregressive network needs about one unit a column to tell columns apart.
         hidden = tuple(max(width, dim) for width in choice.hidden)

@@ -13,8 +13,6 @@ from nfref.files import check_writable
 from nfref.flow import Composition, Invert
 from nfref.tables import Table, numbered_columns, write_csv
 
-ROWS_AT_ONCE = 4096
-
 
 def add_commands(commands):
     """Add the commands of this file to the command line."""
@@ -94,7 +92,7 @@ def score(options):
     _check_output(options.out, options.model, options.data)
     model = _load_model(options.model)
     x = tables.for_model(tables.load(options.data), model)
-    log_prob = _log_prob(model, x)
+    log_prob = tables.log_prob(model.density, model.params, x)
     if options.out:
         write_csv(options.out, Table(log_prob[:, None], ("log_likelihood",)))
     else:
@@ -106,27 +104,20 @@ def score(options):
     print(f"mean log-likelihood: {np.mean(log_prob, dtype=np.float64):.6f} nats")
 
 
-def _log_prob(model, x):
-    """log p(x), (N,); -inf outside of the bounds of bounded columns and where it underflows."""
-    x = x.astype(trees.dtype_of(model.params))
-    log_prob = np.empty(len(x), x.dtype)
-    with np.errstate(all="ignore"):
-        for start in range(0, len(x), ROWS_AT_ONCE):
-            block = slice(start, start + ROWS_AT_ONCE)
-            log_prob[block] = model.density.log_prob(model.params, x[block])
-    # A row outside of the bounds has a logit of NaN, one too far out overflows.
-    return np.where(np.isnan(log_prob), -np.inf, log_prob).astype(x.dtype)
-
-
 def sample(options):
     """New rows as csv."""
     _check_output(options.out, options.model)
     model = _load_model(options.model)
     rng = np.random.default_rng(options.seed)
-    blocks = [model.density.sample(model.params, rng, min(ROWS_AT_ONCE, options.n - start))
-              for start in range(0, options.n, ROWS_AT_ONCE)]
+    step = tables.ROWS_AT_ONCE
+    with np.errstate(all="ignore"):
+        blocks = [model.density.sample(model.params, rng, min(step, options.n - start))
+                  for start in range(0, options.n, step)]
     values = np.concatenate(blocks) if blocks else np.empty((0, model.density.dim))
     columns = model.columns or numbered_columns(model.density.dim)
+    overflown = np.sum(~np.all(np.isfinite(values), axis=1))
+    if overflown:
+        print(f"nfref: note: {overflown} rows hold numbers too large to compute", file=sys.stderr)
     write_csv(options.out or sys.stdout, Table(values, columns))
 
 
@@ -144,27 +135,34 @@ def plot(options):
 def info(options):
     """What a model file holds."""
     model = _load_model(options.model)
-    about = model.info
     columns = model.columns or numbered_columns(model.density.dim)
     lines = {"flow": _outline(model.density.flow),
              "base": type(model.density.base).__name__,
              "columns": f"{len(columns)}: {', '.join(columns)}",
              "parameters": f"{trees.count(model.params):,} numbers in "
                            f"{trees.dtype_of(model.params)}"}
-    if "rows" in about:
-        rows = about["rows"]
-        lines["fitted to"] = (f"{about['data']}: {rows['train']:,} rows to train, "
-                              f"{rows['validation']:,} to validate, {rows['test']:,} to test")
-        lines["training"] = (f"batches of {about['batch']}, learning rate "
-                             f"{about['learning_rate']:g}, seed {about['seed']}; "
-                             f"{about['message']}")
-        error = about["test"]["standard_error"]
-        lines["test"] = (f"{about['test']['mean']:.3f} nats per row"
-                         + ("" if error is None else f", standard error {error:.3f}"))
-    lines["written by"] = ", ".join(f"{name} {version}"
-                                    for name, version in about["written_by"].items())
+    for name, value in model.info.items():
+        if name == "fit":
+            lines.update(_about_fit(value))
+        elif name == "written_by":
+            lines["written by"] = ", ".join(f"{maker} {version}"
+                                            for maker, version in value.items())
+        else:
+            lines[name] = value
     for name, text in lines.items():
         print(f"{name + ':':<12}{text}")
+
+
+def _about_fit(fit):
+    """What ``nfref fit`` noted down, in lines."""
+    rows, test = fit["rows"], fit["test"]
+    error = test["standard_error"]
+    error = "" if error is None else f", standard error {error:.3f}"
+    return {"fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
+                         f"{rows['validation']:,} to validate, {rows['test']:,} to test",
+            "training": f"batches of {fit['batch']}, learning rate {fit['learning_rate']:g}, "
+                        f"seed {fit['seed']}; {fit['message']}",
+            "test": f"{test['mean']:.3f} nats per row{error}"}
 
 
 def _outline(flow):
