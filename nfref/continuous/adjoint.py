@@ -18,8 +18,12 @@ Let y = [z, integrals] solve dy/dt = g(t, z; theta) from t_0 to t_1, and let E d
 import numpy as np
 from autograd.core import make_vjp
 from autograd.extend import defvjp_argnums, primitive
+from autograd.tracer import isbox
 
-from nfref.continuous.solve import runge_kutta_4_step, solve
+from nfref.continuous.solve import solve
+
+
+# What is solved ---------------------------------------------------------------------------
 
 
 class System:
@@ -51,6 +55,9 @@ class System:
             state_bar, *argument_bars = back(cotangent)
             return (value[:, :self.moving], state_bar[:, :self.moving], *argument_bars)
         return pull
+
+
+# The continuous adjoint -------------------------------------------------------------------
 
 
 @primitive
@@ -131,15 +138,69 @@ def _solve_adjoint_vjp(argnums, last, values, kwargs):
 defvjp_argnums(solve_adjoint, _solve_adjoint_vjp)
 
 
-def solve_direct(system, start, end, state, *arguments):
-    """The state at ``end`` by rk4, unrolled: autograd gives the exact gradient of the steps.
+# Through the steps ------------------------------------------------------------------------
 
-    Memory grows with the number of steps, and no second solve is needed.
+
+def solve_direct(system, start, end, state, *arguments):
+    """The state at ``end`` by rk4, and the exact gradient of what its steps compute.
+
+    No second solve is needed. While a gradient is being taken, the four stages of every step
+    are kept, which is 4 x steps states.
+
+    Parameters
+    ----------
+    system, start, end, state, arguments
+        As for :func:`solve_adjoint`.
     """
-    if len(state) == 0:
-        return state
+    tracked = any(isbox(value) for value in (state, *arguments))
+    return _steps(system, start, end, [] if tracked else None, state, *arguments)
+
+
+@primitive
+def _steps(system, start, end, kept, state, *arguments):
     derivative = system.bind(*arguments)
+
+    def keeping(t, stage):
+        kept.append((t, stage))
+        return derivative(t, stage)
+
+    return solve(derivative if kept is None else keeping, state, start, end, system.options).last
+
+
+def _steps_vjp(argnums, last, values, kwargs):
+    """One step back, for y_1 = y + h/6 (k_1 + 2 k_2 + 2 k_3 + k_4) with stages s_1 ... s_4.
+
+    With J_i the derivative of g at s_i and y_1_bar given:
+
+    1. k_4_bar = h/6 y_1_bar,                 s_4_bar = k_4_bar J_4      (s_4 = y + h k_3)
+    2. k_3_bar = h/3 y_1_bar + h s_4_bar,     s_3_bar = k_3_bar J_3      (s_3 = y + h/2 k_2)
+    3. k_2_bar = h/3 y_1_bar + h/2 s_3_bar,   s_2_bar = k_2_bar J_2      (s_2 = y + h/2 k_1)
+    4. k_1_bar = h/6 y_1_bar + h/2 s_2_bar,   s_1_bar = k_1_bar J_1      (s_1 = y)
+    5. y_bar = y_1_bar + s_1_bar + s_2_bar + s_3_bar + s_4_bar.
+    """
+    system, start, end, kept, state, *arguments = values
+    pull = system.bind_pull(*arguments)
     h = (end - start) / system.options.steps
-    for k in range(system.options.steps):
-        state = runge_kutta_4_step(derivative, start + k * h, h, state)
-    return state
+    dim = system.moving
+
+    def back(cotangent):
+        y_bar = cotangent
+        argument_bars = [np.zeros_like(argument) for argument in arguments]
+        for first in range(len(kept) - 4, -1, -4):
+            total = y_bar.copy()
+            stage_bar = np.zeros_like(y_bar[:, :dim])
+            for k, weight, reach in ((3, h / 6, 0.0), (2, h / 3, h), (1, h / 3, h / 2),
+                                     (0, h / 6, h / 2)):
+                k_bar = weight * y_bar
+                k_bar[:, :dim] += reach * stage_bar
+                _, stage_bar, *bars = pull(*kept[first + k], k_bar)
+                total[:, :dim] += stage_bar
+                argument_bars = [old + new for old, new in zip(argument_bars, bars)]
+            y_bar = total
+        bars = [y_bar, *argument_bars]
+        return tuple(bars[k - 4] for k in argnums)
+
+    return back
+
+
+defvjp_argnums(_steps, _steps_vjp)
