@@ -81,7 +81,9 @@ def _agree(name, look, index, values, log_det, why, noise=10):
     error = np.abs(values.astype(np.float64) - look.values[index])
     same = (values.astype(np.float64) == look.values[index])
     error = np.where(same | ~np.isfinite(look.values[index]), 0.0, error)
-    if log_det is not None and look.log_det is not None:
+    if (log_det is None) != (look.log_det is None):
+        return failed(name, why, f"{look.subject.name} returns log_det for some batches only")
+    if log_det is not None:
         allowed = (look.log_det_tolerance() + noise * look.log_det_noise)[index]
         columns = np.column_stack([columns, np.where(np.isfinite(allowed), allowed, np.inf)])
         expected = look.log_det[index]
@@ -110,7 +112,9 @@ def row_independence(name, look, rng):
     middle = np.flatnonzero(probes.bulk & np.isfinite(look.values).all(axis=1))[:8]
     if not len(middle):
         return not_applicable(name, "no row with a finite answer")
-    far = np.flatnonzero(probes.tail & np.isfinite(look.values).all(axis=1))[:8]
+    # Rows all of whose entries are far out: every branch but that of the tails stays empty.
+    far = np.flatnonzero(probes.tail & np.isfinite(look.values).all(axis=1))
+    far = far[np.argsort(-np.min(np.abs(probes.rows[far]), axis=1))[:4]]
     outcomes = []
     try:
         for k in middle[:4]:
@@ -164,6 +168,13 @@ def no_memory(name, look, other, rng):
     if len(index) < 2:
         return not_applicable(name, "too few rows with a finite answer")
     half = index[:len(index) // 2]
+    first = look.subject.first_answer
+    if first is not None:
+        # The very first call, before anything could have been remembered.
+        row = _agree(name, look, np.flatnonzero(probes.bulk), *first,
+                     "rounding; the first call of all and a later one")
+        if row.failed:
+            return row
     try:
         look.subject(probes.rows[index[::-1]], probes.which[index[::-1]])
         if other is not None:

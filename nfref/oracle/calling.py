@@ -22,6 +22,10 @@ class CallFailed(Exception):
     """The callable gave no usable answer; the message says how."""
 
 
+class NotThere(CallFailed):
+    """The callable says itself that it does not exist: it raised NotImplementedError."""
+
+
 class Stopwatch:
     """The time that one property may take."""
 
@@ -57,7 +61,8 @@ def in_time(function, arguments, seconds):
     if "error" in outcome:
         error = outcome["error"]
         text = (str(error).strip().splitlines() or [""])[0]
-        raise CallFailed(f"raised {type(error).__name__}: {text[:160]}")
+        kind = NotThere if isinstance(error, NotImplementedError) else CallFailed
+        raise kind(f"raised {type(error).__name__}: {text[:160]}")
     return outcome["value"]
 
 
@@ -84,6 +89,7 @@ class Subject:
         self.dtype_faults, self.shape_faults, self.changed_inputs = [], [], []
         self.has_log_det = dim is not None
         self.timeouts = 0
+        self.first_answer = None
 
     def raw(self, rows, which):
         """The callable's own answer; notes whether it wrote into its arguments."""
@@ -103,7 +109,7 @@ class Subject:
                              f"{np.max(np.abs(rows), initial=0):.3g}") from None
         except CallFailed as error:
             where = f", first {show(rows[0])}" if len(rows) else ""
-            raise CallFailed(f"{self.name} {error} ({len(rows)} rows{where})") from None
+            raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None
         for name, old, new in zip(("its input", "the context"), before, arguments):
             if old.tobytes() != new.tobytes():
                 self.changed_inputs.append(f"{self.name} wrote into {name}: "

@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.checks import check_count, check_positive, check_rng
 from nfref.oracle import behaviour, local, seams, whole
-from nfref.oracle.calling import CallFailed, Stopwatch, Subject
+from nfref.oracle.calling import CallFailed, NotThere, Stopwatch, Subject
 from nfref.oracle.kinks import both_sides, find_kinks
 from nfref.oracle.look import take_a_look
 from nfref.oracle.points import Box, Probes, as_domain, make_probes
@@ -99,7 +99,7 @@ class _Check:
         looks, kinks = {}, {}
         for name in ("forward", "inverse"):
             if name in subjects:
-                yield from self.look_at(name, subjects[name], looks, kinks)
+                yield from self.look_at(name, subjects, looks, kinks)
         for name, look in looks.items():
             for make, label in ((local.log_det_matches, "log_det"),
                                 (local.complex_step_matches, "complex_step")):
@@ -121,19 +121,24 @@ class _Check:
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
-    def look_at(self, name, subject, looks, kinks):
+    def look_at(self, name, subjects, looks, kinks):
         """Does it answer at all, in the bulk and far out? Then measure it."""
+        subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
         probes = make_probes(self.rng, there, self.dim, self.dtype, self.contexts)
         self.stopwatch.restart()
         middle = Probes(*(part[probes.bulk] for part in
                           (probes.rows, probes.which, probes.bulk, probes.tail)))
         try:
-            _, log_det = subject(middle.rows, middle.which)
+            subject.first_answer = subject(middle.rows, middle.which)
+        except NotThere as error:
+            yield not_applicable(f"answers_{name}", str(error))
+            del subjects[name]
+            return
         except CallFailed as error:
             yield failed(f"answers_{name}", "no answer in the middle of its domain", str(error))
             return
-        subject.has_log_det = log_det is not None
+        subject.has_log_det = subject.first_answer[1] is not None
         yield passed(f"answers_{name}", f"{len(middle)} rows"
                      + ("" if subject.has_log_det else "; values alone, no log_det"))
         self.stopwatch.restart()
@@ -229,24 +234,7 @@ class _Check:
             except CallFailed as error:
                 yield failed("samples", "no answer for samples of a base density", str(error))
         if x is not None and "inverse" in looks:
-            look = looks["forward"]
-            _, meaningful = local.way_back(look, self.accuracy, looks["inverse"])
-            if not np.all(meaningful[look.probes.bulk]):
-                yield not_applicable("samples", "conditioning leaves no digits at "
-                                     f"{np.sum(~meaningful[look.probes.bulk])} of "
-                                     f"{np.sum(look.probes.bulk)} points of the bulk")
-                x_back = None
-            else:
-                x_back = x
-        if x is not None and "inverse" in looks and x_back is not None:
-            try:
-                again = subjects["inverse"](x.astype(self.dtype), which)[0].astype(np.float64)
-                edge = ~back.contains(x.astype(self.dtype).astype(np.float64))
-                again = np.where(edge[:, None], z, again)
-                yield whole.ks_row("samples", there.base_cdf(again),
-                                   "forward, then inverse, then the base's distribution function")
-            except CallFailed as error:
-                yield failed("samples", "no answer for samples pushed forward", str(error))
+            yield self.timed(self.samples_return, "samples", subjects["inverse"], looks, z, x)
         if "inverse" not in looks or looks["inverse"].log_det is None:
             yield not_applicable("normalised", "needs an inverse with log_det")
             return
@@ -261,3 +249,18 @@ class _Check:
             return there.log_base(z) + log_det
 
         yield self.timed(whole.normalised, "normalised", log_prob, back, x, self.rng)
+
+    def samples_return(self, name, inverse, looks, z, x):
+        """Samples x of the pushed-forward base follow the base again after the inverse."""
+        there, back = self.domains
+        look = looks["forward"]
+        _, meaningful = local.way_back(look, self.accuracy, looks["inverse"])
+        lost = np.sum(~meaningful[look.probes.bulk])
+        if lost:
+            return not_applicable(name, f"conditioning leaves no digits at {lost} of "
+                                        f"{np.sum(look.probes.bulk)} points of the bulk")
+        again = inverse(x.astype(self.dtype), np.zeros(len(x), dtype=int))[0].astype(np.float64)
+        # What was rounded onto an end of its interval cannot come back.
+        edge = ~back.contains(x.astype(self.dtype).astype(np.float64))
+        return whole.ks_row(name, there.base_cdf(np.where(edge[:, None], z, again)),
+                            "forward, then inverse, then the base's distribution function")

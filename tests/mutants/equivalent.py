@@ -1,6 +1,6 @@
 """Changes that no black box can see, each with the reason.
 
-A key is the beginning of a mutant's name.
+A key is the name of a mutant.
 """
 
 EQUIVALENT = {}

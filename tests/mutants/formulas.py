@@ -55,10 +55,29 @@ def sigmoid(ns, rng):
 
 
 def planar(ns, rng):
-    u, w, b = rng.standard_normal(3), 1.3 * rng.standard_normal(3), rng.standard_normal(1)
-    return dict(dim=3,
-                forward=lambda z: ns["planar_forward"](z, *ns["constrain_u"](u, w), w, b),
-                inverse=lambda x: ns["planar_inverse"](x, *ns["constrain_u"](u, w), w, b))
+    """Two layers: one that compresses (slack < 1) and one that stretches (slack > 1)."""
+    layers = []
+    for sign in (-1, 1):
+        w = rng.standard_normal(2)
+        w *= rng.uniform(0.7, 1.5) / np.linalg.norm(w)
+        u = 0.5 * rng.standard_normal(2)
+        u += w * (sign * rng.uniform(1.2, 2) - w @ u) / (w @ w)
+        layers.append((u, w, rng.standard_normal(1)))
+
+    def forward(z):
+        total = 0
+        for u, w, b in layers:
+            z, log_det = ns["planar_forward"](z, *ns["constrain_u"](u, w), w, b)
+            total = total + log_det
+        return z, total
+
+    def inverse(x):
+        total = 0
+        for u, w, b in layers[::-1]:
+            x, log_det = ns["planar_inverse"](x, *ns["constrain_u"](u, w), w, b)
+            total = total + log_det
+        return x, total
+    return dict(dim=2, forward=forward, inverse=inverse)
 
 
 def _net(rng, columns):
@@ -114,7 +133,7 @@ def lu_linear(ns, rng):
 
 
 def pixels(ns, rng):
-    """A 1x1 convolution over an image of 2 channels, 1 x 2 pixels."""
+    """A 1x1 convolution over an image of 2 channels, 2 x 2 pixels."""
     weight = _invertible(rng, 2)
     back = np.linalg.inv(weight)
     log_det = np.linalg.slogdet(weight)[1]
@@ -122,8 +141,8 @@ def pixels(ns, rng):
     def along(matrix, sign):
         return lambda rows: (rows @ matrix.T, np.full(len(rows), sign * log_det, rows.dtype))
 
-    shape = (2, 1, 2)
-    return dict(dim=4,
+    shape = (2, 2, 2)
+    return dict(dim=8,
                 forward=lambda z: ns["at_every_pixel"](along(weight, 1), z, shape),
                 inverse=lambda x: ns["at_every_pixel"](along(back, -1), x, shape))
 

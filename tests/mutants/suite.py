@@ -49,7 +49,7 @@ def mutants():
 
 
 def is_equivalent(name):
-    return any(name.startswith(start) for start in EQUIVALENT)
+    return name in EQUIVALENT
 
 
 def _from_source(family, source):

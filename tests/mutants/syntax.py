@@ -24,13 +24,14 @@ def variants(source, function):
     Yields
     ------
     label : str
-        What was changed, with the line: "planar_slope:4 a + b -> a - b".
+        What was changed: "planar_slope: a + b -> a - b"; the second such change of a
+        function has " #2" at its end.
     source : str
         The module with that change.
     """
     tree = ast.parse(source)
     body = _find(tree, function)
-    first = body.lineno
+    seen = {}
     count = len(list(_nodes(body)))
     for index in range(count):
         for k in range(12):
@@ -43,8 +44,9 @@ def variants(source, function):
             before, after = ast.unparse(node), changes[k]
             _put(parent, field, place, after)
             ast.fix_missing_locations(mutated)
-            label = f"{function}:{node.lineno - first} {before} -> {ast.unparse(after)}"
-            yield " ".join(label.split()), ast.unparse(mutated)
+            label = " ".join(f"{function}: {before} -> {ast.unparse(after)}".split())
+            seen[label] = seen.get(label, 0) + 1
+            yield label + (f" #{seen[label]}" if seen[label] > 1 else ""), ast.unparse(mutated)
 
 
 def _find(tree, function):
