@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 import nfref
-from tests.contract import Finding, worst
+from tests.subject import Finding, worst
 
 SAMPLES = 2000
 KS_THRESHOLD = 1e-3     # fixed seeds: a test passes or fails for good

@@ -1,10 +1,12 @@
 """The contract rejects every exhibit of the museum of bugs, and accepts its sound sibling."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import nfref
-from tests import contract, flow_table, museum
+from tests import contract, flow_table, museum, subject as measured
 
 FAULTS = [pytest.param(*exhibit, id=type(exhibit[0]).__name__) for exhibit in museum.EXHIBITS]
 
@@ -53,13 +55,13 @@ def test_an_exception_is_a_finding():
 
     sound = subject(nfref.Scale(2))
     finding = contract.measure(contract.round_trip,
-                               contract.replace(sound, flow=Raises(2)))
+                               replace(sound, flow=Raises(2)))
     assert not finding.ok and "OverflowError: on purpose" in str(finding)
 
 
 def test_a_check_that_would_accept_anything_fails():
     """A tolerance wider than BLIND is a broken finding, even around a perfect value."""
-    assert contract.not_blind("some check", np.array([1e-9]), np.array([1.0])).ok
-    assert not contract.not_blind("some check", np.array([1e-2]), np.array([1.0])).ok
-    assert not contract.not_blind("some check", np.array([np.nan]), np.array([1.0])).ok
-    assert not contract.worst("some check", np.array([0.0, np.nan]), 1.0).ok
+    assert measured.not_blind("some check", np.array([1e-9]), np.array([1.0])).ok
+    assert not measured.not_blind("some check", np.array([1e-2]), np.array([1.0])).ok
+    assert not measured.not_blind("some check", np.array([np.nan]), np.array([1.0])).ok
+    assert not measured.worst("some check", np.array([0.0, np.nan]), 1.0).ok
