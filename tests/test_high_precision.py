@@ -7,7 +7,7 @@ import pytest
 import nfref
 from nfref.oracle.configurations import FLOWS, configuration, configurations
 from nfref.oracle.high_precision import DIGITS, measure, truth
-from nfref.oracle.multiprecision import exact, jacobian, log_abs_det, solve
+from nfref.oracle.multiprecision import exact, integrate, jacobian, log_abs_det, solve
 from nfref.oracle.scalar_maps import MAPS
 
 CONFIGURATIONS = configurations()
@@ -37,6 +37,18 @@ def test_a_glow_of_two_levels_loses_no_digits(direction):
     assert errors.log_det_conditioned < MOST_ULPS
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_a_continuous_flow_is_as_right_as_its_solver_is_told_to_be(direction):
+    flow = nfref.CNF(2, hidden=(3,), solver="dop853", rtol=1e-12, atol=1e-12)
+    c = configuration(flow, seed=5)
+    value, log_det = getattr(flow, direction)(c.params, c.z[:2])
+    for n in range(2):
+        exact_value, exact_log_det = truth(flow, c.params, c.z[n], direction)
+        np.testing.assert_allclose(value[n], np.array(exact_value, float), rtol=0, atol=1e-11)
+        np.testing.assert_allclose(log_det[n], float(exact_log_det), rtol=0, atol=1e-11)
+
+
 def test_every_flow_of_the_package_has_a_scalar_map():
     def concrete(cls):
         for child in cls.__subclasses__():
@@ -63,6 +75,16 @@ def test_jacobian_and_solve_are_right_to_the_digits_they_promise():
         assert abs(log_abs_det(jacobian(spiral, point)) - 2 * point[0]) < mp.mpf(10) ** -55
         back = solve(spiral, spiral(point), [mp.mpf("0.26"), mp.mpf("1.49")])
         assert max(abs(a - b) for a, b in zip(back, point)) < mp.mpf(10) ** -55
+
+
+def test_integrate_meets_a_closed_form():
+    def damped_and_driven(t, z):
+        return [-2 * z[0] + mp.sin(5 * t)]
+    with mp.workdps(2 * DIGITS):
+        [end] = integrate(damped_and_driven, [mp.mpf(1)])
+        constant = 1 + mp.mpf(5) / 29
+        exact_end = constant * mp.exp(-2) + (2 * mp.sin(5) - 5 * mp.cos(5)) / 29
+        assert abs(end - exact_end) < mp.mpf(10) ** -60
 
 
 def test_truth_of_an_inverted_flow_is_the_truth_of_the_other_direction():

@@ -13,6 +13,7 @@ from nfref import params as trees
 from nfref.flow import Chain, Invert
 from nfref.flows.autoregressive import MADE, MAF
 from nfref.flows.batch_norm import BatchNorm
+from nfref.flows.continuous import CNF
 from nfref.flows.coupling import NICE, AdditiveCoupling, AffineCoupling, RealNVP
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
@@ -20,7 +21,7 @@ from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, 
                                       Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
 from nfref.flows.planar import Planar, PlanarLayer
-from nfref.oracle.multiprecision import exact, solve
+from nfref.oracle.multiprecision import exact, integrate, solve
 from nfref.oracle.scalar_networks import convolution_network, dot, network, squash
 
 
@@ -207,6 +208,14 @@ def channel_coupling(flow, params, z, context):
         for place, values in image.items()}, flow.shape)
 
 
+# Continuous (Chen et al. 2018): dz/dt = f(z, t, c) from t = 0 to 1 --------------------------------
+
+
+def continuous(flow, params, z, context):
+    return integrate(
+        lambda t, at: network(params["net"], at + [t] + context, flow.activation), z)
+
+
 # Composition --------------------------------------------------------------------------------
 
 
@@ -238,7 +247,7 @@ MAPS = {
     Permutation: permutation, FixedLinear: fixed_linear, Linear: linear, LULinear: linear,
     ActNorm: actnorm, InvertibleConv: invertible_convolution, Squeeze: unsqueeze,
     ChannelCoupling: channel_coupling, SplitPrior: channel_coupling,
-    OnFirst: on_first, Glow: chain,
+    OnFirst: on_first, Glow: chain, CNF: continuous,
     Chain: chain, Invert: invert,
 }
 
