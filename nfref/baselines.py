@@ -22,7 +22,7 @@ def gaussian_log_prob(x, mean, cholesky):
     Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
     """
     from scipy.linalg import solve_triangular
-    z = solve_triangular(cholesky, (x - mean).T, lower=True)
+    z = solve_triangular(cholesky, (x - mean).T, lower=True, check_finite=False)
     return (-0.5 * np.sum(z ** 2, axis=0) - np.sum(np.log(np.diag(cholesky)))
             - 0.5 * len(mean) * LOG_TWO_PI)
 
@@ -147,18 +147,22 @@ class GaussianMixture:
         rng : numpy.random.Generator
         components : sequence of int
         """
+        from threadpoolctl import threadpool_limits
         x, best, best_score, worse = _rows(x), None, -np.inf, 0
-        for number in components:
-            if best is not None and number * (x.shape[1] + 1) > len(x):
-                break
-            mixture = cls.fit(x, number, rng)
-            score = np.mean(mixture.log_prob(validation))
-            if best is None or score > best_score:
-                best, best_score, worse = mixture, score, 0
-            else:
-                worse += 1
-            if worse == 2:
-                break
+        # Matrices as small as these are slower on several BLAS threads, much slower where
+        # processors are busy.
+        with threadpool_limits(limits=1, user_api="blas"):
+            for number in components:
+                if best is not None and number * (x.shape[1] + 1) > len(x):
+                    break
+                mixture = cls.fit(x, number, rng)
+                score = np.mean(mixture.log_prob(validation))
+                if best is None or score > best_score:
+                    best, best_score, worse = mixture, score, 0
+                else:
+                    worse += 1
+                if worse == 2:
+                    break
         return best
 
     @property
