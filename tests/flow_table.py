@@ -256,7 +256,7 @@ FLOWS = {
     "SplitPrior": Entry(lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
                         dims=COUPLING_DIMS, context=True, deaf=stays),
     "Glow, LU": Entry(glow("lu"), dims=(4, 16), context=True, costly=True),
-    "Glow, full": Entry(glow("full"), dims=(4, 8), context=True, costly=True),
+    "Glow, full": Entry(glow("full"), dims=(8,), context=True, costly=True),
     "CNF": Entry(lambda d, c: nfref.CNF(d, (4, 4), c, rtol=1e-9, atol=1e-9), dims=(2,),
                  context=True, precision=1e-8, reach=10.0, integrable=False, costly=True),
     "CNF, fixed steps": Entry(

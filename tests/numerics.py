@@ -79,7 +79,7 @@ def numerical_jacobian(function, rows, noise, largest=2.0 ** -4, count=9):
     return np.swapaxes(estimate, 1, 2), np.swapaxes(error, 1, 2)
 
 
-def numerical_gradient(function, vector, largest=2.0 ** -7, count=4):
+def numerical_gradient(function, vector, largest=2.0 ** -9, count=3):
     """Gradient of a function with k values, one entry of ``vector`` after the other.
 
     Parameters
