@@ -6,6 +6,7 @@ import numpy as np
 
 import nfref
 from nfref import params as trees
+from nfref.cli import continuous
 from nfref.cli import data as tables
 from nfref.cli.arguments import UsageError, bound, count, positive, widths
 from nfref.cli.flows import FLOWS, build_flow, default_flow, in_units_of
@@ -37,6 +38,7 @@ def add_commands(commands):
                         help="how many layers (default: the flow's own)")
     parser.add_argument("--hidden", type=widths, metavar="W,W",
                         help="widths of the hidden layers, as in 64,64 (default: the flow's own)")
+    continuous.add_options(parser)
     parser.add_argument("--epochs", type=count(1), default=200, metavar="E",
                         help="train for at most so many epochs (default: %(default)s)")
     parser.add_argument("--batch", type=count(1), default=256, metavar="B",
@@ -73,7 +75,10 @@ def run(options):
 
     dim = len(data.columns)
     name = options.flow or default_flow(dim)
+    continuous.check_options(name, options)
     flow = build_flow(name, dim, options.layers, options.hidden)
+    if name in continuous.CONTINUOUS:
+        flow = continuous.with_tolerance(flow, options)
     density = nfref.Density(nfref.StandardNormal(dim),
                             in_units_of(flow, parts.train, lower, upper))
     params = density.init(start_rng)
@@ -94,6 +99,7 @@ def run(options):
     result = nfref.fit(density, params, parts.train.astype(options.dtype), fit_rng,
                        validation=parts.validation.astype(options.dtype),
                        epochs=options.epochs, batch_size=options.batch, learning_rate=rate,
+                       objective=continuous.objective(name, options),
                        progress=not options.quiet)
     if result.best_epoch is None:
         if result.stopped == "interrupted":

@@ -8,6 +8,7 @@ import numpy as np
 
 import nfref
 from nfref.cli.arguments import UsageError
+from nfref.continuous.dynamics import EXACT_LAYERS
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,14 @@ FLOWS = {
     "realnvp": Choice(partial(nfref.RealNVP, **SMOOTH), 8, (64, 64), 1e-3),
     "maf": Choice(partial(nfref.MAF, **SMOOTH), 5, (128, 128), 1e-3),
     "iaf": Choice(partial(nfref.IAF, **SMOOTH), 5, (64, 64), 1e-3),
+    "cnf": Choice(lambda dim, layers, hidden: continuous(dim, hidden), None, (64, 64), 1e-3),
+    "fm": Choice(lambda dim, layers, hidden: continuous(dim, hidden), None, (128, 128), 1e-3),
 }
+
+
+def continuous(dim, hidden):
+    """A CNF with the exact trace where that has a closed form."""
+    return nfref.CNF(dim, hidden, trace="exact" if len(hidden) <= EXACT_LAYERS else "brute")
 
 
 def default_flow(dim):

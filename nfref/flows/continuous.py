@@ -98,6 +98,8 @@ class CNF(Flow):
         check_count("steps", self.steps)
         check_choice("gradient", self.gradient, ("adjoint", "direct"))
         check_count("max_evaluations", self.max_evaluations)
+        if self.probes is not None:
+            object.__setattr__(self, "probes", numpy.asarray(self.probes))
         if self.trace == "exact" and len(self.hidden) > EXACT_LAYERS:
             raise ValueError("trace: expected 'brute' or 'hutchinson' for more than "
                              f"{EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}")
