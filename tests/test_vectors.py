@@ -125,5 +125,15 @@ def test_load_says_what_is_wrong(tmp_path, text, message):
 
 def test_write_says_which_names_there_are(tmp_path):
     with pytest.raises(ValueError, match="expected some of scale, .*; got glow_of_mars"):
-        vectors.write(tmp_path, ["glow_of_mars"])
+        list(vectors.write(tmp_path, ["glow_of_mars"]))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_what_ships(tmp_path, capsys):
+    from nfref.cli import main
+    assert main(["vectors", "--out", str(tmp_path / "new"), "scale"]) == 0
+    assert (tmp_path / "new" / "scale.json").read_bytes() == (FOLDER / "scale.json").read_bytes()
+    assert capsys.readouterr().out.strip().endswith("scale.json")
+    assert main(["vectors", "--out", str(tmp_path / "none"), "mars"]) == 2
+    assert "expected some of scale" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -9,7 +9,7 @@ import sys
 
 from nfref import __version__
 from nfref.backend import chosen as chosen_backend
-from nfref.cli import fit, use
+from nfref.cli import fit, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.continuous.solve import SolverError
 
@@ -33,7 +33,7 @@ def parser():
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for module in (fit, use):
+    for module in (fit, use, vectors):
         module.add_commands(commands)
     return root
 

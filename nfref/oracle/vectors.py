@@ -157,9 +157,10 @@ def write(folder, names=None):
     names : sequence of str, optional
         Which configurations; all of them if omitted.
 
-    Returns
-    -------
-    list of pathlib.Path
+    Yields
+    ------
+    pathlib.Path
+        Each file when it is complete.
     """
     table = configurations()
     unknown = sorted(set(names or ()) - set(table))
@@ -167,14 +168,12 @@ def write(folder, names=None):
         raise ValueError(f"names: expected some of {', '.join(table)}; got {', '.join(unknown)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     for name in names or table:
         path = folder / f"{name}.json"
         encoded = text_of(vector(name, table[name])).encode()
         with replacing(path) as file:
             file.write(encoded)
-        written.append(path)
-    return written
+        yield path
 
 
 # Reading ----------------------------------------------------------------------------------
