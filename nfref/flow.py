@@ -17,7 +17,7 @@ work, or the compiled twin of it (``nfref/backend.py`` decides). Flows inside ot
 called by ``_forward`` and ``_inverse``, unchecked.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import autograd.numpy as np
 
@@ -133,6 +133,11 @@ class Flow:
     def training(self):
         """The flow as it acts on training batches: itself, unless batch norm is inside."""
         return self
+
+    def __getstate__(self):
+        """What is pickled: the configuration, not what was cached on the way."""
+        kept = {field.name for field in fields(self)} if is_dataclass(self) else self.__dict__
+        return {name: value for name, value in self.__dict__.items() if name in kept}
 
     def _init(self, rng):
         return {}

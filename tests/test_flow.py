@@ -1,5 +1,8 @@
 """Chain, Invert and Density: what composition adds to the flows inside."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -150,3 +153,14 @@ def test_randomness_needs_a_generator():
                  lambda: nfref.Scale(2).init(None)):
         with pytest.raises(TypeError, match="^rng: expected a numpy.random.Generator"):
             call()
+
+
+def test_a_flow_can_be_pickled_and_copied_after_use():
+    flow = nfref.Chain([nfref.RealNVP(2, layers=2, hidden=(4,)), nfref.Planar(2, layers=2)])
+    params = flow.init(np.random.default_rng(0))
+    with nfref.backend("numba"):
+        x, log_det = flow.forward(params, np.ones((3, 2)))
+    for again in (pickle.loads(pickle.dumps(flow)), copy.deepcopy(flow)):
+        assert again == flow
+        with nfref.backend("numba"):
+            np.testing.assert_array_equal(again.forward(params, np.ones((3, 2)))[0], x)
