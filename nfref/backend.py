@@ -18,11 +18,16 @@ import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from nfref import params as trees
 from nfref.checks import check_choice, check_count
 
 BACKENDS = ("numpy", "numba", "cuda")
 WORTH_IT = 2_000_000        # multiplications from which on an unasked call uses twins
 
+REPEATED = 50_000           # the same for a step of training, which is one of many
+LONG = 20_000               # numbers in a vector of parameters that are worth a kernel
+
+_TELL = []
 _CHOSEN = ContextVar("nfref_backend", default=None)
 _THREADS = ContextVar("nfref_threads", default=None)
 
@@ -97,20 +102,53 @@ def require_cuda():
     raise RuntimeError(f"backend: expected a CUDA device for 'cuda'; {problem}")
 
 
+def when_compiling(tell):
+    """Have ``tell()`` called once, when the first kernel of this process is compiled.
+
+    Kernels that come from the cache on disk are not compiled.
+    """
+    _TELL[:] = [tell]
+
+
+def announce():
+    """Called by the kernels when one is about to be compiled."""
+    while _TELL:
+        _TELL.pop()()
+
+
+# Where the twins are called from --------------------------------------------------------------
+
+
 def dispatch(flow, direction, params, rows, context):
     """``flow._forward`` (direction 1) or ``flow._inverse`` (-1), by the chosen implementation.
 
     Arguments have passed the door.
     """
     formula = flow._forward if direction == 1 else flow._inverse
-    name = chosen()
-    if name == "numpy" or (name is None and not _worth_it(params, rows)):
+    if not _twins_for(lambda: len(rows) * trees.count(params), WORTH_IT):
         return formula(params, rows, context)
     from nfref.kernels.dispatch import run
     return run(flow, direction, params, rows, context, formula)
 
 
-def _worth_it(params, rows):
-    """Whether rows times parameters, which bounds the multiplications, is large enough."""
-    from nfref import params as trees
-    return len(rows) * trees.count(params) >= WORTH_IT
+def dispatch_loss(density, unflatten, vector, x, context, formula):
+    """See :func:`nfref.gradient.loss_and_gradient`; ``formula`` is it, without arguments."""
+    if not _twins_for(lambda: len(x) * len(vector), REPEATED):
+        return formula()
+    from nfref.kernels.training import loss_and_gradient
+    result = loss_and_gradient(density, unflatten, vector, x, context)
+    return formula() if result is None else result
+
+
+def dispatch_adam(formula, vector, *others):
+    """``formula`` is :func:`nfref.adam.adam_update`, ``others`` its other arguments."""
+    if not _twins_for(lambda: len(vector), LONG):
+        return formula(vector, *others)
+    from nfref.kernels.adam import adam_update as twin
+    return twin(vector, *others)
+
+
+def _twins_for(size, worth_it):
+    """Whether twins were asked for, or nothing was and the problem is large enough."""
+    name = chosen()
+    return name != "numpy" and (name is not None or size() >= worth_it)

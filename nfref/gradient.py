@@ -5,6 +5,7 @@ from autograd import value_and_grad
 from autograd.extend import SparseObject, defvjp, primitive, vspace
 
 from nfref import params as trees
+from nfref.backend import dispatch_loss
 from nfref.objectives import negative_log_likelihood
 
 
@@ -26,8 +27,11 @@ def loss_and_gradient(density, unflatten, vector, x, context=None):
         In nats per row.
     gradient : (P,) array
     """
-    return value_and_gradient(
-        lambda params: negative_log_likelihood(density, params, x, context), unflatten, vector)
+    def formula():
+        return value_and_gradient(
+            lambda params: negative_log_likelihood(density, params, x, context), unflatten, vector)
+
+    return dispatch_loss(density, unflatten, vector, x, context, formula)
 
 
 def value_and_gradient(objective, unflatten, vector):

@@ -9,58 +9,59 @@ cotangent of the layer's output, into that of its input, and adds to ``g_theta``
 
 import math
 
-from nfref.kernels import scalars
 from nfref.kernels.blas import ROWS
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.network import mlp, mlp_back
+from nfref.kernels.network import mlp, mlp_back, units_of
 
-FORWARD, INVERSE = 1, -1
-
-_bounded = body(scalars.bounded)
-_bounded_slope = body(scalars.bounded_slope)
+FORWARD = 1
 
 
 # The affine map of one coordinate ------------------------------------------------------------
-# Its tape is (2, ROWS): the slope e = du_out / du_in and the product p = e^s u_latent, which
+# Its tape is two rows: the slope e = du_out / du_in and the product p = e^s u_latent, which
 # is all that its derivative needs:
 #   forward  x = z e^s + t:    dx/dz = e,  dx/ds = p,   dx/dt = 1,   dlog_det/ds = +1
 #   inverse  z = (x-t) e^-s:   dz/dx = e,  dz/ds = -z,  dz/dt = -e,  dlog_det/ds = -1
 
 
 @body
-def affine(direction, u, j, shift, s, tape, at, log_det):
-    """Coordinate j; its (ROWS,) shifts and log-scales stand on the tape at ``shift`` and ``s``."""
+def affine(direction, u, shift, raw, bound, slopes, products, bounds, log_det):
+    """u (ROWS,) in place; raw becomes the log-scale, bounds the slope of the bound."""
+    one = u.dtype.type(1)
     for r in range(ROWS):
-        log_scale = tape[s + r]
-        if direction == FORWARD:
-            slope = math.exp(log_scale)
-            product = u[j, r] * slope
-            u[j, r] = product + tape[shift + r]
-            log_det[r] += log_scale
-        else:
-            slope = math.exp(-log_scale)
-            product = (u[j, r] - tape[shift + r]) * slope
-            u[j, r] = product
-            log_det[r] -= log_scale
-        tape[at + r] = slope
-        tape[at + ROWS + r] = product
+        ratio = raw[r] / bound
+        inner = one + ratio * ratio
+        root = math.sqrt(inner)
+        raw[r] /= root
+        bounds[r] = one / (inner * root)
+    if direction == FORWARD:
+        for r in range(ROWS):
+            slopes[r] = math.exp(raw[r])
+        for r in range(ROWS):
+            products[r] = u[r] * slopes[r]
+            u[r] = products[r] + shift[r]
+            log_det[r] += raw[r]
+    else:
+        for r in range(ROWS):
+            slopes[r] = math.exp(-raw[r])
+        for r in range(ROWS):
+            products[r] = (u[r] - shift[r]) * slopes[r]
+            u[r] = products[r]
+            log_det[r] -= raw[r]
 
 
 @body
-def affine_back(direction, g, j, g_log_det, tape, at, g_shift, g_s, out):
-    """Fills out[g_shift:] and out[g_s:] with the (ROWS,) cotangents of shift and log-scale."""
+def affine_back(direction, g, g_log_det, slopes, products, bounds, g_shift, g_raw):
+    """g (ROWS,) in place; fills the cotangents of the shift and of the raw log-scale."""
     for r in range(ROWS):
-        g_out = g[j, r]
-        slope = tape[at + r]
-        g_in = g_out * slope
-        g_scale = g_out * tape[at + ROWS + r] + g_log_det[r]
+        g_in = g[r] * slopes[r]
+        g_scale = (g[r] * products[r] + g_log_det[r]) * bounds[r]
         if direction == FORWARD:
-            out[g_shift + r] = g_out
-            out[g_s + r] = g_scale
+            g_shift[r] = g[r]
+            g_raw[r] = g_scale
         else:
-            out[g_shift + r] = -g_in
-            out[g_s + r] = -g_scale
-        g[j, r] = g_in
+            g_shift[r] = -g_in
+            g_raw[r] = -g_scale
+        g[r] = g_in
 
 
 # Elementwise affine --------------------------------------------------------------------------
@@ -69,23 +70,24 @@ def affine_back(direction, g, j, g_log_det, tape, at, g_shift, g_s, out):
 
 @body
 def elementwise(direction, dim, theta, at, u, log_det, tape, tape_at):
+    products = units_of(tape, tape_at, dim)
     for j in range(dim):
         shift, log_scale = theta[at + j], theta[at + dim + j]
         slope = math.exp(log_scale) if direction == FORWARD else math.exp(-log_scale)
         for r in range(ROWS):
             if direction == FORWARD:
-                product = u[j, r] * slope
-                u[j, r] = product + shift
+                products[j, r] = u[j, r] * slope
+                u[j, r] = products[j, r] + shift
                 log_det[r] += log_scale
             else:
-                product = (u[j, r] - shift) * slope
-                u[j, r] = product
+                products[j, r] = (u[j, r] - shift) * slope
+                u[j, r] = products[j, r]
                 log_det[r] -= log_scale
-            tape[tape_at + j * ROWS + r] = product
 
 
 @reduction
 def elementwise_back(direction, dim, theta, at, g, g_log_det, tape, tape_at, g_theta):
+    products = units_of(tape, tape_at, dim)
     for j in range(dim):
         log_scale = theta[at + dim + j]
         slope = math.exp(log_scale) if direction == FORWARD else math.exp(-log_scale)
@@ -93,67 +95,70 @@ def elementwise_back(direction, dim, theta, at, g, g_log_det, tape, tape_at, g_t
         g_scale = g.dtype.type(0)
         for r in range(ROWS):
             g_shift += g[j, r] if direction == FORWARD else -g[j, r] * slope
-            g_scale += direction * (g[j, r] * tape[tape_at + j * ROWS + r] + g_log_det[r])
+            g_scale += g[j, r] * products[j, r] + g_log_det[r]
             g[j, r] *= slope
         g_theta[at + j] += g_shift
-        g_theta[at + dim + j] += g_scale
+        g_theta[at + dim + j] += direction * g_scale
 
 
 # Coupling ------------------------------------------------------------------------------------
-# theta: the network. Tape: the network's layers, the last of which becomes shift and
-# log-scale; for affine coupling then the slopes of the bound (change, ROWS) and the tape of
-# each coordinate that changes.
+# theta: the network. Tape: the layers of the network, the last of which holds shifts and raw
+# log-scales; for affine coupling then slopes, products and bounds, (change, ROWS) each.
 
 
 @body
 def coupling(direction, is_affine, bound, stay, change, widths, activation, theta, at, u, context,
              log_det, tape, tape_at):
+    seen = units_of(tape, tape_at, widths[0])
     for k in range(len(stay)):
-        for r in range(ROWS):
-            tape[tape_at + k * ROWS + r] = u[stay[k], r]
+        seen[k] = u[stay[k]]
     for k in range(len(context)):
-        for r in range(ROWS):
-            tape[tape_at + (len(stay) + k) * ROWS + r] = context[k, r]
-    shift = mlp(theta, at, widths, activation, tape, tape_at)
+        seen[len(stay) + k] = context[k]
+    out_at = mlp(theta, at, widths, activation, tape, tape_at)
     n = len(change)
-    if not is_affine:
+    shift = units_of(tape, out_at, n)
+    if is_affine:
+        raw, slopes, products, bounds = affine_tape(tape, out_at + n * ROWS, n)
+        for c in range(n):
+            affine(direction, u[change[c]], shift[c], raw[c], bound, slopes[c], products[c],
+                   bounds[c], log_det)
+    else:
         for c in range(n):
             for r in range(ROWS):
-                u[change[c], r] += direction * tape[shift + c * ROWS + r]
-        return
-    scale = shift + n * ROWS
-    slopes = scale + n * ROWS
-    for i in range(n * ROWS):
-        raw = tape[scale + i]
-        tape[slopes + i] = _bounded_slope(raw, bound)
-        tape[scale + i] = _bounded(raw, bound)
-    for c in range(n):
-        affine(direction, u, change[c], shift + c * ROWS, scale + c * ROWS, tape,
-               slopes + (n + 2 * c) * ROWS, log_det)
+                u[change[c], r] += direction * shift[c, r]
+
+
+@body
+def affine_tape(tape, at, n):
+    """Four (n, ROWS) parts: raw log-scales, slopes, products, bounds."""
+    size = n * ROWS
+    return (units_of(tape, at, n), units_of(tape, at + size, n), units_of(tape, at + 2 * size, n),
+            units_of(tape, at + 3 * size, n))
 
 
 @body
 def coupling_back(direction, is_affine, stay, change, widths, activation, theta, at, g, g_context,
                   g_log_det, tape, tape_at, g_theta, one, two):
     n = len(change)
-    shift = tape_at
+    out_at = tape_at
     for k in range(len(widths) - 1):
-        shift += widths[k] * ROWS
+        out_at += widths[k] * ROWS
+    g_shift = units_of(one, 0, n)
     if is_affine:
-        slopes = shift + 2 * n * ROWS
+        g_raw = units_of(one, n * ROWS, n)
+        _, slopes, products, bounds = affine_tape(tape, out_at + n * ROWS, n)
         for c in range(n):
-            affine_back(direction, g, change[c], g_log_det, tape, slopes + (n + 2 * c) * ROWS,
-                        c * ROWS, (n + c) * ROWS, one)
-        for i in range(n * ROWS):
-            one[n * ROWS + i] *= tape[slopes + i]
+            affine_back(direction, g[change[c]], g_log_det, slopes[c], products[c], bounds[c],
+                        g_shift[c], g_raw[c])
     else:
         for c in range(n):
             for r in range(ROWS):
-                one[c * ROWS + r] = direction * g[change[c], r]
-    g_seen = mlp_back(theta, g_theta, at, widths, activation, tape, shift, one, two)
+                g_shift[c, r] = direction * g[change[c], r]
+    g_seen = units_of(mlp_back(theta, g_theta, at, widths, activation, tape, out_at, one, two), 0,
+                      widths[0])
     for k in range(len(stay)):
         for r in range(ROWS):
-            g[stay[k], r] += g_seen[k * ROWS + r]
+            g[stay[k], r] += g_seen[k, r]
     for k in range(len(g_context)):
         for r in range(ROWS):
-            g_context[k, r] += g_seen[(len(stay) + k) * ROWS + r]
+            g_context[k, r] += g_seen[len(stay) + k, r]

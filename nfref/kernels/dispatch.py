@@ -25,7 +25,7 @@ def run(flow, direction, params, rows, context, formula):
     boxes = [value for value in (rows, context, *_parts(params)) if isinstance(value, Box)]
     if rows.dtype not in (np.float32, np.float64) or any(_is_forward_mode(box) for box in boxes):
         return formula(params, rows, context)
-    pieces = _pieces(flow, direction)
+    pieces = programs(flow, direction)
     if not any(isinstance(piece, Program) for piece in pieces):
         return formula(params, rows, context)
     total = None
@@ -41,7 +41,7 @@ def run(flow, direction, params, rows, context, formula):
     return rows, total
 
 
-def _pieces(flow, direction):
+def programs(flow, direction):
     """The pieces of a flow, made once for each flow object."""
     made = flow.__dict__.setdefault("_pieces", {})
     if direction not in made:
@@ -115,18 +115,19 @@ def _cotangents(program, params, rows, context, g):
         return back(traced_tuple(tuple(g)))
     theta = program.pack(params, rows.dtype)
     g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g, threads())
-    return _structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
+    return cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
 
 
-def _structure(params, found, path=()):
+def cotangent_structure(params, found, path=()):
     """Cotangents by path, as one structure shaped like params, with zeros elsewhere."""
     if path in found:
         return trees.tree_map(lambda leaf, g: g.astype(leaf.dtype, copy=False), params,
                               found[path])
     if isinstance(params, dict):
-        return {key: _structure(value, found, path + (key,)) for key, value in params.items()}
+        return {key: cotangent_structure(value, found, path + (key,))
+                for key, value in params.items()}
     if isinstance(params, (list, tuple)):
-        return [_structure(value, found, path + (k,)) for k, value in enumerate(params)]
+        return [cotangent_structure(value, found, path + (k,)) for k, value in enumerate(params)]
     return np.zeros_like(params)
 
 

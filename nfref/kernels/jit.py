@@ -6,10 +6,14 @@ rounds once instead of twice; nothing else about floating point is relaxed.
 """
 
 import functools
-import os
+import hashlib
+import sys
 from pathlib import Path
 
 import numba
+from numba.core import event
+
+from nfref.backend import announce
 
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
@@ -27,35 +31,42 @@ def kernel(function):
         compiled = numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder that can be written to
         return numba.njit(**OPTIONS)(function)
-    _stamp(compiled)
+    # Numba watches only the file that holds the kernel. The bodies that a kernel calls live
+    # in other files, and a stale copy of them must never run.
+    cache_file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(cache_file, "_source_stamp"):
+        cache_file._source_stamp = _digest(function.__module__)
     return compiled
 
 
-def _stamp(compiled):
-    """Tie the cache of a kernel to all sources of this folder.
-
-    Numba looks only at the file that holds the kernel. The bodies that a kernel calls live
-    in other files, and a stale copy of them must never run.
-    """
-    cache_file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(cache_file, "_source_stamp"):
-        cache_file._source_stamp = _sources()
-
-
-@functools.lru_cache(maxsize=None)
-def _sources():
-    folder = Path(__file__).parent
-    return tuple((path.name, *os.stat(path)[-2:-4:-1], path.stat().st_size)
-                 for path in sorted(folder.glob("*.py")))
-
-
-def is_cached(*kernels):
-    """Whether calls of these kernels need no compilation, in this process or from the disk."""
-    return all(numba.config.DISABLE_JIT or compiled.signatures or _on_disk(compiled)
-               for compiled in kernels)
+def _digest(module):
+    """A digest of a kernel's module and of all modules of this folder that it uses."""
+    names, found = [module], set()
+    while names:
+        name = names.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for value in vars(sys.modules[name]).values():
+            used = getattr(getattr(value, "py_func", value), "__module__", None)
+            if isinstance(used, str) and used.startswith("nfref.kernels."):
+                names.append(used)
+    digest = hashlib.sha256(numba.__version__.encode())
+    for name in sorted(found):
+        digest.update(Path(sys.modules[name].__file__).read_bytes())
+    return digest.hexdigest()
 
 
-def _on_disk(compiled):
-    path = compiled.stats.cache_path if hasattr(compiled, "stats") else None
-    name = f"{compiled.py_func.__module__.rpartition('.')[2]}.{compiled.py_func.__qualname__}-"
-    return bool(path) and any(Path(path).glob(f"{name}*.nbi"))
+class _Announcement(event.Listener):
+    """Says once that something is being compiled, to whom has asked to be told."""
+
+    def on_start(self, happening):
+        function = getattr(happening.data.get("dispatcher"), "py_func", None)
+        if getattr(function, "__module__", "").startswith("nfref.kernels"):
+            announce()
+
+    def on_end(self, happening):
+        pass
+
+
+event.register("numba:compile", _Announcement())

@@ -5,6 +5,7 @@ See ``blocks`` for what a block, a tape and a cotangent are.
 
 from nfref.kernels.blas import ROWS, add_outer, times, times_transposed
 from nfref.kernels.jit import body, reduction
+from nfref.kernels.network import units_of
 
 # Permutation ---------------------------------------------------------------------------------
 
@@ -12,24 +13,20 @@ from nfref.kernels.jit import body, reduction
 @body
 def permute(order, u, tape, tape_at):
     """u_i = u_order[i]."""
-    dim = len(order)
-    for i in range(dim):
-        for r in range(ROWS):
-            tape[tape_at + i * ROWS + r] = u[order[i], r]
-    for i in range(dim):
-        for r in range(ROWS):
-            u[i, r] = tape[tape_at + i * ROWS + r]
+    before = units_of(tape, tape_at, len(order))
+    for i in range(len(order)):
+        before[i] = u[i]
+    for i in range(len(order)):
+        u[i] = before[order[i]]
 
 
 @body
 def permute_back(order, g, spare):
-    dim = len(order)
-    for i in range(dim):
-        for r in range(ROWS):
-            spare[order[i] * ROWS + r] = g[i, r]
-    for i in range(dim):
-        for r in range(ROWS):
-            g[i, r] = spare[i * ROWS + r]
+    after = units_of(spare, 0, len(order))
+    for i in range(len(order)):
+        after[i] = g[i]
+    for i in range(len(order)):
+        g[order[i]] = after[i]
 
 
 # Linear --------------------------------------------------------------------------------------

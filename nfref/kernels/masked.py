@@ -13,14 +13,10 @@ computed, once, so that the slow direction costs one sweep and not D passes. The
 of each runs the same order backwards.
 """
 
-from nfref.kernels import scalars
 from nfref.kernels.blas import ROWS, add_outer, times, times_transposed
 from nfref.kernels.blocks import affine, affine_back
 from nfref.kernels.jit import body
-from nfref.kernels.network import activate, activate_back, add_bias, add_row_sums
-
-_bounded = body(scalars.bounded)
-_bounded_slope = body(scalars.bounded_slope)
+from nfref.kernels.network import activate, activate_back, add_bias, add_row_sums, units_of
 
 
 @body
@@ -105,34 +101,18 @@ def _weight_gradients(cuts, n_context, at, widths, h, h_at, g, g_theta):
 @body
 def _transform(direction, place, bound, order, u, log_det, tape, outputs, extras):
     """The affine map of the coordinate at ``place``; its raw output becomes its log-scale."""
-    shift = outputs + 2 * place * ROWS
-    scale = shift + ROWS
-    extra = extras + 3 * place * ROWS
-    for r in range(ROWS):
-        raw = tape[scale + r]
-        tape[extra + r] = _bounded_slope(raw, bound)
-        tape[scale + r] = _bounded(raw, bound)
-    affine(direction, u, order[place], shift, scale, tape, extra + ROWS, log_det)
+    out = units_of(tape, outputs + 2 * place * ROWS, 2)
+    extra = units_of(tape, extras + 3 * place * ROWS, 3)
+    affine(direction, u[order[place]], out[0], out[1], bound, extra[0], extra[1], extra[2],
+           log_det)
 
 
 @body
 def _transform_back(direction, place, order, g, g_log_det, tape, extras, g_tape, g_outputs):
-    shift = g_outputs + 2 * place * ROWS
-    extra = extras + 3 * place * ROWS
-    affine_back(direction, g, order[place], g_log_det, tape, extra + ROWS,
-                shift, shift + ROWS, g_tape)
-    for r in range(ROWS):
-        g_tape[shift + ROWS + r] *= tape[extra + r]
-
-
-@body
-def _load(u, order, context, tape, at):
-    for k in range(len(context)):
-        for r in range(ROWS):
-            tape[at + k * ROWS + r] = context[k, r]
-    for k in range(len(order)):
-        for r in range(ROWS):
-            tape[at + (len(context) + k) * ROWS + r] = u[order[k], r]
+    g_out = units_of(g_tape, g_outputs + 2 * place * ROWS, 2)
+    extra = units_of(tape, extras + 3 * place * ROWS, 3)
+    affine_back(direction, g[order[place]], g_log_det, extra[0], extra[1], extra[2],
+                g_out[0], g_out[1])
 
 
 @body
@@ -144,12 +124,11 @@ def made(sequential, direction, bound, order, cuts, widths, activation, theta, a
     n_context = len(context)
     outputs = tape_at + _rows(widths, last)
     extras = tape_at + _rows(widths, last + 1)
+    seen = units_of(tape, tape_at, n_context + len(order))
     for k in range(n_context):
-        for r in range(ROWS):
-            tape[tape_at + k * ROWS + r] = context[k, r]
+        seen[k] = context[k]
     for k in range(len(order)):
-        for r in range(ROWS):
-            tape[tape_at + (n_context + k) * ROWS + r] = u[order[k], r]
+        seen[n_context + k] = u[order[k]]
     for step in range(groups * last):
         layer, group = (step % last, step // last) if sequential else (step // groups,
                                                                        step % groups)
@@ -161,8 +140,7 @@ def made(sequential, direction, bound, order, cuts, widths, activation, theta, a
         for place in range(cuts[0, group], cuts[0, group + 1]):
             _transform(direction, place, bound, order, u, log_det, tape, outputs, extras)
             if sequential:
-                for r in range(ROWS):
-                    tape[tape_at + (n_context + place) * ROWS + r] = u[order[place], r]
+                seen[n_context + place] = u[order[place]]
 
 
 @body
@@ -173,6 +151,7 @@ def made_back(sequential, direction, order, cuts, widths, activation, theta, at,
     groups = cuts.shape[1] - 1
     n_context = len(g_context)
     g_outputs = _rows(widths, last)
+    g_seen = units_of(g_tape, n_context * ROWS, len(order))
     extras = tape_at + _rows(widths, last + 1)
     for step in range(groups * (last + 1)):
         down, group = (step % (last + 1), step // (last + 1)) if sequential else (step // groups,
@@ -194,7 +173,7 @@ def made_back(sequential, direction, order, cuts, widths, activation, theta, at,
             _back_to_places(group, first, end, n_context, cuts, theta, at, widths, g_tape)
             for place in range(first, end):
                 for r in range(ROWS):
-                    g[order[place], r] += g_tape[(n_context + place) * ROWS + r]
+                    g[order[place], r] += g_seen[place, r]
     _back_to_context(g_context, theta, at, widths, g_tape)
     _weight_gradients(cuts, n_context, at, widths, tape, tape_at, g_tape, g_theta)
 

@@ -17,56 +17,74 @@ _softplus = body(scalars.softplus)
 
 
 @body
+def units_of(flat, at, units):
+    """The (units, ROWS) numbers that start at ``at``.
+
+    Loops go over such views, because their indices are known not to be negative; otherwise
+    every access checks, and nothing fills the vector registers.
+    """
+    return flat[at:at + units * ROWS].reshape(units, ROWS)
+
+
+@body
 def add_bias(theta, at, units, h, h_at):
+    h = units_of(h, h_at, units)
+    bias = theta[at:at + units]
     for j in range(units):
-        b = theta[at + j]
-        start = h_at + j * ROWS
-        for r in range(start, start + ROWS):
-            h[r] += b
+        for r in range(ROWS):
+            h[j, r] += bias[j]
 
 
 @body
 def activate(activation, theta, at, units, h, h_at):
     """h = a(h + bias)."""
-    for j in range(units):
-        b = theta[at + j]
-        start = h_at + j * ROWS
-        if activation == RELU:
-            for r in range(start, start + ROWS):
-                a = h[r] + b
-                # Written so that a NaN stays one.
-                h[r] = h.dtype.type(0) if a < 0 else a
-        elif activation == TANH:
-            for r in range(start, start + ROWS):
-                h[r] = math.tanh(h[r] + b)
-        else:
-            for r in range(start, start + ROWS):
-                h[r] = _softplus(h[r] + b)
+    h = units_of(h, h_at, units)
+    bias = theta[at:at + units]
+    zero = h.dtype.type(0)
+    if activation == RELU:
+        for j in range(units):
+            for r in range(ROWS):
+                a = h[j, r] + bias[j]
+                h[j, r] = zero if a < zero else a       # so that a NaN stays one
+    elif activation == TANH:
+        for j in range(units):
+            for r in range(ROWS):
+                h[j, r] = math.tanh(h[j, r] + bias[j])
+    else:
+        for j in range(units):
+            for r in range(ROWS):
+                h[j, r] = _softplus(h[j, r] + bias[j])
 
 
 @body
 def activate_back(activation, units, h, h_at, g, g_at):
     """g *= a'(.), from the activated values: 1 where h > 0, 1 - h^2, or 1 - e^-h."""
-    n = units * ROWS
+    h, g = units_of(h, h_at, units), units_of(g, g_at, units)
+    zero, one = h.dtype.type(0), h.dtype.type(1)
     if activation == RELU:
-        for r in range(n):
-            g[g_at + r] = g[g_at + r] if h[h_at + r] > 0 else g.dtype.type(0)
+        for j in range(units):
+            for r in range(ROWS):
+                g[j, r] = g[j, r] if h[j, r] > zero else zero
     elif activation == TANH:
-        for r in range(n):
-            g[g_at + r] *= 1 - h[h_at + r] * h[h_at + r]
+        for j in range(units):
+            for r in range(ROWS):
+                g[j, r] *= one - h[j, r] * h[j, r]
     else:
-        for r in range(n):
-            g[g_at + r] *= -math.expm1(-h[h_at + r])
+        for j in range(units):
+            for r in range(ROWS):
+                g[j, r] *= -math.expm1(-h[j, r])
 
 
 @reduction
 def add_row_sums(g, g_at, units, sums, at):
     """sums (units,) += the sum over the rows of g (units, ROWS)."""
+    g = units_of(g, g_at, units)
+    sums = sums[at:at + units]
     for j in range(units):
         total = g.dtype.type(0)
         for r in range(ROWS):
-            total += g[g_at + j * ROWS + r]
-        sums[at + j] += total
+            total += g[j, r]
+        sums[j] += total
 
 
 @body

@@ -8,6 +8,7 @@ import math
 from nfref.kernels.blas import ROWS
 from nfref.kernels.blocks import FORWARD
 from nfref.kernels.jit import body, reduction
+from nfref.kernels.network import units_of
 
 ULP = 2.0 ** -52
 
@@ -74,20 +75,20 @@ def root(r, slack):
 def planar(direction, dim, theta, at, u, log_det, tape, tape_at):
     w = at + dim
     slack, b = theta[w + dim], theta[w + dim + 1]
-    a = tape_at + dim * ROWS
-    for r in range(ROWS):
-        tape[a + r] = b
+    before = units_of(tape, tape_at, dim)
+    a = tape[tape_at + dim * ROWS:tape_at + (dim + 1) * ROWS]
+    a[:] = b
     for j in range(dim):
+        before[j] = u[j]
         for r in range(ROWS):
-            tape[tape_at + j * ROWS + r] = u[j, r]
-            tape[a + r] += theta[w + j] * u[j, r]
+            a[r] += theta[w + j] * u[j, r]
     for r in range(ROWS):
         if direction == FORWARD:
-            log_det[r] += math.log(slope(tape[a + r], slack))
+            log_det[r] += math.log(slope(a[r], slack))
         else:
-            tape[a + r] = root(float(tape[a + r]), float(slack))
-            log_det[r] -= math.log(slope(tape[a + r], slack))
-        h = direction * math.tanh(tape[a + r])
+            a[r] = root(float(a[r]), float(slack))
+            log_det[r] -= math.log(slope(a[r], slack))
+        h = direction * math.tanh(a[r])
         for j in range(dim):
             u[j, r] += theta[at + j] * h
 
