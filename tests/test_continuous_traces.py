@@ -109,31 +109,30 @@ def test_several_probes_are_averaged():
     np.testing.assert_allclose(together, np.mean(single, axis=0), rtol=1e-13)
 
 
+@pytest.mark.parametrize("hidden, norm", [((), None), ((7,), None), ((7, 6), None),
+                                          ((), "exact"), ((7,), "exact")])
 @pytest.mark.parametrize("with_context", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("hidden", HIDDEN[:3])
-def test_the_derivative_by_hand_equals_the_tape(hidden, activation, with_context):
+def test_the_derivative_by_hand_equals_the_tape(hidden, activation, with_context, norm):
     net, z, context, f, _ = case(hidden, activation)
     if not with_context:
         net[0]["weight"], context = net[0]["weight"][:5], None
         f, _ = dynamics.velocity(net, T, z, None, activation)
     rng = np.random.default_rng(2)
-    state = np.concatenate([z, rng.standard_normal((len(z), 1))], axis=1)
+    state = np.concatenate([z, rng.standard_normal((len(z), 3 if norm else 1))], axis=1)
     cotangent = rng.standard_normal(state.shape)
 
     def value(tracked):
         state, context, net = tracked
-        fixed = dynamics.Fixed(matrix=dynamics.trace_matrix(net))
-        return dynamics.right_hand_side(net, T, state, context if with_context else None, fixed,
-                                        activation)
+        return dynamics.right_hand_side(net, T, state, context if with_context else None,
+                                        fixed_for(net, hidden), activation, norm=norm)
 
     pull, _ = make_vjp(value, (state, anp.zeros(1) if context is None else context, net))
     state_bar, context_bar, net_bar = pull(cotangent)
-    assert not state_bar[:, -1].any()
-    ours = exact_vjp(net, T, state, cotangent, context,
-                     dynamics.Fixed(matrix=dynamics.trace_matrix(net)), activation)
+    assert not state_bar[:, 4:].any()
+    ours = exact_vjp(net, T, state, cotangent, context, fixed_for(net, hidden), activation)
     np.testing.assert_allclose(ours[0], f, rtol=1e-13)
-    np.testing.assert_allclose(ours[1], state_bar[:, :-1], rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(ours[1], state_bar[:, :4], rtol=1e-12, atol=1e-13)
     if with_context:
         np.testing.assert_allclose(ours[2], context_bar, rtol=1e-12, atol=1e-13)
     else:

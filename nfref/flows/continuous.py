@@ -285,7 +285,7 @@ class NeuralSystem(System):
                                                 norm)
 
     def bind_pull(self, *arguments):
-        if self.flow.trace != "exact" or self.norm is not None:
+        if self.flow.trace != "exact" or self.norm not in (None, "exact"):
             return super().bind_pull(*arguments)
         net, context = self.unpack(arguments)
         fixed, activation = self.fixed(net), self.flow.activation
