@@ -75,11 +75,12 @@ def check_density(log_prob, sample=None, *, dim, rng, context=None, dtype=np.flo
         context = np.asarray(context, dtype=dtype)
     check = _Check(log_prob, sample, dim, rng, context, dtype, box, Stopwatch(seconds))
     rows = []
-    for row in check.rows():
-        if row.name not in skip:
-            rows.append(row)
-            if stop_early and row.failed:
-                break
+    with np.errstate(all="ignore"):
+        for row in check.rows():
+            if row.name not in skip:
+                rows.append(row)
+                if stop_early and row.failed:
+                    break
     return Report(f"{subject}, D = {dim}, {dtype}", tuple(rows))
 
 
@@ -229,10 +230,9 @@ class _Check:
 def follows(name, log_prob, domain, x, rng):
     """Samples against log_prob: through its distribution function at D = 1, else by features."""
     pilot, tested = x[:len(x) // 5], x[len(x) // 5:]
-    with np.errstate(all="ignore"):
-        if pilot.shape[1] == 1:
-            return _probability_transform(name, log_prob, domain, pilot, tested)
-        return _features(name, log_prob, domain, pilot, tested, rng)
+    if pilot.shape[1] == 1:
+        return _probability_transform(name, log_prob, domain, pilot, tested)
+    return _features(name, log_prob, domain, pilot, tested, rng)
 
 
 def _probability_transform(name, log_prob, domain, pilot, tested):

@@ -103,7 +103,8 @@ class _Line:
             bend = np.abs(np.diff(y, 2, axis=0))                    # (cells - 1, K)
             size = np.max(np.abs(y), axis=0)
             floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
-            ordinary = np.maximum(np.minimum(_shifted(bend, 3), _shifted(bend, -3)), floor)
+            # Of its two neighbours the larger: near a point of inflection one is tiny.
+            ordinary = np.maximum(np.maximum(_shifted(bend, 3), _shifted(bend, -3)), floor)
             excess = np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=1)
         picked, peaks = [], np.argsort(-excess)
         for i in peaks:

@@ -20,7 +20,7 @@ def main():
     seeds = range(options.first, options.first + options.seeds)
     start, survivors, totals, by = time.monotonic(), [], {}, {}
     for mutant in mutants():
-        if options.match not in f"{mutant.kind} {mutant.name}":
+        if options.match not in f"{mutant.kind}: {mutant.name}":
             continue
         result = score(mutant, seeds)
         caught = result.rejected == result.seeds
@@ -42,16 +42,17 @@ def main():
           f"({len(seeds)} seeds each; {len(EQUIVALENT)} left out as equivalent)")
     print("\nfirst rejected by: " + ", ".join(f"{name} {count}" for name, count in
                                               sorted(by.items(), key=lambda pair: -pair[1])))
-    alarms = 0
+    alarms, judged = 0, 0
     for name, build in originals().items():
-        if options.match not in f"original {name}":
+        if options.match not in f"original: {name}":
             continue
+        judged += 1
         for seed in seeds:
             report = judge(build, seed, stop_early=False)
             if report is None or not report.ok:
                 alarms += 1
                 print(f"false alarm: {name}, seed {seed}\n{report}")
-    print(f"\n{len(originals())} originals, {len(seeds)} seeds each: {alarms} false alarms")
+    print(f"\n{judged} originals, {len(seeds)} seeds each: {alarms} false alarms")
     print(f"{time.monotonic() - start:.0f} s")
     return 1 if survivors or alarms else 0
 

@@ -85,7 +85,7 @@ def judge(build, seed, stop_early=True):
     except Exception:
         return None
     check = check_density if "log_prob" in arguments else check_flow
-    return check(**arguments, rng=rng, seconds=5.0, stop_early=stop_early)
+    return check(**arguments, rng=rng, seconds=30.0, stop_early=stop_early)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,233 @@
+"""The oracle on things known to be right, and on things that behave badly."""
+
+import time
+
+import numpy as np
+import pytest
+
+import nfref
+from nfref.oracle import OracleError, adapters, check_flow
+from nfref.oracle.testing import property_tests
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def softplus(x):
+    return np.logaddexp(x, 0)
+
+
+# Right ------------------------------------------------------------------------------------
+
+
+def elementwise(forward, inverse, log_slope, **arguments):
+    """An elementwise map from its scalar formulas; log_slope is that of forward at z."""
+    return dict(forward=lambda z: (forward(z), np.sum(log_slope(z), axis=1)),
+                inverse=lambda x: (inverse(x), -np.sum(log_slope(inverse(x)), axis=1)),
+                **arguments)
+
+
+def leaky(slope):
+    return elementwise(lambda z: np.where(z < 0, z.dtype.type(slope) * z, z),
+                       lambda x: np.where(x < 0, x / x.dtype.type(slope), x),
+                       lambda z: np.where(z < 0, np.log(z.dtype.type(slope)), 0 * z))
+
+
+def steep_bins(dtype, slopes=(1e-3, 1.997)):
+    """Piecewise linear on [-1, 1] with slopes from 1e-3 to 2, the identity outside.
+
+    In float32 a round trip through the flat part loses three digits, which is right.
+    """
+    knots = np.array([-1, 0, 1], dtype=dtype)
+    heights = np.array([-1, -1 + slopes[0], 1], dtype=dtype)
+    steps = np.diff(heights) / np.diff(knots)
+
+    def through(rows, here, there, log_steps):
+        bins = np.clip(np.searchsorted(here, rows, side="right") - 1, 0, 1)
+        inside = np.abs(rows) < 1
+        slope = (np.diff(there) / np.diff(here))[bins]
+        values = np.where(inside, there[bins] + (rows - here[bins]) * slope, rows)
+        return values, np.sum(np.where(inside, log_steps[bins], 0), axis=1, dtype=dtype)
+    return dict(forward=lambda z: through(z, knots, heights, np.log(steps)),
+                inverse=lambda x: through(x, heights, knots, -np.log(steps)))
+
+
+def rotation():
+    angle = 0.7
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    flip = turn @ np.diag([3.0, -0.2])
+
+    def along(matrix):
+        log_det = np.linalg.slogdet(matrix)[1]
+        return lambda rows: (rows @ matrix.T.astype(rows.dtype),
+                             np.full(len(rows), log_det, rows.dtype))
+    return dict(forward=along(flip), inverse=along(np.linalg.inv(flip)))
+
+
+RIGHT = {
+    "exp": lambda dtype: elementwise(np.exp, np.log, lambda z: z, codomain=(0, np.inf)),
+    "sigmoid": lambda dtype: elementwise(
+        lambda z: np.exp(-softplus(-z)), lambda x: np.log(x) - np.log1p(-x),
+        lambda z: -softplus(z) - softplus(-z), codomain=(0, 1)),
+    "minus cube root": lambda dtype: elementwise(
+        lambda z: -z - z ** 3, lambda x: -solve_cubic(x), lambda z: np.log(1 + 3 * z ** 2)),
+    "leaky": lambda dtype: leaky(0.1),
+    "very leaky": lambda dtype: leaky(1e-3),
+    "steep bins": steep_bins,
+    "rotation": lambda dtype: rotation(),
+    "square on the half line": lambda dtype: elementwise(
+        lambda z: z ** 2, np.sqrt, lambda z: np.log(2 * z), domain=(0, np.inf),
+        codomain=(0, np.inf)),
+}
+
+
+def solve_cubic(x):
+    """The real root of t + t^3 = x, by Cardano in the form without cancellation."""
+    y = 2 / np.sqrt(x.dtype.type(3))
+    return y * np.sinh(np.arcsinh(1.5 * np.sqrt(x.dtype.type(3)) * x) / 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_maps_are_accepted(name, dtype):
+    arguments = RIGHT[name](dtype)
+    for seed in range(3):
+        check_flow(**arguments, dim=2, rng=rng(seed), dtype=dtype).raise_if_failed()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("flow", [
+    nfref.NICE(3, layers=2, hidden=(8,)), nfref.RealNVP(3, layers=3, hidden=(8,)),
+    nfref.MAF(3, layers=2, hidden=(8,)), nfref.IAF(2, layers=2, hidden=(8,)),
+    nfref.ElementwiseAffine(2), nfref.MAF(1, layers=2, hidden=(4,)),
+    nfref.PlanarLayer(3), nfref.RealNVP(2, layers=2, hidden=(8,), context_dim=2)],
+    ids=lambda flow: type(flow).__name__)
+def test_nfref_flows_are_accepted(flow, dtype):
+    generator = rng(1)
+    params = nfref.params.tree_map(
+        lambda leaf: (leaf + 0.3 * generator.standard_normal(leaf.shape)).astype(dtype),
+        flow.init(generator))
+    context = generator.standard_normal((5, 2)) if flow.context_dim else None
+    report = check_flow(**adapters.from_nfref(flow, params, context), dim=flow.dim,
+                        rng=generator, dtype=dtype)
+    report.raise_if_failed()
+    assert report["log_det_forward"].verdict == report["round_trip_z"].verdict == "pass"
+
+
+def test_one_direction_values_alone_and_missing_methods():
+    report = check_flow(lambda z: 2 * z, dim=2, rng=rng())
+    assert report.ok
+    assert report["log_det_forward"].verdict == report["round_trip_z"].verdict == "not applicable"
+
+    def missing(x):
+        raise NotImplementedError("no algebraic inverse")
+    report = check_flow(lambda z: (2 * z, np.full(len(z), 2 * np.log(2))), missing, dim=2,
+                        rng=rng())
+    assert report.ok and report["answers_inverse"].verdict == "not applicable"
+    report = check_flow(None, lambda x: (x / 2, np.full(len(x), -2 * np.log(2))), dim=2, rng=rng())
+    assert report.ok and report["normalised"].verdict == "pass"
+
+
+def test_domains_known_by_samples():
+    """Ordered vectors: a domain that is no box."""
+    def forward(z):
+        return np.concatenate([z[:, :1], z[:, :1] + np.cumsum(np.exp(z[:, 1:]), axis=1)],
+                              axis=1), np.sum(z[:, 1:], axis=1)
+
+    def inverse(x):
+        steps = np.log(np.diff(x, axis=1))
+        return np.concatenate([x[:, :1], steps], axis=1), -np.sum(steps, axis=1)
+
+    def ordered(generator, n):
+        return np.cumsum(np.exp(generator.standard_normal((n, 3))), axis=1)
+    check_flow(forward, inverse, dim=3, rng=rng(), domain=lambda g, n: g.standard_normal((n, 3)),
+               codomain=ordered).raise_if_failed()
+
+
+def test_overflow_is_not_a_failure_but_nan_is():
+    exp = RIGHT["exp"](np.float32)
+    assert check_flow(**exp, dim=1, rng=rng(), dtype=np.float32).ok
+    report = check_flow(lambda z: (np.where(z > 50, np.nan, z), np.zeros(len(z))), dim=1, rng=rng())
+    assert report["finite_forward"].failed
+
+
+test_every_property_is_a_case = property_tests(
+    lambda: check_flow(**RIGHT["leaky"](np.float64), dim=2, rng=rng()))
+
+
+# Badly behaved ----------------------------------------------------------------------------
+
+
+def hang(z):
+    while len(z) and np.max(np.abs(z)) > 500:
+        time.sleep(0.01)
+    return z.copy(), np.zeros(len(z))
+
+
+def sometimes(z, generator=np.random.default_rng(5)):
+    return z + generator.standard_normal(z.shape), np.zeros(len(z))
+
+
+def leave(z):
+    raise SystemExit(3)
+
+
+BAD = {
+    "raises": (lambda z: 1 // 0, "answers_forward", "ZeroDivisionError"),
+    "leaves": (leave, "answers_forward", "SystemExit"),
+    "none": (lambda z: None, "answers_forward", "returned None"),
+    "three things": (lambda z: (z, z, z), "answers_forward", "returned 3 things"),
+    "text": (lambda z: "x", "answers_forward", "expected an array"),
+    "narrow": (lambda z: (z[:, :1], z[:, 0]), "answers_forward", "of shape (24, 1)"),
+    "column": (lambda z: (z.copy(), 0 * z[:, :1]), "shapes_forward", "of shape (24, 1)"),
+    "scalar": (lambda z: (z.copy(), 0.0), "shapes_forward", "of shape ()"),
+    "single": (lambda z: (z.astype("f"), 0 * z[:, 0]), "dtypes_forward", "values float32"),
+    "hangs": (hang, "answers_far_forward", "ran out of time"),
+    "random": (sometimes, "repeatable_forward", "then"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_behaviour_gets_a_row_and_no_traceback(name):
+    function, row, words = BAD[name]
+    report = check_flow(function, dim=2, rng=rng(), seconds=1.0)
+    assert report[row].failed and words in report[row].where
+    assert words in str(report)
+    with pytest.raises(OracleError, match=row):
+        report.raise_if_failed()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (dict(forward=None), "at least one callable"),
+    (dict(forward=3), "forward: expected a callable, got int"),
+    (dict(dim=0), "dim: expected at least 1"),
+    (dict(rng=0), "rng: expected a numpy.random.Generator"),
+    (dict(dtype=np.float16), "dtype: expected float64 or float32"),
+    (dict(domain=(1, 0)), "domain: expected lower < upper"),
+    (dict(codomain=7), "codomain: expected None, a pair"),
+    (dict(context=np.zeros(3)), "context: expected shape"),
+    (dict(seconds=-1.0), "seconds: expected"),
+])
+def test_wrong_questions_are_errors(arguments, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        check_flow(**{"forward": lambda z: z, "dim": 2, "rng": rng(), **arguments})
+
+
+def test_nothing_is_printed_and_the_same_generator_gives_the_same_report(capsys):
+    reports = [check_flow(**rotation(), dim=2, rng=rng(3)) for _ in range(2)]
+    assert str(reports[0]) == str(reports[1])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_report_can_be_read():
+    report = check_flow(lambda z: (2 * z, np.full(len(z), np.log(2))), dim=2, rng=rng())
+    row = report["log_det_forward"]
+    assert row.failed and row in report.failures and not report.ok
+    assert row.error == pytest.approx(np.log(2), rel=1e-6)
+    assert 0 < row.tolerance < 1e-9
+    assert "numerically 1.386" in row.where
+    with pytest.raises(KeyError):
+        report["nonsense"]
+    assert check_flow(lambda z: (2 * z, np.full(len(z), np.log(2))), dim=2, rng=rng(),
+                      skip=("log_det_forward", "complex_step_forward")).ok
