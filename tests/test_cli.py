@@ -367,27 +367,12 @@ OUT = ("--out", "kept.npz")
     (("plot", "model.npz", "--out", "picture"), "--out: expected a file named .png, .pdf or .svg"),
     (("info", "kind.npz"), "kind.npz: expected a model that nfref wrote"),
 ])
-def test_bad_input(desk, capfd, monkeypatch, arguments, message):
-    """In this process, for speed; the next test holds the installed command to the same."""
-    from nfref.cli import main
-    monkeypatch.chdir(desk)
-    before = content_of(desk)
-    assert main(list(arguments)) == 2
-    output, errors = capfd.readouterr()
-    assert output == ""
-    assert errors.startswith("nfref: error: ") and message in errors
-    assert errors.count("\n") == 1
-    assert content_of(desk) == before
-
-
-@pytest.mark.parametrize("arguments", [
-    ("fit", "text.csv", *OUT), ("fit", "good.csv", "--layers", "0", *OUT),
-    ("score", "cut.npz", "good.csv"), ("sample", "model.npz", "-n", "1", "--out", "no/a.csv")])
-def test_bad_input_to_the_installed_command(desk, arguments):
+def test_bad_input(desk, arguments, message):
     before = content_of(desk)
     done = nfref_command(*arguments, cwd=desk)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("nfref: error: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("nfref: error: ") and message in done.stderr
+    assert done.stderr.count("\n") == 1
     assert content_of(desk) == before
 
 
