@@ -84,7 +84,8 @@ def test_probes_stay_inside_of_every_kind_of_domain():
 
 @pytest.mark.parametrize("distribution, domain", [
     (stats.norm(1, 2), None), (stats.expon(), (0, np.inf)), (stats.beta(2, 3), (0, 1)),
-    (stats.t(5), None), (stats.gamma(0.7), (0, np.inf))], ids=str)
+    (stats.t(5), None), (stats.gamma(0.7), (0, np.inf))],
+    ids=["normal", "exponential", "beta", "t", "gamma"])
 def test_line_integrals(distribution, domain):
     box = as_domain("domain", domain, 1)
     pilot = distribution.rvs(size=(2000, 1), random_state=rng())

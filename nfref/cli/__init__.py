@@ -12,6 +12,7 @@ from nfref.backend import chosen as chosen_backend
 from nfref.cli import fit, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.continuous.solve import SolverError
+from nfref.oracle import command as oracle
 
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file
@@ -33,7 +34,7 @@ def parser():
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for module in (fit, use, vectors):
+    for module in (fit, use, vectors, oracle):
         module.add_commands(commands)
     return root
 

@@ -45,7 +45,7 @@ def finite(name, look):
 
 
 def _overflows(look, p):
-    """Whether the map grows past the largest float on the way from the middle to point p."""
+    """Whether values or log_det grow past the largest float from the middle to point p."""
     start = look.probes.rows[look.probes.bulk][0].astype(np.float64)
     end = look.probes.rows[p].astype(np.float64)
     low, high = 0.0, 1.0
@@ -58,7 +58,8 @@ def _overflows(look, p):
         except CallFailed:
             return False
         if np.all(np.isfinite(values)) and (log_det is None or np.all(np.isfinite(log_det))):
-            low, largest = middle, float(np.max(np.abs(values)))
+            sizes = [np.max(np.abs(values)), 0 if log_det is None else np.max(np.abs(log_det))]
+            low, largest = middle, float(max(sizes))
         else:
             high = middle
     return largest > float(np.finfo(look.dtype).max) ** 0.9

@@ -145,25 +145,21 @@ def round_trip(name, cancel_name, look, other, accuracy, other_look):
     number, is the tolerance, and it lets a steep map pass.
     """
     start, y = look.probes.rows.astype(np.float64), look.values
-    try:
-        back, other_log_det = other(y.astype(look.dtype), look.probes.which)
-    except CallFailed as error:
-        usable = look.resolved & look.probes.bulk
-        try:
-            back, other_log_det = np.full_like(y, np.nan), None
-            part, part_log_det = other(y[usable].astype(look.dtype), look.probes.which[usable])
-            back[usable] = part
-            if part_log_det is not None:
-                other_log_det = np.full(len(y), np.nan)
-                other_log_det[usable] = part_log_det
-        except CallFailed:
-            why = "no answer where the other direction had led"
-            return [failed(name, why, str(error)), not_applicable(cancel_name, why)]
     allowed, meaningful = way_back(look, accuracy, other_look)
     kept = np.flatnonzero(meaningful)
     if not len(kept):
         why = "conditioning leaves no digits anywhere"
         return [not_applicable(name, why), not_applicable(cancel_name, why)]
+    # Only what can be judged is asked for: a value rounded to the edge may well be refused.
+    back, other_log_det = np.full_like(y, np.nan), None
+    try:
+        back[kept], part = other(y[kept].astype(look.dtype), look.probes.which[kept])
+    except CallFailed as error:
+        why = "no answer where the other direction had led"
+        return [failed(name, why, str(error)), not_applicable(cancel_name, why)]
+    if part is not None:
+        other_log_det = np.full(len(y), np.nan)
+        other_log_det[kept] = part
     error = np.abs(back.astype(np.float64) - start)[kept]
     error = np.where(np.isfinite(error), error, np.inf)
     worst = np.argmax(error / allowed[kept], axis=1)

@@ -134,7 +134,7 @@ def lu_linear(ns, rng):
 
 
 def pixels(ns, rng):
-    """A 1x1 convolution over an image of 2 channels, 2 x 2 pixels."""
+    """A 1x1 convolution over an image of 2 channels, 3 x 2 pixels."""
     weight = _invertible(rng, 2)
     back = np.linalg.inv(weight)
     log_det = np.linalg.slogdet(weight)[1]
@@ -142,8 +142,8 @@ def pixels(ns, rng):
     def along(matrix, sign):
         return lambda rows: (rows @ matrix.T, np.full(len(rows), sign * log_det, rows.dtype))
 
-    shape = (2, 2, 2)
-    return dict(dim=8,
+    shape = (2, 3, 2)
+    return dict(dim=12,
                 forward=lambda z: ns["at_every_pixel"](along(weight, 1), z, shape),
                 inverse=lambda x: ns["at_every_pixel"](along(back, -1), x, shape))
 

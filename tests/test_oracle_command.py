@@ -1,0 +1,116 @@
+"""``nfref check`` from the shell: exit status, one-line errors; and what adapters accept."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import nfref
+from nfref.cli import main
+from nfref.oracle import adapters, check_density, check_flow
+
+MODULE = '''
+import numpy as np
+import nfref
+
+flow = nfref.RealNVP(2, layers=2, hidden=(4,))
+pair = (lambda z: (2 * z, np.full(len(z), 2 * np.log(2))),
+        lambda x: (x / 2, np.full(len(x), -2 * np.log(2))))
+wrong = (lambda z: (2 * z, np.full(len(z), np.log(2))), pair[1])
+bounded = {"forward": lambda z: (np.exp(z), np.sum(z, axis=1))}
+density = {"log_prob": lambda x: -0.5 * np.sum(x ** 2, axis=1) - np.log(2 * np.pi),
+           "sample": lambda rng, n: rng.standard_normal((n, 2))}
+number = 3
+
+
+class Box:
+    inner = pair
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "things_to_check.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("things_to_check", None)
+
+
+@pytest.mark.parametrize("name, extra, status", [
+    ("flow", [], 0), ("flow", ["--dtype", "float32"], 0), ("pair", [], 0), ("Box.inner", [], 0),
+    ("wrong", [], 1), ("bounded", ["--codomain", "0:inf"], 0), ("density", [], 0),
+    ("wrong", ["--skip", "log_det_forward,complex_step_forward,log_dets_cancel_z,"
+               "log_dets_cancel_x"], 0)])
+def test_exit_status(folder, capsys, name, extra, status):
+    assert main(["check", f"things_to_check:{name}", "--dim", "2", *extra]) == status
+    printed = capsys.readouterr()
+    assert f"things_to_check:{name}, D = 2" in printed.out and printed.err == ""
+    assert ("log_det_forward           fail" in printed.out) == (status == 1)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["things_to_check:nothing", "--dim", "2"], "has no nothing"),
+    (["no_such_module:x", "--dim", "2"], "cannot be imported"),
+    (["things_to_check", "--dim", "2"], "expected package.module:object"),
+    (["things_to_check:number", "--dim", "2"], "expected a flow, a transform"),
+    (["things_to_check:pair", "--dim", "0"], "expected at least 1"),
+    (["things_to_check:pair", "--dim", "2", "--skip", "nonsense"], "expected names of properties"),
+    (["things_to_check:pair", "--dim", "2", "--domain", "3:1"], "expected LOW:HIGH")])
+def test_wrong_questions(folder, capsys, arguments, words):
+    assert main(["check", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_adapters_import_nothing():
+    code = ("import sys, nfref.oracle.adapters; heavy = {'torch', 'jax', 'scipy.stats', "
+            "'pytest', 'numba', 'matplotlib'} & set(sys.modules); assert not heavy, heavy")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nfref_adapters():
+    rng = np.random.default_rng(0)
+    flow = nfref.MAF(2, layers=1, hidden=(4,), context_dim=2)
+    assert check_flow(**adapters.of(flow, rng=rng), dim=2, rng=rng).ok
+    density = nfref.Density(nfref.StandardNormal(2), nfref.ElementwiseAffine(2))
+    assert check_density(**adapters.of(density, rng=rng), dim=2, rng=rng).ok
+    assert adapters.of(np.sin, rng=rng) == {"forward": np.sin}
+
+
+# Name: what it makes, D, further arguments of check_flow. Each takes the module it needs.
+PEERS = {
+    "torch.distributions.transforms": lambda m: (m.SigmoidTransform(), dict(codomain=(0, 1))),
+    "nflows.transforms": lambda m: (m.MaskedAffineAutoregressiveTransform(2, 8), {}),
+    "normflows.flows": lambda m: (m.LULinearPermute(2), {}),
+    "FrEIA.modules": lambda m: (m.RNVPCouplingBlock([(2,)], subnet_constructor=linear), {}),
+    "zuko.transforms": lambda m: (m.RotationTransform(tensor([[0.3, 1], [0.2, -1]])), {}),
+    "flowjax.bijections": lambda m: (m.Tanh((2,)), dict(codomain=(-1, 1), seconds=200.0)),
+    "distrax": lambda m: (m.Tanh(), dict(codomain=(-1, 1), seconds=200.0)),
+    "numpyro.distributions.transforms": lambda m: (m.ExpTransform(), dict(
+        codomain=(0, np.inf), seconds=200.0)),
+    "tensorflow_probability.substrates.jax": lambda m: (m.bijectors.Softplus(), dict(
+        codomain=(0, np.inf), seconds=200.0)),
+}
+
+
+def linear(inputs, outputs):
+    import torch
+    return torch.nn.Linear(inputs, outputs)
+
+
+def tensor(numbers):
+    import torch
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.filterwarnings("ignore")
+def test_peers_are_turned_to_our_direction(name):
+    module = pytest.importorskip(name, exc_type=ImportError)
+    thing, arguments = PEERS[name](module)
+    rng = np.random.default_rng(0)
+    report = check_flow(**adapters.of(thing, rng=rng), dim=2, rng=rng, **arguments)
+    report.raise_if_failed()
+    assert report["log_det_forward"].verdict == report["log_dets_cancel_x"].verdict == "pass"
