@@ -1,0 +1,90 @@
+"""One table: nfref with each backend beside other libraries, on this machine, in this run.
+
+    python -m tests.benchmarks [--repeats 7] [--only realnvp maf cnf matrices import]
+
+Every row takes the libraries in turn, again and again, so that a busy moment of the machine
+meets all of them; printed are medians in milliseconds, and how many times faster nfref's
+twins are than the fastest other library. ``sgemm`` is the rate of a large matrix product,
+measured in the same rounds, on as many threads; the last column is the share of it that the
+twins reach, counted with the multiplications of a dense network.
+
+Libraries that are not installed (extra ``peers``) leave a blank.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from tests.benchmarks import peers
+from tests.benchmarks.ours import cases
+
+SIZE = 1536     # of the square matrices whose product gives the sgemm rate
+
+
+def median_times(calls, repeats):
+    """Median milliseconds of each call; the calls take turns."""
+    for call in calls.values():
+        call()      # whatever the first call compiles
+    times = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def gemm():
+    a = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
+    return lambda: a @ a
+
+
+def import_time():
+    """Median milliseconds that ``import nfref`` adds to a fresh process."""
+    def run(code):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return 1e3 * (time.perf_counter() - start)
+
+    pairs = [(run("import nfref"), run("pass")) for _ in range(5)]
+    return statistics.median(one - other for one, other in pairs)
+
+
+def cell(times, name):
+    return f"{times[name]:11.2f}" if name in times else " " * 11
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks",
+                                     description="Compare nfref with other libraries.")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only", nargs="*", help="words that a row's name starts with")
+    options = parser.parse_args()
+
+    names = ["numpy", "numba", *peers.NAMES]
+    print(f"{'work (ms)':42}" + "".join(f"{name:>12}" for name in names)
+          + f"{'x best peer':>13}{'of sgemm':>10}")
+    for case in cases():
+        if options.only and not any(case.name.lower().startswith(word) for word in options.only):
+            continue
+        calls = {**case.ours(), **peers.calls(case)}
+        if case.flops:
+            calls["sgemm"] = gemm()
+        times = median_times(calls, max(1, options.repeats if not case.slow else 3))
+        others = [times[name] for name in peers.NAMES if name in times]
+        gain = f"{min(others) / times['numba']:12.2f}x" if others else " " * 13
+        share = ""
+        if case.flops:
+            share = f"{case.flops / times['numba'] / (2 * SIZE ** 3 / times['sgemm']):9.0%}"
+        print(f"{case.name:42}" + "".join(" " + cell(times, name) for name in names)
+              + gain + f" {share}", flush=True)
+    if not options.only or "import" in options.only:
+        print(f"{'import nfref':42} {import_time():11.0f}")
+
+
+if __name__ == "__main__":
+    main()

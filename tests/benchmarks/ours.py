@@ -1,0 +1,133 @@
+"""The work that is timed, and nfref doing it with each backend."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import nfref
+from nfref import gradient
+from nfref import params as trees
+from nfref.adam import Adam
+
+
+@dataclass
+class Case:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"log_prob", "step", "sample", "log_abs_det"}
+    family : {"RealNVP", "MAF", "CNF", "matrices"}
+    sizes : dict
+        dim, layers, hidden, rows.
+    flops : float
+        Of a dense network, for the share of sgemm; 0 leaves it out.
+    slow : bool
+        Few repeats.
+    """
+
+    name: str
+    kind: str
+    family: str
+    sizes: dict
+    flops: float = 0
+    slow: bool = False
+    backends: tuple = ("numpy", "numba")
+    data: dict = field(default_factory=dict)
+
+    def ours(self):
+        """Calls by backend."""
+        if self.family == "matrices":
+            return self._matrices()
+        density, params = self._density()
+        return {name: self._call(name, density, params) for name in self.backends}
+
+    def _density(self):
+        dim, layers, hidden = (self.sizes[key] for key in ("dim", "layers", "hidden"))
+        flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden),
+                "MAF": lambda: nfref.MAF(dim, layers, hidden),
+                "CNF": lambda: nfref.CNF(dim, hidden)}[self.family]()
+        density = nfref.Density(nfref.StandardNormal(dim), flow)
+        rng = np.random.default_rng(0)
+        params = trees.tree_map(
+            lambda leaf: (leaf + 0.1 / np.sqrt(max(leaf.shape))
+                          * rng.standard_normal(leaf.shape)).astype(np.float32), density.init(rng))
+        return density, params
+
+    def rows(self):
+        shape = self.sizes["rows"], self.sizes["dim"]
+        return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+
+    def _call(self, backend, density, params):
+        x = self.rows()
+        if self.kind == "step":
+            vector, unflatten = gradient.flat(params)
+            adam = Adam(1e-3)
+            state = adam.start(vector)
+
+            def work():
+                _, slope = gradient.loss_and_gradient(density, unflatten, vector, x)
+                adam.step(vector, slope, state)
+        elif self.kind == "sample":
+            def work():
+                density.flow.forward(params["flow"], x)
+        else:
+            def work():
+                density.log_prob(params, x)
+
+        def call():
+            with nfref.backend(backend):
+                work()
+        return call
+
+    def stack(self):
+        dim = self.sizes["dim"]
+        return np.random.default_rng(0).standard_normal((self.sizes["rows"], dim, dim))
+
+    def _matrices(self):
+        from nfref import small_matrices
+        matrices = self.stack()
+
+        def call(backend):
+            with nfref.backend(backend):
+                small_matrices.log_abs_det(matrices)
+        return {name: (lambda name=name: call(name)) for name in self.backends}
+
+
+def dense(family, dim, layers, hidden):
+    """Multiplications and additions a row, of networks without masks."""
+    if family == "RealNVP":
+        widths = [dim - dim // 2, *hidden, 2 * (dim // 2)]
+    else:
+        widths = [dim, *hidden, 2 * dim]
+    return 2 * layers * sum(a * b for a, b in zip(widths[:-1], widths[1:]))
+
+
+def cases():
+    """All rows of the table."""
+    small = {"dim": 2, "layers": 8, "hidden": (64, 64)}
+    large = {"dim": 16, "layers": 8, "hidden": (128, 128)}
+    maf = {"dim": 63, "layers": 5, "hidden": (512, 512)}
+    made = []
+
+    def add(name, kind, family, sizes, rows, passes, **options):
+        flops = passes * rows * dense(family, **sizes) if passes else 0
+        made.append(Case(f"{name}, {rows} rows", kind, family, {**sizes, "rows": rows},
+                         flops=flops, **options))
+
+    for label, sizes in (("D=2 8x(64, 64)", small), ("D=16 8x(128, 128)", large)):
+        add(f"RealNVP log_prob {label}", "log_prob", "RealNVP", sizes, 50_000, 1, slow=True)
+        add(f"RealNVP step {label}", "step", "RealNVP", sizes, 512, 3)
+    add("MAF log_prob D=63 5x(512, 512)", "log_prob", "MAF", maf, 2000, 1)
+    add("MAF step D=63 5x(512, 512)", "step", "MAF", maf, 512, 3)
+    add("MAF sample D=63 5x(512, 512)", "sample", "MAF", maf, 2000, 0, slow=True,
+        backends=("numba",))
+    add("CNF log_prob D=16 (128, 128)", "log_prob", "CNF",
+        {"dim": 16, "layers": 1, "hidden": (128, 128)}, 5000, 0, slow=True)
+    add("CNF step D=2 (64, 64)", "step", "CNF",
+        {"dim": 2, "layers": 1, "hidden": (64, 64)}, 512, 0)
+    for dim in (4, 8, 16, 32):
+        made.append(Case(f"matrices log|det| D={dim} float64, 20000", "log_abs_det", "matrices",
+                         {"dim": dim, "rows": 20_000}))
+    return made

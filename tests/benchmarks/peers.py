@@ -1,0 +1,187 @@
+"""The same work in other libraries, in float32, at the sizes of a case.
+
+Each function returns a call without arguments, or None where its library does not offer the
+work. Networks have the same widths, depth and activation; libraries differ in masks, bounds
+of scales and permutations, which cost next to nothing beside the networks.
+"""
+
+import functools
+import importlib.util
+
+NAMES = ("torch", "nflows", "zuko", "normflows", "flowjax", "torchdiffeq")
+
+
+def calls(case):
+    """Calls by library, for those that are installed and offer the work."""
+    makers = {"torch": _torch, "nflows": _nflows, "zuko": _zuko, "normflows": _normflows,
+              "flowjax": _flowjax, "torchdiffeq": _torchdiffeq}
+    found = {}
+    for name, make in makers.items():
+        if importlib.util.find_spec(name) is not None:
+            call = make(case)
+            if call is not None:
+                found[name] = call
+    return found
+
+
+def _torch_work(case, log_prob, sample, parameters):
+    """The call for a case, from a library built on torch."""
+    import torch
+    x = torch.from_numpy(case.rows())
+    if case.kind == "step":
+        optimiser = torch.optim.Adam(parameters(), lr=1e-3)
+
+        def step():
+            optimiser.zero_grad()
+            (-log_prob(x).mean()).backward()
+            optimiser.step()
+        return step
+
+    def value():
+        with torch.no_grad():
+            (log_prob if case.kind == "log_prob" else sample)(x)
+    return value
+
+
+def _torch(case):
+    if case.family != "matrices":
+        return None
+    import torch
+    matrices = torch.from_numpy(case.stack())
+    return lambda: torch.linalg.slogdet(matrices)
+
+
+def _nflows(case):
+    if case.family not in ("RealNVP", "MAF"):
+        return None
+    import torch
+    from nflows.distributions.normal import StandardNormal
+    from nflows.flows.base import Flow
+    from nflows.transforms import (AffineCouplingTransform, CompositeTransform,
+                                   MaskedAffineAutoregressiveTransform, ReversePermutation)
+    dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
+
+    class Net(torch.nn.Sequential):
+        def forward(self, x, context=None):
+            return super().forward(x)
+
+    def net(inputs, outputs):
+        widths = [inputs, *hidden, outputs]
+        parts = []
+        for a, b in zip(widths[:-1], widths[1:]):
+            parts += [torch.nn.Linear(a, b), torch.nn.ReLU()]
+        return Net(*parts[:-1])
+
+    if case.family == "RealNVP":
+        transforms = [AffineCouplingTransform(
+            torch.tensor([(i + k) % 2 for i in range(dim)]), net) for k in range(layers)]
+    else:
+        transforms = []
+        for _ in range(layers):
+            transforms += [ReversePermutation(dim), MaskedAffineAutoregressiveTransform(
+                dim, hidden[0], num_blocks=len(hidden) - 1, use_residual_blocks=False)]
+    flow = Flow(CompositeTransform(transforms), StandardNormal([dim]))
+    return _torch_work(case, flow.log_prob, lambda z: flow._transform.inverse(z),
+                       flow.parameters)
+
+
+def _zuko(case):
+    if case.family not in ("RealNVP", "MAF", "CNF"):
+        return None
+    import zuko
+    dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
+    if case.family == "RealNVP":
+        flow = zuko.flows.RealNVP(dim, transforms=layers, hidden_features=hidden)
+    elif case.family == "MAF":
+        flow = zuko.flows.MAF(dim, transforms=layers, hidden_features=hidden)
+    else:
+        flow = zuko.flows.CNF(dim, hidden_features=hidden, exact=True, rtol=1e-5, atol=1e-5)
+    return _torch_work(case, lambda x: flow().log_prob(x), lambda z: flow().transform.inv(z),
+                       flow.parameters)
+
+
+def _normflows(case):
+    if case.family != "RealNVP":
+        return None
+    import normflows
+    import torch
+    dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
+    flows = []
+    for k in range(layers):
+        mask = torch.tensor([float((i + k) % 2) for i in range(dim)])
+        nets = [normflows.nets.MLP([dim, *hidden, dim], init_zeros=True) for _ in range(2)]
+        flows.append(normflows.flows.MaskedAffineFlow(mask, *nets))
+    flow = normflows.NormalizingFlow(normflows.distributions.DiagGaussian(dim), flows)
+    return _torch_work(case, flow.log_prob, None, flow.parameters)
+
+
+def _flowjax(case):
+    if case.family not in ("RealNVP", "MAF"):
+        return None
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flowjax.bijections import Affine
+    from flowjax.distributions import StandardNormal
+    from flowjax.flows import coupling_flow, masked_autoregressive_flow
+    dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
+    make = coupling_flow if case.family == "RealNVP" else masked_autoregressive_flow
+    flow = make(jax.random.key(0), base_dist=StandardNormal((dim,)), transformer=Affine(),
+                flow_layers=layers, nn_width=hidden[0], nn_depth=len(hidden), invert=True)
+    x = jnp.asarray(case.rows())
+    if case.kind == "sample":
+        push = eqx.filter_jit(lambda flow, z: jax.vmap(flow.bijection.transform)(z))
+        return lambda: jax.block_until_ready(push(flow, x))
+    if case.kind == "log_prob":
+        score = eqx.filter_jit(lambda flow, x: flow.log_prob(x))
+        return lambda: jax.block_until_ready(score(flow, x))
+    optimiser = optax.adam(1e-3)
+    state = optimiser.init(eqx.filter(flow, eqx.is_inexact_array))
+
+    @eqx.filter_jit
+    def step(flow, state, x):
+        loss, slope = eqx.filter_value_and_grad(lambda flow: -flow.log_prob(x).mean())(flow)
+        change, state = optimiser.update(slope, state)
+        return eqx.apply_updates(flow, change), state, loss
+
+    return lambda: jax.block_until_ready(step(flow, state, x)[2])
+
+
+def _torchdiffeq(case):
+    """One Hutchinson probe, the adjoint for the step: what its FFJORD example does."""
+    if case.family != "CNF":
+        return None
+    import torch
+    from torchdiffeq import odeint, odeint_adjoint
+    dim, hidden = case.sizes["dim"], case.sizes["hidden"]
+    widths = [dim + 1, *hidden, dim]
+    parts = []
+    for a, b in zip(widths[:-1], widths[1:]):
+        parts += [torch.nn.Linear(a, b), torch.nn.Tanh()]
+
+    class Dynamics(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Sequential(*parts[:-1])
+            self.probe = None
+
+        def forward(self, t, state):
+            z = state[0]
+            with torch.enable_grad():
+                z = z.requires_grad_(True)
+                f = self.net(torch.cat([z, t.expand(len(z), 1)], dim=1))
+                back = torch.autograd.grad(f, z, self.probe, create_graph=True)[0]
+            return f, (back * self.probe).sum(dim=1)
+
+    dynamics = Dynamics()
+    times = torch.tensor([1.0, 0.0])
+    solve = odeint_adjoint if case.kind == "step" else odeint
+
+    def log_prob(x):
+        dynamics.probe = torch.randn_like(x)
+        z, trace = solve(dynamics, (x, torch.zeros(len(x))), times, rtol=1e-5, atol=1e-5,
+                         method="dopri5")
+        return -0.5 * (z[-1] ** 2).sum(dim=1) - trace[-1]
+
+    return _torch_work(case, log_prob, None, functools.partial(dynamics.parameters))
