@@ -148,6 +148,15 @@ def dispatch_adam(formula, vector, *others):
     return twin(vector, *others)
 
 
+def dispatch_matrices(formula, matrices, *others):
+    """``formula`` is one of :mod:`nfref.small_matrices`, ``others`` its other arguments."""
+    n, dim = matrices.shape[:2]
+    if not _twins_for(lambda: n * dim ** 3, WORTH_IT):
+        return formula(matrices, *others)
+    from nfref.kernels.small_matrices import run
+    return run(formula, matrices, *others)
+
+
 def _twins_for(size, worth_it):
     """Whether twins were asked for, or nothing was and the problem is large enough."""
     name = chosen()
