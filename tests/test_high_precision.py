@@ -109,3 +109,12 @@ def test_a_formula_that_loses_digits_is_seen():
     finally:
         del MAPS[Careless]
     assert wrong.log_det_conditioned > 100
+
+
+def test_the_table_of_ulps():
+    from nfref.oracle.precision_table import lines
+    _, _, bulk, extreme = lines(["planar_layer"])
+    for line in (bulk, extreme):
+        name, kind, *errors = line.split()
+        assert name == "planar_layer" and kind in ("bulk", "extreme")
+        assert 0 < max(map(float, errors[2:])) < MOST_ULPS
