@@ -1,8 +1,9 @@
 """How many units in the last place each float64 formula loses.
 
-``python -m nfref.oracle.precision_table`` prints the table, in some minutes. Each flow of :mod:`nfref.oracle.configurations` is measured against the sixty-digit truth
-on rows in the bulk and on extreme ones: the origin, a bulk row times 1e-9, and the same row
-40 and 1,000 times as far out.
+``python -m nfref.oracle.precision_table`` prints the table, in some minutes. Each flow of
+:mod:`nfref.oracle.configurations` is measured against the sixty-digit truth on rows in the
+bulk and on extreme ones: the origin, a bulk row times 1e-9, and the same row 40 and 1,000
+times as far out.
 """
 
 import numpy as np
