@@ -37,7 +37,7 @@ def add_commands(commands):
     parser.add_argument("--seconds", type=positive, default=20.0, metavar="T",
                         help="time for one property (default: %(default)s)")
     parser.add_argument("--accuracy", type=positive, default=0.0, metavar="A",
-                        help="absolute accuracy that an iterative inverse promises")
+                        help="absolute accuracy that a solver inside promises")
     parser.add_argument("--skip", metavar="NAME,NAME", default="", help="properties to leave out")
     parser.set_defaults(run=check)
 
@@ -105,7 +105,7 @@ def check(options):
         else:
             report = check_flow(**{**common, "domain": options.domain,
                                    "codomain": options.codomain,
-                                   "inverse_accuracy": options.accuracy, **arguments})
+                                   "accuracy": options.accuracy, **arguments})
     except (TypeError, ValueError) as error:
         raise UsageError(f"{options.object}: {error}") from None
     print(report)

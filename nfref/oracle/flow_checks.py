@@ -12,7 +12,7 @@ from nfref.oracle.report import Report, failed, not_applicable, passed
 
 
 def check_flow(forward=None, inverse=None, *, dim, rng, context=None, dtype=np.float64,
-               domain=None, codomain=None, seconds=20.0, inverse_accuracy=0.0, skip=(),
+               domain=None, codomain=None, seconds=20.0, accuracy=0.0, skip=(),
                stop_early=False, subject="flow"):
     """Check a flow that is given as one or two plain functions.
 
@@ -37,8 +37,9 @@ def check_flow(forward=None, inverse=None, *, dim, rng, context=None, dtype=np.f
         (rng, n) -> (n, D) draws points of a domain of another shape.
     seconds : float
         Time for one property, after which it fails as hanging.
-    inverse_accuracy : float
-        Absolute accuracy that the directions promise where one is found by iteration.
+    accuracy : float
+        Absolute accuracy that values and log_det promise where an iteration or a solver finds
+        them; added to the tolerances.
     skip : sequence of str
         Names of properties to leave out (see :data:`nfref.oracle.FLOW_PROPERTIES`).
     stop_early : bool
@@ -71,7 +72,7 @@ def check_flow(forward=None, inverse=None, *, dim, rng, context=None, dtype=np.f
         context = np.asarray(context, dtype=dtype)
         if context.ndim != 2 or not len(context):
             raise ValueError(f"context: expected shape (M, C), got {context.shape}")
-    check = _Check(dim, rng, context, dtype, domains, seconds, inverse_accuracy)
+    check = _Check(dim, rng, context, dtype, domains, seconds, accuracy)
     rows = []
     with np.errstate(all="ignore"):     # what overflows is judged, not warned of
         for row in check.rows(forward, inverse):
@@ -157,7 +158,8 @@ class _Check:
         self.stopwatch.restart()
         for candidates in (probes, middle):
             try:
-                looks[name] = take_a_look(subject, there, back, candidates)
+                looks[name] = take_a_look(subject, there, back, candidates,
+                                          self.accuracy)
                 return
             except CallFailed as error:
                 trouble = str(error)
@@ -196,7 +198,7 @@ class _Check:
                 continue
             self.stopwatch.restart()
             for row in local.round_trip(*names[name], looks[name], subjects[other],
-                                        self.accuracy, looks.get(other)):
+                                        looks.get(other)):
                 holds &= not row.failed and row.verdict == "pass" or row.name != names[name][0]
                 yield row
         return holds
@@ -204,7 +206,7 @@ class _Check:
     def one_direction(self, name, look, subjects, kinks, holds):
         other = subjects.get("inverse" if name == "forward" else "forward")
         yield self.timed(behaviour.finite, f"finite_{name}", look)
-        yield self.timed(local.precise, f"precision_{name}", look, self.accuracy)
+        yield self.timed(local.precise, f"precision_{name}", look)
         yield self.timed(local.keeps_orientation, f"orientation_{name}", look, holds)
         if self.dim == 1 and isinstance(look.domain, Box):
             yield self.timed(local.monotone, f"monotone_{name}", look.subject, look.domain,
@@ -255,7 +257,7 @@ class _Check:
         """Samples x of the pushed-forward base follow the base again after the inverse."""
         there, back = self.domains
         look = looks["forward"]
-        _, meaningful = local.way_back(look, self.accuracy, looks["inverse"])
+        _, meaningful = local.way_back(look, looks["inverse"])
         lost = np.sum(~meaningful[look.probes.bulk])
         if lost:
             return not_applicable(name, f"conditioning leaves no digits at {lost} of "

@@ -33,7 +33,7 @@ def log_det_matches(name, look):
     tolerance = (4 * unsure + np.nan_to_num(look.log_det_tolerance(), nan=np.inf)
                  + 10 * look.log_det_noise)
     # A gradient of log_det that cannot be measured must not excuse its value.
-    plain = look.slack * (1 + look.values.shape[1] + np.abs(look.log_det))
+    plain = look.slack * (1 + look.values.shape[1] + np.abs(look.log_det)) + look.accuracy
     tolerance = np.where(np.isfinite(tolerance), tolerance, 4 * unsure + plain)
     tolerance = np.minimum(tolerance, 0.5)
 
@@ -87,11 +87,11 @@ def complex_step_matches(name, look):
                    f"rounding alone: no step to choose, {len(kept)} points", describe)
 
 
-def precise(name, look, accuracy):
+def precise(name, look):
     """Values and log_det carry the digits of their dtype: no rounding noise far above it."""
     if look.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone; float32 noise joins the tolerances")
-    allowed = 1e4 * look.slack
+    allowed, accuracy = 1e4 * look.slack, look.accuracy
     ratios = [look.values_noise / (allowed * look.values_condition() + accuracy)]
     if look.log_det is not None:
         gradient = np.sum(np.abs(look.log_det_gradient), axis=1)
@@ -111,7 +111,7 @@ def precise(name, look, accuracy):
     return passed(name, why, typical, 1.0)
 
 
-def way_back(look, accuracy, other_look):
+def way_back(look, other_look):
     """What rounding may do to a point that goes there and back, and where that is known.
 
     Returns
@@ -126,8 +126,8 @@ def way_back(look, accuracy, other_look):
     with np.errstate(all="ignore"):
         value_error = look.values_tolerance() + 10 * look.values_noise
         typical = np.median(np.abs(start), axis=0)
-        allowed = (np.einsum("pjk,pk->pj", look.determinants.inverse, value_error + accuracy)
-                   + look.slack * (np.abs(start) + typical) + 10 * noise + accuracy)
+        allowed = (np.einsum("pjk,pk->pj", look.determinants.inverse, value_error)
+                   + look.slack * (np.abs(start) + typical) + 10 * noise + look.accuracy)
         # First-order reasoning ends where the error is no longer small.
         meaningful = np.all(allowed < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
     meaningful &= look.determinants.error < 0.1
@@ -138,14 +138,14 @@ def way_back(look, accuracy, other_look):
     return allowed, meaningful
 
 
-def round_trip(name, cancel_name, look, other, accuracy, other_look):
+def round_trip(name, cancel_name, look, other, other_look):
     """Two rows: ``other`` undoes this direction, and the two log-determinants cancel.
 
     A rounding error e of the value y moves what comes back by |J^-1| e; that, not a fixed
     number, is the tolerance, and it lets a steep map pass.
     """
     start, y = look.probes.rows.astype(np.float64), look.values
-    allowed, meaningful = way_back(look, accuracy, other_look)
+    allowed, meaningful = way_back(look, other_look)
     kept = np.flatnonzero(meaningful)
     if not len(kept):
         why = "conditioning leaves no digits anywhere"

@@ -34,6 +34,8 @@ class Look:
     derivatives : Derivatives
         Of the values and, as the last component, of log_det where there is one.
     determinants : LogDeterminants
+    accuracy : float
+        Absolute accuracy that values and log_det promise where a solver finds them.
     """
 
     subject: object
@@ -44,6 +46,7 @@ class Look:
     log_det: np.ndarray
     derivatives: object
     determinants: object
+    accuracy: float = 0.0
 
     @property
     def dtype(self):
@@ -90,14 +93,14 @@ class Look:
 
     def values_tolerance(self):
         """(P, D): what rounding may do to the values; nan where unknown."""
-        return self.slack * self.values_condition()
+        return self.slack * self.values_condition() + self.accuracy
 
     def log_det_tolerance(self):
         """(P,): what rounding may do to log_det; nan where unknown."""
-        return self.slack * self.log_det_condition()
+        return self.slack * self.log_det_condition() + self.accuracy
 
 
-def take_a_look(subject, domain, codomain, probes):
+def take_a_look(subject, domain, codomain, probes, accuracy=0.0):
     """Measure a direction at its probes.
 
     Raises
@@ -124,4 +127,5 @@ def take_a_look(subject, domain, codomain, probes):
         determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim],
                                         float(np.finfo(subject.dtype).eps) ** 0.75)
     return Look(subject, domain, codomain, probes, values.astype(np.float64),
-                log_det.astype(np.float64) if has_log_det else None, derivatives, determinants)
+                log_det.astype(np.float64) if has_log_det else None, derivatives, determinants,
+                accuracy)
