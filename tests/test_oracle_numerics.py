@@ -104,7 +104,7 @@ def test_integrals_of_a_correlated_normal(dim):
     box = as_domain("domain", None, dim)
     integral = whole.integrate(normal.logpdf, box, pilot, rng())
     assert abs(integral.value - 1) < 6 * integral.error + 1e-9
-    assert integral.error < (1e-6 if dim == 2 else 0.03)
+    assert integral.error < (1e-3 if dim == 2 else 0.03)
 
 
 def test_kolmogorov_smirnov_agrees_with_scipy():

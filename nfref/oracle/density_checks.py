@@ -214,7 +214,7 @@ class _Check:
         where = pilot
         if pilot is None or len(pilot) < 100:
             where = self.domain.from_line(2 * self.rng.standard_normal((2000, self.dim)))
-        floor = 1e-6 if self.dtype == np.float64 else 1e-3
+        floor = 1e-5 if self.dtype == np.float64 else 1e-3
         self.stopwatch.restart()
         yield self.timed(whole.normalised, "normalised", self.log_prob, self.domain, where[:4000],
                          self.rng, floor)

@@ -176,7 +176,8 @@ def _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack, stopw
 
     def describe(k):
         p = known[k]
-        return f"{name}, number {labels[p]}: gradient {expected[p]:.9g}, numerically {numeric[p]:.9g}"
+        return (f"{name}, number {labels[p]}: gradient {expected[p]:.9g}, "
+                f"numerically {numeric[p]:.9g}")
 
     return verdict(name, np.abs(expected - numeric)[known], tolerance[known],
                    f"error of Richardson differences + rounding, {len(known)} of {len(rays)}",

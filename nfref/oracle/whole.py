@@ -13,6 +13,7 @@ from nfref.oracle.report import failed, not_applicable, passed, show
 
 LEVEL = 1e-9
 SIGMAS = 6.1                # two-sided level 1e-9
+HIDDEN = 5e-4               # a tenth of the mass that may hide between the points of a grid
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,16 @@ def plane_integral(log_prob, codomain, pilot):
             density = np.exp(log_prob(center + grid @ root.T))
             sums.append(volume * float(np.mean(density)))
             seen = min(seen, np.sum(density) ** 2 / max(np.sum(density ** 2), 1e-300))
-        # Two grids may agree by chance where only a few of their points see the density.
+        # Two grids may agree by chance where only a few of their points see the density, and
+        # both may miss a ridge that is thinner than they are. One that holds more than half
+        # a percent would have shown among the pilot rows; hence HIDDEN.
         error = abs(sums[0] - sums[1]) if seen > 300 else np.inf
         if error < 1e-7:
             break
-    return Integral(sums[1], error, f"midpoint rule, {counts[1]} x {counts[1]} points")
+    ridge = np.max(log_prob(pilot[:1000]))
+    if not ridge < np.log(4 * np.max(density)):
+        error = np.inf
+    return Integral(sums[1], error + HIDDEN, f"midpoint rule, {counts[1]} x {counts[1]} points")
 
 
 def importance_integral(log_prob, codomain, pilot, rng, count=16000):
@@ -188,7 +194,7 @@ class Proposal:
         return constant + logsumexp(-(nu + dim) / 2 * np.log1p(square / nu), axis=1)
 
 
-def normalised(name, log_prob, codomain, pilot, rng, floor=1e-6):
+def normalised(name, log_prob, codomain, pilot, rng, floor=1e-5):
     """The density integrates to one."""
     if not hasattr(codomain, "contains"):
         return not_applicable(name, "the domain is known by samples only")

@@ -340,7 +340,8 @@ def _with_context(change):
 
 
 WRAPPERS.update({
-    "float32 gives float64": float32_gives_float64, "float32 through float16": float32_gives_float16,
+    "float32 gives float64": float32_gives_float64,
+    "float32 through float16": float32_gives_float16,
     "float32 log_det times 1.05": float32_wrong, "forward alone": forward_alone,
     "inverse alone": inverse_alone, "directions swapped": directions_swapped,
     "another flow's inverse": other_inverse, "loose inverse": loose_inverse,
