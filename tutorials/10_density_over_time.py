@@ -91,6 +91,9 @@ def main():
     # However little it has learned, it is a density, at every time.
     assert np.all(np.abs(np.array(masses) - 1) < 0.03)
     assert above < (0.1 if full else 1.0)
+    # And the way back is the way there.
+    x, log_prob = density.sample_and_log_prob(params, np.random.default_rng(3), 200)
+    assert np.allclose(density.log_prob(params, x), log_prob, atol=1e-2)
 
 
 if __name__ == "__main__":

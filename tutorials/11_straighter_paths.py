@@ -80,7 +80,7 @@ def main():
     parser = argparse.ArgumentParser(description="Straighter paths")
     parser.add_argument("--full", action="store_true", help="learn for a minute, not a moment")
     full = parser.parse_args().full
-    fig, axes = plt.subplots(1, 2, figsize=(9, 4.8), sharey=True, layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(9, 5.2), sharey=True, layout="constrained")
     found = []
     for ax, name, penalty in zip(axes, ("without penalties", "with penalties"), (0.0, PENALTY)):
         density, params, test = fit(penalty, 40 if full else 3)
@@ -88,9 +88,9 @@ def main():
         print(f"{name:18s} {nats.mean():.4f} test nats, {evaluations} evaluations at tolerances "
               f"{TOLERANCES}, kinetic energy {kinetic:.2f}, Frobenius norm {jacobian:.2f}")
         draw_paths(ax, density, params)
-        ax.set_title(f"{name}:\n{evaluations[0]} evaluations, {nats.mean():.3f} nats")
+        ax.set_title(f"{name}: {evaluations[0]} evaluations, {nats.mean():.3f} nats")
         found.append((nats, evaluations, kinetic, jacobian))
-    axes[0].legend(loc="lower left")
+    axes[0].legend(loc="upper left")
     fig.savefig(figure_path("11_straighter_paths.png"), dpi=130)
     plt.close(fig)
     plain, penalised = found
