@@ -177,7 +177,7 @@ def test_rows_do_not_depend_on_their_neighbours():
     params, x = problem(200)
     with nfref.backend("numba"):
         z, log_det = FLOW.inverse(params, x)
-        for k in (0, 63, 64, 199):
+        for k in (0, 127, 128, 199):
             alone = FLOW.inverse(params, x[k:k + 1])
             assert np.array_equal(alone[0][0], z[k]) and alone[1][0] == log_det[k]
 

@@ -43,7 +43,7 @@ FLOWS = {
         nfref.Invert(nfref.RealNVP(2, layers=1, hidden=(5,), context_dim=1)),
         nfref.Planar(2, layers=1, context_dim=1)]),
 }
-# 1,000 rows are 15 blocks of 64 and 40 rows.
+# 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.
 ULPS = {"float32": 200, "float64": 1000}

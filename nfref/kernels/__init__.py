@@ -6,10 +6,12 @@ is defined here: every twin is proven against the formula whose name it carries.
 ``jit``       how functions are compiled and cached on disk
 ``blas``      matrix products inside compiled code
 ``scalars``   bodies of one number, shared by the CPU and CUDA kernels
-``blocks``    layers on a block of rows: values and derivatives
+``blocks``, ``linear``, ``planar``   layers on a block of rows: values and derivatives
 ``network``, ``masked``   the conditioner networks on a block of rows
 ``chain``     a whole chain of layers on a block of rows
-``program``   a flow written down as the list of layers that ``chain`` runs
+``layers``, ``program``   a flow written down as the records that ``chain`` runs
 ``rows``      rows cut into blocks and shared among threads
-``cpu``, ``cuda``   the twins as they are called
+``run``       programs at work, on all processors
+``dispatch``, ``training``, ``adam``   what the rest of the package calls
+``cuda``      twins on a CUDA device
 """

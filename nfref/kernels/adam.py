@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
+from nfref.backend import threads
 from nfref.kernels.jit import kernel
+from nfref.kernels.rows import in_pieces
 
 
 def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
@@ -12,18 +14,20 @@ def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999
     new = np.empty_like(vector), np.empty_like(m), np.empty_like(v)
     rates = np.array([beta1, 1 - beta1, beta2, 1 - beta2, learning_rate / (1 - beta1 ** t),
                       1 / (1 - beta2 ** t), epsilon], vector.dtype)
-    _adam_update(vector, gradient, m, v, rates, *new)
+    in_pieces(lambda first, last: _adam_update(vector, gradient, m, v, rates, *new, first, last),
+              len(vector), threads())
     return new
 
 
 @kernel
-def _adam_update(vector, gradient, m, v, rates, new_vector, new_m, new_v):
+def _adam_update(vector, gradient, m, v, rates, new_vector, new_m, new_v, first, last):
     keep_m, take_m, keep_v, take_v, step, unbias, epsilon = (
         rates[0], rates[1], rates[2], rates[3], rates[4], rates[5], rates[6])
+    vector, gradient, m, v = (vector[first:last], gradient[first:last], m[first:last],
+                              v[first:last])
+    new_vector, new_m, new_v = new_vector[first:last], new_m[first:last], new_v[first:last]
     for i in range(len(vector)):
         g = gradient[i]
-        first = keep_m * m[i] + take_m * g
-        second = keep_v * v[i] + take_v * (g * g)
-        new_m[i] = first
-        new_v[i] = second
-        new_vector[i] = vector[i] - step * first / (math.sqrt(second * unbias) + epsilon)
+        new_m[i] = keep_m * m[i] + take_m * g
+        new_v[i] = keep_v * v[i] + take_v * (g * g)
+        new_vector[i] = vector[i] - step * new_m[i] / (math.sqrt(new_v[i] * unbias) + epsilon)

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-ROWS = 64  # rows of data in a block: activations of a few layers stay in the cache
+ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
 
 
 def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS):

@@ -158,7 +158,7 @@ def run(code, sizes, reals, theta, context, x, out, log_det, first, last,
 @kernel
 def run_back(code, sizes, reals, theta, context, x, g_out, g_log_det, weight, log_prob,
              g_x, g_context, g_theta, first, last, couplings, masks, others):
-    """The chain again, block by block, and back, adding to ``g_theta``.
+    """The chain again, block by block, and back; sums the cotangents of theta in ``g_theta``.
 
     From the cotangents of the value and of the log-determinant to those of x, context and
     theta. With a ``weight`` other than 0 the cotangents are those of weight * sum log_prob
@@ -174,6 +174,7 @@ def run_back(code, sizes, reals, theta, context, x, g_out, g_log_det, weight, lo
     tape = np.empty(sizes[1], x.dtype)
     spare = np.empty(sizes[2], x.dtype)
     starts = np.empty(sizes[3], np.int64)
+    g_theta[:] = 0
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         rows = min(ROWS, len(x) - start)
         load(x, start, u)
@@ -217,10 +218,11 @@ def normal_cotangents(u, total, weight, g, g_total, log_prob, start):
 
 
 @kernel
-def add_slots(slots, total):
-    """total = the sum of the slots (S, P), slot by slot."""
-    for i in range(len(total)):
-        total[i] = slots[0, i]
-    for k in range(1, len(slots)):
-        for i in range(len(total)):
-            total[i] += slots[k, i]
+def add_slots(slots, total, first, last):
+    """total = the sum of the slots (S, P), slot by slot, from entry ``first`` to ``last``."""
+    some = total[first:last]
+    some[:] = 0
+    for k in range(len(slots)):
+        slot = slots[k, first:last]
+        for i in range(len(some)):
+            some[i] += slot[i]

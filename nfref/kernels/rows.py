@@ -90,3 +90,14 @@ def share(task, count, threads):
             for future in waiting:
                 if not future.cancel():
                     future.result()
+
+
+PIECE = 1 << 16     # numbers of a long vector that a thread takes at a time
+
+
+def in_pieces(task, size, threads):
+    """Call task(first, last) for pieces of 0 ... size, on up to ``threads`` threads."""
+    if size <= PIECE:
+        task(0, size)
+        return
+    share(lambda k: task(k * PIECE, min((k + 1) * PIECE, size)), -(-size // PIECE), threads)

@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.kernels import chain
 from nfref.kernels.blas import ROWS
-from nfref.kernels.rows import share
+from nfref.kernels.rows import in_pieces, share
 
 CHUNK = 8       # blocks that a thread takes at a time when nothing is summed over rows
 
@@ -44,7 +44,9 @@ def _back(program, theta, x, context, g_out, g_log_det, weight, log_prob, thread
     x, context = np.ascontiguousarray(x), np.ascontiguousarray(context)
     g_x, g_context = np.empty_like(x), np.empty_like(context)
     blocks, count = program.slots(len(x))
-    slots = np.zeros((max(count, 1), program.size), x.dtype)
+    if count == 0:
+        return np.zeros(program.size, x.dtype), g_x, g_context
+    slots = np.empty((count, program.size), x.dtype)
 
     def task(k):
         chain.run_back(program.code, program.sizes, program.reals[x.dtype], theta, context, x,
@@ -52,8 +54,9 @@ def _back(program, theta, x, context, g_out, g_log_det, weight, log_prob, thread
                        k * blocks, (k + 1) * blocks, *program.kinds)
 
     share(task, count, threads)
-    if count <= 1:
+    if count == 1:
         return slots[0], g_x, g_context
     g_theta = np.empty(program.size, x.dtype)
-    chain.add_slots(slots, g_theta)
+    in_pieces(lambda first, last: chain.add_slots(slots, g_theta, first, last), program.size,
+              threads)
     return g_theta, g_x, g_context
