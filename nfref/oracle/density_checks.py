@@ -253,19 +253,25 @@ def _features(name, log_prob, domain, pilot, tested, rng, count=24):
     """
     dim = pilot.shape[1]
     proposal = whole.Proposal.around(pilot, rng)
-    y = proposal.sample(rng, 20000)
-    inside = domain.contains(y)
-    log_weight = np.full(len(y), -np.inf)
-    log_weight[inside] = log_prob(y[inside]) - proposal.log_prob(y[inside])
-    if np.any(np.isnan(log_weight)) or np.any(log_weight == np.inf):
-        return failed(name, "log_prob is nan or inf near the samples")
-    top = np.max(log_weight)
-    if top == -np.inf:
-        return failed(name, "log_prob is -inf everywhere near the samples")
-    weight = np.exp(log_weight - top)
-    weight /= np.sum(weight)
-    effective = 1 / np.sum(weight ** 2)
-    if effective < 400 or np.max(weight) > 0.02:
+    # Where the samples do not follow the density, it may lie farther out than they do.
+    for wider in (1, 3):
+        proposal = whole.Proposal(proposal.centers, wider * proposal.root)
+        y = proposal.sample(rng, 20000 * wider)
+        inside = domain.contains(y)
+        log_weight = np.full(len(y), -np.inf)
+        log_weight[inside] = log_prob(y[inside]) - proposal.log_prob(y[inside])
+        if np.any(np.isnan(log_weight)) or np.any(log_weight == np.inf):
+            return failed(name, "log_prob is nan or inf near the samples")
+        top = np.max(log_weight)
+        if top == -np.inf:
+            return failed(name, "log_prob is -inf everywhere near the samples")
+        weight = np.exp(log_weight - top)
+        weight /= np.sum(weight)
+        effective = 1 / np.sum(weight ** 2)
+        covered = effective >= 400 and np.max(weight) <= 0.02
+        if covered:
+            break
+    if not covered:
         return not_applicable(name, "importance sampling covers the density too badly: "
                                     f"effective {effective:.0f} of {len(y)} rows")
     center, scale = np.mean(pilot, axis=0), np.std(pilot, axis=0) + 1e-300
