@@ -99,9 +99,9 @@ def planar_root(r, slack):
     left-hand side is odd, so |r| is solved and the sign put back; |(slack - 1) tanh a| <=
     |slack - 1| gives the bracket, and so does a slope of at least min(slack, 1). From its
     end where the curve bends away (the upper end for slack < 1, the lower one for slack > 1)
-    Newton's steps never overshoot. It ends when no row moves by more than an ulp; a row that
-    has stopped stays where it is, so that its digits do not depend on how long the others
-    take.
+    Newton's steps never overshoot. A row stops after a step of a few ulp, below which rounding
+    alone would keep it stepping to and fro; it then stays where it is, so that its digits do
+    not depend on how long the others take.
     """
     solvable = np.isfinite(r)
     target = np.where(solvable, np.abs(r), 0)
@@ -119,7 +119,7 @@ def planar_root(r, slack):
             newton = a - excess / planar_slope(a, slack)
         inside = (newton >= low) & (newton <= high)
         new = np.where(moves, np.where(inside, newton, 0.5 * (low + high)), a)
-        moves = moves & (np.abs(new - a) > ulp * np.abs(new))
+        moves = moves & (np.abs(new - a) > 4 * ulp * np.abs(new))
         a = new
         if not np.any(moves):
             break

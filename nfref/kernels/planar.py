@@ -50,6 +50,9 @@ def root(r, slack):
         return r
     low = max(target - max(slack - 1.0, 0.0), 0.0)
     high = target + max(1.0 - slack, 0.0)
+    least = min(slack, 1.0)         # of the slope
+    if least * high > target:
+        high = target / least
     a = high if slack < 1 else low
     for _ in range(200):
         excess = minus_tanh(a) + slack * math.tanh(a) - target
@@ -62,7 +65,7 @@ def root(r, slack):
             new = (low + high) / 2
         moved = abs(new - a)
         a = new
-        if not moved > ULP * abs(new):
+        if not moved > 4 * ULP * abs(new):
             break
     return math.copysign(a, r)
 
