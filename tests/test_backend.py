@@ -323,7 +323,19 @@ def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_c
             "from nfref.kernels.adam import adam_update\n"
             "a = np.ones(3)\n"
             "adam_update(a, a, a, a, 1, 0.1); adam_update(*[a.astype('f')] * 4, 1, 0.1)\n")
-    first = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
+    set_up = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
+    first = run_python(code, **set_up)
     assert first.stdout.split() == ["compiling"], first.stderr
-    second = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
+    second = run_python(code, **set_up)
     assert second.stdout.split() == [], second.stderr
+
+
+def test_the_command_line_says_in_one_line_that_it_compiles(capsys):
+    from nfref.backend import announce
+    from nfref.cli import main
+    assert main(["datasets"]) == 0
+    assert capsys.readouterr().err == ""
+    announce()
+    announce()
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith("nfref: compiling kernels")

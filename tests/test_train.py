@@ -242,7 +242,9 @@ def stopper(error, at):
 def test_ctrl_c_returns_the_best_so_far():
     density, params = normal()
     x = rows(256)
-    whole = fit(density, params, x, validation=x, epochs=2, learning_rate=0.1)
+    # The same objective for both, so that both take the same way through the twins.
+    whole = fit(density, params, x, validation=x, epochs=2, learning_rate=0.1,
+                objective=stopper(None, at=0))
     cut = fit(density, params, x, validation=x, epochs=50, learning_rate=0.1,
               objective=stopper(KeyboardInterrupt(), at=4 * 2 + 3))
     assert cut.stopped == "interrupted"
@@ -262,7 +264,9 @@ def test_ctrl_c_in_the_first_epoch_returns_the_start():
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(bad):
     density, params = normal()
     x = rows(256)
-    whole = fit(density, params, x, validation=x, epochs=2, learning_rate=0.1)
+    # The same objective for both, so that both take the same way through the twins.
+    whole = fit(density, params, x, validation=x, epochs=2, learning_rate=0.1,
+                objective=stopper(None, at=0))
     cut = fit(density, params, x, validation=x, epochs=50, learning_rate=0.1,
               objective=stopper(bad, at=4 * 2 + 1))
     assert cut.stopped == "non-finite"

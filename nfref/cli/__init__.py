@@ -9,6 +9,7 @@ import sys
 
 from nfref import __version__
 from nfref.backend import chosen as chosen_backend
+from nfref.backend import when_compiling
 from nfref.cli import fit, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.continuous.solve import SolverError
@@ -57,6 +58,7 @@ def main(arguments=None):
         if not hasattr(chosen, "run"):
             raise UsageError("expected a command such as fit, got none; nfref --help lists them")
         _check_backend()
+        when_compiling(_say_compiling)
         status = chosen.run(chosen)
         sys.stdout.flush()
         return status or 0
@@ -79,6 +81,11 @@ def _check_backend():
         chosen_backend()
     except (ValueError, RuntimeError) as error:
         raise UsageError(str(error)) from None
+
+
+def _say_compiling():
+    print("nfref: compiling kernels, once for this version and this machine; it takes a while",
+          file=sys.stderr, flush=True)
 
 
 def _one_line(error):
