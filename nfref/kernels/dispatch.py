@@ -14,7 +14,7 @@ from autograd.core import VJPNode
 from autograd.extend import Box, defvjp_argnums, primitive
 
 from nfref import params as trees
-from nfref.backend import threads
+from nfref.backend import chosen, threads
 from nfref.flow import context_for
 from nfref.kernels import run as kernels
 from nfref.kernels.program import Program, at_path, pieces_of
@@ -25,6 +25,10 @@ def run(flow, direction, params, rows, context, formula):
     boxes = [value for value in (rows, context, *_parts(params)) if isinstance(value, Box)]
     if rows.dtype not in (np.float32, np.float64) or any(_is_forward_mode(box) for box in boxes):
         return formula(params, rows, context)
+    if chosen() == "cuda" and not boxes:
+        from nfref.kernels.cuda import flows as device
+        if device.holds_coupling(flow):
+            return device.run(flow, direction, params, rows, context)
     pieces = programs(flow, direction)
     if not any(isinstance(piece, Program) for piece in pieces):
         return formula(params, rows, context)

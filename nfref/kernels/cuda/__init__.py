@@ -1,0 +1,13 @@
+"""Twins on a CUDA device: couplings in both directions, and log |det| of small matrices.
+
+``warp``            how the threads of a row or of a matrix talk to each other
+``simulated``       the same in Numba's simulator
+``arrays``          arrays on their way to the device and back
+``coupling``        affine and additive coupling with the row log-determinant
+``small_matrices``  log |det| by LU decomposition
+``flows``           the couplings of a flow on the device, the rest of it on the host
+
+They need the package numba-cuda (``pip install 'nfref[cuda]'``). With
+``NUMBA_ENABLE_CUDASIM=1`` in the environment the kernels run in Numba's simulator instead.
+Work goes to the default stream.
+"""

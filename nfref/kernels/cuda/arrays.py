@@ -1,0 +1,45 @@
+"""Arrays on their way to the device and back, and the launch of a kernel."""
+
+import warnings
+
+import numpy as np
+from numba import cuda
+
+from nfref.backend import require_cuda
+
+
+def to_device(*arrays):
+    """The arrays on the device, and whether the first came from the host.
+
+    Anything with ``__cuda_array_interface__`` (of CuPy, PyTorch, Numba) is used where it lies.
+    """
+    require_cuda()
+    return [_on_device(array) for array in arrays], not _lies_there(arrays[0])
+
+
+def from_device(on_host, *arrays):
+    """Results, copied to the host if that is where the arguments came from."""
+    return tuple(array.copy_to_host() if on_host else array for array in arrays)
+
+
+def launch(kernel, blocks, threads, *arguments, shared=0):
+    """Start a kernel on the default stream; ``shared`` is in bytes. No blocks, no launch."""
+    if blocks == 0:
+        return
+    with warnings.catch_warnings():
+        # All that is said here is that few blocks leave a device idle.
+        warnings.simplefilter("ignore")
+        configured = kernel[blocks, threads, 0, shared]
+    configured(*arguments)
+
+
+def _lies_there(array):
+    return hasattr(array, "__cuda_array_interface__") or hasattr(array, "__cuda_ndarray__")
+
+
+def _on_device(array):
+    if hasattr(array, "__cuda_ndarray__"):      # Numba's own, the simulator's among them
+        return array
+    if _lies_there(array):
+        return cuda.as_cuda_array(array)
+    return cuda.to_device(np.ascontiguousarray(array))

@@ -1,0 +1,30 @@
+"""Threads side by side: 1, 2, 4 ... 32 lanes of a warp share a row or a matrix.
+
+Lanes exchange values with ``cuda.shfl_xor_sync(ALL, value, offset)``, offsets being powers of
+two below their number. All threads of a block take part, also those that have no row of their
+own: no kernel returns early.
+"""
+
+from numba import config
+
+THREADS = 128           # in a block: four warps
+WARP = 32
+ALL = 0xffffffff        # the lanes that take part
+
+
+def lanes_for(dim):
+    """How many lanes share ``dim`` columns: the next power of two, a warp at most."""
+    return min(1 << (dim - 1).bit_length(), WARP)
+
+
+def block_for(n, lanes, most_warps=THREADS // WARP):
+    """Blocks and their threads (lanes, places), in whole warps, for n rows or matrices."""
+    per_warp = WARP // lanes
+    warps = max(1, min(most_warps, -(-n // per_warp)))
+    places = warps * per_warp
+    return -(-n // places), (lanes, places)
+
+
+if config.ENABLE_CUDASIM:
+    from nfref.kernels.cuda.simulated import complete_simulator
+    complete_simulator()
