@@ -28,6 +28,11 @@ def load(flat, at):
     return flat[at:at + width_of(flat.dtype)].copy()
 
 
+def load_apart(flat, at, stride):
+    """The lanes at ``at``, ``at + stride``, ``at + 2 stride`` ..., from any place."""
+    return flat[at:at + stride * width_of(flat.dtype):stride].copy()
+
+
 def store(flat, at, lanes):
     """Write the lanes from ``at`` on, a multiple of their width."""
     flat[at:at + len(lanes)] = lanes
@@ -110,6 +115,23 @@ def _load(typing, flat, at):
         return builder.load(pointer, align=BYTES)
 
     return lanes(flat, types.intp), generate
+
+
+@intrinsic
+def _load_apart(typing, flat, at, stride):
+    lanes = Lanes(flat.dtype)
+
+    def generate(context, builder, signature, arguments):
+        array, at, stride = arguments
+        view = context.make_array(signature.args[0])(context, builder, array)
+        vector = ir.Constant(_vector(context, lanes), ir.Undefined)
+        for lane in range(lanes.width):
+            number = builder.load(builder.gep(view.data, [at]))
+            vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), lane))
+            at = builder.add(at, stride)
+        return vector
+
+    return lanes(flat, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -232,6 +254,11 @@ _add, _subtract, _multiply, _divide = map(_arithmetic, ("fadd", "fsub", "fmul", 
 @overload(load)
 def _compiled_load(flat, at):
     return lambda flat, at: _load(flat, at)
+
+
+@overload(load_apart)
+def _compiled_load_apart(flat, at, stride):
+    return lambda flat, at, stride: _load_apart(flat, at, stride)
 
 
 @overload(store)

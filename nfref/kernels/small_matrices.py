@@ -17,8 +17,8 @@ from autograd.extend import Box, defvjp, primitive
 
 from nfref.backend import chosen, threads
 from nfref.kernels.jit import body, kernel
-from nfref.kernels.lanes import (BYTES, any_equal, exponent, load, mantissa, same, store,
-                                 where_equal, where_longer)
+from nfref.kernels.lanes import (BYTES, any_equal, exponent, load, load_apart, mantissa,
+                                 same, store, where_equal, where_longer)
 from nfref.kernels.rows import share
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
@@ -158,12 +158,18 @@ def log_abs(number):
 def fill(buffer, lanes, width, column, arrays, first):
     """Arrays first, first + 1, ... from a column on; past the last one, the last again."""
     rows, columns = arrays.shape[1:]
+    if first + lanes <= len(arrays):
+        flat, size = arrays.reshape(arrays.size), rows * columns
+        for i in range(rows):
+            for j in range(columns):
+                numbers = load_apart(flat, first * size + i * columns + j, size)
+                store(buffer, (i * width + column + j) * lanes, numbers)
+        return
     for r in range(lanes):
         array = arrays[min(first + r, len(arrays) - 1)]
         for i in range(rows):
-            at = (i * width + column) * lanes + r
             for j in range(columns):
-                buffer[at + j * lanes] = array[i, j]
+                buffer[(i * width + column + j) * lanes + r] = array[i, j]
 
 
 @body
@@ -174,31 +180,35 @@ def eliminate(buffer, lanes, dim, width):
     """
     zero, one = same(buffer, 0), same(buffer, 1)
     product, power = one, zero
+    largest, place = load(buffer, 0), zero
+    for i in range(1, dim):
+        candidate = load(buffer, i * width * lanes)
+        place = where_longer(candidate, largest, same(buffer, i), place)
+        largest = where_longer(candidate, largest, candidate, largest)
     for k in range(dim):
-        swap_pivots(buffer, lanes, dim, width, k)
+        swap_rows(buffer, lanes, dim, width, k, place)
         pivot = load(buffer, (k * width + k) * lanes)
         product = product * mantissa(pivot)
         power = power + exponent(pivot)
         # Below a pivot of zero there are only zeros, and nothing to eliminate.
         pivot = where_equal(pivot, zero, one, pivot)
+        largest, place = zero, same(buffer, k + 1)
         for i in range(k + 1, dim):
             factor = load(buffer, (i * width + k) * lanes) / pivot
             for j in range(k + 1, width):
                 at = (i * width + j) * lanes
                 store(buffer, at, load(buffer, at)
                       - factor * load(buffer, (k * width + j) * lanes))
+            # The next pivot is looked for on the way, while the row is at hand.
+            candidate = load(buffer, (i * width + k + 1) * lanes)
+            place = where_longer(candidate, largest, same(buffer, i), place)
+            largest = where_longer(candidate, largest, candidate, largest)
     return product, power
 
 
 @body
-def swap_pivots(buffer, lanes, dim, width, k):
-    """Bring the row with the largest number of column k to place k, in each lane its own."""
-    largest = load(buffer, (k * width + k) * lanes)
-    place = same(buffer, k)
-    for i in range(k + 1, dim):
-        candidate = load(buffer, (i * width + k) * lanes)
-        place = where_longer(candidate, largest, same(buffer, i), place)
-        largest = where_longer(candidate, largest, candidate, largest)
+def swap_rows(buffer, lanes, dim, width, k, place):
+    """Swap row k with row ``place``, in each lane another, from column k on."""
     for i in range(k + 1, dim):
         here = same(buffer, i)
         if any_equal(place, here):
