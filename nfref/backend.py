@@ -24,6 +24,7 @@ from nfref.checks import check_choice, check_count
 BACKENDS = ("numpy", "numba", "cuda")
 WORTH_IT = 2_000_000        # multiplications from which on an unasked call uses twins
 
+EVALUATIONS = 50            # of a continuous flow's network, about, in a call that solves it
 REPEATED = 50_000           # the same for a step of training, which is one of many
 LONG = 20_000               # numbers in a vector of parameters that are worth a kernel
 
@@ -155,6 +156,19 @@ def dispatch_matrices(formula, matrices, *others):
         return formula(matrices, *others)
     from nfref.kernels.small_matrices import run
     return run(formula, matrices, *others)
+
+
+def dispatch_continuous(formula, name, work, others, *arguments):
+    """``formula(*others)``, or the twin ``name`` of (*arguments, *others).
+
+    ``work``: multiplications of one evaluation of the network.
+    """
+    if _twins_for(lambda: EVALUATIONS * work, WORTH_IT):
+        from nfref.kernels import continuous
+        result = getattr(continuous, name)(*arguments, *others)
+        if result is not None:
+            return result
+    return formula(*others)
 
 
 def _twins_for(size, worth_it):

@@ -56,6 +56,37 @@ class System:
             return (value[:, :self.moving], state_bar[:, :self.moving], *argument_bars)
         return pull
 
+    def solve(self, start, end, state, *arguments):
+        """The state at ``end``."""
+        # Rows don't interact, so the Jacobian is block diagonal, with one block a row.
+        return solve(self.bind(*arguments), state, start, end, self.options,
+                     bandwidth=state.shape[1] - 1).last
+
+    def solve_back(self, start, end, last, cotangent, *arguments):
+        """Step 4: the moving columns' adjoint, a list of argument_bars, and evaluations."""
+        dim, dtype = self.moving, last.dtype
+        q = cotangent[:, dim:]
+        shapes = [last[:, :dim].shape] * 2 + [np.shape(argument) for argument in arguments]
+        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+
+        def split(vector):
+            return [part.reshape(shape)
+                    for part, shape in zip(np.split(vector, ends[:-1]), shapes)]
+
+        pull = self.bind_pull(*arguments)
+
+        def backward(t, vector):
+            z, a = split(vector)[:2]
+            dz, *bars = pull(t, np.concatenate([z, np.zeros_like(q)], axis=1),
+                             np.concatenate([a, q], axis=1))
+            return np.concatenate([dz.ravel()] + [-bar.ravel() for bar in bars])
+
+        begin = np.concatenate([last[:, :dim].ravel(), cotangent[:, :dim].ravel(),
+                                np.zeros(ends[-1] - ends[1], dtype=dtype)])
+        solution = solve(backward, begin, end, start, self.options)
+        _, a, *argument_bars = split(solution.last)
+        return a, argument_bars, solution.evaluations
+
 
 # The continuous adjoint -------------------------------------------------------------------
 
@@ -72,9 +103,7 @@ def solve_adjoint(system, start, end, state, *arguments):
     arguments : arrays
         What the derivative depends on besides t and the state, for instance the weights.
     """
-    # Rows don't interact, so the Jacobian is block diagonal, with one block a row.
-    return solve(system.bind(*arguments), state, start, end, system.options,
-                 bandwidth=state.shape[1] - 1).last
+    return system.solve(start, end, state, *arguments)
 
 
 def adjoint(system, start, end, last, cotangent, *arguments):
@@ -101,27 +130,10 @@ def adjoint(system, start, end, last, cotangent, *arguments):
     if size == 0:
         return np.zeros_like(last), [np.zeros_like(a) for a in arguments], 0
     scaled = (cotangent / size).astype(dtype)
-    q = scaled[:, dim:]
-    shapes = [last[:, :dim].shape] * 2 + [np.shape(argument) for argument in arguments]
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-
-    def split(vector):
-        return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes)]
-
-    pull = system.bind_pull(*arguments)
-
-    def backward(t, vector):
-        z, a = split(vector)[:2]
-        dz, *bars = pull(t, np.concatenate([z, np.zeros_like(q)], axis=1),
-                         np.concatenate([a, q], axis=1))
-        return np.concatenate([dz.ravel()] + [-bar.ravel() for bar in bars])
-
-    begin = np.concatenate([last[:, :dim].ravel(), scaled[:, :dim].ravel(),
-                            np.zeros(ends[-1] - ends[1], dtype=dtype)])
-    solution = solve(backward, begin, end, start, system.options)
-    _, a, *argument_bars = split(solution.last * dtype.type(size))
-    return (np.concatenate([a, q * dtype.type(size)], axis=1), argument_bars,
-            solution.evaluations)
+    a, argument_bars, evaluations = system.solve_back(start, end, last, scaled, *arguments)
+    a_bar = np.concatenate([a, scaled[:, dim:]], axis=1)
+    return (a_bar * dtype.type(size), [bar * dtype.type(size) for bar in argument_bars],
+            evaluations)
 
 
 def _solve_adjoint_vjp(argnums, last, values, kwargs):
@@ -158,13 +170,15 @@ def solve_direct(system, start, end, state, *arguments):
 
 @primitive
 def _steps(system, start, end, kept, state, *arguments):
+    if kept is None:
+        return system.solve(start, end, state, *arguments)
     derivative = system.bind(*arguments)
 
     def keeping(t, stage):
         kept.append((t, stage))
         return derivative(t, stage)
 
-    return solve(derivative if kept is None else keeping, state, start, end, system.options).last
+    return solve(keeping, state, start, end, system.options).last
 
 
 def _steps_vjp(argnums, last, values, kwargs):

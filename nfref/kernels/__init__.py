@@ -9,9 +9,11 @@ is defined here: every twin is proven against the formula whose name it carries.
 ``blocks``, ``linear``, ``planar``   layers on a block of rows: values and derivatives
 ``network``, ``masked``   the conditioner networks on a block of rows
 ``chain``     a whole chain of layers on a block of rows
+``activations``, ``dynamics``   the right-hand side of a continuous flow, its derivative, steps
 ``layers``, ``program``   a flow written down as the records that ``chain`` runs
 ``rows``      rows cut into blocks and shared among threads
 ``run``       programs at work, on all processors
+``runge_kutta``, ``continuous``   solves of continuous flows, and what they call
 ``dispatch``, ``training``, ``adam``   what the rest of the package calls
 ``cuda``      twins on a CUDA device
 """
