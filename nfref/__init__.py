@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 # Rooms that cost time to import are opened on first use: ``nfref.plots`` brings matplotlib.
 _ROOMS = ("datasets", "diagnostics", "model_file", "objectives", "oracle", "plots", "potentials",
-          "tables", "train")
+          "small_matrices", "tables", "train")
 
 
 def __getattr__(name):

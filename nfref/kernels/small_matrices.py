@@ -70,9 +70,18 @@ def inverse(matrices):
     return _solutions(matrices, np.eye(matrices.shape[1], dtype=matrices.dtype)[None])
 
 
-# d log|det A| = tr(A^-1 dA), so A_bar = g A^-T.
-defvjp(log_abs_det, lambda value, matrices: lambda g: (
-    g[:, None, None] * _transposed(inverse(matrices))))
+def _log_abs_det_vjp(value, matrices):
+    """d log|det A| = tr(A^-1 dA), so A_bar = g A^-T."""
+    def back(g):
+        inverses, g = _transposed(inverse(matrices)), g[:, None, None]
+        if isinstance(inverses, Box) or isinstance(g, Box):
+            return g * inverses
+        return np.multiply(g, inverses, out=inverses)   # nobody else holds them
+
+    return back
+
+
+defvjp(log_abs_det, _log_abs_det_vjp)
 
 # From A dy = dr - dA y:  r_bar = A^-T y_bar,  A_bar = -r_bar y^T.
 defvjp(solve,
