@@ -2,7 +2,9 @@
 
 ``numpy``   the formulas, as they stand in ``nfref/flows/``
 ``numba``   compiled twins on all processors, see ``nfref/kernels/``
-``cuda``    twins on a CUDA device, where a flow has one
+``cuda``    couplings and log |det| of small matrices on a CUDA device, the networks and other
+            members of a flow with couplings by their formulas; all else, gradients too, by
+            the ``numba`` twins
 
 Outside of any ``with`` the choice is left to the size of the problem: twins where there is
 work for them, formulas for a handful of rows, where compiling or loading a kernel would
