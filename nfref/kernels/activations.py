@@ -25,14 +25,15 @@ from nfref.kernels.network import TANH, units_of
 
 def activate(activation, theta, at, units, values, slopes, h_at):
     """h = s(h + bias) in ``values``, and s'(h + bias) in ``slopes``, both at ``h_at``."""
-    h = units_of(values, h_at, units)
+    h, d = units_of(values, h_at, units), units_of(slopes, h_at, units)
     a = h + theta[at:at + units, None]
     if activation == TANH:
         h[:] = np.tanh(a)
-        units_of(slopes, h_at, units)[:] = 1 - h * h
+        d[:] = 1 - h * h
     else:
-        h[:] = np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))
-        units_of(slopes, h_at, units)[:] = np.exp(a - h)
+        y = np.exp(-np.abs(a))
+        h[:] = np.maximum(a, 0) + np.log1p(y)
+        d[:] = np.where(a > 0, 1, y) / (1 + y)
 
 
 def curve(activation, h, d):
