@@ -423,7 +423,7 @@ _tfp("Ascending", lambda b, t: b.Ascending(), codomain=(
     lambda rng, n: np.cumsum(np.exp(0.5 * rng.standard_normal((n, 3))), axis=1)))
 
 
-def run(entry, seed, dtype, seconds=20.0):
+def run(entry, seed, dtype, seconds=20.0, skip=()):
     """The report for one entry, or a string saying why there is none."""
     library, name, dim, arguments, make = entry
     rng = np.random.default_rng(seed)
@@ -434,7 +434,7 @@ def run(entry, seed, dtype, seconds=20.0):
     except Exception as error:
         return f"cannot be constructed: {type(error).__name__}: {str(error)[:120]}"
     return check_flow(**{**functions, **arguments}, dim=dim, rng=rng, dtype=dtype,
-                      seconds=seconds, subject=f"{library} {name}")
+                      seconds=seconds, skip=skip, subject=f"{library} {name}")
 
 
 def main():

@@ -6,6 +6,9 @@ from nfref.oracle.calling import CallFailed
 from nfref.oracle.jacobian import complex_step, log_determinants
 from nfref.oracle.report import failed, not_applicable, passed, show
 
+# Of many error estimates the smallest is taken, for many entries: it is optimistic now and then.
+DOUBT = 16
+
 
 def verdict(name, error, tolerance, why, describe):
     """A row from (P,) errors and tolerances; ``describe(p)`` says what happened at point p.
@@ -30,11 +33,11 @@ def log_det_matches(name, look):
         return not_applicable(name, "the map is too steep or too rough for numerical "
                                     "differentiation at every point")
     numeric, unsure = look.determinants.value, look.determinants.error
-    tolerance = (4 * unsure + np.nan_to_num(look.log_det_tolerance(), nan=np.inf)
+    tolerance = (DOUBT * unsure + np.nan_to_num(look.log_det_tolerance(), nan=np.inf)
                  + 10 * look.log_det_noise)
     # A gradient of log_det that cannot be measured must not excuse its value.
     plain = look.slack * (1 + look.values.shape[1] + np.abs(look.log_det)) + look.accuracy
-    tolerance = np.where(np.isfinite(tolerance), tolerance, 4 * unsure + plain)
+    tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
     tolerance = np.minimum(tolerance, 0.5)
 
     def describe(k):
