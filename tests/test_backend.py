@@ -17,7 +17,7 @@ import nfref
 from nfref import adam, gradient
 from nfref import params as trees
 from nfref.backend import WORTH_IT, chosen
-from nfref.kernels import jit, rows
+from nfref.kernels import jit
 
 FLOW = nfref.RealNVP(2, layers=2, hidden=(8, 8), activation="tanh")
 
@@ -263,7 +263,6 @@ def test_calls_from_many_threads_at_once():
     for thread in threads:
         thread.join()
     assert found == [True] * 40
-    assert rows.WORKERS.inside == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -287,14 +286,6 @@ def test_a_forked_child_computes_and_ends():
     assert done and os.waitstatus_to_exitcode(status) == 0
 
 
-def test_blas_has_its_threads_back_afterwards():
-    params, x = problem(1000)
-    before = [library.get_num_threads() for library in rows.WORKERS.libraries]
-    with nfref.backend("numba"):
-        FLOW.inverse(params, x)
-    assert [library.get_num_threads() for library in rows.WORKERS.libraries] == before
-
-
 def test_without_a_cache_folder_kernels_compile_in_memory(monkeypatch):
     options = []
 
@@ -310,10 +301,10 @@ def test_without_a_cache_folder_kernels_compile_in_memory(monkeypatch):
 
 
 def test_the_cache_watches_every_file_that_a_kernel_is_made_of():
-    from nfref.kernels import blas, chain
+    from nfref.kernels import chain, products
     digest = jit._digest(chain.__name__)
     assert digest == jit._digest(chain.__name__)
-    assert digest != jit._digest(blas.__name__)
+    assert digest != jit._digest(products.__name__)
 
 
 def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_cached(tmp_path):

@@ -14,8 +14,8 @@ from nfref.continuous.dynamics_vjp import exact_vjp
 from nfref.continuous.solve import SolverError
 from nfref.flows.continuous import NeuralSystem
 from nfref.kernels import activations, continuous, jit
-from nfref.kernels.blas import ROWS
 from nfref.kernels.network import ACTIVATIONS, SOFTPLUS, TANH
+from nfref.kernels.products import ROWS
 from tests.continuous_cases import filled
 
 NETWORKS = [(), (5,), (9, 7), (70, 33)]

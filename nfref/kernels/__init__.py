@@ -4,7 +4,7 @@ Nothing here is imported before it is used, nothing here checks arguments, and n
 is defined here: every twin is proven against the formula whose name it carries.
 
 ``jit``       how functions are compiled and cached on disk
-``blas``      matrix products inside compiled code
+``products``  matrix products inside compiled code
 ``scalars``   bodies of one number, shared by the CPU and CUDA kernels
 ``blocks``, ``linear``, ``planar``   layers on a block of rows: values and derivatives
 ``network``, ``masked``   the conditioner networks on a block of rows

@@ -18,9 +18,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from nfref.kernels.blas import ROWS
 from nfref.kernels.jit import body
 from nfref.kernels.network import TANH, units_of
+from nfref.kernels.products import ROWS
 
 
 def activate(activation, theta, at, units, values, slopes, h_at):

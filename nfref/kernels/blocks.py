@@ -9,7 +9,7 @@ cotangent of the layer's output, into that of its input, and adds to ``g_theta``
 
 import math
 
-from nfref.kernels.blas import ROWS
+from nfref.kernels.products import ROWS
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.network import mlp, mlp_back, units_of
 

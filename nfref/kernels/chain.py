@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from nfref.kernels.blas import ROWS
+from nfref.kernels.products import ROWS
 from nfref.kernels.blocks import coupling, coupling_back, elementwise, elementwise_back
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.linear import linear, linear_back, permute, permute_back

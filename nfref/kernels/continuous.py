@@ -10,10 +10,10 @@ import numpy as np
 from nfref import params as trees
 from nfref.backend import threads
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
-from nfref.kernels.blas import ROWS
 from nfref.kernels.dynamics import stages, stages_back
 from nfref.kernels.network import ACTIVATIONS
-from nfref.kernels.rows import WORKERS, share
+from nfref.kernels.products import ROWS
+from nfref.kernels.rows import share
 from nfref.kernels.runge_kutta import ONE_STAGE, solve
 
 CHUNK = 8           # blocks that a thread takes at a time when nothing is summed over rows
@@ -26,8 +26,7 @@ def derivative(net, context, fixed, activation, t, state):
     if not _has_twin(net, state):
         return None
     problem = Values(net, context, fixed, activation, state)
-    with WORKERS.one_blas_thread():
-        problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
+    problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
     return problem.rows_of(problem.k[:, 0])
 
 
@@ -36,9 +35,8 @@ def pull(net, context, fixed, activation, t, state, cotangent):
     if not _has_twin(net, state) or cotangent.shape[1] != state.shape[1]:
         return None
     problem = Derivatives(net, context, fixed, activation, state, cotangent)
-    with WORKERS.one_blas_thread():
-        problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
-        net_bar = problem.net_of(-problem.totals[0].astype(state.dtype))
+    problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
+    net_bar = problem.net_of(-problem.totals[0].astype(state.dtype))
     k = problem.rows_of(problem.k[:, 0])
     dim = problem.dim
     return (k[:, :dim], -k[:, dim:2 * dim], None if context is None else -k[:, 2 * dim:], net_bar)
@@ -49,9 +47,8 @@ def solution(net, context, fixed, activation, start, end, state, options):
     if not _has_twin(net, state) or not np.isfinite(state).all():
         return None
     problem = Values(net, context, fixed, activation, state)
-    with WORKERS.one_blas_thread():
-        if solve(problem, start, end, options, state.dtype) is None:
-            return None
+    if solve(problem, start, end, options, state.dtype) is None:
+        return None
     return problem.rows_of(problem.y).astype(state.dtype)
 
 
@@ -60,11 +57,10 @@ def adjoint(net, context, fixed, activation, start, end, last, cotangent, option
     if not _has_twin(net, last) or not np.isfinite(last).all():
         return None
     problem = Derivatives(net, context, fixed, activation, last, cotangent)
-    with WORKERS.one_blas_thread():
-        evaluations = solve(problem, end, start, options, last.dtype)
-        if evaluations is None:
-            return None
-        net_bar = problem.net_of(problem.sums)
+    evaluations = solve(problem, end, start, options, last.dtype)
+    if evaluations is None:
+        return None
+    net_bar = problem.net_of(problem.sums)
     dim, rows = problem.dim, problem.rows_of(problem.y).astype(last.dtype)
     bars = [bar.astype(last.dtype, copy=False) for bar in trees.leaves(net_bar)]
     return (rows[:, dim:2 * dim], bars if context is None else [rows[:, 2 * dim:], *bars],
@@ -180,8 +176,8 @@ class Derivatives(Values):
             q[-1, ROWS - missing:] = 0
             self.y[-1, dim:, ROWS - missing:] = 0
         self.q = q
-        self.sums = np.zeros(len(self.theta))
-        self.sums_new = None
+        self.sums = self.sums_new = np.zeros(len(self.theta))
+        self.vector = self.vector_new = self.vector_of(self.sums)
 
     @property
     def size(self):
@@ -205,7 +201,7 @@ class Derivatives(Values):
                                for name in ("weight", "bias")])
 
     def state(self):
-        return np.concatenate([super().state(), self.vector_of(self.sums)])
+        return np.concatenate([super().state(), self.vector])
 
     def slope(self, stage):
         return np.concatenate([super().slope(stage), self.vector_of(self.totals[stage])])
@@ -213,14 +209,14 @@ class Derivatives(Values):
     def step(self, method, t, h, first, rtol, atol):
         total = super().step(method, t, h, first, rtol, atol)
         self.sums_new = self.sums + h * (method.b @ self.totals)
-        old, new, error = (self.vector_of(sums) for sums in (
-            self.sums, self.sums_new, h * (method.e @ self.totals)))
-        scale = atol + np.maximum(np.abs(old), np.abs(new)) * rtol
+        self.vector_new = self.vector_of(self.sums_new)
+        error = self.vector_of(h * (method.e @ self.totals))
+        scale = atol + np.maximum(np.abs(self.vector), np.abs(self.vector_new)) * rtol
         return total + np.sum((error / scale) ** 2)
 
     def accept(self):
         super().accept()
-        self.sums = self.sums_new
+        self.sums, self.vector = self.sums_new, self.vector_new
 
     def reuse(self, stage):
         super().reuse(stage)

@@ -13,9 +13,9 @@ the log-determinant, for derivatives z, its adjoint, and the cotangent of the co
 import numpy as np
 
 from nfref.kernels.activations import activate, curve
-from nfref.kernels.blas import ROWS, add_outer, times, times_transposed
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.network import add_bias, add_row_sums, units_of
+from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 # The right-hand side -------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 See ``blocks`` for what a block, a tape and a cotangent are.
 """
 
-from nfref.kernels.blas import ROWS, add_outer, times, times_transposed
+from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.network import units_of
 

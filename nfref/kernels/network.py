@@ -1,13 +1,13 @@
 """A plain network on a block of rows: :func:`nfref.nets.mlp` and its derivative.
 
-Everything is flat arrays with offsets; see ``blas`` for the layout. Weights and biases
+Everything is flat arrays with offsets; see ``products`` for the layout. Weights and biases
 follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
 """
 
 import math
 
 from nfref.kernels import scalars
-from nfref.kernels.blas import ROWS, add_outer, times, times_transposed
+from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 from nfref.kernels.jit import body, reduction
 
 RELU, TANH, SOFTPLUS = 0, 1, 2

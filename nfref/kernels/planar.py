@@ -5,7 +5,7 @@ See ``blocks`` for what a block, a tape and a cotangent are.
 
 import math
 
-from nfref.kernels.blas import ROWS
+from nfref.kernels.products import ROWS
 from nfref.kernels.blocks import FORWARD
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.network import units_of

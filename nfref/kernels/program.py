@@ -10,7 +10,7 @@ import numpy as np
 
 from nfref.flow import Composition, Invert, context_for
 from nfref.flows.glow import OnFirst
-from nfref.kernels.blas import ROWS
+from nfref.kernels.products import ROWS
 from nfref.kernels.chain import COUPLING, HEADER, LINEAR, MADE, PERMUTE, PLANAR
 from nfref.kernels.layers import layer_of
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.kernels import chain
-from nfref.kernels.blas import ROWS
+from nfref.kernels.products import ROWS
 from nfref.kernels.rows import in_pieces, share
 
 CHUNK = 8       # blocks that a thread takes at a time when nothing is summed over rows
