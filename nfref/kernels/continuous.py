@@ -12,7 +12,7 @@ from nfref.backend import threads
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.dynamics import stages, stages_back
 from nfref.kernels.network import ACTIVATIONS
-from nfref.kernels.products import ROWS
+from nfref.kernels.products import ROWS, load
 from nfref.kernels.rows import share
 from nfref.kernels.runge_kutta import ONE_STAGE, solve
 
@@ -90,6 +90,7 @@ class Values:
     def __init__(self, net, context, fixed, activation, state):
         self.n, self.dim = len(state), net[-1]["bias"].shape[0]
         self.net, self.dtype = net, state.dtype
+        load(self.dtype)
         self.theta = np.concatenate([*(layer[name].ravel() for layer in net
                                        for name in ("weight", "bias")),
                                      np.ravel(fixed.matrix)]).astype(self.dtype, copy=False)

@@ -39,6 +39,13 @@ def kernel(function):
     return compiled
 
 
+def address(compiled, signature):
+    """Where compiled code finds a kernel as a C function of these argument types."""
+    compiled.compile(signature)
+    result = compiled.overloads[signature]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+
+
 def _digest(module):
     """A digest of a kernel's module and of all modules of this folder that it uses."""
     names, found = [module], set()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.kernels import chain
-from nfref.kernels.products import ROWS
+from nfref.kernels.products import ROWS, load
 from nfref.kernels.rows import in_pieces, share
 
 CHUNK = 8       # blocks that a thread takes at a time when nothing is summed over rows
@@ -11,6 +11,7 @@ CHUNK = 8       # blocks that a thread takes at a time when nothing is summed ov
 
 def value(program, theta, x, context, threads):
     """(rows, log_det) of the rows x; context is (N, 0) where there is none."""
+    load(x.dtype)
     x = np.ascontiguousarray(x)
     context = np.ascontiguousarray(context)
     out, log_det = np.empty_like(x), np.empty(len(x), x.dtype)
@@ -41,6 +42,7 @@ def normal_loss_cotangents(program, theta, x, context, threads):
 
 
 def _back(program, theta, x, context, g_out, g_log_det, weight, log_prob, threads):
+    load(x.dtype)
     x, context = np.ascontiguousarray(x), np.ascontiguousarray(context)
     g_x, g_context = np.empty_like(x), np.empty_like(context)
     blocks, count = program.slots(len(x))

@@ -1,0 +1,154 @@
+"""Tiles of a matrix product: a few rows by a few vectors of the result, kept in registers.
+
+Vectors are of LLVM's, as long as a register of this processor, and everything here works on
+pointers. A tile adds up its sum over k without storing anything in between, and reads both
+factors where they stand: from b whole vectors of a row, from a single numbers.
+"""
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from nfref.kernels.jit import body
+
+_FEATURES = binding.get_host_cpu_features()
+_WIDE = _FEATURES.get("avx512f", False)
+BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx", False) else 16      # of a vector
+# A tile needs TALL * VECTORS registers for sums and a few more. There are 32, or else 16.
+VECTORS = 4 if _WIDE or _FEATURES.get("neon", False) else 2
+FLAT = 2 * VECTORS      # vectors of a tile of one row: enough sums to hide how long one takes
+TALL = 4
+
+
+@intrinsic
+def start_at(typing, numbers, at):
+    """A pointer to number ``at`` of an array, or from a pointer on."""
+    is_array = isinstance(numbers, types.Array)
+    pointer = types.CPointer(numbers.dtype)
+
+    def generate(context, builder, signature, arguments):
+        numbers, at = arguments
+        if is_array:
+            numbers = context.make_array(signature.args[0])(context, builder, numbers).data
+        return builder.gep(numbers, [at])
+
+    return pointer(numbers, types.intp), generate
+
+
+def lanes_of(pointer):
+    """How many numbers a vector holds."""
+
+
+@overload(lanes_of)
+def _lanes_of(pointer):
+    lanes = 8 * BYTES // pointer.dtype.bitwidth
+    return lambda pointer: lanes
+
+
+def tile_of(rows, vectors):
+    """A compiled c = keep * c + a b for ``rows`` rows and ``vectors`` vectors of c.
+
+    Entry (m, k) of a stands at m a_m + k a_k, rows of b and c are b_k and c_m apart.
+    """
+    @intrinsic
+    def tile(typing, k, a, a_m, a_k, b, b_k, keep, c, c_m):
+        whole = types.intp
+        signature = types.void(whole, a, whole, whole, b, whole, whole, c, whole)
+        vector = _vector_of(c)
+        align = BYTES // vector.count
+
+        def generate(context, builder, signature, arguments):
+            k, a, a_m, a_k, b, b_k, keep, c, c_m = arguments
+
+            def vectors_from(row):
+                return [builder.bitcast(builder.gep(row, [cgutils.intp_t(v * vector.count)]),
+                                        vector.as_pointer()) for v in range(vectors)]
+
+            def rows_apart(stride):
+                return [builder.mul(stride, cgutils.intp_t(m)) for m in range(rows)]
+
+            places = [vectors_from(builder.gep(c, [step])) for step in rows_apart(c_m)]
+            # To LLVM sums are variables; it makes registers of them.
+            sums = [[cgutils.alloca_once(builder, vector) for _ in row] for row in places]
+            pairs = [pair for row in zip(places, sums) for pair in zip(*row)]
+            with builder.if_else(builder.icmp_signed("==", keep, keep.type(0))) as (new, old):
+                with new:
+                    for _, total in pairs:
+                        builder.store(vector([0.0] * vector.count), total)
+                with old:
+                    for place, total in pairs:
+                        builder.store(builder.load(place, align=align), total)
+            add_product = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * 3),
+                f"llvm.fmuladd.v{vector.count}{vector.element.intrinsic_name}")
+            steps = rows_apart(a_m)
+            with cgutils.for_range(builder, k) as loop:
+                column = builder.gep(a, [builder.mul(loop.index, a_k)])
+                row = builder.gep(b, [builder.mul(loop.index, b_k)])
+                numbers = [builder.load(place, align=align) for place in vectors_from(row)]
+                for step, totals in zip(steps, sums):
+                    factor = builder.load(builder.gep(column, [step]))
+                    factor = _in_all_lanes(builder, factor, vector)
+                    for some, total in zip(numbers, totals):
+                        result = builder.call(add_product, [factor, some, builder.load(total)])
+                        builder.store(result, total)
+            for place, total in pairs:
+                builder.store(builder.load(total), place, align=align)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    @body
+    def compiled(k, a, a_m, a_k, b, b_k, keep, c, c_m):
+        tile(k, a, a_m, a_k, b, b_k, keep, c, c_m)
+
+    return compiled
+
+
+@intrinsic
+def turn(typing, a, stride, out, out_stride):
+    """out (L, L) = a^T, where L numbers fill a vector; ``stride`` numbers from row to row.
+
+    Perfect shuffles: rows r and r + L/2 are merged number by number, log2 L times over.
+    """
+    signature = types.void(a, types.intp, out, types.intp)
+    vector = _vector_of(a)
+    half = vector.count // 2
+    align = BYTES // vector.count
+
+    def generate(context, builder, signature, arguments):
+        a, stride, out, out_stride = arguments
+
+        def row(numbers, stride, r):
+            place = builder.gep(numbers, [builder.mul(stride, cgutils.intp_t(r))])
+            return builder.bitcast(place, vector.as_pointer())
+
+        def merged(one, other, first):
+            order = [first + r // 2 + (vector.count if r % 2 else 0) for r in range(vector.count)]
+            return builder.shuffle_vector(one, other, _order(order))
+
+        rows = [builder.load(row(a, stride, r), align=align) for r in range(vector.count)]
+        for _ in range(half.bit_length()):
+            rows = [merged(rows[r // 2], rows[r // 2 + half], half * (r % 2))
+                    for r in range(vector.count)]
+        for r, numbers in enumerate(rows):
+            builder.store(numbers, row(out, out_stride, r), align=align)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _vector_of(pointer):
+    bits = pointer.dtype.bitwidth
+    return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[bits], 8 * BYTES // bits)
+
+
+def _order(numbers):
+    return ir.VectorType(ir.IntType(32), len(numbers))(numbers)
+
+
+def _in_all_lanes(builder, number, vector):
+    nothing = vector(ir.Undefined)
+    first = builder.insert_element(nothing, number, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, nothing, _order([0] * vector.count))
