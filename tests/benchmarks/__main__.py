@@ -8,6 +8,9 @@ twins are than the fastest other library. ``sgemm`` is the rate of a large matri
 measured in the same rounds, on as many threads; the last column is the share of it that the
 twins reach, counted with the multiplications of a dense network.
 
+Below a row of a continuous flow stands how often each library called the right-hand side: the
+networks have the same weights, the tolerances are the same, and so is the order of the method.
+
 Libraries that are not installed (extra ``peers``) leave a blank.
 """
 
@@ -82,6 +85,11 @@ def main():
             share = f"{case.flops / times['numba'] / (2 * SIZE ** 3 / times['sgemm']):9.0%}"
         print(f"{case.name:42}" + "".join(" " + cell(times, name) for name in names)
               + gain + f" {share}", flush=True)
+        if case.evaluations:
+            print("    evaluations: " + ", ".join(
+                f"{name} {count}" + (f" (nfref is {times[name] / times['numba']:.1f}x as fast)"
+                                     if name in times else "")
+                for name, count in case.evaluations.items()), flush=True)
     if not options.only or "import" in options.only:
         print(f"{'import nfref':42} {import_time():11.0f}")
 

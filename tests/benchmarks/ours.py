@@ -8,6 +8,9 @@ import nfref
 from nfref import gradient
 from nfref import params as trees
 from nfref.adam import Adam
+from nfref.continuous.adjoint import adjoint
+from nfref.flows.continuous import NeuralSystem
+from tests.continuous_cases import filled
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Case:
         Of a dense network, for the share of sgemm; 0 leaves it out.
     slow : bool
         Few repeats.
+    evaluations : dict
+        Of the right-hand side in one call, by library; filled where something is solved.
     """
 
     name: str
@@ -34,22 +39,39 @@ class Case:
     flops: float = 0
     slow: bool = False
     backends: tuple = ("numpy", "numba")
-    data: dict = field(default_factory=dict)
+    evaluations: dict = field(default_factory=dict)
 
     def ours(self):
         """Calls by backend."""
         if self.family == "matrices":
             return self._matrices()
-        density, params = self._density()
+        density, params = self.density()
+        if self.family == "CNF":
+            self.evaluations["nfref"] = self._count(density.flow, params["flow"])
         return {name: self._call(name, density, params) for name in self.backends}
 
-    def _density(self):
+    def _count(self, flow, params):
+        """Evaluations of the solve and, for a step, of its adjoint."""
+        x = self.rows()
+        path = flow.trajectory(params, x, (1.0, 0.0))
+        if self.kind != "step":
+            return path.evaluations
+        system, ones = NeuralSystem(flow, False), np.ones((len(x), 1), np.float32)
+        last = np.concatenate([path.values[-1], path.log_det[-1][:, None]], axis=1)
+        cotangent = np.concatenate([path.values[-1], -ones], axis=1) / len(x)
+        return path.evaluations + adjoint(system, 1.0, 0.0, last, cotangent,
+                                          *system.arguments(params, None))[2]
+
+    def density(self):
         dim, layers, hidden = (self.sizes[key] for key in ("dim", "layers", "hidden"))
         flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden),
                 "MAF": lambda: nfref.MAF(dim, layers, hidden),
                 "CNF": lambda: nfref.CNF(dim, hidden)}[self.family]()
         density = nfref.Density(nfref.StandardNormal(dim), flow)
         rng = np.random.default_rng(0)
+        if self.family == "CNF":    # a velocity of unit size, as after training
+            return density, trees.cast({"base": {}, "flow": filled(flow, rng)},
+                                       np.dtype(np.float32))
         params = trees.tree_map(
             lambda leaf: (leaf + 0.1 / np.sqrt(max(leaf.shape))
                           * rng.standard_normal(leaf.shape)).astype(np.float32), density.init(rng))

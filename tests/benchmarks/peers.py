@@ -95,7 +95,7 @@ def _zuko(case):
     elif case.family == "MAF":
         flow = zuko.flows.MAF(dim, transforms=layers, hidden_features=hidden)
     else:
-        flow = zuko.flows.CNF(dim, hidden_features=hidden, exact=True, rtol=1e-5, atol=1e-5)
+        return _zuko_continuous(case)
     return _torch_work(case, lambda x: flow().log_prob(x), lambda z: flow().transform.inv(z),
                        flow.parameters)
 
@@ -148,40 +148,79 @@ def _flowjax(case):
     return lambda: jax.block_until_ready(step(flow, state, x)[2])
 
 
+def _dynamics(case, library):
+    """The velocity of a case as a torch module, with nfref's weights; it counts its calls."""
+    import torch
+    net = case.density()[1]["flow"]["net"]
+
+    class Dynamics(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList(torch.nn.Linear(*layer["weight"].shape)
+                                              for layer in net)
+            with torch.no_grad():
+                for linear, layer in zip(self.layers, net):
+                    linear.weight.copy_(torch.from_numpy(layer["weight"].T.copy()))
+                    linear.bias.copy_(torch.from_numpy(layer["bias"]))
+
+        def forward(self, t, z):
+            case.evaluations[library] += 1
+            h = torch.cat([z, t.expand(len(z), 1)], dim=1)
+            for linear in self.layers[:-1]:
+                h = torch.tanh(linear(h))
+            return self.layers[-1](h)
+
+    return Dynamics()
+
+
+def _zuko_continuous(case):
+    """The exact trace, by D products with the Jacobian."""
+    import torch
+    import zuko
+    dynamics = _dynamics(case, "zuko")
+
+    def log_prob(x):
+        case.evaluations["zuko"] = 0
+        transform = zuko.transforms.FreeFormJacobianTransform(
+            dynamics, torch.tensor(1.0), torch.tensor(0.0), tuple(dynamics.parameters()),
+            atol=1e-5, rtol=1e-5, exact=True)
+        z, log_det = transform.call_and_ladj(x)
+        return -0.5 * (z ** 2).sum(dim=1) + log_det
+
+    return _torch_work(case, log_prob, None, dynamics.parameters)
+
+
 def _torchdiffeq(case):
     """One Hutchinson probe, the adjoint for the step: what its FFJORD example does."""
     if case.family != "CNF":
         return None
     import torch
     from torchdiffeq import odeint, odeint_adjoint
-    dim, hidden = case.sizes["dim"], case.sizes["hidden"]
-    widths = [dim + 1, *hidden, dim]
-    parts = []
-    for a, b in zip(widths[:-1], widths[1:]):
-        parts += [torch.nn.Linear(a, b), torch.nn.Tanh()]
 
-    class Dynamics(torch.nn.Module):
+    class Joint(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = torch.nn.Sequential(*parts[:-1])
+            self.velocity = _dynamics(case, "torchdiffeq")
             self.probe = None
 
         def forward(self, t, state):
             z = state[0]
             with torch.enable_grad():
                 z = z.requires_grad_(True)
-                f = self.net(torch.cat([z, t.expand(len(z), 1)], dim=1))
-                back = torch.autograd.grad(f, z, self.probe, create_graph=True)[0]
+                f = self.velocity(t, z)
+                back = torch.autograd.grad(f, z, self.probe,
+                                           create_graph=case.kind == "step")[0]
             return f, (back * self.probe).sum(dim=1)
 
-    dynamics = Dynamics()
+    joint = Joint()
     times = torch.tensor([1.0, 0.0])
     solve = odeint_adjoint if case.kind == "step" else odeint
 
     def log_prob(x):
-        dynamics.probe = torch.randn_like(x)
-        z, trace = solve(dynamics, (x, torch.zeros(len(x))), times, rtol=1e-5, atol=1e-5,
+        case.evaluations["torchdiffeq"] = 0
+        joint.probe = torch.randn_like(x)
+        z, trace = solve(joint, (x, torch.zeros(len(x))), times, rtol=1e-5, atol=1e-5,
                          method="dopri5")
-        return -0.5 * (z[-1] ** 2).sum(dim=1) - trace[-1]
+        return -0.5 * (z[-1] ** 2).sum(dim=1) + trace[-1]
 
-    return _torch_work(case, log_prob, None, functools.partial(dynamics.parameters))
+    return _torch_work(case, log_prob, None, functools.partial(joint.parameters))
