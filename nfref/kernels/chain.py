@@ -157,12 +157,13 @@ def run(code, sizes, reals, theta, context, x, out, log_det, first, last,
 
 @kernel
 def run_back(code, sizes, reals, theta, context, x, g_out, g_log_det, weight, log_prob,
-             g_x, g_context, g_theta, first, last, couplings, masks, others):
+             g_x, g_context, g_theta, room, first, last, couplings, masks, others):
     """The chain again, block by block, and back; sums the cotangents of theta in ``g_theta``.
 
     From the cotangents of the value and of the log-determinant to those of x, context and
     theta. With a ``weight`` other than 0 the cotangents are those of weight * sum log_prob
-    under a standard normal, log_prob = log N(value) + log_det, which is stored too.
+    under a standard normal, log_prob = log N(value) + log_det, which is stored too. ``room``
+    is for the tape and for working space.
     """
     dim = x.shape[1]
     u = np.empty((dim, ROWS), x.dtype)
@@ -171,8 +172,7 @@ def run_back(code, sizes, reals, theta, context, x, g_out, g_log_det, weight, lo
     g_c = np.empty((context.shape[1], ROWS), x.dtype)
     total = np.empty(ROWS, x.dtype)
     g_total = np.empty(ROWS, x.dtype)
-    tape = np.empty(sizes[1], x.dtype)
-    spare = np.empty(sizes[2], x.dtype)
+    tape, spare = room[:sizes[1]], room[sizes[1]:]
     starts = np.empty(sizes[3], np.int64)
     g_theta[:] = 0
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):

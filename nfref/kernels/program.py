@@ -63,6 +63,7 @@ class Program:
         kinds = {layer.kind for _, layer in layers}
         self.kinds = tuple(True if kinds & some else None for some in (
             {COUPLING}, {MADE}, {PLANAR, LINEAR, PERMUTE}))
+        self.rooms = Rooms()
         self.reals = {np.dtype(dtype): np.array([layer.real for _, layer in layers], dtype)
                       for dtype in (np.float32, np.float64)}
 
@@ -97,6 +98,27 @@ class Program:
         blocks = -(-n // ROWS)
         share = max(SLOT_ROWS // ROWS * (2 if self.size >= MANY else 1), -(-blocks // MOST_SLOTS))
         return share, -(-blocks // share)
+
+
+class Rooms:
+    """Working space that is used again, because the first touch of fresh memory is slow."""
+
+    LARGEST = 1 << 26       # bytes that are worth keeping
+
+    def __init__(self):
+        self.free = {}
+
+    def take(self, shape, dtype):
+        """An array of a shape, with anything in it."""
+        try:
+            return self.free[shape, dtype].pop()
+        except (KeyError, IndexError):
+            return np.empty(shape, dtype)
+
+    def give_back(self, array):
+        """Nobody may use the array afterwards."""
+        if array.nbytes <= self.LARGEST:
+            self.free.setdefault((array.shape, array.dtype), []).append(array)
 
 
 def at_path(params, path):
