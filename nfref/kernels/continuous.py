@@ -16,7 +16,7 @@ from nfref.kernels.products import ROWS, load
 from nfref.kernels.rows import share
 from nfref.kernels.runge_kutta import ONE_STAGE, solve
 
-CHUNK = 8           # blocks that a thread takes at a time when nothing is summed over rows
+CHUNK = 4           # blocks that a thread takes at a time when nothing is summed over rows
 MOST_SLOTS = 16     # partial sums over rows, as long as they don't take more than
 ROOM = 1 << 24      # numbers
 
