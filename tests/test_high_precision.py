@@ -17,7 +17,8 @@ CONFIGURATIONS = configurations()
 MOST_ULPS = 4
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("name", [name for name, c in CONFIGURATIONS.items()
+                                  if not isinstance(c.flow, nfref.CNF)])
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_formula_loses_no_digits(name, direction):
     c = CONFIGURATIONS[name]

@@ -12,6 +12,7 @@ from nfref import params as trees
 from nfref.flow import Chain, Flow
 from nfref.flows.autoregressive import IAF, MADE, MAF
 from nfref.flows.batch_norm import BatchNorm
+from nfref.flows.continuous import CNF
 from nfref.flows.coupling import NICE, AdditiveCoupling, AffineCoupling, RealNVP
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
@@ -108,6 +109,7 @@ FLOWS = {
     "maf": MAF(3, layers=2, hidden=(4,)),
     "iaf": IAF(2, layers=2, hidden=(3,)),
     "chain": Chain((RealNVP(2, layers=2, hidden=(3,)), Standardise((1.0, -1.0), (2.0, 0.5)))),
+    "cnf": CNF(2, hidden=(2,), solver="dop853", rtol=1e-12, atol=1e-12),
 }
 
 

@@ -8,6 +8,7 @@ times as far out.
 
 import numpy as np
 
+from nfref.flows.continuous import CNF
 from nfref.oracle.configurations import configurations
 from nfref.oracle.high_precision import measure
 
@@ -34,7 +35,8 @@ def lines(names=None):
     yield (f"{'':32}{'errors in ulp':^24}{'beyond conditioning':^24}")
     yield (f"{'flow':<24}{'rows':<8}{'value':>12}{'log_det':>12}{'value':>12}{'log_det':>12}")
     for name, c in configurations().items():
-        if names and name not in names:
+        # A continuous flow is as right as its solver is told to be, not to an ulp.
+        if names and name not in names or isinstance(c.flow, CNF):
             continue
         for kind, z in zip(("bulk", "extreme"), rows_of(name, c)):
             context = None if c.context is None else np.repeat(c.context[:1], len(z), axis=0)
