@@ -54,12 +54,17 @@ def _torch(case):
 def _nflows(case):
     if case.family not in ("RealNVP", "MAF"):
         return None
+    flow = nflows_flow(case.family, *(case.sizes[key] for key in ("dim", "layers", "hidden")))
+    return _torch_work(case, flow.log_prob, lambda z: flow._transform.inverse(z),
+                       flow.parameters)
+
+
+def nflows_flow(family, dim, layers, hidden):
     import torch
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
     from nflows.transforms import (AffineCouplingTransform, CompositeTransform,
                                    MaskedAffineAutoregressiveTransform, ReversePermutation)
-    dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
 
     class Net(torch.nn.Sequential):
         def forward(self, x, context=None):
@@ -72,7 +77,7 @@ def _nflows(case):
             parts += [torch.nn.Linear(a, b), torch.nn.ReLU()]
         return Net(*parts[:-1])
 
-    if case.family == "RealNVP":
+    if family == "RealNVP":
         transforms = [AffineCouplingTransform(
             torch.tensor([(i + k) % 2 for i in range(dim)]), net) for k in range(layers)]
     else:
@@ -80,9 +85,7 @@ def _nflows(case):
         for _ in range(layers):
             transforms += [ReversePermutation(dim), MaskedAffineAutoregressiveTransform(
                 dim, hidden[0], num_blocks=len(hidden) - 1, use_residual_blocks=False)]
-    flow = Flow(CompositeTransform(transforms), StandardNormal([dim]))
-    return _torch_work(case, flow.log_prob, lambda z: flow._transform.inverse(z),
-                       flow.parameters)
+    return Flow(CompositeTransform(transforms), StandardNormal([dim]))
 
 
 def _zuko(case):
