@@ -120,7 +120,7 @@ def _invertible(rng, dim):
 
 def linear(ns, rng):
     weight = _invertible(rng, 3)
-    weight[0] *= -2
+    weight[0] *= -2 * np.sign(np.linalg.det(weight))    # negative, whatever was drawn
     return dict(dim=3, forward=lambda z: ns["linear_forward"](z, weight),
                 inverse=lambda x: ns["linear_inverse"](x, weight))
 
