@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import warnings
 
 import numpy as np
 import pytest
@@ -398,8 +399,15 @@ def test_a_write_protected_file(desk):
 
 
 def started(*arguments, cwd):
-    return subprocess.Popen([COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    """A command that Ctrl-C reaches, also where the tests themselves run in the background.
+
+    A shell has its background jobs ignore SIGINT, and what they start inherits that.
+    """
+    with warnings.catch_warnings():     # Python 3.12 warns of forks where there are threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return subprocess.Popen([COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
