@@ -1,10 +1,12 @@
 """The dispatch: who runs, what falls back, threads, forks, the cache on disk."""
 
+import inspect
 import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import autograd
 import autograd.numpy as anp
@@ -231,6 +233,33 @@ def test_adam_update(dtype):
         assert twin[0][0] == vector[0]
 
 
+def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
+    """Those that have a formula of their own. The others take a whole layer or chain at once."""
+    from nfref import nets, small_matrices
+    from nfref.flows import coupling, planar
+    from nfref.kernels import adam as adam_twins
+    from nfref.kernels import planar as planar_twins
+    from nfref.kernels import scalars
+    from nfref.kernels import small_matrices as matrix_twins
+    pairs = [(adam, adam_twins, ["adam_update"]),
+             (planar, planar_twins, ["planar_slope", "planar_root", "minus_tanh"]),
+             (nets, scalars, ["softplus"]),
+             (nets, planar_twins, ["sech_squared"]),
+             (small_matrices, matrix_twins, ["log_abs_det", "solve", "inverse"])]
+    with suppress(ImportError):
+        from nfref.kernels.cuda import coupling as device_twins
+        pairs.append((coupling, device_twins, [
+            f"{kind}_coupling_{way}" for kind in ("affine", "additive")
+            for way in ("forward", "inverse")]))
+    for formulas, twins, names in pairs:
+        for name in names:
+            formula, twin = getattr(formulas, name), getattr(twins, name)
+            # Below the wrappers of autograd and of Numba.
+            formula, twin = (getattr(function, "fun", getattr(function, "py_func", function))
+                             for function in (formula, twin))
+            assert inspect.signature(formula) == inspect.signature(twin), name
+
+
 # Threads, forks, cache --------------------------------------------------------------------
 
 
@@ -286,18 +315,26 @@ def test_a_forked_child_computes_and_ends():
     assert done and os.waitstatus_to_exitcode(status) == 0
 
 
-def test_without_a_cache_folder_kernels_compile_in_memory(monkeypatch):
-    options = []
-
-    def njit(**given):
-        options.append(given)
-        if given.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(jit.numba, "njit", njit)
-    assert jit.kernel(len) is len
-    assert [bool(given.get("cache")) for given in options] == [True, False]
+@pytest.mark.parametrize("folder, then", [
+    ("missing", ""),                        # it is made
+    ("file/below", ""),                     # there is none and none can be made
+    ("lost", "import shutil; shutil.rmtree(FOLDER); open(FOLDER, 'w').close()")])
+def test_kernels_work_whatever_becomes_of_the_cache_folder(tmp_path, folder, then):
+    (tmp_path / "file").touch()
+    code = ("import os, numpy as np\n"
+            "FOLDER = os.environ['NUMBA_CACHE_DIR']\n"
+            "from nfref.kernels.adam import adam_update\n"
+            f"{then}\n"
+            "a = np.ones(3)\n"
+            "print(adam_update(a, a, a, a, 1, 0.1)[0])\n"
+            "print([len(files) for _, _, files in os.walk(FOLDER) if files])\n")
+    done = run_python(code, NUMBA_CACHE_DIR=str(tmp_path / folder), NUMBA_DISABLE_JIT="0",
+                      NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    answer, files = done.stdout.splitlines()
+    a = np.ones(3)
+    assert answer == str(adam.adam_update(a, a, a, a, 1, 0.1)[0])
+    assert files == ("[2]" if folder == "missing" else "[]")
 
 
 def test_the_cache_watches_every_file_that_a_kernel_is_made_of():

@@ -8,10 +8,12 @@ rounds once instead of twice; nothing else about floating point is relaxed.
 import functools
 import hashlib
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numba
 from numba.core import event
+from numba.core.caching import FunctionCache
 
 from nfref.backend import announce
 
@@ -27,16 +29,29 @@ reduction = functools.partial(numba.njit, **{**BODY, "fastmath": {"contract", "r
 
 def kernel(function):
     """Compile on first call and keep the result on disk; without a cache folder, in memory."""
-    try:
-        compiled = numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no folder that can be written to
-        return numba.njit(**OPTIONS)(function)
-    # Numba watches only the file that holds the kernel. The bodies that a kernel calls live
-    # in other files, and a stale copy of them must never run.
-    cache_file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(cache_file, "_source_stamp"):
-        cache_file._source_stamp = _digest(function.__module__)
+    compiled = numba.njit(**OPTIONS)(function)
+    if not numba.config.DISABLE_JIT:
+        with suppress(RuntimeError):    # no folder that can be written to
+            compiled._cache = _Cache(function)
     return compiled
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, with two things that it leaves out.
+
+    It watches only the file that holds a kernel. The bodies that a kernel calls live in other
+    files, and a stale copy of them must never run. And a folder that cannot be used any more
+    (read-only, gone, full) costs time, not the result.
+    """
+
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file._source_stamp = _digest(function.__module__)
+
+    @contextmanager
+    def _guard_against_spurious_io_errors(self):
+        with suppress(OSError):
+            yield
 
 
 def address(compiled, signature):

@@ -14,14 +14,14 @@ ULP = 2.0 ** -52
 
 
 @body
-def sech_squared(a):
-    """4 e^(-2|a|) / (1 + e^(-2|a|))^2, which keeps its digits where 1 - tanh^2 has none left."""
-    tail = math.exp(-2 * abs(a))
+def sech_squared(x):
+    """4 e^(-2|x|) / (1 + e^(-2|x|))^2, which keeps its digits where 1 - tanh^2 has none left."""
+    tail = math.exp(-2 * abs(x))
     return 4 * tail / ((1 + tail) * (1 + tail))
 
 
 @body
-def slope(a, slack):
+def planar_slope(a, slack):
     """See :func:`nfref.flows.planar.planar_slope`."""
     h = math.tanh(a)
     return h * h + slack * sech_squared(a)
@@ -40,7 +40,7 @@ def minus_tanh(a):
 
 
 @body
-def root(r, slack):
+def planar_root(r, slack):
     """The a with (a - tanh a) + slack tanh a = r; see :func:`nfref.flows.planar.planar_root`.
 
     Always in float64.
@@ -60,7 +60,7 @@ def root(r, slack):
             low = a
         if excess >= 0:
             high = a
-        new = a - excess / slope(a, slack)
+        new = a - excess / planar_slope(a, slack)
         if not low <= new <= high:
             new = (low + high) / 2
         moved = abs(new - a)
@@ -87,10 +87,10 @@ def planar(direction, dim, theta, at, u, log_det, tape, tape_at):
             a[r] += theta[w + j] * u[j, r]
     for r in range(ROWS):
         if direction == FORWARD:
-            log_det[r] += math.log(slope(a[r], slack))
+            log_det[r] += math.log(planar_slope(a[r], slack))
         else:
-            a[r] = root(float(a[r]), float(slack))
-            log_det[r] -= math.log(slope(a[r], slack))
+            a[r] = planar_root(float(a[r]), float(slack))
+            log_det[r] -= math.log(planar_slope(a[r], slack))
         h = direction * math.tanh(a[r])
         for j in range(dim):
             u[j, r] += theta[at + j] * h

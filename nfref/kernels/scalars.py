@@ -6,6 +6,6 @@ They are plain Python; each side compiles them for itself.
 import math
 
 
-def softplus(a):
-    """log(1 + e^a)."""
-    return max(a, 0) + math.log1p(math.exp(-abs(a)))
+def softplus(x):
+    """log(1 + e^x)."""
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
