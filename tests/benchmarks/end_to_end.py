@@ -46,6 +46,7 @@ def main():
         for _ in range(given.rounds):
             for name in names:
                 times[name].append(measure(name, data))
+                print(f"{name}: {times[name][-1][0]:.2f} s", file=sys.stderr, flush=True)
     print(f"{'':10}{'wall (s)':>10}{'cpu (s)':>10}{'epochs':>10}{'x nfref, wall':>16}{'cpu':>8}")
     medians = {name: [statistics.median(column) for column in zip(*rounds)]
                for name, rounds in times.items()}
