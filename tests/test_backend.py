@@ -238,12 +238,12 @@ def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
     from nfref import nets, small_matrices
     from nfref.flows import coupling, planar
     from nfref.kernels import adam as adam_twins
+    from nfref.kernels import network
     from nfref.kernels import planar as planar_twins
-    from nfref.kernels import scalars
     from nfref.kernels import small_matrices as matrix_twins
     pairs = [(adam, adam_twins, ["adam_update"]),
              (planar, planar_twins, ["planar_slope", "planar_root", "minus_tanh"]),
-             (nets, scalars, ["softplus"]),
+             (nets, network, ["softplus"]),
              (nets, planar_twins, ["sech_squared"]),
              (small_matrices, matrix_twins, ["log_abs_det", "solve", "inverse"])]
     with suppress(ImportError):

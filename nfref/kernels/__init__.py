@@ -4,8 +4,7 @@ Nothing here is imported before it is used, nothing here checks arguments, and n
 is defined here: every twin is proven against the formula whose name it carries.
 
 ``jit``       how functions are compiled and cached on disk
-``products``  matrix products inside compiled code
-``scalars``   bodies of one number, shared by the CPU and CUDA kernels
+``products``, ``tiles``   matrix products inside compiled code, and what they are made of
 ``blocks``, ``linear``, ``planar``   layers on a block of rows: values and derivatives
 ``network``, ``masked``   the conditioner networks on a block of rows
 ``chain``     a whole chain of layers on a block of rows

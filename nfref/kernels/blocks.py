@@ -9,9 +9,9 @@ cotangent of the layer's output, into that of its input, and adds to ``g_theta``
 
 import math
 
-from nfref.kernels.products import ROWS
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.network import mlp, mlp_back, units_of
+from nfref.kernels.products import ROWS
 
 FORWARD = 1
 

@@ -14,12 +14,12 @@ import math
 
 import numpy as np
 
-from nfref.kernels.products import ROWS
 from nfref.kernels.blocks import coupling, coupling_back, elementwise, elementwise_back
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.linear import linear, linear_back, permute, permute_back
 from nfref.kernels.masked import made, made_back
 from nfref.kernels.planar import planar, planar_back
+from nfref.kernels.products import ROWS
 
 ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE = range(6)
 HEADER = 6

@@ -3,9 +3,9 @@
 See ``blocks`` for what a block, a tape and a cotangent are.
 """
 
-from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.network import units_of
+from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 # Permutation ---------------------------------------------------------------------------------
 

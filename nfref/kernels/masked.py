@@ -13,10 +13,10 @@ computed, once, so that the slow direction costs one sweep and not D passes. The
 of each runs the same order backwards.
 """
 
-from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 from nfref.kernels.blocks import affine, affine_back
 from nfref.kernels.jit import body
 from nfref.kernels.network import activate, activate_back, add_bias, add_row_sums, units_of
+from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 
 @body

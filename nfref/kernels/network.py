@@ -6,14 +6,17 @@ follow each other layer by layer in ``theta``, and in ``g_theta`` their gradient
 
 import math
 
-from nfref.kernels import scalars
-from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 from nfref.kernels.jit import body, reduction
+from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
 ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
 
-_softplus = body(scalars.softplus)
+
+@body
+def softplus(x):
+    """log(1 + e^x)."""
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
 
 
 @body
@@ -53,7 +56,7 @@ def activate(activation, theta, at, units, h, h_at):
     else:
         for j in range(units):
             for r in range(ROWS):
-                h[j, r] = _softplus(h[j, r] + bias[j])
+                h[j, r] = softplus(h[j, r] + bias[j])
 
 
 @body

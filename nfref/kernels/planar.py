@@ -5,10 +5,10 @@ See ``blocks`` for what a block, a tape and a cotangent are.
 
 import math
 
-from nfref.kernels.products import ROWS
 from nfref.kernels.blocks import FORWARD
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.network import units_of
+from nfref.kernels.products import ROWS
 
 ULP = 2.0 ** -52
 

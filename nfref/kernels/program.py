@@ -10,9 +10,9 @@ import numpy as np
 
 from nfref.flow import Composition, Invert, context_for
 from nfref.flows.glow import OnFirst
-from nfref.kernels.products import ROWS
 from nfref.kernels.chain import COUPLING, HEADER, LINEAR, MADE, PERMUTE, PLANAR
 from nfref.kernels.layers import layer_of
+from nfref.kernels.products import ROWS
 
 SLOT_ROWS = 128         # rows whose gradients are summed together, in small networks
 MANY = 1 << 17          # from so many parameters on, twice as many

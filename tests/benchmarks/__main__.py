@@ -11,7 +11,8 @@ twins reach, counted with the multiplications of a dense network.
 Below a row of a continuous flow stands how often each library called the right-hand side: the
 networks have the same weights, the tolerances are the same, and so is the order of the method.
 
-Libraries that are not installed (extra ``peers``) leave a blank.
+Whole fits in fresh processes are timed by ``python -m tests.benchmarks.end_to_end``. Libraries
+that are not installed (extra ``peers``) leave a blank.
 """
 
 import argparse
@@ -25,19 +26,34 @@ import numpy as np
 from tests.benchmarks import peers
 from tests.benchmarks.ours import cases
 
+REST = 0.1      # seconds
+LONG = 500      # milliseconds
+TURN = 50       # milliseconds of calls that are timed together
 SIZE = 1536     # of the square matrices whose product gives the sgemm rate
 
 
 def median_times(calls, repeats):
-    """Median milliseconds of each call; the calls take turns."""
+    """Median milliseconds of each call; the calls take turns.
+
+    A turn begins with a rest and, where that does not take long, a call that is not counted:
+    threads of the library before go on spinning for a while and hold the processors, and
+    they leave other things in the caches. Nobody trains with libraries in turns. Short calls
+    are repeated, as steps of training are.
+    """
     for call in calls.values():
         call()      # whatever the first call compiles
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            time.sleep(REST)
+            expected = times[name][-1] if times[name] else LONG
+            if expected < LONG:
+                call()
+            count = max(1, round(TURN / expected))
             start = time.perf_counter()
-            call()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            for _ in range(count):
+                call()
+            times[name].append(1e3 * (time.perf_counter() - start) / count)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
