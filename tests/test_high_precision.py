@@ -1,5 +1,7 @@
 """The float64 formulas against sixty-digit maps that share nothing with them."""
 
+import sys
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -56,7 +58,10 @@ def test_every_flow_of_the_package_has_a_scalar_map():
             yield child
             yield from concrete(child)
     abstract = {nfref.Composition, nfref.flows.coupling.Coupling}
-    public = {cls for cls in concrete(nfref.Flow) if cls.__module__.startswith("nfref.")}
+    # Mutated copies of a module, made by other tests, carry its name; they are not the package.
+    public = {cls for cls in concrete(nfref.Flow) if cls.__module__.startswith("nfref.")
+              and getattr(sys.modules[cls.__module__], cls.__name__, None) is cls}
+    assert {nfref.PlanarLayer, nfref.MADE, nfref.LULinear, nfref.CNF} <= public
     assert public - abstract <= set(MAPS)
 
 
