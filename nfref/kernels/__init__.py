@@ -15,5 +15,6 @@ is defined here: every twin is proven against the formula whose name it carries.
 ``runge_kutta``, ``continuous``   solves of continuous flows, and what they call
 ``small_matrices``, ``lanes``   many small matrices, as many at once as a register holds
 ``dispatch``, ``training``, ``adam``   what the rest of the package calls
+``tracing``   what autograd is doing with a value
 ``cuda``      twins on a CUDA device
 """

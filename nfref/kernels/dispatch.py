@@ -10,7 +10,6 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
-from autograd.core import VJPNode
 from autograd.extend import Box, defvjp_argnums, primitive
 
 from nfref import params as trees
@@ -18,12 +17,13 @@ from nfref.backend import chosen, threads
 from nfref.flow import context_for
 from nfref.kernels import run as kernels
 from nfref.kernels.program import Program, at_path, pieces_of
+from nfref.kernels.tracing import is_forward_mode
 
 
 def run(flow, direction, params, rows, context, formula):
     """See :func:`nfref.backend.dispatch`."""
     boxes = [value for value in (rows, context, *_parts(params)) if isinstance(value, Box)]
-    if rows.dtype not in (np.float32, np.float64) or any(_is_forward_mode(box) for box in boxes):
+    if rows.dtype not in (np.float32, np.float64) or any(is_forward_mode(box) for box in boxes):
         return formula(params, rows, context)
     if chosen() == "cuda" and not boxes:
         from nfref.kernels.cuda import flows as device
@@ -60,14 +60,6 @@ def _parts(params):
     if isinstance(params, (list, tuple)):
         return [part for value in params for part in _parts(value)]
     return [params]
-
-
-def _is_forward_mode(box):
-    while isinstance(box, Box):
-        if type(box._node) is not VJPNode:
-            return True
-        box = box._value
-    return False
 
 
 def _through(program, params, rows, context, traced):

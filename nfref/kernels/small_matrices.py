@@ -12,7 +12,6 @@ A singular matrix gives -inf, or a solution of NaN.
 import math
 
 import numpy as np
-from autograd.core import VJPNode
 from autograd.extend import Box, defvjp, primitive
 
 from nfref.backend import chosen, threads
@@ -20,6 +19,7 @@ from nfref.kernels.jit import body, kernel
 from nfref.kernels.lanes import (BYTES, any_equal, exponent, load, load_apart, mantissa,
                                  same, store, where_equal, where_longer)
 from nfref.kernels.rows import share
+from nfref.kernels.tracing import is_forward_mode
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 15     # entries that a thread takes at a time
@@ -29,21 +29,13 @@ def run(formula, matrices, *others):
     """The twin of a formula of :mod:`nfref.small_matrices`, where it has one for such arguments."""
     arrays = matrices, *others
     if (matrices.shape[1] > LARGEST or any(array.dtype not in (np.float32, np.float64)
-                                           or _is_forward_mode(array) for array in arrays)):
+                                           or is_forward_mode(array) for array in arrays)):
         return formula(*arrays)
     name = formula.__name__.lstrip("_")
     if chosen() == "cuda" and name == "log_abs_det" and not isinstance(matrices, Box):
         from nfref.kernels.cuda import small_matrices as device
         return device.log_abs_det(matrices)
     return {"log_abs_det": log_abs_det, "solve": solve, "inverse": inverse}[name](*arrays)
-
-
-def _is_forward_mode(array):
-    while isinstance(array, Box):
-        if type(array._node) is not VJPNode:
-            return True
-        array = array._value
-    return False
 
 
 # The twins ----------------------------------------------------------------------------------
