@@ -92,6 +92,13 @@ def check_positive(name, value):
     return float(value)
 
 
+def check_callable(name, value):
+    """Something that can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a callable, got {type(value).__name__}")
+    return value
+
+
 def check_choice(name, value, choices):
     """One of a few words."""
     if value not in choices:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from nfref.checks import check_count, check_positive, check_rng
+from nfref.checks import check_callable
 from nfref.oracle import behaviour, whole
+from nfref.oracle.arguments import checked_setting
 from nfref.oracle.calling import CallFailed, Stopwatch, Subject, in_time
 from nfref.oracle.look import take_a_look
 from nfref.oracle.points import Box, Probes, as_domain, make_probes
@@ -63,16 +64,11 @@ def check_density(log_prob, sample=None, *, dim, rng, context=None, dtype=np.flo
     ValueError, TypeError
         If an argument of the oracle itself is wrong.
     """
-    check_count("dim", dim)
-    check_rng(rng)
-    check_positive("seconds", seconds)
-    dtype = np.dtype(dtype)
-    for name, function in (("log_prob", log_prob), ("sample", sample)):
-        if not callable(function) and not (name == "sample" and function is None):
-            raise TypeError(f"{name}: expected a callable, got {type(function).__name__}")
+    dtype, context = checked_setting(dim, rng, seconds, dtype, context)
+    check_callable("log_prob", log_prob)
+    if sample is not None:
+        check_callable("sample", sample)
     box = as_domain("domain", domain, dim)
-    if context is not None:
-        context = np.asarray(context, dtype=dtype)
     check = _Check(log_prob, sample, dim, rng, context, dtype, box, Stopwatch(seconds))
     rows = []
     with np.errstate(all="ignore"):

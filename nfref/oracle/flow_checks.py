@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from nfref.checks import check_count, check_positive, check_rng
+from nfref.checks import check_callable
 from nfref.oracle import behaviour, local, seams, whole
+from nfref.oracle.arguments import checked_setting
 from nfref.oracle.calling import CallFailed, NotThere, Stopwatch, Subject
 from nfref.oracle.kinks import both_sides, find_kinks
 from nfref.oracle.look import take_a_look
@@ -56,22 +57,13 @@ def check_flow(forward=None, inverse=None, *, dim, rng, context=None, dtype=np.f
     ValueError, TypeError
         If an argument of the oracle itself is wrong; never because of what the callables do.
     """
-    check_count("dim", dim)
-    check_rng(rng)
-    check_positive("seconds", seconds)
-    dtype = np.dtype(dtype)
-    if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
-        raise ValueError(f"dtype: expected float64 or float32, got {dtype}")
+    dtype, context = checked_setting(dim, rng, seconds, dtype, context)
     if forward is None and inverse is None:
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
     for name, function in (("forward", forward), ("inverse", inverse)):
-        if function is not None and not callable(function):
-            raise TypeError(f"{name}: expected a callable, got {type(function).__name__}")
+        if function is not None:
+            check_callable(name, function)
     domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
-    if context is not None:
-        context = np.asarray(context, dtype=dtype)
-        if context.ndim != 2 or not len(context):
-            raise ValueError(f"context: expected shape (M, C), got {context.shape}")
     check = _Check(dim, rng, context, dtype, domains, seconds, accuracy)
     rows = []
     with np.errstate(all="ignore"):     # what overflows is judged, not warned of

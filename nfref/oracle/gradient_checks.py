@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref import params as trees
-from nfref.checks import check_count, check_positive, check_rng
+from nfref.checks import check_callable, check_count, check_positive, check_rng
 from nfref.oracle.calling import CallFailed, Stopwatch, in_time
 from nfref.oracle.jacobian import differentiate
 from nfref.oracle.local import verdict
@@ -47,9 +47,8 @@ def check_parameter_gradients(loss, gradient, params, *, rng, entries=48, direct
     check_count("entries", entries)
     check_count("directions", directions)
     check_positive("seconds", seconds)
-    for name, function in (("loss", loss), ("gradient", gradient)):
-        if not callable(function):
-            raise TypeError(f"{name}: expected a callable, got {type(function).__name__}")
+    check_callable("loss", loss)
+    check_callable("gradient", gradient)
     vector, unflatten = trees.flatten(params)
     if not vector.size:
         raise ValueError("params: expected at least one number, got none")

@@ -1,0 +1,26 @@
+"""What the checks of flows and of densities ask of their own arguments."""
+
+import numpy as np
+
+from nfref.checks import check_count, check_positive, check_rng
+
+
+def checked_setting(dim, rng, seconds, dtype, context):
+    """The dtype, and the context as an (M, C) array of it or None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is wrong.
+    """
+    check_count("dim", dim)
+    check_rng(rng)
+    check_positive("seconds", seconds)
+    dtype = np.dtype(dtype)
+    if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
+        raise ValueError(f"dtype: expected float64 or float32, got {dtype}")
+    if context is not None:
+        context = np.asarray(context, dtype=dtype)
+        if context.ndim != 2 or not len(context):
+            raise ValueError(f"context: expected shape (M, C), got {context.shape}")
+    return dtype, context
