@@ -15,6 +15,8 @@ from functools import partial
 
 import numpy as np
 
+from nfref.backend import backend, chosen
+
 
 def of(thing, *, rng, dtype=np.float64):
     """The adapter that fits an object, found by the module its class comes from.
@@ -54,19 +56,34 @@ def of(thing, *, rng, dtype=np.float64):
 # nfref ------------------------------------------------------------------------------------
 
 
+def _by_formula(function):
+    """The function by the formulas of nfref, or by the backend that is chosen around this call.
+
+    Left to itself a batch takes formulas or twins by its size, and a check of both at once
+    would be one of neither. The checks call from threads of their own, which know nothing of
+    a choice made here.
+    """
+    name = chosen() or "numpy"
+
+    def call(*arguments):
+        with backend(name):
+            return function(*arguments)
+
+    return call
+
+
 def from_nfref(flow, params, context=None):
-    """A flow of nfref with its parameters."""
-    if context is None:
-        return {"forward": lambda z: flow.forward(params, z),
-                "inverse": lambda x: flow.inverse(params, x)}
-    return {"forward": lambda z, c: flow.forward(params, z, c),
-            "inverse": lambda x, c: flow.inverse(params, x, c), "context": context}
+    """A flow of nfref with its parameters; its formulas, unless a backend has been chosen."""
+    forward, inverse = (_by_formula(partial(act, params))
+                        for act in (flow.forward, flow.inverse))
+    functions = {"forward": forward, "inverse": inverse}
+    return functions if context is None else {**functions, "context": context}
 
 
 def from_nfref_density(density, params):
-    """A Density or a base of nfref with its parameters."""
-    return {"log_prob": lambda x: density.log_prob(params, x),
-            "sample": lambda rng, n: density.sample(params, rng, n)}
+    """A Density or a base of nfref with its parameters; by its formulas, as a flow is."""
+    return {"log_prob": _by_formula(partial(density.log_prob, params)),
+            "sample": _by_formula(partial(density.sample, params))}
 
 
 # PyTorch ----------------------------------------------------------------------------------
