@@ -161,6 +161,14 @@ def blur(function, params, rows, context, eps=EPS, draws=6):
                  for far, result in zip(moved, results))
 
 
+def assert_log_det_of_jacobians(act, rows, log_det):
+    """log_det against the Jacobians of ``act`` (rows -> values): by differences, by autograd."""
+    numeric, _ = numerical_jacobian(lambda r, repeats: act(r), rows, np.full(rows.shape, 1e-15))
+    np.testing.assert_allclose(log_det, log_abs_det(numeric), rtol=0, atol=1e-10)
+    analytic = autograd_jacobian(act, rows)
+    np.testing.assert_allclose(log_det, log_abs_det(analytic), rtol=0, atol=1e-13)
+
+
 def log_abs_det(jacobian):
     return np.linalg.slogdet(jacobian)[1]
 
