@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import autograd
 import autograd.numpy as anp
+import mpmath
 import numba
 import numpy as np
 import pytest
@@ -113,6 +114,36 @@ def test_determinants_beyond_the_range_of_the_dtype(name, scale):
     exact = matrices.shape[1] * math.log(scale)
     with nfref.backend(name):
         assert np.allclose(log_abs_det(matrices), exact, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_powers_of_two_only_move_the_exponents(dtype):
+    matrices, rows = problem(9, 5, dtype)
+    limit = np.finfo(dtype).maxexp - 10
+    with nfref.backend("numba"):
+        solutions = solve(matrices, rows)
+        for power in (-limit, -90, 0, 90, limit):
+            scaled = solve(np.ldexp(matrices, power), np.ldexp(rows, power))
+            assert np.array_equal(scaled, solutions)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_logarithm_is_good_to_an_ulp(dtype):
+    rng = np.random.default_rng(2)
+    info = np.finfo(dtype)
+    numbers = np.concatenate([
+        np.exp(rng.uniform(np.log(info.tiny), np.log(info.max), 2000)),
+        rng.uniform(0.5, 2.0, 2000), 1 + rng.uniform(-1e-3, 1e-3, 2000),
+        [1.0, info.tiny, info.max, info.smallest_subnormal]]).astype(dtype)
+    signs = rng.choice(np.array([-1, 1], dtype), len(numbers))
+    with nfref.backend("numba"):
+        values = log_abs_det((signs * numbers)[:, None, None])
+        extreme = log_abs_det(np.array([0, np.inf, -np.inf, np.nan], dtype)[:, None, None])
+    with mpmath.workdps(30):
+        errors = [abs(float(mpmath.log(float(number)) - float(value)))
+                  for number, value in zip(numbers, values)]
+    assert np.all(np.array(errors) <= np.spacing(np.abs(values)))
+    assert np.array_equal(extreme, [-np.inf, np.inf, np.inf, np.nan], equal_nan=True)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -262,13 +293,44 @@ def split(flat, mantissas, exponents):
     lanes.store(exponents, 0, lanes.exponent(lanes.load(flat, 0)))
 
 
-def aligned(values, dtype):
+@numba.njit
+def pick(flat, place, out):
+    lanes.store(out, 0, lanes.load_at(flat, 2, lanes.load(place, 0)))
+
+
+@numba.njit
+def transpose(flat, out):
+    lanes.turn(flat, 1, 21, out, 0, len(out) // 16)
+
+
+def aligned(values, dtype, size=None):
     """Values, repeated, in an array that starts on a boundary of lanes."""
-    spare = np.zeros(2 * lanes.width_of(dtype), dtype)
+    size = lanes.width_of(dtype) if size is None else size
+    spare = np.zeros(size + lanes.width_of(dtype), dtype)
     start = -(spare.ctypes.data // spare.itemsize) % lanes.width_of(dtype)
-    flat = spare[start:start + lanes.width_of(dtype)]
+    flat = spare[start:start + size]
     flat[:] = np.resize(np.array(values, dtype), len(flat))
     return flat
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_each_lane_picks_its_own_number(dtype):
+    width = lanes.width_of(dtype)
+    places = np.random.default_rng(0).integers(0, 5, width)
+    out = aligned([0], dtype)
+    pick(aligned(np.arange(6 * width), dtype, 6 * width), aligned(places, dtype), out)
+    assert np.array_equal(out, 2 + places * width + np.arange(width))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_are_turned(dtype):
+    width = lanes.width_of(dtype)
+    flat = np.arange(1.0 + 21 * width, dtype=dtype)
+    out = aligned([-1], dtype, 16 * width)      # vectors a width apart
+    transpose(flat, out)
+    rows = flat[1:].reshape(width, 21)[:, :width]
+    assert np.array_equal(out[:width ** 2].reshape(width, width), rows.T)
+    assert np.all(out[width ** 2:] == -1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+from nfref.kernels import tiles
+
 BYTES = 64
 
 
@@ -31,6 +33,22 @@ def load(flat, at):
 def load_apart(flat, at, stride):
     """The lanes at ``at``, ``at + stride``, ``at + 2 stride`` ..., from any place."""
     return flat[at:at + stride * width_of(flat.dtype):stride].copy()
+
+
+def load_at(flat, at, place):
+    """In lane r number r of the lanes that start ``place[r]`` times their width after ``at``."""
+    width = width_of(flat.dtype)
+    return flat[at + place.astype(int) * width + np.arange(width)]
+
+
+def turn(flat, at, stride, out, to, apart):
+    """Store at ``to``, ``to + apart``, ... what load_apart loads at ``at``, ``at + 1``, ...
+
+    As many times as lanes are wide, from any place to any other; the numbers change places
+    inside of the registers.
+    """
+    for c in range(width_of(flat.dtype)):
+        store(out, to + c * apart, load_apart(flat, at + c, stride))
 
 
 def store(flat, at, lanes):
@@ -53,9 +71,9 @@ def where_equal(a, b, one, other):
     return np.where(a == b, one, other)
 
 
-def any_equal(a, b):
-    """Whether a == b in any lane."""
-    return bool(np.any(a == b))
+def absolute(a):
+    """|a|."""
+    return np.abs(a)
 
 
 def mantissa(a):
@@ -135,6 +153,27 @@ def _load_apart(typing, flat, at, stride):
 
 
 @intrinsic
+def _load_at(typing, flat, at, place):
+    lanes = Lanes(flat.dtype)
+
+    def generate(context, builder, signature, arguments):
+        array, at, place = arguments
+        view = context.make_array(signature.args[0])(context, builder, array)
+        whole = ir.IntType(64)
+        steps = builder.fptosi(place, ir.VectorType(whole, lanes.width))
+        vector = ir.Constant(_vector(context, lanes), ir.Undefined)
+        for r in range(lanes.width):
+            lane = ir.Constant(ir.IntType(32), r)
+            step = builder.mul(builder.extract_element(steps, lane), whole(lanes.width))
+            number = builder.load(builder.gep(view.data, [builder.add(at, builder.add(
+                step, whole(r)))]))
+            vector = builder.insert_element(vector, number, lane)
+        return vector
+
+    return lanes(flat, types.intp, lanes), generate
+
+
+@intrinsic
 def _store(typing, flat, at, lanes):
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], *arguments[:2], lanes)
@@ -181,13 +220,11 @@ def _where_equal(typing, a, b, one, other):
 
 
 @intrinsic
-def _any_equal(typing, a, b):
+def _absolute_of(typing, a):
     def generate(context, builder, signature, arguments):
-        bits = ir.IntType(a.width)
-        equal = builder.bitcast(builder.fcmp_ordered("==", *arguments), bits)
-        return builder.icmp_unsigned("!=", equal, ir.Constant(bits, 0))
+        return _absolute(context, builder, a, arguments[0])
 
-    return types.boolean(a, a), generate
+    return a(a), generate
 
 
 def _split(context, builder, lanes, value):
@@ -261,6 +298,25 @@ def _compiled_load_apart(flat, at, stride):
     return lambda flat, at, stride: _load_apart(flat, at, stride)
 
 
+@overload(load_at)
+def _compiled_load_at(flat, at, place):
+    return lambda flat, at, place: _load_at(flat, at, place)
+
+
+@overload(turn)
+def _compiled_turn(flat, at, stride, out, to, apart):
+    width = BYTES // (flat.dtype.bitwidth // 8)
+
+    def compiled(flat, at, stride, out, to, apart):
+        block = tiles.lanes_of(tiles.start_at(flat, at))
+        for c in range(0, width, block):
+            for r in range(0, width, block):
+                tiles.turn(tiles.start_at(flat, at + c + r * stride), stride,
+                           tiles.start_at(out, to + c * apart + r), apart)
+
+    return compiled
+
+
 @overload(store)
 def _compiled_store(flat, at, lanes):
     return lambda flat, at, lanes: _store(flat, at, lanes)
@@ -281,9 +337,9 @@ def _compiled_where_equal(a, b, one, other):
     return lambda a, b, one, other: _where_equal(a, b, one, other)
 
 
-@overload(any_equal)
-def _compiled_any_equal(a, b):
-    return lambda a, b: _any_equal(a, b)
+@overload(absolute)
+def _compiled_absolute(a):
+    return lambda a: _absolute_of(a)
 
 
 @overload(mantissa)

@@ -16,13 +16,15 @@ from autograd.extend import Box, defvjp, primitive
 
 from nfref.backend import chosen, threads
 from nfref.kernels.jit import body, kernel
-from nfref.kernels.lanes import (BYTES, any_equal, exponent, load, load_apart, mantissa,
-                                 same, store, where_equal, where_longer)
+from nfref.kernels.lanes import (BYTES, absolute, exponent, load, load_apart, load_at, mantissa,
+                                 same, store, turn, where_equal, where_longer)
 from nfref.kernels.rows import share
 from nfref.kernels.tracing import is_forward_mode
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
-CHUNK = 1 << 15     # entries that a thread takes at a time
+CHUNK = 1 << 18     # entries, about, that a thread takes at a time
+LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled
+LOG_TWO = 0.693359375, -2.121944400546905827679e-4   # more digits than a number has
 
 
 def run(formula, matrices, *others):
@@ -99,29 +101,32 @@ def _solutions(matrices, right):
 
 
 def _in_chunks(matrices, task):
+    """Call task(start, stop) for as many chunks of matrices a thread as there is work for."""
     n, lanes = len(matrices), BYTES // matrices.itemsize
-    chunk = lanes * max(1, CHUNK // (lanes * matrices.shape[1] ** 2))
-    share(lambda k: task(k * chunk, min((k + 1) * chunk, n)), -(-n // chunk), threads())
+    count = threads() * max(1, matrices.size // (threads() * CHUNK))
+    chunk = lanes * -(-n // (lanes * count))
+    share(lambda k: task(k * chunk, min((k + 1) * chunk, n)), -(-n // max(chunk, 1)), threads())
 
 
 # The kernels --------------------------------------------------------------------------------
-# The buffer holds ``dim`` rows of ``width`` entries, ``lanes`` numbers each.
+# The buffer holds ``width`` columns of ``dim`` entries, ``lanes`` numbers each.
 
 
 @kernel
 def _log_abs_det(matrices, start, stop, out):
-    """Of matrices start ... stop - 1, by mantissas and exponents, which do not overflow."""
+    """Of matrices start ... stop - 1, by mantissas and exponents, which do not overflow.
+
+    A^T has the same determinant as A, and its columns are what lies side by side in memory.
+    """
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
-    size = dim * dim * lanes
-    buffer = aligned(size + 2 * lanes, matrices)
-    log_two = buffer.dtype.type(math.log(2))
+    rows = matrices.reshape(len(matrices), 1, dim * dim)
+    buffer, values = aligned(dim * dim * lanes, matrices), aligned(lanes, matrices)
     for first in range(start, stop, lanes):
-        fill(buffer, lanes, dim, 0, matrices, first)
+        fill(buffer, lanes, 1, 0, rows, first)
         product, power = eliminate(buffer, lanes, dim, dim)
-        store(buffer, size, product)
-        store(buffer, size + lanes, power)
+        store(values, 0, log_abs(values, product, power))
         for r in range(min(lanes, stop - first)):
-            out[first + r] = log_abs(buffer[size + r]) + log_two * buffer[size + lanes + r]
+            out[first + r] = values[r]
 
 
 @kernel
@@ -131,14 +136,11 @@ def _solve(matrices, right, start, stop, out):
     width = dim + right.shape[2]
     buffer = aligned(dim * width * lanes, matrices)
     for first in range(start, stop, lanes):
-        fill(buffer, lanes, width, 0, matrices, first)
-        fill(buffer, lanes, width, dim, right, first)
+        fill(buffer, lanes, dim, 0, matrices, first)
+        fill(buffer, lanes, dim, dim, right, first)
         eliminate(buffer, lanes, dim, width)
         substitute_back(buffer, lanes, dim, width)
-        for r in range(min(lanes, stop - first)):
-            for i in range(dim):
-                for j in range(dim, width):
-                    out[first + r, i, j - dim] = buffer[(i * width + j) * lanes + r]
+        drain(buffer, lanes, dim, dim, out, first, min(lanes, stop - first))
 
 
 @body
@@ -150,27 +152,41 @@ def aligned(size, like):
 
 
 @body
-def log_abs(number):
-    """log |x|, without a warning at zero in uncompiled code."""
-    return math.log(abs(number)) if number != 0 else -math.inf
-
-
-@body
-def fill(buffer, lanes, width, column, arrays, first):
+def fill(buffer, lanes, dim, column, arrays, first):
     """Arrays first, first + 1, ... from a column on; past the last one, the last again."""
     rows, columns = arrays.shape[1:]
+    apart = dim * lanes
     if first + lanes <= len(arrays):
         flat, size = arrays.reshape(arrays.size), rows * columns
+        whole = columns // lanes * lanes
         for i in range(rows):
-            for j in range(columns):
-                numbers = load_apart(flat, first * size + i * columns + j, size)
-                store(buffer, (i * width + column + j) * lanes, numbers)
+            at, to = first * size + i * columns, column * apart + i * lanes
+            for j in range(0, whole, lanes):
+                turn(flat, at + j, size, buffer, to + j * apart, apart)
+            for j in range(whole, columns):
+                store(buffer, to + j * apart, load_apart(flat, at + j, size))
         return
     for r in range(lanes):
         array = arrays[min(first + r, len(arrays) - 1)]
         for i in range(rows):
             for j in range(columns):
-                buffer[(i * width + column + j) * lanes + r] = array[i, j]
+                buffer[(column + j) * apart + i * lanes + r] = array[i, j]
+
+
+@body
+def drain(buffer, lanes, dim, column, arrays, first, count):
+    """What stands from a column on becomes arrays first ... first + count - 1."""
+    rows, columns = arrays.shape[1:]
+    apart = dim * lanes
+    whole = columns // lanes * lanes if count == lanes else 0
+    flat, size = arrays.reshape(arrays.size), rows * columns
+    for i in range(rows):
+        at, to = column * apart + i * lanes, first * size + i * columns
+        for j in range(0, whole, lanes):
+            turn(buffer, at + j * apart, apart, flat, to + j, size)
+        for j in range(whole, columns):
+            for r in range(count):
+                flat[to + j + r * size] = buffer[at + j * apart + r]
 
 
 @body
@@ -180,44 +196,46 @@ def eliminate(buffer, lanes, dim, width):
     Returns mantissa and exponent of the product of the pivots.
     """
     zero, one = same(buffer, 0), same(buffer, 1)
+    tiny, huge = same(buffer, 1 / LIFT), same(buffer, LIFT)
     product, power = one, zero
-    largest, place = load(buffer, 0), zero
-    for i in range(1, dim):
-        candidate = load(buffer, i * width * lanes)
-        place = where_longer(candidate, largest, same(buffer, i), place)
-        largest = where_longer(candidate, largest, candidate, largest)
+    pivot, place = longest(buffer, lanes, 0, 0, dim)
     for k in range(dim):
-        swap_rows(buffer, lanes, dim, width, k, place)
-        pivot = load(buffer, (k * width + k) * lanes)
-        product = product * mantissa(pivot)
-        power = power + exponent(pivot)
-        # Below a pivot of zero there are only zeros, and nothing to eliminate.
+        product, power = product * mantissa(pivot), power + exponent(pivot)
+        left, here = k * dim * lanes, place
+        top = load(buffer, left + k * lanes)
+        store(buffer, left + k * lanes, pivot)
+        # Below a pivot of zero there are only zeros, and nothing to eliminate. One over a
+        # very small or a very large pivot could overflow or lose digits.
         pivot = where_equal(pivot, zero, one, pivot)
-        largest, place = zero, same(buffer, k + 1)
+        lift = where_longer(tiny, pivot, huge, where_longer(pivot, huge, tiny, one))
+        scale = one / (pivot * lift)
         for i in range(k + 1, dim):
-            factor = load(buffer, (i * width + k) * lanes) / pivot
-            for j in range(k + 1, width):
-                at = (i * width + j) * lanes
-                store(buffer, at, load(buffer, at)
-                      - factor * load(buffer, (k * width + j) * lanes))
-            # The next pivot is looked for on the way, while the row is at hand.
-            candidate = load(buffer, (i * width + k + 1) * lanes)
-            place = where_longer(candidate, largest, same(buffer, i), place)
-            largest = where_longer(candidate, largest, candidate, largest)
+            at = left + i * lanes
+            row = where_equal(here, same(buffer, i), top, load(buffer, at))
+            store(buffer, at, row * lift * scale)
+        for j in range(k + 1, width):
+            column = j * dim * lanes
+            top = load(buffer, column + k * lanes)
+            across = load_at(buffer, column, here)
+            store(buffer, column + k * lanes, across)
+            for i in range(k + 1, dim):
+                at = column + i * lanes
+                row = where_equal(here, same(buffer, i), top, load(buffer, at))
+                store(buffer, at, row - load(buffer, left + i * lanes) * across)
+            if j == k + 1 and j < dim:      # early, so that it need not be waited for
+                pivot, place = longest(buffer, lanes, column, j, dim)
     return product, power
 
 
 @body
-def swap_rows(buffer, lanes, dim, width, k, place):
-    """Swap row k with row ``place``, in each lane another, from column k on."""
+def longest(buffer, lanes, column, k, dim):
+    """The longest entry of a column from row k on, and its row."""
+    largest, place = load(buffer, column + k * lanes), same(buffer, k)
     for i in range(k + 1, dim):
-        here = same(buffer, i)
-        if any_equal(place, here):
-            for j in range(k, width):
-                top_at, at = (k * width + j) * lanes, (i * width + j) * lanes
-                top, row = load(buffer, top_at), load(buffer, at)
-                store(buffer, top_at, where_equal(place, here, row, top))
-                store(buffer, at, where_equal(place, here, top, row))
+        candidate = load(buffer, column + i * lanes)
+        place = where_longer(candidate, largest, same(buffer, i), place)
+        largest = where_longer(candidate, largest, candidate, largest)
+    return largest, place
 
 
 @body
@@ -225,14 +243,36 @@ def substitute_back(buffer, lanes, dim, width):
     """Solve U Y = R, with R to the right of U."""
     zero, nan = same(buffer, 0), same(buffer, math.nan)
     for k in range(dim - 1, -1, -1):
-        pivot = load(buffer, (k * width + k) * lanes)
+        pivot = load(buffer, (k * dim + k) * lanes)
         pivot = where_equal(pivot, zero, nan, pivot)
         for j in range(dim, width):
-            at = (k * width + j) * lanes
-            store(buffer, at, load(buffer, at) / pivot)
-        for i in range(k):
-            entry = load(buffer, (i * width + k) * lanes)
-            for j in range(dim, width):
-                at = (i * width + j) * lanes
-                store(buffer, at, load(buffer, at)
-                      - entry * load(buffer, (k * width + j) * lanes))
+            at = (j * dim + k) * lanes
+            y = load(buffer, at) / pivot
+            store(buffer, at, y)
+            for i in range(k):
+                at = (j * dim + i) * lanes
+                store(buffer, at, load(buffer, at) - load(buffer, (k * dim + i) * lanes) * y)
+
+
+@body
+def log_abs(like, product, power):
+    """log |product 2^power|, for m = 1 + f between 1 / sqrt 2 and sqrt 2 by a series.
+
+    log(1 + f) = 2 artanh s = 2 s + s R, with s = f / (2 + f) and R = 2 s^2 / 3 + 2 s^4 / 5 + ...;
+    written f - (h - s (h + R)) with h = f^2 / 2, because f has no rounding error and s has.
+    """
+    zero, one, half = same(like, 0), same(like, 1), same(like, 0.5)
+    power, m = power + exponent(product), absolute(mantissa(product))
+    long = same(like, math.sqrt(2))
+    power = where_longer(m, long, power + one, power)
+    m = where_longer(m, long, half * m, m)
+    f = m - one
+    s, h = f / (m + one), half * f * f
+    square, series = s * s, same(like, 2 / 21)
+    for n in range(19, 1, -2):
+        series = series * square + same(like, 2 / n)
+    # The first part of log 2 has so few digits that its product is exact.
+    small = power * same(like, LOG_TWO[1]) - (h - s * (h + series * square))
+    value = power * same(like, LOG_TWO[0]) + (f + small)
+    value = where_equal(m, same(like, math.inf), m, value)
+    return where_equal(m, zero, same(like, -math.inf), value)
