@@ -7,6 +7,7 @@ is defined here: every twin is proven against the formula whose name it carries.
 ``products``, ``tiles``   matrix products inside compiled code, and what they are made of
 ``blocks``, ``linear``, ``planar``   layers on a block of rows: values and derivatives
 ``network``, ``masked``   the conditioner networks on a block of rows
+``elementary``   e^x, tanh and their kin, many numbers at once
 ``chain``     a whole chain of layers on a block of rows
 ``activations``, ``dynamics``   the right-hand side of a continuous flow, its derivative, steps
 ``layers``, ``program``   a flow written down as the records that ``chain`` runs

@@ -9,6 +9,7 @@ cotangent of the layer's output, into that of its input, and adds to ``g_theta``
 
 import math
 
+from nfref.kernels.elementary import exp
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.network import mlp, mlp_back, units_of
 from nfref.kernels.products import ROWS
@@ -35,14 +36,14 @@ def affine(direction, u, shift, raw, bound, slopes, products, bounds, log_det):
         bounds[r] = one / (inner * root)
     if direction == FORWARD:
         for r in range(ROWS):
-            slopes[r] = math.exp(raw[r])
+            slopes[r] = exp(raw[r])
         for r in range(ROWS):
             products[r] = u[r] * slopes[r]
             u[r] = products[r] + shift[r]
             log_det[r] += raw[r]
     else:
         for r in range(ROWS):
-            slopes[r] = math.exp(-raw[r])
+            slopes[r] = exp(-raw[r])
         for r in range(ROWS):
             products[r] = (u[r] - shift[r]) * slopes[r]
             u[r] = products[r]
@@ -73,7 +74,7 @@ def elementwise(direction, dim, theta, at, u, log_det, tape, tape_at):
     products = units_of(tape, tape_at, dim)
     for j in range(dim):
         shift, log_scale = theta[at + j], theta[at + dim + j]
-        slope = math.exp(log_scale) if direction == FORWARD else math.exp(-log_scale)
+        slope = exp(log_scale) if direction == FORWARD else exp(-log_scale)
         for r in range(ROWS):
             if direction == FORWARD:
                 products[j, r] = u[j, r] * slope
@@ -90,7 +91,7 @@ def elementwise_back(direction, dim, theta, at, g, g_log_det, tape, tape_at, g_t
     products = units_of(tape, tape_at, dim)
     for j in range(dim):
         log_scale = theta[at + dim + j]
-        slope = math.exp(log_scale) if direction == FORWARD else math.exp(-log_scale)
+        slope = exp(log_scale) if direction == FORWARD else exp(-log_scale)
         g_shift = g.dtype.type(0)
         g_scale = g.dtype.type(0)
         for r in range(ROWS):

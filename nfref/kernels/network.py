@@ -4,19 +4,12 @@ Everything is flat arrays with offsets; see ``products`` for the layout. Weights
 follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
 """
 
-import math
-
+from nfref.kernels.elementary import fall, softplus, tanh
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
 ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
-
-
-@body
-def softplus(x):
-    """log(1 + e^x)."""
-    return max(x, 0) + math.log1p(math.exp(-abs(x)))
 
 
 @body
@@ -52,7 +45,7 @@ def activate(activation, theta, at, units, h, h_at):
     elif activation == TANH:
         for j in range(units):
             for r in range(ROWS):
-                h[j, r] = math.tanh(h[j, r] + bias[j])
+                h[j, r] = tanh(h[j, r] + bias[j])
     else:
         for j in range(units):
             for r in range(ROWS):
@@ -75,7 +68,7 @@ def activate_back(activation, units, h, h_at, g, g_at):
     else:
         for j in range(units):
             for r in range(ROWS):
-                g[j, r] *= -math.expm1(-h[j, r])
+                g[j, r] *= fall(h[j, r])
 
 
 @reduction

@@ -1,0 +1,225 @@
+"""e^x, tanh and their kin, written so that a loop of them fills the vector registers.
+
+A compiler does many sums, products and choices at once, but calls a mathematical library for
+one number after the other, which in a network of tanh takes most of the time. So here
+
+1. x = k log 2 + r with a whole k and |r| <= log(2)/2. Adding MAGIC rounds x / log 2 to k, and
+   leaves k in the last bits of the sum, from where it moves to an exponent: 2^k.
+2. e^r - 1 = r + r^2/2! + ..., to the term that is below half an ulp: r^7 or r^13.
+3. e^x - 1 = 2^k (e^r - 1) + (2^k - 1), and no digit is lost near 0.
+
+log(1 + x) = 2 artanh s with s = x / (2 + x) <= 1/3 is a series too. All are within three ulp,
+in float32 and float64; results below the smallest normal number are 0. Uncompiled, the
+mathematical library does it.
+"""
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from nfref.kernels.jit import body
+
+
+def exp(x):
+    """e^x."""
+    with np.errstate(over="ignore"):
+        return np.exp(x)
+
+
+def tanh(x):
+    """tanh x."""
+    return math.tanh(x)
+
+
+def softplus(x):
+    """log(1 + e^x)."""
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
+
+
+def decay(x):
+    """e^-x, for x >= 0."""
+    return math.exp(-x)
+
+
+def fall(x):
+    """1 - e^-x, for x >= 0."""
+    return -math.expm1(-x)
+
+
+def log1p(x):
+    """log(1 + x), for 0 <= x <= 1."""
+    return math.log1p(x)
+
+
+# Compiled ------------------------------------------------------------------------------------
+
+
+@intrinsic
+def power_of_two(typing, shifted):
+    """2^k from k + MAGIC."""
+    def generate(context, builder, signature, arguments):
+        bits, fraction, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
+        whole = ir.IntType(bits)
+        k = builder.add(builder.bitcast(arguments[0], whole), ir.Constant(whole, bias))
+        return builder.bitcast(builder.shl(k, ir.Constant(whole, fraction)),
+                               arguments[0].type)
+    return shifted(shifted), generate
+
+
+def _parts_for(number, magic, log_two, rest):
+    """The compiled (e^r - 1, k + MAGIC) of x; log 2 is given in two parts, the first a short one.
+
+    Horner's rule is written out: as a loop it would be unrolled too late to fill registers.
+    """
+    magic, log_two, rest = number(magic), number(log_two), number(rest)
+    per_log_two = number(1 / math.log(2))
+    first = number(1)
+
+    if number is np.float32:
+        c7, c6, c5, c4, c3, c2 = (number(1 / math.factorial(n)) for n in range(7, 1, -1))
+
+        @body
+        def parts(x):
+            shifted = x * per_log_two + magic
+            k = shifted - magic
+            r = (x - k * log_two) - k * rest
+            p = c7 * r + c6
+            p = p * r + c5
+            p = p * r + c4
+            p = p * r + c3
+            p = p * r + c2
+            return (p * r + first) * r, shifted
+    else:
+        c13, c12, c11, c10, c9, c8, c7, c6, c5, c4, c3, c2 = (
+            number(1 / math.factorial(n)) for n in range(13, 1, -1))
+
+        @body
+        def parts(x):
+            shifted = x * per_log_two + magic
+            k = shifted - magic
+            r = (x - k * log_two) - k * rest
+            p = c13 * r + c12
+            p = p * r + c11
+            p = p * r + c10
+            p = p * r + c9
+            p = p * r + c8
+            p = p * r + c7
+            p = p * r + c6
+            p = p * r + c5
+            p = p * r + c4
+            p = p * r + c3
+            p = p * r + c2
+            return p * r * r + r, shifted
+    return parts
+
+
+def _exp_for(number, parts):
+    """The highest x with a finite e^x needs a k whose 2^k is not; so 2^(k-1) comes twice."""
+    info = np.finfo(number)
+    highest, lowest = number(np.log(info.max)), number(np.log(info.tiny) + 1)
+    zero, one, two, infinity = number(0), number(1), number(2), number(math.inf)
+
+    @body
+    def exp(x):
+        inside = lowest if x < lowest else highest if x > highest else x    # a NaN stays one
+        p, shifted = parts(inside)
+        half = power_of_two(shifted - one)
+        value = (half * p + half) * two
+        return zero if x < lowest else infinity if x > highest else value
+    return exp
+
+
+def _tanh_for(number, parts, largest):
+    """tanh |x| = -e / (2 + e) with e = exp(-2 |x|) - 1; it is 1 from ``largest`` on."""
+    largest, zero, one, two = number(largest), number(0), number(1), number(2)
+
+    @body
+    def tanh(x):
+        size = abs(x)
+        size = largest if size > largest else size
+        p, shifted = parts(-two * size)
+        scale = power_of_two(shifted)
+        e = scale * p + (scale - one)
+        value = -e / (two + e)
+        return -value if x < zero else value
+    return tanh
+
+
+def _decay_for(number, parts, largest):
+    largest, zero = number(largest), number(0)
+
+    @body
+    def decay(x):
+        p, shifted = parts(-(largest if x > largest else x))
+        scale = power_of_two(shifted)
+        return zero if x > largest else scale * p + scale
+    return decay
+
+
+def _fall_for(number, parts, largest):
+    largest, one = number(largest), number(1)
+
+    @body
+    def fall(x):
+        p, shifted = parts(-(largest if x > largest else x))
+        scale = power_of_two(shifted)
+        return (one - scale) - scale * p
+    return fall
+
+
+def _log1p_for(number, terms):
+    """2 (s + s^3/3 + s^5/5 + ...)."""
+    two = number(2)
+    series = tuple(number(2 / (2 * n + 1)) for n in range(terms))
+
+    @body
+    def log1p(x):
+        s = x / (two + x)
+        square = s * s
+        total = series[terms - 1]
+        for n in range(terms - 2, -1, -1):
+            total = total * square + series[n]
+        return total * s
+    return log1p
+
+
+def _softplus_for(number, decay, log1p):
+    zero = number(0)
+
+    @body
+    def softplus(x):
+        return (x if x > zero else zero) + log1p(decay(abs(x)))
+    return softplus
+
+
+def _compiled_for(number, magic, log_two, rest, largest, terms):
+    """All functions of one dtype; e^-``largest`` is still a normal number."""
+    parts = _parts_for(number, magic, log_two, rest)
+    decay, log1p = _decay_for(number, parts, largest), _log1p_for(number, terms)
+    return {"exp": _exp_for(number, parts), "decay": decay, "log1p": log1p,
+            "tanh": _tanh_for(number, parts, 10 if number is np.float32 else 20),
+            "fall": _fall_for(number, parts, largest),
+            "softplus": _softplus_for(number, decay, log1p)}
+
+
+_COMPILED = {
+    types.float32: _compiled_for(np.float32, 1.5 * 2 ** 23, 0.693359375,
+                                 math.log(2) - 0.693359375, 87, 8),
+    types.float64: _compiled_for(np.float64, 1.5 * 2 ** 52, 0.6931471803691238,
+                                 1.9082149292705877e-10, 708, 17)}
+
+
+def _compile(function):
+    name = function.__name__
+
+    @overload(function)
+    def choose(x):
+        compiled = _COMPILED[x][name]
+        return lambda x: compiled(x)
+
+
+for _function in (exp, decay, fall, log1p, tanh, softplus):
+    _compile(_function)
