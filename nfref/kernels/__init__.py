@@ -14,7 +14,8 @@ is defined here: every twin is proven against the formula whose name it carries.
 ``rows``      rows cut into blocks and shared among threads
 ``run``       programs at work, on all processors
 ``runge_kutta``, ``continuous``   solves of continuous flows, and what they call
-``small_matrices``, ``lanes``   many small matrices, as many at once as a register holds
+``small_matrices``, ``unrolled``, ``lanes``   many small matrices, as many at once as a register
+              holds
 ``dispatch``, ``training``, ``adam``   what the rest of the package calls
 ``tracing``   what autograd is doing with a value
 ``cuda``      twins on a CUDA device

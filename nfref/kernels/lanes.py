@@ -193,7 +193,7 @@ def _same(typing, flat, value):
     return lanes(flat, flat.dtype), generate
 
 
-def _absolute(context, builder, lanes, value):
+def absolute_of(context, builder, lanes, value):
     vector = _vector(context, lanes)
     name = f"llvm.fabs.v{lanes.width}f{lanes.dtype.bitwidth}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
@@ -204,8 +204,8 @@ def _absolute(context, builder, lanes, value):
 @intrinsic
 def _where_longer(typing, a, b, one, other):
     def generate(context, builder, signature, arguments):
-        longer = builder.fcmp_ordered(">", _absolute(context, builder, a, arguments[0]),
-                                      _absolute(context, builder, a, arguments[1]))
+        longer = builder.fcmp_ordered(">", absolute_of(context, builder, a, arguments[0]),
+                                      absolute_of(context, builder, a, arguments[1]))
         return builder.select(longer, arguments[2], arguments[3])
 
     return a(a, a, a, a), generate
@@ -220,14 +220,14 @@ def _where_equal(typing, a, b, one, other):
 
 
 @intrinsic
-def _absolute_of(typing, a):
+def _absolute(typing, a):
     def generate(context, builder, signature, arguments):
-        return _absolute(context, builder, a, arguments[0])
+        return absolute_of(context, builder, a, arguments[0])
 
     return a(a), generate
 
 
-def _split(context, builder, lanes, value):
+def split(context, builder, lanes, value):
     """Mantissa and exponent by the bits of IEEE 754."""
     bits, kept = lanes.dtype.bitwidth, {32: 23, 64: 52}[lanes.dtype.bitwidth]
     bias = 2 ** (bits - kept - 2) - 1
@@ -261,7 +261,7 @@ def _split(context, builder, lanes, value):
 @intrinsic
 def _mantissa(typing, a):
     def generate(context, builder, signature, arguments):
-        return _split(context, builder, a, arguments[0])[0]
+        return split(context, builder, a, arguments[0])[0]
 
     return a(a), generate
 
@@ -269,7 +269,7 @@ def _mantissa(typing, a):
 @intrinsic
 def _exponent(typing, a):
     def generate(context, builder, signature, arguments):
-        return _split(context, builder, a, arguments[0])[1]
+        return split(context, builder, a, arguments[0])[1]
 
     return a(a), generate
 
@@ -339,7 +339,7 @@ def _compiled_where_equal(a, b, one, other):
 
 @overload(absolute)
 def _compiled_absolute(a):
-    return lambda a: _absolute_of(a)
+    return lambda a: _absolute(a)
 
 
 @overload(mantissa)

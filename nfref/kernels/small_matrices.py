@@ -15,15 +15,16 @@ import numpy as np
 from autograd.extend import Box, defvjp, primitive
 
 from nfref.backend import chosen, threads
+from nfref.kernels import unrolled
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.lanes import (BYTES, absolute, exponent, load, load_apart, load_at, mantissa,
                                  same, store, turn, where_equal, where_longer)
 from nfref.kernels.rows import share
 from nfref.kernels.tracing import is_forward_mode
+from nfref.kernels.unrolled import LIFT
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 18     # entries, about, that a thread takes at a time
-LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled
 LOG_TWO = 0.693359375, -2.121944400546905827679e-4   # more digits than a number has
 
 
@@ -48,7 +49,9 @@ def log_abs_det(matrices):
     """See :func:`nfref.small_matrices.log_abs_det`."""
     matrices = np.ascontiguousarray(matrices)
     out = np.empty(len(matrices), matrices.dtype)
-    _in_chunks(matrices, lambda start, stop: _log_abs_det(matrices, start, stop, out))
+    dim = matrices.shape[1]
+    column = (0,) * dim if dim <= unrolled.LARGEST else None
+    _in_chunks(matrices, lambda start, stop: _log_abs_det(matrices, column, start, stop, out))
     return out
 
 
@@ -113,17 +116,21 @@ def _in_chunks(matrices, task):
 
 
 @kernel
-def _log_abs_det(matrices, start, stop, out):
+def _log_abs_det(matrices, column, start, stop, out):
     """Of matrices start ... stop - 1, by mantissas and exponents, which do not overflow.
 
     A^T has the same determinant as A, and its columns are what lies side by side in memory.
+    The smallest matrices give their size by the length of ``column``, others leave it out.
     """
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
-    rows = matrices.reshape(len(matrices), 1, dim * dim)
-    buffer, values = aligned(dim * dim * lanes, matrices), aligned(lanes, matrices)
+    flat, size = matrices.reshape(matrices.size), dim * dim
+    buffer, values = aligned(size * lanes, matrices), aligned(lanes, matrices)
     for first in range(start, stop, lanes):
-        fill(buffer, lanes, 1, 0, rows, first)
-        product, power = eliminate(buffer, lanes, dim, dim)
+        fill(buffer, lanes, 1, 0, flat, 1, size, first)
+        if column is None:
+            product, power = eliminate(buffer, lanes, dim, dim)
+        else:
+            product, power = unrolled.pivots(buffer, column)
         store(values, 0, log_abs(values, product, power))
         for r in range(min(lanes, stop - first)):
             out[first + r] = values[r]
@@ -133,14 +140,17 @@ def _log_abs_det(matrices, start, stop, out):
 def _solve(matrices, right, start, stop, out):
     """Of systems start ... stop - 1."""
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
-    width = dim + right.shape[2]
+    columns = right.shape[2]
+    width = dim + columns
     buffer = aligned(dim * width * lanes, matrices)
+    flat, sides = matrices.reshape(matrices.size), right.reshape(right.size)
+    out = out.reshape(out.size)
     for first in range(start, stop, lanes):
-        fill(buffer, lanes, dim, 0, matrices, first)
-        fill(buffer, lanes, dim, dim, right, first)
+        fill(buffer, lanes, dim, 0, flat, dim, dim, first)
+        fill(buffer, lanes, dim, dim, sides, dim, columns, first)
         eliminate(buffer, lanes, dim, width)
         substitute_back(buffer, lanes, dim, width)
-        drain(buffer, lanes, dim, dim, out, first, min(lanes, stop - first))
+        drain(buffer, lanes, dim, dim, out, dim, columns, first, min(lanes, stop - first))
 
 
 @body
@@ -152,12 +162,14 @@ def aligned(size, like):
 
 
 @body
-def fill(buffer, lanes, dim, column, arrays, first):
-    """Arrays first, first + 1, ... from a column on; past the last one, the last again."""
-    rows, columns = arrays.shape[1:]
-    apart = dim * lanes
-    if first + lanes <= len(arrays):
-        flat, size = arrays.reshape(arrays.size), rows * columns
+def fill(buffer, lanes, dim, column, flat, rows, columns, first):
+    """Arrays (rows, columns) of a flat array, from the ``first`` on, into a column and the next.
+
+    Past the last one the last is taken again.
+    """
+    size, apart = rows * columns, dim * lanes
+    count = len(flat) // size
+    if first + lanes <= count:
         whole = columns // lanes * lanes
         for i in range(rows):
             at, to = first * size + i * columns, column * apart + i * lanes
@@ -167,19 +179,17 @@ def fill(buffer, lanes, dim, column, arrays, first):
                 store(buffer, to + j * apart, load_apart(flat, at + j, size))
         return
     for r in range(lanes):
-        array = arrays[min(first + r, len(arrays) - 1)]
+        at = min(first + r, count - 1) * size
         for i in range(rows):
             for j in range(columns):
-                buffer[(column + j) * apart + i * lanes + r] = array[i, j]
+                buffer[(column + j) * apart + i * lanes + r] = flat[at + i * columns + j]
 
 
 @body
-def drain(buffer, lanes, dim, column, arrays, first, count):
-    """What stands from a column on becomes arrays first ... first + count - 1."""
-    rows, columns = arrays.shape[1:]
-    apart = dim * lanes
+def drain(buffer, lanes, dim, column, flat, rows, columns, first, count):
+    """What stands from a column on becomes arrays first ... first + count - 1; see ``fill``."""
+    size, apart = rows * columns, dim * lanes
     whole = columns // lanes * lanes if count == lanes else 0
-    flat, size = arrays.reshape(arrays.size), rows * columns
     for i in range(rows):
         at, to = column * apart + i * lanes, first * size + i * columns
         for j in range(0, whole, lanes):
@@ -242,16 +252,16 @@ def longest(buffer, lanes, column, k, dim):
 def substitute_back(buffer, lanes, dim, width):
     """Solve U Y = R, with R to the right of U."""
     zero, nan = same(buffer, 0), same(buffer, math.nan)
-    for k in range(dim - 1, -1, -1):
-        pivot = load(buffer, (k * dim + k) * lanes)
-        pivot = where_equal(pivot, zero, nan, pivot)
-        for j in range(dim, width):
-            at = (j * dim + k) * lanes
-            y = load(buffer, at) / pivot
-            store(buffer, at, y)
+    for j in range(dim, width):
+        column = j * dim * lanes
+        for k in range(dim - 1, -1, -1):
+            left = k * dim * lanes
+            pivot = load(buffer, left + k * lanes)
+            y = load(buffer, column + k * lanes) / where_equal(pivot, zero, nan, pivot)
+            store(buffer, column + k * lanes, y)
             for i in range(k):
-                at = (j * dim + i) * lanes
-                store(buffer, at, load(buffer, at) - load(buffer, (k * dim + i) * lanes) * y)
+                at = column + i * lanes
+                store(buffer, at, load(buffer, at) - load(buffer, left + i * lanes) * y)
 
 
 @body

@@ -110,12 +110,12 @@ def tile_of(rows, vectors):
 def turn(typing, a, stride, out, out_stride):
     """out (L, L) = a^T, where L numbers fill a vector; ``stride`` numbers from row to row.
 
-    Perfect shuffles: rows r and r + L/2 are merged number by number, log2 L times over.
+    Blocks off the diagonal change places: halves of the rows, then quarters, then single
+    numbers. Processors do that faster than other orders of the same shuffles.
     """
     signature = types.void(a, types.intp, out, types.intp)
     vector = _vector_of(a)
-    half = vector.count // 2
-    align = BYTES // vector.count
+    lanes, align = vector.count, BYTES // vector.count
 
     def generate(context, builder, signature, arguments):
         a, stride, out, out_stride = arguments
@@ -124,14 +124,17 @@ def turn(typing, a, stride, out, out_stride):
             place = builder.gep(numbers, [builder.mul(stride, cgutils.intp_t(r))])
             return builder.bitcast(place, vector.as_pointer())
 
-        def merged(one, other, first):
-            order = [first + r // 2 + (vector.count if r % 2 else 0) for r in range(vector.count)]
-            return builder.shuffle_vector(one, other, _order(order))
-
-        rows = [builder.load(row(a, stride, r), align=align) for r in range(vector.count)]
-        for _ in range(half.bit_length()):
-            rows = [merged(rows[r // 2], rows[r // 2 + half], half * (r % 2))
-                    for r in range(vector.count)]
+        rows = [builder.load(row(a, stride, r), align=align) for r in range(lanes)]
+        size = lanes // 2
+        while size:
+            for r in range(lanes):
+                if not r & size:
+                    pair = rows[r], rows[r + size]
+                    kept = [c - size + lanes if c & size else c for c in range(lanes)]
+                    moved = [c + lanes if c & size else c + size for c in range(lanes)]
+                    rows[r] = builder.shuffle_vector(*pair, _order(kept))
+                    rows[r + size] = builder.shuffle_vector(*pair, _order(moved))
+            size //= 2
         for r, numbers in enumerate(rows):
             builder.store(numbers, row(out, out_stride, r), align=align)
         return context.get_dummy_value()
