@@ -11,7 +11,7 @@ import math
 
 from nfref.kernels.elementary import exp
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.network import mlp, mlp_back, units_of
+from nfref.kernels.network import copy_row, mlp, mlp_back, units_of
 from nfref.kernels.products import ROWS
 
 FORWARD = 1
@@ -112,9 +112,9 @@ def coupling(direction, is_affine, bound, stay, change, widths, activation, thet
              log_det, tape, tape_at):
     seen = units_of(tape, tape_at, widths[0])
     for k in range(len(stay)):
-        seen[k] = u[stay[k]]
+        copy_row(u, stay[k], seen, k)
     for k in range(len(context)):
-        seen[len(stay) + k] = context[k]
+        copy_row(context, k, seen, len(stay) + k)
     out_at = mlp(theta, at, widths, activation, tape, tape_at)
     n = len(change)
     shift = units_of(tape, out_at, n)

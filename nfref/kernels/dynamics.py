@@ -14,7 +14,7 @@ import numpy as np
 
 from nfref.kernels.activations import activate, curve
 from nfref.kernels.jit import body, kernel, reduction
-from nfref.kernels.network import add_bias, add_row_sums, units_of
+from nfref.kernels.network import add_bias, add_row_sums, copy_row, units_of
 from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 # The right-hand side -------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def inputs(y, dim, context, k, t, h, weights, count, state, values):
             u[j, r] = state[r]
     u[dim] = t
     for j in range(len(context)):
-        u[dim + 1 + j] = context[j]
+        copy_row(context, j, u, dim + 1 + j)
 
 
 @reduction
@@ -157,7 +157,8 @@ def finish(y, k, h, b, e, rtol, atol, rows, state, y_new):
     error = np.empty(ROWS)
     for column in range(len(y)):
         moved(y, column, k, h, b, len(b), state)
-        y_new[column] = state
+        for r in range(ROWS):
+            y_new[column, r] = state[r]
         error[:] = 0
         for j in range(len(e)):
             for r in range(ROWS):

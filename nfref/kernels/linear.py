@@ -4,7 +4,7 @@ See ``blocks`` for what a block, a tape and a cotangent are.
 """
 
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.network import units_of
+from nfref.kernels.network import copy_row, units_of
 from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 # Permutation ---------------------------------------------------------------------------------
@@ -15,18 +15,18 @@ def permute(order, u, tape, tape_at):
     """u_i = u_order[i]."""
     before = units_of(tape, tape_at, len(order))
     for i in range(len(order)):
-        before[i] = u[i]
+        copy_row(u, i, before, i)
     for i in range(len(order)):
-        u[i] = before[order[i]]
+        copy_row(before, order[i], u, i)
 
 
 @body
 def permute_back(order, g, spare):
     after = units_of(spare, 0, len(order))
     for i in range(len(order)):
-        after[i] = g[i]
+        copy_row(g, i, after, i)
     for i in range(len(order)):
-        g[order[i]] = after[i]
+        copy_row(after, i, g, order[i])
 
 
 # Linear --------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ of each runs the same order backwards.
 
 from nfref.kernels.blocks import affine, affine_back
 from nfref.kernels.jit import body
-from nfref.kernels.network import activate, activate_back, add_bias, add_row_sums, units_of
+from nfref.kernels.network import (activate, activate_back, add_bias, add_row_sums, copy_row,
+                                   units_of)
 from nfref.kernels.products import ROWS, add_outer, times, times_transposed
 
 
@@ -126,9 +127,9 @@ def made(sequential, direction, bound, order, cuts, widths, activation, theta, a
     extras = tape_at + _rows(widths, last + 1)
     seen = units_of(tape, tape_at, n_context + len(order))
     for k in range(n_context):
-        seen[k] = context[k]
+        copy_row(context, k, seen, k)
     for k in range(len(order)):
-        seen[n_context + k] = u[order[k]]
+        copy_row(u, order[k], seen, n_context + k)
     for step in range(groups * last):
         layer, group = (step % last, step // last) if sequential else (step // groups,
                                                                        step % groups)
@@ -140,7 +141,7 @@ def made(sequential, direction, bound, order, cuts, widths, activation, theta, a
         for place in range(cuts[0, group], cuts[0, group + 1]):
             _transform(direction, place, bound, order, u, log_det, tape, outputs, extras)
             if sequential:
-                seen[n_context + place] = u[order[place]]
+                copy_row(u, order[place], seen, n_context + place)
 
 
 @body

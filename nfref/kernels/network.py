@@ -23,6 +23,17 @@ def units_of(flat, at, units):
 
 
 @body
+def copy_row(source, i, target, j):
+    """target[j] = source[i], (ROWS,) numbers.
+
+    Written out, because an assignment of arrays checks shapes, and to compile the text of its
+    error takes seconds.
+    """
+    for r in range(ROWS):
+        target[j, r] = source[i, r]
+
+
+@body
 def add_bias(theta, at, units, h, h_at):
     h = units_of(h, h_at, units)
     bias = theta[at:at + units]

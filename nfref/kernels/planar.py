@@ -7,7 +7,7 @@ import math
 
 from nfref.kernels.blocks import FORWARD
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.network import units_of
+from nfref.kernels.network import copy_row, units_of
 from nfref.kernels.products import ROWS
 
 ULP = 2.0 ** -52
@@ -82,7 +82,7 @@ def planar(direction, dim, theta, at, u, log_det, tape, tape_at):
     a = tape[tape_at + dim * ROWS:tape_at + (dim + 1) * ROWS]
     a[:] = b
     for j in range(dim):
-        before[j] = u[j]
+        copy_row(u, j, before, j)
         for r in range(ROWS):
             a[r] += theta[w + j] * u[j, r]
     for r in range(ROWS):
