@@ -41,6 +41,10 @@ def load_at(flat, at, place):
     return flat[at + place.astype(int) * width + np.arange(width)]
 
 
+def prefetch(flat, at):
+    """Have what stands there brought into the cache, without waiting for it."""
+
+
 def turn(flat, at, stride, out, to, apart):
     """Store at ``to``, ``to + apart``, ... what load_apart loads at ``at``, ``at + 1``, ...
 
@@ -174,6 +178,23 @@ def _load_at(typing, flat, at, place):
 
 
 @intrinsic
+def _prefetch(typing, flat, at):
+    def generate(context, builder, signature, arguments):
+        array, at = arguments
+        view = context.make_array(signature.args[0])(context, builder, array)
+        number = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + 3 * [number]),
+            "llvm.prefetch.p0i8")
+        place = builder.bitcast(builder.gep(view.data, [at]), cgutils.voidptr_t)
+        read, second_level, data = number(0), number(2), number(1)
+        builder.call(function, [place, read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(flat, types.intp), generate
+
+
+@intrinsic
 def _store(typing, flat, at, lanes):
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], *arguments[:2], lanes)
@@ -301,6 +322,11 @@ def _compiled_load_apart(flat, at, stride):
 @overload(load_at)
 def _compiled_load_at(flat, at, place):
     return lambda flat, at, place: _load_at(flat, at, place)
+
+
+@overload(prefetch)
+def _compiled_prefetch(flat, at):
+    return lambda flat, at: _prefetch(flat, at)
 
 
 @overload(turn)

@@ -18,7 +18,7 @@ from nfref.backend import chosen, threads
 from nfref.kernels import unrolled
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.lanes import (BYTES, absolute, exponent, load, load_apart, load_at, mantissa,
-                                 same, store, turn, where_equal, where_longer)
+                                 prefetch, same, store, turn, where_equal, where_longer)
 from nfref.kernels.rows import share
 from nfref.kernels.tracing import is_forward_mode
 from nfref.kernels.unrolled import LIFT
@@ -171,6 +171,9 @@ def fill(buffer, lanes, dim, column, flat, rows, columns, first):
     count = len(flat) // size
     if first + lanes <= count:
         whole = columns // lanes * lanes
+        # Processors foresee reading on, but not in several arrays by turns.
+        for k in range(0, lanes * size, lanes):
+            prefetch(flat, (first + lanes) * size + k)
         for i in range(rows):
             at, to = first * size + i * columns, column * apart + i * lanes
             for j in range(0, whole, lanes):
