@@ -1,5 +1,11 @@
 """The fast room: twins of the formulas, compiled by Numba.
 
+The grain of a twin is a whole layer (its network, its map and the log-determinant of each
+row) or, where layers with twins follow each other, the whole chain: one primitive to
+autograd, whose derivative is one kernel too. Small primitives would cost more in autograd's
+tape than in arithmetic. A step of training under maximum likelihood goes further and needs no
+tape at all (``training``).
+
 Nothing here is imported before it is used, nothing here checks arguments, and no formula
 is defined here: every twin is proven against the formula whose name it carries.
 
