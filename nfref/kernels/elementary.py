@@ -69,50 +69,24 @@ def power_of_two(typing, shifted):
     return shifted(shifted), generate
 
 
-def _parts_for(number, magic, log_two, rest):
-    """The compiled (e^r - 1, k + MAGIC) of x; log 2 is given in two parts, the first a short one.
+def _parts_for(number, terms, magic, log_two, rest):
+    """The compiled (e^r - 1, k + MAGIC) of x, with r to the power of ``terms``.
 
-    Horner's rule is written out: as a loop it would be unrolled too late to fill registers.
+    log 2 is given in two parts, the first a short one.
     """
     magic, log_two, rest = number(magic), number(log_two), number(rest)
     per_log_two = number(1 / math.log(2))
-    first = number(1)
+    series = tuple(number(1 / math.factorial(n)) for n in range(2, terms + 1))
 
-    if number is np.float32:
-        c7, c6, c5, c4, c3, c2 = (number(1 / math.factorial(n)) for n in range(7, 1, -1))
-
-        @body
-        def parts(x):
-            shifted = x * per_log_two + magic
-            k = shifted - magic
-            r = (x - k * log_two) - k * rest
-            p = c7 * r + c6
-            p = p * r + c5
-            p = p * r + c4
-            p = p * r + c3
-            p = p * r + c2
-            return (p * r + first) * r, shifted
-    else:
-        c13, c12, c11, c10, c9, c8, c7, c6, c5, c4, c3, c2 = (
-            number(1 / math.factorial(n)) for n in range(13, 1, -1))
-
-        @body
-        def parts(x):
-            shifted = x * per_log_two + magic
-            k = shifted - magic
-            r = (x - k * log_two) - k * rest
-            p = c13 * r + c12
-            p = p * r + c11
-            p = p * r + c10
-            p = p * r + c9
-            p = p * r + c8
-            p = p * r + c7
-            p = p * r + c6
-            p = p * r + c5
-            p = p * r + c4
-            p = p * r + c3
-            p = p * r + c2
-            return p * r * r + r, shifted
+    @body
+    def parts(x):
+        shifted = x * per_log_two + magic
+        k = shifted - magic
+        r = (x - k * log_two) - k * rest
+        p = series[terms - 2]
+        for n in range(terms - 3, -1, -1):
+            p = p * r + series[n]
+        return p * r * r + r, shifted
     return parts
 
 
@@ -195,9 +169,9 @@ def _softplus_for(number, decay, log1p):
     return softplus
 
 
-def _compiled_for(number, magic, log_two, rest, largest, terms):
+def _compiled_for(number, taylor, magic, log_two, rest, largest, terms):
     """All functions of one dtype; e^-``largest`` is still a normal number."""
-    parts = _parts_for(number, magic, log_two, rest)
+    parts = _parts_for(number, taylor, magic, log_two, rest)
     decay, log1p = _decay_for(number, parts, largest), _log1p_for(number, terms)
     return {"exp": _exp_for(number, parts), "decay": decay, "log1p": log1p,
             "tanh": _tanh_for(number, parts, 10 if number is np.float32 else 20),
@@ -206,9 +180,9 @@ def _compiled_for(number, magic, log_two, rest, largest, terms):
 
 
 _COMPILED = {
-    types.float32: _compiled_for(np.float32, 1.5 * 2 ** 23, 0.693359375,
+    types.float32: _compiled_for(np.float32, 7, 1.5 * 2 ** 23, 0.693359375,
                                  math.log(2) - 0.693359375, 87, 8),
-    types.float64: _compiled_for(np.float64, 1.5 * 2 ** 52, 0.6931471803691238,
+    types.float64: _compiled_for(np.float64, 13, 1.5 * 2 ** 52, 0.6931471803691238,
                                  1.9082149292705877e-10, 708, 17)}
 
 
