@@ -12,7 +12,7 @@ Below a row of a continuous flow stands how often each library called the right-
 networks have the same weights, the tolerances are the same, and so is the order of the method.
 
 Whole fits in fresh processes are timed by ``python -m tests.benchmarks.end_to_end``. Libraries
-that are not installed (extra ``peers``) leave a blank.
+that are not installed (extra ``peers``) leave a blank, and so does ``cuda`` without a device.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import time
 
 import numpy as np
 
+from nfref.backend import BACKENDS
 from tests.benchmarks import peers
 from tests.benchmarks.ours import cases
 
@@ -84,8 +85,8 @@ def main():
     parser.add_argument("--only", nargs="*", help="words that a row's name starts with")
     options = parser.parse_args()
 
-    names = ["numpy", "numba", *peers.NAMES]
-    print(f"{'work (ms)':42}" + "".join(f"{name:>12}" for name in names)
+    names = [*BACKENDS, *peers.NAMES]
+    print(f"{'work (ms)':47}" + "".join(f"{name:>12}" for name in names)
           + f"{'x best peer':>13}{'of sgemm':>10}")
     for case in cases():
         if options.only and not any(case.name.lower().startswith(word) for word in options.only):
@@ -99,7 +100,7 @@ def main():
         share = ""
         if case.flops:
             share = f"{case.flops / times['numba'] / (2 * SIZE ** 3 / times['sgemm']):9.0%}"
-        print(f"{case.name:42}" + "".join(" " + cell(times, name) for name in names)
+        print(f"{case.name:47}" + "".join(" " + cell(times, name) for name in names)
               + gain + f" {share}", flush=True)
         if case.evaluations:
             print("    evaluations: " + ", ".join(
@@ -107,7 +108,7 @@ def main():
                                      if name in times else "")
                 for name, count in case.evaluations.items()), flush=True)
     if not options.only or "import" in options.only:
-        print(f"{'import nfref':42} {import_time():11.0f}")
+        print(f"{'import nfref':47} {import_time():11.0f}")
 
 
 if __name__ == "__main__":

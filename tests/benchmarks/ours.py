@@ -8,6 +8,7 @@ import nfref
 from nfref import gradient
 from nfref import params as trees
 from nfref.adam import Adam
+from nfref.backend import BACKENDS, require_cuda
 from nfref.continuous.adjoint import adjoint
 from nfref.flows.continuous import NeuralSystem
 from tests.continuous_cases import filled
@@ -38,17 +39,22 @@ class Case:
     sizes: dict
     flops: float = 0
     slow: bool = False
-    backends: tuple = ("numpy", "numba")
+    backends: tuple = BACKENDS
     evaluations: dict = field(default_factory=dict)
 
     def ours(self):
-        """Calls by backend."""
+        """Calls by backend, for those that there are."""
         if self.family == "matrices":
             return self._matrices()
         density, params = self.density()
         if self.family == "CNF":
             self.evaluations["nfref"] = self._count(density.flow, params["flow"])
-        return {name: self._call(name, density, params) for name in self.backends}
+        return {name: self._call(name, density, params) for name in self._available()}
+
+    def _available(self):
+        """The backends of the case; ``cuda`` for what has twins on a device, if there is one."""
+        on_device = self.family in ("RealNVP", "matrices") and has_device()
+        return [name for name in self.backends if name != "cuda" or on_device]
 
     def _count(self, flow, params):
         """Evaluations of the solve and, for a step, of its adjoint."""
@@ -114,7 +120,15 @@ class Case:
         def call(backend):
             with nfref.backend(backend):
                 small_matrices.log_abs_det(matrices)
-        return {name: (lambda name=name: call(name)) for name in self.backends}
+        return {name: (lambda name=name: call(name)) for name in self._available()}
+
+
+def has_device():
+    try:
+        require_cuda()
+    except RuntimeError:
+        return False
+    return True
 
 
 def dense(family, dim, layers, hidden):
