@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import autograd
 import autograd.numpy as anp
+import numba
 import numpy as np
 import pytest
 from autograd.builtins import tuple as traced_tuple
@@ -342,6 +343,23 @@ def test_the_cache_watches_every_file_that_a_kernel_is_made_of():
     digest = jit._digest(chain.__name__)
     assert digest == jit._digest(chain.__name__)
     assert digest != jit._digest(products.__name__)
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, it is a function like others")
+def test_a_part_of_kernels_refuses_calls_from_python_even_once_it_is_compiled():
+    @jit.body
+    def double(x):
+        return 2 * x
+
+    @numba.njit
+    def quadruple(x):
+        return double(double(x))
+
+    for call in (lambda: None, lambda: quadruple(3.0)):
+        call()
+        with pytest.raises(TypeError, match="double: expected to be called by a kernel"):
+            double(3.0)
+    assert quadruple(3.0) == 12
 
 
 def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_cached(tmp_path):

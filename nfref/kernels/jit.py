@@ -5,7 +5,6 @@ and becomes part of them. Products and sums may be contracted to fused multiply-
 rounds once instead of twice; nothing else about floating point is relaxed.
 """
 
-import functools
 import hashlib
 import sys
 from contextlib import contextmanager, suppress
@@ -19,12 +18,35 @@ from nfref.backend import announce
 
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
-# A body is never called from Python, so it needs no wrapper for that.
-BODY = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-body = functools.partial(numba.njit, **BODY)
+# What is part of kernels needs no wrapper for calls from Python.
+PART = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-# Sums of products may be summed in any order, as in BLAS, so that they fill the registers.
-reduction = functools.partial(numba.njit, **{**BODY, "fastmath": {"contract", "reassoc"}})
+
+def body(function):
+    """Compile what kernels call."""
+    return _part(function, PART)
+
+
+def reduction(function):
+    """A body whose sums may be taken in any order, as in BLAS, so that they fill the registers."""
+    return _part(function, {**PART, "fastmath": {"contract", "reassoc"}})
+
+
+def _part(function, options):
+    compiled = numba.njit(**options)(function)
+    if numba.config.DISABLE_JIT:
+        return compiled
+
+    def keep(result):
+        compiled.overloads[tuple(result.signature.args)] = result
+
+    def refuse(*arguments, **named):
+        raise TypeError(f"{function.__name__}: expected to be called by a kernel, "
+                        "got a call from Python")
+
+    # Without a wrapper a call from Python would end the process; so none is made known.
+    compiled.add_overload, compiled._compile_for_args = keep, refuse
+    return compiled
 
 
 def kernel(function):
