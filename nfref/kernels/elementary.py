@@ -22,6 +22,10 @@ from numba.extending import intrinsic, overload
 
 from nfref.kernels.jit import body
 
+# Two parts, with more digits together than a number has; the first is short, so that its
+# products with whole numbers are exact.
+LOG_TWO = 0.693359375, -2.121944400546905827679e-4
+
 
 def exp(x):
     """e^x."""
@@ -106,40 +110,44 @@ def _exp_for(number, parts):
     return exp
 
 
-def _tanh_for(number, parts, largest):
-    """tanh |x| = -e / (2 + e) with e = exp(-2 |x|) - 1; it is 1 from ``largest`` on."""
-    largest, zero, one, two = number(largest), number(0), number(1), number(2)
+def _falling_for(parts, largest):
+    """(p, 2^k) with e^-x = 2^k p + 2^k, for x >= 0; beyond ``largest`` they are those of it."""
+    @body
+    def falling(x):
+        p, shifted = parts(-(largest if x > largest else x))    # a NaN stays one
+        return p, power_of_two(shifted)
+    return falling
+
+
+def _tanh_for(number, falling):
+    """tanh |x| = -e / (2 + e) with e = exp(-2 |x|) - 1."""
+    zero, one, two = number(0), number(1), number(2)
 
     @body
     def tanh(x):
-        size = abs(x)
-        size = largest if size > largest else size
-        p, shifted = parts(-two * size)
-        scale = power_of_two(shifted)
+        p, scale = falling(two * abs(x))
         e = scale * p + (scale - one)
         value = -e / (two + e)
         return -value if x < zero else value
     return tanh
 
 
-def _decay_for(number, parts, largest):
-    largest, zero = number(largest), number(0)
+def _decay_for(number, falling, largest):
+    zero = number(0)
 
     @body
     def decay(x):
-        p, shifted = parts(-(largest if x > largest else x))
-        scale = power_of_two(shifted)
+        p, scale = falling(x)
         return zero if x > largest else scale * p + scale
     return decay
 
 
-def _fall_for(number, parts, largest):
-    largest, one = number(largest), number(1)
+def _fall_for(number, falling):
+    one = number(1)
 
     @body
     def fall(x):
-        p, shifted = parts(-(largest if x > largest else x))
-        scale = power_of_two(shifted)
+        p, scale = falling(x)
         return (one - scale) - scale * p
     return fall
 
@@ -171,17 +179,17 @@ def _softplus_for(number, decay, log1p):
 
 def _compiled_for(number, taylor, magic, log_two, rest, largest, terms):
     """All functions of one dtype; e^-``largest`` is still a normal number."""
+    largest = number(largest)
     parts = _parts_for(number, taylor, magic, log_two, rest)
-    decay, log1p = _decay_for(number, parts, largest), _log1p_for(number, terms)
+    falling = _falling_for(parts, largest)
+    decay, log1p = _decay_for(number, falling, largest), _log1p_for(number, terms)
     return {"exp": _exp_for(number, parts), "decay": decay, "log1p": log1p,
-            "tanh": _tanh_for(number, parts, 10 if number is np.float32 else 20),
-            "fall": _fall_for(number, parts, largest),
+            "tanh": _tanh_for(number, falling), "fall": _fall_for(number, falling),
             "softplus": _softplus_for(number, decay, log1p)}
 
 
 _COMPILED = {
-    types.float32: _compiled_for(np.float32, 7, 1.5 * 2 ** 23, 0.693359375,
-                                 math.log(2) - 0.693359375, 87, 8),
+    types.float32: _compiled_for(np.float32, 7, 1.5 * 2 ** 23, *LOG_TWO, 87, 8),
     types.float64: _compiled_for(np.float64, 13, 1.5 * 2 ** 52, 0.6931471803691238,
                                  1.9082149292705877e-10, 708, 17)}
 

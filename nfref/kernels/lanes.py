@@ -123,7 +123,7 @@ def _splat(builder, value, width):
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
 
 
-def _pointer(context, builder, array_type, array, at, lanes):
+def pointer_at(context, builder, array_type, array, at, lanes):
     view = context.make_array(array_type)(context, builder, array)
     return builder.bitcast(builder.gep(view.data, [at]), _vector(context, lanes).as_pointer())
 
@@ -133,7 +133,7 @@ def _load(typing, flat, at):
     lanes = Lanes(flat.dtype)
 
     def generate(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature.args[0], *arguments, lanes)
+        pointer = pointer_at(context, builder, signature.args[0], *arguments, lanes)
         return builder.load(pointer, align=BYTES)
 
     return lanes(flat, types.intp), generate
@@ -197,7 +197,7 @@ def _prefetch(typing, flat, at):
 @intrinsic
 def _store(typing, flat, at, lanes):
     def generate(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature.args[0], *arguments[:2], lanes)
+        pointer = pointer_at(context, builder, signature.args[0], *arguments[:2], lanes)
         builder.store(arguments[2], pointer, align=BYTES)
         return context.get_dummy_value()
 
@@ -240,14 +240,6 @@ def _where_equal(typing, a, b, one, other):
     return a(a, a, a, a), generate
 
 
-@intrinsic
-def _absolute(typing, a):
-    def generate(context, builder, signature, arguments):
-        return absolute_of(context, builder, a, arguments[0])
-
-    return a(a), generate
-
-
 def split(context, builder, lanes, value):
     """Mantissa and exponent by the bits of IEEE 754."""
     bits, kept = lanes.dtype.bitwidth, {32: 23, 64: 52}[lanes.dtype.bitwidth]
@@ -277,22 +269,6 @@ def split(context, builder, lanes, value):
     power = builder.sitofp(builder.sub(field, whole(bias)), vector)
     power = builder.fsub(power, builder.select(small, real(float(kept)), real(0.0)))
     return (builder.select(special, value, unit), builder.select(special, real(0.0), power))
-
-
-@intrinsic
-def _mantissa(typing, a):
-    def generate(context, builder, signature, arguments):
-        return split(context, builder, a, arguments[0])[0]
-
-    return a(a), generate
-
-
-@intrinsic
-def _exponent(typing, a):
-    def generate(context, builder, signature, arguments):
-        return split(context, builder, a, arguments[0])[1]
-
-    return a(a), generate
 
 
 def _arithmetic(instruction):
@@ -363,19 +339,23 @@ def _compiled_where_equal(a, b, one, other):
     return lambda a, b, one, other: _where_equal(a, b, one, other)
 
 
-@overload(absolute)
-def _compiled_absolute(a):
-    return lambda a: _absolute(a)
+def _overload_of_one(function, emit):
+    @intrinsic
+    def compiled(typing, a):
+        def generate(context, builder, signature, arguments):
+            return emit(context, builder, a, arguments[0])
+
+        return a(a), generate
+
+    @overload(function)
+    def _compiled_of_one(a):
+        return lambda a: compiled(a)
 
 
-@overload(mantissa)
-def _compiled_mantissa(a):
-    return lambda a: _mantissa(a)
-
-
-@overload(exponent)
-def _compiled_exponent(a):
-    return lambda a: _exponent(a)
+for _function, _emit in ((absolute, absolute_of),
+                         (mantissa, lambda *arguments: split(*arguments)[0]),
+                         (exponent, lambda *arguments: split(*arguments)[1])):
+    _overload_of_one(_function, _emit)
 
 
 def _overload_operator(symbol, compiled):

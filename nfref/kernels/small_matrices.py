@@ -16,6 +16,7 @@ from autograd.extend import Box, defvjp, primitive
 
 from nfref.backend import chosen, threads
 from nfref.kernels import unrolled
+from nfref.kernels.elementary import LOG_TWO
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.lanes import (BYTES, absolute, exponent, load, load_apart, load_at, mantissa,
                                  prefetch, same, store, turn, where_equal, where_longer)
@@ -25,7 +26,6 @@ from nfref.kernels.unrolled import LIFT
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 18     # entries, about, that a thread takes at a time
-LOG_TWO = 0.693359375, -2.121944400546905827679e-4   # more digits than a number has
 
 
 def run(formula, matrices, *others):
@@ -105,10 +105,10 @@ def _solutions(matrices, right):
 
 def _in_chunks(matrices, task):
     """Call task(start, stop) for as many chunks of matrices a thread as there is work for."""
-    n, lanes = len(matrices), BYTES // matrices.itemsize
-    count = threads() * max(1, matrices.size // (threads() * CHUNK))
+    n, lanes, workers = len(matrices), BYTES // matrices.itemsize, threads()
+    count = workers * max(1, matrices.size // (workers * CHUNK))
     chunk = lanes * -(-n // (lanes * count))
-    share(lambda k: task(k * chunk, min((k + 1) * chunk, n)), -(-n // max(chunk, 1)), threads())
+    share(lambda k: task(k * chunk, min((k + 1) * chunk, n)), -(-n // max(chunk, 1)), workers)
 
 
 # The kernels --------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from nfref.kernels.lanes import (BYTES, Lanes, absolute_of, exponent, load, mantissa, same,
-                                 split, width_of)
+from nfref.kernels.lanes import (BYTES, Lanes, absolute_of, exponent, load, mantissa,
+                                 pointer_at, same, split, width_of)
 
 LARGEST = 8
 LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled
@@ -79,9 +79,9 @@ class Registers:
         self.context, self.builder, self.lanes = context, builder, lanes
         self.vector = context.get_value_type(lanes)
 
-    def load(self, pointer, at):
-        place = self.builder.gep(pointer, [cgutils.intp_t(at)])
-        place = self.builder.bitcast(place, self.vector.as_pointer())
+    def load(self, array_type, array, at):
+        place = pointer_at(self.context, self.builder, array_type, array, cgutils.intp_t(at),
+                           self.lanes)
         return Register(self, self.builder.load(place, align=BYTES))
 
     def same(self, value):
@@ -133,9 +133,8 @@ def _pivots(typing, buffer, column):
 
     def generate(context, builder, signature, arguments):
         registers = Registers(context, builder, lanes)
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        rows = [[registers.load(data, (i * dim + j) * lanes.width) for j in range(dim)]
-                for i in range(dim)]
+        rows = [[registers.load(signature.args[0], arguments[0], (i * dim + j) * lanes.width)
+                 for j in range(dim)] for i in range(dim)]
         product, power = eliminate(rows, registers)
         return context.make_tuple(builder, pair, [product.value, power.value])
 

@@ -121,13 +121,9 @@ def _nfref(data):
 
 def _flowjax(data):
     import equinox as eqx
-    import jax
     import optax
-    from flowjax.bijections import Affine
-    from flowjax.distributions import StandardNormal
-    from flowjax.flows import coupling_flow
-    flow = coupling_flow(jax.random.key(0), base_dist=StandardNormal((2,)), transformer=Affine(),
-                         flow_layers=LAYERS, nn_width=HIDDEN[0], nn_depth=len(HIDDEN), invert=True)
+    from tests.benchmarks.peers import flowjax_flow
+    flow = flowjax_flow("RealNVP", 2, LAYERS, HIDDEN)
     optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
     state = optimiser.init(eqx.filter(flow, eqx.is_inexact_array))
     score = eqx.filter_jit(lambda flow, x: -flow.log_prob(x).mean())

@@ -125,13 +125,7 @@ def _flowjax(case):
     import jax
     import jax.numpy as jnp
     import optax
-    from flowjax.bijections import Affine
-    from flowjax.distributions import StandardNormal
-    from flowjax.flows import coupling_flow, masked_autoregressive_flow
-    dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
-    make = coupling_flow if case.family == "RealNVP" else masked_autoregressive_flow
-    flow = make(jax.random.key(0), base_dist=StandardNormal((dim,)), transformer=Affine(),
-                flow_layers=layers, nn_width=hidden[0], nn_depth=len(hidden), invert=True)
+    flow = flowjax_flow(case.family, *(case.sizes[key] for key in ("dim", "layers", "hidden")))
     x = jnp.asarray(case.rows())
     if case.kind == "sample":
         push = eqx.filter_jit(lambda flow, z: jax.vmap(flow.bijection.transform)(z))
@@ -149,6 +143,16 @@ def _flowjax(case):
         return eqx.apply_updates(flow, change), state, loss
 
     return lambda: jax.block_until_ready(step(flow, state, x)[2])
+
+
+def flowjax_flow(family, dim, layers, hidden):
+    import jax
+    from flowjax.bijections import Affine
+    from flowjax.distributions import StandardNormal
+    from flowjax.flows import coupling_flow, masked_autoregressive_flow
+    make = coupling_flow if family == "RealNVP" else masked_autoregressive_flow
+    return make(jax.random.key(0), base_dist=StandardNormal((dim,)), transformer=Affine(),
+                flow_layers=layers, nn_width=hidden[0], nn_depth=len(hidden), invert=True)
 
 
 def _dynamics(case, library):
