@@ -1,31 +1,29 @@
 """nfref: normalizing flows as formulas, with explicit log-determinants."""
 
-from nfref.backend import backend
-from nfref.base import (DiagonalNormal, FullNormal, Logistic, NormalMixture, StandardNormal,
-                        Uniform)
+from nfref.backends import backend
+from nfref.base import DiagonalNormal, FullNormal, Logistic, NormalMixture, StandardNormal, Uniform
 from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
-from nfref.flows.coupling import (NICE, AdditiveCoupling, AffineCoupling, RealNVP,
-                                  alternating_mask, channel_mask, checkerboard_mask)
+from nfref.flows.coupling import (NICE, AdditiveCoupling, AffineCoupling, RealNVP, alternating_mask,
+                                  channel_mask, checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
-from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
-                                      Squeeze)
+from nfref.flows.image_layers import ActNorm, ChannelCoupling, InvertibleConv, SplitPrior, Squeeze
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.planar import Planar, PlanarLayer
-from nfref.train import FitResult, fit, fit_reverse_kl
+from nfref.training import FitResult, fit, fit_reverse_kl
 
 __version__ = "0.1.0"
 
-# Rooms that cost time to import are opened on first use: ``nfref.plots`` brings matplotlib.
-_ROOMS = ("datasets", "diagnostics", "model_file", "objectives", "oracle", "plots", "potentials",
-          "small_matrices", "tables", "train")
+# Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
+_LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots", "small_matrices",
+         "tables", "training")
 
 
 def __getattr__(name):
-    if name in _ROOMS:
+    if name in _LAZY:
         import importlib
         return importlib.import_module(f"nfref.{name}")
     raise AttributeError(f"module 'nfref' has no attribute {name!r}")

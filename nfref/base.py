@@ -11,7 +11,7 @@ from autograd.tracer import getval
 
 from nfref import params as trees
 from nfref.checks import as_array, as_rows, check_count, check_rng
-from nfref.nets import softplus
+from nfref.networks.activations import softplus
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 

@@ -13,7 +13,7 @@ call.
 
 How to read a call: ``forward`` and ``inverse`` are the door. They check the arguments
 once, bring them to one dtype, and call ``_forward`` or ``_inverse``, where a flow does its
-work, or the compiled twin of it (``nfref/backend.py`` decides). Flows inside other flows are
+work, or the compiled twin of it (``nfref/backends.py`` decides). Flows inside other flows are
 called by ``_forward`` and ``_inverse``, unchecked.
 """
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, is_dataclass
 import autograd.numpy as np
 
 from nfref import params as trees
-from nfref.backend import dispatch
+from nfref.backends import dispatch
 from nfref.checks import as_context, as_rows, check_count, check_rng
 
 

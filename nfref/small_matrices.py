@@ -11,9 +11,8 @@ the ``numba`` twins, gradients included. Larger matrices and complex numbers tak
 import autograd.numpy as np
 from autograd.tracer import getval
 
-from nfref.backend import dispatch_matrices
+from nfref.backends import dispatch_matrices
 from nfref.checks import as_array
-
 
 # Formulas ---------------------------------------------------------------------------------
 

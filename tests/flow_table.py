@@ -1,4 +1,4 @@
-"""The table of flows: every flow that the contract in ``tests/contract.py`` is held over.
+"""The table of flows: every flow that the contract in ``tests/contract/__init__.py`` is held over.
 
 One line adds a flow: a name, and an :class:`Entry` with a constructor of (dim, context_dim).
 What it allows (dims, context) and what is known about it (a log-determinant that must be

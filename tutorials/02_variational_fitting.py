@@ -24,7 +24,7 @@ import autograd.numpy as np
 import matplotlib.pyplot as plt
 
 import nfref
-from nfref.potentials import POTENTIALS, box_quadrature, log_normaliser
+from nfref.objectives.potentials import POTENTIALS, box_quadrature, log_normaliser
 
 BOX = 4.0
 FIGURE = Path(__file__).parent.parent / "figures" / "02_variational_fitting.png"

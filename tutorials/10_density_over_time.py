@@ -24,7 +24,7 @@ from _figures import figure_path
 
 import nfref
 from nfref import datasets
-from nfref.continuous.flow_matching import FlowMatching
+from nfref.objectives.flow_matching import FlowMatching
 
 TIMES = (0.0, 0.4, 0.7, 0.9, 1.0)
 

@@ -26,7 +26,7 @@ from _figures import figure_path
 
 import nfref
 from nfref import datasets
-from nfref.continuous.regularised import PathLikelihood
+from nfref.objectives.path_penalties import PathLikelihood
 
 PENALTY = 0.02
 TOLERANCES = (1e-4, 1e-5, 1e-6)

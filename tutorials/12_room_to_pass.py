@@ -20,7 +20,7 @@ from autograd import value_and_grad
 from scipy.optimize import minimize
 
 from nfref import params as trees
-from nfref.continuous.augmented import AugmentedODE, padded_velocity, with_zeros
+from nfref.flows.augmented import AugmentedODE, padded_velocity, with_zeros
 from nfref.continuous.solve import Options, solve
 
 FIXED = {"hidden": (16,), "solver": "rk4", "steps": 10, "gradient": "direct"}

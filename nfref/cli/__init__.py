@@ -8,12 +8,12 @@ import os
 import sys
 
 from nfref import __version__
-from nfref.backend import chosen as chosen_backend
-from nfref.backend import when_compiling
+from nfref.backends import chosen as chosen_backend
+from nfref.backends import when_compiling
+from nfref.cli import check as oracle
 from nfref.cli import fit, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.continuous.solve import SolverError
-from nfref.oracle import command as oracle
 
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file

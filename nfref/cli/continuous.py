@@ -55,9 +55,9 @@ def with_tolerance(flow, options):
 def objective(name, options):
     """What the fit follows: None for the likelihood of the density as it is."""
     if name == "fm":
-        from nfref.continuous.flow_matching import FlowMatching
+        from nfref.objectives.flow_matching import FlowMatching
         return FlowMatching()
     if name == "cnf" and (options.trace or options.regularise):
-        from nfref.continuous.regularised import PathLikelihood
+        from nfref.objectives.path_penalties import PathLikelihood
         return PathLikelihood(*(options.regularise or (0.0, 0.0)), trace=options.trace)
     return None

@@ -7,7 +7,7 @@ import numpy as np
 import nfref
 from nfref import params as trees
 from nfref.cli import continuous
-from nfref.cli import data as tables
+from nfref.cli import inputs as tables
 from nfref.cli.arguments import UsageError, bound, count, positive, widths
 from nfref.cli.flows import FLOWS, build_flow, default_flow, in_units_of
 from nfref.files import check_writable
@@ -162,7 +162,7 @@ def _figure(log_prob):
 
 def _baselines(parts, rng):
     """Figures of the Gaussian and of the mixture; None for a Gaussian that doesn't exist."""
-    from nfref.baselines import Gaussian, GaussianMixture
+    from nfref.estimator.baselines import Gaussian, GaussianMixture
     try:
         gaussian = _figure(Gaussian.fit(parts.train).log_prob(parts.test))
     except ValueError:

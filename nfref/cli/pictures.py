@@ -33,6 +33,7 @@ def draw(path, density, params, columns, x=None):
         Rows to compare with.
     """
     from nfref import plots
+
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
     columns = [column.replace("$", r"\$") for column in columns]     # or it would start a formula

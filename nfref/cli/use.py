@@ -7,7 +7,7 @@ import numpy as np
 
 from nfref import datasets as built_in
 from nfref import params as trees
-from nfref.cli import data as tables
+from nfref.cli import inputs as tables
 from nfref.cli.arguments import UsageError, count
 from nfref.files import check_writable
 from nfref.flow import Composition, Invert

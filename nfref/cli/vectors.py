@@ -24,7 +24,7 @@ def add_commands(commands):
 def run(options):
     """Write them, naming each file as it is done."""
     try:
-        from nfref.oracle import vectors
+        from nfref.oracle.truth import vectors
     except ModuleNotFoundError as error:
         raise UsageError(f"vectors: expected {error.name} to be installed, found it is not; "
                          "pip install 'nfref[oracle]' brings it") from None

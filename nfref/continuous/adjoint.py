@@ -22,7 +22,6 @@ from autograd.tracer import isbox
 
 from nfref.continuous.solve import solve
 
-
 # What is solved ---------------------------------------------------------------------------
 
 

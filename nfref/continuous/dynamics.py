@@ -60,7 +60,7 @@ def velocity(net, t, z, context=None, activation="tanh"):
     Parameters
     ----------
     net : list of {"weight", "bias"}
-        As :func:`nfref.nets.init_mlp` makes it, with D + 1 + C inputs and D outputs.
+        As :func:`nfref.networks.mlp.init_mlp` makes it, with D + 1 + C inputs and D outputs.
     t : float
     z : (N, D) array
     context : (N, C) array, optional

@@ -144,7 +144,7 @@ def runge_kutta_4_step(derivative, t, h, y):
 
 def adaptive(derivative, state, start, times, options, bandwidth=None):
     """One of scipy's methods on the raveled state."""
-    from scipy.integrate import solve_ivp    # here, because importing it takes 0.2 s
+    from scipy.integrate import solve_ivp  # here, because importing it takes 0.2 s
 
     extra = {}
     if options.solver == "lsoda" and bandwidth is not None and bandwidth < state.size:

@@ -16,8 +16,8 @@ Examples
 
 from nfref.datasets.known import (banana, checkerboard, circles, eight_gaussians, gaussian_grid,
                                   gaussian_mixture, rings, sheared_gaussian)
-from nfref.datasets.shapes import pinwheel, swiss_roll, two_moons, two_spirals
 from nfref.datasets.real import wine
+from nfref.datasets.shapes import pinwheel, swiss_roll, two_moons, two_spirals
 from nfref.datasets.toy import KnownToy, Toy
 
 TOYS = {toy.name: toy for toy in (

@@ -11,7 +11,6 @@ from scipy.special import i0e, i1e
 from nfref.base import LOG_TWO_PI, logsumexp, standard_normal_log_prob
 from nfref.datasets.toy import KnownToy
 
-
 # Gaussians and volume-preserving maps of them ----------------------------------------------
 # x = mean + L e has log-determinant sum log L_ii; a shear adds nothing to it. With e standard
 # normal, the entropy is that of e plus the log-determinant.

@@ -20,8 +20,9 @@ from nfref.checks import check_choice, check_count, check_hidden, check_positive
 from nfref.flow import Composition, Flow, Invert
 from nfref.flows.affine import affine_forward, affine_inverse
 from nfref.flows.batch_norm import BatchNorm
-from nfref.nets import ACTIVATIONS, bounded, init_mlp, made_masks, masked_mlp, with_context
-
+from nfref.networks.activations import ACTIVATIONS
+from nfref.networks.masked import made_masks, masked_mlp
+from nfref.networks.mlp import bounded, init_mlp, with_context
 
 # Formulas ---------------------------------------------------------------------------------
 

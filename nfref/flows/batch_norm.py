@@ -17,7 +17,6 @@ from nfref.checks import check_choice, check_count, check_positive
 from nfref.flow import Flow
 from nfref.flows.affine import affine_forward, affine_inverse
 
-
 # Formula ----------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import autograd.numpy as np
 import numpy
 
 from nfref import params as trees
-from nfref.backend import dispatch_continuous
+from nfref.backends import dispatch_continuous
 from nfref.checks import check_choice, check_count, check_hidden, check_positive, check_rng
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
 from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed, norm_matrix,
@@ -24,7 +24,7 @@ from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed,
 from nfref.continuous.dynamics_vjp import exact_vjp
 from nfref.continuous.solve import SOLVERS, Options, solve
 from nfref.flow import Flow
-from nfref.nets import init_mlp
+from nfref.networks.mlp import init_mlp
 
 NOISES = ("rademacher", "gaussian")
 

@@ -19,8 +19,8 @@ from nfref.flow import Composition, Flow
 from nfref.flows.affine import affine_forward, affine_inverse
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.elementwise import Scale
-from nfref.nets import ACTIVATIONS, bounded, init_mlp, mlp, with_context
-
+from nfref.networks.activations import ACTIVATIONS
+from nfref.networks.mlp import bounded, init_mlp, mlp, with_context
 
 # Formulas ---------------------------------------------------------------------------------
 

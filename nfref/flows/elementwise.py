@@ -11,8 +11,7 @@ import autograd.numpy as np
 from nfref.checks import check_count
 from nfref.flow import Flow
 from nfref.flows.affine import affine_forward, affine_inverse
-from nfref.nets import softplus
-
+from nfref.networks.activations import softplus
 
 # Formulas ---------------------------------------------------------------------------------
 # Affine: see nfref/flows/affine.py.

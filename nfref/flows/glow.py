@@ -18,8 +18,7 @@ import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_image_shape
 from nfref.flow import Chain, Composition, Flow
-from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
-                                      Squeeze)
+from nfref.flows.image_layers import ActNorm, ChannelCoupling, InvertibleConv, SplitPrior, Squeeze
 
 
 @dataclass(frozen=True)

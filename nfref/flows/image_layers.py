@@ -12,14 +12,13 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import (check_choice, check_count, check_hidden, check_image_shape,
-                          check_positive)
-from nfref.conv_nets import conv_net, init_conv_net
+from nfref.checks import check_choice, check_count, check_hidden, check_image_shape, check_positive
 from nfref.flow import Flow
 from nfref.flows.affine import affine_forward, affine_inverse
 from nfref.flows.linear import Linear, LULinear
-from nfref.nets import ACTIVATIONS, bounded
-
+from nfref.networks.activations import ACTIVATIONS
+from nfref.networks.convolution import conv_net, init_conv_net
+from nfref.networks.mlp import bounded
 
 # Formulas ---------------------------------------------------------------------------------
 # Actnorm and the couplings are affine: see nfref/flows/affine.py.

@@ -17,7 +17,6 @@ from autograd.extend import defvjp, primitive
 from nfref.checks import as_array, check_count, check_permutation, check_rng
 from nfref.flow import Flow
 
-
 # Formulas ---------------------------------------------------------------------------------
 
 

@@ -18,8 +18,7 @@ from autograd.extend import defvjp, primitive
 
 from nfref.checks import check_count
 from nfref.flow import Composition, Flow
-from nfref.nets import sech_squared, softplus, tanh
-
+from nfref.networks.activations import sech_squared, softplus, tanh
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from nfref.backend import threads
+from nfref.backends import threads
 from nfref.kernels.jit import kernel
 from nfref.kernels.rows import in_pieces
 
 
 def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    """See :func:`nfref.adam.adam_update`."""
+    """See :func:`nfref.training.adam.adam_update`."""
     new = np.empty_like(vector), np.empty_like(m), np.empty_like(v)
     rates = np.array([beta1, 1 - beta1, beta2, 1 - beta2, learning_rate / (1 - beta1 ** t),
                       1 / (1 - beta2 ** t), epsilon], vector.dtype)

@@ -9,10 +9,10 @@
 True
 """
 
-from nfref.oracle.density_checks import check_density
-from nfref.oracle.flow_checks import check_flow
-from nfref.oracle.gradient_checks import check_parameter_gradients
-from nfref.oracle.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
+from nfref.oracle.checks.density import check_density
+from nfref.oracle.checks.flow import check_flow
+from nfref.oracle.checks.gradients import check_parameter_gradients
+from nfref.oracle.checks.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
 from nfref.oracle.report import OracleError, Report, Row
 
 __all__ = ["DENSITY_PROPERTIES", "FLOW_PROPERTIES", "GRADIENT_PROPERTIES", "OracleError",

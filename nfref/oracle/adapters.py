@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.backend import backend, chosen
+from nfref.backends import backend, chosen
 
 
 def of(thing, *, rng, dtype=np.float64):

@@ -10,7 +10,7 @@ The check runs once, when its first test case does.
 
 from functools import cache
 
-from nfref.oracle.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
+from nfref.oracle.checks.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
 
 PROPERTIES = {"flow": FLOW_PROPERTIES, "density": DENSITY_PROPERTIES,
               "gradient": GRADIENT_PROPERTIES}

@@ -23,7 +23,7 @@ import time
 
 import numpy as np
 
-from nfref.backend import BACKENDS
+from nfref.backends import BACKENDS
 from tests.benchmarks import peers
 from tests.benchmarks.ours import cases
 

@@ -16,9 +16,9 @@ import numpy as np
 
 import nfref
 from nfref import datasets
-from nfref.continuous.flow_matching import FlowMatching
-from nfref.continuous.regularised import PathLikelihood
-from tests.continuous_cases import filled
+from nfref.objectives.flow_matching import FlowMatching
+from nfref.objectives.path_penalties import PathLikelihood
+from tests.flows.continuous_cases import filled
 
 
 def clock(function, repeats=3):

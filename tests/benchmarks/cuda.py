@@ -15,7 +15,7 @@ import statistics
 import numpy as np
 from numba import cuda
 
-from nfref.backend import require_cuda
+from nfref.backends import require_cuda
 from nfref.kernels.cuda import coupling, small_matrices
 
 COPIED = 1 << 28        # bytes of the array whose copy is the yardstick

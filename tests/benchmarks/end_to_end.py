@@ -62,6 +62,7 @@ def shown(epochs):
 
 def draw(path):
     import numpy as np
+
     from nfref.datasets import eight_gaussians
     rng = np.random.default_rng(0)
     train, validation = eight_gaussians(rng, ROWS), eight_gaussians(rng, 4000)
@@ -102,10 +103,11 @@ def train(data, step, score):
 
 def _nfref(data):
     import numpy as np
+
     import nfref
     from nfref import params as trees
-    from nfref.adam import Adam
-    from nfref.gradient import flat, loss_and_gradient
+    from nfref.training.adam import Adam
+    from nfref.training.gradient import flat, loss_and_gradient
     density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2, LAYERS, HIDDEN))
     vector, unflatten = flat(trees.cast(density.init(np.random.default_rng(2)), np.float32))
     adam = Adam(RATE, "cosine", steps=STEPS)
@@ -122,6 +124,7 @@ def _nfref(data):
 def _flowjax(data):
     import equinox as eqx
     import optax
+
     from tests.benchmarks.peers import flowjax_flow
     flow = flowjax_flow("RealNVP", 2, LAYERS, HIDDEN)
     optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
@@ -169,6 +172,7 @@ def _zuko(data):
 
 def _nflows(data):
     import torch
+
     from tests.benchmarks.peers import nflows_flow
     torch.manual_seed(0)
     flow = nflows_flow("RealNVP", 2, LAYERS, HIDDEN)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import nfref
-from nfref import gradient
 from nfref import params as trees
-from nfref.adam import Adam
-from nfref.backend import BACKENDS, require_cuda
+from nfref.backends import BACKENDS, require_cuda
 from nfref.continuous.adjoint import adjoint
 from nfref.flows.continuous import NeuralSystem
-from tests.continuous_cases import filled
+from nfref.training import gradient
+from nfref.training.adam import Adam
+from tests.flows.continuous_cases import filled
 
 
 @dataclass

@@ -18,8 +18,8 @@ import time
 import numpy as np
 
 import nfref
-from nfref.baselines import Gaussian
 from nfref.datasets import wine
+from nfref.estimator.baselines import Gaussian
 
 TARGET = -10.5
 

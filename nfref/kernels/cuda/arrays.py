@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from numba import cuda
 
-from nfref.backend import require_cuda
+from nfref.backends import require_cuda
 
 
 def to_device(*arrays):

@@ -1,0 +1,112 @@
+"""``nfref check package.module:object --dim 3``: the oracle from the shell.
+
+Exit status 0 when no property failed, 1 when one did, 2 when the question was wrong.
+"""
+
+import importlib
+import os
+import sys
+
+import numpy as np
+
+from nfref.cli.arguments import UsageError, count, positive
+
+
+def add_commands(commands):
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "check", help="point the oracle at a flow or a density",
+        description="Check every property of a flow: log-determinants against numerical\n"
+                    "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
+                    "a transform or distribution of another library, a pair (forward, inverse)\n"
+                    "of functions of arrays, one function, or a dictionary of arguments.\n"
+                    "Exit status 0: nothing failed; 1: something did; 2: a wrong question.",
+        example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32")
+    parser.add_argument("object", metavar="MODULE:OBJECT",
+                        help="what to check, as package.module:name.of.attribute")
+    parser.add_argument("--dim", type=count(1), required=True, metavar="D",
+                        help="number of coordinates")
+    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64",
+                        help="(default: %(default)s)")
+    parser.add_argument("--seed", type=count(0), default=0, metavar="S",
+                        help="the same seed looks at the same points (default: %(default)s)")
+    parser.add_argument("--domain", type=_interval, metavar="LOW:HIGH",
+                        help="where z lives; inf is allowed; all numbers if left out")
+    parser.add_argument("--codomain", type=_interval, metavar="LOW:HIGH",
+                        help="where x lives, likewise")
+    parser.add_argument("--seconds", type=positive, default=20.0, metavar="T",
+                        help="time for one property (default: %(default)s)")
+    parser.add_argument("--accuracy", type=positive, default=0.0, metavar="A",
+                        help="absolute accuracy that a solver inside promises")
+    parser.add_argument("--skip", metavar="NAME,NAME", default="", help="properties to leave out")
+    parser.set_defaults(run=check)
+
+
+def _interval(text):
+    import argparse
+    low, colon, high = text.partition(":")
+    try:
+        ends = float(low), float(high)
+    except ValueError:
+        ends = (0.0, 0.0)
+    if not (colon and ends[0] < ends[1]):
+        raise argparse.ArgumentTypeError(f"expected LOW:HIGH with LOW < HIGH, got {text!r}")
+    return ends
+
+
+def load(name):
+    """The object that "package.module:name" stands for; the current folder is looked in.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    module, colon, path = name.partition(":")
+    if not (module and colon and path):
+        raise UsageError(f"MODULE:OBJECT: expected package.module:object, got {name!r}")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        thing = importlib.import_module(module)
+    except Exception as error:
+        raise UsageError(f"{module}: cannot be imported: {type(error).__name__}: "
+                         f"{error}") from None
+    for part in path.split("."):
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
+            raise UsageError(f"{module}: has no {path}") from None
+    return thing
+
+
+def check(options):
+    """Run the command; returns the exit status."""
+    from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, adapters
+    from nfref.oracle.checks.density import check_density
+    from nfref.oracle.checks.flow import check_flow
+
+    skip = tuple(name for name in options.skip.split(",") if name)
+    for name in skip:
+        if name not in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES}:
+            raise UsageError(f"--skip: expected names of properties, got {name!r}")
+    rng = np.random.default_rng(options.seed)
+    dtype = np.dtype(options.dtype)
+    thing = load(options.object)
+    common = dict(dim=options.dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
+                  subject=options.object)
+    try:
+        arguments = dict(adapters.of(thing, rng=rng, dtype=dtype))
+        if "log_prob" in arguments:
+            if options.domain is not None:
+                common["domain"] = options.domain
+            report = check_density(**{**common, **arguments})
+        else:
+            report = check_flow(**{**common, "domain": options.domain,
+                                   "codomain": options.codomain,
+                                   "accuracy": options.accuracy, **arguments})
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{options.object}: {error}") from None
+    print(report)
+    return 0 if report.ok else 1

@@ -1,0 +1,200 @@
+"""DATA on the command line: a file or built-in data, checked and cut into parts."""
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref import datasets
+from nfref import params as trees
+from nfref.cli.arguments import UsageError
+from nfref.tables import (READERS, Table, TableError, check_varies, match_columns, numbered_columns,
+                          read_table)
+
+TOY_ROWS = 5000
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Data:
+    """A table with the name it was asked for by, and the density it was drawn from if known."""
+
+    name: str
+    table: Table
+    truth: object = None
+
+    @property
+    def values(self):
+        return self.table.values
+
+    @property
+    def columns(self):
+        return self.table.columns
+
+
+def load(name):
+    """The data of that name: of a file if there is one, built in otherwise.
+
+    A built-in toy is always the same 5,000 rows, so that a score can be repeated.
+    """
+    known = name.replace("-", "_")
+    if os.path.exists(name) or (known != "wine" and known not in datasets.TOYS):
+        if not os.path.exists(name) and os.path.splitext(name)[1].lower() not in READERS:
+            raise UsageError(f"{name}: expected a file or the name of built-in data "
+                             "(nfref datasets lists them), found neither")
+        try:
+            return Data(name, read_table(name))
+        except TableError as error:
+            raise UsageError(str(error)) from None
+    if known == "wine":
+        values, columns = datasets.wine()
+        return Data(name, Table(values, columns))
+    toy = datasets.TOYS[known]
+    table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
+    return Data(name, table, toy if toy.entropy is not None else None)
+
+
+def duplicates(values):
+    """How many rows are exact copies of an earlier one."""
+    return len(values) - len(np.unique(values, axis=0))
+
+
+def repeated_values(data, least=0.2):
+    """(column, value, share) of columns in which one value fills a share of the rows."""
+    found = []
+    for column, values in zip(data.columns, data.values.T):
+        distinct, counts = np.unique(values, return_counts=True)
+        k = np.argmax(counts)
+        if 1 < counts[k] and counts[k] >= least * len(values):
+            found.append((column, distinct[k], counts[k] / len(values)))
+    return found
+
+
+def without_duplicates(data):
+    """The data with the first of each set of equal rows, in their order."""
+    _, first = np.unique(data.values, axis=0, return_index=True)
+    kept = data.values[np.sort(first)]
+    return replace(data, table=replace(data.table, values=kept))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows to train on (80 %), to choose by (10 %) and to judge by (10 %)."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split(data, rng):
+    """Training, validation and test parts, drawn at random; each good enough for its use.
+
+    Raises
+    ------
+    UsageError
+        If there are too few rows, or a column that is constant.
+    """
+    dim = data.values.shape[1]
+    held_out = _tenth(len(data.values))
+    if len(data.values) - 2 * held_out < dim + 1:
+        needed = next(rows for rows in range(dim + 1, 2 * dim + 10)
+                      if rows - 2 * _tenth(rows) >= dim + 1)
+        raise UsageError(f"{data.name}: expected at least {needed} rows for {dim} columns (D + 1 "
+                         f"to train on, a tenth to validate, a tenth to test), "
+                         f"got {len(data.values)}")
+    try:
+        check_varies(data.name, data.table)
+        order = rng.permutation(len(data.values))
+        test, validation, train = (np.sort(part) for part in
+                                   np.split(order, [held_out, 2 * held_out]))
+        parts = Parts(*(data.values[part] for part in (train, validation, test)))
+        check_varies(f"{data.name}, training part", replace(data.table, values=parts.train))
+    except TableError as error:
+        raise UsageError(str(error)) from None
+    return parts
+
+
+def _tenth(rows):
+    return max(1, round(rows / 10))
+
+
+def check_dtype(data, dtype):
+    """That the columns can be told apart and standardised in ``dtype``."""
+    with np.errstate(over="ignore"):
+        std = np.std(data.values, axis=0)
+        size = np.max(np.abs(data.values), axis=0)
+        step = np.spacing(size.astype(dtype)).astype(np.float64)
+    for column, column_std, column_size, column_step in zip(data.columns, std, size, step):
+        if not np.isfinite(column_std):
+            raise UsageError(f"{data.name}: column {column!r}: expected a standard deviation "
+                             f"that float64 can hold, got values up to {column_size:g}")
+        if not column_step < 1e-3 * column_std:
+            raise UsageError(f"{data.name}: column {column!r}: expected values that {dtype} can "
+                             f"tell apart, got values up to {column_size:g} with a standard "
+                             f"deviation of {column_std:g}"
+                             + ("; --dtype float64 can" if dtype == "float32" else ""))
+
+
+def bounds(data, bounded, dtype):
+    """(lower, upper) of every column, None where it has no bounds.
+
+    Parameters
+    ----------
+    data : Data
+    bounded : sequence of (name, low, high)
+        As given by --bounded.
+    dtype : str
+        In which values have to lie between their bounds.
+    """
+    lower, upper = [None] * len(data.columns), [None] * len(data.columns)
+    for name, low, high in bounded:
+        if name not in data.columns:
+            raise UsageError(f"--bounded: expected a column of {data.name} "
+                             f"({', '.join(data.columns)}), got {name!r}")
+        k = data.columns.index(name)
+        if lower[k] is not None:
+            raise UsageError(f"--bounded: expected each column once, got {name!r} twice")
+        lower[k], upper[k] = low, high
+        values = data.values[:, k].astype(dtype)
+        outside = np.flatnonzero((values <= low) | (values >= high))
+        if len(outside):
+            raise UsageError(f"--bounded: expected {name!r} strictly between {low:g} and "
+                             f"{high:g}, got {len(outside)} rows that are not, the first "
+                             f"{values[outside[0]]:g} in row {outside[0] + 1}")
+    return tuple(lower), tuple(upper)
+
+
+def log_prob(density, params, x):
+    """log p(x) in the dtype of the parameters, a block of rows at a time.
+
+    It is -inf where the density is zero or too small to compute.
+
+    Parameters
+    ----------
+    density : Density
+    params : nested dicts and lists of arrays
+    x : (N, D) array
+
+    Returns
+    -------
+    (N,) array
+    """
+    x = x.astype(trees.dtype_of(params))
+    found = np.empty(len(x), x.dtype)
+    with np.errstate(all="ignore"):
+        for start in range(0, len(x), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            found[block] = density.log_prob(params, x[block])
+    # Outside of its bounds a column has no logit, and a row too far out overflows: both NaN.
+    found[np.isnan(found)] = -np.inf
+    return found
+
+
+def for_model(data, model):
+    """The values of the data, in the order of the model's columns and in its dtype."""
+    columns = model.columns or numbered_columns(model.density.dim)
+    named = columns != numbered_columns(model.density.dim)
+    try:
+        return match_columns(data.name, data.table, columns, named)
+    except TableError as error:
+        raise UsageError(str(error)) from None

@@ -1,0 +1,1 @@
+"""Densities of tables: what a flow has to beat."""

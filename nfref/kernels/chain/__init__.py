@@ -1,0 +1,1 @@
+"""A chain of layers on blocks of rows, run by a small interpreter."""

@@ -1,0 +1,63 @@
+"""Layers that map each coordinate by a shift and a log-scale: affine maps and normalisations."""
+
+import numpy as np
+
+from nfref.flows.batch_norm import batch_norm_affine
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.instructions.instruction import Layer
+
+
+def _elementwise(dim, direction, pack, unpack, plain=False):
+    return Layer(chain.ELEMENTWISE, direction, [dim], size=2 * dim, tape=dim, spare=0,
+                 pack=pack, unpack=unpack, plain=plain)
+
+
+def elementwise_affine(flow, direction):
+    return _elementwise(
+        flow.dim, direction,
+        lambda params, dtype: [params["shift"], params["log_scale"]],
+        lambda params, cotangent: {"shift": cotangent[:flow.dim],
+                                   "log_scale": cotangent[flow.dim:]}, plain=True)
+
+
+def scale(flow, direction):
+    return _elementwise(
+        flow.dim, direction,
+        lambda params, dtype: [np.zeros(flow.dim, dtype), params["log_scale"]],
+        lambda params, cotangent: {"log_scale": cotangent[flow.dim:]})
+
+
+def standardise(flow, direction):
+    return _elementwise(
+        flow.dim, direction,
+        lambda params, dtype: list(flow._shift_and_log_scale(dtype)),
+        lambda params, cotangent: {})
+
+
+def act_norm(flow, direction):
+    pixels = flow.shape[1] * flow.shape[2]
+
+    def unpack(params, cotangent):
+        shift, log_scale = cotangent.reshape(2, flow.shape[0], pixels).sum(axis=2)
+        return {"shift": shift, "log_scale": log_scale}
+
+    return _elementwise(flow.dim, direction, lambda params, dtype: flow._affine(params), unpack)
+
+
+def batch_norm(flow, direction):
+    """In evaluation mode: s = log(v + eps)/2 - gamma and t = m - beta e^s are fixed numbers."""
+    if flow.mode != "evaluation":
+        return None
+
+    def pack(params, dtype):
+        return batch_norm_affine(params["running_mean"], params["running_variance"],
+                                 params["shift"], params["log_scale"], flow.epsilon)
+
+    def unpack(params, cotangent):
+        g_t, g_s = cotangent[:flow.dim], cotangent[flow.dim:]
+        scale = np.exp(pack(params, None)[1])
+        g_s = g_s - g_t * params["shift"] * scale
+        return {"shift": -g_t * scale, "log_scale": -g_s, "running_mean": g_t,
+                "running_variance": 0.5 * g_s / (params["running_variance"] + flow.epsilon)}
+
+    return _elementwise(flow.dim, direction, pack, unpack)

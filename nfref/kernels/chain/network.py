@@ -1,0 +1,137 @@
+"""A plain network on a block of rows: :func:`nfref.networks.mlp.mlp` and its derivative.
+
+Everything is flat arrays with offsets; see ``products`` for the layout. Weights and biases
+follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
+"""
+
+from nfref.kernels.jit import body, reduction
+from nfref.kernels.simd.elementary import fall, softplus, tanh
+from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+
+RELU, TANH, SOFTPLUS = 0, 1, 2
+ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
+
+
+@body
+def units_of(flat, at, units):
+    """The (units, ROWS) numbers that start at ``at``.
+
+    Loops go over such views, because their indices are known not to be negative; otherwise
+    every access checks, and nothing fills the vector registers.
+    """
+    return flat[at:at + units * ROWS].reshape(units, ROWS)
+
+
+@body
+def copy_row(source, i, target, j):
+    """target[j] = source[i], (ROWS,) numbers.
+
+    Written out, because an assignment of arrays checks shapes, and to compile the text of its
+    error takes seconds.
+    """
+    for r in range(ROWS):
+        target[j, r] = source[i, r]
+
+
+@body
+def add_bias(theta, at, units, h, h_at):
+    h = units_of(h, h_at, units)
+    bias = theta[at:at + units]
+    for j in range(units):
+        for r in range(ROWS):
+            h[j, r] += bias[j]
+
+
+@body
+def activate(activation, theta, at, units, h, h_at):
+    """h = a(h + bias)."""
+    h = units_of(h, h_at, units)
+    bias = theta[at:at + units]
+    zero = h.dtype.type(0)
+    if activation == RELU:
+        for j in range(units):
+            for r in range(ROWS):
+                a = h[j, r] + bias[j]
+                h[j, r] = zero if a < zero else a       # so that a NaN stays one
+    elif activation == TANH:
+        for j in range(units):
+            for r in range(ROWS):
+                h[j, r] = tanh(h[j, r] + bias[j])
+    else:
+        for j in range(units):
+            for r in range(ROWS):
+                h[j, r] = softplus(h[j, r] + bias[j])
+
+
+@body
+def activate_back(activation, units, h, h_at, g, g_at):
+    """g *= a'(.), from the activated values: 1 where h > 0, 1 - h^2, or 1 - e^-h."""
+    h, g = units_of(h, h_at, units), units_of(g, g_at, units)
+    zero, one = h.dtype.type(0), h.dtype.type(1)
+    if activation == RELU:
+        for j in range(units):
+            for r in range(ROWS):
+                g[j, r] = g[j, r] if h[j, r] > zero else zero
+    elif activation == TANH:
+        for j in range(units):
+            for r in range(ROWS):
+                g[j, r] *= one - h[j, r] * h[j, r]
+    else:
+        for j in range(units):
+            for r in range(ROWS):
+                g[j, r] *= fall(h[j, r])
+
+
+@reduction
+def add_row_sums(g, g_at, units, sums, at):
+    """sums (units,) += the sum over the rows of g (units, ROWS)."""
+    g = units_of(g, g_at, units)
+    sums = sums[at:at + units]
+    for j in range(units):
+        total = g.dtype.type(0)
+        for r in range(ROWS):
+            total += g[j, r]
+        sums[j] += total
+
+
+@body
+def mlp(theta, at, widths, activation, h, h_at):
+    """Run the network whose input stands at ``h_at``; layers follow it, the output comes last.
+
+    ``widths`` are the layer widths, input to output. Returns where the output stands.
+    """
+    for k in range(len(widths) - 1):
+        fan_in, fan_out = widths[k], widths[k + 1]
+        out_at = h_at + fan_in * ROWS
+        times(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at)
+        at += fan_in * fan_out
+        if k < len(widths) - 2:
+            activate(activation, theta, at, fan_out, h, out_at)
+        else:
+            add_bias(theta, at, fan_out, h, out_at)
+        at += fan_out
+        h_at = out_at
+    return h_at
+
+
+@body
+def mlp_back(theta, g_theta, at, widths, activation, h, h_at, g, spare):
+    """From g (fan_out, ROWS), the cotangent of the output, to that of the input.
+
+    ``h_at`` is where the output of :func:`mlp` stands. ``g`` and ``spare`` are two arrays of
+    the widest layer; the returned one holds the result. Adds to ``g_theta``.
+    """
+    for k in range(len(widths) - 1):
+        at += (widths[k] + 1) * widths[k + 1]
+    for k in range(len(widths) - 2, -1, -1):
+        fan_in, fan_out = widths[k], widths[k + 1]
+        at -= fan_out
+        add_row_sums(g, 0, fan_out, g_theta, at)
+        at -= fan_in * fan_out
+        h_at -= fan_in * ROWS
+        add_outer(h, h_at, fan_in, g, 0, fan_out, g_theta, at, fan_out)
+        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, spare, 0, 0)
+        if k > 0:
+            activate_back(activation, fan_in, h, h_at, spare, 0)
+        g, spare = spare, g
+    return g

@@ -1,0 +1,160 @@
+"""Between flows and kernels: twins as autograd primitives, formulas where there is none.
+
+The grain of a primitive is a whole program, and its variables are rows, context and
+parameters. Parameters come as a nested structure: boxed as one, where a gradient is taken
+with respect to the structure, or as a structure of boxed arrays. Each has its own entrance,
+because taking a boxed structure apart costs more than the arithmetic.
+"""
+
+import autograd.numpy as anp
+import numpy as np
+from autograd import make_vjp
+from autograd.builtins import tuple as traced_tuple
+from autograd.extend import Box, defvjp_argnums, primitive
+
+from nfref import params as trees
+from nfref.backends import chosen, threads
+from nfref.flow import context_for
+from nfref.kernels.chain import execute as kernels
+from nfref.kernels.chain.program import Program, at_path, pieces_of
+from nfref.kernels.tracing import is_forward_mode
+
+
+def run(flow, direction, params, rows, context, formula):
+    """See :func:`nfref.backends.dispatch`."""
+    boxes = [value for value in (rows, context, *_parts(params)) if isinstance(value, Box)]
+    if rows.dtype not in (np.float32, np.float64) or any(is_forward_mode(box) for box in boxes):
+        return formula(params, rows, context)
+    if chosen() == "cuda" and not boxes:
+        from nfref.kernels.cuda import flows as device
+        if device.holds_coupling(flow):
+            return device.run(flow, direction, params, rows, context)
+    pieces = programs(flow, direction)
+    if not any(isinstance(piece, Program) for piece in pieces):
+        return formula(params, rows, context)
+    total = None
+    for piece in pieces:
+        if isinstance(piece, Program):
+            rows, log_det = _through(piece, params, rows, context, bool(boxes))
+        else:
+            member, sign, path = piece
+            member_formula = member._forward if sign == 1 else member._inverse
+            rows, log_det = member_formula(at_path(params, path), rows,
+                                           context_for(member, context))
+        total = log_det if total is None else total + log_det
+    return rows, total
+
+
+def programs(flow, direction):
+    """The pieces of a flow, made once for each flow object."""
+    made = flow.__dict__.setdefault("_pieces", {})
+    if direction not in made:
+        made[direction] = pieces_of(flow, direction)
+    return made[direction]
+
+
+def _parts(params):
+    """The arrays of a structure, where a boxed container counts as one part."""
+    if isinstance(params, dict):
+        return [part for value in params.values() for part in _parts(value)]
+    if isinstance(params, (list, tuple)):
+        return [part for value in params for part in _parts(value)]
+    return [params]
+
+
+def _through(program, params, rows, context, traced):
+    if context is None:
+        context = anp.zeros((len(rows), 0), rows.dtype)
+    if not traced:
+        return _value(program, params, rows, context)
+    if isinstance(params, Box):
+        result = chain_of_structure(program, params, rows, context)
+    else:
+        result = chain_of_arrays(program, params, rows, context, *_parts(params))
+    return result[0], result[1]
+
+
+# The primitives ------------------------------------------------------------------------------
+
+
+def _value(program, params, rows, context):
+    theta = program.pack(params, rows.dtype)
+    return kernels.value(program, theta, rows, context, threads())
+
+
+@primitive
+def chain_of_structure(program, params, rows, context):
+    """A program as a function of (params, rows, context); params is boxed as a whole."""
+    return _value(program, params, rows, context)
+
+
+@primitive
+def chain_of_arrays(program, structure, rows, context, *arrays):
+    """A program as a function of (rows, context, *arrays), in the order of the structure."""
+    return _value(program, _filled(structure, arrays), rows, context)
+
+
+def _filled(structure, arrays):
+    arrays = iter(arrays)
+    return trees.tree_map(lambda leaf: next(arrays), structure)
+
+
+def _cotangents(program, params, rows, context, g):
+    """Cotangents of params, rows and context: by the kernel, and by the formula if it is traced.
+
+    A traced cotangent means that a second derivative is being taken, and what the kernel
+    returns could not be differentiated.
+    """
+    if any(isinstance(value, Box) for value in (*g, rows, context, *_parts(params))):
+        back, _ = make_vjp(lambda variables: traced_tuple(program.formula(*variables)))(
+            traced_tuple((params, rows, context)))
+        return back(traced_tuple(tuple(g)))
+    theta = program.pack(params, rows.dtype)
+    g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g, threads())
+    return cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
+
+
+def cotangent_structure(params, found, path=()):
+    """Cotangents by path, as one structure shaped like params, with zeros elsewhere."""
+    if path in found:
+        return trees.tree_map(lambda leaf, g: g.astype(leaf.dtype, copy=False), params,
+                              found[path])
+    if isinstance(params, dict):
+        return {key: cotangent_structure(value, found, path + (key,))
+                for key, value in params.items()}
+    if isinstance(params, (list, tuple)):
+        return [cotangent_structure(value, found, path + (k,)) for k, value in enumerate(params)]
+    return np.zeros_like(params)
+
+
+def _structure_vjp(argnums, answer, arguments, options):
+    program, params, rows, context = arguments
+
+    def back(g):
+        cotangents = _cotangents(program, params, rows, context, g)
+        return tuple(cotangents[number - 1] for number in argnums)
+
+    return back
+
+
+def _arrays_vjp(argnums, answer, arguments, options):
+    program, structure, rows, context, *arrays = arguments
+
+    def back(g):
+        params = _filled(structure, arrays)
+        g_params, *others = _cotangents(program, params, rows, context, g)
+        parts = _parts_of_cotangent(g_params, structure)
+        return tuple(others[number - 2] if number < 4 else parts[number - 4]
+                     for number in argnums)
+
+    return back
+
+
+def _parts_of_cotangent(cotangent, structure):
+    parts = []
+    trees.tree_map(lambda leaf, g: parts.append(g), structure, cotangent)
+    return parts
+
+
+defvjp_argnums(chain_of_structure, _structure_vjp)
+defvjp_argnums(chain_of_arrays, _arrays_vjp)

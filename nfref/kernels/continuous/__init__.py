@@ -1,0 +1,1 @@
+"""Continuous flows on blocks of rows: dynamics, Runge-Kutta steps, whole solves."""

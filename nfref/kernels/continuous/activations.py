@@ -1,0 +1,46 @@
+"""Activations of a continuous flow, and their slopes, on a block of rows."""
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from nfref.kernels.chain.network import TANH, units_of
+from nfref.kernels.jit import body
+from nfref.kernels.simd.elementary import decay, log1p, tanh
+from nfref.kernels.simd.products import ROWS
+
+
+@body
+def activate(activation, theta, at, units, values, slopes, h_at):
+    """h = s(h + bias) in ``values``, and s'(h + bias) in ``slopes``, both at ``h_at``."""
+    h, d = units_of(values, h_at, units), units_of(slopes, h_at, units)
+    bias = theta[at:at + units]
+    zero, one = h.dtype.type(0), h.dtype.type(1)
+    if activation == TANH:
+        for j in range(units):
+            for r in range(ROWS):
+                h[j, r] = tanh(h[j, r] + bias[j])
+                d[j, r] = one - h[j, r] * h[j, r]
+    else:
+        for j in range(units):
+            for r in range(ROWS):
+                a = h[j, r] + bias[j]
+                y = decay(abs(a))
+                positive = a > zero
+                h[j, r] = (a if positive else zero) + log1p(y)
+                d[j, r] = (one if positive else y) / (one + y)
+
+
+def curve(activation, h, d):
+    """The second derivative s'' from s and s'; see ``nfref.continuous.dynamics.CURVATURES``."""
+    return -2 * h * d if activation == TANH else d * (1 - d)
+
+
+@overload(curve)
+def _curve(activation, h, d):
+    number = np.float32 if h == types.float32 else np.float64
+    one, two = number(1), number(2)
+
+    def compiled(activation, h, d):
+        return -two * h * d if activation == TANH else d * (one - d)
+    return compiled

@@ -1,0 +1,239 @@
+"""Stages of a Runge-Kutta step of a continuous flow, on a block of rows.
+
+Twins of ``nfref/continuous/dynamics.py`` (exact trace) and ``dynamics_vjp.py``. All stages of
+a step are taken by one block before the next one starts, so the states between them and the
+hidden activations never leave the cache.
+
+``theta`` holds weights and biases, layer by layer, and then the matrix of the trace. Blocks
+of the state ``y`` are in float64; slopes ``k`` (blocks, stages, columns, ROWS) are in the
+dtype of the network, as in ``nfref/continuous/solve.py``. For values the columns are z and
+the log-determinant, for derivatives z, its adjoint, and the cotangent of the context.
+"""
+
+import numpy as np
+
+from nfref.kernels.chain.network import add_bias, add_row_sums, copy_row, units_of
+from nfref.kernels.continuous.activations import activate, curve
+from nfref.kernels.jit import body, kernel, reduction
+from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+
+# The right-hand side -------------------------------------------------------------------------
+
+
+@body
+def velocity(theta, widths, activation, values, slopes, k, k_at):
+    """f at k_at, from the inputs [z, t, c] at the front of ``values``.
+
+    Hidden layers follow them there, and in ``slopes`` at the same places. Returns where the
+    output layer stands in theta, and its inputs in values.
+    """
+    at, h_at = 0, 0
+    for layer in range(len(widths) - 2):
+        fan_in, fan_out = widths[layer], widths[layer + 1]
+        out_at = h_at + fan_in * ROWS
+        times(theta, at, fan_out, fan_in, fan_out, values, h_at, values, out_at)
+        at += fan_in * fan_out
+        activate(activation, theta, at, fan_out, values, slopes, out_at)
+        at += fan_out
+        h_at = out_at
+    fan_in, dim = widths[-2], widths[-1]
+    times(theta, at, dim, fan_in, dim, values, h_at, k, k_at)
+    add_bias(theta, at + fan_in * dim, dim, k, k_at)
+    return at, h_at
+
+
+@body
+def trace(theta, at, widths, slopes, spare, out, out_at):
+    """tr df/dz = d_1 M d_2^T, d_1 m, or a number; its matrix stands at ``at``."""
+    out = out[out_at:out_at + ROWS]
+    out[:] = 0
+    if len(widths) == 2:
+        out[:] = theta[at]
+        return
+    first_at = widths[0] * ROWS
+    n = widths[1]
+    d = units_of(slopes, first_at, n)
+    if len(widths) == 3:
+        for j in range(n):
+            m = theta[at + j]
+            for r in range(ROWS):
+                out[r] += d[j, r] * m
+        return
+    n = widths[2]
+    times(theta, at, n, widths[1], n, slopes, first_at, spare, 0)
+    product, d = units_of(spare, 0, n), units_of(slopes, first_at + widths[1] * ROWS, n)
+    for j in range(n):
+        for r in range(ROWS):
+            out[r] += product[j, r] * d[j, r]
+
+
+@reduction
+def trace_back(theta, at, widths, slopes, q, spare, slope_bars, g_theta):
+    """Step 2 of :func:`nfref.continuous.dynamics_vjp.exact_vjp`; adds M_bar to g_theta."""
+    if len(widths) == 2:
+        for r in range(ROWS):
+            g_theta[at] += q[r]
+        return
+    first, n = widths[0] * ROWS, widths[1]
+    d, d_bar = units_of(slopes, first, n), units_of(slope_bars, first, n)
+    if len(widths) == 3:
+        for j in range(n):
+            m, total = theta[at + j], q[0] * 0
+            for r in range(ROWS):
+                d_bar[j, r] = q[r] * m
+                total += q[r] * d[j, r]
+            g_theta[at + j] += total
+        return
+    second, n = first + widths[1] * ROWS, widths[2]
+    d, d_bar, q_d = (units_of(slopes, second, n), units_of(slope_bars, second, n),
+                     units_of(spare, 0, n))
+    times(theta, at, n, widths[1], n, slopes, first, slope_bars, second)
+    for j in range(n):
+        for r in range(ROWS):
+            d_bar[j, r] *= q[r]
+            q_d[j, r] = q[r] * d[j, r]
+    times_transposed(theta, at, n, widths[1], n, spare, 0, slope_bars, first, 0)
+    add_outer(slopes, first, widths[1], spare, 0, n, g_theta, at, n)
+
+
+@body
+def velocity_back(theta, at, h_at, widths, activation, values, slopes, slope_bars, g, spare,
+                  g_theta):
+    """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from f_bar in ``g``.
+
+    Returns the array that holds the cotangent of [z, t, c]; it is one of g and spare.
+    """
+    for layer in range(len(widths) - 2, -1, -1):
+        fan_in, fan_out = widths[layer], widths[layer + 1]
+        add_row_sums(g, 0, fan_out, g_theta, at + fan_in * fan_out)
+        add_outer(values, h_at, fan_in, g, 0, fan_out, g_theta, at, fan_out)
+        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, spare, 0, 0)
+        if layer > 0:
+            bars, h = units_of(spare, 0, fan_in), units_of(values, h_at, fan_in)
+            d, d_bar = units_of(slopes, h_at, fan_in), units_of(slope_bars, h_at, fan_in)
+            for j in range(fan_in):
+                for r in range(ROWS):
+                    bars[j, r] = (bars[j, r] * d[j, r]
+                                  + d_bar[j, r] * curve(activation, h[j, r], d[j, r]))
+            fan_out = fan_in
+            fan_in = widths[layer - 1]
+            at -= (fan_in + 1) * fan_out
+            h_at -= fan_in * ROWS
+        g, spare = spare, g
+    return g
+
+
+# Steps ---------------------------------------------------------------------------------------
+
+
+@body
+def moved(y, column, k, h, weights, count, state):
+    """state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
+    state[:] = 0
+    for j in range(count):
+        for r in range(ROWS):
+            state[r] += weights[j] * k[j, column, r]
+    for r in range(ROWS):
+        state[r] = y[column, r] + h * state[r]
+
+
+@body
+def inputs(y, dim, context, k, t, h, weights, count, state, values):
+    """[z, t, c] of a stage at the front of ``values``."""
+    u = units_of(values, 0, dim + 1 + len(context))
+    for j in range(dim):
+        moved(y, j, k, h, weights, count, state)
+        for r in range(ROWS):
+            u[j, r] = state[r]
+    u[dim] = t
+    for j in range(len(context)):
+        copy_row(context, j, u, dim + 1 + j)
+
+
+@reduction
+def finish(y, k, h, b, e, rtol, atol, rows, state, y_new):
+    """The new state, and the sum over the rows of (error / scale)^2."""
+    total = 0.0
+    error = np.empty(ROWS)
+    for column in range(len(y)):
+        moved(y, column, k, h, b, len(b), state)
+        for r in range(ROWS):
+            y_new[column, r] = state[r]
+        error[:] = 0
+        for j in range(len(e)):
+            for r in range(ROWS):
+                error[r] += e[j] * k[j, column, r]
+        for r in range(rows):
+            scale = atol + max(abs(y[column, r]), abs(state[r])) * rtol
+            ratio = h * error[r] / scale
+            total += ratio * ratio
+    return total
+
+
+@kernel
+def stages(theta, widths, activation, context, y, k, t, h, a, c, first, last, n, begin, end,
+           b, e, rtol, atol, y_new, errors):
+    """Slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
+
+    With ``errors`` (blocks,), which are otherwise of length 0, the step is finished too.
+    """
+    dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
+    columns = y.shape[1]
+    values, slopes = np.empty(size, theta.dtype), np.empty(size, theta.dtype)
+    spare = np.empty(np.max(widths) * ROWS, theta.dtype)
+    state = np.empty(ROWS)
+    for block in range(begin, end):
+        flat = k[block].reshape(k[block].size)
+        for s in range(first, last):
+            at = s * columns * ROWS
+            inputs(y[block], dim, context[block], k[block], t + c[s] * h, h, a[s], s, state,
+                   values)
+            out, _ = velocity(theta, widths, activation, values, slopes, flat, at)
+            trace(theta, out + (widths[-2] + 1) * dim, widths, slopes, spare, flat,
+                  at + dim * ROWS)
+        if len(errors):
+            errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
+                                   min(ROWS, n - block * ROWS), state, y_new[block])
+
+
+@kernel
+def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, last, n, begin,
+                end, b, e, rtol, atol, y_new, errors, g_theta):
+    """The same for [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
+
+    ``q`` (blocks, ROWS) is the constant adjoint of the log-determinant. The sums over these
+    blocks that are cotangents of theta go to ``g_theta`` (stages, P), one a stage.
+    """
+    dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
+    columns = y.shape[1]
+    values, slopes = np.empty(size, theta.dtype), np.empty(size, theta.dtype)
+    slope_bars = np.empty(size, theta.dtype)
+    one = np.empty(np.max(widths) * ROWS, theta.dtype)
+    two = np.empty(np.max(widths) * ROWS, theta.dtype)
+    state = np.empty(ROWS)
+    g_theta[first:last] = 0
+    for block in range(begin, end):
+        flat = k[block].reshape(k[block].size)
+        for s in range(first, last):
+            inputs(y[block], dim, context[block], k[block], t + c[s] * h, h, a[s], s, state,
+                   values)
+            f_bar = units_of(one, 0, dim)
+            for j in range(dim):
+                moved(y[block], dim + j, k[block], h, a[s], s, state)
+                for r in range(ROWS):
+                    f_bar[j, r] = state[r]
+            out, h_at = velocity(theta, widths, activation, values, slopes, flat,
+                                 s * columns * ROWS)
+            trace_back(theta, out + (widths[-2] + 1) * dim, widths, slopes, q[block], two,
+                       slope_bars, g_theta[s])
+            bars = units_of(velocity_back(theta, out, h_at, widths, activation, values, slopes,
+                                          slope_bars, one, two, g_theta[s]), 0, widths[0])
+            for j in range(dim):
+                for r in range(ROWS):
+                    k[block, s, dim + j, r] = -bars[j, r]
+            for j in range(columns - 2 * dim):
+                for r in range(ROWS):
+                    k[block, s, 2 * dim + j, r] = -bars[dim + 1 + j, r]
+        if len(errors):
+            errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
+                                   min(ROWS, n - block * ROWS), state, y_new[block])

@@ -1,0 +1,244 @@
+"""Continuous flows with the exact trace: what a solve calls, and whole solves.
+
+Each function is the twin of what :func:`nfref.backends.dispatch_continuous` names, and returns
+None where it has no answer: for dtypes other than float32 and float64, for solvers without a
+twin, and when a solve cannot be finished, so that the formula says why.
+"""
+
+import numpy as np
+
+from nfref import params as trees
+from nfref.backends import threads
+from nfref.continuous.dynamics_vjp import add_matrix_vjp
+from nfref.kernels.chain.network import ACTIVATIONS
+from nfref.kernels.continuous.dynamics import stages, stages_back
+from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
+from nfref.kernels.rows import share
+from nfref.kernels.simd.products import ROWS, load
+
+CHUNK = 4           # blocks that a thread takes at a time when nothing is summed over rows
+MOST_SLOTS = 16     # partial sums over rows, as long as they don't take more than
+ROOM = 1 << 24      # numbers
+
+
+def derivative(net, context, fixed, activation, t, state):
+    """See :func:`nfref.continuous.dynamics.right_hand_side`, with the exact trace."""
+    if not _has_twin(net, state):
+        return None
+    problem = Values(net, context, fixed, activation, state)
+    problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
+    return problem.rows_of(problem.k[:, 0])
+
+
+def pull(net, context, fixed, activation, t, state, cotangent):
+    """See :func:`nfref.continuous.dynamics_vjp.exact_vjp`, without penalties."""
+    if not _has_twin(net, state) or cotangent.shape[1] != state.shape[1]:
+        return None
+    problem = Derivatives(net, context, fixed, activation, state, cotangent)
+    problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
+    net_bar = problem.net_of(-problem.totals[0].astype(state.dtype))
+    k = problem.rows_of(problem.k[:, 0])
+    dim = problem.dim
+    return (k[:, :dim], -k[:, dim:2 * dim], None if context is None else -k[:, 2 * dim:], net_bar)
+
+
+def solution(net, context, fixed, activation, start, end, state, options):
+    """The last state of :func:`nfref.continuous.solve.solve`."""
+    if not _has_twin(net, state) or not np.isfinite(state).all():
+        return None
+    problem = Values(net, context, fixed, activation, state)
+    if solve(problem, start, end, options, state.dtype) is None:
+        return None
+    return problem.rows_of(problem.y).astype(state.dtype)
+
+
+def adjoint(net, context, fixed, activation, start, end, last, cotangent, options):
+    """See :meth:`nfref.continuous.adjoint.System.solve_back`."""
+    if not _has_twin(net, last) or not np.isfinite(last).all():
+        return None
+    problem = Derivatives(net, context, fixed, activation, last, cotangent)
+    evaluations = solve(problem, end, start, options, last.dtype)
+    if evaluations is None:
+        return None
+    net_bar = problem.net_of(problem.sums)
+    dim, rows = problem.dim, problem.rows_of(problem.y).astype(last.dtype)
+    bars = [bar.astype(last.dtype, copy=False) for bar in trees.leaves(net_bar)]
+    return (rows[:, dim:2 * dim], bars if context is None else [rows[:, 2 * dim:], *bars],
+            evaluations)
+
+
+def _has_twin(net, state):
+    return state.dtype in (np.float32, np.float64) and len(state) and all(
+        array.dtype == state.dtype for layer in net for array in layer.values())
+
+
+# Rows in blocks ------------------------------------------------------------------------------
+
+
+def in_blocks(rows, dtype):
+    """(N, S) rows as (blocks, S, ROWS); the last row stands again where there are none."""
+    blocks = -(-len(rows) // ROWS)
+    padded = np.empty((blocks * ROWS, rows.shape[1]), dtype)
+    padded[:len(rows)] = rows
+    padded[len(rows):] = rows[-1:]
+    return np.ascontiguousarray(padded.reshape(blocks, ROWS, -1).transpose(0, 2, 1))
+
+
+class Values:
+    """The joint state [z, log_det] of all rows, and the slopes of one step."""
+
+    def __init__(self, net, context, fixed, activation, state):
+        self.n, self.dim = len(state), net[-1]["bias"].shape[0]
+        self.net, self.dtype = net, state.dtype
+        load(self.dtype)
+        self.theta = np.concatenate([*(layer[name].ravel() for layer in net
+                                       for name in ("weight", "bias")),
+                                     np.ravel(fixed.matrix)]).astype(self.dtype, copy=False)
+        self.widths = np.array([len(net[0]["weight"]), *(len(layer["bias"]) for layer in net)])
+        self.activation = ACTIVATIONS[activation]
+        self.y = in_blocks(state, float)
+        self.y_new = np.empty_like(self.y)
+        self.context = in_blocks(np.empty((self.n, 0)) if context is None else context,
+                                 self.dtype)
+        self.k = None
+
+    def rows_of(self, blocks):
+        """(N, S) rows from (blocks, S, ROWS)."""
+        return blocks.transpose(0, 2, 1).reshape(-1, blocks.shape[1])[:self.n]
+
+    # What the solver needs
+
+    @property
+    def size(self):
+        """How many numbers the state has."""
+        return self.n * self.y.shape[1]
+
+    def state(self):
+        """All numbers of the state, as one vector."""
+        return self.rows_of(self.y).ravel()
+
+    def slope(self, stage):
+        """All numbers of a slope, in the same order."""
+        return self.rows_of(self.k[:, stage]).astype(float).ravel()
+
+    def evaluate(self, method, t, h, first, last):
+        """Slopes ``first`` ... ``last`` - 1 of a step from the state."""
+        if self.k is None:
+            self.allocate(len(method.c))
+        self.run(method, t, h, first, last, 0.0, 0.0, np.empty(0))
+
+    def step(self, method, t, h, first, rtol, atol):
+        """Slopes from ``first`` on, the new state; returns the sum of (error / scale)^2."""
+        if self.k is None:
+            self.allocate(len(method.c))
+        errors = np.empty(len(self.y))
+        self.run(method, t, h, first, len(method.c), rtol, atol, errors)
+        return errors.sum()
+
+    def accept(self):
+        """The new state becomes the state."""
+        self.y, self.y_new = self.y_new, self.y
+
+    def reuse(self, stage):
+        """Take a slope of the last step for the first one of the next."""
+        self.k[:, 0] = self.k[:, stage]
+
+    def allocate(self, count):
+        self.k = np.zeros((len(self.y), count, self.y.shape[1], ROWS), self.dtype)
+
+    def run(self, method, t, h, first, last, rtol, atol, errors):
+        blocks = len(self.y)
+        chunk = max(1, min(CHUNK, -(-blocks // threads())))
+
+        def task(i):
+            stages(self.theta, self.widths, self.activation, self.context, self.y, self.k,
+                   t, h, method.a, method.c, first, last, self.n, i * chunk,
+                   min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol, self.y_new,
+                   errors)
+
+        share(task, -(-blocks // chunk), threads())
+
+
+class Derivatives(Values):
+    """[z, its adjoint, cotangent of the context] of all rows, and the cotangents of the net.
+
+    The latter are sums over rows. They are kept as the kernel finds them: for weights,
+    biases, and the matrix of the trace; :meth:`net_of` hands the last on to the weights.
+    """
+
+    def __init__(self, net, context, fixed, activation, state, cotangent):
+        n, dim = len(state), net[-1]["bias"].shape[0]
+        wide = 0 if context is None else context.shape[1]
+        rows = np.concatenate([state[:, :dim], cotangent[:, :dim], np.zeros((n, wide))], axis=1)
+        super().__init__(net, context, fixed, activation, rows.astype(state.dtype, copy=False))
+        q = in_blocks(cotangent[:, dim:], self.dtype)[:, 0]
+        missing = len(self.y) * ROWS - n
+        if missing:         # rows that are not there must not be summed
+            q[-1, ROWS - missing:] = 0
+            self.y[-1, dim:, ROWS - missing:] = 0
+        self.q = q
+        self.sums = self.sums_new = np.zeros(len(self.theta))
+        self.vector = self.vector_new = self.vector_of(self.sums)
+
+    @property
+    def size(self):
+        return super().size + sum(array.size for layer in self.net for array in layer.values())
+
+    def net_of(self, sums):
+        """Cotangents of the net as a list of layers."""
+        net_bar, at = [], 0
+        for layer in self.net:
+            net_bar.append({})
+            for name in ("weight", "bias"):
+                net_bar[-1][name] = sums[at:at + layer[name].size].reshape(
+                    layer[name].shape).copy()
+                at += layer[name].size
+        shape = self.net[1]["weight"].shape if len(self.net) == 3 else (-1,)[:len(self.net) - 1]
+        add_matrix_vjp(net_bar, self.net, sums[at:].reshape(shape), self.dim)
+        return net_bar
+
+    def vector_of(self, sums):
+        return np.concatenate([layer[name].ravel() for layer in self.net_of(sums)
+                               for name in ("weight", "bias")])
+
+    def state(self):
+        return np.concatenate([super().state(), self.vector])
+
+    def slope(self, stage):
+        return np.concatenate([super().slope(stage), self.vector_of(self.totals[stage])])
+
+    def step(self, method, t, h, first, rtol, atol):
+        total = super().step(method, t, h, first, rtol, atol)
+        self.sums_new = self.sums + h * (method.b @ self.totals)
+        self.vector_new = self.vector_of(self.sums_new)
+        error = self.vector_of(h * (method.e @ self.totals))
+        scale = atol + np.maximum(np.abs(self.vector), np.abs(self.vector_new)) * rtol
+        return total + np.sum((error / scale) ** 2)
+
+    def accept(self):
+        super().accept()
+        self.sums, self.vector = self.sums_new, self.vector_new
+
+    def reuse(self, stage):
+        super().reuse(stage)
+        self.totals[0] = self.totals[stage]
+
+    def allocate(self, count):
+        super().allocate(count)
+        blocks, size = len(self.y), len(self.theta)
+        most = min(MOST_SLOTS, max(2, ROOM // (count * size)))
+        self.per_slot = -(-blocks // min(blocks, most))
+        self.slots = np.empty((-(-blocks // self.per_slot), count, size), self.dtype)
+        self.totals = np.zeros((count, size))
+
+    def run(self, method, t, h, first, last, rtol, atol, errors):
+        blocks, chunk = len(self.y), self.per_slot
+
+        def task(i):
+            stages_back(self.theta, self.widths, self.activation, self.context, self.q, self.y,
+                        self.k, t, h, method.a, method.c, first, last, self.n, i * chunk,
+                        min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol,
+                        self.y_new, errors, self.slots[i])
+
+        share(task, len(self.slots), threads())
+        self.totals[first:last] = -self.slots[:, first:last].sum(axis=0)

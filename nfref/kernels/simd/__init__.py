@@ -1,0 +1,1 @@
+"""Vector registers: tiles of matrix products, elementary functions, many small matrices at once."""

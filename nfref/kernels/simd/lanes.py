@@ -1,0 +1,370 @@
+"""Numbers side by side in one vector register, one of each of several problems.
+
+``load`` takes 64 bytes of neighbouring numbers: 8 of float64 or 16 of float32. What comes
+back adds, multiplies and compares lane by lane, so a kernel reads as if it worked on a single
+problem. Loops over lanes leave it to the compiler to see that, and with pivoting it does not.
+
+Uncompiled, lanes are short NumPy arrays.
+"""
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+from nfref.kernels.simd import tiles
+
+BYTES = 64
+
+
+def width_of(dtype):
+    """How many numbers of a dtype stand side by side."""
+    return BYTES // np.dtype(dtype).itemsize
+
+
+def load(flat, at):
+    """The lanes that start at ``at``, a multiple of their width."""
+    return flat[at:at + width_of(flat.dtype)].copy()
+
+
+def load_apart(flat, at, stride):
+    """The lanes at ``at``, ``at + stride``, ``at + 2 stride`` ..., from any place."""
+    return flat[at:at + stride * width_of(flat.dtype):stride].copy()
+
+
+def load_at(flat, at, place):
+    """In lane r number r of the lanes that start ``place[r]`` times their width after ``at``."""
+    width = width_of(flat.dtype)
+    return flat[at + place.astype(int) * width + np.arange(width)]
+
+
+def prefetch(flat, at):
+    """Have what stands there brought into the cache, without waiting for it."""
+
+
+def turn(flat, at, stride, out, to, apart):
+    """Store at ``to``, ``to + apart``, ... what load_apart loads at ``at``, ``at + 1``, ...
+
+    As many times as lanes are wide, from any place to any other; the numbers change places
+    inside of the registers.
+    """
+    for c in range(width_of(flat.dtype)):
+        store(out, to + c * apart, load_apart(flat, at + c, stride))
+
+
+def store(flat, at, lanes):
+    """Write the lanes from ``at`` on, a multiple of their width."""
+    flat[at:at + len(lanes)] = lanes
+
+
+def same(flat, value):
+    """One value in all lanes, in the dtype of ``flat``."""
+    return np.full(width_of(flat.dtype), value, flat.dtype)
+
+
+def where_longer(a, b, one, other):
+    """|a| > |b| ? one : other. A NaN in b stays the longest."""
+    return np.where(np.abs(a) > np.abs(b), one, other)
+
+
+def where_equal(a, b, one, other):
+    """a == b ? one : other."""
+    return np.where(a == b, one, other)
+
+
+def absolute(a):
+    """|a|."""
+    return np.abs(a)
+
+
+def mantissa(a):
+    """m of a = m 2^e with 1 <= |m| < 2; zeros, infinities and NaN stay what they are."""
+    return np.where(np.isfinite(a), 2 * np.frexp(a)[0], a).astype(a.dtype)
+
+
+def exponent(a):
+    """e of a = m 2^e, see :func:`mantissa`; 0 for zeros, infinities and NaN."""
+    return np.where(np.isfinite(a) & (a != 0), np.frexp(a)[1] - 1, 0).astype(a.dtype)
+
+
+# Compiled -----------------------------------------------------------------------------------
+
+
+class Lanes(types.Type):
+    """The type of lanes of a float type."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.width = 8 * BYTES // dtype.bitwidth
+        super().__init__(f"Lanes({dtype})")
+
+
+@register_model(Lanes)
+class LanesModel(models.PrimitiveModel):
+    """Lanes are a vector of LLVM's."""
+
+    def __init__(self, manager, lanes):
+        number = ir.FloatType() if lanes.dtype.bitwidth == 32 else ir.DoubleType()
+        super().__init__(manager, lanes, ir.VectorType(number, lanes.width))
+
+
+def _vector(context, lanes):
+    return context.get_value_type(lanes)
+
+
+def _splat(builder, value, width):
+    vector = ir.VectorType(value.type, width)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value,
+                                   ir.Constant(ir.IntType(32), 0))
+    order = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
+
+
+def pointer_at(context, builder, array_type, array, at, lanes):
+    view = context.make_array(array_type)(context, builder, array)
+    return builder.bitcast(builder.gep(view.data, [at]), _vector(context, lanes).as_pointer())
+
+
+@intrinsic
+def _load(typing, flat, at):
+    lanes = Lanes(flat.dtype)
+
+    def generate(context, builder, signature, arguments):
+        pointer = pointer_at(context, builder, signature.args[0], *arguments, lanes)
+        return builder.load(pointer, align=BYTES)
+
+    return lanes(flat, types.intp), generate
+
+
+@intrinsic
+def _load_apart(typing, flat, at, stride):
+    lanes = Lanes(flat.dtype)
+
+    def generate(context, builder, signature, arguments):
+        array, at, stride = arguments
+        view = context.make_array(signature.args[0])(context, builder, array)
+        vector = ir.Constant(_vector(context, lanes), ir.Undefined)
+        for lane in range(lanes.width):
+            number = builder.load(builder.gep(view.data, [at]))
+            vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), lane))
+            at = builder.add(at, stride)
+        return vector
+
+    return lanes(flat, types.intp, types.intp), generate
+
+
+@intrinsic
+def _load_at(typing, flat, at, place):
+    lanes = Lanes(flat.dtype)
+
+    def generate(context, builder, signature, arguments):
+        array, at, place = arguments
+        view = context.make_array(signature.args[0])(context, builder, array)
+        whole = ir.IntType(64)
+        steps = builder.fptosi(place, ir.VectorType(whole, lanes.width))
+        vector = ir.Constant(_vector(context, lanes), ir.Undefined)
+        for r in range(lanes.width):
+            lane = ir.Constant(ir.IntType(32), r)
+            step = builder.mul(builder.extract_element(steps, lane), whole(lanes.width))
+            number = builder.load(builder.gep(view.data, [builder.add(at, builder.add(
+                step, whole(r)))]))
+            vector = builder.insert_element(vector, number, lane)
+        return vector
+
+    return lanes(flat, types.intp, lanes), generate
+
+
+@intrinsic
+def _prefetch(typing, flat, at):
+    def generate(context, builder, signature, arguments):
+        array, at = arguments
+        view = context.make_array(signature.args[0])(context, builder, array)
+        number = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + 3 * [number]),
+            "llvm.prefetch.p0i8")
+        place = builder.bitcast(builder.gep(view.data, [at]), cgutils.voidptr_t)
+        read, second_level, data = number(0), number(2), number(1)
+        builder.call(function, [place, read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(flat, types.intp), generate
+
+
+@intrinsic
+def _store(typing, flat, at, lanes):
+    def generate(context, builder, signature, arguments):
+        pointer = pointer_at(context, builder, signature.args[0], *arguments[:2], lanes)
+        builder.store(arguments[2], pointer, align=BYTES)
+        return context.get_dummy_value()
+
+    return types.void(flat, types.intp, lanes), generate
+
+
+@intrinsic
+def _same(typing, flat, value):
+    lanes = Lanes(flat.dtype)
+
+    def generate(context, builder, signature, arguments):
+        return _splat(builder, arguments[1], lanes.width)
+
+    return lanes(flat, flat.dtype), generate
+
+
+def absolute_of(context, builder, lanes, value):
+    vector = _vector(context, lanes)
+    name = f"llvm.fabs.v{lanes.width}f{lanes.dtype.bitwidth}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
+                                              name)
+    return builder.call(function, [value])
+
+
+@intrinsic
+def _where_longer(typing, a, b, one, other):
+    def generate(context, builder, signature, arguments):
+        longer = builder.fcmp_ordered(">", absolute_of(context, builder, a, arguments[0]),
+                                      absolute_of(context, builder, a, arguments[1]))
+        return builder.select(longer, arguments[2], arguments[3])
+
+    return a(a, a, a, a), generate
+
+
+@intrinsic
+def _where_equal(typing, a, b, one, other):
+    def generate(context, builder, signature, arguments):
+        return builder.select(builder.fcmp_ordered("==", *arguments[:2]), *arguments[2:])
+
+    return a(a, a, a, a), generate
+
+
+def split(context, builder, lanes, value):
+    """Mantissa and exponent by the bits of IEEE 754."""
+    bits, kept = lanes.dtype.bitwidth, {32: 23, 64: 52}[lanes.dtype.bitwidth]
+    bias = 2 ** (bits - kept - 2) - 1
+    integers = ir.VectorType(ir.IntType(bits), lanes.width)
+    vector = _vector(context, lanes)
+
+    def whole(number):
+        return ir.Constant(integers, [number] * lanes.width)
+
+    def real(number):
+        return ir.Constant(vector, [number] * lanes.width)
+
+    def exponent_bits(value):
+        return builder.and_(builder.lshr(builder.bitcast(value, integers), whole(kept)),
+                            whole(2 * bias + 1))
+
+    # Numbers too small for an exponent of their own are lifted before they are split.
+    small = builder.icmp_unsigned("==", exponent_bits(value), whole(0))
+    value = builder.select(small, builder.fmul(value, real(2.0 ** kept)), value)
+    field = exponent_bits(value)
+    special = builder.or_(builder.icmp_unsigned("==", field, whole(2 * bias + 1)),
+                          builder.fcmp_ordered("==", value, real(0.0)))
+    cleared = builder.and_(builder.bitcast(value, integers),
+                           whole(~((2 * bias + 1) << kept) & (2 ** bits - 1)))
+    unit = builder.bitcast(builder.or_(cleared, whole(bias << kept)), vector)
+    power = builder.sitofp(builder.sub(field, whole(bias)), vector)
+    power = builder.fsub(power, builder.select(small, real(float(kept)), real(0.0)))
+    return (builder.select(special, value, unit), builder.select(special, real(0.0), power))
+
+
+def _arithmetic(instruction):
+    @intrinsic
+    def operate(typing, a, b):
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, instruction)(*arguments, flags=("contract",))
+
+        return a(a, b), generate
+
+    return operate
+
+
+_add, _subtract, _multiply, _divide = map(_arithmetic, ("fadd", "fsub", "fmul", "fdiv"))
+
+
+@overload(load)
+def _compiled_load(flat, at):
+    return lambda flat, at: _load(flat, at)
+
+
+@overload(load_apart)
+def _compiled_load_apart(flat, at, stride):
+    return lambda flat, at, stride: _load_apart(flat, at, stride)
+
+
+@overload(load_at)
+def _compiled_load_at(flat, at, place):
+    return lambda flat, at, place: _load_at(flat, at, place)
+
+
+@overload(prefetch)
+def _compiled_prefetch(flat, at):
+    return lambda flat, at: _prefetch(flat, at)
+
+
+@overload(turn)
+def _compiled_turn(flat, at, stride, out, to, apart):
+    width = BYTES // (flat.dtype.bitwidth // 8)
+
+    def compiled(flat, at, stride, out, to, apart):
+        block = tiles.lanes_of(tiles.start_at(flat, at))
+        for c in range(0, width, block):
+            for r in range(0, width, block):
+                tiles.turn(tiles.start_at(flat, at + c + r * stride), stride,
+                           tiles.start_at(out, to + c * apart + r), apart)
+
+    return compiled
+
+
+@overload(store)
+def _compiled_store(flat, at, lanes):
+    return lambda flat, at, lanes: _store(flat, at, lanes)
+
+
+@overload(same)
+def _compiled_same(flat, value):
+    return lambda flat, value: _same(flat, value)
+
+
+@overload(where_longer)
+def _compiled_where_longer(a, b, one, other):
+    return lambda a, b, one, other: _where_longer(a, b, one, other)
+
+
+@overload(where_equal)
+def _compiled_where_equal(a, b, one, other):
+    return lambda a, b, one, other: _where_equal(a, b, one, other)
+
+
+def _overload_of_one(function, emit):
+    @intrinsic
+    def compiled(typing, a):
+        def generate(context, builder, signature, arguments):
+            return emit(context, builder, a, arguments[0])
+
+        return a(a), generate
+
+    @overload(function)
+    def _compiled_of_one(a):
+        return lambda a: compiled(a)
+
+
+for _function, _emit in ((absolute, absolute_of),
+                         (mantissa, lambda *arguments: split(*arguments)[0]),
+                         (exponent, lambda *arguments: split(*arguments)[1])):
+    _overload_of_one(_function, _emit)
+
+
+def _overload_operator(symbol, compiled):
+    @overload(symbol)
+    def _compiled_operator(a, b):
+        if isinstance(a, Lanes) and isinstance(b, Lanes):
+            return lambda a, b: compiled(a, b)
+
+
+for _symbol, _compiled in ((operator.add, _add), (operator.sub, _subtract),
+                           (operator.mul, _multiply), (operator.truediv, _divide)):
+    _overload_operator(_symbol, _compiled)

@@ -1,0 +1,208 @@
+"""Matrix products inside compiled code.
+
+The three products that a network layer needs, on flat arrays with offsets. Activations are
+held feature by feature, ``ROWS`` rows of data side by side, so that every loop over rows is
+contiguous and of known length. ``width`` is ``ROWS``, or that times the pixels of an image. A
+weight is (fan_in, fan_out), ``stride`` numbers from row to row, so that a part of it can be
+used where it stands.
+
+Held like that, activations are already in the order in which a product wants to read them.
+A library of linear algebra cannot know it: it would copy both factors into an order of its
+own first, which for matrices this small takes a third of the time. Here products are made of
+:mod:`nfref.kernels.simd.tiles`, and nothing is copied. Only ``add_outer``, which sums over rows of
+data, turns one factor around, inside the registers.
+
+Code that is part of a kernel is optimised again in every function on the way there, which for
+tiles takes many seconds. So products are compiled once, by themselves, and kernels find them
+by name: :func:`load` comes before a kernel.
+"""
+
+import threading
+
+import numba
+import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from nfref.kernels.jit import address, body, kernel, reduction
+from nfref.kernels.simd.tiles import FLAT, TALL, VECTORS, lanes_of, start_at, tile_of, turn
+
+ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
+
+
+def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS):
+    """out (fan_out, width) = weight^T h, with h (fan_in, width)."""
+    w = _part(weight, at, stride, fan_in, fan_out)
+    _part(out, out_at, width, fan_out, width)[:] = w.T @ _part(h, h_at, width, fan_in, width)
+
+
+def times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
+                     width=ROWS):
+    """out (fan_in, width) = keep * out + weight g, with g (fan_out, width); keep is 0 or 1."""
+    w = _part(weight, at, stride, fan_in, fan_out)
+    product = w @ _part(g, g_at, width, fan_out, width)
+    part = _part(out, out_at, width, fan_in, width)
+    part[:] = part + product if keep else product
+
+
+def add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
+    """weight (fan_in, fan_out) += h g^T, with h (fan_in, width) and g (fan_out, width)."""
+    w = _part(weight, at, stride, fan_in, fan_out)
+    w += _part(h, h_at, width, fan_in, width) @ _part(g, g_at, width, fan_out, width).T
+
+
+def _part(flat, at, stride, rows, columns):
+    """A (rows, columns) view into a flat array, as uncompiled code sees it."""
+    return np.lib.stride_tricks.as_strided(
+        flat[at:], (rows, columns), (stride * flat.itemsize, flat.itemsize))
+
+
+@overload(times)
+def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS):
+    def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS):
+        _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), 0,
+                      start_at(out, out_at), width)
+    return compiled
+
+
+@overload(times_transposed)
+def _times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
+                      width=ROWS):
+    def compiled(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS):
+        _call_product(fan_in, fan_out, start_at(weight, at), stride, 1, start_at(g, g_at), keep,
+                      start_at(out, out_at), width)
+    return compiled
+
+
+@overload(add_outer)
+def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
+    def compiled(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
+        _call_outer_product(fan_in, fan_out, start_at(h, h_at), start_at(g, g_at),
+                            start_at(weight, at), stride, width)
+    return compiled
+
+
+# By name -------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _call_product(typing, m, k, a, a_m, a_k, b, keep, c, width):
+    return _call("product", product_signature(c))
+
+
+@intrinsic
+def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width):
+    return _call("outer_product", outer_product_signature(weight))
+
+
+def _call(function, signature):
+    def generate(context, builder, signature, values):
+        door = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [value.type for value in values]),
+            _name(function, signature))
+        builder.call(door, values)
+        return context.get_dummy_value()
+    return signature, generate
+
+
+def product_signature(a):
+    """That of :func:`product`, for pointers ``a``."""
+    return types.void(types.intp, types.intp, a, types.intp, types.intp, a, types.intp, a,
+                      types.intp)
+
+
+def outer_product_signature(a):
+    """That of :func:`outer_product`, for pointers ``a``."""
+    return types.void(types.intp, types.intp, a, a, a, types.intp, types.intp)
+
+
+def _name(function, signature):
+    number, = {kind.dtype for kind in signature.args if isinstance(kind, types.CPointer)}
+    return f"nfref_{function}_{number}"
+
+
+_LOADED = set()
+_LOADING = threading.Lock()
+
+
+def load(dtype):
+    """Compile the products of a dtype, or read them from the cache on disk."""
+    if dtype in _LOADED or numba.config.DISABLE_JIT:
+        return
+    with _LOADING:
+        pointer = types.CPointer(numba.from_dtype(dtype))
+        for function, signature in ((product, product_signature(pointer)),
+                                    (outer_product, outer_product_signature(pointer))):
+            name = _name(function.py_func.__name__, signature)
+            binding.add_symbol(name, address(function, signature.args))
+        _LOADED.add(dtype)
+
+
+# The products --------------------------------------------------------------------------------
+
+_tall_tile, _flat_tile = tile_of(TALL, VECTORS), tile_of(1, FLAT)
+_narrow_tile, _single_tile = tile_of(TALL, 1), tile_of(1, 1)
+
+
+@kernel
+def product(m, k, a, a_m, a_k, b, keep, c, width):
+    """c (m, width) = keep * c + a b, with steps a_m and a_k from row to row and along a row."""
+    tall, lanes = m // TALL * TALL, lanes_of(c)
+    for j in range(0, width, VECTORS * lanes):
+        for i in range(0, tall, TALL):
+            _tall_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
+                       start_at(c, i * width + j), width)
+    for i in range(tall, m):
+        for j in range(0, width, FLAT * lanes):
+            _flat_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
+                       start_at(c, i * width + j), width)
+
+
+@kernel
+def outer_product(fan_in, fan_out, h, g, weight, stride, width):
+    """weight += h g^T, with g turned around for some columns of the weight at a time."""
+    lanes = lanes_of(weight)
+    columns = VECTORS * lanes
+    whole = fan_out // lanes * lanes if fan_in >= TALL else 0
+    turned = np.empty(ROWS * columns, numba.carray(g, 1).dtype)
+    for start in range(0, width, ROWS):
+        for j in range(0, whole, columns):
+            some = min(columns, whole - j)
+            for first in range(0, some, lanes):
+                for r in range(0, ROWS, lanes):
+                    turn(start_at(g, (j + first) * width + start + r), width,
+                         start_at(turned, r * columns + first), columns)
+            _add_columns(fan_in, some, start_at(h, start), width, start_at(turned, 0), columns,
+                         start_at(weight, j), stride)
+    _add_dots(whole, numba.carray(h, (fan_in, width)), numba.carray(g, (fan_out, width)), weight,
+              stride)
+
+
+@body
+def _add_columns(fan_in, some, h, width, turned, columns, weight, stride):
+    tall, lanes = fan_in // TALL * TALL, lanes_of(weight)
+    for i in range(0, tall, TALL):
+        row, out = start_at(h, i * width), start_at(weight, i * stride)
+        if some == columns:
+            _tall_tile(ROWS, row, width, 1, turned, columns, 1, out, stride)
+        else:
+            for j in range(0, some, lanes):
+                _narrow_tile(ROWS, row, width, 1, start_at(turned, j), columns, 1,
+                             start_at(out, j), stride)
+    for i in range(tall, fan_in):
+        for j in range(0, some, lanes):
+            _single_tile(ROWS, start_at(h, i * width), width, 1, start_at(turned, j), columns, 1,
+                         start_at(weight, i * stride + j), stride)
+
+
+@reduction
+def _add_dots(first, h, g, weight, stride):
+    """The columns from ``first`` on, too few to fill a vector: sums along the rows of data."""
+    for i in range(len(h)):
+        for j in range(first, len(g)):
+            total = g.dtype.type(0)
+            for r in range(h.shape[1]):
+                total += h[i, r] * g[j, r]
+            weight[i * stride + j] += total

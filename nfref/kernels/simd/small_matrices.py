@@ -1,0 +1,292 @@
+"""Determinants, solutions and inverses of many small matrices, as many at once as a register holds.
+
+Twins of :mod:`nfref.small_matrices`, for float32 and float64 and D up to ``LARGEST``. Gaussian
+elimination with partial pivoting runs on 8 (float64) or 16 (float32) matrices side by side:
+entry (i, j) of all of them is one register. Right-hand sides stand to the right of the matrix
+and are eliminated with it.
+
+No matrix sees another: results depend neither on the neighbours nor on the number of threads.
+A singular matrix gives -inf, or a solution of NaN.
+"""
+
+import math
+
+import numpy as np
+from autograd.extend import Box, defvjp, primitive
+
+from nfref.backends import chosen, threads
+from nfref.kernels.jit import body, kernel
+from nfref.kernels.rows import share
+from nfref.kernels.simd import unrolled
+from nfref.kernels.simd.elementary import LOG_TWO
+from nfref.kernels.simd.lanes import (BYTES, absolute, exponent, load, load_apart, load_at,
+                                      mantissa, prefetch, same, store, turn, where_equal,
+                                      where_longer)
+from nfref.kernels.simd.unrolled import LIFT
+from nfref.kernels.tracing import is_forward_mode
+
+LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
+CHUNK = 1 << 18     # entries, about, that a thread takes at a time
+
+
+def run(formula, matrices, *others):
+    """The twin of a formula of :mod:`nfref.small_matrices`, where it has one for such arguments."""
+    arrays = matrices, *others
+    if (matrices.shape[1] > LARGEST or any(array.dtype not in (np.float32, np.float64)
+                                           or is_forward_mode(array) for array in arrays)):
+        return formula(*arrays)
+    name = formula.__name__.lstrip("_")
+    if chosen() == "cuda" and name == "log_abs_det" and not isinstance(matrices, Box):
+        from nfref.kernels.cuda import small_matrices as device
+        return device.log_abs_det(matrices)
+    return {"log_abs_det": log_abs_det, "solve": solve, "inverse": inverse}[name](*arrays)
+
+
+# The twins ----------------------------------------------------------------------------------
+
+
+@primitive
+def log_abs_det(matrices):
+    """See :func:`nfref.small_matrices.log_abs_det`."""
+    matrices = np.ascontiguousarray(matrices)
+    out = np.empty(len(matrices), matrices.dtype)
+    dim = matrices.shape[1]
+    column = (0,) * dim if dim <= unrolled.LARGEST else None
+    _in_chunks(matrices, lambda start, stop: _log_abs_det(matrices, column, start, stop, out))
+    return out
+
+
+@primitive
+def solve(matrices, rows):
+    """See :func:`nfref.small_matrices.solve`."""
+    return _solutions(matrices, rows[:, :, None])[:, :, 0]
+
+
+@primitive
+def inverse(matrices):
+    """See :func:`nfref.small_matrices.inverse`."""
+    return _solutions(matrices, np.eye(matrices.shape[1], dtype=matrices.dtype)[None])
+
+
+def _log_abs_det_vjp(value, matrices):
+    """d log|det A| = tr(A^-1 dA), so A_bar = g A^-T."""
+    def back(g):
+        inverses, g = _transposed(inverse(matrices)), g[:, None, None]
+        if isinstance(inverses, Box) or isinstance(g, Box):
+            return g * inverses
+        return np.multiply(g, inverses, out=inverses)   # nobody else holds them
+
+    return back
+
+
+defvjp(log_abs_det, _log_abs_det_vjp)
+
+# From A dy = dr - dA y:  r_bar = A^-T y_bar,  A_bar = -r_bar y^T.
+defvjp(solve,
+       lambda y, matrices, rows: lambda g: -(
+           solve(_transposed(matrices), g)[:, :, None] * y[:, None, :]),
+       lambda y, matrices, rows: lambda g: solve(_transposed(matrices), g))
+
+# d(A^-1) = -A^-1 dA A^-1, so A_bar = -A^-T g A^-T.
+defvjp(inverse, lambda value, matrices: lambda g: -(
+    _transposed(value) @ g @ _transposed(value)))
+
+
+def _transposed(matrices):
+    return matrices.transpose((0, 2, 1))
+
+
+def _solutions(matrices, right):
+    """A^-1 R for matrices (N, D, D) and R (N, D, M), or (1, D, M), the same for all."""
+    matrices, right = np.ascontiguousarray(matrices), np.ascontiguousarray(right, matrices.dtype)
+    out = np.empty((len(matrices), *right.shape[1:]), matrices.dtype)
+    _in_chunks(matrices, lambda start, stop: _solve(matrices, right, start, stop, out))
+    return out
+
+
+def _in_chunks(matrices, task):
+    """Call task(start, stop) for as many chunks of matrices a thread as there is work for."""
+    n, lanes, workers = len(matrices), BYTES // matrices.itemsize, threads()
+    count = workers * max(1, matrices.size // (workers * CHUNK))
+    chunk = lanes * -(-n // (lanes * count))
+    share(lambda k: task(k * chunk, min((k + 1) * chunk, n)), -(-n // max(chunk, 1)), workers)
+
+
+# The kernels --------------------------------------------------------------------------------
+# The buffer holds ``width`` columns of ``dim`` entries, ``lanes`` numbers each.
+
+
+@kernel
+def _log_abs_det(matrices, column, start, stop, out):
+    """Of matrices start ... stop - 1, by mantissas and exponents, which do not overflow.
+
+    A^T has the same determinant as A, and its columns are what lies side by side in memory.
+    The smallest matrices give their size by the length of ``column``, others leave it out.
+    """
+    lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
+    flat, size = matrices.reshape(matrices.size), dim * dim
+    buffer, values = aligned(size * lanes, matrices), aligned(lanes, matrices)
+    for first in range(start, stop, lanes):
+        fill(buffer, lanes, 1, 0, flat, 1, size, first)
+        if column is None:
+            product, power = eliminate(buffer, lanes, dim, dim)
+        else:
+            product, power = unrolled.pivots(buffer, column)
+        store(values, 0, log_abs(values, product, power))
+        for r in range(min(lanes, stop - first)):
+            out[first + r] = values[r]
+
+
+@kernel
+def _solve(matrices, right, start, stop, out):
+    """Of systems start ... stop - 1."""
+    lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
+    columns = right.shape[2]
+    width = dim + columns
+    buffer = aligned(dim * width * lanes, matrices)
+    flat, sides = matrices.reshape(matrices.size), right.reshape(right.size)
+    out = out.reshape(out.size)
+    for first in range(start, stop, lanes):
+        fill(buffer, lanes, dim, 0, flat, dim, dim, first)
+        fill(buffer, lanes, dim, dim, sides, dim, columns, first)
+        eliminate(buffer, lanes, dim, width)
+        substitute_back(buffer, lanes, dim, width)
+        drain(buffer, lanes, dim, dim, out, dim, columns, first, min(lanes, stop - first))
+
+
+@body
+def aligned(size, like):
+    """An array of ``size`` numbers from which lanes can be loaded."""
+    spare = np.empty(size + BYTES // like.itemsize, like.dtype)
+    start = -(spare.ctypes.data // like.itemsize) % (BYTES // like.itemsize)
+    return spare[start:start + size]
+
+
+@body
+def fill(buffer, lanes, dim, column, flat, rows, columns, first):
+    """Arrays (rows, columns) of a flat array, from the ``first`` on, into a column and the next.
+
+    Past the last one the last is taken again.
+    """
+    size, apart = rows * columns, dim * lanes
+    count = len(flat) // size
+    if first + lanes <= count:
+        whole = columns // lanes * lanes
+        # Processors foresee reading on, but not in several arrays by turns.
+        for k in range(0, lanes * size, lanes):
+            prefetch(flat, (first + lanes) * size + k)
+        for i in range(rows):
+            at, to = first * size + i * columns, column * apart + i * lanes
+            for j in range(0, whole, lanes):
+                turn(flat, at + j, size, buffer, to + j * apart, apart)
+            for j in range(whole, columns):
+                store(buffer, to + j * apart, load_apart(flat, at + j, size))
+        return
+    for r in range(lanes):
+        at = min(first + r, count - 1) * size
+        for i in range(rows):
+            for j in range(columns):
+                buffer[(column + j) * apart + i * lanes + r] = flat[at + i * columns + j]
+
+
+@body
+def drain(buffer, lanes, dim, column, flat, rows, columns, first, count):
+    """What stands from a column on becomes arrays first ... first + count - 1; see ``fill``."""
+    size, apart = rows * columns, dim * lanes
+    whole = columns // lanes * lanes if count == lanes else 0
+    for i in range(rows):
+        at, to = column * apart + i * lanes, first * size + i * columns
+        for j in range(0, whole, lanes):
+            turn(buffer, at + j * apart, apart, flat, to + j, size)
+        for j in range(whole, columns):
+            for r in range(count):
+                flat[to + j + r * size] = buffer[at + j * apart + r]
+
+
+@body
+def eliminate(buffer, lanes, dim, width):
+    """Turn the matrix into U, and what stands to its right into L^-1 P times it.
+
+    Returns mantissa and exponent of the product of the pivots.
+    """
+    zero, one = same(buffer, 0), same(buffer, 1)
+    tiny, huge = same(buffer, 1 / LIFT), same(buffer, LIFT)
+    product, power = one, zero
+    pivot, place = longest(buffer, lanes, 0, 0, dim)
+    for k in range(dim):
+        product, power = product * mantissa(pivot), power + exponent(pivot)
+        left, here = k * dim * lanes, place
+        top = load(buffer, left + k * lanes)
+        store(buffer, left + k * lanes, pivot)
+        # Below a pivot of zero there are only zeros, and nothing to eliminate. One over a
+        # very small or a very large pivot could overflow or lose digits.
+        pivot = where_equal(pivot, zero, one, pivot)
+        lift = where_longer(tiny, pivot, huge, where_longer(pivot, huge, tiny, one))
+        scale = one / (pivot * lift)
+        for i in range(k + 1, dim):
+            at = left + i * lanes
+            row = where_equal(here, same(buffer, i), top, load(buffer, at))
+            store(buffer, at, row * lift * scale)
+        for j in range(k + 1, width):
+            column = j * dim * lanes
+            top = load(buffer, column + k * lanes)
+            across = load_at(buffer, column, here)
+            store(buffer, column + k * lanes, across)
+            for i in range(k + 1, dim):
+                at = column + i * lanes
+                row = where_equal(here, same(buffer, i), top, load(buffer, at))
+                store(buffer, at, row - load(buffer, left + i * lanes) * across)
+            if j == k + 1 and j < dim:      # early, so that it need not be waited for
+                pivot, place = longest(buffer, lanes, column, j, dim)
+    return product, power
+
+
+@body
+def longest(buffer, lanes, column, k, dim):
+    """The longest entry of a column from row k on, and its row."""
+    largest, place = load(buffer, column + k * lanes), same(buffer, k)
+    for i in range(k + 1, dim):
+        candidate = load(buffer, column + i * lanes)
+        place = where_longer(candidate, largest, same(buffer, i), place)
+        largest = where_longer(candidate, largest, candidate, largest)
+    return largest, place
+
+
+@body
+def substitute_back(buffer, lanes, dim, width):
+    """Solve U Y = R, with R to the right of U."""
+    zero, nan = same(buffer, 0), same(buffer, math.nan)
+    for j in range(dim, width):
+        column = j * dim * lanes
+        for k in range(dim - 1, -1, -1):
+            left = k * dim * lanes
+            pivot = load(buffer, left + k * lanes)
+            y = load(buffer, column + k * lanes) / where_equal(pivot, zero, nan, pivot)
+            store(buffer, column + k * lanes, y)
+            for i in range(k):
+                at = column + i * lanes
+                store(buffer, at, load(buffer, at) - load(buffer, left + i * lanes) * y)
+
+
+@body
+def log_abs(like, product, power):
+    """log |product 2^power|, for m = 1 + f between 1 / sqrt 2 and sqrt 2 by a series.
+
+    log(1 + f) = 2 artanh s = 2 s + s R, with s = f / (2 + f) and R = 2 s^2 / 3 + 2 s^4 / 5 + ...;
+    written f - (h - s (h + R)) with h = f^2 / 2, because f has no rounding error and s has.
+    """
+    zero, one, half = same(like, 0), same(like, 1), same(like, 0.5)
+    power, m = power + exponent(product), absolute(mantissa(product))
+    long = same(like, math.sqrt(2))
+    power = where_longer(m, long, power + one, power)
+    m = where_longer(m, long, half * m, m)
+    f = m - one
+    s, h = f / (m + one), half * f * f
+    square, series = s * s, same(like, 2 / 21)
+    for n in range(19, 1, -2):
+        series = series * square + same(like, 2 / n)
+    # The first part of log 2 has so few digits that its product is exact.
+    small = power * same(like, LOG_TWO[1]) - (h - s * (h + series * square))
+    value = power * same(like, LOG_TWO[0]) + (f + small)
+    value = where_equal(m, same(like, math.inf), m, value)
+    return where_equal(m, zero, same(like, -math.inf), value)

@@ -1,0 +1,1 @@
+"""The networks that feed the flows: plain, masked, and convolutional."""

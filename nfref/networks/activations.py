@@ -1,0 +1,35 @@
+"""Activations of the networks, with derivatives that neither overflow nor change the dtype."""
+
+import autograd.numpy as np
+from autograd.extend import defvjp, primitive
+
+
+@primitive
+def relu(x):
+    return np.maximum(x, 0)
+
+
+# Autograd's own derivative of maximum is float64 whatever x is.
+defvjp(relu, lambda ans, x: lambda g: g * (x > 0))
+
+
+def softplus(x):
+    """log(1 + e^x), exact for large |x|."""
+    return np.logaddexp(x, 0)
+
+
+def sech_squared(x):
+    """The slope of tanh: 4 e^(-2|x|) / (1 + e^(-2|x|))^2, which can neither overflow nor cancel."""
+    tail = np.exp(-2 * np.abs(x))
+    return 4 * tail / (1 + tail) ** 2
+
+
+@primitive
+def tanh(x):
+    """Autograd's own derivative of tanh, 1 / cosh^2, overflows from |x| = 355 (float32: 45) on."""
+    return np.tanh(x)
+
+
+defvjp(tanh, lambda ans, x: lambda g: g * sech_squared(x))
+
+ACTIVATIONS = {"relu": relu, "tanh": tanh, "softplus": softplus}

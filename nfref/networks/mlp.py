@@ -1,0 +1,58 @@
+"""The plain network that feeds the flows: a multilayer perceptron.
+
+A function of (params, x). Parameters are a list with one ``{"weight": (in, out), "bias":
+(out,)}`` a layer, and x @ weight + bias is the layer. The last layer starts at zero, so that a
+flow starts as the identity.
+"""
+
+import autograd.numpy as np
+
+from nfref.networks.activations import ACTIVATIONS
+
+
+def bounded(raw, bound):
+    """Smooth odd squashing of the line onto (-bound, bound): raw / sqrt(1 + (raw/bound)^2).
+
+    Used for log-scales. Near zero it is the identity; unlike a clamp or a tanh its slope
+    (1 + (raw/bound)^2)^(-3/2) falls off slowly, so no scale is ever stuck at the bound.
+    """
+    return raw / np.sqrt(1 + (raw / bound) ** 2)
+
+
+def init_mlp(rng, sizes):
+    """Parameters of a network with layer widths ``sizes``: input, hidden ..., output.
+
+    Hidden layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero.
+    """
+    layers = []
+    for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1]):
+        limit = 1 / np.sqrt(max(fan_in, 1))
+        layers.append({"weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
+                       "bias": rng.uniform(-limit, limit, fan_out)})
+    layers.append({"weight": np.zeros((sizes[-2], sizes[-1])), "bias": np.zeros(sizes[-1])})
+    return layers
+
+
+def mlp(params, x, activation="relu"):
+    """h_0 = x, h_l = a(h_{l-1} W_l + b_l), output h_{L-1} W_L + b_L.
+
+    Parameters
+    ----------
+    params : list of {"weight", "bias"}
+    x : (N, fan_in) array
+    activation : {"relu", "tanh", "softplus"}
+
+    Returns
+    -------
+    (N, fan_out) array
+    """
+    activate = ACTIVATIONS[activation]
+    last = len(params) - 1
+    for k in range(last):
+        x = activate(x @ params[k]["weight"] + params[k]["bias"])
+    return x @ params[last]["weight"] + params[last]["bias"]
+
+
+def with_context(x, context):
+    """The input of a conditioner: [x, context], or x alone."""
+    return x if context is None else np.concatenate([x, context], axis=1)

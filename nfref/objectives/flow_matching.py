@@ -1,0 +1,156 @@
+"""Flow matching: training a continuous flow by regression, with no solve.
+
+Sources: Lipman et al. 2022, arXiv:2210.02747; Tong et al. 2023, arXiv:2302.00482 (pairing by
+optimal transport).
+
+Given noise z and a data row x, a conditional path  x_t = alpha_t x + sigma_t z  has the
+velocity  u_t = alpha_t' x + sigma_t' z. The network that is closest to u_t at x_t in mean
+square, over t, z and x, is the velocity whose flow takes the noise to the data (Lipman et
+al., theorems 1 and 2). Sampling and log-likelihoods are those of the CNF it belongs to, with
+its exact trace; a density trained this way is as normalised as any other.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+from autograd.tracer import getval
+
+from nfref import params as trees
+from nfref.checks import check_choice, check_rng
+from nfref.continuous.dynamics import velocity
+from nfref.flow import Composition
+from nfref.flows.continuous import CNF
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def transport_path(t, sigma_min=1e-4):
+    """(alpha, sigma, alpha', sigma') of the optimal-transport path (Lipman et al., eq. 20-23).
+
+    alpha = t, sigma = 1 - (1 - sigma_min) t: straight lines at constant speed. Elementwise.
+    """
+    one = np.ones_like(t)
+    return t, 1 - (1 - sigma_min) * t, one, -(1 - sigma_min) * one
+
+
+def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
+    """(alpha, sigma, alpha', sigma') of the variance-preserving path (Lipman et al., eq. 18-19).
+
+    With s = 1 - t, beta(s) = beta_min + s (beta_max - beta_min) and T its integral from 0 to s:
+    alpha = e^(-T/2), sigma = sqrt(1 - e^(-T)). Since dT/dt = -beta,
+    alpha' = alpha beta / 2 and sigma' = -beta e^(-T) / (2 sigma), which is infinite at t = 1.
+    Elementwise.
+    """
+    s = 1 - t
+    beta = beta_min + s * (beta_max - beta_min)
+    integral = s * beta_min + 0.5 * s ** 2 * (beta_max - beta_min)
+    alpha, sigma = np.exp(-0.5 * integral), np.sqrt(-np.expm1(-integral))
+    return alpha, sigma, 0.5 * alpha * beta, -0.5 * beta * np.exp(-integral) / sigma
+
+
+PATHS = {"ot": transport_path, "vp": variance_preserving_path}
+LATEST = {"ot": 1.0, "vp": 1 - 1e-5}    # where the last t is drawn
+
+
+def conditional_path(path, t, z, x):
+    """Position x_t and velocity u_t on the way from noise z to data x.
+
+    Shapes: t (N, 1); z, x (N, D). Returns two (N, D) arrays.
+    """
+    alpha, sigma, d_alpha, d_sigma = PATHS[path](t)
+    return alpha * x + sigma * z, d_alpha * x + d_sigma * z
+
+
+def pair_by_transport(z, x):
+    """The rows of z in the order that makes the sum of |z_n - x_n|^2 smallest.
+
+    Exact minibatch optimal transport (Tong et al., section 3.2): an assignment problem, solved by
+    ``scipy.optimize.linear_sum_assignment`` in at most O(N^3). Shapes: (N, D) both.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    cost = -2 * x @ z.T + np.sum(z ** 2, axis=1)    # |x|^2 is the same for every partner
+    return z[linear_sum_assignment(cost)[1]]
+
+
+def gaussian_velocity(t, x, mean, scale):
+    """The marginal velocity of straight paths from N(0, 1) to N(mean, scale^2), paired at random.
+
+    1. x_t = t x + (1 - t) z is normal with mean t m and variance v = t^2 s^2 + (1 - t)^2.
+    2. A flow that keeps it so moves (x_t - t m) / sqrt(v) along unchanged:
+       u = m + (x - t m) v' / (2 v),  v' / 2 = t s^2 - (1 - t).
+    Its flow from t = 0 to 1 is x = m + s z. Elementwise.
+    """
+    variance = t ** 2 * scale ** 2 + (1 - t) ** 2
+    return mean + (x - t * mean) * (t * scale ** 2 - (1 - t)) / variance
+
+
+# Objective --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    """An objective: the mean of |f(x_t, t) - u_t|^2, which needs no solve.
+
+    It is called with ``(density, params, x, context, rng)``. The density's flow is a CNF, or
+    a chain whose first member (next to the noise) is one; the other members take the data
+    to where the CNF ends and are not trained.
+
+    Parameters
+    ----------
+    path : {"ot", "vp"}
+        Optimal-transport or variance-preserving path.
+    pairing : {"independent", "ot"}
+        Whether noise meets data at random or by minibatch optimal transport. The latter
+        makes paths cross less, and is for flows without context: pairs that ignore the
+        context would make the noise depend on it.
+    """
+
+    path: str = "ot"
+    pairing: str = "independent"
+
+    def __post_init__(self):
+        check_choice("path", self.path, PATHS)
+        check_choice("pairing", self.pairing, ("independent", "ot"))
+
+    def __call__(self, density, params, x, context, rng):
+        """The loss of a batch: one t and one noise row for each row of x.
+
+        Parameters
+        ----------
+        density : Density
+        params : dict
+        x : (N, D) array
+        context : (N, C) array or None
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        scalar
+            Squared velocity, summed over coordinates, mean over rows. Not in nats.
+        """
+        check_rng(rng)
+        flow_params, x, context = density.flow._checked(params["flow"], "x", x, context)
+        if self.pairing == "ot" and context is not None:
+            raise ValueError("pairing: expected 'independent' for a flow with a context, got 'ot'")
+        flow, flow_params, x = end_of_cnf(density.flow, flow_params, x, context)
+        base_params = trees.tree_map(getval, params["base"])
+        z = density.base.sample(base_params, rng, len(x)).astype(x.dtype)
+        t = (LATEST[self.path] * rng.random((len(x), 1))).astype(x.dtype)
+        if self.pairing == "ot":
+            z = pair_by_transport(z, x)
+        x_t, u_t = conditional_path(self.path, t, z, x)
+        f, _ = velocity(flow_params["net"], t, x_t, context, flow.activation)
+        return np.mean(np.sum((f - u_t) ** 2, axis=1))
+
+
+def end_of_cnf(flow, params, x, context):
+    """The CNF at the latent end of a flow, its parameters, and the data where the CNF ends."""
+    while isinstance(flow, Composition):
+        for k in range(len(flow.flows) - 1, 0, -1):
+            x, _ = flow.flows[k]._inverse(params[k], x, context)
+        flow, params = flow.flows[0], params[0]
+    if not isinstance(flow, CNF):
+        raise ValueError("density: expected a CNF as the flow's first member, "
+                         f"got {type(flow).__name__}")
+    return flow, params, getval(x)

@@ -1,0 +1,1 @@
+"""The properties that are checked, and the checks that put them together."""

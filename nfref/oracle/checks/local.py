@@ -1,0 +1,247 @@
+"""Properties of a flow at single points: log-determinants, round trips, precision."""
+
+import numpy as np
+
+from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.jacobian import complex_step, log_determinants
+from nfref.oracle.report import failed, not_applicable, passed, show
+
+# Of many error estimates the smallest is taken, for many entries: it is optimistic now and then.
+DOUBT = 16
+
+
+def verdict(name, error, tolerance, why, describe):
+    """A row from (P,) errors and tolerances; ``describe(p)`` says what happened at point p.
+
+    Not-a-number errors count as infinite.
+    """
+    error = np.where(np.isnan(error), np.inf, error)
+    excess = error / np.maximum(tolerance, 1e-300)
+    p = int(np.argmax(excess))
+    if excess[p] > 1:
+        return failed(name, why, describe(p), float(error[p]), float(tolerance[p]))
+    return passed(name, why, float(error[p]), float(tolerance[p]))
+
+
+def log_det_matches(name, look):
+    """log_det against log |det| of the numerical Jacobian of the same direction."""
+    if look.log_det is None:
+        return not_applicable(name, f"{look.subject.name} returns no log_det")
+    resolved = np.flatnonzero(look.resolved & np.isfinite(look.values).all(axis=1))
+    count = f"{len(resolved)} of {len(look.probes)} points"
+    if not len(resolved):
+        return not_applicable(name, "the map is too steep or too rough for numerical "
+                                    "differentiation at every point")
+    numeric, unsure = look.determinants.value, look.determinants.error
+    tolerance = (DOUBT * unsure + np.nan_to_num(look.log_det_tolerance(), nan=np.inf)
+                 + 10 * look.log_det_noise)
+    # A gradient of log_det that cannot be measured must not excuse its value.
+    plain = look.slack * (1 + look.values.shape[1] + np.abs(look.log_det)) + look.accuracy
+    tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
+    tolerance = np.minimum(tolerance, 0.5)
+
+    def describe(k):
+        p = resolved[k]
+        return (f"at {show(look.probes.rows[p])} log_det {look.log_det[p]:.9g}, numerically "
+                f"{numeric[p]:.9g}")
+
+    return verdict(name, np.abs(look.log_det - numeric)[resolved], tolerance[resolved],
+                   f"error of Richardson differences + rounding, {count}", describe)
+
+
+def complex_step_matches(name, look):
+    """The same with the complex step, where the callable takes complex numbers."""
+    if look.log_det is None or look.dtype != np.float64:
+        return not_applicable(name, "needs float64 and a log_det")
+    subject, probes = look.subject, look.probes
+    chosen = np.flatnonzero(look.resolved & probes.bulk)[:16]
+    if not len(chosen):
+        return not_applicable(name, "no point where differences could confirm it")
+
+    def function(rows, owner):
+        answer = subject.raw(rows, probes.which[chosen[owner]])
+        values = np.asarray(answer[0] if isinstance(answer, (tuple, list)) else answer)
+        if values.dtype.kind != "c" or values.shape != rows.shape:
+            raise CallFailed("complex input, real output")
+        return values
+
+    try:
+        jacobian = complex_step(function, probes.rows[chosen])
+    except (CallFailed, TypeError):
+        return not_applicable(name, f"{subject.name} takes no complex numbers")
+    reference, error = look.jacobian[chosen], look.derivatives.error[chosen, :look.values.shape[1]]
+    size = np.max(np.abs(reference), axis=(1, 2), keepdims=True)
+    analytic = np.all(np.abs(jacobian - reference) <= 10 * error + 1e-7 * size, axis=(1, 2))
+    if not np.any(analytic):
+        return not_applicable(name, f"{subject.name} is not analytic as it is written")
+    kept = chosen[analytic]
+    exact = log_determinants(jacobian[analytic], np.zeros_like(jacobian[analytic]),
+                             float(np.finfo(np.float64).eps))
+    # exact.error is machine epsilon times the condition number of the Jacobian.
+    tolerance = (look.log_det_tolerance()[kept] + 10 * look.log_det_noise[kept]
+                 + look.slack / np.finfo(np.float64).eps * exact.error)
+
+    def describe(k):
+        p = kept[k]
+        return (f"at {show(probes.rows[p])} log_det {look.log_det[p]:.15g}, by complex step "
+                f"{exact.value[k]:.15g}")
+
+    return verdict(name, np.abs(look.log_det[kept] - exact.value), tolerance,
+                   f"rounding alone: no step to choose, {len(kept)} points", describe)
+
+
+def precise(name, look):
+    """Values and log_det carry the digits of their dtype: no rounding noise far above it."""
+    if look.dtype != np.float64:
+        return not_applicable(name, "asked of float64 alone; float32 noise joins the tolerances")
+    allowed, accuracy = 1e4 * look.slack, look.accuracy
+    ratios = [look.values_noise / (allowed * look.values_condition() + accuracy)]
+    if look.log_det is not None:
+        gradient = np.sum(np.abs(look.log_det_gradient), axis=1)
+        ratios.append((look.log_det_noise / (allowed * look.log_det_condition()
+                                             + accuracy * gradient))[:, None])
+    ratio = np.max(np.concatenate(ratios, axis=1), axis=1)
+    ratio = ratio[look.probes.bulk & look.resolved & np.isfinite(ratio)]
+    if len(ratio) < 4:
+        return not_applicable(name, "too few points that can be differentiated")
+    # Kinks look like noise where they are; rounding to fewer digits shows everywhere.
+    typical = float(np.quantile(ratio, 0.25))
+    why = "noise of nearby values, in 1e4 times the rounding allowed elsewhere"
+    if typical > 1:
+        return failed(name, why, f"{look.subject.name}: a quarter of all points and more show "
+                      "steps, as if numbers passed through float32 or a loose root finder",
+                      typical, 1.0)
+    return passed(name, why, typical, 1.0)
+
+
+def way_back(look, other_look):
+    """What rounding may do to a point that goes there and back, and where that is known.
+
+    Returns
+    -------
+    allowed : (P, D) array
+    meaningful : (P,) bool array
+        Where the conditioning leaves some digits, and the value is inside the codomain.
+    """
+    start, y = look.probes.rows.astype(np.float64), look.values
+    noise = (np.median(other_look.values_noise[other_look.probes.bulk], axis=0)
+             if other_look is not None and np.any(other_look.probes.bulk) else 0.0)
+    with np.errstate(all="ignore"):
+        value_error = look.values_tolerance() + 10 * look.values_noise
+        typical = np.median(np.abs(start), axis=0)
+        allowed = (np.einsum("pjk,pk->pj", look.determinants.inverse, value_error)
+                   + look.slack * (np.abs(start) + typical) + 10 * noise + look.accuracy)
+        # First-order reasoning ends where the error is no longer small.
+        meaningful = np.all(allowed < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
+    meaningful &= look.determinants.error < 0.1
+    meaningful &= np.isfinite(y).all(axis=1)
+    if hasattr(look.codomain, "contains"):
+        # A value rounded onto the end of its interval has nothing to be inverted.
+        meaningful &= look.codomain.contains(y.astype(look.dtype).astype(np.float64))
+    return allowed, meaningful
+
+
+def round_trip(name, cancel_name, look, other, other_look):
+    """Two rows: ``other`` undoes this direction, and the two log-determinants cancel.
+
+    A rounding error e of the value y moves what comes back by |J^-1| e; that, not a fixed
+    number, is the tolerance, and it lets a steep map pass.
+    """
+    start, y = look.probes.rows.astype(np.float64), look.values
+    allowed, meaningful = way_back(look, other_look)
+    kept = np.flatnonzero(meaningful)
+    if not len(kept):
+        why = "conditioning leaves no digits anywhere"
+        return [not_applicable(name, why), not_applicable(cancel_name, why)]
+    # Only what can be judged is asked for: a value rounded to the edge may well be refused.
+    back, other_log_det = np.full_like(y, np.nan), None
+    try:
+        back[kept], part = other(y[kept].astype(look.dtype), look.probes.which[kept])
+    except CallFailed as error:
+        why = "no answer where the other direction had led"
+        return [failed(name, why, str(error)), not_applicable(cancel_name, why)]
+    if part is not None:
+        other_log_det = np.full(len(y), np.nan)
+        other_log_det[kept] = part
+    error = np.abs(back.astype(np.float64) - start)[kept]
+    error = np.where(np.isfinite(error), error, np.inf)
+    worst = np.argmax(error / allowed[kept], axis=1)
+    pick = (np.arange(len(kept)), worst)
+
+    def describe(k):
+        p = kept[k]
+        return (f"{look.subject.name} takes {show(start[p])} to {show(y[p])}, which "
+                f"{other.name} takes to {show(back[p])}")
+
+    rows = [verdict(name, error[pick], allowed[kept][pick],
+                    f"rounding times |J^-1|, measured per point, {len(kept)} points", describe)]
+    if look.log_det is None or other_log_det is None:
+        rows.append(not_applicable(cancel_name, "needs log_det of both directions"))
+        return rows
+    with np.errstate(all="ignore"):
+        budget = (2 * look.log_det_tolerance() + 10 * look.log_det_noise
+                  + np.sum(np.abs(look.log_det_gradient) * allowed, axis=1))
+    if other_look is not None and other_look.log_det is not None:
+        budget = budget + 10 * np.median(other_look.log_det_noise)
+    clear = np.flatnonzero(meaningful & (budget < 0.3))
+    if not len(clear):
+        rows.append(not_applicable(cancel_name, "conditioning leaves no digits anywhere"))
+        return rows
+    total = (look.log_det + other_log_det)[clear]
+
+    def describe_sum(k):
+        p = clear[k]
+        return (f"at {show(start[p])} {look.subject.name} has log_det {look.log_det[p]:.9g}, "
+                f"{other.name} there {other_log_det[p]:.9g}")
+
+    rows.append(verdict(cancel_name, np.abs(total), budget[clear],
+                        f"rounding of both, measured per point, {len(clear)} points",
+                        describe_sum))
+    return rows
+
+
+def keeps_orientation(name, look, round_trip_holds):
+    """The determinant has one sign: a continuous map whose det changes sign folds space.
+
+    In one dimension this is monotonicity.
+    """
+    resolved = look.resolved
+    if np.sum(resolved) < 2:
+        return not_applicable(name, "too few points that can be differentiated")
+    signs = look.determinants.sign[resolved]
+    positive, negative = int(np.sum(signs > 0)), int(np.sum(signs < 0))
+    if not positive or not negative:
+        return passed(name, f"det has one sign at all {len(signs)} resolved points")
+    rare = 1 if positive < negative else -1
+    p = np.flatnonzero(resolved & (look.determinants.sign == rare))[0]
+    text = f"det > 0 at {positive} points, < 0 at {negative}"
+    if round_trip_holds:
+        return passed(name, f"{text}; the round trips hold, so the map is in pieces")
+    return failed(name, f"{text}: a continuous map would not be invertible",
+                  f"{look.subject.name} at {show(look.probes.rows[p])}")
+
+
+def monotone(name, subject, domain, which):
+    """In one dimension: larger z gives larger x, or larger z gives smaller x, throughout."""
+    t = np.concatenate([np.linspace(-8, 8, 801), np.linspace(-40, 40, 81)])
+    z = np.unique(domain.from_line(t[:, None])[:, 0].astype(subject.dtype))[:, None]
+    z = z[domain.contains(z.astype(np.float64))]
+    try:
+        x, _ = subject(z, np.full(len(z), which))
+    except CallFailed as error:
+        return failed(name, "no answer on a grid", str(error))
+    x = x[:, 0].astype(np.float64)
+    finite = np.isfinite(x)
+    z, x = z[finite, 0], x[finite]
+    if len(x) < 3:
+        return failed(name, "hardly any finite value on a grid")
+    step = np.diff(x)
+    # Neighbours closer than the rounding of x may come out in either order.
+    rounding = 64 * np.finfo(subject.dtype).eps * (np.abs(x[1:]) + np.median(np.abs(x)))
+    up, down = step > rounding, step < -rounding
+    if np.any(up) and np.any(down):
+        wrong = np.flatnonzero(down if np.sum(down) <= np.sum(up) else up)[0]
+        return failed(name, "a map of the line that turns back is not invertible",
+                      f"{subject.name} takes {z[wrong]:.6g}, {z[wrong + 1]:.6g} to "
+                      f"{x[wrong]:.6g}, {x[wrong + 1]:.6g}")
+    return passed(name, f"one direction over {len(x)} points of a grid")

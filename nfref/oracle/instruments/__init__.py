@@ -1,0 +1,1 @@
+"""What the checks measure with: calls, probe points, numerical derivatives, kinks."""

@@ -1,0 +1,131 @@
+"""One direction of a flow, measured once: values, derivatives, and how exact they can be.
+
+Every tolerance of the oracle is made here from three measured things: the Jacobian, the
+rounding noise of the callable, and the machine epsilon of the dtype.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.jacobian import differentiate, log_determinants
+from nfref.oracle.instruments.points import step_scale
+
+# How many units in the last place a formula may lose beyond what its condition number
+# explains: inner steps may be worse conditioned than the whole. In float64 even the
+# larger number is far below anything a wrong formula does.
+ULPS = {"float64": 4096, "float32": 128}
+# A log-determinant is called resolved when its numerical estimate is this sure, in nats.
+RESOLVED = {"float64": 0.02, "float32": 0.1}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one direction does at its probes.
+
+    Attributes
+    ----------
+    subject : Subject
+    domain, codomain : Box or Sampler
+    probes : Probes
+    values : (P, D) float64 array
+    log_det : (P,) float64 array or None
+    derivatives : Derivatives
+        Of the values and, as the last component, of log_det where there is one.
+    determinants : LogDeterminants
+    accuracy : float
+        Absolute accuracy that values and log_det promise where a solver finds them.
+    """
+
+    subject: object
+    domain: object
+    codomain: object
+    probes: object
+    values: np.ndarray
+    log_det: np.ndarray
+    derivatives: object
+    determinants: object
+    accuracy: float = 0.0
+
+    @property
+    def dtype(self):
+        return self.subject.dtype
+
+    @property
+    def slack(self):
+        """ULPS times the machine epsilon."""
+        return ULPS[self.dtype.name] * float(np.finfo(self.dtype).eps)
+
+    @property
+    def resolved(self):
+        """(P,) bool: points whose numerical log-determinant can be relied upon."""
+        return self.determinants.error < RESOLVED[self.dtype.name]
+
+    @property
+    def jacobian(self):
+        return self.derivatives.jacobian[:, :self.values.shape[1]]
+
+    @property
+    def log_det_gradient(self):
+        return self.derivatives.jacobian[:, self.values.shape[1]]
+
+    @property
+    def values_noise(self):
+        return self.derivatives.noise[:, :self.values.shape[1]]
+
+    @property
+    def log_det_noise(self):
+        return self.derivatives.noise[:, self.values.shape[1]]
+
+    def values_condition(self):
+        """(P, D): |y| + |J||x| + typical |y|, the size of what rounding is relative to."""
+        x = np.abs(self.probes.rows.astype(np.float64))
+        moved = np.einsum("pkj,pj->pk", np.abs(self.jacobian), x)
+        typical = np.nanmedian(np.abs(self.values), axis=0)
+        return np.abs(self.values) + moved + typical
+
+    def log_det_condition(self):
+        """(P,): 1 + D + |log_det| + |gradient of log_det||x|."""
+        x = np.abs(self.probes.rows.astype(np.float64))
+        moved = np.sum(np.abs(self.log_det_gradient) * x, axis=1)
+        return 1 + x.shape[1] + np.abs(self.log_det) + moved
+
+    def values_tolerance(self):
+        """(P, D): what rounding may do to the values; nan where unknown."""
+        return self.slack * self.values_condition() + self.accuracy
+
+    def log_det_tolerance(self):
+        """(P,): what rounding may do to log_det; nan where unknown."""
+        return self.slack * self.log_det_condition() + self.accuracy
+
+
+def take_a_look(subject, domain, codomain, probes, accuracy=0.0):
+    """Measure a direction at its probes.
+
+    Raises
+    ------
+    CallFailed
+        If the callable gives no answer.
+    """
+    values, log_det = subject(probes.rows, probes.which)
+    has_log_det = log_det is not None
+
+    def function(rows, owner):
+        x, log_det = subject(rows, probes.which[owner])
+        if (log_det is not None) != has_log_det:
+            raise CallFailed(f"{subject.name} returns log_det for some inputs only")
+        columns = [x.astype(np.float64)]
+        if has_log_det:
+            columns.append(log_det.astype(np.float64)[:, None])
+        return np.concatenate(columns, axis=1)
+
+    derivatives = differentiate(function, probes.rows, step_scale(domain, probes.rows))
+    dim = values.shape[1]
+    determinants = None         # a log-density has a gradient, not a square Jacobian
+    if dim == probes.rows.shape[1] and subject.dim is not None:
+        determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim],
+                                        float(np.finfo(subject.dtype).eps) ** 0.75)
+    return Look(subject, domain, codomain, probes, values.astype(np.float64),
+                log_det.astype(np.float64) if has_log_det else None, derivatives, determinants,
+                accuracy)

@@ -1,0 +1,1 @@
+"""The flows to sixty digits, written from their papers; golden vectors and precision tables."""

@@ -1,0 +1,53 @@
+"""The networks that feed the flows, one number at a time."""
+
+import mpmath as mp
+
+from nfref.oracle.truth.multiprecision import exact
+
+
+def dot(a, b):
+    return mp.fsum(p * q for p, q in zip(a, b))
+
+
+def activate(name, value):
+    if name == "relu":
+        return value if value > 0 else mp.mpf(0)
+    return mp.tanh(value) if name == "tanh" else mp.log(1 + mp.exp(value))
+
+
+def network(params, inputs, activation, sees=lambda layer, source, target: True):
+    """An MLP; a connection takes part where ``sees(layer, source, target)``."""
+    values = inputs
+    for layer, parameters in enumerate(params):
+        weight, bias = exact(parameters["weight"]), exact(parameters["bias"])
+        values = [bias[t] + mp.fsum(value * weight[s][t] for s, value in enumerate(values)
+                                    if sees(layer, s, t))
+                  for t in range(len(bias))]
+        if layer + 1 < len(params):
+            values = [activate(activation, value) for value in values]
+    return values
+
+
+def squash(raw, bound):
+    """The bounded log-scale r / sqrt(1 + (r/B)^2)."""
+    return raw / mp.sqrt(1 + (raw / mp.mpf(bound)) ** 2)
+
+
+def convolution_network(params, pixels, activation):
+    """Convolutions over images that are dicts {(row, column): list of channels}, zero outside."""
+    for layer, parameters in enumerate(params):
+        weight, bias = exact(parameters["weight"]), exact(parameters["bias"])
+        reach = (len(weight) - 1) // 2
+        sums = {}
+        for (i, j) in pixels:
+            around = [(a, b) for a in range(-reach, reach + 1) for b in range(-reach, reach + 1)
+                      if (i + a, j + b) in pixels]
+            sums[i, j] = [
+                bias[e] + mp.fsum(value * weight[a + reach][b + reach][c][e]
+                                  for a, b in around
+                                  for c, value in enumerate(pixels[i + a, j + b]))
+                for e in range(len(bias))]
+        last = layer + 1 == len(params)
+        pixels = {place: values if last else [activate(activation, value) for value in values]
+                  for place, values in sums.items()}
+    return pixels

@@ -1,0 +1,5 @@
+"""Fitting: the loops, the optimiser, and the gradient of one batch."""
+
+from nfref.training.fitting import FitResult, fit, fit_reverse_kl
+
+__all__ = ["FitResult", "fit", "fit_reverse_kl"]

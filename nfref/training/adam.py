@@ -1,0 +1,110 @@
+"""Adam on one long vector, with clipped gradients and a schedule of learning rates.
+
+Formulas above, the optimiser that puts them together below.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.backends import dispatch_adam
+from nfref.checks import check_choice, check_count, check_positive
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    """Step t = 1, 2, ... of Adam (Kingma and Ba 2014, arXiv:1412.6980, algorithm 1).
+
+    m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
+    theta <- theta - alpha (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+
+    A coordinate whose gradient has always been exactly zero does not move.
+    Shapes: vector (theta), gradient (g), m, v (P,). Returns the new (theta, m, v).
+    """
+    m = beta1 * m + (1 - beta1) * gradient
+    v = beta2 * v + (1 - beta2) * gradient ** 2
+    m_hat = m / (1 - beta1 ** t)
+    v_hat = v / (1 - beta2 ** t)
+    return vector - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+
+def clip_by_norm(gradient, limit):
+    """g min(1, limit / |g|) (Pascanu et al. 2012, arXiv:1211.5063, algorithm 1)."""
+    # The square of a large float32 overflows long before the number does.
+    norm = np.linalg.norm(gradient.astype(np.float64))
+    return gradient * float(limit / norm) if norm > limit else gradient
+
+
+def cosine_decay(t, steps):
+    """(1 + cos(pi t / T)) / 2: from 1 at step 0 to 0 at step T.
+
+    Loshchilov and Hutter 2016, arXiv:1608.03983, eq. 5, without restarts.
+    """
+    return float(0.5 * (1 + np.cos(np.pi * t / steps)))
+
+
+def running_average(average, vector, decay, t):
+    """d a + (1 - d) theta after step t = 1, 2, ..., where d is at most ``decay``.
+
+    Polyak and Juditsky 1992 average all steps alike; here the past fades, so that the
+    average keeps up. d = min(decay, t / (t + 9)) lets it forget the start of a short run.
+    """
+    decay = min(decay, t / (t + 9))
+    return decay * average + (1 - decay) * vector
+
+
+# Optimiser --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """Running moments m and v of the gradient, (P,) each, after ``steps`` steps."""
+
+    m: np.ndarray
+    v: np.ndarray
+    steps: int
+
+
+@dataclass(frozen=True)
+class Adam:
+    """How to step.
+
+    Parameters
+    ----------
+    learning_rate : float
+    schedule : {None, "cosine"}
+        "cosine" lowers the learning rate to zero over ``steps``; None keeps it.
+    clip_norm : float or None
+        Gradients longer than this are scaled down to this length; None leaves them.
+    steps : int
+        Length of the schedule.
+    """
+
+    learning_rate: float
+    schedule: str = None
+    clip_norm: float = None
+    steps: int = 1
+
+    def __post_init__(self):
+        check_positive("learning_rate", self.learning_rate)
+        if self.schedule is not None:
+            check_choice("schedule", self.schedule, ("cosine",))
+        if self.clip_norm is not None:
+            check_positive("clip_norm", self.clip_norm)
+        check_count("steps", self.steps)
+
+    def start(self, vector):
+        """The state before the first step, in the dtype of the parameters (P,)."""
+        return AdamState(np.zeros_like(vector), np.zeros_like(vector), 0)
+
+    def step(self, vector, gradient, state):
+        """The parameters and the state after one more step."""
+        if self.clip_norm is not None:
+            gradient = clip_by_norm(gradient, self.clip_norm)
+        rate = self.learning_rate
+        if self.schedule == "cosine":
+            rate = rate * cosine_decay(state.steps, self.steps)
+        t = state.steps + 1
+        vector, m, v = dispatch_adam(adam_update, vector, gradient, state.m, state.v, t, rate)
+        return vector, AdamState(m, v, t)

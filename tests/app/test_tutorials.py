@@ -1,0 +1,56 @@
+"""Every tutorial runs, from any folder, and ends in asserts; so running it is testing it."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
+
+every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+
+
+def run(script, folder, *arguments):
+    """Run a script from ``folder``, which also takes its figures."""
+    environment = {**os.environ, "MPLBACKEND": "Agg", "NFREF_FIGURES": str(folder / "figures")}
+    return subprocess.run([sys.executable, str(script), *arguments], cwd=folder, env=environment,
+                          capture_output=True, text=True, timeout=300)
+
+
+def committed_figures():
+    return {path.name: path.read_bytes() for path in (ROOT / "figures").glob("*.png")}
+
+
+@every_script
+def test_tutorial_runs(script, tmp_path):
+    before = committed_figures()
+    done = run(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert committed_figures() == before
+    if "figure_path(" in script.read_text(encoding="utf-8"):
+        figure = tmp_path / "figures" / f"{script.stem}.png"
+        assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@every_script
+def test_tutorial_is_a_page(script):
+    """A docstring that starts with a reST title, cells, asserts; and its figure is committed."""
+    text = script.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    title, underline = ast.get_docstring(tree).splitlines()[:2]
+    assert len(underline) >= len(title) and set(underline) == {"="}
+    assert text.count("\n# %%\n") >= 3
+    assert sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) >= 3
+    assert (ROOT / "figures" / f"{script.stem}.png").exists()
+
+
+def test_readme_figure(tmp_path):
+    """The script behind the README's figure, with one epoch, too few for a good one."""
+    done = run(ROOT / "tutorials" / "readme_figure.py", tmp_path, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "nats" in done.stdout
+    assert (tmp_path / "figures" / "readme.png").read_bytes().startswith(b"\x89PNG")

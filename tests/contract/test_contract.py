@@ -1,0 +1,66 @@
+"""The contract over the table of flows: every flow, every dim it allows, with and without context.
+
+``pytest -s tests/contract/test_contract.py -k table`` prints the largest errors per flow.
+"""
+
+import pytest
+
+from tests import contract, flow_table
+from tests.contract import quadrature
+
+CASES = flow_table.cases()
+
+
+def ids(cases):
+    return [f"{name}-D{dim}{'-context' if context_dim else ''}"
+            for name, dim, context_dim in cases]
+
+
+def over(cases):
+    return pytest.mark.parametrize("name, dim, context_dim", cases, ids=ids(cases))
+
+
+def gradient_cases():
+    """Each flow at its smallest and, with its context, at a middling size: one call a parameter."""
+    chosen = set()
+    for name, entry in flow_table.FLOWS.items():
+        allowed = [case for case in flow_table.cases([name]) if case[1] <= 4]
+        chosen |= set(allowed[-1:] if entry.costly else allowed[:1] + allowed[-1:])
+    return sorted(chosen)
+
+
+@pytest.mark.parametrize("check", [check for check in contract.CHECKS
+                                   if check is not contract.gradients],
+                         ids=lambda check: check.__name__)
+@over(CASES)
+def test_contract(name, dim, context_dim, check):
+    finding = check(contract.from_table(name, dim, context_dim))
+    assert finding.ok, finding
+
+
+@over(gradient_cases())
+def test_parameter_gradients(name, dim, context_dim):
+    finding = contract.gradients(contract.from_table(name, dim, context_dim))
+    assert finding.ok, finding
+
+
+@over([case for case in flow_table.cases(dims=(1, 2)) if flow_table.FLOWS[case[0]].integrable])
+def test_density_on_a_grid(name, dim, context_dim):
+    subject = contract.from_table(name, dim, context_dim, size=0.7)
+    area = quadrature.integral(subject)
+    for check in (quadrature.integrates_to_one, quadrature.samples_follow_density):
+        finding = check(subject, area)
+        assert finding.ok, finding
+
+
+@over(CASES)
+def test_samples_come_back_normal(name, dim, context_dim):
+    finding = quadrature.samples_come_back(contract.from_table(name, dim, context_dim))
+    assert finding.ok, finding
+
+
+def test_table_of_largest_errors():
+    table = contract.error_table(dims=(3,))
+    print("\n" + table)
+    assert len(table.splitlines()) > 30, table
+    assert "inf" not in table, table

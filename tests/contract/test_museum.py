@@ -1,0 +1,69 @@
+"""The contract rejects every exhibit of the museum of bugs, and accepts its sound sibling."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import nfref
+from tests import contract, flow_table
+from tests.contract import case as measured
+from tests.contract import museum
+
+FAULTS = [pytest.param(*exhibit, id=type(exhibit[0]).__name__) for exhibit in museum.EXHIBITS]
+
+
+def entry_for(flow):
+    """What is known beforehand of the exhibits' families."""
+    if isinstance(flow, nfref.Logit):
+        return flow_table.Entry(None, reach=14.0, data_rows=lambda rng, n, dim: rng.uniform(
+            np.array(flow.lower) + 0.2, np.array(flow.upper) - 0.2, (n, dim)))
+    if isinstance(flow, nfref.MADE):
+        return flow_table.Entry(None, pattern=flow_table.autoregressive)
+    constant = (nfref.ElementwiseAffine, nfref.Scale, nfref.BatchNorm, museum.Convolution)
+    return flow_table.Entry(None, log_det="constant" if isinstance(flow, constant) else "varies")
+
+
+def subject(flow):
+    return contract.subject_of(flow, seed=5, entry=entry_for(flow))
+
+
+@pytest.mark.parametrize("fault, sound, check", FAULTS)
+def test_fault_is_rejected_and_sibling_accepted(fault, sound, check):
+    findings = {check.__name__: contract.measure(check, subject(fault))
+                for check in contract.CHECKS}
+    rejecting = [name for name, finding in findings.items() if not finding.ok]
+    assert check in rejecting, f"rejected by {rejecting} only"
+    for finding in contract.examine(subject(sound)):
+        assert finding.ok, finding
+
+
+@pytest.mark.parametrize("factor", [-3, 7, 5, -1, 0, 1.000001])
+@pytest.mark.parametrize("name", ["PlanarLayer", "NICE", "RealNVP", "MAF", "IAF", "Logit"])
+def test_scaled_log_det_is_rejected(name, factor):
+    """Whatever the factor: the log-determinant is compared, not only its sign or its sum."""
+    entry = flow_table.FLOWS[name]
+    flow = museum.Times(entry.make(3, 0), float(factor))
+    findings = [contract.measure(check, contract.subject_of(flow, entry=entry))
+                for check in (contract.log_det_against_differences,
+                              contract.log_det_against_autograd)]
+    assert not any(finding.ok for finding in findings), findings
+
+
+def test_an_exception_is_a_finding():
+    class Raises(nfref.Scale):
+        def _forward(self, params, z, context):
+            raise OverflowError("on purpose")
+
+    sound = subject(nfref.Scale(2))
+    finding = contract.measure(contract.round_trip,
+                               replace(sound, flow=Raises(2)))
+    assert not finding.ok and "OverflowError: on purpose" in str(finding)
+
+
+def test_a_check_that_would_accept_anything_fails():
+    """A tolerance wider than BLIND is a broken finding, even around a perfect value."""
+    assert measured.not_blind("some check", np.array([1e-9]), np.array([1.0])).ok
+    assert not measured.not_blind("some check", np.array([1e-2]), np.array([1.0])).ok
+    assert not measured.not_blind("some check", np.array([np.nan]), np.array([1.0])).ok
+    assert not measured.worst("some check", np.array([0.0, np.nan]), 1.0).ok

@@ -1,0 +1,140 @@
+"""MADE's connectivity, and its two directions against one scalar at a time."""
+
+import numpy as np
+import pytest
+
+import nfref
+from nfref.flows import autoregressive
+from nfref.networks.masked import made_masks
+from tests.contract import subject_of
+from tests.flow_table import random_params
+
+ORDERS = {"natural": (0, 1, 2, 3, 4), "reversed": (4, 3, 2, 1, 0), "random": (2, 0, 4, 1, 3)}
+
+
+def connected(masks):
+    """Which inputs have a path to which outputs."""
+    paths = masks[0].astype(int)
+    for mask in masks[1:]:
+        paths = ((paths @ mask.astype(int)) > 0).astype(int)
+    return paths.astype(bool)
+
+
+@pytest.mark.parametrize("hidden", [(5,), (6, 5), (13, 7, 9)])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("context_dim", [0, 3])
+def test_connectivity_is_exactly_the_strict_order(order, hidden, context_dim):
+    """Output i has a path from input j if and only if order[j] < order[i]; context has all."""
+    paths = connected(made_masks(order, hidden, 2, context_dim))
+    order = np.array(order)
+    strict = order[:, None] < order[None, :]
+    np.testing.assert_array_equal(paths[:5], np.tile(strict, 2))
+    assert paths[5:].all() and len(paths) == 5 + context_dim
+
+
+def test_connectivity_of_one_coordinate():
+    assert not connected(made_masks((0,), (4,), 2)).any()
+    np.testing.assert_array_equal(connected(made_masks((0,), (4,), 2, 2)),
+                                  [[False] * 2, [True] * 2, [True] * 2])
+
+
+def test_narrowest_networks_still_connect_everything():
+    """D - 1 hidden units are enough, D with a context; one fewer is refused."""
+    for dim in (2, 3, 8):
+        order = tuple(range(dim))
+        assert connected(made_masks(order, (dim - 1,), 1)).sum() == dim * (dim - 1) // 2
+        assert connected(made_masks(order, (dim,), 1, 1))[dim:].all()
+    with pytest.raises(ValueError, match="^hidden: expected at least 4 units a layer.*got"):
+        nfref.MADE(5, (3,))
+    with pytest.raises(ValueError, match="^hidden: expected at least 5 units a layer.*got"):
+        nfref.MADE(5, (4,), context_dim=1)
+
+
+def one_network_per_coordinate(made, params, z, context):
+    """x_i = z_i exp(alpha_i) + mu_i, scalar by scalar, each from a network of its own.
+
+    Coordinate i's network reads zeros in place of every coordinate that is not before it:
+    nothing but the order is taken from the masks' construction.
+    """
+    x, log_det = np.zeros_like(z), np.zeros(len(z))
+    layers, dim = params["net"], made.dim
+    for n in range(len(z)):
+        for place in range(dim):
+            i = made.order.index(place)
+            seen = [x[n, j] if made.order[j] < place else 0.0 for j in range(dim)]
+            h = np.array(seen + ([] if context is None else list(context[n])))
+            for layer, mask in zip(layers[:-1], made.masks[:-1]):
+                h = np.tanh(h @ (layer["weight"] * mask) + layer["bias"])
+            raw = h @ (layers[-1]["weight"] * made.masks[-1]) + layers[-1]["bias"]
+            alpha = raw[dim + i] / np.sqrt(1 + (raw[dim + i] / made.bound) ** 2)
+            x[n, i] = z[n, i] * np.exp(alpha) + raw[i]
+            log_det[n] += alpha
+    return x, log_det
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("context_dim", [0, 2])
+def test_both_directions_equal_one_scalar_at_a_time(order, context_dim):
+    made = nfref.MADE(5, (9, 8), order, context_dim, "tanh")
+    subject = subject_of(made, seed=2)
+    slow, slow_log_det = one_network_per_coordinate(made, subject.params, subject.z,
+                                                    subject.context)
+    x, log_det = subject.run("forward")
+    np.testing.assert_allclose(x, slow, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(log_det, slow_log_det, rtol=1e-12, atol=1e-13)
+    z, back = subject.run("inverse", slow)
+    np.testing.assert_allclose(z, subject.z, rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(back, -slow_log_det, rtol=1e-12, atol=1e-13)
+
+
+def test_forward_takes_as_many_passes_as_there_are_coordinates():
+    calls = []
+
+    def conditioner(x):
+        calls.append(x.copy())
+        return np.concatenate([np.zeros((len(x), 1)), x[:, :-1]], axis=1), np.zeros_like(x)
+
+    x, _ = autoregressive.autoregressive_forward(np.ones((1, 4)), conditioner)
+    np.testing.assert_array_equal(x, [[1, 2, 3, 4]])
+    assert len(calls) == 4
+    calls.clear()
+    autoregressive.autoregressive_inverse(x, conditioner)
+    assert len(calls) == 1
+
+
+def test_iaf_is_maf_turned_around():
+    iaf = nfref.IAF(3, 2, (6,), context_dim=2, activation="tanh")
+    maf = nfref.MAF(3, 2, (6,), context_dim=2, activation="tanh")
+    assert iaf == nfref.Invert(maf)
+    rng = np.random.default_rng(0)
+    params = random_params(maf, rng)
+    rows, context = rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
+    for ours, theirs in ((iaf.forward, maf.inverse), (iaf.inverse, maf.forward)):
+        for a, b in zip(ours(params, rows, context), theirs(params, rows, context)):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_orders_of_a_stack():
+    alternate = nfref.MAF(3, 3, (4,))
+    assert [made.order for made in alternate.flows] == [(0, 1, 2), (2, 1, 0), (0, 1, 2)]
+    natural = nfref.MAF(3, 2, (4,), orders="natural")
+    assert [made.order for made in natural.flows] == [(0, 1, 2)] * 2
+    drawn = nfref.random_orders(np.random.default_rng(0), 6, 4)
+    assert all(sorted(order) == list(range(6)) for order in drawn) and len(set(drawn)) > 1
+    assert [made.order for made in nfref.MAF(6, 4, (8,), orders=drawn).flows] == list(drawn)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"orders": "sideways"}, "^orders: expected one of alternate, natural; got 'sideways'$"),
+    ({"orders": [(0, 1, 2)]}, "^orders: expected 2, one a layer; got 1$"),
+    ({"layers": 0}, "^layers: expected at least 1, got 0$"),
+    ({"dim": 0}, "^dim: expected at least 1, got 0$"),
+])
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nfref.MAF(**{"dim": 3, "layers": 2, "hidden": (5,), **arguments})
+
+
+def test_an_order_is_a_permutation():
+    with pytest.raises(ValueError, match="^order: expected a permutation of 0 ... 2, got"):
+        nfref.MADE(3, (5,), (0, 1, 1))

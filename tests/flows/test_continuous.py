@@ -1,0 +1,278 @@
+"""The continuous flow: closed forms, time reversal, tolerances, and solves that must fail."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+
+import nfref
+from nfref.continuous.solve import SOLVERS, Options, SolverError, solve
+from tests.flows.continuous_cases import filled, linear
+
+MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])   # not symmetric
+TIGHT = {"rtol": 1e-11, "atol": 1e-11}
+
+
+# Closed forms -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trace", ["exact", "brute", "hutchinson"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_linear_dynamics_are_the_matrix_exponential(solver, trace):
+    flow = nfref.CNF(3, (), solver=solver, trace=trace, steps=200, **TIGHT)
+    params = linear(flow, MATRIX)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((6, 3))
+    log_det = np.full(6, np.trace(MATRIX))
+    if trace == "hutchinson":
+        flow = flow.with_probes(rng, 6, count=2, noise="gaussian")
+        log_det = np.mean(np.einsum("kni,ij,knj->kn", flow.probes, MATRIX, flow.probes), axis=0)
+    for ours, expected, sign in ((flow.forward(params, z), z @ expm(MATRIX).T, 1),
+                                 (flow.inverse(params, z), z @ expm(-MATRIX).T, -1)):
+        np.testing.assert_allclose(ours[0], expected, atol=2e-9)
+        np.testing.assert_allclose(ours[1], sign * log_det, atol=2e-9)
+
+
+def test_trajectory_follows_the_exponential_at_every_time():
+    flow = nfref.CNF(3, (), **TIGHT)
+    params = linear(flow, MATRIX)
+    z = np.random.default_rng(0).standard_normal((4, 3))
+    for times in ((0.0, 0.2, 0.7, 1.0), (1.0, 0.9, 0.0), (0.25, 0.5)):
+        path = flow.trajectory(params, z, times)
+        np.testing.assert_array_equal(path.times, times)
+        for t, values, log_det in zip(times, path.values, path.log_det):
+            np.testing.assert_allclose(values, z @ expm((t - times[0]) * MATRIX).T, atol=1e-8)
+            np.testing.assert_allclose(log_det, (t - times[0]) * np.trace(MATRIX), atol=1e-9)
+        assert path.kinetic is None and path.evaluations > 0
+
+
+def test_a_constant_shift_moves_and_keeps_volume():
+    flow = nfref.CNF(2, ())
+    params = linear(flow, np.zeros((2, 2)), shift=[1.0, -2.0])
+    x, log_det = flow.forward(params, np.ones((2, 2)))
+    np.testing.assert_allclose(x, [[2.0, -1.0]] * 2, rtol=1e-14)
+    assert not log_det.any()
+
+
+def test_starts_as_the_identity():
+    flow = nfref.CNF(3, context_dim=2)
+    z = np.random.default_rng(0).standard_normal((4, 3))
+    x, log_det = flow.forward(flow.init(np.random.default_rng(0)), z, np.ones((4, 2)))
+    np.testing.assert_array_equal(x, z)
+    assert not log_det.any()
+
+
+# The nonlinear flow -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [(9,), (9, 8)])
+@pytest.mark.parametrize("activation", ["tanh", "softplus"])
+def test_time_reversal_and_the_numerical_jacobian(hidden, activation):
+    rng = np.random.default_rng(0)
+    flow = nfref.CNF(3, hidden, 2, activation, solver="dop853", **TIGHT)
+    params = filled(flow, rng, gain=1.5)
+    z, context = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    x, log_det = flow.forward(params, z, context)
+    back, back_log_det = flow.inverse(params, x, context)
+    np.testing.assert_allclose(back, z, atol=1e-9)
+    np.testing.assert_allclose(log_det + back_log_det, 0, atol=1e-9)
+    step = 1e-3
+
+    def jacobian_column(axis):
+        def at(k):
+            return flow.forward(params, z + k * step * np.eye(3)[axis], context)[0]
+        return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
+
+    columns = np.stack([jacobian_column(axis) for axis in range(3)], axis=2)
+    assert np.ptp(log_det) > 0.1
+    np.testing.assert_allclose(np.linalg.slogdet(columns)[1], log_det, atol=1e-8)
+
+
+def test_all_solvers_agree():
+    rng = np.random.default_rng(1)
+    flow = nfref.CNF(2, (8, 8), rtol=1e-9, atol=1e-9, steps=150)
+    params, z = filled(flow, rng, gain=1.5), rng.standard_normal((7, 2))
+    reference = flow.forward(params, z)
+    for solver in ("dop853", "lsoda", "rk4"):
+        for ours, expected in zip(replace(flow, solver=solver).forward(params, z), reference):
+            np.testing.assert_allclose(ours, expected, atol=2e-7, err_msg=solver)
+
+
+@pytest.mark.parametrize("solver", ["rk45", "dop853", "lsoda"])
+def test_error_falls_with_the_tolerance(solver):
+    rng = np.random.default_rng(2)
+    flow = nfref.CNF(2, (16, 16), solver=solver)
+    params, z = filled(flow, rng, gain=2.0), rng.standard_normal((20, 2))
+    truth = np.column_stack(replace(flow, solver="dop853", rtol=1e-13, atol=1e-13)
+                            .forward(params, z))
+    tolerances = 10.0 ** -np.arange(3, 11)
+    errors, evaluations = [], []
+    for tolerance in tolerances:
+        path = replace(flow, rtol=tolerance, atol=tolerance).trajectory(params, z)
+        ours = np.column_stack([path.values[-1], path.log_det[-1]])
+        errors.append(np.abs(ours - truth).max())
+        evaluations.append(path.evaluations)
+    # Seven decades of tolerance: at least five of error, and never far above the tolerance.
+    assert errors[0] / errors[-1] > 1e5
+    assert np.all(errors < 200 * tolerances)
+    assert np.all(np.diff(evaluations) >= 0)
+
+
+def test_rk4_has_order_four():
+    rng = np.random.default_rng(3)
+    flow = nfref.CNF(2, (8, 8), solver="rk4")
+    params, z = filled(flow, rng, gain=1.5), rng.standard_normal((9, 2))
+    truth = np.column_stack(replace(flow, solver="dop853", **TIGHT).forward(params, z))
+    errors = [np.abs(np.column_stack(replace(flow, steps=steps).forward(params, z)) - truth).max()
+              for steps in (8, 16, 32)]
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert np.all(np.abs(orders - 4) < 0.5), orders
+
+
+def test_density_integrates_to_one_and_matches_its_samples():
+    rng = np.random.default_rng(4)
+    flow = nfref.CNF(2, (8, 8), rtol=1e-7, atol=1e-7)
+    density = nfref.Density(nfref.StandardNormal(2), flow)
+    params = {"base": {}, "flow": filled(flow, rng, gain=1.5)}
+    x, log_prob = density.sample_and_log_prob(params, rng, 400)
+    np.testing.assert_allclose(density.log_prob(params, x), log_prob, atol=1e-6)
+    low, high = x.min(axis=0) - 3, x.max(axis=0) + 3
+    axes = [np.linspace(a, b, 121) for a, b in zip(low, high)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    cell = np.prod([axis[1] - axis[0] for axis in axes])
+    mass = np.exp(density.log_prob(params, grid)).sum() * cell
+    assert abs(mass - 1) < 1e-5
+
+
+def test_rows_of_a_batch_share_steps_and_agree_within_tolerance():
+    rng = np.random.default_rng(5)
+    flow = nfref.CNF(2, (8, 8), rtol=1e-7, atol=1e-7)
+    params, z = filled(flow, rng, gain=1.5), rng.standard_normal((30, 2))
+    together = flow.forward(params, z)
+    for alone, whole in zip(flow.forward(params, z[:1]), together):
+        np.testing.assert_allclose(alone, whole[:1], atol=1e-5)
+    fixed = replace(flow, solver="rk4")
+    for alone, whole in zip(fixed.forward(params, z[:1]), fixed.forward(params, z)):
+        np.testing.assert_allclose(alone, whole[:1], rtol=1e-12)
+
+
+def test_float32_stays_and_is_close():
+    rng = np.random.default_rng(6)
+    flow = nfref.CNF(3, (8, 8), context_dim=1)
+    params, z, context = filled(flow, rng), rng.standard_normal((5, 3)), rng.standard_normal((5, 1))
+    for ours in (flow, replace(flow, solver="rk4"), replace(flow, solver="lsoda"),
+                 flow.with_probes(rng, 5), replace(flow, rtol=1e-12, atol=1e-12)):
+        wide = ours.forward(params, z, context)
+        narrow = ours.forward(params, z.astype(np.float32), context)
+        assert [part.dtype for part in narrow] == [np.float32] * 2
+        for a, b in zip(narrow, wide):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_an_empty_batch_needs_no_evaluation():
+    flow = nfref.CNF(2)
+    params = flow.init(np.random.default_rng(0))
+    for ours in (flow, replace(flow, solver="rk4", gradient="direct")):
+        x, log_det = ours.forward(params, np.zeros((0, 2)))
+        assert x.shape == (0, 2) and log_det.shape == (0,)
+    assert flow.trajectory(params, np.zeros((0, 2))).evaluations == 0
+
+
+# Counting and giving up -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_evaluations_are_counted(solver):
+    calls = []
+
+    def derivative(t, y):
+        calls.append(t)
+        return -y
+
+    solution = solve(derivative, np.ones((3, 2)), 0.0, 1.0, Options(solver=solver, steps=5))
+    assert solution.evaluations == len(calls)
+    np.testing.assert_allclose(solution.last, np.exp(-1.0), atol=1e-3)
+    if solver == "rk4":
+        assert len(calls) == 20
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_an_exploding_field_says_where_it_gave_up(solver):
+    # y' = y^2 from 1 is 1 / (1 - t): it explodes at t = 1, long before the end.
+    options = Options(solver=solver, steps=100, max_evaluations=5000)
+    with pytest.raises(SolverError, match=r"gave up at t = (0\.99|1|1\.[0-9]+)") as caught:
+        solve(lambda t, y: y * y, np.ones((2, 1)), 0.0, 2.0, options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("solver", ["rk45", "dop853"])
+def test_a_stiff_field_hits_the_bound_which_is_named(solver):
+    options = Options(solver=solver, max_evaluations=500)
+    with pytest.raises(SolverError, match=r"max_evaluations: .* all 500 .* gave up at t = 0\.\d+"):
+        solve(lambda t, y: -1e6 * (y - np.cos(t)), np.zeros((2, 1)), 0.0, 1.0, options)
+    # LSODA turns to its stiff method, with a Jacobian as narrow as one row.
+    stiff = solve(lambda t, y: -1e6 * (y - np.cos(t)), np.zeros((2, 3)), 0.0, 1.0,
+                  replace(options, solver="lsoda"), bandwidth=2)
+    np.testing.assert_allclose(stiff.last, np.cos(1.0), atol=1e-4)
+
+
+def test_the_bound_holds_for_the_flow_forwards_and_backwards():
+    rng = np.random.default_rng(0)
+    flow = nfref.CNF(2, (8,), max_evaluations=30)
+    params = filled(flow, rng, gain=30.0)
+    for call in (flow.forward, flow.inverse):
+        with pytest.raises(SolverError, match="max_evaluations: rk45 used all 30 evaluations"):
+            call(params, rng.standard_normal((4, 2)))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_what_is_not_finite_is_refused_at_once(solver):
+    flow = nfref.CNF(2, solver=solver)
+    params = flow.init(np.random.default_rng(0))
+    with pytest.raises(SolverError, match="state: expected finite numbers.* at t = 0 after 0 "):
+        flow.forward(params, np.array([[0.0, np.nan]]))
+    params["net"][-1]["bias"][0] = np.inf
+    with pytest.raises(SolverError, match="derivative: expected finite.* at t = 1 after 1 "):
+        flow.inverse(params, np.zeros((1, 2)))
+
+
+# The door ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"trace": "none"}, "trace: expected one of exact, hutchinson, brute; got 'none'"),
+    ({"solver": "euler"}, "solver: expected one of"),
+    ({"activation": "relu"}, "activation: expected one of tanh, softplus"),
+    ({"gradient": "direct"}, "gradient: expected 'adjoint', because 'direct' needs"),
+    ({"rtol": 0.0}, "rtol: expected a finite number above 0"),
+    ({"max_evaluations": 0}, "max_evaluations: expected at least 1"),
+    ({"steps": 0}, "steps: expected at least 1"),
+])
+def test_wrong_settings_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        nfref.CNF(2, **wrong)
+
+
+def test_probes_must_be_drawn_for_the_batch():
+    flow = nfref.CNF(2, trace="hutchinson")
+    params, z = flow.init(np.random.default_rng(0)), np.zeros((3, 2))
+    with pytest.raises(ValueError, match="probes: expected probes for 3 rows.* got none"):
+        flow.forward(params, z)
+    with pytest.raises(ValueError, match="got probes for 4 rows"):
+        flow.with_probes(np.random.default_rng(0), 4).forward(params, z)
+    with pytest.raises(TypeError, match="rng: expected a numpy.random.Generator"):
+        flow.with_probes(0, 4)
+    with pytest.raises(ValueError, match="noise: expected one of rademacher, gaussian"):
+        flow.with_probes(np.random.default_rng(0), 4, noise="uniform")
+
+
+def test_a_probe_is_fixed_for_a_solve_and_back():
+    rng = np.random.default_rng(7)
+    flow = nfref.CNF(3, (8, 8), rtol=1e-9, atol=1e-9).with_probes(rng, 6)
+    params, z = filled(flow, rng), rng.standard_normal((6, 3))
+    x, log_det = flow.forward(params, z)
+    _, back = flow.inverse(params, x)
+    np.testing.assert_allclose(log_det + back, 0, atol=1e-7)
+    exact = replace(flow, trace="exact").forward(params, z)[1]
+    assert np.abs(log_det - exact).max() > 1e-3

@@ -1,0 +1,85 @@
+"""Coupling layers, their masks and the stacks made of them."""
+
+import numpy as np
+import pytest
+
+import nfref
+from nfref.networks.mlp import mlp
+from tests.contract import subject_of
+
+MASK = (True, False, False, True, False)
+
+
+def test_affine_coupling_is_the_formula():
+    """x_i = z_i exp(s_i) + t_i for the changed ones, written scalar by scalar."""
+    flow = nfref.AffineCoupling(MASK, (6,), 2, "tanh", bound=2.0)
+    subject = subject_of(flow, seed=1)
+    x, log_det = subject.run("forward")
+    stay, change = np.flatnonzero(MASK), np.flatnonzero(np.logical_not(MASK))
+    np.testing.assert_array_equal(x[:, stay], subject.z[:, stay])
+    for n, row in enumerate(subject.z):
+        out = mlp(subject.params["net"], np.concatenate([row[stay], subject.context[n]])[None],
+                  "tanh")[0]
+        shift, raw = out[:3], out[3:]
+        scale = raw / np.sqrt(1 + (raw / 2.0) ** 2)
+        np.testing.assert_allclose(x[n, change], row[change] * np.exp(scale) + shift, rtol=1e-12)
+        np.testing.assert_allclose(log_det[n], np.sum(scale), rtol=1e-12, atol=1e-14)
+
+
+def test_additive_coupling_keeps_volume_exactly():
+    subject = subject_of(nfref.AdditiveCoupling(MASK, (6,)), seed=1)
+    for direction in ("forward", "inverse"):
+        np.testing.assert_array_equal(subject.run(direction)[1], 0)
+    assert np.max(np.abs(subject.run("forward")[0] - subject.z)) > 0.1
+
+
+def test_scales_stay_within_the_bound_and_never_stick():
+    """Conditioner outputs of 1e3 give log-scales just inside the bound, with a slope left."""
+    flow = nfref.AffineCoupling((True, False), (), bound=2.0)
+    for raw in (1e3, -1e3):
+        params = {"net": [{"weight": np.zeros((1, 2)), "bias": np.array([0.0, raw])}]}
+        _, log_det = flow.forward(params, np.ones((1, 2)))
+        assert 1.9 < abs(log_det[0]) < 2 and np.sign(log_det[0]) == np.sign(raw)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5, 8])
+@pytest.mark.parametrize("make", [nfref.NICE, nfref.RealNVP])
+def test_alternating_masks_change_every_coordinate(make, dim):
+    stack = make(dim, 2, (4,))
+    masks = np.array([flow.mask for flow in stack.flows if hasattr(flow, "mask")])
+    np.testing.assert_array_equal(masks[0], ~masks[1])
+    assert masks.shape == (2, dim)
+
+
+def test_image_masks():
+    board = np.reshape(nfref.checkerboard_mask((2, 2, 3), 0), (2, 2, 3))
+    np.testing.assert_array_equal(board[0], [[True, False, True], [False, True, False]])
+    np.testing.assert_array_equal(board[0], board[1])
+    np.testing.assert_array_equal(np.logical_not(nfref.checkerboard_mask((2, 2, 3), 1)).ravel(),
+                                  board.ravel())
+    halves = np.reshape(nfref.channel_mask((4, 1, 2), 0), (4, 2))
+    np.testing.assert_array_equal(halves, [[True] * 2, [True] * 2, [False] * 2, [False] * 2])
+    np.testing.assert_array_equal(nfref.channel_mask((4, 1, 2), 1), ~halves.ravel())
+
+
+@pytest.mark.parametrize("make", [nfref.NICE, nfref.RealNVP])
+def test_one_coordinate_cannot_couple(make):
+    with pytest.raises(ValueError, match=f"^{make.__name__}: expected dim of at least 2, because "
+                                         ".*; got 1$"):
+        make(1)
+
+
+@pytest.mark.parametrize("make", [nfref.AdditiveCoupling, nfref.AffineCoupling])
+@pytest.mark.parametrize("mask", [(True, True), (False, False), (True,), ()])
+def test_a_mask_needs_both_kinds(make, mask):
+    with pytest.raises(ValueError, match=f"^{make.__name__}: expected a mask with at least one "):
+        make(mask)
+
+
+def test_a_fresh_stack_is_the_identity():
+    """The conditioners' last layers start at zero."""
+    z = np.random.default_rng(0).standard_normal((4, 3))
+    for flow in (nfref.NICE(3), nfref.RealNVP(3), nfref.MAF(3), nfref.IAF(3)):
+        x, log_det = flow.forward(flow.init(np.random.default_rng(1)), z)
+        np.testing.assert_array_equal(x, z)
+        np.testing.assert_array_equal(log_det, 0)

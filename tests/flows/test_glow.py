@@ -1,0 +1,436 @@
+"""Glow and its layers: each against a slow and obvious version, and all against Jacobians."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad, value_and_grad
+from autograd.test_util import check_grads
+from scipy.stats import norm
+
+import nfref
+from nfref.flows import image_layers
+from nfref.networks import convolution as conv_nets
+from tests.contract.numerics import (autograd_jacobian, blur, log_abs_det, log_det_slack,
+                                     numerical_jacobian)
+
+FLOWS = {
+    "actnorm": nfref.ActNorm((3, 2, 2)),
+    "conv, LU": nfref.InvertibleConv((3, 2, 1), "lu", (2, 0, 1), (1, -1, 1)),
+    "conv, full": nfref.InvertibleConv((3, 2, 2), "full"),
+    "squeeze": nfref.Squeeze((2, 2, 4)),
+    "coupling": nfref.ChannelCoupling((3, 2, 3), (5, 4), 2, "tanh"),
+    "coupling, no context": nfref.ChannelCoupling((2, 1, 2), (4,), activation="softplus"),
+    "split prior": nfref.SplitPrior((4, 2, 2), context_dim=2),
+    "on first": nfref.OnFirst(nfref.ChannelCoupling((2, 2, 1), (4,), 2, "tanh"), 6),
+    "glow, one level": nfref.Glow((1, 2, 2), 1, 3, (5, 4), activation="tanh"),
+    "glow, full": nfref.Glow((2, 2, 2), 1, 2, (5, 4), 2, "full", "tanh"),
+    "glow, two levels": nfref.Glow((1, 4, 4), 2, 2, (4, 4), 2, activation="tanh"),
+    "glow, wide": nfref.Glow((1, 2, 6), 1, 1, (4,), activation="softplus"),
+}
+NO_LOG_DET = ("squeeze",)
+ROUNDING = 32   # rounding errors on the way, in units of the measured response to one
+
+
+def moved(flow, seed=0):
+    """Parameters away from where ``init`` starts, with rows and a context to act on."""
+    rng = np.random.default_rng(seed)
+
+    def away(leaf):
+        fan_in = leaf.size / leaf.shape[-1] if leaf.ndim > 1 else 4
+        return leaf + 0.7 * rng.standard_normal(leaf.shape) / np.sqrt(fan_in)
+
+    params = nfref.params.tree_map(away, flow.init(rng))
+    context = rng.standard_normal((7, flow.context_dim)) if flow.context_dim else None
+    return params, rng.standard_normal((7, flow.dim)), context
+
+
+def repeat(context, repeats):
+    return None if context is None else np.repeat(context, repeats, axis=0)
+
+
+# Both directions of everything --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize("name", FLOWS)
+def test_log_det_against_jacobians(name, direction):
+    flow = FLOWS[name]
+    params, rows, context = moved(flow)
+    act = getattr(flow, direction)
+    if direction == "inverse":
+        rows, _ = flow.forward(params, rows, context)
+    _, log_det = act(params, rows, context)
+    analytic = autograd_jacobian(lambda r: act(params, r, context)[0], rows)
+    np.testing.assert_allclose(log_det, log_abs_det(analytic), rtol=0, atol=1e-11)
+    rounding = ROUNDING * blur(act, params, rows, context)[0]
+    numeric, error = numerical_jacobian(lambda r, times: act(params, r, repeat(context, times))[0],
+                                        rows, rounding)
+    tolerance = 1e-12 + 4 * log_det_slack(numeric, error)
+    assert np.max(tolerance) < 1e-6 and np.all(np.abs(log_det - log_abs_det(numeric)) < tolerance)
+    assert name in NO_LOG_DET or np.max(np.abs(log_det)) > 0.05
+    if name in NO_LOG_DET:
+        np.testing.assert_array_equal(log_det, np.zeros(7))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", FLOWS)
+def test_round_trip_shapes_and_dtypes(name, dtype, n):
+    flow = FLOWS[name]
+    params, rows, context = moved(flow)
+    z = rows[:n].astype(dtype)
+    context = None if context is None else context[:n].astype(dtype)
+    x, there = flow.forward(params, z, context)
+    returned, back = flow.inverse(params, x, context)
+    for value, log_det in ((x, there), (returned, back)):
+        assert value.shape == (n, flow.dim) and log_det.shape == (n,)
+        assert value.dtype == log_det.dtype == dtype
+    if n == 0:
+        return
+    # One rounding error in everything, on the way there and on the way back.
+    eps = np.finfo(dtype).eps
+    x_error, _ = blur(flow.forward, params, z.astype(float), context, eps)
+    z_error, log_det_error = blur(flow.inverse, params, x.astype(float), context, eps)
+    jacobian = autograd_jacobian(lambda r: flow.inverse(params, r, context)[0], x.astype(float))
+    z_error = z_error + np.einsum("nij,nj->ni", np.abs(jacobian), x_error)
+    assert np.all(np.abs(returned - z) <= ROUNDING * z_error)
+    # Nothing times the rows, because autograd warns of a log-determinant that is constant.
+    slope = grad(lambda r: anp.sum(flow.inverse(params, r, context)[1]) + 0 * anp.sum(r))(
+        x.astype(float))
+    log_det_error = log_det_error + np.sum(np.abs(slope) * x_error, axis=1)
+    assert np.all(np.abs(there + back) <= ROUNDING * log_det_error)
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if FLOWS[name].context_dim])
+def test_context_reaches_its_own_row_alone(name):
+    flow = FLOWS[name]
+    params, rows, context = moved(flow)
+    other = context.copy()
+    other[3] += 0.5
+    for act in (flow.forward, flow.inverse):
+        before, after = act(params, rows, context), act(params, rows, other)
+        for a, b in zip(before, after):
+            assert np.all(a[3] != b[3]) or np.any(np.abs(a[3] - b[3]) > 1e-3)
+            np.testing.assert_array_equal(np.delete(a, 3, 0), np.delete(b, 3, 0))
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if name != "squeeze"])
+def test_parameter_gradients(name):
+    flow = FLOWS[name]
+    params, rows, context = moved(flow)
+    weights = np.random.default_rng(1).standard_normal(rows.shape)
+    for act in (flow.forward, flow.inverse):
+        def loss(params, rows):
+            value, log_det = act(params, rows, context)
+            return anp.sum(weights * value) + anp.sum(weights[:, 0] * log_det)
+        check_grads(loss, modes=["rev"], order=1)(params, rows)
+
+
+# Convolution network ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_convolution_against_loops(size):
+    rng = np.random.default_rng(2)
+    image = rng.standard_normal((2, 3, 4, 2))
+    weight, bias = rng.standard_normal((size, size, 2, 3)), rng.standard_normal(3)
+    expected = np.zeros((2, 3, 4, 3)) + bias
+    reach = size // 2
+    for i in range(3):
+        for j in range(4):
+            for a in range(size):
+                for b in range(size):
+                    row, column = i + a - reach, j + b - reach
+                    if 0 <= row < 3 and 0 <= column < 4:
+                        expected[:, i, j] += image[:, row, column] @ weight[a, b]
+    out = conv_nets.convolve(image, weight, bias)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-13)
+
+
+def test_neighbours_and_their_transpose():
+    rng = np.random.default_rng(3)
+    image, copies = rng.standard_normal((2, 3, 4, 2)), rng.standard_normal((2, 3, 4, 9, 2))
+    np.testing.assert_allclose(np.sum(conv_nets.neighbours(image) * copies),
+                               np.sum(image * conv_nets.gather_neighbours(copies)), rtol=1e-13)
+    check_grads(conv_nets.neighbours, modes=["rev"], order=2)(image)
+    check_grads(conv_nets.gather_neighbours, modes=["rev"], order=2)(copies)
+
+
+def test_conv_net_has_the_sizes_of_the_paper():
+    params = conv_nets.init_conv_net(np.random.default_rng(4), (2, 5, 6, 3))
+    shapes = [layer["weight"].shape for layer in params]
+    assert shapes == [(3, 3, 2, 5), (1, 1, 5, 6), (3, 3, 6, 3)]
+    assert not np.any(params[-1]["weight"]) and not np.any(params[-1]["bias"])
+
+
+# Squeeze ------------------------------------------------------------------------------------
+
+
+def test_squeeze_order():
+    image = np.arange(2 * 4 * 6.0).reshape(2, 4, 6)
+    flow = nfref.Squeeze((2, 4, 6))
+    z, log_det = flow.inverse({}, image.reshape(1, -1))
+    squeezed = z.reshape(8, 2, 3)
+    for c in range(2):
+        for a in range(2):
+            for b in range(2):
+                np.testing.assert_array_equal(squeezed[4 * c + 2 * a + b], image[c, a::2, b::2])
+    assert flow.squeezed_shape == (8, 2, 3) and log_det[0] == 0
+    np.testing.assert_array_equal(flow.forward({}, z)[0], image.reshape(1, -1))
+
+
+# Invertible convolution ---------------------------------------------------------------------
+
+
+def dense_convolution(weight, shape):
+    """The (CHW x CHW) matrix of a 1x1 convolution, entry by entry."""
+    channels, height, width = shape
+    matrix = np.zeros((channels, height, width, channels, height, width))
+    for out in range(channels):
+        for seen in range(channels):
+            for i in range(height):
+                for j in range(width):
+                    matrix[out, i, j, seen, i, j] = weight[out, seen]
+    return matrix.reshape(channels * height * width, -1)
+
+
+@pytest.mark.parametrize("form", ["lu", "full"])
+@pytest.mark.parametrize("negative", [False, True])
+def test_convolution_log_det_is_that_of_the_dense_matrix(form, negative):
+    shape = (3, 2, 4)
+    if form == "lu":
+        flow = nfref.InvertibleConv(shape, "lu", (1, 2, 0), (1, -1 if negative else 1, 1))
+    else:
+        flow = nfref.InvertibleConv(shape, "full")
+    params, rows, _ = moved(flow)
+    if form == "full" and (np.linalg.det(params["weight"]) < 0) != negative:
+        params["weight"] = params["weight"][::-1]
+    # A linear map sends the columns of the identity to those of its matrix.
+    weight = flow.linear.forward(params, np.eye(3))[0].T
+    assert (np.linalg.det(weight) < 0) == negative
+    matrix = dense_convolution(weight, shape)
+    sign, expected = np.linalg.slogdet(matrix)
+    assert sign == 1        # an even number of pixels: the sign says nothing about W's own
+    x, log_det = flow.forward(params, rows)
+    np.testing.assert_allclose(x, rows @ matrix.T, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(log_det, expected, rtol=1e-12)
+    np.testing.assert_allclose(log_det, 2 * 4 * np.linalg.slogdet(weight)[1], rtol=1e-12)
+
+
+def test_convolution_starts_as_a_rotation():
+    determinants = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for flow in (nfref.InvertibleConv((4, 2, 2), "full"),
+                     nfref.InvertibleConv((4, 2, 2), "lu", *nfref.random_pivots(rng, 4))):
+            params = flow.init(rng)
+            weight = flow.linear.forward(params, np.eye(4))[0].T
+            np.testing.assert_allclose(weight @ weight.T, np.eye(4), atol=1e-13)
+            determinants.append(np.linalg.det(weight))
+    for form in (0, 1):
+        assert min(determinants[form::2]) < 0 < max(determinants[form::2])
+
+
+# Actnorm ------------------------------------------------------------------------------------
+
+
+def per_channel(rows, shape):
+    """(C, N*H*W): all numbers of each channel."""
+    return np.moveaxis(rows.reshape(-1, *shape), 1, 0).reshape(shape[0], -1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_actnorm_starts_from_the_data(dtype):
+    shape = (3, 2, 4)
+    flow = nfref.ActNorm(shape)
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((20, 3, 2, 4)) * np.array([0.1, 2, 30]).reshape(3, 1, 1) + 7
+    x = x.reshape(20, -1).astype(dtype)
+    before = flow.init(rng)
+    params = flow.adapt(before, x, first=True)
+    assert all(not np.any(leaf) for leaf in before.values())
+    z, log_det = flow.inverse(params, x)
+    channels = per_channel(z.astype(np.float64), shape)
+    tolerance = 1e-12 if dtype == np.float64 else 1e-4
+    np.testing.assert_allclose(channels.mean(axis=1), 0, atol=tolerance)
+    np.testing.assert_allclose(channels.std(axis=1), 1, atol=tolerance)
+    expected = -2 * 4 * np.sum(np.log(per_channel(x.astype(float), shape).std(axis=1)))
+    np.testing.assert_allclose(log_det, expected, rtol=1e-5)
+    # Only the first look counts.
+    assert flow.adapt(params, 3 * x) is params or dtype == np.float32
+    np.testing.assert_array_equal(flow.adapt(params, 3 * x)["shift"], params["shift"])
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 1, 1)])
+def test_actnorm_from_a_single_image(shape):
+    flow = nfref.ActNorm(shape)
+    x = np.random.default_rng(6).standard_normal((1, flow.dim)) + 0.1
+    params = flow.adapt(flow.init(np.random.default_rng(0)), x, first=True)
+    z, log_det = flow.inverse(params, x)
+    assert np.all(np.isfinite(z)) and np.all(np.isfinite(log_det))
+    channels = per_channel(z, shape)
+    np.testing.assert_allclose(channels.mean(axis=1), 0, atol=1e-13)
+    pixels = shape[1] * shape[2]
+    np.testing.assert_allclose(channels.std(axis=1), 1 if pixels > 1 else 0, atol=1e-12)
+    assert pixels > 1 or not np.any(params["log_scale"])
+
+
+def test_actnorm_from_a_constant_channel_and_from_nothing():
+    flow = nfref.ActNorm((2, 2, 2))
+    start = flow.init(np.random.default_rng(0))
+    x = np.random.default_rng(7).standard_normal((5, 2, 2, 2))
+    x[:, 1] = 0.1       # its mean is not exactly 0.1, so its std is not exactly 0
+    params = flow.adapt(start, x.reshape(5, -1), first=True)
+    assert params["log_scale"][1] == 0 and params["log_scale"][0] != 0
+    np.testing.assert_allclose(params["shift"][1], 0.1, rtol=1e-14)
+    assert flow.adapt(start, x[:0].reshape(0, 8), first=True) is start
+
+
+def test_every_actnorm_of_a_glow_starts_from_the_data():
+    flow = nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(4, 4))
+    rng = np.random.default_rng(8)
+    x = 3 + np.exp(rng.standard_normal((30, 16)))
+    params = flow.adapt(flow.init(rng), x, first=True)
+    seen = []
+
+    def walk(flows, params, rows):
+        for layer, layer_params in reversed(list(zip(flows, params))):
+            if isinstance(layer, nfref.OnFirst):
+                walk(layer.flow.flows, layer_params, rows[:, :layer.flow.dim])
+                continue
+            rows, _ = layer.inverse(layer_params, rows)
+            if isinstance(layer, nfref.ActNorm):
+                channels = per_channel(rows, layer.shape)
+                np.testing.assert_allclose(channels.mean(axis=1), 0, atol=1e-12)
+                np.testing.assert_allclose(channels.std(axis=1), 1, atol=1e-12)
+                seen.append(layer.shape)
+
+    walk(flow.flows, params, x)
+    assert seen == [(4, 2, 2)] * 2 + [(8, 1, 1)] * 2
+
+
+# Coupling and split -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["coupling", "coupling, no context", "split prior"])
+def test_coupling_leaves_the_first_half_alone(name):
+    flow = FLOWS[name]
+    params, rows, context = moved(flow)
+    kept = flow.kept * flow.shape[1] * flow.shape[2]
+    jacobian = autograd_jacobian(lambda r: flow.forward(params, r, context)[0], rows)
+    for row in jacobian:
+        np.testing.assert_array_equal(row[:kept], np.eye(flow.dim)[:kept])
+    changed = jacobian[:, kept:, kept:]
+    np.testing.assert_array_equal(changed * (1 - np.eye(flow.dim - kept)), 0 * changed)
+    assert np.all(np.any(jacobian[:, kept:, :kept] != 0, axis=(0, 1)))
+
+
+def test_split_prior_scores_the_half_under_its_normal():
+    flow = FLOWS["split prior"]
+    params, x, context = moved(flow)
+    kept, split_off = x[:, :8], x[:, 8:]
+    mean, log_scale = flow.conditioner(params, kept, context)
+    expected = norm.logpdf(split_off, mean, np.exp(log_scale)).sum(axis=1)
+    z, log_det = flow.inverse(params, x, context)
+    np.testing.assert_array_equal(z[:, :8], kept)
+    np.testing.assert_allclose(norm.logpdf(z[:, 8:]).sum(axis=1) + log_det, expected, rtol=1e-12)
+
+
+def test_glow_scores_images_as_the_paper_does():
+    """The multi-scale density summed up level by level: log p = sum of priors + log-dets."""
+    flow = nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(4, 4), context_dim=2)
+    params, x, context = moved(flow)
+
+    def score(flows, params, rows):
+        total = 0
+        for layer, layer_params in reversed(list(zip(flows, params))):
+            if isinstance(layer, nfref.SplitPrior):
+                half = layer.dim // 2
+                mean, log_scale = layer.conditioner(layer_params, rows[:, :half], context)
+                total = total + norm.logpdf(rows[:, half:], mean, np.exp(log_scale)).sum(axis=1)
+                rows = rows[:, :half]
+            elif isinstance(layer, nfref.OnFirst):
+                return total + score(layer.flow.flows, layer_params, rows)
+            else:
+                rows, log_det = layer.inverse(layer_params, rows,
+                                              context if layer.context_dim else None)
+                total = total + log_det
+        return total + norm.logpdf(rows).sum(axis=1)
+
+    density = nfref.Density(nfref.StandardNormal(16), flow)
+    log_prob = density.log_prob({"base": {}, "flow": params}, x, context)
+    np.testing.assert_allclose(log_prob, score(flow.flows, params, x), rtol=1e-12)
+
+
+# Glow ---------------------------------------------------------------------------------------
+
+
+def test_glow_learns_striped_images():
+    """Thirty steps of Adam on images whose columns are alike, from actnorm's own start."""
+    rng = np.random.default_rng(9)
+    columns = 2 * np.sign(rng.standard_normal((256, 1, 4)))
+    x = (np.repeat(columns, 4, axis=1) + 0.3 * rng.standard_normal((256, 4, 4))).reshape(256, 16)
+    density = nfref.Density(nfref.StandardNormal(16),
+                            nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(16, 16)))
+    params = density.adapt(density.init(rng), x, first=True)
+    vector, unflatten = nfref.params.flatten(params)
+    loss = value_and_grad(lambda v: -anp.mean(density.log_prob(unflatten(v), x)))
+    first, second, losses = np.zeros_like(vector), np.zeros_like(vector), []
+    for step in range(1, 31):
+        value, gradient = loss(vector)
+        losses.append(value)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * gradient ** 2
+        vector = vector - 0.01 * (first / (1 - 0.9 ** step)
+                                  / (np.sqrt(second / (1 - 0.99 ** step)) + 1e-8))
+    assert losses[-1] < losses[0] - 4
+    samples = density.sample(unflatten(vector), rng, 50)
+    assert samples.shape == (50, 16) and np.all(np.isfinite(samples))
+
+
+def test_glow_starts_with_known_determinant():
+    """Couplings start as the identity and convolutions as rotations: only actnorm stretches."""
+    flow = nfref.Glow((2, 4, 4), levels=2, steps=3, permutation="full")
+    params = flow.init(np.random.default_rng(10))
+    x = np.random.default_rng(11).standard_normal((4, 32))
+    z, log_det = flow.inverse(params, x)
+    np.testing.assert_allclose(log_det, 0, atol=1e-11)
+    np.testing.assert_allclose(np.sum(z ** 2, axis=1), np.sum(x ** 2, axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: nfref.Glow((1, 6, 8), levels=2),
+     r"shape: expected height and width divisible by 4 for 2 levels, got \(1, 6, 8\)"),
+    (lambda: nfref.Glow((8, 8)), r"shape: expected \(channels, height, width\), got \(8, 8\)"),
+    (lambda: nfref.Glow((0, 4, 4)), "shape: expected at least 1, got 0"),
+    (lambda: nfref.Glow((1, 4, 4), levels=0), "levels: expected at least 1, got 0"),
+    (lambda: nfref.Glow((1, 4, 4), steps=0), "steps: expected at least 1, got 0"),
+    (lambda: nfref.Glow((1, 4, 4), permutation="qr"), "permutation: expected one of lu, full"),
+    (lambda: nfref.Glow((1, 4, 4), hidden=(0,)), "hidden: expected at least 1, got 0"),
+    (lambda: nfref.Glow((1, 4, 4), bound=-1.0), "bound: expected a finite number above 0"),
+    (lambda: nfref.Squeeze((1, 3, 4)), r"shape: expected an even height and width"),
+    (lambda: nfref.ChannelCoupling((1, 4, 4)), "shape: expected at least 2 channels"),
+    (lambda: nfref.InvertibleConv((3, 1, 1), "qr"), "form: expected one of lu, full"),
+    (lambda: nfref.InvertibleConv((3, 1, 1), "full", (0, 1, 2)), "expected permutation and signs"),
+    (lambda: nfref.OnFirst(nfref.Scale(3), 3), "dim: expected at least 4, got 3"),
+])
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: nfref.Glow(64), r"shape: expected \(channels, height, width\), got 64"),
+    (lambda: nfref.ActNorm((3, 2.0, 2)), "shape: expected a whole number, got 2.0"),
+    (lambda: nfref.OnFirst("scale", 3), "flow: expected a flow, got str"),
+])
+def test_refuses_types(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_squeeze_formulas_undo_each_other():
+    rows = np.random.default_rng(12).standard_normal((3, 2 * 4 * 6))
+    there = image_layers.squeeze(rows, (2, 4, 6))
+    np.testing.assert_array_equal(image_layers.unsqueeze(there, (2, 4, 6)), rows)
+    assert np.any(there != rows)

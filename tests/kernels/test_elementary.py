@@ -1,0 +1,77 @@
+"""The elementary functions of the kernels, against many digits."""
+
+import mpmath
+import numba
+import numpy as np
+import pytest
+
+from nfref.kernels import jit
+from nfref.kernels.simd import elementary
+
+DTYPES = [np.float64, np.float32]
+EXACT = {"exp": mpmath.exp, "tanh": mpmath.tanh,
+         "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
+         "decay": lambda x: mpmath.exp(-x), "fall": lambda x: -mpmath.expm1(-x),
+         "log1p": mpmath.log1p}
+SIDES = {"exp": 2, "tanh": 2, "softplus": 2, "decay": 1, "fall": 1, "log1p": 0}
+
+
+def loop_of(name):
+    function = getattr(elementary, name)
+
+    def loop(x):
+        out = np.empty_like(x)
+        for i in range(len(x)):
+            out[i] = function(x[i])
+        return out
+    return numba.njit(**jit.OPTIONS)(loop)
+
+
+LOOPS = {name: loop_of(name) for name in EXACT}
+
+
+def arguments(name, dtype):
+    """Near zero, of usual size, and up to where e^x leaves the normal numbers."""
+    rng = np.random.default_rng(0)
+    if SIDES[name] == 0:
+        return np.concatenate([rng.uniform(0, 1, 1000), 10 ** rng.uniform(-30, 0, 500),
+                               [0.0, 1.0]]).astype(dtype)
+    last = np.log(np.finfo(dtype).max) * (1 - 2 * np.finfo(dtype).eps)
+    sizes = np.concatenate([rng.uniform(0, 5, 1000), 10 ** rng.uniform(-30, np.log10(last), 1000),
+                            rng.uniform(0.9 * last, last, 100), [0.0]])
+    signs = rng.choice([-1, 1], len(sizes)) if SIDES[name] == 2 else 1
+    return (signs * sizes).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", EXACT)
+def test_three_ulp_at_most_are_lost(name, dtype):
+    x = arguments(name, dtype)
+    values = LOOPS[name](x)
+    assert values.dtype == dtype
+    tiny = float(np.finfo(dtype).tiny)
+    with mpmath.workdps(40):
+        for argument, value in zip(x, values):
+            truth = EXACT[name](mpmath.mpf(float(argument)))
+            if abs(truth) < 4 * tiny:
+                assert abs(float(value)) <= 4 * tiny        # may be 0
+                continue
+            ulp = float(np.spacing(np.asarray(abs(float(truth)), dtype)))
+            assert abs(float(mpmath.mpf(float(value)) - truth)) <= 3 * ulp, argument
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_ends(dtype):
+    ends = np.array([np.inf, -np.inf, np.nan, np.finfo(dtype).max], dtype)
+    expected = {"exp": [np.inf, 0, np.nan, np.inf], "tanh": [1, -1, np.nan, 1],
+                "softplus": [np.inf, 0, np.nan, ends[3]]}
+    for name, values in expected.items():
+        assert np.array_equal(LOOPS[name](ends), np.array(values, dtype), equal_nan=True), name
+    for name, values in {"decay": [0, np.nan, 0], "fall": [1, np.nan, 1]}.items():
+        assert np.array_equal(LOOPS[name](ends[[0, 2, 3]]), np.array(values, dtype),
+                              equal_nan=True), name
+
+
+@pytest.mark.parametrize("name", ["tanh", "fall", "log1p"])
+def test_zero_stays_zero(name):
+    assert LOOPS[name](np.zeros(3)).tolist() == [0, 0, 0]

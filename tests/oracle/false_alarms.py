@@ -1,0 +1,104 @@
+"""The oracle over flows that are right, where every alarm is a false one.
+
+``python -m tests.oracle.false_alarms [--seeds 20] [--match TEXT]`` prints a line for every flow of
+the table and dtype: how many rows failed, and the time of one check. ``--peers`` takes
+transforms of other libraries instead, where those are installed.
+"""
+
+import argparse
+import sys
+import time
+import warnings
+
+import numpy as np
+
+from nfref.oracle import adapters, check_flow
+from tests import flow_table
+
+
+def report_on(entry, dim, seed, dtype):
+    """The oracle's report on one flow at random parameters."""
+    rng = np.random.default_rng(seed)
+    context_dim = 2 if entry.context and seed % 2 else 0
+    flow = entry.make(dim, context_dim)
+    params = flow_table.random_params(flow, rng, size=0.7)
+    context = rng.standard_normal((5, context_dim)) if context_dim else None
+    arguments = {}
+    if entry.data_rows:
+        arguments["codomain"] = lambda generator, n: entry.data_rows(generator, n, flow.dim)
+    # A solver's own tolerance is what it promises, for log_det as well as for values.
+    eps = float(np.finfo(np.float64).eps)
+    if entry.precision > eps:
+        arguments["accuracy"] = 100 * entry.precision
+    return check_flow(**adapters.from_nfref(flow, params, context), dim=flow.dim, rng=rng,
+                      dtype=dtype, **arguments)
+
+
+# Transforms of other libraries that are right, by the survey and by what they are. Many of
+# their networks refuse a batch of no rows, which is no false alarm and is left out.
+EMPTY = ("empty_batch_forward", "empty_batch_inverse")
+SOUND = {
+    "torch": ("AffineTransform", "ExpTransform", "SigmoidTransform", "TanhTransform"),
+    "nflows": ("PointwiseAffineTransform", "LULinear", "QRLinear", "SVDLinear",
+               "HouseholderSequence", "RandomPermutation", "ActNorm", "AffineCouplingTransform",
+               "AdditiveCouplingTransform", "PiecewiseRQCoupling", "MaskedAffineAutoregressive",
+               "MaskedPiecewiseRQAutoregressive"),
+    "normflows": ("AffineCouplingBlock", "LULinearPermute", "CoupledRationalQuadraticSpline"),
+    "zuko": ("MAF", "NICE", "RealNVP", "NSF", "MonotonicAffineTransform", "MonotonicRQSTransform",
+             "LULinearTransform", "PermutationTransform", "RotationTransform"),
+    "pyro": ("AffineCoupling", "Householder", "Spline", "LowerCholeskyAffine"),
+}
+
+
+def peer_cases():
+    """(name, D, function of (seed, dtype) that reports) for each of the sound transforms."""
+    import torch
+
+    from tests.oracle.survey import SUBJECTS, run
+    for entry in SUBJECTS:
+        library, name, dim = entry[:3]
+        if name in SOUND.get(library, ()):
+            def report(seed, dtype, entry=entry):
+                torch.manual_seed(seed)     # torch draws parameters from its own generator
+                return run(entry, seed, dtype, skip=EMPTY)
+            yield f"{library} {name}", dim, report
+
+
+def table_cases():
+    """The same for each flow of the table."""
+    for name, entry in flow_table.FLOWS.items():
+        dim = next((dim for dim in (3, 4, 2, 8) if dim in entry.dims), entry.dims[0])
+
+        def report(seed, dtype, entry=entry, dim=dim):
+            return report_on(entry, dim, seed, dtype)
+        yield name, dim, report
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.oracle.false_alarms",
+                                     description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--match", default="")
+    parser.add_argument("--peers", action="store_true", help="other libraries' sound transforms")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    alarms = 0
+    for name, dim, report_of in peer_cases() if options.peers else table_cases():
+        if options.match not in name:
+            continue
+        for dtype in (np.float64, np.float32):
+            start, failed = time.monotonic(), []
+            for seed in range(options.seeds):
+                failed += [(seed, row) for row in report_of(seed, dtype).failures]
+            seconds = (time.monotonic() - start) / options.seeds
+            alarms += len({seed for seed, _ in failed})
+            print(f"{name:<36} D = {dim} {np.dtype(dtype)}: {len(failed)} alarms, "
+                  f"{seconds:.2f} s a check", flush=True)
+            for seed, row in failed[:4]:
+                print(f"    seed {seed}: {row}", flush=True)
+    print(f"{alarms} false alarms")
+    return 1 if alarms else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The oracle's instruments against closed forms: derivatives, kinks, integrals, statistics."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nfref.oracle import check_density, check_parameter_gradients
+from nfref.oracle.checks import global_checks as whole
+from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
+from nfref.oracle.instruments.kinks import find_kinks
+from nfref.oracle.instruments.points import as_domain, make_probes
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_error_estimates_cover_the_error(dtype):
+    """Over smooth functions of very different scales the estimate is right or too large."""
+    points = rng().standard_normal((200, 2)).astype(dtype)
+
+    def function(rows, owner):
+        x, y = rows.T
+        columns = [np.exp(3 * x) * np.sin(y), np.tanh(20 * x) + y ** 2, 1e3 * x + y, x * y]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    x, y = points.T.astype(np.float64)
+    exact = np.stack([
+        np.stack([3 * np.exp(3 * x) * np.sin(y), np.exp(3 * x) * np.cos(y)], axis=1),
+        np.stack([20 / np.cosh(20 * x) ** 2, 2 * y], axis=1),
+        np.stack([1e3 + 0 * x, 1 + 0 * x], axis=1), np.stack([y, x], axis=1)], axis=1)
+    found = differentiate(function, points, np.maximum(np.abs(points.astype(float)), 1))
+    error = np.abs(found.jacobian - exact)
+    assert np.all(error <= 4 * found.error + 1e-300)
+    limit = 1e-7 if dtype == np.float64 else 1e-1
+    assert np.quantile(found.error / (1 + np.abs(exact)), 0.9) < limit
+
+
+def test_a_kink_at_the_point_is_not_mistaken_for_a_slope():
+    found = differentiate(lambda rows, owner: np.abs(rows), np.zeros((1, 1)), np.ones((1, 1)))
+    assert found.error[0, 0, 0] > 0.5
+
+
+def test_complex_step_is_exact_where_differences_are_not():
+    points = rng().standard_normal((20, 3))
+    found = complex_step(lambda rows, owner: np.sin(rows) * rows[:, :1], points)
+    diagonal = np.cos(points) * points[:, :1]
+    np.testing.assert_allclose(found[:, 1, 1], diagonal[:, 1], rtol=1e-15)
+    np.testing.assert_allclose(found[:, 2, 0], np.sin(points[:, 2]), rtol=1e-15)
+
+
+def test_log_determinants_know_their_error():
+    jacobian = rng().standard_normal((50, 4, 4)) * 10.0 ** rng(1).integers(-6, 6, (50, 4, 1))
+    error = 1e-9 * np.abs(jacobian)
+    moved = jacobian + error * rng(2).uniform(-1, 1, error.shape)
+    found = log_determinants(moved, error, 1e-15)
+    exact = np.linalg.slogdet(jacobian)
+    assert np.all(np.abs(found.value - exact[1]) <= 1.01 * found.error)
+    np.testing.assert_array_equal(found.sign, exact[0])
+    singular = log_determinants(np.ones((1, 2, 2)), np.full((1, 2, 2), 1e-9), 1e-15)
+    assert not singular.error[0] < 1
+
+
+def test_kinks_are_found_where_they_are():
+    def function(rows, which):
+        return np.where(rows > 1.25, 3 * rows - 2.5, rows)
+    domain = as_domain("domain", None, 1)
+    kinks = find_kinks(function, domain, rng(), np.zeros((1, 1)), np.zeros(1, dtype=int))
+    assert any(abs(kink.row[0] - 1.25) < 1e-6 for kink in kinks)
+    assert not find_kinks(lambda rows, which: np.sinh(rows / 3), domain, rng(), np.zeros((1, 1)),
+                          np.zeros(1, dtype=int))
+
+
+def test_probes_stay_inside_of_every_kind_of_domain():
+    for ends in ((0, 1), (0, np.inf), (-np.inf, 2), (1e3, 1e3 + 1e-3),
+                 (np.array([0, -np.inf]), np.array([1, np.inf]))):
+        domain = as_domain("domain", ends, 2)
+        for dtype in (np.float64, np.float32):
+            probes = make_probes(rng(), domain, 2, np.dtype(dtype), 3)
+            assert np.all(domain.contains(probes.rows.astype(np.float64)))
+            assert probes.rows.dtype == dtype and len(probes) > 5
+            assert set(probes.which) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("distribution, domain", [
+    (stats.norm(1, 2), None), (stats.expon(), (0, np.inf)), (stats.beta(2, 3), (0, 1)),
+    (stats.t(5), None), (stats.gamma(0.7), (0, np.inf))],
+    ids=["normal", "exponential", "beta", "t", "gamma"])
+def test_line_integrals(distribution, domain):
+    box = as_domain("domain", domain, 1)
+    pilot = distribution.rvs(size=(2000, 1), random_state=rng())
+    integral, edges, mass = whole.line_integral(lambda x: distribution.logpdf(x[:, 0]), box, pilot)
+    assert abs(integral.value - 1) < 10 * integral.error + 2e-4
+    cumulative = np.cumsum(mass)
+    inner = slice(20, -20)
+    np.testing.assert_allclose(cumulative[inner], distribution.cdf(edges[1:][inner]), atol=3e-4)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5])
+def test_integrals_of_a_correlated_normal(dim):
+    matrix = np.tril(rng(dim).standard_normal((dim, dim))) + 2 * np.eye(dim)
+    normal = stats.multivariate_normal(np.arange(dim), matrix @ matrix.T)
+    pilot = normal.rvs(size=2000, random_state=rng())
+    box = as_domain("domain", None, dim)
+    integral = whole.integrate(normal.logpdf, box, pilot, rng())
+    assert abs(integral.value - 1) < 6 * integral.error + 1e-9
+    assert integral.error < (1e-3 if dim == 2 else 0.03)
+
+
+def test_kolmogorov_smirnov_agrees_with_scipy():
+    u = rng().random(500)
+    distance, p_value = whole.kolmogorov_smirnov(u)
+    expected = stats.kstest(u, "uniform", method="asymp")
+    assert distance == pytest.approx(expected.statistic, rel=1e-12)
+    assert p_value == pytest.approx(expected.pvalue, rel=1e-6)
+
+
+DENSITIES = {
+    "normal": (stats.norm(), None), "gamma": (stats.gamma(2.0), (0, np.inf)),
+    "beta": (stats.beta(2, 3), (0, 1)), "logistic": (stats.logistic(), None)}
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4])
+@pytest.mark.parametrize("name", DENSITIES)
+def test_right_densities_are_accepted(name, dim):
+    distribution, domain = DENSITIES[name]
+    check_density(lambda x: np.sum(distribution.logpdf(x), axis=1),
+                  lambda g, n: distribution.rvs(size=(n, dim), random_state=g),
+                  dim=dim, rng=rng(), domain=domain).raise_if_failed()
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("wrong, row", [
+    (dict(offset=0.05), "normalised"), (dict(scale=1.1), "sample_follows"),
+    (dict(shift=0.15), "sample_follows"), (dict(skew=True), "sample_follows")])
+def test_wrong_densities_are_rejected(dim, wrong, row):
+    def log_prob(x):
+        return np.sum(stats.norm.logpdf(x), axis=1) + wrong.get("offset", 0)
+
+    def sample(g, n):
+        x = g.standard_normal((n, dim))
+        if wrong.get("skew"):           # the right mean and variance, another shape
+            x = g.exponential(size=(n, dim)) - 1
+        return wrong.get("scale", 1) * x + wrong.get("shift", 0)
+    report = check_density(log_prob, sample, dim=dim, rng=rng())
+    assert [failure.name for failure in report.failures] == [row]
+
+
+def loss(params):
+    a, b = params["a"], params["b"][0]
+    return np.sum(np.tanh(a) @ b) + np.sum(b ** 3)
+
+
+def gradient(params):
+    a, b = params["a"], params["b"][0]
+    return {"a": b / np.cosh(a) ** 2, "b": [np.sum(np.tanh(a), axis=0) + 3 * b ** 2]}
+
+
+def parameters(dtype=np.float64):
+    return {"a": rng(1).standard_normal((3, 2)).astype(dtype),
+            "b": [rng(2).standard_normal(2).astype(dtype)]}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_right_gradients_are_accepted(dtype):
+    check_parameter_gradients(loss, gradient, parameters(dtype), rng=rng()).raise_if_failed()
+
+
+@pytest.mark.parametrize("wrong, row", [
+    (lambda g: {**g, "a": g["a"] * (1 + 1e-7)}, "entries"),
+    (lambda g: {**g, "a": -g["a"]}, "entries"),
+    (lambda g: {"a": g["a"]}, "structure"), (lambda g: {**g, "a": g["a"].T}, "structure"),
+    (lambda g: {**g, "a": g["a"].astype("f"), "b": [g["b"][0].astype("f")]}, "structure"),
+    (lambda g: {**g, "a": g["a"] * np.nan}, "finite"), (lambda g: None, "structure"),
+    (lambda g: 1 // 0, "answers")])
+def test_wrong_gradients_are_rejected(wrong, row):
+    report = check_parameter_gradients(loss, lambda p: wrong(gradient(p)), parameters(), rng=rng())
+    assert report[row].failed

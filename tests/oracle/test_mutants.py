@@ -1,0 +1,31 @@
+"""A sample of the mutants, and every original; ``python -m tests.oracle.mutants`` runs them all."""
+
+import warnings
+
+import pytest
+
+from tests.oracle.mutants.suite import judge, mutants, originals
+
+# Source mutants of root finders take long; every eighth of those is in the plain run.
+ALL = mutants()
+SAMPLE = [mutant for k, mutant in enumerate(ALL)
+          if mutant.kind in ("museum", "by hand") or k % (8 if mutant.kind == "source" else 5) == 0]
+
+
+def test_there_are_enough_of_them():
+    kinds = [mutant.kind for mutant in ALL]
+    assert len(ALL) >= 120 and len({mutant.name for mutant in ALL}) == len(ALL)
+    assert all(kinds.count(kind) >= 25 for kind in ("source", "by hand", "wrapper", "museum"))
+
+
+@pytest.mark.parametrize("mutant", SAMPLE, ids=lambda mutant: f"{mutant.kind}: {mutant.name}")
+def test_mutants_are_rejected(mutant):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")     # what wrong formulas warn of
+        report = judge(mutant.build, seed=0)
+    assert report is None or not report.ok, f"not rejected:\n{report}"
+
+
+@pytest.mark.parametrize("name", originals())
+def test_originals_are_accepted(name):
+    judge(originals()[name], seed=1, stop_early=False).raise_if_failed()
