@@ -23,6 +23,7 @@ import autograd.numpy as np
 
 from nfref import params as trees
 from nfref.backends import dispatch
+from nfref.base import StandardNormal
 from nfref.checks import as_context, as_rows, check_count, check_rng
 
 
@@ -284,26 +285,28 @@ class Density:
 
     Parameters
     ----------
-    base : Base
-        Density of the latent variable z, for instance ``StandardNormal(dim)``.
     flow : Flow
         Its ``forward`` maps z to x.
+    base : Base, optional
+        Density of the latent variable z; standard normal if omitted.
 
     Examples
     --------
     >>> import numpy as np, nfref
-    >>> density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2))
+    >>> density = nfref.Density(nfref.RealNVP(2))
     >>> params = density.init(np.random.default_rng(0))
     >>> density.log_prob(params, np.zeros((3, 2))).shape
     (3,)
     """
 
-    base: object
     flow: Flow
+    base: object = None
 
     def __post_init__(self):
         if not isinstance(self.flow, Flow):
             raise TypeError(f"Density: expected flow to be a Flow, got {type(self.flow).__name__}")
+        if self.base is None:
+            object.__setattr__(self, "base", StandardNormal(self.flow.dim))
         if not hasattr(self.base, "log_prob"):
             raise TypeError(f"Density: expected base to be a Base, got {type(self.base).__name__}")
         if self.base.dim != self.flow.dim:
@@ -393,4 +396,4 @@ class Density:
     def training(self):
         """The density as it acts on training batches; see :meth:`Flow.training`."""
         flow = self.flow.training()
-        return self if flow is self.flow else Density(self.base, flow)
+        return self if flow is self.flow else Density(flow, self.base)

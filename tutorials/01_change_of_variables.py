@@ -28,7 +28,7 @@ from nfref.plots.canvas import COLOURS, new_figure
 
 flow = nfref.PlanarLayer(1)
 params = {"u": np.array([2.0]), "w": np.array([2.0]), "b": np.array([0.6])}
-density = nfref.Density(nfref.StandardNormal(1), flow)
+density = nfref.Density(flow)
 density_params = {"base": {}, "flow": params}
 
 z = np.array([[-2.0], [-0.3], [1.0]])

@@ -44,7 +44,7 @@ def wall(z, width=0.1):
 
 def fit(potential, layers, steps, seed=0, progress=False):
     """A planar flow of ``layers`` layers, and its fit to exp(-U - wall)."""
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Planar(2, layers))
+    density = nfref.Density(nfref.Planar(2, layers))
     rng = np.random.default_rng(seed)
     return density, nfref.fit_reverse_kl(
         density, density.init(rng), lambda z: -potential(z) - wall(z), rng, steps=steps,

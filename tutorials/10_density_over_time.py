@@ -38,7 +38,7 @@ def fit(rows, epochs, hidden, seed=0):
     rng = np.random.default_rng(seed)
     x = datasets.eight_gaussians(rng, rows)
     flow = nfref.Chain([nfref.CNF(2, hidden), nfref.Standardise.of(x)])
-    density = nfref.Density(nfref.StandardNormal(2), flow)
+    density = nfref.Density(flow)
     result = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=epochs,
                        batch_size=128, learning_rate=5e-3, schedule="cosine", patience=None,
                        objective=FlowMatching(pairing="ot"), progress=False)

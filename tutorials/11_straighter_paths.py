@@ -42,12 +42,12 @@ def fit(penalty, epochs, seed=0):
     x, test = datasets.two_spirals(rng, 4000), datasets.two_spirals(rng, 4000)
     flow = nfref.CNF(2, (64,), solver="rk4", steps=8, gradient="direct")
     units = nfref.Standardise.of(x)
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Chain([flow, units]))
+    density = nfref.Density(nfref.Chain([flow, units]))
     result = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=epochs,
                        batch_size=250, learning_rate=0.05, schedule="cosine", patience=None,
                        objective=PathLikelihood(penalty, penalty), progress=False)
     flow = replace(flow, solver="rk45", gradient="adjoint")
-    return nfref.Density(density.base, nfref.Chain([flow, units])), result.params, test
+    return nfref.Density(nfref.Chain([flow, units]), density.base), result.params, test
 
 
 # %%

@@ -29,7 +29,7 @@ toy = nfref.datasets.checkerboard
 rng = np.random.default_rng(0)
 x, validation, test = (toy(rng, n).astype(np.float32) for n in (20_000, 5_000, 20_000))
 flow = nfref.Chain([nfref.MAF(2, layers=10), nfref.Standardise.of(x)])
-density = nfref.Density(nfref.StandardNormal(2), flow)
+density = nfref.Density(flow)
 
 # %%
 # Fit.

@@ -79,8 +79,7 @@ def run(options):
     flow = build_flow(name, dim, options.layers, options.hidden)
     if name in continuous.CONTINUOUS:
         flow = continuous.with_tolerance(flow, options)
-    density = nfref.Density(nfref.StandardNormal(dim),
-                            in_units_of(flow, parts.train, lower, upper))
+    density = nfref.Density(in_units_of(flow, parts.train, lower, upper))
     params = density.init(start_rng)
 
     say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))

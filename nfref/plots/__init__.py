@@ -7,7 +7,7 @@ what it drew on. Nothing here touches pyplot: a new figure belongs to whoever ca
 Examples
 --------
 >>> import numpy as np, nfref
->>> density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2))
+>>> density = nfref.Density(nfref.RealNVP(2))
 >>> params = density.init(np.random.default_rng(0))
 >>> figure = nfref.plots.triptych(density, params, rng=np.random.default_rng(1))
 >>> nfref.plots.save(figure, "density.png")                             # doctest: +SKIP

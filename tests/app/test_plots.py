@@ -19,7 +19,7 @@ def bent():
     rng = np.random.default_rng(0)
     flow = nfref.Chain([nfref.RealNVP(2, layers=3, hidden=8), nfref.Invert(nfref.MAF(2, layers=2)),
                         nfref.ElementwiseAffine(2)])
-    density = nfref.Density(nfref.StandardNormal(2), flow)
+    density = nfref.Density(flow)
     params = density.init(rng)
     params["flow"] = nfref.params.tree_map(
         lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), params["flow"])
@@ -81,7 +81,7 @@ def test_shade_outside_of_the_support():
     assert values.max() == -np.log(32) and np.all(np.isfinite(values))
     assert np.any(values < image.norm.vmin) and not np.ma.is_masked(values)
     # Data bounded by a logit have no latent outside of their bounds.
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Logit((0, 0), (1, 1)))
+    density = nfref.Density(nfref.Logit((0, 0), (1, 1)))
     image = shade(axes, lambda x: density.log_prob(density.init(np.random.default_rng(0)), x),
                   ((-1, 2), (-1, 2)))
     assert np.ma.is_masked(image.get_array())
@@ -92,7 +92,7 @@ def test_shade_outside_of_the_support():
 def test_triptych_of_columns_with_different_units():
     """Two scales are kept where one column spreads over thousands and the other over ones."""
     flow = nfref.Standardise([0.0, 0.0], [1000.0, 1.0])
-    density = nfref.Density(nfref.StandardNormal(2), flow)
+    density = nfref.Density(flow)
     figure = plots.triptych(density, density.init(np.random.default_rng(0)),
                             rng=np.random.default_rng(0), n=400)
     (low_x, high_x), (low_y, high_y) = panels(figure)[0].get_xlim(), panels(figure)[0].get_ylim()
@@ -100,7 +100,7 @@ def test_triptych_of_columns_with_different_units():
 
 
 def test_triptych_of_a_conditional_density():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2, layers=2, context_dim=1))
+    density = nfref.Density(nfref.RealNVP(2, layers=2, context_dim=1))
     params = density.init(np.random.default_rng(0))
     figure = plots.triptych(density, params, rng=np.random.default_rng(0), n=50, context=[0.5])
     assert len(panels(figure)) == 2
@@ -163,7 +163,7 @@ def test_layer_strip_keeps_the_colour_of_the_base_quadrant():
 
 
 def test_layer_strip_leaves_out_layers_of_a_long_flow_evenly():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Planar(2, layers=40))
+    density = nfref.Density(nfref.Planar(2, layers=40))
     figure = plots.layer_strip(density, density.init(np.random.default_rng(0)),
                                np.random.default_rng(0), n=30, max_panels=5)
     numbers = [axes.get_title().split(":")[0] for axes in figure.axes]
@@ -260,10 +260,10 @@ def test_float32_and_odd_inputs():
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda d, p, r: plots.triptych(nfref.Density(nfref.StandardNormal(3), nfref.Planar(3)), {},
+    (lambda d, p, r: plots.triptych(nfref.Density(nfref.Planar(3)), {},
                                     rng=r), "triptych: expected dim 2, got 3"),
     (lambda d, p, r: plots.warped_grid(nfref.Planar(1), {}), "warped_grid: expected dim 2, got 1"),
-    (lambda d, p, r: plots.layer_strip(nfref.Density(nfref.StandardNormal(3), nfref.Planar(3)),
+    (lambda d, p, r: plots.layer_strip(nfref.Density(nfref.Planar(3)),
                                        {}, r), "layer_strip: expected dim 2, got 3"),
     (lambda d, p, r: plots.triptych(d, p, x=np.zeros((4, 3)), rng=r),
      r"x: expected shape \(N, 2\), got \(4, 3\)"),

@@ -41,7 +41,7 @@ def clock(function, repeats=3):
 def standardised(cnf, rows):
     """The density of standard normal noise, the CNF, and the units of the rows."""
     units = nfref.Standardise.of(rows)
-    return nfref.Density(nfref.StandardNormal(cnf.dim), nfref.Chain([cnf, units]))
+    return nfref.Density(nfref.Chain([cnf, units]))
 
 
 def floor(toy, way, hidden, activation, rows, epochs, batch_size, learning_rate, pairing, seed):

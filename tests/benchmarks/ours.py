@@ -73,7 +73,7 @@ class Case:
         flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden),
                 "MAF": lambda: nfref.MAF(dim, layers, hidden),
                 "CNF": lambda: nfref.CNF(dim, hidden)}[self.family]()
-        density = nfref.Density(nfref.StandardNormal(dim), flow)
+        density = nfref.Density(flow)
         rng = np.random.default_rng(0)
         if self.family == "CNF":    # a velocity of unit size, as after training
             return density, trees.cast({"base": {}, "flow": filled(flow, rng)},

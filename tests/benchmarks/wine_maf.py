@@ -42,7 +42,7 @@ def measure(train, validation, test, seed, activation="tanh", progress=False):
     """(Log-likelihoods of test rows under MAF, under a Gaussian, what the fit says of itself)."""
     units = nfref.Standardise.of(train)
     flow = nfref.MAF(train.shape[1], layers=5, hidden=(128, 128), activation=activation)
-    density = nfref.Density(nfref.StandardNormal(flow.dim), nfref.Chain([flow, units]))
+    density = nfref.Density(nfref.Chain([flow, units]))
     rng = np.random.default_rng(seed)
     train32, validation32 = train.astype(np.float32), validation.astype(np.float32)
     result = nfref.fit(density, density.init(rng), train32, rng, validation=validation32,

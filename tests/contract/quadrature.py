@@ -21,7 +21,7 @@ KS_THRESHOLD = 1e-3     # fixed seeds: a test passes or fails for good
 
 def log_prob(subject, rows):
     """Log-density of rows, all under the subject's first context, in blocks of rows."""
-    density = nfref.Density(nfref.StandardNormal(subject.flow.dim), subject.flow)
+    density = nfref.Density(subject.flow)
     params = {"base": {}, "flow": subject.params}
     blocks = [density.log_prob(params, block, first_context(subject, len(block)))
               for block in np.array_split(rows, max(1, len(rows) // 2 ** 15))]
@@ -91,7 +91,7 @@ def integrates_to_one(subject, quadrature=None):
 
 def samples_follow_density(subject, quadrature=None):
     """Samples of x_1 against the distribution function that the density itself integrates to."""
-    density = nfref.Density(nfref.StandardNormal(subject.flow.dim), subject.flow)
+    density = nfref.Density(subject.flow)
     rng = np.random.default_rng(subject.seed + 3)
     x = density.sample({"base": {}, "flow": subject.params}, rng, SAMPLES,
                        first_context(subject, SAMPLES))
@@ -109,7 +109,7 @@ def samples_come_back(subject):
     """
     dim = subject.flow.dim
     rng = np.random.default_rng(subject.seed + 4)
-    density = nfref.Density(nfref.StandardNormal(dim), subject.flow)
+    density = nfref.Density(subject.flow)
     context = rng.standard_normal((SAMPLES, subject.flow.context_dim)) \
         if subject.flow.context_dim else None
     x = density.sample({"base": {}, "flow": subject.params}, rng, SAMPLES, context)

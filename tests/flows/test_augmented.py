@@ -94,7 +94,7 @@ def test_read_out_and_shapes():
 def joint_density(seed=0, gain=1.5):
     rng = np.random.default_rng(seed)
     flow = nfref.CNF(2, (6, 6), rtol=1e-7, atol=1e-7)
-    density = nfref.Density(nfref.StandardNormal(2), flow)
+    density = nfref.Density(flow)
     return density, {"base": {}, "flow": filled(flow, rng, gain)}
 
 
@@ -125,7 +125,7 @@ def test_standard_error_is_the_spread_of_the_estimate_and_few_samples_give_a_low
 def test_independent_noise_makes_the_marginal_exact():
     # A flow that leaves e alone: the weights are all equal, and the error is nothing.
     flow = nfref.CNF(2, (), rtol=1e-10, atol=1e-10)
-    density = nfref.Density(nfref.StandardNormal(2), flow)
+    density = nfref.Density(flow)
     params = {"base": {}, "flow": flow.init(np.random.default_rng(0))}
     params["flow"]["net"][0]["weight"][0, 0] = np.log(2.0)
     x = np.array([[0.5], [-3.0]])

@@ -249,7 +249,7 @@ def test_uniform_samples_rounded_to_float32_stay_inside():
                                   nfref.Uniform([0, 0], [1, 1]), nfref.NormalMixture(2, 3)],
                          ids=lambda base: type(base).__name__)
 def test_a_flow_takes_any_base(base):
-    density = nfref.Density(base, nfref.RealNVP(2, layers=2, hidden=8))
+    density = nfref.Density(nfref.RealNVP(2, layers=2, hidden=8), base)
     params = density.init(np.random.default_rng(0))
     x, log_p = density.sample_and_log_prob(params, np.random.default_rng(1), 50)
     assert np.allclose(density.log_prob(params, x), log_p, rtol=1e-12)

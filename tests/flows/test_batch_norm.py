@@ -144,8 +144,7 @@ def test_adapt_in_a_chain_sees_what_the_layer_sees():
 
 
 def test_a_density_is_evaluated_with_its_running_statistics():
-    density = nfref.Density(nfref.StandardNormal(2),
-                            nfref.MAF(2, layers=2, hidden=(4,), batch_norm=True))
+    density = nfref.Density(nfref.MAF(2, layers=2, hidden=(4,), batch_norm=True))
     rng = np.random.default_rng(8)
     x = 3 + rng.standard_normal((400, 2))
     params = density.adapt(density.init(rng), x, first=True)

@@ -133,7 +133,7 @@ def test_rk4_has_order_four():
 def test_density_integrates_to_one_and_matches_its_samples():
     rng = np.random.default_rng(4)
     flow = nfref.CNF(2, (8, 8), rtol=1e-7, atol=1e-7)
-    density = nfref.Density(nfref.StandardNormal(2), flow)
+    density = nfref.Density(flow)
     params = {"base": {}, "flow": filled(flow, rng, gain=1.5)}
     x, log_prob = density.sample_and_log_prob(params, rng, 400)
     np.testing.assert_allclose(density.log_prob(params, x), log_prob, atol=1e-6)

@@ -72,7 +72,7 @@ def test_flows_are_values():
 def test_density_is_the_change_of_variables():
     rng = np.random.default_rng(3)
     flows, params = parts(rng)
-    density = nfref.Density(nfref.StandardNormal(3), nfref.Chain(flows))
+    density = nfref.Density(nfref.Chain(flows))
     params = {"base": {}, "flow": params}
     x, context = data(rng)
     z, log_det = density.flow.inverse(params["flow"], x, context)
@@ -85,7 +85,7 @@ def test_samples_carry_the_density_that_scores_them(dtype):
     """log_prob from sampling (the flow never inverted) equals log_prob of the samples."""
     rng = np.random.default_rng(4)
     flows, params = parts(rng)
-    density = nfref.Density(nfref.StandardNormal(3), nfref.Chain(flows))
+    density = nfref.Density(nfref.Chain(flows))
     params = nfref.params.cast({"base": {}, "flow": params}, np.dtype(dtype))
     _, context = data(rng, 50)
     x, log_prob = density.sample_and_log_prob(params, np.random.default_rng(5), 50, context)
@@ -101,7 +101,7 @@ def test_sampling_never_inverts():
         def _inverse(self, params, x, context):
             raise AssertionError("inverse was called")
 
-    density = nfref.Density(nfref.StandardNormal(2), OneWay(2))
+    density = nfref.Density(OneWay(2))
     params = density.init(np.random.default_rng(0))
     x, log_prob = density.sample_and_log_prob(params, np.random.default_rng(0), 4)
     assert x.shape == (4, 2) and log_prob.shape == (4,)
@@ -135,11 +135,11 @@ def test_adapt_passes_the_batch_on_and_training_mode_reaches_the_inside():
     (lambda: nfref.Chain((nfref.Scale(2), "scale")), TypeError, "^Chain: expected flows, got str$"),
     (lambda: nfref.Chain(()), ValueError, "^Chain: expected at least one flow, got none$"),
     (lambda: nfref.Invert(3), TypeError, "^Invert: expected a flow, got int$"),
-    (lambda: nfref.Density(nfref.StandardNormal(2), nfref.Scale(3)), ValueError,
+    (lambda: nfref.Density(nfref.Scale(3), nfref.StandardNormal(2)), ValueError,
      "^Density: expected base and flow of the same dim, got 2 and 3$"),
-    (lambda: nfref.Density(nfref.StandardNormal(2), "flow"), TypeError,
+    (lambda: nfref.Density("flow"), TypeError,
      "^Density: expected flow to be a Flow, got str$"),
-    (lambda: nfref.Density("base", nfref.Scale(2)), TypeError,
+    (lambda: nfref.Density(nfref.Scale(2), "base"), TypeError,
      "^Density: expected base to be a Base, got str$"),
 ])
 def test_what_does_not_fit_together(make, error, message):
@@ -148,7 +148,7 @@ def test_what_does_not_fit_together(make, error, message):
 
 
 def test_randomness_needs_a_generator():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Scale(2))
+    density = nfref.Density(nfref.Scale(2))
     for call in (lambda: density.init(0), lambda: density.sample({"base": {}, "flow": {}}, 0, 1),
                  lambda: nfref.Scale(2).init(None)):
         with pytest.raises(TypeError, match="^rng: expected a numpy.random.Generator"):

@@ -357,7 +357,7 @@ def test_glow_scores_images_as_the_paper_does():
                 total = total + log_det
         return total + norm.logpdf(rows).sum(axis=1)
 
-    density = nfref.Density(nfref.StandardNormal(16), flow)
+    density = nfref.Density(flow)
     log_prob = density.log_prob({"base": {}, "flow": params}, x, context)
     np.testing.assert_allclose(log_prob, score(flow.flows, params, x), rtol=1e-12)
 
@@ -370,8 +370,7 @@ def test_glow_learns_striped_images():
     rng = np.random.default_rng(9)
     columns = 2 * np.sign(rng.standard_normal((256, 1, 4)))
     x = (np.repeat(columns, 4, axis=1) + 0.3 * rng.standard_normal((256, 4, 4))).reshape(256, 16)
-    density = nfref.Density(nfref.StandardNormal(16),
-                            nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(16, 16)))
+    density = nfref.Density(nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(16, 16)))
     params = density.adapt(density.init(rng), x, first=True)
     vector, unflatten = nfref.params.flatten(params)
     loss = value_and_grad(lambda v: -anp.mean(density.log_prob(unflatten(v), x)))

@@ -16,7 +16,7 @@ LOG_TWO_PI = np.log(2 * np.pi)
 
 def normal(dim=2):
     """A density with one exact best fit: a normal with independent coordinates."""
-    density = nfref.Density(nfref.StandardNormal(dim), nfref.ElementwiseAffine(dim))
+    density = nfref.Density(nfref.ElementwiseAffine(dim))
     return density, density.init(np.random.default_rng(0))
 
 
@@ -102,7 +102,7 @@ def test_loss_and_gradient_are_those_of_autograd_on_the_nested_parameters():
     from autograd import value_and_grad
 
     from nfref.objectives.divergences import negative_log_likelihood
-    density = nfref.Density(nfref.StandardNormal(3), nfref.MAF(3, 2, (8,)))
+    density = nfref.Density(nfref.MAF(3, 2, (8,)))
     rng = np.random.default_rng(0)
     params = trees.tree_map(lambda leaf: rng.standard_normal(leaf.shape), density.init(rng))
     x = rng.standard_normal((10, 3))
@@ -140,7 +140,7 @@ def test_it_finds_the_best_linear_dependence_on_a_context():
     rng = np.random.default_rng(0)
     context = rng.standard_normal((600, 1))
     x = 2 * context + 0.5 * rng.standard_normal((600, 1))
-    density = nfref.Density(nfref.StandardNormal(1), nfref.MADE(1, (16,), context_dim=1))
+    density = nfref.Density(nfref.MADE(1, (16,), context_dim=1))
     result = fit(density, density.init(rng), x, context=context, epochs=30, learning_rate=2e-2)
     floor = np.log(0.5) + 0.5 * (1 + LOG_TWO_PI)
     without = 0.5 * np.log(4.25) + 0.5 * (1 + LOG_TWO_PI)
@@ -153,7 +153,7 @@ def test_it_comes_near_the_entropy_of_a_banana():
     z = rng.standard_normal((1500, 2))
     x = np.stack([z[:, 0], 0.5 * z[:, 1] + z[:, 0] ** 2], axis=1)
     entropy = 1 + LOG_TWO_PI + np.log(0.5)
-    density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2, 4, (16,)))
+    density = nfref.Density(nfref.RealNVP(2, 4, (16,)))
     result = fit(density, density.init(rng), x.astype(np.float32), epochs=30, batch_size=256,
                  learning_rate=1e-2)
     z = rng.standard_normal((4000, 2))
@@ -213,7 +213,7 @@ def test_validation_in_blocks_is_the_mean_over_all_rows():
 def test_patience_stops_and_the_best_comes_back():
     # Eight rows to learn by heart: validation soon gets worse.
     rng = np.random.default_rng(0)
-    density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2, 4, (32,)))
+    density = nfref.Density(nfref.RealNVP(2, 4, (32,)))
     held_out = rng.standard_normal((200, 2))
     result = fit(density, density.init(rng), rng.standard_normal((8, 2)), validation=held_out,
                  epochs=300, learning_rate=1e-2, patience=7)
@@ -290,7 +290,7 @@ def test_a_gradient_that_is_not_finite_stops_too():
 
 
 def test_a_learning_rate_that_is_far_too_high_is_survived():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2, 4, (16,)))
+    density = nfref.Density(nfref.RealNVP(2, 4, (16,)))
     params = density.init(np.random.default_rng(0))
     result = fit(density, params, rows().astype(np.float32), learning_rate=1e30, epochs=20)
     assert result.stopped == "non-finite"
@@ -301,7 +301,7 @@ def test_a_learning_rate_that_is_far_too_high_is_survived():
 
 
 def test_same_seed_same_bits_and_progress_does_not_matter(capsys):
-    density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2, 2, (16,), batch_norm=True))
+    density = nfref.Density(nfref.RealNVP(2, 2, (16,), batch_norm=True))
     params = density.init(np.random.default_rng(0))
     x = rows(300)
     first = fit(density, params, x, seed=5)
@@ -331,7 +331,7 @@ def test_nothing_global_is_drawn_from_or_changed():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_dtype_of_the_rows_is_that_of_the_training(dtype):
-    density = nfref.Density(nfref.StandardNormal(2), nfref.MAF(2, 2, (8,), batch_norm=True))
+    density = nfref.Density(nfref.MAF(2, 2, (8,), batch_norm=True))
     params = density.init(np.random.default_rng(0))
     seen = set()
 
@@ -362,7 +362,7 @@ def test_integers_fortran_order_and_read_only_rows_work():
 
 
 def test_batch_norm_keeps_its_running_statistics_apart_from_adam():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.BatchNorm(2, momentum=0.5))
+    density = nfref.Density(nfref.BatchNorm(2, momentum=0.5))
     params = density.init(np.random.default_rng(0))
     x = rows(64)
     vector, unflatten = gradient.flat(params)
@@ -378,7 +378,7 @@ def test_batch_norm_keeps_its_running_statistics_apart_from_adam():
 
 
 def test_running_statistics_follow_the_batches():
-    density = nfref.Density(nfref.StandardNormal(1), nfref.BatchNorm(1, momentum=0.5))
+    density = nfref.Density(nfref.BatchNorm(1, momentum=0.5))
     params = density.init(np.random.default_rng(0))
     means = []
 
@@ -404,7 +404,7 @@ class Looker(nfref.ElementwiseAffine):
 
 
 def test_first_look_happens_once_and_only_when_asked_for():
-    density = nfref.Density(nfref.StandardNormal(2), Looker(2))
+    density = nfref.Density(Looker(2))
     params = density.init(np.random.default_rng(0))
     x = rows(100)
     result = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1)
@@ -462,7 +462,7 @@ def test_annealing_tempers_the_target():
 
 
 def test_reverse_kl_is_reproducible_and_in_the_dtype_of_the_parameters(capsys):
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Planar(2, 2))
+    density = nfref.Density(nfref.Planar(2, 2))
     params = trees.cast(density.init(np.random.default_rng(0)), np.float32)
     runs = [nfref.fit_reverse_kl(density, params, lambda x: -anp.sum(x ** 4, axis=1),
                                  np.random.default_rng(2), steps=5, progress=shown)
@@ -560,7 +560,7 @@ def test_bad_types_are_told_in_one_line():
 
 
 def test_contexts_are_checked_by_their_own_names():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Planar(2, 1, context_dim=1))
+    density = nfref.Density(nfref.Planar(2, 1, context_dim=1))
     params = density.init(np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"^context: expected shape \(400, 1\), got None$"):
         fit(density, params, rows())
@@ -572,6 +572,6 @@ def test_contexts_are_checked_by_their_own_names():
 
 
 def test_nothing_to_fit():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Standardise((0, 0), (1, 1)))
+    density = nfref.Density(nfref.Standardise((0, 0), (1, 1)))
     with pytest.raises(ValueError, match="^params: expected parameters to fit, got a density"):
         fit(density, density.init(np.random.default_rng(0)), rows())

@@ -125,7 +125,7 @@ def test_the_loss_at_the_best_velocity_has_its_known_value():
     # Data at one point m: u = m - (1 - s) z with s = sigma_min. For the constant velocity m
     # the loss is (1 - s)^2 E |z|^2 = 2 (1 - s)^2.
     rng = np.random.default_rng(6)
-    density = nfref.Density(nfref.StandardNormal(2), nfref.CNF(2, ()))
+    density = nfref.Density(nfref.CNF(2, ()))
     params = density.init(rng)
     params["flow"]["net"][0]["bias"] = MEAN.copy()
     rows = 40_000
@@ -138,7 +138,7 @@ def test_the_loss_at_the_best_velocity_has_its_known_value():
 def test_fitted_flow_has_the_target_density(path, pairing):
     rng = np.random.default_rng(7)
     flow = nfref.CNF(2, (32,), rtol=1e-6, atol=1e-6)
-    density = nfref.Density(nfref.StandardNormal(2), flow)
+    density = nfref.Density(flow)
     x = MEAN / 2 + (0.7, 1.3) * rng.standard_normal((4000, 2))
     result = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=30,
                        batch_size=125, learning_rate=1e-2, schedule="cosine", patience=None,
@@ -158,8 +158,7 @@ def test_fitted_flow_has_the_target_density(path, pairing):
 def test_gradient_of_the_loss_with_context_and_units():
     rng = np.random.default_rng(8)
     flow = nfref.CNF(2, (6, 5), context_dim=3)
-    density = nfref.Density(nfref.StandardNormal(2),
-                            nfref.Chain([flow, nfref.Standardise((1.0, 2.0), (3.0, 0.5))]))
+    density = nfref.Density(nfref.Chain([flow, nfref.Standardise((1.0, 2.0), (3.0, 0.5))]))
     params = {"base": {}, "flow": [filled(flow, rng), {}]}
     x, context = rng.standard_normal((7, 2)), rng.standard_normal((7, 3))
 
@@ -173,7 +172,7 @@ def test_gradient_of_the_loss_with_context_and_units():
                - loss(unflatten(vector - 1e-5 * direction))) / 2e-5
     assert trees.flatten(grad(loss)(params))[0] @ direction == pytest.approx(numeric, rel=1e-7)
     # The units are taken off before the path is built: the same loss without them.
-    bare = nfref.Density(nfref.StandardNormal(2), flow)
+    bare = nfref.Density(flow)
     expected = matching.FlowMatching()(bare, {"base": {}, "flow": params["flow"][0]},
                                        (x - [1.0, 2.0]) / [3.0, 0.5], context,
                                        np.random.default_rng(0))
@@ -182,7 +181,7 @@ def test_gradient_of_the_loss_with_context_and_units():
 
 def test_float32_stays():
     rng = np.random.default_rng(9)
-    density = nfref.Density(nfref.StandardNormal(2), nfref.CNF(2, (6,)))
+    density = nfref.Density(nfref.CNF(2, (6,)))
     params = trees.cast(density.init(rng), np.float32)
     loss = matching.FlowMatching(pairing="ot")(density, params, np.ones((4, 2), np.float32), None,
                                                rng)
@@ -195,10 +194,10 @@ def test_what_cannot_be_matched_is_refused():
         matching.FlowMatching("line")
     with pytest.raises(ValueError, match="pairing: expected one of independent, ot"):
         matching.FlowMatching(pairing="best")
-    density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2))
+    density = nfref.Density(nfref.RealNVP(2))
     with pytest.raises(ValueError, match="density: expected a CNF as the flow's first member"):
         matching.FlowMatching()(density, density.init(rng), np.zeros((3, 2)), None, rng)
-    density = nfref.Density(nfref.StandardNormal(2), nfref.CNF(2, context_dim=1))
+    density = nfref.Density(nfref.CNF(2, context_dim=1))
     with pytest.raises(ValueError, match="pairing: expected 'independent' for a flow with a con"):
         matching.FlowMatching(pairing="ot")(density, density.init(rng), np.zeros((3, 2)),
                                             np.zeros((3, 1)), rng)

@@ -14,7 +14,7 @@ STD = np.array([0.7, 1.6])
 
 def normal(shift, log_scale):
     """A density that is a normal with these means and log standard deviations."""
-    density = nfref.Density(nfref.StandardNormal(2), nfref.ElementwiseAffine(2))
+    density = nfref.Density(nfref.ElementwiseAffine(2))
     return density, {"base": {}, "flow": {"shift": np.array(shift, float),
                                           "log_scale": np.array(log_scale, float)}}
 
@@ -46,7 +46,7 @@ def test_likelihood_is_least_at_the_moments():
 
 
 def test_likelihood_given_a_context():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.RealNVP(2, 2, (8,), context_dim=3))
+    density = nfref.Density(nfref.RealNVP(2, 2, (8,), context_dim=3))
     rng = np.random.default_rng(1)
     params = trees.tree_map(lambda leaf: rng.standard_normal(leaf.shape), density.init(rng))
     x, context = rng.standard_normal((5, 2)), rng.standard_normal((5, 3))
@@ -83,7 +83,7 @@ def test_temperature_weights_the_target_alone():
 
 
 def test_gradient_of_reverse_kl_is_its_slope():
-    density = nfref.Density(nfref.StandardNormal(2), nfref.Planar(2, 3))
+    density = nfref.Density(nfref.Planar(2, 3))
     vector, unflatten = trees.flatten(density.init(np.random.default_rng(0)))
     vector = vector + 0.3 * np.random.default_rng(1).standard_normal(len(vector))
 
