@@ -7,12 +7,12 @@ import numpy as np
 
 from nfref import datasets
 from nfref import params as trees
+from nfref.blocks import in_blocks
 from nfref.cli.arguments import UsageError
 from nfref.tables import (READERS, Table, TableError, check_varies, match_columns, numbered_columns,
                           read_table)
 
 TOY_ROWS = 5000
-ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -180,11 +180,8 @@ def log_prob(density, params, x):
     (N,) array
     """
     x = x.astype(trees.dtype_of(params))
-    found = np.empty(len(x), x.dtype)
     with np.errstate(all="ignore"):
-        for start in range(0, len(x), ROWS_AT_ONCE):
-            block = slice(start, start + ROWS_AT_ONCE)
-            found[block] = density.log_prob(params, x[block])
+        found = in_blocks(lambda *rows: density.log_prob(params, *rows), x)
     # Outside of its bounds a column has no logit, and a row too far out overflows: both NaN.
     found[np.isnan(found)] = -np.inf
     return found

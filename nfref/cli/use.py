@@ -7,6 +7,7 @@ import numpy as np
 
 from nfref import datasets as built_in
 from nfref import params as trees
+from nfref.blocks import BLOCK
 from nfref.cli import inputs as tables
 from nfref.cli.arguments import UsageError, count
 from nfref.files import check_writable
@@ -109,7 +110,7 @@ def sample(options):
     _check_output(options.out, options.model)
     model = _load_model(options.model)
     rng = np.random.default_rng(options.seed)
-    step = tables.ROWS_AT_ONCE
+    step = BLOCK
     with np.errstate(all="ignore"):
         blocks = [model.density.sample(model.params, rng, min(step, options.n - start))
                   for start in range(0, options.n, step)]

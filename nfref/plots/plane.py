@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from nfref.blocks import in_blocks
 from nfref.checks import as_rows, check_count, check_rng
 from nfref.plots.canvas import (DATA, SAMPLES, check_plane, finite_rows, frame, new_figure,
                                 plane_limits, repeat_context, scatter, thin)
 
 CELLS = 200         # cells a side of a picture of a log-density
-ROWS_AT_ONCE = 4000
 
 
 def triptych(density, params, x=None, log_target=None, rng=None, n=4000, limits=None,
@@ -91,8 +91,7 @@ def shade(axes, log_density, limits, nats=10.0):
     rows = np.stack(np.meshgrid(*middles), axis=2).reshape(-1, 2)
     # Cells outside of the support have no latent: -inf or nan there is an answer, not news.
     with np.errstate(all="ignore"):
-        values = np.concatenate([np.asarray(log_density(rows[k:k + ROWS_AT_ONCE]))
-                                 for k in range(0, len(rows), ROWS_AT_ONCE)])
+        values = in_blocks(log_density, rows)
     finite = values[np.isfinite(values)]
     if not len(finite):
         raise ValueError("log-density: expected a finite value within the limits, got none")

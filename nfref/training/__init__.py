@@ -1,5 +1,7 @@
 """Fitting: the loops, the optimiser, and the gradient of one batch."""
 
-from nfref.training.fitting import FitResult, fit, fit_reverse_kl
+from nfref.training.fitting import fit
+from nfref.training.loop import FitResult
+from nfref.training.variational import fit_reverse_kl
 
 __all__ = ["FitResult", "fit", "fit_reverse_kl"]

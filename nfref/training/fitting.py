@@ -1,4 +1,4 @@
-"""Fitting: Adam on minibatches, with a validation part that says when to stop."""
+"""Maximum likelihood: Adam on minibatches, with a validation part that says when to stop."""
 
 import math
 import numbers
@@ -7,44 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref import params as trees
+from nfref.blocks import BLOCK, in_blocks
 from nfref.checks import as_context, as_rows, check_count, check_finite_rows, check_rng
-from nfref.objectives.divergences import reverse_kl
-from nfref.training.adam import Adam, running_average
+from nfref.training.adam import Adam, AdamState, running_average
 from nfref.training.gradient import flat, loss_and_gradient, value_and_gradient
-
-ROWS_AT_ONCE = 4096     # rows scored, or looked at before training, in one call
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a fit found. Epochs and steps are counted from 0, as indices into ``history``.
-
-    Attributes
-    ----------
-    params : nested dicts and lists of arrays
-        The best parameters, in the dtype of the training.
-    history : dict of list of float
-        Values in nats per row; see the function that fitted.
-    best_epoch : int or None
-        The epoch that ``params`` come from; None where none was completed and ``params``
-        are those the fit started from.
-    stopped : {"epochs", "patience", "interrupted", "non-finite"}
-        Why it ended.
-    message : str
-        The same in one line for people.
-    """
-
-    params: object
-    history: dict
-    best_epoch: int
-    stopped: str
-    message: str
+from nfref.training.loop import FitResult, check_finite, message, run_guarded
 
 
 def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
         epochs=200, batch_size=256, learning_rate=1e-3, schedule=None, clip_norm=5.0,
-        patience=20, average=0.99, look_first=True, objective=None,
-        progress=True):
+        patience=20, average=0.99, data_dependent_init=True,
+        objective=None, progress=True):
     """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)
@@ -87,7 +60,7 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         step: with 0.99, the last hundred steps or so. That takes out most of the noise of
         the batches (on white wine 0.1 to 0.2 nats). Statistics that batch norm keeps are
         averaged along. 0 takes the parameters as they are.
-    look_first : bool
+    data_dependent_init : bool
         Let layers that set themselves by the data (actnorm, batch norm) look at up to
         4,096 random training rows before the first step. False when ``params`` come from
         an earlier fit.
@@ -124,155 +97,106 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     batches = math.ceil(len(x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     vector, unflatten = flat(trees.cast(params, x.dtype))
+    step = _step(density, unflatten, adam, objective, average, rng)
+    passed = []                             # (train, validation) of each epoch
+    best = [math.inf, None, vector]         # validation, epoch, parameters
 
-    training = density.training()
-    keeps_statistics = training is not density
-    state = adam.start(vector)
-    passed = []                         # (train, validation) of each epoch
-    best = math.inf, None, vector       # validation, epoch, parameters
-    stopped, cause = "epochs", ""
-    try:
-        # Overflow shows in the loss, which is looked at; a warning would say it twice.
-        with _bar(epochs, "epoch", progress) as bar, np.errstate(all="ignore"):
-            if look_first:
-                vector = _look_first(density, unflatten(vector), x, context, rng)
-                best = math.inf, None, vector
-            averaged = vector
-            for epoch in range(epochs):
-                total = 0.0
-                for batch in np.array_split(rng.permutation(len(x)), batches):
-                    rows, given = x[batch], None if context is None else context[batch]
-                    if objective is None:
-                        loss, gradient = loss_and_gradient(training, unflatten, vector, rows, given)
-                    else:
-                        loss, gradient = value_and_gradient(
-                            lambda tree: objective(training, tree, rows, given, rng),
-                            unflatten, vector)
-                    _check_finite(loss, gradient)
-                    vector, state = adam.step(vector, gradient, state)
-                    if keeps_statistics:
-                        adapted = density.adapt(unflatten(vector), rows, given)
-                        vector = trees.flatten(adapted)[0]
-                    averaged = running_average(averaged, vector, average, state.steps)
-                    total += float(loss) * len(batch)
-                train = total / len(x)
-                score = train
-                if held_out is not None:
-                    score = -mean_log_prob(density, unflatten(averaged), held_out, held_out_context)
-                    _check_finite(score)
-                passed.append((train, score))
-                if score < best[0]:
-                    best = score, epoch, averaged
-                shown = f"train {train:.3f}"
-                if held_out is not None:
-                    shown += f", validation {score:.3f} nats"
-                bar.set_postfix_str(shown, refresh=False)
-                bar.update()
-                if patience is not None and epoch - best[1] >= patience:
-                    stopped = "patience"
-                    break
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    except _NonFinite as problem:
-        stopped, cause = "non-finite", str(problem)
+    def rounds():
+        start = vector
+        if data_dependent_init:
+            start = _data_dependent_init(density, unflatten(vector), x, context, rng)
+            best[2] = start
+        now = Progress(start, start, adam.start(start))
+        for epoch in range(epochs):
+            now, train = _epoch(step, now, x, context, batches, rng)
+            score = train
+            shown = f"train {train:.3f}"
+            if held_out is not None:
+                score = -mean_log_prob(density, unflatten(now.averaged), held_out,
+                                       held_out_context)
+                check_finite(score)
+                shown += f", validation {score:.3f} nats"
+            passed.append((train, score))
+            if score < best[0]:
+                best[:] = score, epoch, now.averaged
+            yield shown
+            if patience is not None and epoch - best[1] >= patience:
+                return "patience"
+
+    stopped, cause = run_guarded(rounds(), epochs, "epoch", progress)
     history = {"train": [train for train, _ in passed]}
     if held_out is not None:
         history["validation"] = [score for _, score in passed]
-    message = _message(stopped, cause, "epoch", len(passed), best[1], patience)
-    return FitResult(unflatten(best[2]), history, best[1], stopped, message)
+    _, best_epoch, vector = best
+    return FitResult(unflatten(vector), history, best_epoch, stopped,
+                     message(stopped, cause, "epoch", len(passed), best_epoch, patience))
 
 
-def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=256,
-                   learning_rate=1e-3, schedule="cosine", clip_norm=5.0, anneal=None,
-                   progress=True):
-    """Fit a density to an unnormalised log-density by reverse KL.
+# Steps and epochs -------------------------------------------------------------------------
 
-    Each step draws ``batch_size`` rows of the density and follows the gradient of
-    :func:`nfref.objectives.divergences.reverse_kl` on them.
 
-    Parameters
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands.
+
+    Attributes
     ----------
-    density : Density
-    params : nested dicts and lists of arrays
-        Where to start, as made by ``density.init``; their dtype is that of the training.
-        They are not changed.
-    log_target : callable
-        log p~: (n, D) array -> (n,) array, written with ``autograd.numpy``.
-    rng : numpy.random.Generator
-    steps, batch_size : int
-    learning_rate : float
-        Of Adam.
-    schedule : {None, "cosine"}
-        "cosine" lowers the learning rate to zero over ``steps``, which averages out the
-        noise of the draws; None keeps it.
-    clip_norm : float or None
-        Gradients longer than this are scaled down to this length; None leaves them.
-    anneal : int or None
-        The target is tempered, p~^beta_t with beta_t = min(1, 0.01 + t / anneal) at step t
-        (Rezende and Mohamed 2015, section 6.1, with anneal = 10,000), so that mass finds
-        separate modes before they are walled in. None: beta_t = 1.
-    progress : bool
-        Show a bar on standard error.
-
-    Returns
-    -------
-    FitResult
-        ``history["train"]`` holds the objective of each step, with the beta_t of that
-        step. ``params`` are those after the last step, since the objective of one batch is
-        too noisy to choose by, and ``best_epoch`` is that step. Ctrl-C ends the fit and
-        returns the latest; so does an objective or gradient that is not finite.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument does not fit.
+    vector : (P,) array
+        The parameters.
+    averaged : (P,) array
+        Their running average over the steps so far.
+    optimizer : AdamState
     """
-    check_rng(rng)
-    check_count("steps", steps)
-    check_count("batch_size", batch_size)
-    if anneal is not None:
-        check_count("anneal", anneal)
-    adam = Adam(learning_rate, schedule, clip_norm, steps=steps)
-    vector, unflatten = flat(trees.cast(params, trees.dtype_of(params)))
 
-    state = adam.start(vector)
-    losses = []
-    latest = vector, 0                  # parameters, steps that led to them
-    stopped, cause = "epochs", ""
-    try:
-        with _bar(steps, "step", progress) as bar, np.errstate(all="ignore"):
-            for step in range(steps):
-                beta = 1.0 if anneal is None else min(1.0, 0.01 + step / anneal)
-                loss, gradient = value_and_gradient(
-                    lambda tree: reverse_kl(density, tree, log_target, rng, batch_size, beta),
-                    unflatten, vector)
-                _check_finite(loss, gradient)
-                vector, state = adam.step(vector, gradient, state)
-                losses.append(float(loss))
-                latest = vector, state.steps
-                bar.set_postfix_str(f"{loss:.3f} nats", refresh=False)
-                bar.update()
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    except _NonFinite as problem:
-        stopped, cause = "non-finite", str(problem)
-    vector, done = latest
-    last = done - 1 if done else None
-    message = _message(stopped, cause, "step", done, last, None)
-    return FitResult(unflatten(vector), {"train": losses[:done]}, last, stopped, message)
+    vector: np.ndarray
+    averaged: np.ndarray
+    optimizer: AdamState
+
+
+def _step(density, unflatten, adam, objective, average, rng):
+    """The function (progress, rows, context) -> (progress, loss) of one step."""
+    training = density.training()
+    keeps_statistics = training is not density
+
+    def step(now, rows, context):
+        if objective is None:
+            loss, gradient = loss_and_gradient(training, unflatten, now.vector, rows, context)
+        else:
+            loss, gradient = value_and_gradient(
+                lambda tree: objective(training, tree, rows, context, rng), unflatten, now.vector)
+        check_finite(loss, gradient)
+        vector, optimizer = adam.step(now.vector, gradient, now.optimizer)
+        if keeps_statistics:
+            vector = trees.flatten(density.adapt(unflatten(vector), rows, context))[0]
+        averaged = running_average(now.averaged, vector, average, optimizer.steps)
+        return Progress(vector, averaged, optimizer), float(loss)
+
+    return step
+
+
+def _epoch(step, now, x, context, batches, rng):
+    """All rows once, in a new order: (progress, mean loss in nats per row)."""
+    total = 0.0
+    for batch in np.array_split(rng.permutation(len(x)), batches):
+        now, loss = step(now, x[batch], None if context is None else context[batch])
+        total += loss * len(batch)
+    return now, total / len(x)
 
 
 def mean_log_prob(density, params, x, context=None):
     """Mean log-likelihood in nats per row, computed in blocks of rows and summed in float64."""
-    total = 0.0
-    for start in range(0, len(x), ROWS_AT_ONCE):
-        block = slice(start, start + ROWS_AT_ONCE)
-        given = None if context is None else context[block]
-        total += float(np.sum(density.log_prob(params, x[block], given), dtype=np.float64))
-    return total / len(x)
+    log_prob = in_blocks(lambda *rows: density.log_prob(params, *rows), x, context)
+    return float(np.mean(log_prob, dtype=np.float64))
 
 
-# Around the steps -------------------------------------------------------------------------
+def _data_dependent_init(density, params, x, context, rng):
+    """The parameters as a vector, after data-dependent layers have seen some rows."""
+    chosen = np.sort(rng.permutation(len(x))[:BLOCK])
+    given = None if context is None else context[chosen]
+    return trees.flatten(density.adapt(params, x[chosen], given, first=True))[0]
+
+
+# Rows -------------------------------------------------------------------------------------
 
 
 def _parts(density, x, context, validation, validation_context, rng):
@@ -316,36 +240,3 @@ def _checked_rows(density, name, rows, context_name, context):
     if context is not None:
         check_finite_rows(context_name, context)
     return rows, context
-
-
-def _look_first(density, params, x, context, rng):
-    """The parameters as a vector, after data-dependent layers have seen some rows."""
-    chosen = np.sort(rng.permutation(len(x))[:ROWS_AT_ONCE])
-    given = None if context is None else context[chosen]
-    return trees.flatten(density.adapt(params, x[chosen], given, first=True))[0]
-
-
-def _bar(total, unit, progress):
-    from tqdm import tqdm
-    return tqdm(total=total, unit=unit, disable=not progress, dynamic_ncols=True)
-
-
-class _NonFinite(Exception):
-    """Raised inside a fit to end it."""
-
-
-def _check_finite(loss, gradient=None):
-    if not np.isfinite(loss):
-        raise _NonFinite(f"a loss of {loss:.4g}")
-    if gradient is not None and not np.all(np.isfinite(gradient)):
-        raise _NonFinite("a gradient that is not finite")
-
-
-def _message(stopped, cause, unit, completed, best, patience):
-    kept = "the start" if best is None else f"{unit} {best}"
-    return {
-        "epochs": f"all {completed} {unit}s done; parameters of {kept}",
-        "patience": f"nothing better in {patience} {unit}s; parameters of {kept}",
-        "interrupted": f"interrupted in {unit} {completed}; parameters of {kept}",
-        "non-finite": f"{cause} in {unit} {completed}; parameters of {kept}",
-    }[stopped]

@@ -202,7 +202,7 @@ def test_a_fraction_holds_out_rows_that_training_never_sees():
 
 def test_validation_in_blocks_is_the_mean_over_all_rows():
     density, params = normal()
-    x = rows(2 * train.ROWS_AT_ONCE + 17)
+    x = rows(2 * train.BLOCK + 17)
     assert np.isclose(train.mean_log_prob(density, params, x),
                       np.mean(density.log_prob(params, x)), rtol=1e-13)
 
@@ -387,7 +387,7 @@ def test_running_statistics_follow_the_batches():
         return -anp.mean(density.log_prob(params, x))
 
     result = fit(density, params, rows(40, dim=1), validation=None, batch_size=10, epochs=1,
-                 objective=objective, look_first=False, average=0.0)
+                 objective=objective, data_dependent_init=False, average=0.0)
     expected = 0.0
     for mean in means:
         expected = 0.5 * expected + 0.5 * mean
@@ -409,7 +409,8 @@ def test_first_look_happens_once_and_only_when_asked_for():
     x = rows(100)
     result = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1)
     assert np.allclose(result.params["flow"]["shift"], x.mean(axis=0))
-    kept = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1, look_first=False)
+    kept = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1,
+               data_dependent_init=False)
     assert np.allclose(kept.params["flow"]["shift"], 0, atol=1e-12)
 
 

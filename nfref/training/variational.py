@@ -1,0 +1,84 @@
+"""Variational fits: a density for an unnormalised log-density, by reverse KL."""
+
+from nfref import params as trees
+from nfref.checks import check_count, check_rng
+from nfref.objectives import reverse_kl
+from nfref.training.adam import Adam
+from nfref.training.gradient import flat, value_and_gradient
+from nfref.training.loop import FitResult, check_finite, message, run_guarded
+
+
+def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=256,
+                   learning_rate=1e-3, schedule="cosine", clip_norm=5.0, anneal=None,
+                   progress=True):
+    """Fit a density to an unnormalised log-density by reverse KL.
+
+    Each step draws ``batch_size`` rows of the density and follows the gradient of
+    :func:`nfref.objectives.divergences.reverse_kl` on them.
+
+    Parameters
+    ----------
+    density : Density
+    params : nested dicts and lists of arrays
+        Where to start, as made by ``density.init``; their dtype is that of the training.
+        They are not changed.
+    log_target : callable
+        log p~: (n, D) array -> (n,) array, written with ``autograd.numpy``.
+    rng : numpy.random.Generator
+    steps, batch_size : int
+    learning_rate : float
+        Of Adam.
+    schedule : {None, "cosine"}
+        "cosine" lowers the learning rate to zero over ``steps``, which averages out the
+        noise of the draws; None keeps it.
+    clip_norm : float or None
+        Gradients longer than this are scaled down to this length; None leaves them.
+    anneal : int or None
+        The target is tempered, p~^beta_t with beta_t = min(1, 0.01 + t / anneal) at step t
+        (Rezende and Mohamed 2015, section 6.1, with anneal = 10,000), so that mass finds
+        separate modes before they are walled in. None: beta_t = 1.
+    progress : bool
+        Show a bar on standard error.
+
+    Returns
+    -------
+    FitResult
+        ``history["train"]`` holds the objective of each step, with the beta_t of that
+        step. ``params`` are those after the last step, since the objective of one batch is
+        too noisy to choose by, and ``best_epoch`` is that step. Ctrl-C ends the fit and
+        returns the latest; so does an objective or gradient that is not finite.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not fit.
+    """
+    check_rng(rng)
+    check_count("steps", steps)
+    check_count("batch_size", batch_size)
+    if anneal is not None:
+        check_count("anneal", anneal)
+    adam = Adam(learning_rate, schedule, clip_norm, steps=steps)
+    vector, unflatten = flat(trees.cast(params, trees.dtype_of(params)))
+    latest = vector, adam.start(vector)
+    losses = []
+
+    def rounds():
+        nonlocal latest
+        for step in range(steps):
+            vector, state = latest
+            beta = 1.0 if anneal is None else min(1.0, 0.01 + step / anneal)
+            loss, gradient = value_and_gradient(
+                lambda tree: reverse_kl(density, tree, log_target, rng, batch_size, beta),
+                unflatten, vector)
+            check_finite(loss, gradient)
+            losses.append(float(loss))
+            latest = adam.step(vector, gradient, state)     # in one piece: Ctrl-C may come
+            yield f"{loss:.3f} nats"
+
+    stopped, cause = run_guarded(rounds(), steps, "step", progress)
+    vector, state = latest
+    done = state.steps
+    last = done - 1 if done else None
+    return FitResult(unflatten(vector), {"train": losses[:done]}, last, stopped,
+                     message(stopped, cause, "step", done, last, None))
