@@ -3,12 +3,11 @@
 The file is a plain NumPy archive. ``header`` is JSON as bytes: what the file is, the version
 of its format, and the density as nested descriptions ``{"class": "MAF", "dim": 2, ...}``.
 Every parameter is an array of its own, named by its place, as in
-``params/flow/0/1/net/2/weight``. Nothing is ever pickled or unpickled, only the classes
-listed here can be built, and the same model gives the same bytes.
+``params/flow/0/1/net/2/weight``. Nothing is ever pickled or unpickled, only flows, bases and
+densities of this package can be built, and the same model gives the same bytes.
 """
 
 import dataclasses
-import importlib
 import json
 import numbers
 import os
@@ -17,30 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.base import Base
 from nfref.files import replacing
-from nfref.flow import Density
+from nfref.flow import Density, Flow
 
 FORMAT = "nfref model"
 VERSION = 1
-
-# What a description may name. A class belongs here if it is a frozen dataclass whose fields
-# are numbers, strings, None, tuples of these, or objects of classes that are listed here.
-CLASSES = {
-    "nfref.flow": ("Chain", "Invert", "Density"),
-    "nfref.base": ("DiagonalNormal", "FullNormal", "Logistic", "NormalMixture", "StandardNormal",
-                   "Uniform"),
-    "nfref.flows.autoregressive": ("MADE", "MAF"),
-    "nfref.flows.batch_norm": ("BatchNorm",),
-    "nfref.flows.continuous": ("CNF",),
-    "nfref.flows.coupling": ("AdditiveCoupling", "AffineCoupling", "NICE", "RealNVP"),
-    "nfref.flows.elementwise": ("ElementwiseAffine", "Logit", "Scale", "Standardise"),
-    "nfref.flows.glow": ("Glow", "OnFirst"),
-    "nfref.flows.image_layers": ("ActNorm", "ChannelCoupling", "InvertibleConv", "SplitPrior",
-                                 "Squeeze"),
-    "nfref.flows.linear": ("FixedLinear", "LULinear", "Linear", "Permutation"),
-    "nfref.flows.planar": ("Planar", "PlanarLayer"),
-}
-MODULES = {name: module for module, names in CLASSES.items() for name in names}
 
 
 class ModelError(ValueError):
@@ -70,13 +51,29 @@ class Model:
 # Descriptions -----------------------------------------------------------------------------
 
 
+def described_classes():
+    """name -> class of all that a description may name.
+
+    These are the frozen dataclasses of this package that are flows, bases or densities: a
+    flow that is imported with the package needs no entry in a list. Their fields hold numbers,
+    strings, None, tuples of these, or objects of such classes.
+    """
+    found, pending = {}, [Flow, Base, Density]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if dataclasses.is_dataclass(kind) and kind.__module__.startswith("nfref."):
+            found[kind.__name__] = kind
+    return dict(sorted(found.items()))
+
+
 def describe(thing):
     """A flow, base or density as nested dicts and lists that JSON can hold.
 
     Parameters
     ----------
     thing : frozen dataclass
-        Of a class listed in ``CLASSES``, as are those inside of it.
+        Of one of the :func:`described_classes`, as are those inside of it.
 
     Returns
     -------
@@ -89,8 +86,9 @@ def describe(thing):
         If something inside has no description.
     """
     name = type(thing).__name__
-    if type(thing).__module__ != MODULES.get(name):
-        raise TypeError(f"describe: expected one of {', '.join(MODULES)}; got {name}")
+    known = described_classes()
+    if known.get(name) is not type(thing):
+        raise TypeError(f"describe: expected one of {', '.join(known)}; got {name}")
     return {"class": name, **{field.name: _plain(getattr(thing, field.name), name, field.name)
                               for field in dataclasses.fields(thing)}}
 
@@ -128,11 +126,11 @@ def rebuild(description):
         return description
     fields = {key: rebuild(value) for key, value in description.items() if key != "class"}
     name = description.get("class")
-    if name not in MODULES:
-        raise ModelError(f"class: expected one of {', '.join(MODULES)}; got {name!r}")
-    build = getattr(importlib.import_module(MODULES[name]), name)
+    known = described_classes()
+    if name not in known:
+        raise ModelError(f"class: expected one of {', '.join(known)}; got {name!r}")
     try:
-        return build(**fields)
+        return known[name](**fields)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{name}: expected fields that describe one, got {error}") from None
 
@@ -196,7 +194,7 @@ def save_model(path, density, params, *, columns=None, info=None):
     ----------
     path : path-like
     density : Density
-        Made of the classes listed in ``CLASSES``.
+        Made of the :func:`described_classes`.
     params : nested dicts and lists of arrays
         Of the shapes that ``density.init`` makes.
     columns : sequence of str, optional
