@@ -1,5 +1,8 @@
 """nfref: normalizing flows as formulas, with explicit log-determinants."""
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
 from nfref.backends import backend
 from nfref.base import DiagonalNormal, FullNormal, Logistic, NormalMixture, StandardNormal, Uniform
 from nfref.flow import Chain, Composition, Density, Flow, Invert
@@ -13,17 +16,25 @@ from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.image_layers import ActNorm, ChannelCoupling, InvertibleConv, SplitPrior, Squeeze
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.planar import Planar, PlanarLayer
+from nfref.flows.units import in_units_of
 from nfref.training import FitResult, fit, fit_reverse_kl
 
 __version__ = "0.1.0"
 
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
 _LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots", "small_matrices",
-         "tables", "training")
+         "tables")
+
+# What is imported above is what nfref offers; a flow is listed nowhere else.
+__all__ = sorted([name for name, value in globals().items()
+                  if not name.startswith("_") and not isinstance(value, _ModuleType)] + [*_LAZY])
 
 
 def __getattr__(name):
     if name in _LAZY:
-        import importlib
-        return importlib.import_module(f"nfref.{name}")
+        return _import_module(f"nfref.{name}")
     raise AttributeError(f"module 'nfref' has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

@@ -9,7 +9,7 @@ from nfref import params as trees
 from nfref.cli import continuous
 from nfref.cli import inputs as tables
 from nfref.cli.arguments import UsageError, bound, count, positive, widths
-from nfref.cli.flows import FLOWS, build_flow, default_flow, in_units_of
+from nfref.cli.flows import FLOWS, build_flow, default_flow
 from nfref.files import check_writable
 
 DESCRIPTION = """\
@@ -79,7 +79,7 @@ def run(options):
     flow = build_flow(name, dim, options.layers, options.hidden)
     if name in continuous.CONTINUOUS:
         flow = continuous.with_tolerance(flow, options)
-    density = nfref.Density(in_units_of(flow, parts.train, lower, upper))
+    density = nfref.Density(nfref.in_units_of(flow, parts.train, lower, upper))
     params = density.init(start_rng)
 
     say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))

@@ -76,29 +76,3 @@ def build_flow(name, dim, layers=None, hidden=None):
         return flow
     except (TypeError, ValueError) as error:
         raise UsageError(f"--flow {name}: {error}") from None
-
-
-def in_units_of(flow, x, lower=None, upper=None):
-    """The flow at work on standardised columns, its densities in the units of the data.
-
-    From data to latent: bounded columns pass a logit, then every column is brought to mean
-    0 and standard deviation 1 by the statistics of ``x``, then the flow takes over. Each
-    step's log-determinant counts.
-
-    Parameters
-    ----------
-    flow : Flow
-    x : (N, D) array
-        Training rows.
-    lower, upper : sequence of float or None, length D, optional
-        Bounds of the bounded columns, None for the others.
-
-    Returns
-    -------
-    Chain
-    """
-    ends = []
-    if lower is not None and any(low is not None for low in lower):
-        ends = [nfref.Logit(lower, upper)]
-        x = ends[0].inverse({}, np.asarray(x, dtype=np.float64))[0]
-    return nfref.Chain([flow, nfref.Standardise.of(x), *ends])

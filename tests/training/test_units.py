@@ -6,7 +6,7 @@ from scipy import stats
 
 import nfref
 from nfref import params as trees
-from nfref.cli.flows import FLOWS, in_units_of
+from nfref.cli.flows import FLOWS
 
 SCALES = np.array([1000.0, 1.0, 0.25])
 
@@ -18,7 +18,7 @@ def random_params(density, seed=0, size=0.3):
 
 
 def in_units(flow, x, lower=None, upper=None):
-    return nfref.Density(in_units_of(flow, x, lower, upper))
+    return nfref.Density(nfref.in_units_of(flow, x, lower, upper))
 
 
 @pytest.mark.parametrize("name", FLOWS)
