@@ -32,7 +32,7 @@ class Entry:
     pattern : callable, optional
         flow -> (D, D) bool array: which entries of dx/dz are not zero. The others must be
         exactly zero, and the inverse must have the same pattern.
-    deaf : callable, optional
+    ignores_context : callable, optional
         flow -> (D,) bool array: the coordinates that no context can move; none if omitted.
     data_rows : callable, optional
         (rng, n, dim) -> rows inside of the flow's domain; normal rows if omitted.
@@ -52,7 +52,7 @@ class Entry:
     context: bool = False
     log_det: object = "varies"
     pattern: object = None
-    deaf: object = None
+    ignores_context: object = None
     data_rows: object = None
     reach: float = 1e3
     precision: float = float(np.finfo(np.float64).eps)
@@ -215,13 +215,13 @@ FLOWS = {
     "Invert(Planar)": Entry(lambda d, c: nfref.Invert(nfref.Planar(d, 2, c)), context=True),
     "AdditiveCoupling": Entry(
         lambda d, c: nfref.AdditiveCoupling(nfref.alternating_mask(d, 1), hidden(d), c, "tanh"),
-        dims=COUPLING_DIMS, context=True, log_det="zero", pattern=coupled, deaf=stays),
+        dims=COUPLING_DIMS, context=True, log_det="zero", pattern=coupled, ignores_context=stays),
     "AffineCoupling": Entry(
         lambda d, c: nfref.AffineCoupling(nfref.alternating_mask(d, 0), hidden(d), c, "tanh"),
-        dims=COUPLING_DIMS, context=True, pattern=coupled, deaf=stays),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
     "AffineCoupling, halves": Entry(
         lambda d, c: nfref.AffineCoupling(half_mask(d), hidden(d), c, "softplus"),
-        dims=COUPLING_DIMS, context=True, pattern=coupled, deaf=stays),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
     "NICE": Entry(lambda d, c: nfref.NICE(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
                   context=True, log_det="constant"),
     "RealNVP": Entry(lambda d, c: nfref.RealNVP(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
@@ -252,9 +252,9 @@ FLOWS = {
                                   log_det="constant"),
     "Squeeze": Entry(lambda d, c: nfref.Squeeze(image(d)), dims=(4, 8, 16), log_det="zero"),
     "ChannelCoupling": Entry(lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh"),
-                             dims=COUPLING_DIMS, context=True, deaf=stays),
+                             dims=COUPLING_DIMS, context=True, ignores_context=stays),
     "SplitPrior": Entry(lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
-                        dims=COUPLING_DIMS, context=True, deaf=stays),
+                        dims=COUPLING_DIMS, context=True, ignores_context=stays),
     "Glow, LU": Entry(glow("lu"), dims=(4, 16), context=True, costly=True),
     "Glow, full": Entry(glow("full"), dims=(8,), context=True, costly=True),
     "CNF": Entry(lambda d, c: nfref.CNF(d, (4, 4), c, rtol=1e-9, atol=1e-9), dims=(2,),

@@ -52,7 +52,7 @@ def subject_of(flow, seed=0, n=7, entry=None, size=1.0):
         subject = FlowCase(flow, flow_table.random_params(flow, rng, size), z, x, context,
                            entry.kind(flow.dim, flow.context_dim),
                            None if entry.pattern is None else entry.pattern(flow),
-                           None if entry.deaf is None else entry.deaf(flow),
+                           None if entry.ignores_context is None else entry.ignores_context(flow),
                            entry.precision, entry.reach, seed)
         # Log-determinants that happen to be near zero prove little: draw again.
         if measure(log_det_kind, subject).ok:

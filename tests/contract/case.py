@@ -1,10 +1,10 @@
 """A flow under examination, and what a check finds out about it.
 
-Tolerances are measured, not chosen. ``numerics.blur`` says how far one rounding error in
-everything that goes in moves a result; a computation that rounds at every step may be off by
-``ROUNDING`` times that. Differences that have an error estimate of their own are allowed that
-estimate (times ``DOUBT``). How wide a tolerance may become is limited too, by ``BLIND``: a
-check that would accept anything fails.
+Tolerances are measured, not chosen. ``numerics.rounding_response`` says how far one
+rounding error in everything that goes in moves a result; a computation that rounds at every
+step may be off by ``ROUNDING`` times that. Differences that have an error estimate of their
+own are allowed that estimate (times ``DOUBT``). How wide a tolerance may become is limited
+too, by ``BLIND``: a check that would accept anything fails.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class FlowCase:
     context: np.ndarray = None
     log_det: str = "varies"
     pattern: np.ndarray = None
-    deaf: np.ndarray = None
+    ignores_context: np.ndarray = None
     precision: float = EPS
     reach: float = 1e3
     seed: int = 0
@@ -83,17 +83,17 @@ class FlowCase:
         return function
 
     @cached_property
-    def _blurs(self):
+    def _responses(self):
         return {}
 
-    def blur(self, direction):
+    def rounding_response(self, direction):
         """Measured rounding of (value, log_det) at this subject's rows."""
-        if direction not in self._blurs:
+        if direction not in self._responses:
             def function(params, rows, context):
                 return getattr(self.flow, direction)(params, rows, context)
-            self._blurs[direction] = numerics.blur(function, self.params, self.rows(direction),
-                                                   self.context, self.precision)
-        return self._blurs[direction]
+            self._responses[direction] = numerics.rounding_response(
+                function, self.params, self.rows(direction), self.context, self.precision)
+        return self._responses[direction]
 
     def slope(self, direction):
         """Gradient (N, D) of each row's log-determinant with respect to that row."""

@@ -1,4 +1,4 @@
-"""What a flow promises at the door: shapes, dtypes, array kinds, errors, nothing mutated."""
+"""What a flow promises where a call enters: shapes, dtypes, arrays, errors, no mutation."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def shapes_and_dtypes(subject):
 def array_kinds(subject):
     """Integers, float16, Fortran order, strides, read-only and DataFrames act like plain float64.
 
-    Bit for bit: the door makes the same float64 array of all of them.
+    Bit for bit: the entry check makes the same float64 array of all of them.
     """
     import pandas
     statements = []
@@ -97,7 +97,7 @@ def door_errors(subject):
             expect(ValueError, "context", call, params, rows, context[:, :-1])
             expect(TypeError, "context", call, params, rows, np.full(context.shape, "a"))
     expect(TypeError, "rng", flow.init, 0)
-    return facts("errors of the door", statements)
+    return facts("errors of the entry checks", statements)
 
 
 def purity(subject):

@@ -17,8 +17,9 @@ from tests.contract.numerics import EPS
 def round_trip(subject, direction="forward"):
     """inverse(forward(z)) = z and the other way round, as far as rounding lets it.
 
-    The first map's value is off by its blur; the second map's Jacobian carries that error
-    back, and the second adds a blur of its own: |second - z| <= C (|J2| blur1 + blur2).
+    The first map's value is off by its rounding response r1; the second map's Jacobian carries
+    that error back, and the second adds a response r2 of its own:
+    |second - z| <= C (|J2| r1 + r2).
     """
     back = "inverse" if direction == "forward" else "forward"
     findings = []
@@ -26,11 +27,11 @@ def round_trip(subject, direction="forward"):
         rows = subject.rows(start)
         value, _ = subject.run(start)
         returned, _ = subject.run(other, value)
-        there = subject.blur(start)[0]
+        there = subject.rounding_response(start)[0]
         turned = replace(subject, **{"x" if start == "forward" else "z": value})
         jacobian = turned.jacobian(other)
         tolerance = ROUNDING * (np.einsum("nij,nj->ni", np.abs(jacobian), there)
-                                + turned.blur(other)[0])
+                                + turned.rounding_response(other)[0])
         findings.append(worst("round trip", np.abs(returned - rows), tolerance,
                               f"{start} and back"))
         findings.append(not_blind("round trip", tolerance, rows))
@@ -41,14 +42,14 @@ def log_det_against_differences(subject):
     """Both log-determinants against log|det| of Jacobians by Richardson's extrapolation."""
     findings = []
     for direction in DIRECTIONS:
-        value_blur, log_det_blur = subject.blur(direction)
+        value_response, log_det_response = subject.rounding_response(direction)
         # Differences are taken within one batch, where even a solver's error is smooth: only
         # rounding is noise.
         jacobian, error = numerics.numerical_jacobian(
             subject.repeated(direction, 0), subject.rows(direction),
-            value_blur * (EPS / subject.precision))
+            value_response * (EPS / subject.precision))
         _, log_det = subject.run(direction)
-        tolerance = (DOUBT * numerics.log_det_slack(jacobian, error) + ROUNDING * log_det_blur)
+        tolerance = (DOUBT * numerics.log_det_slack(jacobian, error) + ROUNDING * log_det_response)
         findings.append(worst("log-det, differences",
                               np.abs(log_det - numerics.log_abs_det(jacobian)), tolerance,
                               direction))
@@ -62,9 +63,9 @@ def log_det_against_autograd(subject):
     for direction in DIRECTIONS:
         jacobian = subject.jacobian(direction)
         _, log_det = subject.run(direction)
-        blur = jacobian_blur(subject, direction, jacobian)
-        tolerance = ROUNDING * (numerics.log_det_slack(jacobian, blur)
-                                + subject.blur(direction)[1])
+        response = jacobian_response(subject, direction, jacobian)
+        tolerance = ROUNDING * (numerics.log_det_slack(jacobian, response)
+                                + subject.rounding_response(direction)[1])
         findings.append(worst("log-det, autograd",
                               np.abs(log_det - numerics.log_abs_det(jacobian)), tolerance,
                               direction))
@@ -72,29 +73,29 @@ def log_det_against_autograd(subject):
     return gravest(findings)
 
 
-def jacobian_blur(subject, direction, jacobian):
+def jacobian_response(subject, direction, jacobian):
     """One rounding error in everything, as it shows in the Jacobian's entries."""
     def function(params, rows, context):
         moved = replace(subject, params=params, context=context)
         return (moved.jacobian(direction, rows),)
-    return numerics.blur(function, subject.params, subject.rows(direction), subject.context,
-                         subject.precision, draws=2)[0]
+    return numerics.rounding_response(function, subject.params, subject.rows(direction),
+                                      subject.context, subject.precision, draws=2)[0]
 
 
 def log_dets_cancel(subject):
     """log|det dx/dz| + log|det dz/dx| = 0 at both ends of a trip.
 
-    The second log-determinant is taken at a point that is off by the first map's blur, which
-    its gradient turns into an error: C (blur1 + blur2 + |grad| blur of the point).
+    The second log-determinant is taken at a point that is off by the first map's response,
+    which its gradient turns into an error: C (r1 + r2 + |grad| response of the point).
     """
     findings = []
     for start, other in (DIRECTIONS, DIRECTIONS[::-1]):
         value, there = subject.run(start)
         _, back = subject.run(other, value)
         turned = replace(subject, **{"x" if start == "forward" else "z": value})
-        point_blur, blur_there = subject.blur(start)
-        tolerance = ROUNDING * (blur_there + turned.blur(other)[1]
-                                + np.sum(np.abs(turned.slope(other)) * point_blur, axis=1))
+        point_response, response_there = subject.rounding_response(start)
+        tolerance = ROUNDING * (response_there + turned.rounding_response(other)[1]
+                                + np.sum(np.abs(turned.slope(other)) * point_response, axis=1))
         findings.append(worst("log-dets cancel", np.abs(there + back), tolerance,
                               f"{start} and back"))
     return gravest(findings)
@@ -113,9 +114,9 @@ def single_precision(subject):
                         context=None if context is None else context.astype(float),
                         precision=max(subject.precision, float(np.finfo(single).eps)),
                         **{"z" if direction == "forward" else "x": rows.astype(float)})
-        for part, a, b, blur in zip(("value", "log_det"), got, exact.run(direction),
-                                    exact.blur(direction)):
-            findings.append(worst("float32", np.abs(a - b), ROUNDING * blur,
+        for part, a, b, response in zip(("value", "log_det"), got, exact.run(direction),
+                                        exact.rounding_response(direction)):
+            findings.append(worst("float32", np.abs(a - b), ROUNDING * response,
                                   f"{direction} {part}"))
     return gravest(findings)
 
@@ -135,11 +136,11 @@ def extreme_inputs(subject):
         return finite
     returned, back = far.run("inverse", x)
     jacobian = far.jacobian("inverse")
-    point_blur, log_det_blur = far.blur("forward")
-    there, there_log_det = far.blur("inverse")
-    tolerance = ROUNDING * (np.einsum("nij,nj->ni", np.abs(jacobian), point_blur) + there)
-    cancels = ROUNDING * (log_det_blur + there_log_det
-                          + np.sum(np.abs(far.slope("inverse")) * point_blur, axis=1))
+    point_response, log_det_response = far.rounding_response("forward")
+    there, there_log_det = far.rounding_response("inverse")
+    tolerance = ROUNDING * (np.einsum("nij,nj->ni", np.abs(jacobian), point_response) + there)
+    cancels = ROUNDING * (log_det_response + there_log_det
+                          + np.sum(np.abs(far.slope("inverse")) * point_response, axis=1))
     return gravest([worst("extreme inputs", np.abs(returned - z), tolerance, "round trip"),
                     worst("extreme inputs", np.abs(log_det + back), cancels, "log-dets")])
 

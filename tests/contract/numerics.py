@@ -1,8 +1,14 @@
 """Numbers the contract compares against, none of which come from a flow's own log-determinant.
 
 Three tools: the Jacobian by central differences with Richardson extrapolation and an error
-estimate, the Jacobian by autograd, and ``blur``, a measured condition number: how far a
-result moves when everything that goes in moves by one rounding error.
+estimate, the Jacobian by autograd, and ``rounding_response``, a measured condition number:
+how far a result moves when everything that goes in moves by one rounding error.
+
+The oracle has a Richardson engine of its own (``nfref/oracle/instruments/jacobian.py``). That
+one is for black boxes of unknown scale, with kinks and edges, and chooses a step for each
+entry; this one knows that its functions are smooth and of scale one. They are kept apart on
+purpose: the contract and the oracle judge the same flows, and a fault in one engine would
+otherwise be a fault in both judgements.
 """
 
 import numpy as np
@@ -12,7 +18,7 @@ from nfref import params as trees
 
 EPS = float(np.finfo(np.float64).eps)
 
-# Relative size of the perturbations that blur applies: large against rounding, small
+# Relative size of the perturbations that rounding_response applies: large against rounding, small
 # against everything else, so that the response is linear.
 NUDGE = 2.0 ** -24
 
@@ -124,7 +130,7 @@ def autograd_jacobian(function, rows):
     return np.stack(columns, axis=1)
 
 
-def blur(function, params, rows, context, eps=EPS, draws=6):
+def rounding_response(function, params, rows, context, eps=EPS, draws=6):
     """How far rounding may move what ``function`` returns: a measured condition number.
 
     Every operation of a stable computation is exact for arguments that are off by about one

@@ -40,7 +40,7 @@ def rows_independent(subject):
     for direction in DIRECTIONS:
         rows, context = subject.rows(direction), subject.context
         whole = subject.run(direction)
-        blur = subject.blur(direction)
+        response = subject.rounding_response(direction)
         n = len(rows)
         exact = subject.precision == EPS
         for i in range(n):
@@ -52,11 +52,11 @@ def rows_independent(subject):
             for part in (0, 1):
                 findings.append(worst("rows independent",
                                       np.abs(other[part][i] - whole[part][i]),
-                                      0.0 if exact else ROUNDING * blur[part][i],
+                                      0.0 if exact else ROUNDING * response[part][i],
                                       f"{direction}: row {i} when others change"))
                 findings.append(worst("rows independent",
                                       np.abs(single[part][0] - whole[part][i]),
-                                      ROUNDING * blur[part][i], f"{direction}: row {i} alone"))
+                                      ROUNDING * response[part][i], f"{direction}: row {i} alone"))
     return gravest(findings)
 
 
@@ -66,7 +66,9 @@ def context_matters(subject):
         return Finding("context", 0.0, 0.0, "none")
     statements = []
     varies = subject.log_det == "varies"
-    deaf = np.zeros(subject.flow.dim, bool) if subject.deaf is None else subject.deaf
+    ignores_context = subject.ignores_context
+    if ignores_context is None:
+        ignores_context = np.zeros(subject.flow.dim, bool)
     for direction in DIRECTIONS:
         whole = subject.run(direction)
         for feature in range(subject.context.shape[1]):
@@ -76,9 +78,10 @@ def context_matters(subject):
                 context[i, feature] += 0.5
                 moved = subject.run(direction, context=context)
                 others = np.arange(len(context)) != i
-                same = [np.allclose(a[others], b[others], rtol=0, atol=ROUNDING * np.max(blur))
+                same = [np.allclose(a[others], b[others], rtol=0, atol=ROUNDING * np.max(response))
                         if subject.precision > EPS else np.array_equal(a[others], b[others])
-                        for a, b, blur in zip(whole, moved, subject.blur(direction))]
+                        for a, b, response in zip(whole, moved,
+                                                  subject.rounding_response(direction))]
                 what = f"{direction}: context[{i}, {feature}]"
                 statements += [
                     (np.any(whole[0][i] != moved[0][i]), f"{what} has no effect"),
@@ -86,7 +89,7 @@ def context_matters(subject):
                      f"{what} has no effect on the log-det"),
                     (all(same), f"{what} moves other rows")]
                 reached |= whole[0][i] != moved[0][i]
-            statements.append((np.array_equal(reached, ~deaf),
+            statements.append((np.array_equal(reached, ~ignores_context),
                                f"{direction}: feature {feature} moves coordinates "
                                f"{np.flatnonzero(reached)}"))
     return facts("context", statements)

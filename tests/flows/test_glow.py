@@ -10,8 +10,8 @@ from scipy.stats import norm
 import nfref
 from nfref.flows import image_layers
 from nfref.networks import convolution as conv_nets
-from tests.contract.numerics import (autograd_jacobian, blur, log_abs_det, log_det_slack,
-                                     numerical_jacobian)
+from tests.contract.numerics import (autograd_jacobian, log_abs_det, log_det_slack,
+                                     numerical_jacobian, rounding_response)
 
 FLOWS = {
     "actnorm": nfref.ActNorm((3, 2, 2)),
@@ -62,7 +62,7 @@ def test_log_det_against_jacobians(name, direction):
     _, log_det = act(params, rows, context)
     analytic = autograd_jacobian(lambda r: act(params, r, context)[0], rows)
     np.testing.assert_allclose(log_det, log_abs_det(analytic), rtol=0, atol=1e-11)
-    rounding = ROUNDING * blur(act, params, rows, context)[0]
+    rounding = ROUNDING * rounding_response(act, params, rows, context)[0]
     numeric, error = numerical_jacobian(lambda r, times: act(params, r, repeat(context, times))[0],
                                         rows, rounding)
     tolerance = 1e-12 + 4 * log_det_slack(numeric, error)
@@ -89,8 +89,8 @@ def test_round_trip_shapes_and_dtypes(name, dtype, n):
         return
     # One rounding error in everything, on the way there and on the way back.
     eps = np.finfo(dtype).eps
-    x_error, _ = blur(flow.forward, params, z.astype(float), context, eps)
-    z_error, log_det_error = blur(flow.inverse, params, x.astype(float), context, eps)
+    x_error, _ = rounding_response(flow.forward, params, z.astype(float), context, eps)
+    z_error, log_det_error = rounding_response(flow.inverse, params, x.astype(float), context, eps)
     jacobian = autograd_jacobian(lambda r: flow.inverse(params, r, context)[0], x.astype(float))
     z_error = z_error + np.einsum("nij,nj->ni", np.abs(jacobian), x_error)
     assert np.all(np.abs(returned - z) <= ROUNDING * z_error)

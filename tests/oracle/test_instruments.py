@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from nfref.oracle import check_density, check_parameter_gradients
-from nfref.oracle.checks import global_checks as whole
+from nfref.oracle.checks import global_checks
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
 from nfref.oracle.instruments.kinks import find_kinks
 from nfref.oracle.instruments.points import as_domain, make_probes
@@ -63,13 +63,13 @@ def test_log_determinants_know_their_error():
 
 
 def test_kinks_are_found_where_they_are():
-    def function(rows, which):
+    def function(rows, context_row):
         return np.where(rows > 1.25, 3 * rows - 2.5, rows)
     domain = as_domain("domain", None, 1)
     kinks = find_kinks(function, domain, rng(), np.zeros((1, 1)), np.zeros(1, dtype=int))
     assert any(abs(kink.row[0] - 1.25) < 1e-6 for kink in kinks)
-    assert not find_kinks(lambda rows, which: np.sinh(rows / 3), domain, rng(), np.zeros((1, 1)),
-                          np.zeros(1, dtype=int))
+    assert not find_kinks(lambda rows, context_row: np.sinh(rows / 3), domain, rng(),
+                          np.zeros((1, 1)), np.zeros(1, dtype=int))
 
 
 def test_probes_stay_inside_of_every_kind_of_domain():
@@ -80,7 +80,7 @@ def test_probes_stay_inside_of_every_kind_of_domain():
             probes = make_probes(rng(), domain, 2, np.dtype(dtype), 3)
             assert np.all(domain.contains(probes.rows.astype(np.float64)))
             assert probes.rows.dtype == dtype and len(probes) > 5
-            assert set(probes.which) <= {0, 1, 2}
+            assert set(probes.context_row) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize("distribution, domain", [
@@ -90,7 +90,8 @@ def test_probes_stay_inside_of_every_kind_of_domain():
 def test_line_integrals(distribution, domain):
     box = as_domain("domain", domain, 1)
     pilot = distribution.rvs(size=(2000, 1), random_state=rng())
-    integral, edges, mass = whole.line_integral(lambda x: distribution.logpdf(x[:, 0]), box, pilot)
+    integral, edges, mass = global_checks.line_integral(lambda x: distribution.logpdf(x[:, 0]),
+                                                        box, pilot)
     assert abs(integral.value - 1) < 10 * integral.error + 2e-4
     cumulative = np.cumsum(mass)
     inner = slice(20, -20)
@@ -103,14 +104,14 @@ def test_integrals_of_a_correlated_normal(dim):
     normal = stats.multivariate_normal(np.arange(dim), matrix @ matrix.T)
     pilot = normal.rvs(size=2000, random_state=rng())
     box = as_domain("domain", None, dim)
-    integral = whole.integrate(normal.logpdf, box, pilot, rng())
+    integral = global_checks.integrate(normal.logpdf, box, pilot, rng())
     assert abs(integral.value - 1) < 6 * integral.error + 1e-9
     assert integral.error < (1e-3 if dim == 2 else 0.03)
 
 
 def test_kolmogorov_smirnov_agrees_with_scipy():
     u = rng().random(500)
-    distance, p_value = whole.kolmogorov_smirnov(u)
+    distance, p_value = global_checks.kolmogorov_smirnov(u)
     expected = stats.kstest(u, "uniform", method="asymp")
     assert distance == pytest.approx(expected.statistic, rel=1e-12)
     assert p_value == pytest.approx(expected.pvalue, rel=1e-6)

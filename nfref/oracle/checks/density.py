@@ -4,10 +4,10 @@ import numpy as np
 
 from nfref.checks import check_callable
 from nfref.oracle.checks import behaviour
-from nfref.oracle.checks import global_checks as whole
+from nfref.oracle.checks import global_checks
 from nfref.oracle.checks.arguments import checked_setting
 from nfref.oracle.instruments.calling import CallFailed, Stopwatch, Subject, in_time
-from nfref.oracle.instruments.measurement import take_a_look
+from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, failed, not_applicable, passed, show
 
@@ -20,9 +20,9 @@ class LogProb(Subject):
     def __init__(self, function, context, dtype, stopwatch):
         super().__init__("log_prob", function, None, context, dtype, stopwatch)
 
-    def __call__(self, rows, which):
+    def __call__(self, rows, context_row):
         try:
-            values, _ = super().__call__(rows, which)
+            values, _ = super().__call__(rows, context_row)
         except CallFailed as error:
             if "of shape" in str(error):
                 self.shape_faults.append(str(error))
@@ -98,42 +98,42 @@ class _Check:
             # The middle of a density is where its samples are.
             chosen = pilot[:24].astype(self.dtype)
             probes = Probes(np.concatenate([chosen, probes.rows]),
-                            np.concatenate([np.zeros(24, dtype=int), probes.which]),
+                            np.concatenate([np.zeros(24, dtype=int), probes.context_row]),
                             np.concatenate([np.ones(24, dtype=bool), probes.bulk]),
                             np.concatenate([np.zeros(24, dtype=bool), probes.tail]))
         middle = Probes(*(part[probes.bulk] for part in
-                          (probes.rows, probes.which, probes.bulk, probes.tail)))
+                          (probes.rows, probes.context_row, probes.bulk, probes.tail)))
         subject = self.subject
         self.stopwatch.restart()
         try:
-            subject(middle.rows, middle.which)
+            subject(middle.rows, middle.context_row)
         except CallFailed as error:
             yield failed("answers", "no answer in the middle of its domain", str(error))
             return
         yield passed("answers", f"{len(middle)} rows")
         self.stopwatch.restart()
         try:
-            subject(probes.rows, probes.which)
+            subject(probes.rows, probes.context_row)
             yield passed("answers_far", f"{len(probes)} rows")
         except CallFailed as error:
             yield failed("answers_far", "no answer in the tails or at the edges", str(error))
             probes = middle
         self.stopwatch.restart()
         try:
-            look = take_a_look(subject, self.domain, self.domain, probes)
+            measured = measure_direction(subject, self.domain, self.domain, probes)
         except CallFailed as error:
             yield failed("finite", "no answer near points where it had answered", str(error))
             return
-        yield self.timed(behaviour.finite, "finite", look)
-        yield self.timed(behaviour.row_independence, "row_independence", look, self.rng)
-        yield self.timed(behaviour.permutation, "permutation", look, self.rng)
-        yield self.timed(behaviour.repeatable, "repeatable", look)
-        yield self.timed(behaviour.answers_stay, "answers_stay", look)
+        yield self.timed(behaviour.finite, "finite", measured)
+        yield self.timed(behaviour.row_independence, "row_independence", measured, self.rng)
+        yield self.timed(behaviour.permutation, "permutation", measured, self.rng)
+        yield self.timed(behaviour.repeatable, "repeatable", measured)
+        yield self.timed(behaviour.answers_stay, "answers_stay", measured)
         yield self.timed(behaviour.empty_batch, "empty_batch", subject, self.dim)
         yield behaviour.shapes("shapes", subject)
         yield behaviour.dtypes("dtypes", subject)
         yield behaviour.input_unchanged("input_unchanged", subject)
-        yield from self.whole(pilot)
+        yield from self.globally(pilot)
 
     def timed(self, make, name, *arguments):
         self.stopwatch.restart()
@@ -202,7 +202,7 @@ class _Check:
         values, _ = self.subject(x.astype(self.dtype), np.zeros(len(x), dtype=int))
         return values[:, 0].astype(np.float64)
 
-    def whole(self, pilot):
+    def globally(self, pilot):
         """Integral one, and samples where the density is."""
         if not isinstance(self.domain, Box):
             yield not_applicable("normalised", "the domain is known by samples only")
@@ -212,8 +212,8 @@ class _Check:
             where = self.domain.from_line(2 * self.rng.standard_normal((2000, self.dim)))
         floor = 1e-5 if self.dtype == np.float64 else 1e-3
         self.stopwatch.restart()
-        yield self.timed(whole.normalised, "normalised", self.log_prob, self.domain, where[:4000],
-                         self.rng, floor)
+        yield self.timed(global_checks.normalised, "normalised", self.log_prob, self.domain,
+                         where[:4000], self.rng, floor)
         if pilot is None:
             yield not_applicable("sample_follows", "no sample function")
         elif len(pilot) < 1000:
@@ -233,12 +233,12 @@ def follows(name, log_prob, domain, x, rng):
 
 def _probability_transform(name, log_prob, domain, pilot, tested):
     """u = F(x) is uniform; F is the integral of exp(log_prob) between grid points."""
-    integral, edges, mass = whole.line_integral(log_prob, domain, pilot)
+    integral, edges, mass = global_checks.line_integral(log_prob, domain, pilot)
     if not integral.error < 1e-3:
         return not_applicable(name, f"cannot be integrated well enough: {integral.how}")
     cumulative = np.concatenate([[0], np.cumsum(mass)]) / np.sum(mass)
     u = np.interp(tested[:, 0], edges, cumulative)
-    return whole.uniform_row(name, u, "distribution function of log_prob at the samples")
+    return global_checks.uniform_row(name, u, "distribution function of log_prob at the samples")
 
 
 def _features(name, log_prob, domain, pilot, tested, rng, count=24):
@@ -248,10 +248,10 @@ def _features(name, log_prob, domain, pilot, tested, rng, count=24):
     which is another property, does not count here.
     """
     dim = pilot.shape[1]
-    proposal = whole.Proposal.around(pilot, rng)
+    proposal = global_checks.Proposal.around(pilot, rng)
     # Where the samples do not follow the density, it may lie farther out than they do.
     for wider in (1, 3):
-        proposal = whole.Proposal(proposal.centers, wider * proposal.root)
+        proposal = global_checks.Proposal(proposal.centers, wider * proposal.root)
         y = proposal.sample(rng, 20000 * wider)
         inside = domain.contains(y)
         log_weight = np.full(len(y), -np.inf)
@@ -284,7 +284,7 @@ def _features(name, log_prob, domain, pilot, tested, rng, count=24):
     z = np.abs(mean - np.mean(theirs, axis=0)) / np.sqrt(variance)
     k = int(np.argmax(z))
     why = f"z-scores of {count} bounded features, effective {effective:.0f} rows"
-    if z[k] > whole.SIGMAS:
+    if z[k] > global_checks.SIGMAS:
         return failed(name, why, f"feature {k}: {np.mean(theirs[:, k]):.4f} over samples, "
-                      f"{mean[k]:.4f} under log_prob", float(z[k]), whole.SIGMAS)
-    return passed(name, why, float(z[k]), whole.SIGMAS)
+                      f"{mean[k]:.4f} under log_prob", float(z[k]), global_checks.SIGMAS)
+    return passed(name, why, float(z[k]), global_checks.SIGMAS)

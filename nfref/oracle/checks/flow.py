@@ -4,13 +4,13 @@ import numpy as np
 
 from nfref.checks import check_callable
 from nfref.oracle.checks import behaviour
-from nfref.oracle.checks import global_checks as whole
-from nfref.oracle.checks import knots as seams
+from nfref.oracle.checks import global_checks
+from nfref.oracle.checks import knots
 from nfref.oracle.checks import local
 from nfref.oracle.checks.arguments import checked_setting
 from nfref.oracle.instruments.calling import CallFailed, NotThere, Stopwatch, Subject
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
-from nfref.oracle.instruments.measurement import take_a_look
+from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, failed, not_applicable, passed
 
@@ -93,22 +93,22 @@ class _Check:
                                   self.stopwatch)
                     for name, function in (("forward", forward), ("inverse", inverse))
                     if function is not None}
-        looks, kinks = {}, {}
+        measurements, kinks = {}, {}
         for name in ("forward", "inverse"):
             if name in subjects:
-                yield from self.look_at(name, subjects, looks, kinks)
-        for name, look in looks.items():
+                yield from self.measure_at(name, subjects, measurements, kinks)
+        for name, measured in measurements.items():
             for make, label in ((local.log_det_matches, "log_det"),
                                 (local.complex_step_matches, "complex_step")):
-                yield self.timed(make, f"{label}_{name}", look)
-        holds = yield from self.round_trips(subjects, looks)
-        for name, look in looks.items():
-            yield from self.one_direction(name, look, subjects, kinks.get(name, []), holds)
+                yield self.timed(make, f"{label}_{name}", measured)
+        holds = yield from self.round_trips(subjects, measurements)
+        for name, measured in measurements.items():
+            yield from self.one_direction(name, measured, subjects, kinks.get(name, []), holds)
         for name, subject in subjects.items():
             for make, label in ((behaviour.shapes, "shapes"), (behaviour.dtypes, "dtypes"),
                                 (behaviour.input_unchanged, "input_unchanged")):
                 yield make(f"{label}_{name}", subject)
-        yield from self.globally(subjects, looks)
+        yield from self.globally(subjects, measurements)
 
     def timed(self, make, name, *arguments):
         """A row, with a fresh time budget; a property never raises."""
@@ -118,16 +118,16 @@ class _Check:
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
-    def look_at(self, name, subjects, looks, kinks):
+    def measure_at(self, name, subjects, measurements, kinks):
         """Does it answer at all, in the bulk and far out? Then measure it."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
         probes = make_probes(self.rng, there, self.dim, self.dtype, self.contexts)
         self.stopwatch.restart()
         middle = Probes(*(part[probes.bulk] for part in
-                          (probes.rows, probes.which, probes.bulk, probes.tail)))
+                          (probes.rows, probes.context_row, probes.bulk, probes.tail)))
         try:
-            subject.first_answer = subject(middle.rows, middle.which)
+            subject.first_answer = subject(middle.rows, middle.context_row)
         except NotThere as error:
             yield not_applicable(f"answers_{name}", str(error))
             del subjects[name]
@@ -140,7 +140,7 @@ class _Check:
                      + ("" if subject.has_log_det else "; values alone, no log_det"))
         self.stopwatch.restart()
         try:
-            subject(probes.rows, probes.which)
+            subject(probes.rows, probes.context_row)
             yield passed(f"answers_far_{name}", f"{len(probes)} rows, out to "
                          f"{np.max(np.abs(probes.rows)):.3g}")
         except CallFailed as error:
@@ -153,8 +153,8 @@ class _Check:
         self.stopwatch.restart()
         for candidates in (probes, middle):
             try:
-                looks[name] = take_a_look(subject, there, back, candidates,
-                                          self.accuracy)
+                measurements[name] = measure_direction(subject, there, back, candidates,
+                                                       self.accuracy)
                 return
             except CallFailed as error:
                 trouble = str(error)
@@ -162,23 +162,24 @@ class _Check:
 
     def with_kinks(self, subject, domain, probes):
         """The kinks of a direction, and its probes with points on both sides of each."""
-        def evaluate(rows, which):
-            values, log_det = subject(rows, which)
+        def evaluate(rows, context_row):
+            values, log_det = subject(rows, context_row)
             parts = [values] if log_det is None else [values, log_det[:, None]]
             return np.concatenate(parts, axis=1).astype(np.float64)
 
         bulk = probes.bulk
         try:
-            kinks = find_kinks(evaluate, domain, self.rng, probes.rows[bulk], probes.which[bulk])
+            kinks = find_kinks(evaluate, domain, self.rng, probes.rows[bulk],
+                               probes.context_row[bulk])
         except CallFailed:
             return [], probes           # what it does not answer is reported by other rows
         distance = 1e-3 if self.dtype == np.float64 else 1e-2
         if kinks:
-            rows, which = both_sides(kinks, domain, distance)
-            probes = probes.join(rows, which)
+            rows, context_row = both_sides(kinks, domain, distance)
+            probes = probes.join(rows, context_row)
         return kinks, probes
 
-    def round_trips(self, subjects, looks):
+    def round_trips(self, subjects, measurements):
         """Both round trips; returns whether they hold."""
         names = {"forward": ("round_trip_z", "log_dets_cancel_z"),
                  "inverse": ("round_trip_x", "log_dets_cancel_x")}
@@ -188,35 +189,35 @@ class _Check:
             return False
         holds = True
         for name, other in (("forward", "inverse"), ("inverse", "forward")):
-            if name not in looks:
+            if name not in measurements:
                 holds = False
                 continue
             self.stopwatch.restart()
-            for row in local.round_trip(*names[name], looks[name], subjects[other],
-                                        looks.get(other)):
+            for row in local.round_trip(*names[name], measurements[name], subjects[other],
+                                        measurements.get(other)):
                 holds &= not row.failed and row.verdict == "pass" or row.name != names[name][0]
                 yield row
         return holds
 
-    def one_direction(self, name, look, subjects, kinks, holds):
+    def one_direction(self, name, measured, subjects, kinks, holds):
         other = subjects.get("inverse" if name == "forward" else "forward")
-        yield self.timed(behaviour.finite, f"finite_{name}", look)
-        yield self.timed(local.precise, f"precision_{name}", look)
-        yield self.timed(local.keeps_orientation, f"orientation_{name}", look, holds)
-        if self.dim == 1 and isinstance(look.domain, Box):
-            yield self.timed(local.monotone, f"monotone_{name}", look.subject, look.domain,
-                             int(look.probes.which[0]))
-        yield self.timed(behaviour.stays_inside, f"stays_inside_{name}", look)
-        yield self.timed(behaviour.row_independence, f"row_independence_{name}", look, self.rng)
-        yield self.timed(behaviour.permutation, f"permutation_{name}", look, self.rng)
-        yield self.timed(behaviour.repeatable, f"repeatable_{name}", look)
-        yield self.timed(behaviour.no_memory, f"no_memory_{name}", look, other, self.rng)
-        yield self.timed(behaviour.answers_stay, f"answers_stay_{name}", look)
-        yield self.timed(behaviour.empty_batch, f"empty_batch_{name}", look.subject, self.dim)
-        yield self.timed(seams.knots, f"knots_{name}", look, kinks)
-        yield self.timed(seams.continuity, f"continuity_{name}", look, kinks)
+        yield self.timed(behaviour.finite, f"finite_{name}", measured)
+        yield self.timed(local.precise, f"precision_{name}", measured)
+        yield self.timed(local.keeps_orientation, f"orientation_{name}", measured, holds)
+        if self.dim == 1 and isinstance(measured.domain, Box):
+            yield self.timed(local.monotone, f"monotone_{name}", measured.subject, measured.domain,
+                             int(measured.probes.context_row[0]))
+        yield self.timed(behaviour.stays_inside, f"stays_inside_{name}", measured)
+        yield self.timed(behaviour.row_independence, f"row_independence_{name}", measured, self.rng)
+        yield self.timed(behaviour.permutation, f"permutation_{name}", measured, self.rng)
+        yield self.timed(behaviour.repeatable, f"repeatable_{name}", measured)
+        yield self.timed(behaviour.no_memory, f"no_memory_{name}", measured, other, self.rng)
+        yield self.timed(behaviour.answers_stay, f"answers_stay_{name}", measured)
+        yield self.timed(behaviour.empty_batch, f"empty_batch_{name}", measured.subject, self.dim)
+        yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
+        yield self.timed(knots.continuity, f"continuity_{name}", measured, kinks)
 
-    def globally(self, subjects, looks):
+    def globally(self, subjects, measurements):
         """Under a simple base density on z: samples come back as they went, and mass is one."""
         there, back = self.domains
         if not (isinstance(there, Box) and isinstance(back, Box)):
@@ -224,16 +225,17 @@ class _Check:
             return
         self.stopwatch.restart()
         z = there.sample_base(self.rng, 2000).astype(self.dtype)
-        which = np.zeros(len(z), dtype=int)
+        context_row = np.zeros(len(z), dtype=int)
         x = None
-        if "forward" in looks:
+        if "forward" in measurements:
             try:
-                x = subjects["forward"](z, which)[0].astype(np.float64)
+                x = subjects["forward"](z, context_row)[0].astype(np.float64)
             except CallFailed as error:
                 yield failed("samples", "no answer for samples of a base density", str(error))
-        if x is not None and "inverse" in looks:
-            yield self.timed(self.samples_return, "samples", subjects["inverse"], looks, z, x)
-        if "inverse" not in looks or looks["inverse"].log_det is None:
+        if x is not None and "inverse" in measurements:
+            yield self.timed(self.samples_return, "samples", subjects["inverse"], measurements,
+                             z, x)
+        if "inverse" not in measurements or measurements["inverse"].log_det is None:
             yield not_applicable("normalised", "needs an inverse with log_det")
             return
         if self.dtype != np.float64:
@@ -246,19 +248,19 @@ class _Check:
             z, log_det = subjects["inverse"](rows, np.zeros(len(rows), dtype=int))
             return there.log_base(z) + log_det
 
-        yield self.timed(whole.normalised, "normalised", log_prob, back, x, self.rng)
+        yield self.timed(global_checks.normalised, "normalised", log_prob, back, x, self.rng)
 
-    def samples_return(self, name, inverse, looks, z, x):
+    def samples_return(self, name, inverse, measurements, z, x):
         """Samples x of the pushed-forward base follow the base again after the inverse."""
         there, back = self.domains
-        look = looks["forward"]
-        _, meaningful = local.way_back(look, looks["inverse"])
-        lost = np.sum(~meaningful[look.probes.bulk])
+        measured = measurements["forward"]
+        _, meaningful = local.way_back(measured, measurements["inverse"])
+        lost = np.sum(~meaningful[measured.probes.bulk])
         if lost:
             return not_applicable(name, f"conditioning leaves no digits at {lost} of "
-                                        f"{np.sum(look.probes.bulk)} points of the bulk")
+                                        f"{np.sum(measured.probes.bulk)} points of the bulk")
         again = inverse(x.astype(self.dtype), np.zeros(len(x), dtype=int))[0].astype(np.float64)
         # What was rounded onto an end of its interval cannot come back.
         edge = ~back.contains(x.astype(self.dtype).astype(np.float64))
-        return whole.ks_row(name, there.base_cdf(np.where(edge[:, None], z, again)),
-                            "forward, then inverse, then the base's distribution function")
+        return global_checks.ks_row(name, there.base_cdf(np.where(edge[:, None], z, again)),
+                                    "forward, then inverse, then the base's distribution function")

@@ -1,4 +1,4 @@
-"""Kinks and knots: which side a point on the seam belongs to, and how far log_det jumps."""
+"""Kinks and knots: which side a point on a knot belongs to, and how far log_det jumps."""
 
 import numpy as np
 
@@ -7,28 +7,29 @@ from nfref.oracle.instruments.kinks import snapped
 from nfref.oracle.report import failed, not_applicable, passed, show
 
 
-def knots(name, look, kinks):
+def knots(name, measured, kinks):
     """Exactly on a knot, and one float beside it, log_det is that of one side or the other."""
-    if look.log_det is None:
-        return not_applicable(name, f"{look.subject.name} returns no log_det")
-    exact = snapped(kinks, look.dtype)
+    if measured.log_det is None:
+        return not_applicable(name, f"{measured.subject.name} returns no log_det")
+    exact = snapped(kinks, measured.dtype)
     if not exact:
         return not_applicable(name, "no knot at a round number was met")
-    distance, allowed = (1e-5, 1e-3) if look.dtype == np.float64 else (2e-3, 0.03)
+    distance, allowed = (1e-5, 1e-3) if measured.dtype == np.float64 else (2e-3, 0.03)
     worst, where = 0.0, ""
     for kink, rows in exact:
         offsets = distance * np.array([[-1], [1], [-2], [2]])
-        beside = (rows[1].astype(np.float64) + offsets * kink.direction).astype(look.dtype)
+        beside = (rows[1].astype(np.float64) + offsets * kink.direction).astype(measured.dtype)
         try:
-            x, log_det = look.subject(np.concatenate([rows, beside]), np.full(7, kink.which))
+            x, log_det = measured.subject(np.concatenate([rows, beside]),
+                                          np.full(7, kink.context_row))
         except CallFailed as error:
             return failed(name, "no answer on a knot", str(error))
         error = max(_outside(log_det.astype(np.float64)[:, None], allowed),
                     _outside(x.astype(np.float64), allowed))
         if error > worst:
             worst = error
-            where = (f"{look.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the knot "
-                     f"and beside it {log_det[:3]}, on its sides {log_det[3:5]}")
+            where = (f"{measured.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the "
+                     f"knot and beside it {log_det[:3]}, on its sides {log_det[3:5]}")
     why = f"{len(exact)} knots; distance from both sides, in units of its change there"
     if worst > 1:
         return failed(name, why, where, worst, 1.0)
@@ -51,18 +52,18 @@ def _outside(values, allowed):
     return float(np.max(np.where(change < 0.1 * size, error, 0)))
 
 
-def continuity(name, look, kinks):
+def continuity(name, measured, kinks):
     """How far log_det, hence the log-density, jumps across kinks: reported, never failed."""
-    if look.log_det is None:
-        return not_applicable(name, f"{look.subject.name} returns no log_det")
+    if measured.log_det is None:
+        return not_applicable(name, f"{measured.subject.name} returns no log_det")
     if not kinks:
         return passed(name, "no kink was met on the lines that were scanned")
-    distance = 1e-5 if look.dtype == np.float64 else 1e-2
+    distance = 1e-5 if measured.dtype == np.float64 else 1e-2
     sides = np.concatenate([np.stack([kink.row - distance * kink.direction,
                                       kink.row + distance * kink.direction]) for kink in kinks])
-    which = np.repeat([kink.which for kink in kinks], 2)
+    context_row = np.repeat([kink.context_row for kink in kinks], 2)
     try:
-        _, log_det = look.subject(sides.astype(look.dtype), which)
+        _, log_det = measured.subject(sides.astype(measured.dtype), context_row)
     except CallFailed as error:
         return failed(name, "no answer beside a kink", str(error))
     jump = float(np.max(np.abs(np.diff(log_det.reshape(-1, 2), axis=1))))

@@ -23,43 +23,44 @@ def verdict(name, error, tolerance, why, describe):
     return passed(name, why, float(error[p]), float(tolerance[p]))
 
 
-def log_det_matches(name, look):
+def log_det_matches(name, measured):
     """log_det against log |det| of the numerical Jacobian of the same direction."""
-    if look.log_det is None:
-        return not_applicable(name, f"{look.subject.name} returns no log_det")
-    resolved = np.flatnonzero(look.resolved & np.isfinite(look.values).all(axis=1))
-    count = f"{len(resolved)} of {len(look.probes)} points"
+    if measured.log_det is None:
+        return not_applicable(name, f"{measured.subject.name} returns no log_det")
+    resolved = np.flatnonzero(measured.resolved & np.isfinite(measured.values).all(axis=1))
+    count = f"{len(resolved)} of {len(measured.probes)} points"
     if not len(resolved):
         return not_applicable(name, "the map is too steep or too rough for numerical "
                                     "differentiation at every point")
-    numeric, unsure = look.determinants.value, look.determinants.error
-    tolerance = (DOUBT * unsure + np.nan_to_num(look.log_det_tolerance(), nan=np.inf)
-                 + 10 * look.log_det_noise)
+    numeric, unsure = measured.determinants.value, measured.determinants.error
+    tolerance = (DOUBT * unsure + np.nan_to_num(measured.log_det_tolerance(), nan=np.inf)
+                 + 10 * measured.log_det_noise)
     # A gradient of log_det that cannot be measured must not excuse its value.
-    plain = look.slack * (1 + look.values.shape[1] + np.abs(look.log_det)) + look.accuracy
+    plain = (measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
+             + measured.accuracy)
     tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
     tolerance = np.minimum(tolerance, 0.5)
 
     def describe(k):
         p = resolved[k]
-        return (f"at {show(look.probes.rows[p])} log_det {look.log_det[p]:.9g}, numerically "
-                f"{numeric[p]:.9g}")
+        return (f"at {show(measured.probes.rows[p])} log_det {measured.log_det[p]:.9g}, "
+                f"numerically {numeric[p]:.9g}")
 
-    return verdict(name, np.abs(look.log_det - numeric)[resolved], tolerance[resolved],
+    return verdict(name, np.abs(measured.log_det - numeric)[resolved], tolerance[resolved],
                    f"error of Richardson differences + rounding, {count}", describe)
 
 
-def complex_step_matches(name, look):
+def complex_step_matches(name, measured):
     """The same with the complex step, where the callable takes complex numbers."""
-    if look.log_det is None or look.dtype != np.float64:
+    if measured.log_det is None or measured.dtype != np.float64:
         return not_applicable(name, "needs float64 and a log_det")
-    subject, probes = look.subject, look.probes
-    chosen = np.flatnonzero(look.resolved & probes.bulk)[:16]
+    subject, probes = measured.subject, measured.probes
+    chosen = np.flatnonzero(measured.resolved & probes.bulk)[:16]
     if not len(chosen):
         return not_applicable(name, "no point where differences could confirm it")
 
     def function(rows, owner):
-        answer = subject.raw(rows, probes.which[chosen[owner]])
+        answer = subject.raw(rows, probes.context_row[chosen[owner]])
         values = np.asarray(answer[0] if isinstance(answer, (tuple, list)) else answer)
         if values.dtype.kind != "c" or values.shape != rows.shape:
             raise CallFailed("complex input, real output")
@@ -69,7 +70,8 @@ def complex_step_matches(name, look):
         jacobian = complex_step(function, probes.rows[chosen])
     except (CallFailed, TypeError):
         return not_applicable(name, f"{subject.name} takes no complex numbers")
-    reference, error = look.jacobian[chosen], look.derivatives.error[chosen, :look.values.shape[1]]
+    reference = measured.jacobian[chosen]
+    error = measured.derivatives.error[chosen, :measured.values.shape[1]]
     size = np.max(np.abs(reference), axis=(1, 2), keepdims=True)
     analytic = np.all(np.abs(jacobian - reference) <= 10 * error + 1e-7 * size, axis=(1, 2))
     if not np.any(analytic):
@@ -78,43 +80,43 @@ def complex_step_matches(name, look):
     exact = log_determinants(jacobian[analytic], np.zeros_like(jacobian[analytic]),
                              float(np.finfo(np.float64).eps))
     # exact.error is machine epsilon times the condition number of the Jacobian.
-    tolerance = (look.log_det_tolerance()[kept] + 10 * look.log_det_noise[kept]
-                 + look.slack / np.finfo(np.float64).eps * exact.error)
+    tolerance = (measured.log_det_tolerance()[kept] + 10 * measured.log_det_noise[kept]
+                 + measured.slack / np.finfo(np.float64).eps * exact.error)
 
     def describe(k):
         p = kept[k]
-        return (f"at {show(probes.rows[p])} log_det {look.log_det[p]:.15g}, by complex step "
+        return (f"at {show(probes.rows[p])} log_det {measured.log_det[p]:.15g}, by complex step "
                 f"{exact.value[k]:.15g}")
 
-    return verdict(name, np.abs(look.log_det[kept] - exact.value), tolerance,
+    return verdict(name, np.abs(measured.log_det[kept] - exact.value), tolerance,
                    f"rounding alone: no step to choose, {len(kept)} points", describe)
 
 
-def precise(name, look):
+def precise(name, measured):
     """Values and log_det carry the digits of their dtype: no rounding noise far above it."""
-    if look.dtype != np.float64:
+    if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone; float32 noise joins the tolerances")
-    allowed, accuracy = 1e4 * look.slack, look.accuracy
-    ratios = [look.values_noise / (allowed * look.values_condition() + accuracy)]
-    if look.log_det is not None:
-        gradient = np.sum(np.abs(look.log_det_gradient), axis=1)
-        ratios.append((look.log_det_noise / (allowed * look.log_det_condition()
-                                             + accuracy * gradient))[:, None])
+    allowed, accuracy = 1e4 * measured.slack, measured.accuracy
+    ratios = [measured.values_noise / (allowed * measured.values_condition() + accuracy)]
+    if measured.log_det is not None:
+        gradient = np.sum(np.abs(measured.log_det_gradient), axis=1)
+        ratios.append((measured.log_det_noise / (allowed * measured.log_det_condition()
+                                                 + accuracy * gradient))[:, None])
     ratio = np.max(np.concatenate(ratios, axis=1), axis=1)
-    ratio = ratio[look.probes.bulk & look.resolved & np.isfinite(ratio)]
+    ratio = ratio[measured.probes.bulk & measured.resolved & np.isfinite(ratio)]
     if len(ratio) < 4:
         return not_applicable(name, "too few points that can be differentiated")
     # Kinks look like noise where they are; rounding to fewer digits shows everywhere.
     typical = float(np.quantile(ratio, 0.25))
     why = "noise of nearby values, in 1e4 times the rounding allowed elsewhere"
     if typical > 1:
-        return failed(name, why, f"{look.subject.name}: a quarter of all points and more show "
+        return failed(name, why, f"{measured.subject.name}: a quarter of all points and more show "
                       "steps, as if numbers passed through float32 or a loose root finder",
                       typical, 1.0)
     return passed(name, why, typical, 1.0)
 
 
-def way_back(look, other_look):
+def way_back(measured, other_measured):
     """What rounding may do to a point that goes there and back, and where that is known.
 
     Returns
@@ -123,32 +125,32 @@ def way_back(look, other_look):
     meaningful : (P,) bool array
         Where the conditioning leaves some digits, and the value is inside the codomain.
     """
-    start, y = look.probes.rows.astype(np.float64), look.values
-    noise = (np.median(other_look.values_noise[other_look.probes.bulk], axis=0)
-             if other_look is not None and np.any(other_look.probes.bulk) else 0.0)
+    start, y = measured.probes.rows.astype(np.float64), measured.values
+    noise = (np.median(other_measured.values_noise[other_measured.probes.bulk], axis=0)
+             if other_measured is not None and np.any(other_measured.probes.bulk) else 0.0)
     with np.errstate(all="ignore"):
-        value_error = look.values_tolerance() + 10 * look.values_noise
+        value_error = measured.values_tolerance() + 10 * measured.values_noise
         typical = np.median(np.abs(start), axis=0)
-        allowed = (np.einsum("pjk,pk->pj", look.determinants.inverse, value_error)
-                   + look.slack * (np.abs(start) + typical) + 10 * noise + look.accuracy)
+        allowed = (np.einsum("pjk,pk->pj", measured.determinants.inverse, value_error)
+                   + measured.slack * (np.abs(start) + typical) + 10 * noise + measured.accuracy)
         # First-order reasoning ends where the error is no longer small.
         meaningful = np.all(allowed < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
-    meaningful &= look.determinants.error < 0.1
+    meaningful &= measured.determinants.error < 0.1
     meaningful &= np.isfinite(y).all(axis=1)
-    if hasattr(look.codomain, "contains"):
+    if hasattr(measured.codomain, "contains"):
         # A value rounded onto the end of its interval has nothing to be inverted.
-        meaningful &= look.codomain.contains(y.astype(look.dtype).astype(np.float64))
+        meaningful &= measured.codomain.contains(y.astype(measured.dtype).astype(np.float64))
     return allowed, meaningful
 
 
-def round_trip(name, cancel_name, look, other, other_look):
+def round_trip(name, cancel_name, measured, other, other_measured):
     """Two rows: ``other`` undoes this direction, and the two log-determinants cancel.
 
     A rounding error e of the value y moves what comes back by |J^-1| e; that, not a fixed
     number, is the tolerance, and it lets a steep map pass.
     """
-    start, y = look.probes.rows.astype(np.float64), look.values
-    allowed, meaningful = way_back(look, other_look)
+    start, y = measured.probes.rows.astype(np.float64), measured.values
+    allowed, meaningful = way_back(measured, other_measured)
     kept = np.flatnonzero(meaningful)
     if not len(kept):
         why = "conditioning leaves no digits anywhere"
@@ -156,7 +158,7 @@ def round_trip(name, cancel_name, look, other, other_look):
     # Only what can be judged is asked for: a value rounded to the edge may well be refused.
     back, other_log_det = np.full_like(y, np.nan), None
     try:
-        back[kept], part = other(y[kept].astype(look.dtype), look.probes.which[kept])
+        back[kept], part = other(y[kept].astype(measured.dtype), measured.probes.context_row[kept])
     except CallFailed as error:
         why = "no answer where the other direction had led"
         return [failed(name, why, str(error)), not_applicable(cancel_name, why)]
@@ -170,29 +172,29 @@ def round_trip(name, cancel_name, look, other, other_look):
 
     def describe(k):
         p = kept[k]
-        return (f"{look.subject.name} takes {show(start[p])} to {show(y[p])}, which "
+        return (f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which "
                 f"{other.name} takes to {show(back[p])}")
 
     rows = [verdict(name, error[pick], allowed[kept][pick],
                     f"rounding times |J^-1|, measured per point, {len(kept)} points", describe)]
-    if look.log_det is None or other_log_det is None:
+    if measured.log_det is None or other_log_det is None:
         rows.append(not_applicable(cancel_name, "needs log_det of both directions"))
         return rows
     with np.errstate(all="ignore"):
-        budget = (2 * look.log_det_tolerance() + 10 * look.log_det_noise
-                  + np.sum(np.abs(look.log_det_gradient) * allowed, axis=1))
-    if other_look is not None and other_look.log_det is not None:
-        budget = budget + 10 * np.median(other_look.log_det_noise)
+        budget = (2 * measured.log_det_tolerance() + 10 * measured.log_det_noise
+                  + np.sum(np.abs(measured.log_det_gradient) * allowed, axis=1))
+    if other_measured is not None and other_measured.log_det is not None:
+        budget = budget + 10 * np.median(other_measured.log_det_noise)
     clear = np.flatnonzero(meaningful & (budget < 0.3))
     if not len(clear):
         rows.append(not_applicable(cancel_name, "conditioning leaves no digits anywhere"))
         return rows
-    total = (look.log_det + other_log_det)[clear]
+    total = (measured.log_det + other_log_det)[clear]
 
     def describe_sum(k):
         p = clear[k]
-        return (f"at {show(start[p])} {look.subject.name} has log_det {look.log_det[p]:.9g}, "
-                f"{other.name} there {other_log_det[p]:.9g}")
+        return (f"at {show(start[p])} {measured.subject.name} has log_det "
+                f"{measured.log_det[p]:.9g}, {other.name} there {other_log_det[p]:.9g}")
 
     rows.append(verdict(cancel_name, np.abs(total), budget[clear],
                         f"rounding of both, measured per point, {len(clear)} points",
@@ -200,34 +202,34 @@ def round_trip(name, cancel_name, look, other, other_look):
     return rows
 
 
-def keeps_orientation(name, look, round_trip_holds):
+def keeps_orientation(name, measured, round_trip_holds):
     """The determinant has one sign: a continuous map whose det changes sign folds space.
 
     In one dimension this is monotonicity.
     """
-    resolved = look.resolved
+    resolved = measured.resolved
     if np.sum(resolved) < 2:
         return not_applicable(name, "too few points that can be differentiated")
-    signs = look.determinants.sign[resolved]
+    signs = measured.determinants.sign[resolved]
     positive, negative = int(np.sum(signs > 0)), int(np.sum(signs < 0))
     if not positive or not negative:
         return passed(name, f"det has one sign at all {len(signs)} resolved points")
     rare = 1 if positive < negative else -1
-    p = np.flatnonzero(resolved & (look.determinants.sign == rare))[0]
+    p = np.flatnonzero(resolved & (measured.determinants.sign == rare))[0]
     text = f"det > 0 at {positive} points, < 0 at {negative}"
     if round_trip_holds:
         return passed(name, f"{text}; the round trips hold, so the map is in pieces")
     return failed(name, f"{text}: a continuous map would not be invertible",
-                  f"{look.subject.name} at {show(look.probes.rows[p])}")
+                  f"{measured.subject.name} at {show(measured.probes.rows[p])}")
 
 
-def monotone(name, subject, domain, which):
+def monotone(name, subject, domain, context_row):
     """In one dimension: larger z gives larger x, or larger z gives smaller x, throughout."""
     t = np.concatenate([np.linspace(-8, 8, 801), np.linspace(-40, 40, 81)])
     z = np.unique(domain.from_line(t[:, None])[:, 0].astype(subject.dtype))[:, None]
     z = z[domain.contains(z.astype(np.float64))]
     try:
-        x, _ = subject(z, np.full(len(z), which))
+        x, _ = subject(z, np.full(len(z), context_row))
     except CallFailed as error:
         return failed(name, "no answer on a grid", str(error))
     x = x[:, 0].astype(np.float64)

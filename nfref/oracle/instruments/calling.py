@@ -91,14 +91,14 @@ class Subject:
         self.timeouts = 0
         self.first_answer = None
 
-    def raw(self, rows, which):
+    def raw(self, rows, context_row):
         """The callable's own answer; notes whether it wrote into its arguments."""
         if self.timeouts >= 2:
             raise CallFailed(f"{self.name} is not called any more: it ran out of time twice")
         given = np.array(rows)
         arguments = [given]
         if self.context is not None:
-            arguments.append(self.context[which])
+            arguments.append(self.context[context_row])
         before = [argument.copy() for argument in arguments]
         try:
             answer = in_time(self.function, arguments, self.stopwatch.left())
@@ -116,13 +116,13 @@ class Subject:
                                            f"{show(old.ravel())} became {show(new.ravel())}")
         return answer
 
-    def __call__(self, rows, which):
+    def __call__(self, rows, context_row):
         """(values, log_det) in the working dtype, log_det None where there is none.
 
         A wrong dtype or a wrong shape of log_det is noted and worked around, so that the
         other properties can still be judged; a wrong shape of the values is not.
         """
-        values, log_det = self.split(self.raw(rows, which))
+        values, log_det = self.split(self.raw(rows, context_row))
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)
         if values.shape != expected:

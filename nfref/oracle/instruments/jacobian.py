@@ -9,6 +9,9 @@ entry of the Jacobian on its own, where that disagreement is smallest.
 A kink closer to p than the smallest step would fool it: all d(h) agree, on the mean of two
 slopes. There the one-sided slopes differ by an amount that does not shrink with h, and that
 amount joins the error estimate.
+
+nfref's own tests have a second, simpler engine (``tests/contract/numerics.py``), kept apart so
+that no fault of this one can hide in both.
 """
 
 from dataclasses import dataclass

@@ -19,27 +19,27 @@ class Kink:
         The point.
     direction : (D,) array
         Unit vector of the line on which it was found.
-    which : int
+    context_row : int
         Row of the context.
     """
 
     row: np.ndarray
     direction: np.ndarray
-    which: int
+    context_row: int
 
 
-def find_kinks(evaluate, domain, rng, rows, which, limit=8):
+def find_kinks(evaluate, domain, rng, rows, context_row, limit=8):
     """Kinks on a few lines through the given rows.
 
     Parameters
     ----------
     evaluate : callable
-        Maps (rows (M, D), which (M,)) to (M, K) float64: values and log-determinant.
+        Maps (rows (M, D), context_row (M,)) to (M, K) float64: values and log-determinant.
     domain : Box
     rng : numpy.random.Generator
     rows : (P, D) array
         Where lines may start.
-    which : (P,) int array
+    context_row : (P,) int array
     limit : int
         At most this many kinks, the sharpest ones.
 
@@ -58,8 +58,8 @@ def find_kinks(evaluate, domain, rng, rows, which, limit=8):
         start = start - (start @ direction) * direction
         low, high = _reach(domain, start, direction)
         if low < high:
-            scan = _Line(evaluate, start, direction, which[k % len(rows)], rows.dtype)
-            found += [(sharpness, Kink(scan.row(t), direction, scan.which))
+            scan = _Line(evaluate, start, direction, context_row[k % len(rows)], rows.dtype)
+            found += [(sharpness, Kink(scan.row(t), direction, scan.context_row))
                       for sharpness, t in scan.kinks(low, high)]
     found.sort(key=lambda pair: -pair[0])
     return [kink for _, kink in found[:limit]]
@@ -84,16 +84,16 @@ def _reach(domain, start, direction):
 class _Line:
     """A map along one line."""
 
-    def __init__(self, evaluate, start, direction, which, dtype):
+    def __init__(self, evaluate, start, direction, context_row, dtype):
         self.evaluate, self.start, self.direction = evaluate, start, direction
-        self.which, self.dtype = which, dtype
+        self.context_row, self.dtype = context_row, dtype
 
     def row(self, t):
         return (self.start + t * self.direction).astype(self.dtype)
 
     def values(self, t):
         rows = (self.start + np.ravel(t)[:, None] * self.direction).astype(self.dtype)
-        return self.evaluate(rows, np.full(len(rows), self.which)).reshape(*np.shape(t), -1)
+        return self.evaluate(rows, np.full(len(rows), self.context_row)).reshape(*np.shape(t), -1)
 
     def kinks(self, low, high, cells=240, most=4):
         """(sharpness, t) of the second differences that stand out."""
@@ -145,13 +145,13 @@ def both_sides(kinks, domain, distance):
     Returns
     -------
     rows : (2 K, D) array
-    which : (2 K,) int array
+    context_row : (2 K,) int array
     """
     rows = np.array([kink.row.astype(np.float64) + sign * distance * kink.direction
                      for kink in kinks for sign in (-1, 1)])
-    which = np.array([kink.which for kink in kinks for _ in (-1, 1)], dtype=int)
+    context_row = np.array([kink.context_row for kink in kinks for _ in (-1, 1)], dtype=int)
     inside = domain.contains(rows)
-    return rows[inside], which[inside]
+    return rows[inside], context_row[inside]
 
 
 def snapped(kinks, dtype):

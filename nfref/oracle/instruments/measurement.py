@@ -21,7 +21,7 @@ RESOLVED = {"float64": 0.02, "float32": 0.1}
 
 
 @dataclass(frozen=True)
-class Look:
+class Measurement:
     """What one direction does at its probes.
 
     Attributes
@@ -100,7 +100,7 @@ class Look:
         return self.slack * self.log_det_condition() + self.accuracy
 
 
-def take_a_look(subject, domain, codomain, probes, accuracy=0.0):
+def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
     """Measure a direction at its probes.
 
     Raises
@@ -108,11 +108,11 @@ def take_a_look(subject, domain, codomain, probes, accuracy=0.0):
     CallFailed
         If the callable gives no answer.
     """
-    values, log_det = subject(probes.rows, probes.which)
+    values, log_det = subject(probes.rows, probes.context_row)
     has_log_det = log_det is not None
 
     def function(rows, owner):
-        x, log_det = subject(rows, probes.which[owner])
+        x, log_det = subject(rows, probes.context_row[owner])
         if (log_det is not None) != has_log_det:
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")
         columns = [x.astype(np.float64)]
@@ -126,6 +126,6 @@ def take_a_look(subject, domain, codomain, probes, accuracy=0.0):
     if dim == probes.rows.shape[1] and subject.dim is not None:
         determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim],
                                         float(np.finfo(subject.dtype).eps) ** 0.75)
-    return Look(subject, domain, codomain, probes, values.astype(np.float64),
-                log_det.astype(np.float64) if has_log_det else None, derivatives, determinants,
-                accuracy)
+    return Measurement(subject, domain, codomain, probes, values.astype(np.float64),
+                       log_det.astype(np.float64) if has_log_det else None, derivatives,
+                       determinants, accuracy)

@@ -45,7 +45,7 @@ class Box:
                     x[:, j] = low + (high - low) / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
         return x
 
-    def room(self, x):
+    def margin(self, x):
         """Distance of every entry from the nearer end of its interval."""
         return np.minimum(x - self.lower, self.upper - x)
 
@@ -141,7 +141,7 @@ class Probes:
     Attributes
     ----------
     rows : (P, D) array
-    which : (P,) int array
+    context_row : (P,) int array
         Which row of the context belongs to each point.
     bulk : (P,) bool array
         Points from the middle of the domain.
@@ -150,18 +150,18 @@ class Probes:
     """
 
     rows: np.ndarray
-    which: np.ndarray
+    context_row: np.ndarray
     bulk: np.ndarray
     tail: np.ndarray
 
     def __len__(self):
         return len(self.rows)
 
-    def join(self, rows, which):
+    def join(self, rows, context_row):
         """These probes and some more points, neither bulk nor tail."""
         more = np.zeros(len(rows), dtype=bool)
         return Probes(np.concatenate([self.rows, rows.astype(self.rows.dtype)]),
-                      np.concatenate([self.which, which]),
+                      np.concatenate([self.context_row, context_row]),
                       np.concatenate([self.bulk, more]), np.concatenate([self.tail, more]))
 
 
@@ -211,8 +211,8 @@ def make_probes(rng, domain, dim, dtype, contexts):
     is_tail = (index >= len(bulk) + len(wide)) & (index < len(rows) - len(near) - len(partly))
     # Rounding to the dtype may have put a point onto an end of its interval.
     inside = domain.contains(rows.astype(np.float64))
-    which = rng.integers(contexts, size=len(rows))
-    return Probes(rows[inside], which[inside], is_bulk[inside], is_tail[inside])
+    context_row = rng.integers(contexts, size=len(rows))
+    return Probes(rows[inside], context_row[inside], is_bulk[inside], is_tail[inside])
 
 
 def step_scale(domain, rows):
@@ -224,4 +224,4 @@ def step_scale(domain, rows):
     if isinstance(domain, Sampler):
         return np.maximum(np.abs(rows), 0.1) * 0.01
     size = np.maximum(np.abs(rows), 1.0)
-    return np.minimum(size, domain.room(rows))
+    return np.minimum(size, domain.margin(rows))

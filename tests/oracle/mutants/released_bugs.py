@@ -354,5 +354,5 @@ def mixture_weights(rng):
         g.random((n, 1)) < 0.5, -2, 2) + g.standard_normal((n, 1)))
 
 
-MUSEUM = {name: value for name, value in dict(globals()).items()
-          if callable(value) and name not in ("softplus", "leaky_tails")}
+RELEASED_BUGS = {name: value for name, value in dict(globals()).items()
+                 if callable(value) and name not in ("softplus", "leaky_tails")}

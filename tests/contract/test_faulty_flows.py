@@ -1,4 +1,4 @@
-"""The contract rejects every exhibit of the museum of bugs, and accepts its sound sibling."""
+"""The contract rejects every faulty flow, and accepts its sound sibling."""
 
 from dataclasses import replace
 
@@ -8,19 +8,19 @@ import pytest
 import nfref
 from tests import contract, flow_table
 from tests.contract import case as measured
-from tests.contract import museum
+from tests.contract import faulty_flows
 
-FAULTS = [pytest.param(*exhibit, id=type(exhibit[0]).__name__) for exhibit in museum.EXHIBITS]
+FAULTS = [pytest.param(*faulty, id=type(faulty[0]).__name__) for faulty in faulty_flows.FAULTY]
 
 
 def entry_for(flow):
-    """What is known beforehand of the exhibits' families."""
+    """What is known beforehand of the faulty flows' families."""
     if isinstance(flow, nfref.Logit):
         return flow_table.Entry(None, reach=14.0, data_rows=lambda rng, n, dim: rng.uniform(
             np.array(flow.lower) + 0.2, np.array(flow.upper) - 0.2, (n, dim)))
     if isinstance(flow, nfref.MADE):
         return flow_table.Entry(None, pattern=flow_table.autoregressive)
-    constant = (nfref.ElementwiseAffine, nfref.Scale, nfref.BatchNorm, museum.Convolution)
+    constant = (nfref.ElementwiseAffine, nfref.Scale, nfref.BatchNorm, faulty_flows.Convolution)
     return flow_table.Entry(None, log_det="constant" if isinstance(flow, constant) else "varies")
 
 
@@ -43,7 +43,7 @@ def test_fault_is_rejected_and_sibling_accepted(fault, sound, check):
 def test_scaled_log_det_is_rejected(name, factor):
     """Whatever the factor: the log-determinant is compared, not only its sign or its sum."""
     entry = flow_table.FLOWS[name]
-    flow = museum.Times(entry.make(3, 0), float(factor))
+    flow = faulty_flows.Times(entry.make(3, 0), float(factor))
     findings = [contract.measure(check, contract.subject_of(flow, entry=entry))
                 for check in (contract.log_det_against_differences,
                               contract.log_det_against_autograd)]

@@ -1,6 +1,6 @@
-"""A museum of bugs: mistakes that published flow code has made, each rebuilt in a few lines.
+"""Faulty flows: mistakes that published flow code has made, each rebuilt in a few lines.
 
-Every exhibit is a flow with one fault, next to its sound sibling, and names the check of
+Every one is a flow with one fault, next to its sound sibling, and names the check of
 ``tests/contract/__init__.py`` that has to reject it (others may as well). The faults are those that
 users of other libraries reported: signs, branches, masks, constants, state.
 """
@@ -275,13 +275,13 @@ class Times(nfref.Flow):
         return z, self.factor * log_det
 
 
-# The exhibits ---------------------------------------------------------------------------------
+# All of them ----------------------------------------------------------------------------------
 
 MASK = (True, False, True, False)
 BOUNDS = ((-1.0, 0.0), (2.0, 3.0))
 
 # (fault, sound sibling, the check that has to reject it)
-EXHIBITS = [
+FAULTY = [
     (PlanarByLength(3), PlanarLayer(3), "round_trip"),
     (LeakyReluWrongBranch(3), LeakyRelu(3), "log_det_against_differences"),
     (SaturatingLogit(*BOUNDS), nfref.Logit(*BOUNDS), "extreme_inputs"),
