@@ -9,15 +9,19 @@ from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
-from nfref.flows.coupling import (NICE, AdditiveCoupling, AffineCoupling, RealNVP, alternating_mask,
-                                  channel_mask, checkerboard_mask)
+from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, channel_mask,
+                                  checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
-from nfref.flows.image_layers import ActNorm, ChannelCoupling, InvertibleConv, SplitPrior, Squeeze
+from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
+                                      SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.units import in_units_of
+from nfref.networks.masked import random_degrees
 from nfref.training import FitResult, fit, fit_reverse_kl
+from nfref.transformers.additive import Additive
+from nfref.transformers.affine import Affine
 
 __version__ = "0.1.0"
 

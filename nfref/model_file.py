@@ -19,6 +19,7 @@ import numpy as np
 from nfref.base import Base
 from nfref.files import replacing
 from nfref.flow import Density, Flow
+from nfref.transformers.transformer import Transformer
 
 FORMAT = "nfref model"
 VERSION = 1
@@ -54,11 +55,11 @@ class Model:
 def described_classes():
     """name -> class of all that a description may name.
 
-    These are the frozen dataclasses of this package that are flows, bases or densities: a
-    flow that is imported with the package needs no entry in a list. Their fields hold numbers,
+    These are the frozen dataclasses of this package that are flows, transformers, bases or
+    densities: a flow that is imported with the package needs no entry in a list. Their fields hold numbers,
     strings, None, tuples of these, or objects of such classes.
     """
-    found, pending = {}, [Flow, Base, Density]
+    found, pending = {}, [Flow, Base, Density, Transformer]
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()

@@ -123,8 +123,14 @@ def constant_at_one(dim, context_dim):
     return "constant" if dim == 1 and not context_dim else "varies"
 
 
-def made(order=lambda dim: None):
-    return lambda dim, context_dim: nfref.MADE(dim, hidden(dim), order(dim), context_dim, "tanh")
+def made(order=lambda dim: None, transformer=nfref.Affine(), degrees="even"):
+    return lambda dim, context_dim: nfref.MADE(dim, hidden(dim), transformer, order(dim),
+                                               context_dim, "tanh", degrees)
+
+
+def coupling(transformer, parity=0):
+    return lambda dim, context_dim: nfref.Coupling(
+        nfref.alternating_mask(dim, parity), transformer, hidden(dim), context_dim, "tanh")
 
 
 def half_mask(dim):
@@ -213,14 +219,20 @@ FLOWS = {
     "PlanarLayer": Entry(nfref.PlanarLayer, context=True),
     "Planar": Entry(lambda d, c: nfref.Planar(d, 3, c), context=True),
     "Invert(Planar)": Entry(lambda d, c: nfref.Invert(nfref.Planar(d, 2, c)), context=True),
-    "AdditiveCoupling": Entry(
-        lambda d, c: nfref.AdditiveCoupling(nfref.alternating_mask(d, 1), hidden(d), c, "tanh"),
+    "Coupling, additive": Entry(
+        coupling(nfref.Additive(), parity=1),
         dims=COUPLING_DIMS, context=True, log_det="zero", pattern=coupled, ignores_context=stays),
-    "AffineCoupling": Entry(
-        lambda d, c: nfref.AffineCoupling(nfref.alternating_mask(d, 0), hidden(d), c, "tanh"),
+    "Coupling": Entry(
+        coupling(nfref.Affine()),
         dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
-    "AffineCoupling, halves": Entry(
-        lambda d, c: nfref.AffineCoupling(half_mask(d), hidden(d), c, "softplus"),
+    "Coupling, tanh": Entry(
+        coupling(nfref.Affine("tanh")),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+    "Coupling, gate": Entry(
+        coupling(nfref.Affine("gate")),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+    "Coupling, halves": Entry(
+        lambda d, c: nfref.Coupling(half_mask(d), nfref.Affine(), hidden(d), c, "softplus"),
         dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
     "NICE": Entry(lambda d, c: nfref.NICE(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
                   context=True, log_det="constant"),
@@ -236,6 +248,10 @@ FLOWS = {
                             log_det=constant_at_one, pattern=autoregressive),
     "MADE, random order": Entry(made(random_order), context=True, log_det=constant_at_one,
                                 pattern=autoregressive),
+    "MADE, additive": Entry(made(transformer=nfref.Additive()), context=True, log_det="zero",
+                            pattern=autoregressive),
+    "MADE, exp": Entry(made(transformer=nfref.Affine("exp")), context=True,
+                       log_det=constant_at_one, pattern=autoregressive),
     "MAF": Entry(maf(orders="alternate"), context=True, log_det=constant_at_one),
     "MAF, relu": Entry(maf(activation="relu"), context=True, log_det=constant_at_one,
                        integrable=False),
@@ -247,6 +263,8 @@ FLOWS = {
     "Linear": Entry(lambda d, c: nfref.Linear(d), log_det="constant"),
     "LULinear": Entry(lu_linear, log_det="constant"),
     "ActNorm": Entry(lambda d, c: nfref.ActNorm(image(d)), log_det="constant", pattern=diagonal),
+    "ChannelAffine": Entry(lambda d, c: nfref.ChannelAffine(image(d)), log_det="constant",
+                           pattern=diagonal),
     "InvertibleConv, LU": Entry(lambda d, c: nfref.InvertibleConv(image(d)), log_det="constant"),
     "InvertibleConv, full": Entry(lambda d, c: nfref.InvertibleConv(image(d), "full"),
                                   log_det="constant"),
@@ -255,6 +273,9 @@ FLOWS = {
                              dims=COUPLING_DIMS, context=True, ignores_context=stays),
     "SplitPrior": Entry(lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
                         dims=COUPLING_DIMS, context=True, ignores_context=stays),
+    "ChannelCoupling, sigmoid": Entry(
+        lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh", nfref.Affine("sigmoid")),
+        dims=COUPLING_DIMS, context=True, ignores_context=stays),
     "Glow, LU": Entry(glow("lu"), dims=(4, 16), context=True, costly=True),
     "Glow, full": Entry(glow("full"), dims=(8,), context=True, costly=True),
     "CNF": Entry(lambda d, c: nfref.CNF(d, (4, 4), c, rtol=1e-9, atol=1e-9), dims=(2,),

@@ -1,14 +1,14 @@
-"""Autoregressive flows: MADE, MAF and IAF.
+"""Autoregressive flows: MADE, MAF and IAF, with any transformer.
 
 Sources: Germain et al. 2015, arXiv:1502.03509 (MADE); Papamakarios, Pavlakou, Murray 2017,
 arXiv:1705.07057 (MAF); Kingma et al. 2016, arXiv:1606.04934 (IAF).
 
-Coordinate i is shifted and scaled by amounts that depend on the coordinates before it:
+Coordinate i goes through a transformer whose parameters depend on the coordinates before it:
 
-    x_i = z_i exp(alpha_i) + mu_i,    (mu_i, alpha_i) = f_i(x_1, ..., x_{i-1}).
+    x_i = T(z_i; h_i),    h_i = f_i(x_1, ..., x_{i-1}).
 
-From x to z all (mu, alpha) are known at once: one pass of a masked network. From z to x
-each coordinate has to wait for those before it: D passes.
+From x to z all h are known at once: one pass of a masked network. From z to x each
+coordinate has to wait for those before it: D passes.
 """
 
 from dataclasses import dataclass
@@ -16,38 +16,52 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_count, check_hidden, check_positive, check_rng
+from nfref.checks import (check_choice, check_count, check_hidden, check_permutation, check_rng)
 from nfref.flow import Composition, Flow, Invert
-from nfref.flows.affine import affine_forward, affine_inverse
-from nfref.flows.batch_norm import BatchNorm
+from nfref.flows.batch_norm import with_batch_norm
 from nfref.networks.activations import ACTIVATIONS
-from nfref.networks.masked import made_masks, masked_mlp
-from nfref.networks.mlp import bounded, init_mlp, with_context
+from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
+from nfref.networks.mlp import init_mlp, with_context
+from nfref.transformers.affine import Affine
+from nfref.transformers.transformer import (Transformer, check_transformer, constrained,
+                                            with_own)
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def autoregressive_inverse(x, conditioner):
-    """z_i = (x_i - mu_i) exp(-alpha_i),  log |det dz/dx| = -sum_i alpha_i.
+def autoregressive_inverse(x, inverse, conditioner):
+    """z_i = T^-1(x_i; h_i(x_<i)),  log |det dz/dx| = sum_i log dT^-1/dx_i. One pass.
 
-    MAF, eq. 4-5. One pass. ``conditioner`` maps rows (N, D) to (mu, alpha), each (N, D),
-    where row entries i depend on coordinates before i alone, which makes dz/dx triangular.
+    ``inverse`` is the transformer's; ``conditioner`` maps rows (N, D) to h, whose entries i
+    depend on coordinates before i alone, which makes dz/dx triangular.
+
+    Paper:   MAF v4, section 3.1: u_i = (x_i - mu_i) exp(-alpha_i) and the log of the
+             determinant, -sum_i alpha_i; u is z.
+    Differs: the transformer is any; the paper's is ``Affine("exp")``.
+
+    Shapes: x (N, D). Returns (N, D) and (N,).
     """
-    return affine_inverse(x, *conditioner(x))
+    z, log_slope = inverse(x, conditioner(x))
+    return z, np.sum(log_slope, axis=1)
 
 
-def autoregressive_forward(z, conditioner):
-    """x_i = z_i exp(alpha_i) + mu_i one coordinate after the other (MAF, eq. 3). D passes.
+def autoregressive_forward(z, forward, conditioner):
+    """x_i = T(z_i; h_i(x_<i)) one coordinate after the other. D passes.
 
     Every pass applies the map to the x known so far. After pass k the k coordinates that
     come first are right, since they look only at coordinates that were right before; so
     after D passes all are. Where the others start does not matter.
+
+    Paper:   MAF v4, section 3.1: x_i = u_i exp(alpha_i) + mu_i, where mu_i and alpha_i are
+             functions of x_1 ... x_{i-1}; u is z.
+    Differs: as for :func:`autoregressive_inverse`.
+
+    Shapes: z (N, D). Returns (N, D) and (N,).
     """
     x = np.zeros_like(z)
     for _ in range(z.shape[1]):
-        mu, alpha = conditioner(x)
-        x, log_det = affine_forward(z, mu, alpha)
-    return x, log_det
+        x, log_slope = forward(z, conditioner(x))
+    return x, np.sum(log_slope, axis=1)
 
 
 # Orders -----------------------------------------------------------------------------------
@@ -84,80 +98,138 @@ def random_orders(rng, dim, layers):
 
 @dataclass(frozen=True)
 class MADE(Flow):
-    """One masked autoregressive layer with affine transforms (Papamakarios et al. 2017).
+    """One masked autoregressive layer.
 
-    With a standard normal base it is MADE with Gaussian conditionals.
-    Differs from the paper: the log-scale is bounded smoothly, alpha = r / sqrt(1 + (r/B)^2)
-    for the network's output r.
+    With affine transformers and a standard normal base it is MADE with Gaussian conditionals.
 
     Parameters
     ----------
     dim : int
-        D. With D = 1 it is an elementwise affine map of learned shift and scale (functions
-        of the context, if there is one).
+        D. With D = 1 its parameters are learned numbers (functions of the context, if there
+        is one).
     hidden : sequence of int
         Hidden widths, each at least the number of degrees that the masks need: D - 1, or
         D with a context.
+    transformer : Transformer
+        What is done to each coordinate.
     order : sequence of int, optional
         order[i] is the place of coordinate i in the autoregressive order; natural if omitted.
     context_dim : int
-        Context features C that every shift and scale may depend on.
+        Context features C that every transformer may depend on.
     activation : {"relu", "tanh", "softplus"}
-    bound : float
-        B: log-scales stay within (-B, B).
+    degrees : "even", "random", or one sequence of int a hidden layer
+        How many coordinates each hidden unit may see. "even" spreads them evenly, so that
+        every coordinate can depend on all before it. "random" draws them once as the paper
+        does, always the same ones; :func:`nfref.random_degrees` draws others.
     """
 
     dim: int
     hidden: tuple = (64, 64)
+    transformer: Transformer = Affine()
     order: tuple = None
     context_dim: int = 0
     activation: str = "relu"
-    bound: float = 5.0
+    degrees: object = "even"
 
     def __post_init__(self):
         check_count("dim", self.dim)
         check_count("context_dim", self.context_dim, minimum=0)
         check_choice("activation", self.activation, ACTIVATIONS)
-        check_positive("bound", self.bound)
-        order = natural_order(self.dim) if self.order is None else tuple(map(int, self.order))
-        if sorted(order) != list(range(self.dim)):
-            raise ValueError(f"order: expected a permutation of 0 ... {self.dim - 1}, got {order}")
-        object.__setattr__(self, "order", order)
+        check_transformer(self.transformer)
+        order = natural_order(self.dim) if self.order is None else self.order
+        object.__setattr__(self, "order", check_permutation("order", order, self.dim))
         hidden = check_hidden(self.hidden)
+        object.__setattr__(self, "hidden", hidden)
         needed = self.dim if self.context_dim else self.dim - 1
         if any(width < needed for width in hidden):
             raise ValueError(f"hidden: expected at least {needed} units a layer, so that every "
                              f"coordinate can see all before it; got {hidden}")
-        object.__setattr__(self, "hidden", hidden)
+        if isinstance(self.degrees, str):
+            check_choice("degrees", self.degrees, ("even", "random"))
+        else:
+            self._check_degrees()
+        if self.degrees == "random":    # kept as numbers, so that a stored flow stays what it is
+            object.__setattr__(self, "degrees", random_degrees(
+                np.random.default_rng(0), self.dim, hidden, self.context_dim))
+
+    def _check_degrees(self):
+        degrees = tuple(tuple(map(int, layer)) for layer in self.degrees)
+        lowest = 0 if self.context_dim else 1
+        highest = max(self.dim - 1, lowest)
+        if tuple(map(len, degrees)) != self.hidden:
+            raise ValueError(f"degrees: expected {self.hidden} numbers, one a hidden unit; "
+                             f"got {tuple(map(len, degrees))}")
+        if any(not lowest <= degree <= highest for layer in degrees for degree in layer):
+            raise ValueError(f"degrees: expected whole numbers from {lowest} to {highest}, "
+                             f"got {degrees}")
+        object.__setattr__(self, "degrees", degrees)
 
     @cached_property
     def masks(self):
         """(in, out) bool arrays, one a layer of the network; see :func:`made_masks`."""
-        return made_masks(self.order, self.hidden, 2, self.context_dim)
+        degrees = (even_degrees(self.dim, self.hidden, self.context_dim)
+                   if self.degrees == "even" else self.degrees)
+        return made_masks(self.order, degrees, self.transformer.size, self.context_dim)
 
     def _init(self, rng):
-        return {"net": init_mlp(rng, (self.dim + self.context_dim, *self.hidden, 2 * self.dim))}
+        outputs = self.transformer.size * self.dim
+        sizes = (self.dim + self.context_dim, *self.hidden, outputs)
+        return with_own(self.transformer, {"net": init_mlp(rng, sizes)}, self.dim)
 
     def conditioner(self, params, context):
-        """The function x -> (mu, alpha), each (N, D)."""
-        def shift_and_log_scale(x):
-            raw = masked_mlp(params["net"], self.masks, with_context(x, context), self.activation)
-            return raw[:, :self.dim], bounded(raw[:, self.dim:], self.bound)
-        return shift_and_log_scale
+        """The function x -> h."""
+        def parameters(x):
+            outputs = masked_mlp(params["net"], self.masks, with_context(x, context),
+                                 self.activation)
+            return constrained(self.transformer, params, outputs)
+        return parameters
 
     def _forward(self, params, z, context):
-        return autoregressive_forward(z, self.conditioner(params, context))
+        return autoregressive_forward(z, self.transformer.forward,
+                                      self.conditioner(params, context))
 
     def _inverse(self, params, x, context):
-        return autoregressive_inverse(x, self.conditioner(params, context))
+        return autoregressive_inverse(x, self.transformer.inverse,
+                                      self.conditioner(params, context))
 
 
 # Stacks -----------------------------------------------------------------------------------
 
 
+def orders_of(orders, dim, layers):
+    """One order a layer, latent side first: from "alternate", "natural" or the orders themselves.
+
+    The layer next to the data has the natural order in both, however many layers there are.
+    """
+    if not isinstance(orders, str):
+        return orders
+    alternate = orders == "alternate"
+    return tuple(reversed_order(dim) if alternate and k % 2 else natural_order(dim)
+                 for k in reversed(range(layers)))
+
+
+def check_orders(orders, layers):
+    """"alternate", "natural", or one order a layer as tuples."""
+    if isinstance(orders, str):
+        return check_choice("orders", orders, ("alternate", "natural"))
+    orders = tuple(check_permutation("order", order) for order in orders)
+    if len(orders) != layers:
+        raise ValueError(f"orders: expected {layers}, one a layer; got {len(orders)}")
+    return orders
+
+
 @dataclass(frozen=True)
 class MAF(Composition):
     """Masked autoregressive flow: density in one pass a layer, sampling in D.
+
+    Paper:   MAF v4, section 3: layers of MADE, each with the order of the one before reversed,
+             and the natural order next to the data (published code). Appendix B: from data to
+             latent every layer is followed by a batch norm; so the first map of ``forward``
+             is a batch norm, and none is next to the data.
+    Differs: the default log-scale is bounded smoothly, see :class:`nfref.Affine`; the paper's is
+             ``transformer=Affine("exp")``. The published code learns exp(-alpha) as exp(p/2).
+             Degrees of hidden units are spread evenly, in the code's default they go round
+             1 ... D-1. Statistics of batch norm: see :class:`nfref.BatchNorm`.
 
     Parameters
     ----------
@@ -168,15 +240,17 @@ class MAF(Composition):
     hidden : sequence of int
         Hidden widths of each network, see :class:`MADE`.
     orders : "alternate", "natural" or one order a layer
-        "alternate" reverses the order from layer to layer. Random orders are made by
-        :func:`random_orders`.
+        "alternate" reverses the order from layer to layer; the layer next to the data, the
+        last one, has the natural order. Random orders are made by :func:`random_orders`.
     context_dim : int
         Context features C.
     activation : {"relu", "tanh", "softplus"}
-    bound : float
-        Log-scales of each layer stay within (-bound, bound).
+    transformer : Transformer
+        What each layer does to a coordinate.
     batch_norm : bool
-        Put a :class:`BatchNorm` after every layer (Papamakarios et al. 2017, section 3.4).
+        Put a :class:`nfref.BatchNorm` on the latent side of every layer.
+    degrees : "even", "random", or one sequence of int a hidden layer
+        Those of every layer, see :class:`MADE`.
     """
 
     dim: int
@@ -185,42 +259,39 @@ class MAF(Composition):
     orders: object = "alternate"
     context_dim: int = 0
     activation: str = "relu"
-    bound: float = 5.0
+    transformer: Transformer = Affine()
     batch_norm: bool = False
+    degrees: object = "even"
 
     def __post_init__(self):
         check_count("dim", self.dim)
         check_count("layers", self.layers)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        if isinstance(self.orders, str):
-            check_choice("orders", self.orders, ("alternate", "natural"))
-            return
-        orders = tuple(tuple(map(int, order)) for order in self.orders)
-        if len(orders) != self.layers:
-            raise ValueError(f"orders: expected {self.layers}, one a layer; got {len(orders)}")
-        object.__setattr__(self, "orders", orders)
-
-    def _order(self, layer):
-        if not isinstance(self.orders, str):
-            return self.orders[layer]
-        reverse = self.orders == "alternate" and layer % 2 == 1
-        return reversed_order(self.dim) if reverse else natural_order(self.dim)
+        object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
+        layer = MADE(self.dim, self.hidden, self.transformer, None, self.context_dim,
+                     self.activation, self.degrees)
+        for name in ("hidden", "degrees"):
+            object.__setattr__(self, name, getattr(layer, name))
 
     @cached_property
     def flows(self):
-        mades = (MADE(self.dim, self.hidden, self._order(k), self.context_dim, self.activation,
-                      self.bound) for k in range(self.layers))
-        if not self.batch_norm:
-            return tuple(mades)
-        return tuple(flow for made in mades for flow in (made, BatchNorm(self.dim)))
+        return with_batch_norm(self.batch_norm, (
+            MADE(self.dim, self.hidden, self.transformer, order, self.context_dim,
+                 self.activation, self.degrees)
+            for order in orders_of(self.orders, self.dim, self.layers)))
 
 
 def IAF(dim, layers=5, hidden=(64, 64), **options):  # a constructor, named like its fellows
     """Inverse autoregressive flow: sampling in one pass a layer, density in D.
 
     It is ``Invert(MAF(dim, layers, hidden, **options))`` and nothing more.
-    Differs from the paper: z -> x is (z - mu) exp(-alpha) where Kingma et al. (2016, eq. 9)
-    write sigma z + mu; the two are the same family with sigma = exp(-alpha).
+
+    Paper:   IAF v2, section 4, (10): z_t = mu_t + sigma_t z_{t-1}, noise to z, with mu_t and
+             sigma_t functions of z_{t-1}; z_{t-1} is what a layer's ``inverse`` gets, z_t what
+             it returns. The order is reversed after each step; the first has the natural one.
+             Algorithm 1, (13)-(14), has the gated form, ``transformer=Affine("gate")``.
+    Differs: the default transformer is (z - mu) exp(-alpha) instead of sigma z + mu; the two are
+             the same family with sigma = exp(-alpha), where mu is scaled. The paper's h, an
+             output of the encoder, is the context.
 
     Parameters
     ----------

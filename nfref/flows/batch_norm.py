@@ -1,7 +1,7 @@
 """Batch norm as a flow layer.
 
-Sources: Dinh et al. 2016, arXiv:1605.08803, section 3.7; Papamakarios et al. 2017,
-arXiv:1705.07057, section 3.4.
+Sources: Dinh et al. 2016, arXiv:1605.08803 (RealNVP); Papamakarios et al. 2017,
+arXiv:1705.07057 (MAF).
 
 It is an elementwise affine map whose shift and scale come partly from statistics of the
 data. Both the statistics and the mode are explicit: running mean and variance stand in the
@@ -15,7 +15,8 @@ import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_positive
 from nfref.flow import Flow
-from nfref.flows.affine import affine_forward, affine_inverse
+from nfref.transformers.affine import affine_forward, affine_inverse
+from nfref.transformers.transformer import over_rows
 
 # Formula ----------------------------------------------------------------------------------
 
@@ -23,8 +24,15 @@ from nfref.flows.affine import affine_forward, affine_inverse
 def batch_norm_affine(mean, variance, shift, log_scale, epsilon):
     """The affine map x = z exp(s) + t that batch norm is, as (t, s).
 
-    z = (x - m) (v + eps)^(-1/2) exp(gamma) + beta (MAF, eq. 8), solved for x:
+    z = (x - m) (v + eps)^(-1/2) exp(gamma) + beta, solved for x:
     s = log(v + eps)/2 - gamma,  t = m - beta exp(s).
+
+    Paper:   RealNVP v3, section 3.7, (17): (x - mu) / sqrt(sigma^2 + eps), data to latent, with
+             (18) for its determinant. MAF v4, appendix B, has gamma and beta besides; exp(gamma)
+             is exp(log_gamma) in its published code.
+    Differs: nothing from MAF; RealNVP's has no gamma and beta, which are 0 at the start.
+
+    Shapes: all (D,) but epsilon. Returns (D,) and (D,).
     """
     scale = 0.5 * np.log(variance + epsilon) - log_scale
     return mean - shift * np.exp(scale), scale
@@ -42,6 +50,14 @@ class BatchNorm(Flow):
     and variance of the batch. Its log-determinant then treats them as constants, as the
     papers do: rows depend on each other through them, and the map has no forward direction.
     A batch without rows has no statistics and leaves the running ones as they are.
+
+    Paper:   RealNVP v3, section 3.7; MAF v4, appendix B. Both put one on the latent side of
+             every layer, so one is next to the base and none next to the data;
+             :func:`with_batch_norm` does.
+    Differs: RealNVP trains with running averages over recent batches, here a training batch
+             is normalised by its own statistics, as in MAF. MAF evaluates with the statistics
+             of the whole training set, RealNVP with running averages, as here; MAF's come from
+             ``adapt(params, x, first=True)`` with the whole training set after training.
 
     ``adapt`` mixes a batch's mean and variance (with 1/N, the one that normalises) into the
     running ones; with ``first=True`` it replaces them.
@@ -80,15 +96,15 @@ class BatchNorm(Flow):
         if self.mode == "training":
             raise ValueError("BatchNorm: forward needs mode 'evaluation', got 'training', where "
                              "the statistics of the data batch are not known yet")
-        return affine_forward(z, *self._affine(params, params["running_mean"],
-                                               params["running_variance"]))
+        affine = self._affine(params, params["running_mean"], params["running_variance"])
+        return over_rows(*affine_forward(z, *affine))
 
     def _inverse(self, params, x, context):
         if self.mode == "training" and len(x):
             statistics = np.mean(x, axis=0), np.var(x, axis=0)
         else:
             statistics = params["running_mean"], params["running_variance"]
-        return affine_inverse(x, *self._affine(params, *statistics))
+        return over_rows(*affine_inverse(x, *self._affine(params, *statistics)))
 
     def _adapt(self, params, x, context, first):
         if len(x) == 0:
@@ -101,3 +117,10 @@ class BatchNorm(Flow):
 
     def training(self):
         return replace(self, mode="training")
+
+
+def with_batch_norm(wanted, layers):
+    """``layers``, each with a batch norm on its latent side if that is ``wanted``, as a tuple."""
+    if not wanted:
+        return tuple(layers)
+    return tuple(flow for layer in layers for flow in (BatchNorm(layer.dim), layer))

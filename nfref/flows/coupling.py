@@ -1,12 +1,12 @@
-"""Coupling flows: NICE (additive) and RealNVP (affine).
+"""Coupling flows: NICE (additive), RealNVP (affine), and any other transformer.
 
 Sources: Dinh, Krueger, Bengio 2014, arXiv:1410.8516 (NICE); Dinh, Sohl-Dickstein, Bengio
 2016, arXiv:1605.08803 (RealNVP).
 
 A mask b splits the coordinates into those that stay (b_i = 1) and those that change
-(b_i = 0). The changed ones are shifted and scaled by amounts computed from the ones that
-stay, so the Jacobian is triangular whatever network computes them. Cost: one pass of the
-network in either direction.
+(b_i = 0). The changed ones go through a transformer whose parameters are computed from the
+ones that stay, so the Jacobian is triangular whatever network computes them. Cost: one pass
+of the network in either direction.
 """
 
 from dataclasses import dataclass
@@ -14,49 +14,37 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_count, check_hidden, check_positive
+from nfref.checks import check_choice, check_count, check_hidden
 from nfref.flow import Composition, Flow
-from nfref.flows.affine import affine_forward, affine_inverse
-from nfref.flows.batch_norm import BatchNorm
+from nfref.flows.batch_norm import with_batch_norm
 from nfref.flows.elementwise import Scale
+from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
-from nfref.networks.mlp import bounded, init_mlp, mlp, with_context
+from nfref.networks.mlp import init_mlp, mlp, with_context
+from nfref.transformers.additive import Additive
+from nfref.transformers.affine import Affine
+from nfref.transformers.transformer import (Transformer, check_transformer, constrained,
+                                            with_own)
 
-# Formulas ---------------------------------------------------------------------------------
+# Formula ----------------------------------------------------------------------------------
 
 
-def additive_coupling_forward(z, shift):
-    """x = z + t(b * z) with t zero where b = 1; log |det dx/dz| = 0 (NICE, eq. 5-6).
+def couple(kept, changed, transform, conditioner):
+    """x_a = z_a,  x_b = T(z_b; h(z_a)),  log |det dx/dz| = sum_i log dT/dz_i.
 
-    Shapes: z, shift (N, D). Returns (N, D) and (N,).
+    Both directions are this one function, since h is computed from what stays the same:
+    ``transform`` is the transformer's ``forward`` (z to x) or ``inverse`` (x to z), and
+    ``conditioner`` maps z_a = x_a to h.
+
+    Paper:   RealNVP v3, section 3.3, (7)-(8): y_1 = x_1, y_2 = x_2 exp(s(x_1)) + t(x_1) and
+             back, data to latent; 1 is a, 2 is b. NICE, section 3.2: y_2 = g(x_2; m(x_1)).
+             RealNVP section 3.4, (9), writes the same with a mask b, 1 where a coordinate stays.
+    Differs: nothing.
+
+    Shapes: kept (N, A); changed (N, B). Returns the changed ones (N, B) and (N,).
     """
-    return z + shift, np.zeros(len(z), dtype=z.dtype)
-
-
-def additive_coupling_inverse(x, shift):
-    """z = x - t(b * x): the coordinates t looks at are the same in x and z (NICE, eq. 7).
-
-    Shapes: x, shift (N, D). Returns (N, D) and (N,).
-    """
-    return x - shift, np.zeros(len(x), dtype=x.dtype)
-
-
-def affine_coupling_forward(z, shift, log_scale):
-    """x = b*z + (1-b) * (z exp(s(b*z)) + t(b*z)),  log |det dx/dz| = sum_i s_i.
-
-    RealNVP, eq. 6 and 9. ``shift`` t and ``log_scale`` s hold zeros where b = 1, which
-    makes the masked expression the plain affine one.
-    Shapes: z, shift, log_scale (N, D). Returns (N, D) and (N,).
-    """
-    return affine_forward(z, shift, log_scale)
-
-
-def affine_coupling_inverse(x, shift, log_scale):
-    """z = b*x + (1-b) * (x - t(b*x)) exp(-s(b*x)),  log |det dz/dx| = -sum_i s_i.
-
-    RealNVP, eq. 8. Shapes: x, shift, log_scale (N, D). Returns (N, D) and (N,).
-    """
-    return affine_inverse(x, shift, log_scale)
+    changed, log_slope = transform(changed, conditioner(kept))
+    return changed, np.sum(log_slope, axis=1)
 
 
 # Masks ------------------------------------------------------------------------------------
@@ -67,15 +55,25 @@ def alternating_mask(dim, parity):
     return tuple(i % 2 == parity % 2 for i in range(dim))
 
 
-def checkerboard_mask(shape, parity):
-    """Checkerboard over the pixels of a (C, H, W) image, raveled (RealNVP, fig. 3)."""
+def checkerboard_mask(shape, parity=0):
+    """Checkerboard over the pixels of a (C, H, W) image, raveled.
+
+    Paper:   RealNVP v3, section 3.4: 1 where the sum of the spatial coordinates is odd. That is
+             parity 0; parity 1 is the other half.
+    Differs: nothing.
+    """
     channels, height, width = shape
-    return tuple((row + column) % 2 == parity % 2 for _ in range(channels)
+    return tuple((row + column + parity) % 2 == 1 for _ in range(channels)
                  for row in range(height) for column in range(width))
 
 
-def channel_mask(shape, parity):
-    """One half of the channels of a (C, H, W) image, raveled (RealNVP, fig. 3)."""
+def channel_mask(shape, parity=0):
+    """One half of the channels of a (C, H, W) image, raveled.
+
+    Paper:   RealNVP v3, section 3.4: 1 for the first half. That is parity 0; parity 1 is the
+             other half.
+    Differs: nothing.
+    """
     channels, height, width = shape
     return tuple((channel < channels // 2) == (parity % 2 == 0) for channel in range(channels)
                  for _ in range(height * width))
@@ -84,28 +82,59 @@ def channel_mask(shape, parity):
 # Layers -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Coupling(Flow):
-    """What additive and affine coupling share: the mask and the conditioner network.
+class SplitFlow(Flow):
+    """What all couplings share: some numbers of a row stay, the others are transformed.
 
-    The network reads the coordinates that stay (and the context) and gives
-    ``outputs_per_dim`` numbers for each coordinate that changes.
+    A subclass has ``transformer``, and says how rows are split (``halves``), put together
+    again (``joined``), and what the network makes of the numbers that stay (``conditioner``).
+    """
+
+    def _forward(self, params, z, context):
+        return self._couple(params, z, context, self.transformer.forward)
+
+    def _inverse(self, params, x, context):
+        return self._couple(params, x, context, self.transformer.inverse)
+
+    def _couple(self, params, rows, context, transform):
+        kept, changed = self.halves(rows)
+        changed, log_det = couple(kept, changed, transform,
+                                  lambda kept: self.conditioner(params, kept, context))
+        return self.joined(kept, changed), log_det
+
+
+@dataclass(frozen=True)
+class Coupling(SplitFlow):
+    """A coupling layer: coordinates that stay decide how the others are transformed.
+
+    With :class:`nfref.Additive` it is the layer of NICE, whose log-determinant is exactly zero;
+    with :class:`nfref.Affine` that of RealNVP; with a spline that of neural spline flows.
+
+    Parameters
+    ----------
+    mask : sequence of bool, length D
+        True where a coordinate stays, False where it changes; at least one of each.
+    transformer : Transformer
+        What is done to each coordinate that changes.
+    hidden : sequence of int
+        Hidden widths of the conditioner network.
+    context_dim : int
+        Context features C the conditioner also reads.
+    activation : {"relu", "tanh", "softplus"}
     """
 
     mask: tuple
+    transformer: Transformer = Affine()
     hidden: tuple = (64, 64)
     context_dim: int = 0
     activation: str = "relu"
 
-    outputs_per_dim = None
-
     def __post_init__(self):
-        name = type(self).__name__
         mask = tuple(bool(stays) for stays in self.mask)
         if all(mask) or not any(mask):
-            raise ValueError(f"{name}: expected a mask with at least one coordinate that stays "
+            raise ValueError("Coupling: expected a mask with at least one coordinate that stays "
                              f"and one that changes, got {mask}")
         object.__setattr__(self, "mask", mask)
+        check_transformer(self.transformer)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
         check_count("context_dim", self.context_dim, minimum=0)
         check_choice("activation", self.activation, ACTIVATIONS)
@@ -115,93 +144,28 @@ class Coupling(Flow):
         return len(self.mask)
 
     @cached_property
-    def _take(self):
-        """(D, stay) 0/1 matrix that takes the coordinates that stay."""
-        return np.eye(self.dim, dtype=bool)[:, np.asarray(self.mask)]
-
-    @cached_property
-    def _place(self):
-        """(change, D) 0/1 matrix that puts values at the coordinates that change."""
-        return np.eye(self.dim, dtype=bool)[~np.asarray(self.mask)]
+    def _order(self):
+        """The coordinates that stay, then those that change."""
+        return np.concatenate([np.flatnonzero(self.mask), np.flatnonzero(~np.array(self.mask))])
 
     def _init(self, rng):
         stay = sum(self.mask)
-        outputs = self.outputs_per_dim * (self.dim - stay)
-        return {"net": init_mlp(rng, (stay + self.context_dim, *self.hidden, outputs))}
+        change = self.dim - stay
+        sizes = (stay + self.context_dim, *self.hidden, self.transformer.size * change)
+        return with_own(self.transformer, {"net": init_mlp(rng, sizes)}, change)
 
-    def conditioner(self, params, u, context):
-        """The network's outputs for rows u: ``outputs_per_dim`` arrays (N, D), zero where b = 1."""
-        seen = with_context(u @ self._take.astype(u.dtype), context)
-        raw = mlp(params["net"], seen, self.activation)
-        place = self._place.astype(u.dtype)
-        change = len(place)
-        return [raw[:, k * change:(k + 1) * change] @ place for k in range(self.outputs_per_dim)]
+    def halves(self, rows):
+        """The coordinates that stay (N, A) and those that change (N, B)."""
+        return np.split(permute(rows, self._order), [sum(self.mask)], axis=1)
 
+    def joined(self, kept, changed):
+        """The rows (N, D) that :func:`halves` took apart."""
+        return permute(np.concatenate([kept, changed], axis=1), np.argsort(self._order))
 
-class AdditiveCoupling(Coupling):
-    """Additive coupling, the layer of NICE (Dinh et al. 2014, section 3.2).
-
-    Volume preserving: its log-determinant is exactly zero.
-
-    Parameters
-    ----------
-    mask : sequence of bool, length D
-        True where a coordinate stays, False where it changes; at least one of each.
-    hidden : sequence of int
-        Hidden widths of the conditioner network.
-    context_dim : int
-        Context features C the conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
-    """
-
-    outputs_per_dim = 1
-
-    def _forward(self, params, z, context):
-        return additive_coupling_forward(z, *self.conditioner(params, z, context))
-
-    def _inverse(self, params, x, context):
-        return additive_coupling_inverse(x, *self.conditioner(params, x, context))
-
-
-@dataclass(frozen=True)
-class AffineCoupling(Coupling):
-    """Affine coupling, the layer of RealNVP (Dinh et al. 2016, section 3.2).
-
-    Differs from the paper: the log-scale is bounded smoothly, s = r / sqrt(1 + (r/B)^2)
-    for the network's output r, where the paper multiplies a tanh by a learned factor. So
-    no layer stretches a coordinate by more than e^B.
-
-    Parameters
-    ----------
-    mask : sequence of bool, length D
-        True where a coordinate stays, False where it changes; at least one of each.
-    hidden : sequence of int
-        Hidden widths of the conditioner network.
-    context_dim : int
-        Context features C the conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
-    bound : float
-        B: log-scales stay within (-B, B).
-    """
-
-    bound: float = 5.0
-
-    outputs_per_dim = 2
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_positive("bound", self.bound)
-
-    def conditioner(self, params, u, context):
-        """(shift, log_scale) for rows u, each (N, D), zero at the coordinates that stay."""
-        shift, raw = super().conditioner(params, u, context)
-        return shift, bounded(raw, self.bound)
-
-    def _forward(self, params, z, context):
-        return affine_coupling_forward(z, *self.conditioner(params, z, context))
-
-    def _inverse(self, params, x, context):
-        return affine_coupling_inverse(x, *self.conditioner(params, x, context))
+    def conditioner(self, params, kept, context):
+        """h for the coordinates that change, from those that stay."""
+        outputs = mlp(params["net"], with_context(kept, context), self.activation)
+        return constrained(self.transformer, params, outputs)
 
 
 # Stacks -----------------------------------------------------------------------------------
@@ -218,8 +182,14 @@ def check_can_couple(name, dim):
 class NICE(Composition):
     """NICE: additive couplings with alternating masks and a diagonal scaling.
 
-    The scaling (Dinh et al. 2014, section 3.3) sits next to the latent: in ``forward`` it
-    acts first. It is the only part with a log-determinant other than zero.
+    The scaling sits next to the latent: in ``forward`` it acts first. It is the only part with
+    a log-determinant other than zero.
+
+    Paper:   NICE, section 3.3: x_i -> S_ii x_i as the last map of data to latent, with
+             S_ii = exp(s_ii) in section 5; so s_ii is minus the log-scale of here. Section 3.2:
+             couplings that alternate between the two halves; section 5 has four, whose halves
+             are the odd and the even coordinates.
+    Differs: nothing but signs.
 
     Parameters
     ----------
@@ -247,8 +217,8 @@ class NICE(Composition):
 
     @cached_property
     def flows(self):
-        couplings = (AdditiveCoupling(alternating_mask(self.dim, k), self.hidden,
-                                      self.context_dim, self.activation)
+        couplings = (Coupling(alternating_mask(self.dim, k), Additive(), self.hidden,
+                              self.context_dim, self.activation)
                      for k in range(self.layers))
         return (Scale(self.dim), *couplings)
 
@@ -256,6 +226,15 @@ class NICE(Composition):
 @dataclass(frozen=True)
 class RealNVP(Composition):
     """RealNVP: affine couplings whose masks alternate between even and odd coordinates.
+
+    Paper:   RealNVP v3, section 3.5: masks alternate from layer to layer. Section 3.7, (17):
+             from data to latent every coupling is followed by a batch norm; so the first map
+             of ``forward`` is a batch norm, and none is next to the data. Section 4.1: s is a
+             tanh times a learned scale; ``transformer=Affine("tanh")``.
+    Differs: the default log-scale is bounded smoothly, see :class:`nfref.Affine`. One network
+             gives shift and scale. Statistics of batch norm: see :class:`nfref.BatchNorm`. The
+             paper's masks for images are :func:`nfref.checkerboard_mask` and
+             :func:`nfref.channel_mask`.
 
     Parameters
     ----------
@@ -268,10 +247,10 @@ class RealNVP(Composition):
     context_dim : int
         Context features C that every conditioner also reads.
     activation : {"relu", "tanh", "softplus"}
-    bound : float
-        Log-scales of each layer stay within (-bound, bound), see :class:`AffineCoupling`.
+    transformer : Transformer
+        What each coupling does to the coordinates it changes.
     batch_norm : bool
-        Put a :class:`BatchNorm` after every coupling (Dinh et al. 2016, section 3.7).
+        Put a :class:`nfref.BatchNorm` on the latent side of every coupling.
 
     Examples
     --------
@@ -288,19 +267,17 @@ class RealNVP(Composition):
     hidden: tuple = (64, 64)
     context_dim: int = 0
     activation: str = "relu"
-    bound: float = 5.0
+    transformer: Transformer = Affine()
     batch_norm: bool = False
 
     def __post_init__(self):
         check_can_couple("RealNVP", self.dim)
         check_count("layers", self.layers)
+        check_transformer(self.transformer)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
 
     @cached_property
     def flows(self):
-        couplings = (AffineCoupling(alternating_mask(self.dim, k), self.hidden, self.context_dim,
-                                    self.activation, self.bound)
-                     for k in range(self.layers))
-        if not self.batch_norm:
-            return tuple(couplings)
-        return tuple(flow for coupling in couplings for flow in (coupling, BatchNorm(self.dim)))
+        return with_batch_norm(self.batch_norm, (
+            Coupling(alternating_mask(self.dim, k), self.transformer, self.hidden,
+                     self.context_dim, self.activation) for k in range(self.layers)))

@@ -10,11 +10,12 @@ import autograd.numpy as np
 
 from nfref.checks import check_count
 from nfref.flow import Flow
-from nfref.flows.affine import affine_forward, affine_inverse
 from nfref.networks.activations import softplus
+from nfref.transformers.affine import affine_forward, affine_inverse
+from nfref.transformers.transformer import over_rows
 
 # Formulas ---------------------------------------------------------------------------------
-# Affine: see nfref/flows/affine.py.
+# Affine: see nfref/transformers/affine.py.
 
 
 def sigmoid_forward(z, lower, upper):
@@ -44,7 +45,10 @@ def sigmoid_inverse(x, lower, upper):
 
 @dataclass(frozen=True)
 class Scale(Flow):
-    """x = z exp(s) with one learned s a coordinate: the scaling of NICE (section 3.3).
+    """x = z exp(s) with one learned s a coordinate: the scaling of NICE.
+
+    Paper:   NICE, section 3.3: x_i -> S_ii x_i, data to latent; S_ii is exp(-s) here.
+    Differs: nothing but the sign of s.
 
     Parameters
     ----------
@@ -60,10 +64,10 @@ class Scale(Flow):
         return {"log_scale": np.zeros(self.dim)}
 
     def _forward(self, params, z, context):
-        return affine_forward(z, 0, params["log_scale"])
+        return over_rows(*affine_forward(z, 0, params["log_scale"]))
 
     def _inverse(self, params, x, context):
-        return affine_inverse(x, 0, params["log_scale"])
+        return over_rows(*affine_inverse(x, 0, params["log_scale"]))
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,10 @@ class ElementwiseAffine(Flow):
         return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim)}
 
     def _forward(self, params, z, context):
-        return affine_forward(z, params["shift"], params["log_scale"])
+        return over_rows(*affine_forward(z, params["shift"], params["log_scale"]))
 
     def _inverse(self, params, x, context):
-        return affine_inverse(x, params["shift"], params["log_scale"])
+        return over_rows(*affine_inverse(x, params["shift"], params["log_scale"]))
 
 
 @dataclass(frozen=True)
@@ -130,10 +134,10 @@ class Standardise(Flow):
         return np.array(self.mean, dtype), np.log(np.array(self.std)).astype(dtype)
 
     def _forward(self, params, z, context):
-        return affine_forward(z, *self._shift_and_log_scale(np.finfo(z.dtype).dtype))
+        return over_rows(*affine_forward(z, *self._shift_and_log_scale(np.finfo(z.dtype).dtype)))
 
     def _inverse(self, params, x, context):
-        return affine_inverse(x, *self._shift_and_log_scale(np.finfo(x.dtype).dtype))
+        return over_rows(*affine_inverse(x, *self._shift_and_log_scale(np.finfo(x.dtype).dtype)))
 
 
 @dataclass(frozen=True)

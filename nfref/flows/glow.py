@@ -1,7 +1,7 @@
 """Glow: a multi-scale flow for images.
 
 Source: Kingma and Dhariwal 2018, arXiv:1807.03039; the multi-scale architecture is that of
-Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803, section 3.6.
+Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803 (RealNVP).
 
 From x to z, a level squeezes the image, takes K steps (actnorm, invertible 1x1 convolution,
 affine coupling), and splits off half of the channels; the other half goes on to the next
@@ -9,6 +9,8 @@ level. In the direction z -> x, in which chains are listed, everything runs back
 
     level = [rest of the levels on the first half, split prior, (coupling, convolution,
              actnorm) K times, squeeze undone]
+
+with the learned prior of the deepest level in place of the rest.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,11 @@ import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_image_shape
 from nfref.flow import Chain, Composition, Flow
-from nfref.flows.image_layers import ActNorm, ChannelCoupling, InvertibleConv, SplitPrior, Squeeze
+from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
+                                      SplitPrior, Squeeze)
+from nfref.flows.linear import random_pivots
+from nfref.transformers.affine import Affine
+from nfref.transformers.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,21 @@ class Glow(Composition):
     """Glow on raveled (C, H, W) images, as a flow from (N, C*H*W) standard normal rows.
 
     Latent rows hold the parts in the order of the levels, deepest first: at every level the
-    half that goes on, then the half that is split off. The split-off parts are scored under
-    their learned priors inside the flow, see :class:`SplitPrior`.
+    half that goes on, then the half that is split off. All parts are scored under learned
+    priors inside the flow, see :class:`SplitPrior` and :class:`ChannelAffine`.
 
     ``adapt(params, x, first=True)`` makes the data-dependent start of every actnorm.
 
-    Differs from the paper: the prior of the deepest level is the base density itself, where
-    the published code learns a mean and a scale a channel; log-scales are bounded, see
-    :class:`ChannelCoupling`; the P of the LU form is fixed, see :class:`LULinear`.
+    Paper:   Glow v2, section 3 and figure 2: squeeze, then K steps of actnorm, 1x1 convolution
+             and coupling, then a split, data to latent. RealNVP v3, section 3.6, (13)-(16).
+             Section 3.2: W = P L (U + diag(s)) starts as a random rotation; P and, in the
+             published code, the signs of s stay as they are in its LU decomposition.
+    Differs: log-scales are bounded smoothly by default: ``transformer=Affine("sigmoid")`` and
+             ``split_transformer=Affine("exp")`` are the published code's. P and the signs
+             are drawn before the rotation and not read off it. That is the same distribution:
+             of a uniform rotation P is uniform and independent of P^T W, and so are the
+             signs of W's columns. They are configuration, so that parameters hold nothing
+             that is not trained. The code learns the deepest prior if told to (``learntop``).
 
     Parameters
     ----------
@@ -97,8 +110,13 @@ class Glow(Composition):
     permutation : {"lu", "full"}
         Form of the invertible 1x1 convolutions, see :class:`InvertibleConv`.
     activation : {"relu", "tanh", "softplus"}
-    bound : float
-        Log-scales of each coupling and split prior stay within (-bound, bound).
+    transformer : Transformer
+        What the couplings do to a number.
+    split_transformer : Transformer
+        What the split priors do to a number.
+    pivots : int, or one (permutation, signs) for each convolution
+        The fixed parts of the LU forms, first those of the level next to the data. From a
+        number they are drawn with it as the seed; the field then holds what was drawn.
 
     Examples
     --------
@@ -117,7 +135,9 @@ class Glow(Composition):
     context_dim: int = 0
     permutation: str = "lu"
     activation: str = "relu"
-    bound: float = 5.0
+    transformer: Transformer = Affine()
+    split_transformer: Transformer = Affine()
+    pivots: object = 0
 
     def __post_init__(self):
         shape = check_image_shape("shape", self.shape)
@@ -130,8 +150,24 @@ class Glow(Composition):
             raise ValueError(f"shape: expected height and width divisible by {block} for "
                              f"{self.levels} levels, got {shape}")
         coupling = ChannelCoupling((2, 1, 1), self.hidden, self.context_dim, self.activation,
-                                   self.bound)
+                                   self.transformer)
         object.__setattr__(self, "hidden", coupling.hidden)
+        SplitPrior((2, 1, 1), transformer=self.split_transformer)
+        object.__setattr__(self, "pivots", self._checked_pivots())
+
+    def _checked_pivots(self):
+        """One (permutation, signs) for each convolution; none for the full form."""
+        if self.permutation == "full":
+            return ()
+        if isinstance(self.pivots, int):
+            rng = np.random.default_rng(check_count("pivots", self.pivots, minimum=0))
+            return tuple(random_pivots(rng, 2 ** (level + 2) * self.shape[0])
+                         for level in range(self.levels) for _ in range(self.steps))
+        pivots = tuple((tuple(order), tuple(signs)) for order, signs in self.pivots)
+        if len(pivots) != self.levels * self.steps:
+            raise ValueError(f"pivots: expected {self.levels * self.steps}, one for each "
+                             f"convolution; got {len(pivots)}")
+        return pivots
 
     @property
     def dim(self):
@@ -139,18 +175,24 @@ class Glow(Composition):
 
     @cached_property
     def flows(self):
-        return self._level(self.shape, self.levels)
+        return self._level(self.shape, 0)
 
-    def _level(self, shape, levels):
+    def _level(self, shape, level):
         """The flows of a level and of those inside of it, in the direction z -> x."""
         unsqueezed = Squeeze(shape)
         channels, height, width = squeezed = unsqueezed.squeezed_shape
-        steps = (ChannelCoupling(squeezed, self.hidden, self.context_dim, self.activation,
-                                 self.bound),
-                 InvertibleConv(squeezed, self.permutation),
-                 ActNorm(squeezed)) * self.steps
-        if levels == 1:
-            return (*steps, unsqueezed)
-        rest = Chain(self._level((channels // 2, height, width), levels - 1))
-        prior = SplitPrior(squeezed, context_dim=self.context_dim, bound=self.bound)
+        coupling = ChannelCoupling(squeezed, self.hidden, self.context_dim, self.activation,
+                                   self.transformer)
+        steps = tuple(flow for step in range(self.steps) for flow in (
+            coupling, self._convolution(squeezed, level * self.steps + step), ActNorm(squeezed)))
+        if level + 1 == self.levels:
+            return (ChannelAffine(squeezed), *steps, unsqueezed)
+        rest = Chain(self._level((channels // 2, height, width), level + 1))
+        prior = SplitPrior(squeezed, context_dim=self.context_dim,
+                           transformer=self.split_transformer)
         return (OnFirst(rest, unsqueezed.dim), prior, *steps, unsqueezed)
+
+    def _convolution(self, shape, index):
+        if self.permutation == "full":
+            return InvertibleConv(shape, "full")
+        return InvertibleConv(shape, "lu", *self.pivots[index])

@@ -1,7 +1,7 @@
-"""The layers of Glow: actnorm, invertible 1x1 convolution, squeeze, channel coupling, split.
+"""The layers of Glow: actnorm, invertible 1x1 convolution, squeeze, channel coupling, priors.
 
-Sources: Kingma and Dhariwal 2018, arXiv:1807.03039 (Glow), table 1; Dinh, Sohl-Dickstein,
-Bengio 2016, arXiv:1605.08803 (RealNVP), sections 3.4 and 3.6.
+Sources: Kingma and Dhariwal 2018, arXiv:1807.03039 (Glow); Dinh, Sohl-Dickstein, Bengio 2016,
+arXiv:1605.08803 (RealNVP).
 
 A row is a raveled (C, H, W) image: first all pixels of channel 0, row by row, then those of
 channel 1. So the first half of the channels is the first half of the row.
@@ -12,22 +12,28 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_count, check_hidden, check_image_shape, check_positive
+from nfref.checks import check_choice, check_count, check_hidden, check_image_shape
 from nfref.flow import Flow
-from nfref.flows.affine import affine_forward, affine_inverse
+from nfref.flows.coupling import SplitFlow
 from nfref.flows.linear import Linear, LULinear
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import conv_net, init_conv_net
-from nfref.networks.mlp import bounded
+from nfref.transformers.affine import Affine, affine_forward, affine_inverse
+from nfref.transformers.transformer import (Transformer, check_transformer, constrained,
+                                            over_rows, with_own)
 
 # Formulas ---------------------------------------------------------------------------------
-# Actnorm and the couplings are affine: see nfref/flows/affine.py.
+# Actnorm is affine, see nfref/transformers/affine.py; for couplings see nfref/flows/coupling.py.
 
 
 def at_every_pixel(linear, rows, shape):
     """A linear map of the channels at every pixel, which is a 1x1 convolution.
 
-    x_ij = W z_ij for every pixel ij, so log |det dx/dz| = H W log |det W| (Glow, eq. 9).
+    x_ij = W z_ij for every pixel ij, so log |det dx/dz| = H W log |det W|.
+
+    Paper:   Glow v2, section 3.2 and table 1: y_ij = W x_ij, log-determinant h w log |det W|,
+             data to latent; y is z, so W there is the inverse of W here.
+    Differs: nothing but the inverse.
 
     ``linear`` maps (M, C) to (M, C) and M times log |det W|; shape is (C, H, W).
     Shapes: rows (N, C*H*W). Returns (N, C*H*W) and (N,).
@@ -43,8 +49,10 @@ def at_every_pixel(linear, rows, shape):
 def squeeze(rows, shape):
     """Every 2x2 block of pixels becomes four channels: (C, H, W) -> (4C, H/2, W/2).
 
-    out[4 c + 2 a + b, i, j] = image[c, 2 i + a, 2 j + b] (RealNVP, section 3.6, in the
-    channel order of Glow's published code). A permutation: log |det| = 0.
+    out[4 c + 2 a + b, i, j] = image[c, 2 i + a, 2 j + b]. A permutation: log |det| = 0.
+
+    Paper:   RealNVP v3, section 3.6: 2 x 2 x c to 1 x 1 x 4c, data to latent.
+    Differs: the order of the channels is that of Glow's published code.
 
     Shapes: rows (N, C*H*W). Returns (N, C*H*W).
     """
@@ -64,16 +72,16 @@ def unsqueeze(rows, shape):
 
 
 @dataclass(frozen=True)
-class ActNorm(Flow):
-    """Actnorm: x = z exp(s) + t with one learned s and t a channel (Glow, section 3.1).
+class ChannelAffine(Flow):
+    """x = z exp(s) + t with one learned s and t a channel. It starts as the identity.
 
-    ``init`` gives the identity. ``adapt(params, x, first=True)`` looks at a batch of data and
-    returns the s and t with which every channel of z has mean 0 and standard deviation 1 on
-    that batch; no other call changes anything. A channel that does not vary in the batch (a
-    constant one, or a single image of one pixel) gets its mean, and s = 0; from a batch
-    without rows nothing is learned and the parameters stay.
+    At the latent end of a flow it is a learned normal prior, N(t, exp(s)^2) in each channel:
 
-    Differs from the paper: there z = s x + b, so its s is exp(-s) here.
+        log N(x; t, exp(s)^2) = log N(z; 0, 1) - sum s.
+
+    Paper:   Glow, the prior of the deepest level in the published code: a mean and a log
+             standard deviation a channel, latent to data.
+    Differs: the code's are the outputs of a convolution that sees zeros, times exp(3 logs).
 
     Parameters
     ----------
@@ -97,10 +105,30 @@ class ActNorm(Flow):
         return np.repeat(params["shift"], pixels), np.repeat(params["log_scale"], pixels)
 
     def _forward(self, params, z, context):
-        return affine_forward(z, *self._affine(params))
+        return over_rows(*affine_forward(z, *self._affine(params)))
 
     def _inverse(self, params, x, context):
-        return affine_inverse(x, *self._affine(params))
+        return over_rows(*affine_inverse(x, *self._affine(params)))
+
+
+@dataclass(frozen=True)
+class ActNorm(ChannelAffine):
+    """Actnorm: x = z exp(s) + t with one learned s and t a channel, started from data.
+
+    ``init`` gives the identity. ``adapt(params, x, first=True)`` looks at a batch of data and
+    returns the s and t with which every channel of z has mean 0 and standard deviation 1 on
+    that batch; no other call changes anything. A channel that does not vary in the batch (a
+    constant one, or a single image of one pixel) gets its mean, and s = 0; from a batch
+    without rows nothing is learned and the parameters stay.
+
+    Paper:   Glow v2, section 3.1 and table 1: y_ij = s * x_ij + b, log-determinant
+             h w sum log |s|, data to latent; y is z, s there is exp(-s) here, b is -t exp(-s).
+    Differs: s there may be negative.
+
+    Parameters
+    ----------
+    shape : (C, H, W)
+    """
 
     def _adapt(self, params, x, context, first):
         if not first or len(x) == 0:
@@ -115,11 +143,11 @@ class ActNorm(Flow):
 
 @dataclass(frozen=True)
 class InvertibleConv(Flow):
-    """Invertible 1x1 convolution: one C x C matrix at every pixel (Glow, section 3.2).
+    """Invertible 1x1 convolution: one C x C matrix at every pixel.
 
-    Starts as a random rotation of the channels. The determinant may be negative.
-
-    Differs from the paper: W maps z to x, so it is the inverse of the paper's.
+    Starts as a random rotation of the channels. The determinant may have either sign; in the
+    LU form it keeps the sign that permutation and signs give it, which is + unless some are
+    given. See :func:`at_every_pixel` for the formula and the paper.
 
     Parameters
     ----------
@@ -207,16 +235,16 @@ class Squeeze(Flow):
 
 
 @dataclass(frozen=True)
-class ChannelCoupling(Flow):
-    """Affine coupling on the two halves of the channels (Glow, section 3.3 and table 1).
+class ChannelCoupling(SplitFlow):
+    """A coupling of the two halves of the channels, with a convolution network.
 
-    x_a = z_a,  x_b = z_b exp(s(z_a)) + t(z_a),  log |det dx/dz| = sum s, with s and t from a
-    convolution network.
-
-    Differs from the paper: there the scale is exp(r), and sigmoid(r + 2) in the published
-    code; here the log-scale is bounded smoothly, s = r / sqrt(1 + (r/B)^2). Table 1 changes
-    the first half by looking at the second; here, as in the published code, it is the other
-    way round. Hidden convolutions have a bias and no actnorm of their own.
+    Paper:   Glow v2, section 3.3 and table 1: y_a = exp(log s) * x_a + t, y_b = x_b, with
+             (log s, t) = NN(x_b), data to latent; y is z.
+    Differs: the first half is what the network sees and the second is changed, as in the
+             published code; table 1 has it the other way round. The default log-scale is
+             bounded smoothly, see :class:`nfref.Affine`; the published code's scale is
+             ``transformer=Affine("sigmoid")``. Hidden convolutions have a bias and no actnorm
+             of their own; the last has no factor exp(3 logs).
 
     Parameters
     ----------
@@ -228,15 +256,15 @@ class ChannelCoupling(Flow):
     context_dim : int
         Context features, which the network sees as constant channels.
     activation : {"relu", "tanh", "softplus"}
-    bound : float
-        B: log-scales stay within (-B, B).
+    transformer : Transformer
+        What is done to each number that changes.
     """
 
     shape: tuple
     hidden: tuple = (64, 64)
     context_dim: int = 0
     activation: str = "relu"
-    bound: float = 5.0
+    transformer: Transformer = Affine()
 
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
@@ -246,7 +274,7 @@ class ChannelCoupling(Flow):
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
         check_count("context_dim", self.context_dim, minimum=0)
         check_choice("activation", self.activation, ACTIVATIONS)
-        check_positive("bound", self.bound)
+        check_transformer(self.transformer)
 
     @property
     def dim(self):
@@ -258,35 +286,30 @@ class ChannelCoupling(Flow):
         return self.shape[0] // 2
 
     def _init(self, rng):
-        outputs = 2 * (self.shape[0] - self.kept)
-        return {"net": init_conv_net(rng, (self.kept + self.context_dim, *self.hidden, outputs))}
+        changed = self.shape[0] - self.kept
+        channels = (self.kept + self.context_dim, *self.hidden, self.transformer.size * changed)
+        return with_own(self.transformer, {"net": init_conv_net(rng, channels)},
+                        changed * self.shape[1] * self.shape[2])
 
     def halves(self, rows):
         """The numbers that stay and the numbers that change."""
         # np.split, because autograd makes its gradient faster than that of two slices.
         return np.split(rows, [self.kept * self.shape[1] * self.shape[2]], axis=1)
 
+    def joined(self, kept, changed):
+        """The rows that :func:`halves` took apart."""
+        return np.concatenate([kept, changed], axis=1)
+
     def conditioner(self, params, kept, context):
-        """(shift, log_scale) for the numbers that change, from those that stay."""
+        """h for the numbers that change, from those that stay."""
         _, height, width = self.shape
         image = kept.reshape((len(kept), self.kept, height, width)).transpose((0, 2, 3, 1))
         if context is not None:
             constant = np.ones((1, height, width, 1), dtype=context.dtype)
             image = np.concatenate([image, context[:, None, None, :] * constant], axis=3)
-        raw = conv_net(params["net"], image, self.activation).transpose((0, 3, 1, 2))
-        outputs = 2 * (self.dim - kept.shape[1])
-        shift, raw = np.split(raw.reshape((len(kept), outputs)), 2, axis=1)
-        return shift, bounded(raw, self.bound)
-
-    def _forward(self, params, z, context):
-        kept, changed = self.halves(z)
-        changed, log_det = affine_forward(changed, *self.conditioner(params, kept, context))
-        return np.concatenate([kept, changed], axis=1), log_det
-
-    def _inverse(self, params, x, context):
-        kept, changed = self.halves(x)
-        changed, log_det = affine_inverse(changed, *self.conditioner(params, kept, context))
-        return np.concatenate([kept, changed], axis=1), log_det
+        outputs = conv_net(params["net"], image, self.activation).transpose((0, 3, 1, 2))
+        columns = self.transformer.size * (self.dim - kept.shape[1])
+        return constrained(self.transformer, params, outputs.reshape((len(kept), columns)))
 
 
 @dataclass(frozen=True)
@@ -300,6 +323,10 @@ class SplitPrior(ChannelCoupling):
     flow is a flow from one standard normal to the image, and
 
         log N(x_b; mean, exp(log_scale)^2) = log N(z_b; 0, 1) - sum log_scale.
+
+    Paper:   Glow, the split of the published code; latent to data.
+    Differs: the default log_scale is bounded smoothly; the code's is
+             ``transformer=Affine("exp")``.
 
     Parameters are those of :class:`ChannelCoupling`, with no hidden layers unless given.
     """

@@ -1,24 +1,76 @@
-"""The masked network of MADE: each output sees only the inputs that come before it."""
+"""The masked network of MADE: each output sees only the inputs that come before it.
+
+Source: Germain, Gregor, Murray, Larochelle 2015, arXiv:1502.03509.
+"""
 
 import autograd.numpy as np
 
+from nfref.checks import check_hidden, check_rng
 from nfref.networks.mlp import mlp
 
 
-def made_masks(order, hidden, outputs_per_dim, context_dim=0):
-    """Masks that make an MLP autoregressive (Germain et al. 2015, eq. 8-9).
+def even_degrees(dim, hidden, context_dim=0):
+    """Degrees of the hidden units, one array a layer: spread evenly over what is possible, sorted.
 
-    Input i has degree ``order[i]`` + 1, context has degree 0, hidden units have degrees
-    spread evenly and sorted. A hidden unit sees inputs and units of degree at most its
-    own; output i sees hidden units of degree at most ``order[i]``. So output i depends on
-    exactly those inputs j with order[j] < order[i], and on all of the context.
+    With a context the lowest degree is 0, which sees the context alone; otherwise it is 1.
+    """
+    lowest = 0 if context_dim else 1
+    levels = max(dim - lowest, 1)       # degrees lowest ... D-1
+    return tuple(tuple((lowest + np.arange(width) * levels // width).tolist())
+                 for width in hidden)
+
+
+def random_degrees(rng, dim, hidden, context_dim=0):
+    """Degrees of the hidden units as MADE draws them, for ``MADE(..., degrees=...)``.
+
+    Each is uniform between the lowest degree of the layer below and D - 1; below the first
+    hidden layer the lowest is 1, with a context 0.
+
+    Paper:   MADE, section 3: m(k) uniform on 1 ... D-1; section 4.1: in deeper layers from the
+             lowest of the layer below on.
+    Differs: nothing; with a context, which the paper does not have, degree 0 is drawn too.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    dim : int
+    hidden : sequence of int
+        Widths of the hidden layers.
+    context_dim : int
+
+    Returns
+    -------
+    tuple of tuples of int, one a hidden layer
+    """
+    check_rng(rng)
+    degrees, lowest = [], 0 if context_dim else 1
+    highest = max(dim - 1, lowest)
+    for width in check_hidden(hidden):
+        degrees.append(tuple(rng.integers(lowest, highest + 1, width).tolist()))
+        lowest = min(degrees[-1])
+    return tuple(degrees)
+
+
+def made_masks(order, degrees, outputs_per_dim, context_dim=0):
+    """Masks that make an MLP autoregressive.
+
+    Input i has degree ``order[i]`` + 1, context has degree 0. A hidden unit sees inputs and
+    units of degree at most its own; output i sees hidden units of degree at most
+    ``order[i]``. So output i depends on no input but those j with order[j] < order[i], and
+    on the context; on all of them, where there are hidden units of every degree.
+
+    Paper:   MADE, section 3: M^W_kd = 1 where m(k) >= d, M^V_dk = 1 where d > m(k), with d
+             counted from 1; section 4.1: between hidden layers 1 where m(k') >= m(k).
+    Differs: nothing. The degrees are an argument: the paper draws them at random
+             (:func:`random_degrees`) and names equal counts of each as well
+             (:func:`even_degrees`, the default here), so that no input is ever lost.
 
     Parameters
     ----------
     order : sequence of int
         order[i] is the place of coordinate i in the autoregressive order, 0 to D-1.
-    hidden : sequence of int
-        Widths of the hidden layers.
+    degrees : sequence of sequences of int
+        Degrees of the hidden units, one sequence a layer.
     outputs_per_dim : int
         How many outputs each coordinate has; output columns come in blocks of D.
     context_dim : int
@@ -28,12 +80,10 @@ def made_masks(order, hidden, outputs_per_dim, context_dim=0):
     list of (in, out) bool arrays, one a layer
     """
     order = np.asarray(order)
-    lowest = 0 if context_dim else 1        # degree 0 sees the context alone
-    levels = max(len(order) - lowest, 1)    # degrees lowest ... D-1
-    degrees = [np.concatenate([order + 1, np.zeros(context_dim, dtype=int)])]
-    degrees += [lowest + np.arange(width) * levels // width for width in hidden]
-    masks = [below[:, None] <= above[None, :] for below, above in zip(degrees, degrees[1:])]
-    masks.append(degrees[-1][:, None] <= np.tile(order, outputs_per_dim)[None, :])
+    levels = [np.concatenate([order + 1, np.zeros(context_dim, dtype=int)]),
+              *map(np.asarray, degrees)]
+    masks = [below[:, None] <= above[None, :] for below, above in zip(levels, levels[1:])]
+    masks.append(levels[-1][:, None] <= np.tile(order, outputs_per_dim)[None, :])
     return masks
 
 

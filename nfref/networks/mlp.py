@@ -10,15 +10,6 @@ import autograd.numpy as np
 from nfref.networks.activations import ACTIVATIONS
 
 
-def bounded(raw, bound):
-    """Smooth odd squashing of the line onto (-bound, bound): raw / sqrt(1 + (raw/bound)^2).
-
-    Used for log-scales. Near zero it is the identity; unlike a clamp or a tanh its slope
-    (1 + (raw/bound)^2)^(-3/2) falls off slowly, so no scale is ever stuck at the bound.
-    """
-    return raw / np.sqrt(1 + (raw / bound) ** 2)
-
-
 def init_mlp(rng, sizes):
     """Parameters of a network with layer widths ``sizes``: input, hidden ..., output.
 

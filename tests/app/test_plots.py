@@ -144,8 +144,8 @@ def test_layer_strip_keeps_the_colour_of_the_base_quadrant():
     density, params = bent()
     figure = plots.layer_strip(density, params, np.random.default_rng(4), n=400)
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["base: StandardNormal", "1: AffineCoupling", "2: AffineCoupling",
-                      "3: AffineCoupling", "4: MADE$^{-1}$", "5: MADE$^{-1}$",
+    assert titles == ["base: StandardNormal", "1: Coupling", "2: Coupling",
+                      "3: Coupling", "4: MADE$^{-1}$", "5: MADE$^{-1}$",
                       "6: ElementwiseAffine"]
     base, last = figure.axes[0], figure.axes[-1]
     z = density.base.sample({}, np.random.default_rng(4), 400)

@@ -5,7 +5,7 @@ import pytest
 
 import nfref
 from nfref.flows import autoregressive
-from nfref.networks.masked import made_masks
+from nfref.networks.masked import even_degrees, made_masks, random_degrees
 from tests.contract import subject_of
 from tests.flow_table import random_params
 
@@ -25,7 +25,7 @@ def connected(masks):
 @pytest.mark.parametrize("context_dim", [0, 3])
 def test_connectivity_is_exactly_the_strict_order(order, hidden, context_dim):
     """Output i has a path from input j if and only if order[j] < order[i]; context has all."""
-    paths = connected(made_masks(order, hidden, 2, context_dim))
+    paths = connected(made_masks(order, even_degrees(5, hidden, context_dim), 2, context_dim))
     order = np.array(order)
     strict = order[:, None] < order[None, :]
     np.testing.assert_array_equal(paths[:5], np.tile(strict, 2))
@@ -33,8 +33,8 @@ def test_connectivity_is_exactly_the_strict_order(order, hidden, context_dim):
 
 
 def test_connectivity_of_one_coordinate():
-    assert not connected(made_masks((0,), (4,), 2)).any()
-    np.testing.assert_array_equal(connected(made_masks((0,), (4,), 2, 2)),
+    assert not connected(made_masks((0,), even_degrees(1, (4,)), 2)).any()
+    np.testing.assert_array_equal(connected(made_masks((0,), even_degrees(1, (4,), 2), 2, 2)),
                                   [[False] * 2, [True] * 2, [True] * 2])
 
 
@@ -42,8 +42,9 @@ def test_narrowest_networks_still_connect_everything():
     """D - 1 hidden units are enough, D with a context; one fewer is refused."""
     for dim in (2, 3, 8):
         order = tuple(range(dim))
-        assert connected(made_masks(order, (dim - 1,), 1)).sum() == dim * (dim - 1) // 2
-        assert connected(made_masks(order, (dim,), 1, 1))[dim:].all()
+        masks = made_masks(order, even_degrees(dim, (dim - 1,)), 1)
+        assert connected(masks).sum() == dim * (dim - 1) // 2
+        assert connected(made_masks(order, even_degrees(dim, (dim,), 1), 1, 1))[dim:].all()
     with pytest.raises(ValueError, match="^hidden: expected at least 4 units a layer.*got"):
         nfref.MADE(5, (3,))
     with pytest.raises(ValueError, match="^hidden: expected at least 5 units a layer.*got"):
@@ -66,7 +67,7 @@ def one_network_per_coordinate(made, params, z, context):
             for layer, mask in zip(layers[:-1], made.masks[:-1]):
                 h = np.tanh(h @ (layer["weight"] * mask) + layer["bias"])
             raw = h @ (layers[-1]["weight"] * made.masks[-1]) + layers[-1]["bias"]
-            alpha = raw[dim + i] / np.sqrt(1 + (raw[dim + i] / made.bound) ** 2)
+            alpha = raw[dim + i] / np.sqrt(1 + (raw[dim + i] / made.transformer.bound) ** 2)
             x[n, i] = z[n, i] * np.exp(alpha) + raw[i]
             log_det[n] += alpha
     return x, log_det
@@ -75,7 +76,7 @@ def one_network_per_coordinate(made, params, z, context):
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("context_dim", [0, 2])
 def test_both_directions_equal_one_scalar_at_a_time(order, context_dim):
-    made = nfref.MADE(5, (9, 8), order, context_dim, "tanh")
+    made = nfref.MADE(5, (9, 8), nfref.Affine(), order, context_dim, "tanh")
     subject = subject_of(made, seed=2)
     slow, slow_log_det = one_network_per_coordinate(made, subject.params, subject.z,
                                                     subject.context)
@@ -94,11 +95,12 @@ def test_forward_takes_as_many_passes_as_there_are_coordinates():
         calls.append(x.copy())
         return np.concatenate([np.zeros((len(x), 1)), x[:, :-1]], axis=1), np.zeros_like(x)
 
-    x, _ = autoregressive.autoregressive_forward(np.ones((1, 4)), conditioner)
+    affine = nfref.Affine()
+    x, _ = autoregressive.autoregressive_forward(np.ones((1, 4)), affine.forward, conditioner)
     np.testing.assert_array_equal(x, [[1, 2, 3, 4]])
     assert len(calls) == 4
     calls.clear()
-    autoregressive.autoregressive_inverse(x, conditioner)
+    autoregressive.autoregressive_inverse(x, affine.inverse, conditioner)
     assert len(calls) == 1
 
 
@@ -115,13 +117,40 @@ def test_iaf_is_maf_turned_around():
 
 
 def test_orders_of_a_stack():
-    alternate = nfref.MAF(3, 3, (4,))
-    assert [made.order for made in alternate.flows] == [(0, 1, 2), (2, 1, 0), (0, 1, 2)]
+    """The layer next to the data, the last one, has the natural order for any number of layers."""
+    for layers in (1, 2, 3, 4):
+        orders = [made.order for made in nfref.MAF(3, layers, (4,)).flows]
+        assert orders[::-1] == [(0, 1, 2), (2, 1, 0), (0, 1, 2), (2, 1, 0)][:layers]
     natural = nfref.MAF(3, 2, (4,), orders="natural")
     assert [made.order for made in natural.flows] == [(0, 1, 2)] * 2
     drawn = nfref.random_orders(np.random.default_rng(0), 6, 4)
     assert all(sorted(order) == list(range(6)) for order in drawn) and len(set(drawn)) > 1
     assert [made.order for made in nfref.MAF(6, 4, (8,), orders=drawn).flows] == list(drawn)
+
+
+def test_random_degrees_are_drawn_as_in_the_paper():
+    """Uniform from the lowest degree of the layer below to D - 1, and never beyond the order."""
+    first, second = random_degrees(np.random.default_rng(0), 5, (400, 400))
+    assert set(first) == {1, 2, 3, 4}
+    np.testing.assert_allclose(np.bincount(first)[1:], 100, atol=30)
+    first, second = random_degrees(np.random.default_rng(3), 30, (2, 400))
+    assert min(second) >= min(first) > 1 and max(second) == 29
+    assert set(random_degrees(np.random.default_rng(0), 3, (50,), context_dim=1)[0]) == {0, 1, 2}
+    assert random_degrees(np.random.default_rng(0), 1, (2,)) == ((1, 1),)
+    made = nfref.MADE(5, (9, 8), degrees="random")
+    assert made == nfref.MADE(5, (9, 8), degrees=made.degrees) != nfref.MADE(5, (9, 8))
+    strict = np.tile(np.less.outer(np.arange(5), np.arange(5)), 2)
+    assert not np.any(connected(made.masks) & ~strict)
+
+
+@pytest.mark.parametrize("degrees, message", [
+    ("odd", "^degrees: expected one of even, random; got 'odd'$"),
+    (((1, 2),), r"^degrees: expected \(3,\) numbers, one a hidden unit; got \(2,\)$"),
+    (((1, 2, 3),), "^degrees: expected whole numbers from 1 to 2, got"),
+])
+def test_degrees_that_are_not(degrees, message):
+    with pytest.raises(ValueError, match=message):
+        nfref.MADE(3, (3,), degrees=degrees)
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -137,4 +166,4 @@ def test_bad_arguments(arguments, message):
 
 def test_an_order_is_a_permutation():
     with pytest.raises(ValueError, match="^order: expected a permutation of 0 ... 2, got"):
-        nfref.MADE(3, (5,), (0, 1, 1))
+        nfref.MADE(3, (5,), order=(0, 1, 1))

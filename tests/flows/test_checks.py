@@ -1,4 +1,4 @@
-"""The door: what it lets in, and what it says to the rest."""
+"""Entry checks: what they let in, and what they say to the rest."""
 
 import numpy as np
 import pytest

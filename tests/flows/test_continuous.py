@@ -237,7 +237,7 @@ def test_what_is_not_finite_is_refused_at_once(solver):
         flow.inverse(params, np.zeros((1, 2)))
 
 
-# The door ---------------------------------------------------------------------------------
+# Entry checks ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wrong, message", [

@@ -12,7 +12,7 @@ MASK = (True, False, False, True, False)
 
 def test_affine_coupling_is_the_formula():
     """x_i = z_i exp(s_i) + t_i for the changed ones, written scalar by scalar."""
-    flow = nfref.AffineCoupling(MASK, (6,), 2, "tanh", bound=2.0)
+    flow = nfref.Coupling(MASK, nfref.Affine(bound=2.0), (6,), 2, "tanh")
     subject = subject_of(flow, seed=1)
     x, log_det = subject.run("forward")
     stay, change = np.flatnonzero(MASK), np.flatnonzero(np.logical_not(MASK))
@@ -27,7 +27,7 @@ def test_affine_coupling_is_the_formula():
 
 
 def test_additive_coupling_keeps_volume_exactly():
-    subject = subject_of(nfref.AdditiveCoupling(MASK, (6,)), seed=1)
+    subject = subject_of(nfref.Coupling(MASK, nfref.Additive(), (6,)), seed=1)
     for direction in ("forward", "inverse"):
         np.testing.assert_array_equal(subject.run(direction)[1], 0)
     assert np.max(np.abs(subject.run("forward")[0] - subject.z)) > 0.1
@@ -35,7 +35,7 @@ def test_additive_coupling_keeps_volume_exactly():
 
 def test_scales_stay_within_the_bound_and_never_stick():
     """Conditioner outputs of 1e3 give log-scales just inside the bound, with a slope left."""
-    flow = nfref.AffineCoupling((True, False), (), bound=2.0)
+    flow = nfref.Coupling((True, False), nfref.Affine(bound=2.0), ())
     for raw in (1e3, -1e3):
         params = {"net": [{"weight": np.zeros((1, 2)), "bias": np.array([0.0, raw])}]}
         _, log_det = flow.forward(params, np.ones((1, 2)))
@@ -52,8 +52,8 @@ def test_alternating_masks_change_every_coordinate(make, dim):
 
 
 def test_image_masks():
-    board = np.reshape(nfref.checkerboard_mask((2, 2, 3), 0), (2, 2, 3))
-    np.testing.assert_array_equal(board[0], [[True, False, True], [False, True, False]])
+    board = np.reshape(nfref.checkerboard_mask((2, 2, 3)), (2, 2, 3))
+    np.testing.assert_array_equal(board[0], [[False, True, False], [True, False, True]])
     np.testing.assert_array_equal(board[0], board[1])
     np.testing.assert_array_equal(np.logical_not(nfref.checkerboard_mask((2, 2, 3), 1)).ravel(),
                                   board.ravel())
@@ -69,11 +69,27 @@ def test_one_coordinate_cannot_couple(make):
         make(1)
 
 
-@pytest.mark.parametrize("make", [nfref.AdditiveCoupling, nfref.AffineCoupling])
 @pytest.mark.parametrize("mask", [(True, True), (False, False), (True,), ()])
-def test_a_mask_needs_both_kinds(make, mask):
-    with pytest.raises(ValueError, match=f"^{make.__name__}: expected a mask with at least one "):
-        make(mask)
+def test_a_mask_needs_both_kinds(mask):
+    with pytest.raises(ValueError, match="^Coupling: expected a mask with at least one "):
+        nfref.Coupling(mask)
+
+
+def test_a_transformer_is_one():
+    for make in (lambda: nfref.Coupling((True, False), "affine"), lambda: nfref.MADE(2, (3,), None),
+                 lambda: nfref.RealNVP(2, transformer=5.0)):
+        with pytest.raises(TypeError, match="^transformer: expected a Transformer such as "):
+            make()
+
+
+def test_what_is_not_a_number_stays_where_it_is():
+    """A coordinate that changes is read by no other one."""
+    flow = nfref.Coupling(MASK, hidden=(6,))
+    params = flow.init(np.random.default_rng(0))
+    z = np.ones((1, 5))
+    z[0, 1] = np.nan
+    x, _ = flow.forward(params, z)
+    np.testing.assert_array_equal(np.isnan(x), np.isnan(z))
 
 
 def test_a_fresh_stack_is_the_identity():

@@ -12,7 +12,7 @@ from tests.flow_table import random_params
 
 def parts(rng):
     flows = (nfref.PlanarLayer(3, 2), nfref.ElementwiseAffine(3),
-             nfref.MADE(3, (6,), None, 2, "tanh"))
+             nfref.MADE(3, (6,), context_dim=2, activation="tanh"))
     return flows, [random_params(flow, rng) for flow in flows]
 
 

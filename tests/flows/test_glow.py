@@ -406,7 +406,8 @@ def test_glow_starts_with_known_determinant():
     (lambda: nfref.Glow((1, 4, 4), steps=0), "steps: expected at least 1, got 0"),
     (lambda: nfref.Glow((1, 4, 4), permutation="qr"), "permutation: expected one of lu, full"),
     (lambda: nfref.Glow((1, 4, 4), hidden=(0,)), "hidden: expected at least 1, got 0"),
-    (lambda: nfref.Glow((1, 4, 4), bound=-1.0), "bound: expected a finite number above 0"),
+    (lambda: nfref.Glow((1, 4, 4), pivots=[]), "pivots: expected 8, one for each convolution"),
+    (lambda: nfref.Glow((1, 4, 4), pivots=-1), "pivots: expected at least 0, got -1"),
     (lambda: nfref.Squeeze((1, 3, 4)), r"shape: expected an even height and width"),
     (lambda: nfref.ChannelCoupling((1, 4, 4)), "shape: expected at least 2 channels"),
     (lambda: nfref.InvertibleConv((3, 1, 1), "qr"), "form: expected one of lu, full"),
@@ -422,6 +423,7 @@ def test_refuses(make, message):
     (lambda: nfref.Glow(64), r"shape: expected \(channels, height, width\), got 64"),
     (lambda: nfref.ActNorm((3, 2.0, 2)), "shape: expected a whole number, got 2.0"),
     (lambda: nfref.OnFirst("scale", 3), "flow: expected a flow, got str"),
+    (lambda: nfref.Glow((1, 4, 4), transformer="affine"), "transformer: expected a Transformer"),
 ])
 def test_refuses_types(make, message):
     with pytest.raises(TypeError, match=message):

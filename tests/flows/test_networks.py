@@ -82,17 +82,6 @@ def test_tanh_has_a_second_derivative():
     np.testing.assert_allclose(second, -2 * np.tanh(x) / np.cosh(x) ** 2, rtol=1e-13)
 
 
-@pytest.mark.parametrize("bound", [0.5, 5.0])
-def test_bounded(bound):
-    """Odd, within the bound, slope (1 + (r/B)^2)^(-3/2)."""
-    raw = np.array([-1e6, -3.0, -0.1, 0.0, 0.1, 3.0, 1e6])
-    value = mlp.bounded(raw, bound)
-    assert np.all(np.abs(value) <= bound) and np.all(np.diff(value) > 0)
-    np.testing.assert_allclose(value, -value[::-1], rtol=1e-15)
-    np.testing.assert_allclose(elementwise_grad(lambda r: mlp.bounded(r, bound))(raw),
-                               (1 + (raw / bound) ** 2) ** -1.5, rtol=1e-12, atol=1e-18)
-
-
 def test_with_context():
     x, context = np.ones((2, 3)), np.zeros((2, 1))
     assert mlp.with_context(x, None) is x

@@ -237,12 +237,13 @@ def test_adam_update(dtype):
 def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
     """Those that have a formula of their own. The others take a whole layer or chain at once."""
     from nfref import small_matrices
-    from nfref.flows import coupling, planar
+    from nfref.flows import planar
     from nfref.kernels import adam as adam_twins
     from nfref.kernels.chain import network
     from nfref.kernels.chain import planar as planar_twins
     from nfref.kernels.simd import small_matrices as matrix_twins
     from nfref.networks import activations as nets
+    from nfref.transformers import additive, affine
     pairs = [(adam, adam_twins, ["adam_update"]),
              (planar, planar_twins, ["planar_slope", "planar_root", "minus_tanh"]),
              (nets, network, ["softplus"]),
@@ -250,9 +251,11 @@ def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
              (small_matrices, matrix_twins, ["log_abs_det", "solve", "inverse"])]
     with suppress(ImportError):
         from nfref.kernels.cuda import coupling as device_twins
-        pairs.append((coupling, device_twins, [
-            f"{kind}_coupling_{way}" for kind in ("affine", "additive")
-            for way in ("forward", "inverse")]))
+        for kind, module in (("affine", affine), ("additive", additive)):
+            for way in ("forward", "inverse"):
+                formula = getattr(module, f"{kind}_{way}")
+                twin = getattr(device_twins, f"{kind}_coupling_{way}")
+                assert inspect.signature(formula) == inspect.signature(twin)
     for formulas, twins, names in pairs:
         for name in names:
             formula, twin = getattr(formulas, name), getattr(twins, name)

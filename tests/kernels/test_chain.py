@@ -16,7 +16,8 @@ FLOWS = {
     "RealNVP": nfref.RealNVP(3, layers=3, hidden=(9, 70)),
     "RealNVP tanh, context": nfref.RealNVP(5, layers=2, hidden=(9, 7, 4), activation="tanh",
                                            context_dim=2),
-    "RealNVP softplus": nfref.RealNVP(2, layers=2, hidden=(7,), activation="softplus", bound=2.0),
+    "RealNVP softplus": nfref.RealNVP(2, layers=2, hidden=(7,), activation="softplus",
+                                      transformer=nfref.Affine(bound=2.0)),
     "RealNVP without hidden layers": nfref.RealNVP(3, layers=2, hidden=()),
     "RealNVP, batch norm, Standardise": nfref.Chain([
         nfref.RealNVP(2, layers=2, hidden=(5,), batch_norm=True),

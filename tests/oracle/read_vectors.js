@@ -50,7 +50,8 @@ function couple(flow, params, z, context, change) {
   const x = z.slice();
   let logDet = 0;
   moving.forEach((i, k) => {
-    const [value, slope] = change(z[i], outputs[k], outputs[moving.length + k]);
+    const raw = outputs.filter((_, j) => j % moving.length === k);
+    const [value, slope] = change(z[i], raw, k);
     x[i] = value;
     logDet += slope;
   });
@@ -65,6 +66,21 @@ function chain(flows, params, z, context) {
 }
 
 const alternating = (dim, k) => Array.from({ length: dim }, (_, i) => i % 2 === k % 2);
+
+// Transformers: (fields, own parameters) -> (z, raw numbers, which coordinate) -> [x, log slope].
+const TRANSFORMERS = {
+  Additive: () => (v, [shift]) => [v + shift, 0],
+  Affine(fields, own) {
+    const factor = fields.scale === "tanh" ? values(own.factor) : null;
+    return (v, [shift, raw], k) => {
+      const sigmoid = 1 / (1 + Math.exp(-raw - fields.offset));
+      if (fields.scale === "gate") return [(v - (1 - sigmoid) * shift) / sigmoid, -Math.log(sigmoid)];
+      const s = { bounded: () => raw / Math.sqrt(1 + (raw / fields.bound) ** 2), exp: () => raw,
+        tanh: () => factor[k] * Math.tanh(raw), sigmoid: () => -Math.log(sigmoid) }[fields.scale]();
+      return [v * Math.exp(s) + shift, s];
+    };
+  },
+};
 
 const MAPS = {
   Scale(flow, params, z) {
@@ -104,19 +120,17 @@ const MAPS = {
   },
   Planar: (flow, params, z, context) =>
     chain(params.map(() => ({ ...flow, class: "PlanarLayer" })), params, z, context),
-  AdditiveCoupling: (flow, params, z, context) =>
-    couple(flow, params, z, context, (v, shift) => [v + shift, 0]),
-  AffineCoupling: (flow, params, z, context) =>
-    couple(flow, params, z, context, (v, shift, raw) => {
-      const s = raw / Math.sqrt(1 + (raw / flow.bound) ** 2);
-      return [v * Math.exp(s) + shift, s];
-    }),
+  Coupling(flow, params, z, context) {
+    const transform = TRANSFORMERS[flow.transformer.class](flow.transformer, params.transformer);
+    return couple(flow, params, z, context, transform);
+  },
   NICE: (flow, params, z, context) => chain(params.map((_, k) => k === 0 ? { class: "Scale" }
-    : { ...flow, class: "AdditiveCoupling", mask: alternating(flow.dim, k - 1) }),
+    : { ...flow, class: "Coupling", transformer: { class: "Additive" },
+      mask: alternating(flow.dim, k - 1) }),
   params, z, context),
   RealNVP(flow, params, z, context) {
     if (flow.batch_norm) return null;
-    return chain(params.map((_, k) => ({ ...flow, class: "AffineCoupling",
+    return chain(params.map((_, k) => ({ ...flow, class: "Coupling",
       mask: alternating(flow.dim, k) })), params, z, context);
   },
   Chain: (flow, params, z, context) => chain(flow.flows, params, z, context),

@@ -133,7 +133,7 @@ def zuko_coupling(flow, params, context):
 
     def meta(kept):
         seen = kept if context is None else torch.cat([kept, torch_double(context)], dim=1)
-        return DependentTransform(torch_affine(network(seen), flow.bound), 1)
+        return DependentTransform(torch_affine(network(seen), flow.transformer.bound), 1)
     return CouplingTransform(meta, torch.tensor(flow.mask))
 
 
@@ -145,7 +145,7 @@ def zuko_made(flow, params, context):
 
     def meta(x):
         seen = x if context is None else torch.cat([x, torch_double(context)], dim=1)
-        return DependentTransform(torch_affine(network(seen), flow.bound).inv, 1)
+        return DependentTransform(torch_affine(network(seen), flow.transformer.bound).inv, 1)
     return AutoregressiveTransform(meta, passes=flow.dim).inv
 
 
@@ -208,5 +208,5 @@ def test_tfp_masked_autoregressive_flow():
             x = x @ (layer["weight"] * mask) + layer["bias"]
             x = jnp.maximum(x, 0) if k + 1 < len(flow.masks) else x
         shift, raw = x[..., :flow.dim], x[..., flow.dim:]
-        return shift, raw / jnp.sqrt(1 + (raw / flow.bound) ** 2)
+        return shift, raw / jnp.sqrt(1 + (raw / flow.transformer.bound) ** 2)
     assert_bijector(golden, bijectors.MaskedAutoregressiveFlow(shift_and_log_scale))

@@ -19,22 +19,22 @@ from nfref.kernels.cuda.warp import ALL, block_for, lanes_for
 
 
 def affine_coupling_forward(z, shift, log_scale):
-    """See :func:`nfref.flows.coupling.affine_coupling_forward`."""
+    """See :func:`nfref.transformers.affine.affine_forward`."""
     return _run(affine_forward_kernel, z, shift, log_scale)
 
 
 def affine_coupling_inverse(x, shift, log_scale):
-    """See :func:`nfref.flows.coupling.affine_coupling_inverse`."""
+    """See :func:`nfref.transformers.affine.affine_inverse`."""
     return _run(affine_inverse_kernel, x, shift, log_scale)
 
 
 def additive_coupling_forward(z, shift):
-    """See :func:`nfref.flows.coupling.additive_coupling_forward`."""
+    """See :func:`nfref.transformers.additive.additive_forward`."""
     return _run(additive_forward_kernel, z, shift)
 
 
 def additive_coupling_inverse(x, shift):
-    """See :func:`nfref.flows.coupling.additive_coupling_inverse`."""
+    """See :func:`nfref.transformers.additive.additive_inverse`."""
     return _run(additive_inverse_kernel, x, shift)
 
 

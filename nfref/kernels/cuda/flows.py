@@ -7,14 +7,17 @@ formulas. Rows, shifts and log-scales cross over for every layer.
 Gradients, and flows without a coupling layer, never come here: they take the ``numba`` twins.
 """
 
-from nfref.flow import Composition, Invert, context_for
-from nfref.flows.coupling import AdditiveCoupling, AffineCoupling
-from nfref.kernels.cuda import coupling
+import numpy as np
 
-TWINS = {AffineCoupling: {1: coupling.affine_coupling_forward,
-                          -1: coupling.affine_coupling_inverse},
-         AdditiveCoupling: {1: coupling.additive_coupling_forward,
-                            -1: coupling.additive_coupling_inverse}}
+from nfref.flow import Composition, Invert, context_for
+from nfref.flows.coupling import Coupling
+from nfref.kernels.cuda import coupling
+from nfref.transformers.additive import Additive
+from nfref.transformers.affine import Affine
+
+TWINS = {Affine: {1: coupling.affine_coupling_forward, -1: coupling.affine_coupling_inverse},
+         Additive: {1: coupling.additive_coupling_forward,
+                    -1: coupling.additive_coupling_inverse}}
 
 
 def holds_coupling(flow):
@@ -23,7 +26,7 @@ def holds_coupling(flow):
         return holds_coupling(flow.flow)
     if _composes(flow):
         return any(holds_coupling(member) for member in flow.flows)
-    return type(flow) in TWINS
+    return _has_twin(flow)
 
 
 def run(flow, direction, params, rows, context):
@@ -37,9 +40,16 @@ def run(flow, direction, params, rows, context):
             rows, log_det = run(member, direction, params[k], rows, context_for(member, context))
             total = log_det if total is None else total + log_det
         return rows, total
-    if type(flow) in TWINS:
-        return TWINS[type(flow)][direction](rows, *flow.conditioner(params, rows, context))
+    if _has_twin(flow):
+        kept, changed = flow.halves(rows)
+        changed, log_det = TWINS[type(flow.transformer)][direction](
+            *map(np.ascontiguousarray, (changed, *flow.conditioner(params, kept, context))))
+        return flow.joined(kept, changed), log_det
     return (flow._forward if direction == 1 else flow._inverse)(params, rows, context)
+
+
+def _has_twin(flow):
+    return type(flow) is Coupling and type(flow.transformer) in TWINS
 
 
 def _composes(flow):

@@ -13,12 +13,15 @@ from nfref.flow import Chain, Flow
 from nfref.flows.autoregressive import IAF, MADE, MAF
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
-from nfref.flows.coupling import NICE, AdditiveCoupling, AffineCoupling, RealNVP
+from nfref.flows.coupling import NICE, Coupling, RealNVP
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
-from nfref.flows.image_layers import ActNorm, ChannelCoupling, InvertibleConv, SplitPrior, Squeeze
+from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
+                                      SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
 from nfref.flows.planar import Planar, PlanarLayer
+from nfref.transformers.additive import Additive
+from nfref.transformers.affine import Affine
 
 
 def fractions(size, seed):
@@ -92,13 +95,14 @@ FLOWS = {
     "channel_coupling": ChannelCoupling((2, 2, 2), hidden=(2,), context_dim=1),
     "split_prior": SplitPrior((2, 1, 2)),
     "on_first": OnFirst(LULinear(2), 3),
-    "glow": Glow((1, 2, 2), levels=1, steps=2, hidden=(2,)),
+    "glow": Glow((1, 2, 2), levels=1, steps=2, hidden=(2,),
+                 pivots=(((2, 0, 3, 1), (1, -1, 1, 1)), ((0, 1, 2, 3), (1, 1, -1, -1)))),
     "planar_layer": PlanarLayer(3),
     "planar_layer_context": PlanarLayer(2, context_dim=2),
     "planar": Planar(2, layers=3),
-    "additive_coupling": AdditiveCoupling((True, False, True), hidden=(4,)),
-    "affine_coupling": AffineCoupling((True, False, False), hidden=(4, 3), activation="tanh"),
-    "affine_coupling_context": AffineCoupling((False, True), hidden=(4,), context_dim=1),
+    "additive_coupling": Coupling((True, False, True), Additive(), hidden=(4,)),
+    "affine_coupling": Coupling((True, False, False), hidden=(4, 3), activation="tanh"),
+    "affine_coupling_context": Coupling((False, True), hidden=(4,), context_dim=1),
     "nice": NICE(3, layers=3, hidden=(4,)),
     "real_nvp": RealNVP(3, layers=3, hidden=(4,)),
     "real_nvp_batch_norm": RealNVP(2, layers=2, hidden=(3,), activation="softplus",
@@ -109,6 +113,11 @@ FLOWS = {
     "iaf": IAF(2, layers=2, hidden=(3,)),
     "chain": Chain((RealNVP(2, layers=2, hidden=(3,)), Standardise((1.0, -1.0), (2.0, 0.5)))),
     "cnf": CNF(2, hidden=(2,), solver="dop853", rtol=1e-12, atol=1e-12),
+    "channel_affine": ChannelAffine((2, 1, 2)),
+    "coupling_tanh": Coupling((True, False, False), Affine("tanh"), hidden=(3,)),
+    "channel_coupling_sigmoid": ChannelCoupling((2, 1, 2), (2,), transformer=Affine("sigmoid")),
+    "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
+    "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate")),
 }
 
 

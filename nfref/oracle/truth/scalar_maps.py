@@ -14,16 +14,18 @@ from nfref.flow import Chain, Invert
 from nfref.flows.autoregressive import MADE, MAF
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
-from nfref.flows.coupling import NICE, AdditiveCoupling, AffineCoupling, RealNVP
+from nfref.flows.coupling import NICE, Coupling, RealNVP
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
-from nfref.flows.image_layers import ActNorm, ChannelCoupling, InvertibleConv, SplitPrior, Squeeze
+from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
+                                      SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.oracle.truth.multiprecision import exact, integrate, solve
-from nfref.oracle.truth.scalar_networks import convolution_network, dot, network, squash
+from nfref.oracle.truth.scalar_networks import convolution_network, dot, network
+from nfref.oracle.truth.scalar_transformers import transform
 
-# Planar (Rezende and Mohamed 2015, eq. 10 and appendix A.1) ---------------------------------
+# Planar (Rezende and Mohamed 2015, section 4.1 and appendix A.1) ---------------------------------
 
 
 def planar(flow, params, z, context):
@@ -52,24 +54,19 @@ def coupling_outputs(flow, params, z, context):
     return {i: outputs[k::len(changing)] for k, i in enumerate(changing)}
 
 
-def additive_coupling(flow, params, z, context):
+def coupling(flow, params, z, context):
     outputs = coupling_outputs(flow, params, z, context)
-    return [z[i] + outputs[i][0] if i in outputs else z[i] for i in range(flow.dim)]
+    x = list(z)
+    for k, (i, raw) in enumerate(outputs.items()):
+        x[i] = transform(flow, params, k, raw, z[i])
+    return x
 
 
-def affine_coupling(flow, params, z, context):
-    outputs = coupling_outputs(flow, params, z, context)
-    return [z[i] * mp.exp(squash(outputs[i][1], flow.bound)) + outputs[i][0]
-            if i in outputs else z[i] for i in range(flow.dim)]
-
-
-# Autoregressive (Papamakarios et al. 2017, eq. 3) -------------------------------------------
+# Autoregressive (Papamakarios et al. 2017, section 3.1) ---------------------------------------
 
 
 def made(flow, params, z, context):
     dim = flow.dim
-    lowest = 0 if flow.context_dim else 1
-    levels = max(dim - lowest, 1)
 
     def degree(layer, unit):
         """How many coordinates, counted in the order, unit ``unit`` of ``layer`` may see."""
@@ -77,7 +74,10 @@ def made(flow, params, z, context):
             return flow.order[unit] + 1 if unit < dim else 0
         if layer == len(params["net"]):
             return flow.order[unit % dim]
-        return lowest + unit * levels // flow.hidden[layer - 1]
+        if flow.degrees != "even":
+            return flow.degrees[layer - 1][unit]
+        lowest = 0 if flow.context_dim else 1
+        return lowest + unit * max(dim - lowest, 1) // flow.hidden[layer - 1]
 
     def sees(layer, source, target):
         return degree(layer, source) <= degree(layer + 1, target)
@@ -85,7 +85,7 @@ def made(flow, params, z, context):
     x = [mp.mpf(0)] * dim
     for i in sorted(range(dim), key=lambda i: flow.order[i]):
         outputs = network(params["net"], x + context, flow.activation, sees)
-        x[i] = z[i] * mp.exp(squash(outputs[dim + i], flow.bound)) + outputs[i]
+        x[i] = transform(flow, params, i, outputs[i::dim], z[i])
     return x
 
 
@@ -175,7 +175,7 @@ def at_pixels(change):
 
 
 @at_pixels
-def actnorm(flow, params, channels):
+def channel_affine(flow, params, channels):
     return [value * mp.exp(s) + t for value, s, t
             in zip(channels, exact(params["log_scale"]), exact(params["shift"]))]
 
@@ -200,10 +200,11 @@ def channel_coupling(flow, params, z, context):
     image = image_of(z, flow.shape)
     seen = {place: values[:kept] + context for place, values in image.items()}
     outputs = convolution_network(params["net"], seen, flow.activation)
-    return row_of({place: values[:kept] + [
-        values[kept + k] * mp.exp(squash(outputs[place][channels - kept + k], flow.bound))
-        + outputs[place][k] for k in range(channels - kept)]
-        for place, values in image.items()}, flow.shape)
+    changed, pixels = channels - kept, flow.shape[1] * flow.shape[2]
+    return row_of({(i, j): values[:kept] + [
+        transform(flow, params, k * pixels + i * flow.shape[2] + j,
+                  outputs[i, j][k::changed], values[kept + k]) for k in range(changed)]
+        for (i, j), values in image.items()}, flow.shape)
 
 
 # Continuous (Chen et al. 2018): dz/dt = f(z, t, c) from t = 0 to 1 --------------------------------
@@ -237,13 +238,13 @@ def invert(flow, params, z, context):
 
 MAPS = {
     PlanarLayer: planar, Planar: chain,
-    AdditiveCoupling: additive_coupling, AffineCoupling: affine_coupling,
-    NICE: chain, RealNVP: chain,
+    Coupling: coupling, NICE: chain, RealNVP: chain,
     MADE: made, MAF: chain,
     Scale: scale, ElementwiseAffine: elementwise_affine,
     Standardise: standardise, Logit: logit, BatchNorm: batch_norm,
     Permutation: permutation, FixedLinear: fixed_linear, Linear: linear, LULinear: linear,
-    ActNorm: actnorm, InvertibleConv: invertible_convolution, Squeeze: unsqueeze,
+    ActNorm: channel_affine, ChannelAffine: channel_affine,
+    InvertibleConv: invertible_convolution, Squeeze: unsqueeze,
     ChannelCoupling: channel_coupling, SplitPrior: channel_coupling,
     OnFirst: on_first, Glow: chain, CNF: continuous,
     Chain: chain, Invert: invert,

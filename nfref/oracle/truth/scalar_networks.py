@@ -28,11 +28,6 @@ def network(params, inputs, activation, sees=lambda layer, source, target: True)
     return values
 
 
-def squash(raw, bound):
-    """The bounded log-scale r / sqrt(1 + (r/B)^2)."""
-    return raw / mp.sqrt(1 + (raw / mp.mpf(bound)) ** 2)
-
-
 def convolution_network(params, pixels, activation):
     """Convolutions over images that are dicts {(row, column): list of channels}, zero outside."""
     for layer, parameters in enumerate(params):

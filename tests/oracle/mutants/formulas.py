@@ -40,10 +40,19 @@ class Family:
         return namespace
 
 
-def affine(ns, rng):
-    shift, log_scale = rng.standard_normal(3), rng.standard_normal(3)
-    return dict(dim=3, forward=lambda z: ns["affine_forward"](z, shift, log_scale),
-                inverse=lambda x: ns["affine_inverse"](x, shift, log_scale))
+def transformer(name, size):
+    """An elementwise map with ``size`` random parameters a coordinate; log-slopes added up."""
+    def build(ns, rng):
+        h = rng.standard_normal((size, 3))
+
+        def along(transform):
+            def act(rows):
+                mapped, log_slope = transform(rows, *h.astype(rows.dtype))
+                return mapped, np.sum(np.broadcast_to(log_slope, rows.shape), axis=1)
+            return act
+        return dict(dim=3, forward=along(ns[f"{name}_forward"]),
+                    inverse=along(ns[f"{name}_inverse"]))
+    return build
 
 
 def sigmoid(ns, rng):
@@ -87,20 +96,19 @@ def _net(rng, columns):
     return lambda seen: np.tanh(seen @ first) @ second
 
 
-def coupling(kind):
+def coupling(ns, rng):
     """Coordinates 0 and 2 stay, 1 changes."""
-    def build(ns, rng):
-        net = _net(rng, 2)
+    net = _net(rng, 2)
 
-        def shift_and_log_scale(u):
-            raw = net(u[:, [0, 2]])
-            changed = np.array([0.0, 1.0, 0.0])
-            return (raw[:, :1] * changed, raw[:, 1:] * changed)[:1 if kind == "additive" else 2]
+    def along(transform):
+        def act(rows):
+            changed, log_det = ns["couple"](rows[:, [0, 2]], rows[:, 1:2], transform,
+                                            lambda kept: np.split(net(kept), 2, axis=1))
+            return np.concatenate([rows[:, :1], changed, rows[:, 2:]], axis=1), log_det
+        return act
 
-        forward, inverse = ns[f"{kind}_coupling_forward"], ns[f"{kind}_coupling_inverse"]
-        return dict(dim=3, forward=lambda z: forward(z, *shift_and_log_scale(z)),
-                    inverse=lambda x: inverse(x, *shift_and_log_scale(x)))
-    return build
+    return dict(dim=3, forward=along(nfref.Affine().forward),
+                inverse=along(nfref.Affine().inverse))
 
 
 def autoregressive(ns, rng):
@@ -110,8 +118,9 @@ def autoregressive(ns, rng):
     def conditioner(x):
         return np.tanh(x) @ slopes + 0.3, 0.5 * np.sin(x @ other) + 0.2
 
-    return dict(dim=3, forward=lambda z: ns["autoregressive_forward"](z, conditioner),
-                inverse=lambda x: ns["autoregressive_inverse"](x, conditioner))
+    forward, inverse = nfref.Affine().forward, nfref.Affine().inverse
+    return dict(dim=3, forward=lambda z: ns["autoregressive_forward"](z, forward, conditioner),
+                inverse=lambda x: ns["autoregressive_inverse"](x, inverse, conditioner))
 
 
 def _invertible(rng, dim):
@@ -173,17 +182,15 @@ def layer(name, **options):
 
 
 FAMILIES = {
-    "affine": Family("flows/affine.py", ("affine_forward", "affine_inverse"), affine),
+    "affine": Family("transformers/affine.py", ("affine_forward", "affine_inverse"),
+                     transformer("affine", 2)),
     "sigmoid": Family("flows/elementwise.py", ("sigmoid_forward", "sigmoid_inverse"), sigmoid),
     "planar": Family("flows/planar.py",
                      ("constrain_u", "planar_slope", "planar_forward", "planar_inverse",
                       "minus_tanh"), planar),
-    "additive": Family("flows/coupling.py",
-                       ("additive_coupling_forward", "additive_coupling_inverse"),
-                       coupling("additive")),
-    "affine coupling": Family("flows/coupling.py",
-                              ("affine_coupling_forward", "affine_coupling_inverse"),
-                              coupling("affine")),
+    "additive": Family("transformers/additive.py",
+                       ("additive_forward", "additive_inverse"), transformer("additive", 1)),
+    "coupling": Family("flows/coupling.py", ("couple",), coupling),
     "autoregressive": Family("flows/autoregressive.py",
                              ("autoregressive_inverse", "autoregressive_forward"),
                              autoregressive),
@@ -194,7 +201,7 @@ FAMILIES = {
     "composition": Family("flow.py", ("Composition._forward", "Composition._inverse"),
                           composition),
     "coupling layer": Family("flows/coupling.py", (),
-                             layer("AffineCoupling", mask=(True, False, True))),
+                             layer("Coupling", mask=(True, False, True))),
     "MADE layer": Family("flows/autoregressive.py", (), layer("MADE", dim=3, order=(1, 2, 0))),
     "squeeze": Family("flows/image_layers.py", (), layer("Squeeze", shape=(1, 4, 2))),
     "actnorm": Family("flows/image_layers.py", (), layer("ActNorm", shape=(2, 1, 2))),
@@ -204,6 +211,7 @@ FAMILIES = {
 # Changes of masks, indices and orders, which have no arithmetic to swap: (family, old, new).
 # Those of planar_root are by hand too: it is a safeguarded solver, and a change of one node
 # mostly changes the path to the same root.
+MASKS = "made_masks(self.order, degrees, self.transformer.size, self.context_dim)"
 BY_HAND = (
     ("planar", "minus_tanh(a) + slack * np.tanh(a) - target",
      "minus_tanh(a) + np.tanh(a) - target"),
@@ -216,34 +224,29 @@ BY_HAND = (
     ("planar", "np.copysign(a, r), r)", "a, r)"),
     ("planar", "for _ in range(200)", "for _ in range(2)"),
     ("planar", "ulp = np.finfo(a.dtype).eps", "ulp = 1e-5"),
-    ("coupling layer", "[:, np.asarray(self.mask)]", "[:, ~np.asarray(self.mask)]"),
-    ("coupling layer", "[~np.asarray(self.mask)]", "[np.asarray(self.mask)]"),
-    ("coupling layer", "return shift, bounded(raw, self.bound)",
-     "return shift, bounded(raw + u[:, 1:2], self.bound)"),
-    ("coupling layer", "return shift, bounded(raw, self.bound)",
-     "return shift + u[:, 1:2], bounded(raw, self.bound)"),
-    ("coupling layer", "affine_coupling_inverse(x, *self.conditioner(params, x, context))",
-     "affine_coupling_forward(x, *self.conditioner(params, x, context))"),
-    ("coupling layer", "affine_coupling_forward(z, *self.conditioner(params, z, context))",
-     "affine_coupling_forward(z, *self.conditioner(params, 2 * z, context))"),
-    ("coupling layer", "affine_coupling_inverse(x, *self.conditioner(params, x, context))",
-     "affine_coupling_inverse(x, *self.conditioner(params, x + 1, context))"),
-    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
-     "[mask.T[:, ::-1].T for mask in made_masks(self.order, self.hidden, 2, self.context_dim)]"),
-    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
-     "[np.ones_like(mask) for mask in made_masks(self.order, self.hidden, 2)]"),
-    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
-     "made_masks(self.order, self.hidden, 2)[:-1] + "
-     "[np.ones_like(made_masks(self.order, self.hidden, 2)[-1])]"),
-    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
-     "made_masks(self.order, self.hidden, 2)[:-1] + "
-     "[np.roll(made_masks(self.order, self.hidden, 2)[-1], 1, axis=1)]"),
-    ("MADE layer", "made_masks(self.order, self.hidden, 2, self.context_dim)",
-     "[np.ones_like(made_masks(self.order, self.hidden, 2)[0])] + "
-     "made_masks(self.order, self.hidden, 2)[1:]"),
-    ("MADE layer", "bounded(raw[:, self.dim:], self.bound)",
-     "bounded(raw[:, self.dim - 1:-1], self.bound)"),
-    ("MADE layer", "return raw[:, :self.dim], ", "return raw[:, 1:self.dim + 1], "),
+    ("coupling layer", "permute(rows, self._order)", "rows"),
+    ("coupling layer", "permute(rows, self._order)", "permute(rows, self._order[::-1])"),
+    ("coupling layer", "np.argsort(self._order))", "self._order[::-1])"),
+    ("coupling layer", "axis=1), np.argsort(self._order))", "axis=1)[:, ::-1], self._order)"),
+    ("coupling layer", "lambda kept: self.conditioner(params, kept, context)",
+     "lambda kept: self.conditioner(params, rows[:, :2], context)"),
+    ("coupling layer", "params, x, context, self.transformer.inverse",
+     "params, x, context, self.transformer.forward"),
+    ("coupling layer", "params, z, context, self.transformer.forward",
+     "params, 2 * z, context, self.transformer.forward"),
+    ("coupling layer", "params, x, context, self.transformer.inverse",
+     "params, x + 1, context, self.transformer.inverse"),
+    ("MADE layer", f"return {MASKS}", f"return [mask.T[:, ::-1].T for mask in {MASKS}]"),
+    ("MADE layer", f"return {MASKS}", f"return [np.ones_like(mask) for mask in {MASKS}]"),
+    ("MADE layer", f"return {MASKS}",
+     f"return [*{MASKS}[:-1], np.ones_like({MASKS}[-1])]"),
+    ("MADE layer", f"return {MASKS}",
+     f"return [*{MASKS}[:-1], np.roll({MASKS}[-1], 1, axis=1)]"),
+    ("MADE layer", f"return {MASKS}", f"return [np.ones_like({MASKS}[0]), *{MASKS}[1:]]"),
+    ("MADE layer", "constrained(self.transformer, params, outputs)",
+     "constrained(self.transformer, params, outputs[:, ::-1])"),
+    ("MADE layer", "constrained(self.transformer, params, outputs)",
+     "constrained(self.transformer, params, np.concatenate([outputs[:, 1:], outputs[:, :1]], 1))"),
     ("autoregressive", "range(z.shape[1])", "range(z.shape[1] - 1)"),
     ("autoregressive", "range(z.shape[1])", "range(1)"),
     ("squeeze", "transpose((0, 1, 4, 2, 5, 3))", "transpose((0, 1, 4, 3, 5, 2))"),

@@ -8,9 +8,9 @@ differ (masks, triangular factors, planar's constraint) the derivation stands be
 
 from nfref.flows.autoregressive import MADE
 from nfref.flows.batch_norm import BatchNorm
-from nfref.flows.coupling import AdditiveCoupling, AffineCoupling
+from nfref.flows.coupling import Coupling
 from nfref.flows.elementwise import ElementwiseAffine, Scale, Standardise
-from nfref.flows.image_layers import ActNorm, InvertibleConv, Squeeze
+from nfref.flows.image_layers import ActNorm, ChannelAffine, InvertibleConv, Squeeze
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
 from nfref.flows.planar import PlanarLayer
 from nfref.kernels.chain.instructions import elementwise, linear, networks, planar
@@ -24,9 +24,9 @@ def layer_of(flow, direction):
 
 LAYERS = {
     ActNorm: elementwise.act_norm,
-    AdditiveCoupling: networks.coupling,
-    AffineCoupling: networks.coupling,
     BatchNorm: elementwise.batch_norm,
+    ChannelAffine: elementwise.act_norm,
+    Coupling: networks.coupling,
     ElementwiseAffine: elementwise.elementwise_affine,
     FixedLinear: linear.fixed_linear,
     InvertibleConv: linear.invertible_conv,

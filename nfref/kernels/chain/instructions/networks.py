@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from nfref.flows.coupling import AffineCoupling
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Layer
 from nfref.kernels.chain.network import ACTIVATIONS
+from nfref.networks.masked import even_degrees
+from nfref.transformers.additive import Additive
+from nfref.transformers.affine import Affine
 
 UNITS = 64                                  # hidden units in one step of a staircase
 
@@ -32,10 +34,17 @@ def _net_size(widths):
 # Coupling ------------------------------------------------------------------------------------
 
 
+def _is_bounded_affine(transformer):
+    return type(transformer) is Affine and transformer.scale == "bounded"
+
+
 def coupling(flow, direction):
+    is_affine = _is_bounded_affine(flow.transformer)
+    if not is_affine and type(flow.transformer) is not Additive:
+        return None
     stay, change = np.flatnonzero(flow.mask), np.flatnonzero(~np.array(flow.mask))
-    is_affine = type(flow) is AffineCoupling
-    widths = [len(stay) + flow.context_dim, *flow.hidden, flow.outputs_per_dim * len(change)]
+    outputs = flow.transformer.size * len(change)
+    widths = [len(stay) + flow.context_dim, *flow.hidden, outputs]
     return Layer(
         chain.COUPLING, direction,
         [int(is_affine), ACTIVATIONS[flow.activation], len(stay), len(change), len(widths),
@@ -45,7 +54,7 @@ def coupling(flow, direction):
         spare=2 * max(widths),
         pack=net_arrays,
         unpack=lambda params, cotangent: net_cotangent(widths, cotangent),
-        real=flow.bound if is_affine else 0.0,
+        real=flow.transformer.bound if is_affine else 0.0,
         plain=True)
 
 
@@ -54,7 +63,7 @@ def coupling(flow, direction):
 
 def made(flow, direction):
     """The masked network with context first, coordinates by place and outputs in pairs."""
-    if not flow.hidden:
+    if not (flow.hidden and flow.degrees == "even" and _is_bounded_affine(flow.transformer)):
         return None
     dim, order = flow.dim, np.argsort(flow.order)
     sequential = direction == 1
@@ -96,20 +105,17 @@ def made(flow, direction):
         size=_net_size(widths),
         tape=sum(widths) + 3 * dim,
         spare=sum(widths),
-        pack=pack, unpack=unpack, real=flow.bound)
+        pack=pack, unpack=unpack, real=flow.transformer.bound)
 
 
 def _cuts(flow, places):
     """Places where groups end, and how many units of each hidden layer stand before each end.
 
     A unit of degree d waits for the places before place d, so it belongs to the group that
-    holds place d; degrees are those of :func:`nfref.networks.masked.made_masks`.
+    holds place d; degrees are those of :func:`nfref.networks.masked.even_degrees`.
     """
     rows = [places]
-    lowest = 0 if flow.context_dim else 1
-    levels = max(flow.dim - lowest, 1)
-    for width in flow.hidden:
-        degrees = lowest + np.arange(width) * levels // width
+    for width, degrees in zip(flow.hidden, even_degrees(flow.dim, flow.hidden, flow.context_dim)):
         rows.append(np.searchsorted(degrees, places))
         rows[-1][-1] = width        # with D = 1 there are units that no output looks at
     return np.array(rows)

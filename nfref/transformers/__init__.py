@@ -1,0 +1,1 @@
+"""Monotone maps of one coordinate, whose parameters a conditioner network gives."""

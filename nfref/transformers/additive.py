@@ -1,0 +1,47 @@
+"""The additive transformer of NICE: a coordinate is shifted.
+
+Source: Dinh, Krueger, Bengio 2014, arXiv:1410.8516.
+
+Paper:   NICE, section 3.2 (additive coupling law): y = g(x; m) = x + m and x = y - m, data to
+         latent. x there is x here, y is z, so m is -t.
+Differs: nothing but the sign of m.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref.transformers.transformer import Transformer
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def additive_forward(z, shift):
+    """x = z + t,  log dx/dz = 0. Elementwise."""
+    return z + shift, np.zeros_like(z)
+
+
+def additive_inverse(x, shift):
+    """z = x - t,  log dz/dx = 0. Elementwise."""
+    return x - shift, np.zeros_like(x)
+
+
+# Transformer ------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Additive(Transformer):
+    """x = z + t. Its log-slope is exactly zero; one number t a coordinate."""
+
+    size = 1
+
+    def constrain(self, raw):
+        """(t,) from raw (1, ...)."""
+        return (np.reshape(raw, raw.shape[1:]),)
+
+    def forward(self, z, h):
+        """(z + t, 0)."""
+        return additive_forward(z, *h)
+
+    def inverse(self, x, h):
+        """(x - t, 0)."""
+        return additive_inverse(x, *h)

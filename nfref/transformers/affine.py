@@ -1,0 +1,121 @@
+"""The affine transformer: a coordinate is scaled and shifted, in the forms of four papers.
+
+Sources: Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803 (RealNVP); Papamakarios, Pavlakou,
+Murray 2017, arXiv:1705.07057 (MAF); Kingma and Dhariwal 2018, arXiv:1807.03039 (Glow);
+Kingma et al. 2016, arXiv:1606.04934 (IAF).
+
+All are x = z exp(s) + t. They differ in how the shift t and the log-scale s come from the two
+raw numbers (p, r) of a network, and that is what ``scale`` says:
+
+    "bounded"   t = p              s = r / sqrt(1 + (r/B)^2)
+    "exp"       t = p              s = r
+    "tanh"      t = p              s = f tanh(r), with one learned factor f a coordinate
+    "sigmoid"   t = p              s = -log sigma(r + c)
+    "gate"      t = -p e^-(r + c)  s = -log sigma(r + c)
+
+The slope dz/dx = exp(-s) of the last two is sigma(r + c), below 1; so they are not the identity
+at raw zeros.
+
+Paper:   RealNVP v3, section 3.2: y = x exp(s) + t, data to latent; x there is x here, y is z,
+         so s is -s and t is -t exp(-s) of here. Section 4.1: s is a tanh times a learned scale.
+         MAF v4, section 3.1: x_i = u_i exp(alpha_i) + mu_i, latent to data; u is z, alpha is s,
+         mu is t: "exp".
+         IAF v2, section 4, algorithm 1: z' = sigma(s) z + (1 - sigma(s)) m, noise to z. As the
+         ``inverse`` of "gate": z there is x here, z' is z, s is r + c, m is p.
+Differs: "bounded" is of nfref: near zero s is r, and no layer stretches a coordinate by more
+         than e^B. "tanh" starts with f = 1. RealNVP adds its shift after scaling x, here t is
+         added after scaling z. "sigmoid" is Glow's published code, z = (x + p') sigma(r + 2),
+         where t is -p'; its text, section 3.3 and table 1, has exp.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref.checks import check_choice, check_positive
+from nfref.networks.activations import softplus, tanh
+from nfref.transformers.transformer import Transformer
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def affine_forward(z, shift, log_scale):
+    """x = z exp(s) + t,  log dx/dz = s. Elementwise; shift and log_scale broadcast."""
+    return z * np.exp(log_scale) + shift, log_scale
+
+
+def affine_inverse(x, shift, log_scale):
+    """z = (x - t) exp(-s),  log dz/dx = -s. Elementwise; shift and log_scale broadcast."""
+    return (x - shift) * np.exp(-log_scale), -log_scale
+
+
+def bounded(raw, bound):
+    """Smooth odd squashing of the line onto (-B, B): r / sqrt(1 + (r/B)^2). Elementwise.
+
+    Near zero it is the identity; unlike a clamp or a tanh its slope (1 + (r/B)^2)^(-3/2) falls
+    off slowly, so no scale is ever stuck at the bound.
+    """
+    return raw / np.sqrt(1 + (raw / bound) ** 2)
+
+
+def log_scale_of_sigmoid(raw, offset):
+    """s with exp(-s) = sigma(r + c): s = log(1 + e^-(r + c)). Elementwise."""
+    return softplus(-(raw + offset))
+
+
+# Transformer ------------------------------------------------------------------------------
+
+SCALES = ("bounded", "tanh", "sigmoid", "exp", "gate")
+
+
+@dataclass(frozen=True)
+class Affine(Transformer):
+    """x = z exp(s) + t, with two raw numbers (p, r) a coordinate.
+
+    Parameters
+    ----------
+    scale : {"bounded", "tanh", "sigmoid", "exp", "gate"}
+        How t and s come from (p, r): see the head of this file. "tanh" is RealNVP's, "exp" is
+        MAF's, "sigmoid" that of Glow's published code, "gate" IAF's.
+    bound : float
+        B of "bounded": log-scales stay within (-B, B).
+    offset : float
+        c of "sigmoid" and "gate". Glow's published code has 2, IAF's paper names 1 or 2.
+    """
+
+    scale: str = "bounded"
+    bound: float = 5.0
+    offset: float = 2.0
+
+    size = 2
+
+    def __post_init__(self):
+        check_choice("scale", self.scale, SCALES)
+        check_positive("bound", self.bound)
+        check_positive("offset", self.offset)
+
+    def init(self, count):
+        """The learned factor of "tanh", one a coordinate; it starts at 1."""
+        return {"factor": np.ones(count)} if self.scale == "tanh" else {}
+
+    def constrain(self, raw, own=None):
+        """(t, s) from raw (2, ...) and, for "tanh", ``{"factor": ...}``."""
+        # np.split, because autograd makes its gradient faster than that of two slices.
+        shift, raw = (np.reshape(part, raw.shape[1:]) for part in np.split(raw, 2))
+        if self.scale == "bounded":
+            return shift, bounded(raw, self.bound)
+        if self.scale == "exp":
+            return shift, raw
+        if self.scale == "tanh":
+            return shift, own["factor"] * tanh(raw)
+        if self.scale == "gate":
+            shift = -shift * np.exp(-(raw + self.offset))
+        return shift, log_scale_of_sigmoid(raw, self.offset)
+
+    def forward(self, z, h):
+        """(z exp(s) + t, s)."""
+        return affine_forward(z, *h)
+
+    def inverse(self, x, h):
+        """((x - t) exp(-s), -s)."""
+        return affine_inverse(x, *h)
