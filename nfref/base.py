@@ -98,6 +98,8 @@ class StandardNormal(Base):
 
     dim: int
 
+    twin = "standard_normal"
+
     def __post_init__(self):
         check_count("dim", self.dim)
 

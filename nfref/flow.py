@@ -11,18 +11,18 @@ Flow objects are frozen configuration (sizes, masks, options). Parameters live o
 them, in nested dicts and lists of arrays that ``init`` makes and that come first in every
 call.
 
-How to read a call: ``forward`` and ``inverse`` are the door. They check the arguments
-once, bring them to one dtype, and call ``_forward`` or ``_inverse``, where a flow does its
-work, or the compiled twin of it (``nfref/backends.py`` decides). Flows inside other flows are
-called by ``_forward`` and ``_inverse``, unchecked.
+How to read a call: ``forward`` and ``inverse`` check the arguments once, bring them to one
+dtype, and call ``_forward`` or ``_inverse``, where a flow does its work, or the compiled twin
+of it (``nfref/dispatch.py`` decides). Flows inside other flows are called by ``_forward`` and
+``_inverse``, unchecked.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
 
 import autograd.numpy as np
 
+from nfref import dispatch
 from nfref import params as trees
-from nfref.backends import dispatch
 from nfref.base import StandardNormal
 from nfref.checks import as_context, as_rows, check_count, check_rng
 
@@ -40,6 +40,9 @@ class Flow:
         Number of coordinates D of both z and x.
     context_dim : int
         Number of context features C that condition the map; 0 for an unconditional flow.
+    twin : str
+        The name of the compiled twin, where there is one. It is read from the very class, not
+        inherited, because a subclass may compute something else.
     """
 
     context_dim = 0
@@ -80,7 +83,7 @@ class Flow:
         ValueError, TypeError
             If an argument has the wrong shape or does not hold numbers.
         """
-        return dispatch(self, 1, *self._checked(params, "z", z, context))
+        return dispatch.run("flow", Flow._apply, self, 1, *self._checked(params, "z", z, context))
 
     def inverse(self, params, x, context=None):
         """Map data rows to latent rows.
@@ -105,7 +108,7 @@ class Flow:
         ValueError, TypeError
             If an argument has the wrong shape or does not hold numbers.
         """
-        return dispatch(self, -1, *self._checked(params, "x", x, context))
+        return dispatch.run("flow", Flow._apply, self, -1, *self._checked(params, "x", x, context))
 
     def adapt(self, params, x, context=None, first=False):
         """Let layers that keep statistics of the data look at a batch.
@@ -135,6 +138,23 @@ class Flow:
         """The flow as it acts on training batches: itself, unless batch norm is inside."""
         return self
 
+    def members(self, direction=1):
+        """The flow taken apart, down to flows that are not made of others.
+
+        Parameters
+        ----------
+        direction : {1, -1}
+            1 for ``forward``, -1 for ``inverse``.
+
+        Returns
+        -------
+        list of (flow, direction, path)
+            In the order of execution. ``path`` leads from the parameters of the whole to those
+            of the member, see :func:`nfref.params.at_path`. Applied one after the other, the
+            members are the whole, and their log-determinants add up.
+        """
+        return [(self, direction, ())]
+
     def __getstate__(self):
         """What is pickled: the configuration, not what was cached on the way."""
         kept = {field.name for field in fields(self)} if is_dataclass(self) else self.__dict__
@@ -148,6 +168,11 @@ class Flow:
 
     def _inverse(self, params, x, context):
         raise NotImplementedError(f"{type(self).__name__} has no inverse map")
+
+    def _apply(self, direction, params, rows, context):
+        """``_forward`` (direction 1) or ``_inverse`` (-1); a context only where one is taken."""
+        formula = self._forward if direction == 1 else self._inverse
+        return formula(params, rows, context_for(self, context))
 
     def _adapt(self, params, x, context, first):
         return params
@@ -163,6 +188,11 @@ def context_for(flow, context):
     return context if flow.context_dim else None
 
 
+def maps_as(flow, kind):
+    """Whether a flow has the maps of ``kind``, or a subclass has put others in their place."""
+    return type(flow)._forward is kind._forward and type(flow)._inverse is kind._inverse
+
+
 class Composition(Flow):
     """Flows one after the other; a subclass provides them as the tuple ``flows``.
 
@@ -170,6 +200,13 @@ class Composition(Flow):
     log-determinants add up: det(J_K ... J_1) = det J_K ... det J_1. Parameters are the
     list of the members' parameters.
     """
+
+    def members(self, direction=1):
+        if not maps_as(self, Composition):
+            return super().members(direction)
+        return [(member, sign, (k, *path))
+                for k, flow in list(enumerate(self.flows))[::direction]
+                for member, sign, path in flow.members(direction)]
 
     def _init(self, rng):
         return [flow._init(rng) for flow in self.flows]
@@ -264,6 +301,11 @@ class Invert(Flow):
     @property
     def context_dim(self):
         return self.flow.context_dim
+
+    def members(self, direction=1):
+        if not maps_as(self, Invert):
+            return super().members(direction)
+        return self.flow.members(-direction)
 
     def _init(self, rng):
         return self.flow._init(rng)

@@ -62,6 +62,13 @@ def dtype_of(params):
     return np.result_type(*(leaf.dtype for leaf in arrays)) if arrays else np.dtype(np.float64)
 
 
+def at_path(params, path):
+    """The part that a sequence of keys and indices leads to."""
+    for step in path:
+        params = params[step]
+    return params
+
+
 def count(params):
     """How many numbers the parameters hold."""
     return sum(np.size(leaf) for leaf in leaves(params))

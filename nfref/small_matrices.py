@@ -1,7 +1,7 @@
 """Determinants, solutions and inverses of N small matrices at once.
 
-The Jacobians of N rows are N matrices (D, D). Each function stands twice: the door, which
-checks and dispatches, and the formula of the same name with an underscore.
+The Jacobians of N rows are N matrices (D, D). Each function stands twice: the formula, with
+an underscore, and the public function of the same name, which checks and dispatches.
 
 What runs where: up to D = 64 the ``numba`` twins eliminate several matrices side by side.
 Under ``cuda`` values of :func:`log_abs_det` are computed on the device, everything else by
@@ -11,7 +11,7 @@ the ``numba`` twins, gradients included. Larger matrices and complex numbers tak
 import autograd.numpy as np
 from autograd.tracer import getval
 
-from nfref.backends import dispatch_matrices
+from nfref import dispatch
 from nfref.checks import as_array
 
 # Formulas ---------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ def _inverse(matrices):
     return np.linalg.inv(matrices)
 
 
-# The door ---------------------------------------------------------------------------------
+# Public functions -------------------------------------------------------------------------
 
 
 def log_abs_det(matrices):
@@ -69,7 +69,7 @@ def log_abs_det(matrices):
     >>> log_abs_det(np.array([[[2.0, 1.0], [0.0, 0.5]], [[1.0, 2.0], [2.0, 4.0]]]))
     array([  0., -inf])
     """
-    return _run(_log_abs_det, _as_matrices(matrices))
+    return _run("log_abs_det", _log_abs_det, _as_matrices(matrices))
 
 
 def solve(matrices, rows):
@@ -96,7 +96,7 @@ def solve(matrices, rows):
         raise ValueError(f"rows: expected shape {matrices.shape[:2]}, got {rows.shape}")
     if rows.dtype.kind == matrices.dtype.kind:
         rows = rows.astype(matrices.dtype)
-    return _of_regular(_solve, matrices, rows)
+    return _of_regular("solve", _solve, matrices, rows)
 
 
 def inverse(matrices):
@@ -116,7 +116,7 @@ def inverse(matrices):
     ValueError, TypeError
         If ``matrices`` has the wrong shape, does not hold numbers, or holds a singular matrix.
     """
-    return _of_regular(_inverse, _as_matrices(matrices))
+    return _of_regular("inverse", _inverse, _as_matrices(matrices))
 
 
 def _as_matrices(value):
@@ -127,16 +127,16 @@ def _as_matrices(value):
     return matrices
 
 
-def _run(formula, *arrays):
+def _run(name, formula, *arrays):
     """NaN is an answer here, so LAPACK need not warn of it."""
     with np.errstate(invalid="ignore"):
-        return dispatch_matrices(formula, *arrays)
+        return dispatch.run(name, formula, *arrays)
 
 
-def _of_regular(formula, matrices, *others):
+def _of_regular(name, formula, matrices, *others):
     """What LAPACK refuses and what a twin answers with NaN becomes one error."""
     try:
-        solution = _run(formula, matrices, *others)
+        solution = _run(name, formula, matrices, *others)
     except np.linalg.LinAlgError:
         _refuse_singular(getval(matrices))
         raise
@@ -150,7 +150,7 @@ def _of_regular(formula, matrices, *others):
 
 
 def _refuse_singular(matrices):
-    singular = np.flatnonzero(_run(_log_abs_det, matrices) == -np.inf)
+    singular = np.flatnonzero(_run("log_abs_det", _log_abs_det, matrices) == -np.inf)
     if len(singular):
         raise ValueError("matrices: expected invertible matrices, "
                          f"got a singular one at index {singular[0]}")

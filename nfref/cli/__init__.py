@@ -9,7 +9,7 @@ import sys
 
 from nfref import __version__
 from nfref.backends import chosen as chosen_backend
-from nfref.backends import when_compiling
+from nfref.kernels.announce import when_compiling
 from nfref.cli import check as oracle
 from nfref.cli import fit, use, vectors
 from nfref.cli.arguments import Parser, UsageError

@@ -131,6 +131,8 @@ class MADE(Flow):
     activation: str = "relu"
     degrees: object = "even"
 
+    twin = "made"
+
     def __post_init__(self):
         check_count("dim", self.dim)
         check_count("context_dim", self.context_dim, minimum=0)

@@ -77,6 +77,8 @@ class BatchNorm(Flow):
     epsilon: float = 1e-5
     mode: str = "evaluation"
 
+    twin = "batch_norm"
+
     def __post_init__(self):
         check_count("dim", self.dim)
         if check_positive("momentum", self.momentum) > 1:

@@ -15,8 +15,8 @@ from functools import cached_property
 import autograd.numpy as np
 import numpy
 
+from nfref import dispatch
 from nfref import params as trees
-from nfref.backends import dispatch_continuous
 from nfref.checks import check_choice, check_count, check_hidden, check_positive, check_rng
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
 from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed, norm_matrix,
@@ -278,12 +278,13 @@ class NeuralSystem(System):
                      matrix=trace_matrix(net) if flow.trace == "exact" else None,
                      gram=norm_matrix(net) if self.norm == "exact" else None)
 
-    def run(self, formula, name, net, context, fixed, rows, *others):
+    def run(self, name, formula, net, context, fixed, *others):
         """``formula(*others)``, or its twin where there is one."""
         if self.flow.trace != "exact" or self.norm is not None:
             return formula(*others)
-        return dispatch_continuous(formula, name, rows * trees.count(net), others, net, context,
-                                   fixed, self.flow.activation)
+        first = net, context, fixed, self.flow.activation
+        return dispatch.run(name, lambda *arguments: formula(*arguments[len(first):]), *first,
+                            *others)
 
     def bind(self, *arguments):
         net, context = self.unpack(arguments)
@@ -293,8 +294,7 @@ class NeuralSystem(System):
         def formula(t, state):
             return right_hand_side(net, t, state, context, fixed, activation, trace, norm)
 
-        return lambda t, state: self.run(formula, "derivative", net, context, fixed, len(state),
-                                         t, state)
+        return lambda t, state: self.run("derivative", formula, net, context, fixed, t, state)
 
     def bind_pull(self, *arguments):
         if self.flow.trace != "exact" or self.norm not in (None, "exact"):
@@ -306,8 +306,8 @@ class NeuralSystem(System):
             return exact_vjp(net, t, state, cotangent, context, fixed, activation)
 
         def pull(t, state, cotangent):
-            f, z_bar, context_bar, net_bar = self.run(formula, "pull", net, context, fixed,
-                                                      len(state), t, state, cotangent)
+            f, z_bar, context_bar, net_bar = self.run("derivative_vjp", formula, net, context,
+                                                      fixed, t, state, cotangent)
             return (f, z_bar, *([] if context is None else [context_bar]),
                     *trees.leaves(net_bar))
 
@@ -318,13 +318,13 @@ class NeuralSystem(System):
             return super(NeuralSystem, self).solve(start, end, state, *arguments)
 
         net, context = self.unpack(arguments)
-        return self.run(formula, "solution", net, context, self.fixed(net), len(state),
-                        start, end, state, self.options)
+        return self.run("solution", formula, net, context, self.fixed(net), start, end, state,
+                        self.options)
 
     def solve_back(self, start, end, last, cotangent, *arguments):
         def formula(start, end, last, cotangent, options):
             return super(NeuralSystem, self).solve_back(start, end, last, cotangent, *arguments)
 
         net, context = self.unpack(arguments)
-        return self.run(formula, "adjoint", net, context, self.fixed(net), len(last),
-                        start, end, last, cotangent, self.options)
+        return self.run("adjoint", formula, net, context, self.fixed(net), start, end, last,
+                        cotangent, self.options)

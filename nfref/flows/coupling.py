@@ -128,6 +128,8 @@ class Coupling(SplitFlow):
     context_dim: int = 0
     activation: str = "relu"
 
+    twin = "coupling"
+
     def __post_init__(self):
         mask = tuple(bool(stays) for stays in self.mask)
         if all(mask) or not any(mask):

@@ -57,6 +57,8 @@ class Scale(Flow):
 
     dim: int
 
+    twin = "scale"
+
     def __post_init__(self):
         check_count("dim", self.dim)
 
@@ -80,6 +82,8 @@ class ElementwiseAffine(Flow):
     """
 
     dim: int
+
+    twin = "elementwise_affine"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -110,6 +114,8 @@ class Standardise(Flow):
 
     mean: tuple
     std: tuple
+
+    twin = "standardise"
 
     def __post_init__(self):
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))

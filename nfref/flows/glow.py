@@ -19,7 +19,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_image_shape
-from nfref.flow import Chain, Composition, Flow
+from nfref.flow import Chain, Composition, Flow, maps_as
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
                                       SplitPrior, Squeeze)
 from nfref.flows.linear import random_pivots
@@ -44,6 +44,8 @@ class OnFirst(Flow):
     flow: Flow
     dim: int
 
+    twin = "on_first"
+
     def __post_init__(self):
         if not isinstance(self.flow, Flow):
             raise TypeError(f"flow: expected a flow, got {type(self.flow).__name__}")
@@ -52,6 +54,12 @@ class OnFirst(Flow):
     @property
     def context_dim(self):
         return self.flow.context_dim
+
+    def members(self, direction=1):
+        inner = self.flow.members(direction)
+        if not maps_as(self, OnFirst) or inner[0][0] is self.flow:
+            return super().members(direction)
+        return [(OnFirst(flow, self.dim), sign, path) for flow, sign, path in inner]
 
     def _init(self, rng):
         return self.flow._init(rng)

@@ -90,6 +90,8 @@ class ChannelAffine(Flow):
 
     shape: tuple
 
+    twin = "act_norm"
+
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
 
@@ -130,6 +132,8 @@ class ActNorm(ChannelAffine):
     shape : (C, H, W)
     """
 
+    twin = "act_norm"
+
     def _adapt(self, params, x, context, first):
         if not first or len(x) == 0:
             return params
@@ -164,6 +168,8 @@ class InvertibleConv(Flow):
     form: str = "lu"
     permutation: tuple = None
     signs: tuple = None
+
+    twin = "invertible_conv"
 
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
@@ -211,6 +217,8 @@ class Squeeze(Flow):
     """
 
     shape: tuple
+
+    twin = "squeeze"
 
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))

@@ -168,6 +168,8 @@ class Permutation(Flow):
 
     order: tuple
 
+    twin = "permutation"
+
     def __post_init__(self):
         object.__setattr__(self, "order", check_permutation("order", self.order))
 
@@ -193,6 +195,8 @@ class FixedLinear(Flow):
     """
 
     matrix: tuple
+
+    twin = "fixed_linear"
 
     def __post_init__(self):
         matrix = as_array("matrix", self.matrix).astype(np.float64)
@@ -237,6 +241,8 @@ class Linear(Flow):
     dim: int
     bias: bool = True
 
+    twin = "linear"
+
     def __post_init__(self):
         check_count("dim", self.dim)
 
@@ -280,6 +286,8 @@ class LULinear(Flow):
     permutation: tuple = None
     signs: tuple = None
     bias: bool = True
+
+    twin = "lu_linear"
 
     def __post_init__(self):
         dim = check_count("dim", self.dim)

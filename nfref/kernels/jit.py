@@ -14,7 +14,7 @@ import numba
 from numba.core import event
 from numba.core.caching import FunctionCache
 
-from nfref.backends import announce
+from nfref.kernels.announce import announce
 
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 

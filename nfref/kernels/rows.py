@@ -12,6 +12,8 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from nfref.backends import processors
+
 
 class Workers:
     """Threads that wait for work."""
@@ -27,13 +29,8 @@ class Workers:
     def executor(self):
         with self.lock:
             if self.pool is None:
-                self.pool = ThreadPoolExecutor(max(available() - 1, 1), "nfref")
+                self.pool = ThreadPoolExecutor(max(processors() - 1, 1), "nfref")
             return self.pool
-
-
-def available():
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 WORKERS = Workers()

@@ -18,7 +18,6 @@ from autograd.tracer import getval
 from nfref import params as trees
 from nfref.checks import check_choice, check_rng
 from nfref.continuous.dynamics import velocity
-from nfref.flow import Composition
 from nfref.flows.continuous import CNF
 
 # Formulas ---------------------------------------------------------------------------------
@@ -146,11 +145,10 @@ class FlowMatching:
 
 def end_of_cnf(flow, params, x, context):
     """The CNF at the latent end of a flow, its parameters, and the data where the CNF ends."""
-    while isinstance(flow, Composition):
-        for k in range(len(flow.flows) - 1, 0, -1):
-            x, _ = flow.flows[k]._inverse(params[k], x, context)
-        flow, params = flow.flows[0], params[0]
-    if not isinstance(flow, CNF):
-        raise ValueError("density: expected a CNF as the flow's first member, "
-                         f"got {type(flow).__name__}")
-    return flow, params, getval(x)
+    *others, (cnf, last, place) = flow.members(-1)
+    if not isinstance(cnf, CNF) or last != -1:
+        found = type(cnf).__name__ if last == -1 else f"Invert({type(cnf).__name__})"
+        raise ValueError(f"density: expected a CNF as the flow's first member, got {found}")
+    for member, direction, path in others:
+        x, _ = member._apply(direction, trees.at_path(params, path), x, context)
+    return cnf, trees.at_path(params, place), getval(x)

@@ -17,8 +17,9 @@ import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_rng
 from nfref.continuous.dynamics import TRACES
-from nfref.flow import Composition
+from nfref.flow import context_for
 from nfref.flows.continuous import CNF, NOISES
+from nfref.params import at_path
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ class PathLikelihood:
 
     def _inverse(self, flow, params, x, context, rng):
         """``flow._inverse`` and the penalties of the CNFs in it, None where there are none."""
-        if isinstance(flow, CNF):
-            return self._continuous_inverse(flow, params, x, context, rng)
-        if not isinstance(flow, Composition):
-            return *flow._inverse(params, x, context), None, None
         totals = [np.zeros(len(x), dtype=x.dtype), None, None]
-        for k, member in reversed(list(enumerate(flow.flows))):
-            x, *terms = self._inverse(member, params[k], x, context, rng)
+        for member, direction, path in flow.members(-1):
+            own, given = at_path(params, path), context_for(member, context)
+            if isinstance(member, CNF) and direction == -1:
+                x, *terms = self._continuous_inverse(member, own, x, given, rng)
+            else:
+                x, *terms = *member._apply(direction, own, x, context), None, None
             totals = [old if new is None else new if old is None else old + new
                       for old, new in zip(totals, terms)]
         return x, *totals

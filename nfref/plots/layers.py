@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from nfref.checks import check_count, check_rng
-from nfref.flow import Composition, Invert
+from nfref.flow import Invert
+from nfref.params import at_path
 from nfref.plots.canvas import (COLOURS, check_plane, finite_rows, frame, new_axes, new_figure,
                                 plane_limits, repeat_context, scatter)
 
@@ -111,16 +112,8 @@ def layer_strip(density, params, rng, n=2000, context=None, max_panels=12, figur
 
 def steps(flow, params):
     """The layers of a flow in the order of ``forward``, as a list of (flow, params)."""
-    if isinstance(flow, Composition):
-        return [step for member, own in zip(flow.flows, params) for step in steps(member, own)]
-    if isinstance(flow, Invert) and isinstance(flow.flow, (Composition, Invert)):
-        return [(inverted(member), own) for member, own in reversed(steps(flow.flow, params))]
-    return [(flow, params)]
-
-
-def inverted(flow):
-    """A layer turned around; one that is already inverted turns back."""
-    return flow.flow if isinstance(flow, Invert) else Invert(flow)
+    return [(layer if direction == 1 else Invert(layer), at_path(params, path))
+            for layer, direction, path in flow.members()]
 
 
 def label(flow):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.backends import dispatch_adam
+from nfref import dispatch
 from nfref.checks import check_choice, check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
@@ -106,5 +106,6 @@ class Adam:
         if self.schedule == "cosine":
             rate = rate * cosine_decay(state.steps, self.steps)
         t = state.steps + 1
-        vector, m, v = dispatch_adam(adam_update, vector, gradient, state.m, state.v, t, rate)
+        vector, m, v = dispatch.run("adam_update", adam_update, vector, gradient, state.m,
+                                    state.v, t, rate)
         return vector, AdamState(m, v, t)

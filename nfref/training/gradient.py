@@ -4,13 +4,13 @@ import numpy as np
 from autograd import value_and_grad
 from autograd.extend import SparseObject, defvjp, primitive, vspace
 
+from nfref import dispatch
 from nfref import params as trees
-from nfref.backends import dispatch_loss
 from nfref.objectives.divergences import negative_log_likelihood
 
 
 def loss_and_gradient(density, unflatten, vector, x, context=None):
-    """Negative log-likelihood of a batch and its gradient, in one pass over the tape.
+    """Negative log-likelihood of a batch and its gradient.
 
     Parameters
     ----------
@@ -27,11 +27,12 @@ def loss_and_gradient(density, unflatten, vector, x, context=None):
         In nats per row.
     gradient : (P,) array
     """
-    def formula():
-        return value_and_gradient(
-            lambda params: negative_log_likelihood(density, params, x, context), unflatten, vector)
+    return dispatch.run("loss_and_gradient", _by_tape, density, unflatten, vector, x, context)
 
-    return dispatch_loss(density, unflatten, vector, x, context, formula)
+
+def _by_tape(density, unflatten, vector, x, context):
+    return value_and_gradient(
+        lambda params: negative_log_likelihood(density, params, x, context), unflatten, vector)
 
 
 def value_and_gradient(objective, unflatten, vector):

@@ -33,6 +33,7 @@ class Additive(Transformer):
     """x = z + t. Its log-slope is exactly zero; one number t a coordinate."""
 
     size = 1
+    twin = "additive"
 
     def constrain(self, raw):
         """(t,) from raw (1, ...)."""

@@ -88,6 +88,7 @@ class Affine(Transformer):
     offset: float = 2.0
 
     size = 2
+    twin = "affine"
 
     def __post_init__(self):
         check_choice("scale", self.scale, SCALES)

@@ -13,7 +13,7 @@ import pytest
 from autograd.test_util import check_grads
 
 import nfref
-from nfref import small_matrices
+from nfref import dispatch, small_matrices
 from nfref.kernels.simd import lanes
 from nfref.kernels.simd import small_matrices as twins
 from nfref.small_matrices import inverse, log_abs_det, solve
@@ -217,11 +217,11 @@ def test_large_matrices_and_complex_numbers_take_the_formula():
 def test_unasked_calls_choose_by_size(monkeypatch):
     monkeypatch.delenv("NFREF_BACKEND", raising=False)
     taken = []
-    monkeypatch.setattr(twins, "run", lambda formula, *arrays: taken.append(formula))
+    monkeypatch.setattr(dispatch, "_load", lambda place: lambda *arrays: taken.append(place))
     log_abs_det(problem(10, 3)[0])
     assert taken == []
     log_abs_det(problem(5000, 8)[0])
-    assert taken == [small_matrices._log_abs_det]
+    assert taken == [dispatch.TWINS["log_abs_det"].numba]
 
 
 # Derivatives ------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_derivatives_of_twins_against_finite_differences_to_second_order():
         check_grads(solve, argnum=1, modes=["rev"], order=2)(matrices, rows)
 
 
-# The door ---------------------------------------------------------------------------------
+# Checks -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 4), (3, 0, 0)])

@@ -48,16 +48,16 @@ def _back(program, theta, x, context, g_out, g_log_det, weight, log_prob, thread
     blocks, count = program.slots(len(x))
     if count == 0:
         return np.zeros(program.size, x.dtype), g_x, g_context
-    rooms, room = program.rooms, (int(program.sizes[1] + program.sizes[2]),)
+    workspace, size = program.workspace, (int(program.sizes[1] + program.sizes[2]),)
     # A single slot is the result.
-    slots = (rooms.take if count > 1 else np.empty)((count, program.size), x.dtype)
+    slots = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
     def task(k):
-        space = rooms.take(room, x.dtype)
+        space = workspace.take(size, x.dtype)
         chain.run_back(program.code, program.sizes, program.reals[x.dtype], theta, context, x,
                        g_out, g_log_det, x.dtype.type(weight), log_prob, g_x, g_context, slots[k],
                        space, k * blocks, (k + 1) * blocks, *program.kinds)
-        rooms.give_back(space)
+        workspace.give_back(space)
 
     share(task, count, threads)
     if count == 1:
@@ -65,5 +65,5 @@ def _back(program, theta, x, context, g_out, g_log_det, weight, log_prob, thread
     g_theta = np.empty(program.size, x.dtype)
     in_pieces(lambda first, last: chain.add_slots(slots, g_theta, first, last), program.size,
               threads)
-    rooms.give_back(slots)
+    workspace.give_back(slots)
     return g_theta, g_x, g_context

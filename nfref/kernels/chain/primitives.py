@@ -1,6 +1,6 @@
 """Between flows and kernels: twins as autograd primitives, formulas where there is none.
 
-The grain of a primitive is a whole program, and its variables are rows, context and
+The granularity of a primitive is a whole program, and its variables are rows, context and
 parameters. Parameters come as a nested structure: boxed as one, where a gradient is taken
 with respect to the structure, or as a structure of boxed arrays. Each has its own entrance,
 because taking a boxed structure apart costs more than the arithmetic.
@@ -13,34 +13,28 @@ from autograd.builtins import tuple as traced_tuple
 from autograd.extend import Box, defvjp_argnums, primitive
 
 from nfref import params as trees
-from nfref.backends import chosen, threads
-from nfref.flow import context_for
+from nfref.backends import threads
 from nfref.kernels.chain import execute as kernels
-from nfref.kernels.chain.program import Program, at_path, pieces_of
-from nfref.kernels.tracing import is_forward_mode
+from nfref.kernels.chain.program import Program, pieces_of
+from nfref.kernels.tracing import boxes, is_forward_mode, parts
+from nfref.params import at_path
 
 
-def run(flow, direction, params, rows, context, formula):
-    """See :func:`nfref.backends.dispatch`."""
-    boxes = [value for value in (rows, context, *_parts(params)) if isinstance(value, Box)]
-    if rows.dtype not in (np.float32, np.float64) or any(is_forward_mode(box) for box in boxes):
-        return formula(params, rows, context)
-    if chosen() == "cuda" and not boxes:
-        from nfref.kernels.cuda import flows as device
-        if device.holds_coupling(flow):
-            return device.run(flow, direction, params, rows, context)
+def apply(flow, direction, params, rows, context):
+    """A flow in a direction, by its twins; None where it has none for such arguments."""
+    traced = boxes(rows, context, params)
+    if rows.dtype not in (np.float32, np.float64) or any(is_forward_mode(box) for box in traced):
+        return None
     pieces = programs(flow, direction)
     if not any(isinstance(piece, Program) for piece in pieces):
-        return formula(params, rows, context)
+        return None
     total = None
     for piece in pieces:
         if isinstance(piece, Program):
-            rows, log_det = _through(piece, params, rows, context, bool(boxes))
+            rows, log_det = _through(piece, params, rows, context, bool(traced))
         else:
             member, sign, path = piece
-            member_formula = member._forward if sign == 1 else member._inverse
-            rows, log_det = member_formula(at_path(params, path), rows,
-                                           context_for(member, context))
+            rows, log_det = member._apply(sign, at_path(params, path), rows, context)
         total = log_det if total is None else total + log_det
     return rows, total
 
@@ -53,15 +47,6 @@ def programs(flow, direction):
     return made[direction]
 
 
-def _parts(params):
-    """The arrays of a structure, where a boxed container counts as one part."""
-    if isinstance(params, dict):
-        return [part for value in params.values() for part in _parts(value)]
-    if isinstance(params, (list, tuple)):
-        return [part for value in params for part in _parts(value)]
-    return [params]
-
-
 def _through(program, params, rows, context, traced):
     if context is None:
         context = anp.zeros((len(rows), 0), rows.dtype)
@@ -70,7 +55,7 @@ def _through(program, params, rows, context, traced):
     if isinstance(params, Box):
         result = chain_of_structure(program, params, rows, context)
     else:
-        result = chain_of_arrays(program, params, rows, context, *_parts(params))
+        result = chain_of_arrays(program, params, rows, context, *parts(params))
     return result[0], result[1]
 
 
@@ -105,7 +90,7 @@ def _cotangents(program, params, rows, context, g):
     A traced cotangent means that a second derivative is being taken, and what the kernel
     returns could not be differentiated.
     """
-    if any(isinstance(value, Box) for value in (*g, rows, context, *_parts(params))):
+    if boxes(tuple(g), rows, context, params):
         back, _ = make_vjp(lambda variables: traced_tuple(program.formula(*variables)))(
             traced_tuple((params, rows, context)))
         return back(traced_tuple(tuple(g)))
@@ -143,17 +128,17 @@ def _arrays_vjp(argnums, answer, arguments, options):
     def back(g):
         params = _filled(structure, arrays)
         g_params, *others = _cotangents(program, params, rows, context, g)
-        parts = _parts_of_cotangent(g_params, structure)
-        return tuple(others[number - 2] if number < 4 else parts[number - 4]
+        g_arrays = _arrays_of_cotangent(g_params, structure)
+        return tuple(others[number - 2] if number < 4 else g_arrays[number - 4]
                      for number in argnums)
 
     return back
 
 
-def _parts_of_cotangent(cotangent, structure):
-    parts = []
-    trees.tree_map(lambda leaf, g: parts.append(g), structure, cotangent)
-    return parts
+def _arrays_of_cotangent(cotangent, structure):
+    found = []
+    trees.tree_map(lambda leaf, g: found.append(g), structure, cotangent)
+    return found
 
 
 defvjp_argnums(chain_of_structure, _structure_vjp)

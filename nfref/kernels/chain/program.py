@@ -1,18 +1,16 @@
 """A flow as programs: chains of layers that the kernels run in one go.
 
-A flow is taken apart into its members, through chains and ``Invert`` and down to layers.
-Members that follow each other and have twins become one :class:`Program`; a member without
-a twin stays itself and is run by its formula. What comes out is a list of pieces in the
-order of execution.
+A flow is taken apart into its members, see :meth:`nfref.flow.Flow.members`. Those that follow each
+other and have twins become one :class:`Program`; a member without a twin stays itself and is run
+by its formula. What comes out is a list of pieces in the order of execution.
 """
 
 import numpy as np
 
-from nfref.flow import Composition, Invert, context_for
-from nfref.flows.glow import OnFirst
 from nfref.kernels.chain.instructions import layer_of
 from nfref.kernels.chain.interpreter import COUPLING, HEADER, LINEAR, MADE, PERMUTE, PLANAR
 from nfref.kernels.simd.products import ROWS
+from nfref.params import at_path
 
 SLOT_ROWS = 128         # rows whose gradients are summed together, in small networks
 MANY = 1 << 17          # from so many parameters on, twice as many
@@ -25,7 +23,7 @@ class Program:
     Parameters
     ----------
     members : list of (flow, direction, path)
-        In the order of execution; ``path`` leads from the parameters to the member's.
+        In the order of execution; ``path`` leads from the parameters to its own.
     layers : list of Layer
         Those of the members.
 
@@ -63,7 +61,7 @@ class Program:
         kinds = {layer.kind for _, layer in layers}
         self.kinds = tuple(True if kinds & some else None for some in (
             {COUPLING}, {MADE}, {PLANAR, LINEAR, PERMUTE}))
-        self.rooms = Rooms()
+        self.workspace = Workspace()
         self.reals = {np.dtype(dtype): np.array([layer.real for _, layer in layers], dtype)
                       for dtype in (np.float32, np.float64)}
 
@@ -71,8 +69,7 @@ class Program:
         """What the program computes, by the formulas of its members."""
         total = np.zeros(len(rows), dtype=rows.dtype)
         for flow, direction, path in self.members:
-            formula = flow._forward if direction == 1 else flow._inverse
-            rows, log_det = formula(at_path(params, path), rows, context_for(flow, context))
+            rows, log_det = flow._apply(direction, at_path(params, path), rows, context)
             total = total + log_det
         return rows, total
 
@@ -100,8 +97,8 @@ class Program:
         return share, -(-blocks // share)
 
 
-class Rooms:
-    """Working space that is used again, because the first touch of fresh memory is slow."""
+class Workspace:
+    """Arrays to work in that are used again, because the first touch of fresh memory is slow."""
 
     LARGEST = 1 << 26       # bytes that are worth keeping
 
@@ -121,38 +118,10 @@ class Rooms:
             self.free.setdefault((array.shape, array.dtype), []).append(array)
 
 
-def at_path(params, path):
-    """The parameters of the member that ``path`` leads to."""
-    for step in path:
-        params = params[step]
-    return params
-
-
-def members(flow, direction, path=()):
-    """(flow, direction, path) of all members that are no compositions, in order of execution."""
-    if isinstance(flow, Composition) and _is_plain(type(flow)):
-        order = list(enumerate(flow.flows))
-        return [member for k, inner in (order if direction == 1 else order[::-1])
-                for member in members(inner, direction, path + (k,))]
-    if type(flow) is Invert:
-        return members(flow.flow, -direction, path)
-    if type(flow) is OnFirst:
-        # Layers name the coordinates they act on, so they can leave the last ones alone.
-        inner = members(flow.flow, direction, path)
-        if all(layer_of(*member[:2]) is not None for member in inner):
-            return inner
-    return [(flow, direction, path)]
-
-
-def _is_plain(kind):
-    """Whether a subclass of Composition still composes as Composition does."""
-    return kind._forward is Composition._forward and kind._inverse is Composition._inverse
-
-
 def pieces_of(flow, direction):
     """The pieces in order of execution: programs, and members that have no twin."""
     pieces, some, layers = [], [], []
-    for member in [*members(flow, direction), None]:
+    for member in [*flow.members(direction), None]:
         layer = None if member is None else layer_of(*member[:2])
         if layer is not None:
             some.append(member)

@@ -1,6 +1,6 @@
 """Continuous flows with the exact trace: what a solve calls, and whole solves.
 
-Each function is the twin of what :func:`nfref.backends.dispatch_continuous` names, and returns
+Each function is a twin that ``nfref/dispatch.py`` names, and returns
 None where it has no answer: for dtypes other than float32 and float64, for solvers without a
 twin, and when a solve cannot be finished, so that the formula says why.
 """
@@ -30,7 +30,7 @@ def derivative(net, context, fixed, activation, t, state):
     return problem.rows_of(problem.k[:, 0])
 
 
-def pull(net, context, fixed, activation, t, state, cotangent):
+def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
     """See :func:`nfref.continuous.dynamics_vjp.exact_vjp`, without penalties."""
     if not _has_twin(net, state) or cotangent.shape[1] != state.shape[1]:
         return None

@@ -9,50 +9,37 @@ Gradients, and flows without a coupling layer, never come here: they take the ``
 
 import numpy as np
 
-from nfref.flow import Composition, Invert, context_for
-from nfref.flows.coupling import Coupling
 from nfref.kernels.cuda import coupling
-from nfref.transformers.additive import Additive
-from nfref.transformers.affine import Affine
+from nfref.kernels.names import twin_of
+from nfref.kernels.tracing import boxes
+from nfref.params import at_path
 
-TWINS = {Affine: {1: coupling.affine_coupling_forward, -1: coupling.affine_coupling_inverse},
-         Additive: {1: coupling.additive_coupling_forward,
-                    -1: coupling.additive_coupling_inverse}}
-
-
-def holds_coupling(flow):
-    """Whether there is anything to do for the device."""
-    if type(flow) is Invert:
-        return holds_coupling(flow.flow)
-    if _composes(flow):
-        return any(holds_coupling(member) for member in flow.flows)
-    return _has_twin(flow)
+# By the twin of the transformer, and by direction.
+TWINS = {"affine": {1: coupling.affine_coupling_forward, -1: coupling.affine_coupling_inverse},
+         "additive": {1: coupling.additive_coupling_forward,
+                      -1: coupling.additive_coupling_inverse}}
 
 
-def run(flow, direction, params, rows, context):
-    """``flow._forward`` (direction 1) or ``flow._inverse`` (-1)."""
-    if type(flow) is Invert:
-        return run(flow.flow, -direction, params, rows, context_for(flow.flow, context))
-    if _composes(flow):
-        total = None
-        for k in range(len(flow.flows))[::direction]:
-            member = flow.flows[k]
-            rows, log_det = run(member, direction, params[k], rows, context_for(member, context))
-            total = log_det if total is None else total + log_det
-        return rows, total
-    if _has_twin(flow):
-        kept, changed = flow.halves(rows)
-        changed, log_det = TWINS[type(flow.transformer)][direction](
-            *map(np.ascontiguousarray, (changed, *flow.conditioner(params, kept, context))))
-        return flow.joined(kept, changed), log_det
-    return (flow._forward if direction == 1 else flow._inverse)(params, rows, context)
+def apply(flow, direction, params, rows, context):
+    """A flow in a direction; None for gradients, and where there is no coupling layer."""
+    members = flow.members(direction)
+    if (rows.dtype not in (np.float32, np.float64) or boxes(rows, context, params)
+            or not any(_has_twin(member) for member, _, _ in members)):
+        return None
+    total = None
+    for member, sign, path in members:
+        own = at_path(params, path)
+        if _has_twin(member):
+            given = context if member.context_dim else None
+            kept, changed = member.halves(rows)
+            changed, log_det = TWINS[twin_of(member.transformer)][sign](
+                *map(np.ascontiguousarray, (changed, *member.conditioner(own, kept, given))))
+            rows = member.joined(kept, changed)
+        else:
+            rows, log_det = member._apply(sign, own, rows, context)
+        total = log_det if total is None else total + log_det
+    return rows, total
 
 
 def _has_twin(flow):
-    return type(flow) is Coupling and type(flow.transformer) in TWINS
-
-
-def _composes(flow):
-    """Whether a composition composes as all do, and not in a way of its own."""
-    return (isinstance(flow, Composition) and type(flow)._forward is Composition._forward
-            and type(flow)._inverse is Composition._inverse)
+    return twin_of(flow) == "coupling" and twin_of(flow.transformer) in TWINS

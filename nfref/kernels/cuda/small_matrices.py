@@ -12,6 +12,7 @@ meet in no bank. Float32 and float64, D up to ``LARGEST``.
 import math
 
 import numpy as np
+from autograd.extend import Box
 from numba import cuda, from_dtype
 
 from nfref.kernels.cuda.arrays import from_device, launch, to_device
@@ -37,6 +38,14 @@ def log_abs_det(matrices):
     blocks, threads = block_for(n, lanes, most_warps)
     launch(KERNELS[dtype], blocks, threads, matrices, out, shared=threads[1] * bytes_each)
     return from_device(on_host, out)[0]
+
+
+def log_abs_det_or_none(matrices):
+    """What the dispatch calls: None for derivatives, large matrices and complex numbers."""
+    if (isinstance(matrices, Box) or matrices.shape[1] > LARGEST
+            or matrices.dtype not in (np.float32, np.float64)):
+        return None
+    return log_abs_det(matrices)
 
 
 def log_abs_det_of(dtype):

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from autograd.extend import Box, defvjp, primitive
 
-from nfref.backends import chosen, threads
+from nfref.backends import threads
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.rows import share
 from nfref.kernels.simd import unrolled
@@ -23,23 +23,35 @@ from nfref.kernels.simd.lanes import (BYTES, absolute, exponent, load, load_apar
                                       mantissa, prefetch, same, store, turn, where_equal,
                                       where_longer)
 from nfref.kernels.simd.unrolled import LIFT
-from nfref.kernels.tracing import is_forward_mode
+from nfref.kernels.tracing import boxes, is_forward_mode
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 18     # entries, about, that a thread takes at a time
 
 
-def run(formula, matrices, *others):
-    """The twin of a formula of :mod:`nfref.small_matrices`, where it has one for such arguments."""
+# What the dispatch calls --------------------------------------------------------------------
+
+
+def log_abs_det_or_none(matrices):
+    """See :func:`nfref.small_matrices.log_abs_det`; None for arrays without a twin."""
+    return log_abs_det(matrices) if _have_twin(matrices) else None
+
+
+def solve_or_none(matrices, rows):
+    """See :func:`nfref.small_matrices.solve`; None for arrays without a twin."""
+    return solve(matrices, rows) if _have_twin(matrices, rows) else None
+
+
+def inverse_or_none(matrices):
+    """See :func:`nfref.small_matrices.inverse`; None for arrays without a twin."""
+    return inverse(matrices) if _have_twin(matrices) else None
+
+
+def _have_twin(matrices, *others):
     arrays = matrices, *others
-    if (matrices.shape[1] > LARGEST or any(array.dtype not in (np.float32, np.float64)
-                                           or is_forward_mode(array) for array in arrays)):
-        return formula(*arrays)
-    name = formula.__name__.lstrip("_")
-    if chosen() == "cuda" and name == "log_abs_det" and not isinstance(matrices, Box):
-        from nfref.kernels.cuda import small_matrices as device
-        return device.log_abs_det(matrices)
-    return {"log_abs_det": log_abs_det, "solve": solve, "inverse": inverse}[name](*arrays)
+    return (matrices.shape[1] <= LARGEST
+            and all(array.dtype in (np.float32, np.float64) for array in arrays)
+            and not any(is_forward_mode(box) for box in boxes(*arrays)))
 
 
 # The twins ----------------------------------------------------------------------------------

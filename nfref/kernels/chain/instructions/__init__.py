@@ -6,36 +6,31 @@ turns the cotangent of those arrays back into one shaped like the parameters. Wh
 differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
 """
 
-from nfref.flows.autoregressive import MADE
-from nfref.flows.batch_norm import BatchNorm
-from nfref.flows.coupling import Coupling
-from nfref.flows.elementwise import ElementwiseAffine, Scale, Standardise
-from nfref.flows.image_layers import ActNorm, ChannelAffine, InvertibleConv, Squeeze
-from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
-from nfref.flows.planar import PlanarLayer
 from nfref.kernels.chain.instructions import elementwise, linear, networks, planar
+from nfref.kernels.names import twin_of
 
 
 def layer_of(flow, direction):
     """The ``Layer`` of a flow in a direction (1 forward, -1 inverse); None without a twin."""
-    make = LAYERS.get(type(flow))       # the very type: a subclass may compute something else
-    return None if make is None else make(flow, direction)
+    encode = ENCODERS.get(twin_of(flow))
+    return None if encode is None else encode(flow, direction)
 
 
-LAYERS = {
-    ActNorm: elementwise.act_norm,
-    BatchNorm: elementwise.batch_norm,
-    ChannelAffine: elementwise.act_norm,
-    Coupling: networks.coupling,
-    ElementwiseAffine: elementwise.elementwise_affine,
-    FixedLinear: linear.fixed_linear,
-    InvertibleConv: linear.invertible_conv,
-    Linear: linear.linear,
-    LULinear: linear.lu_linear,
-    MADE: networks.made,
-    Permutation: lambda flow, direction: linear.permutation(flow.order, direction),
-    PlanarLayer: planar.planar,
-    Scale: elementwise.scale,
-    Squeeze: linear.squeeze,
-    Standardise: elementwise.standardise,
+ENCODERS = {
+    "act_norm": elementwise.act_norm,
+    "batch_norm": elementwise.batch_norm,
+    "coupling": networks.coupling,
+    "elementwise_affine": elementwise.elementwise_affine,
+    "fixed_linear": linear.fixed_linear,
+    "invertible_conv": linear.invertible_conv,
+    "linear": linear.linear,
+    "lu_linear": linear.lu_linear,
+    "made": networks.made,
+    # Layers name the coordinates they act on, so they leave the last ones alone.
+    "on_first": lambda flow, direction: layer_of(flow.flow, direction),
+    "permutation": lambda flow, direction: linear.permutation(flow.order, direction),
+    "planar": planar.planar,
+    "scale": elementwise.scale,
+    "squeeze": linear.squeeze,
+    "standardise": elementwise.standardise,
 }

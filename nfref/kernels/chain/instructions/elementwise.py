@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from nfref.flows.batch_norm import batch_norm_affine
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Layer
 
@@ -50,8 +49,7 @@ def batch_norm(flow, direction):
         return None
 
     def pack(params, dtype):
-        return batch_norm_affine(params["running_mean"], params["running_variance"],
-                                 params["shift"], params["log_scale"], flow.epsilon)
+        return flow._affine(params, params["running_mean"], params["running_variance"])
 
     def unpack(params, cotangent):
         g_t, g_s = cotangent[:flow.dim], cotangent[flow.dim:]

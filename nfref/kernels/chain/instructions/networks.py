@@ -5,9 +5,8 @@ import numpy as np
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Layer
 from nfref.kernels.chain.network import ACTIVATIONS
+from nfref.kernels.names import twin_of
 from nfref.networks.masked import even_degrees
-from nfref.transformers.additive import Additive
-from nfref.transformers.affine import Affine
 
 UNITS = 64                                  # hidden units in one step of a staircase
 
@@ -35,12 +34,12 @@ def _net_size(widths):
 
 
 def _is_bounded_affine(transformer):
-    return type(transformer) is Affine and transformer.scale == "bounded"
+    return twin_of(transformer) == "affine" and transformer.scale == "bounded"
 
 
 def coupling(flow, direction):
     is_affine = _is_bounded_affine(flow.transformer)
-    if not is_affine and type(flow.transformer) is not Additive:
+    if not is_affine and twin_of(flow.transformer) != "additive":
         return None
     stay, change = np.flatnonzero(flow.mask), np.flatnonzero(~np.array(flow.mask))
     outputs = flow.transformer.size * len(change)

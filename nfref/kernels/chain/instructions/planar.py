@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from nfref.flows.planar import constrain_u
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Layer
 
@@ -18,8 +17,8 @@ def planar(flow, direction):
     dim = flow.dim
 
     def pack(params, dtype):
-        u_hat, slack = constrain_u(params["u"], params["w"])
-        return [u_hat, params["w"], slack, params["b"]]
+        u_hat, slack, w, b = flow.constrained(params, None)
+        return [u_hat, w, slack, b]
 
     def unpack(params, cotangent):
         g_u_hat, g_w, g_slack = cotangent[:dim], cotangent[dim:2 * dim], cotangent[2 * dim]

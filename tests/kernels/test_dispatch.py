@@ -18,7 +18,8 @@ from autograd.test_util import check_grads
 
 import nfref
 from nfref import params as trees
-from nfref.backends import WORTH_IT, chosen
+from nfref.backends import chosen
+from nfref.dispatch import CALL
 from nfref.kernels import jit
 from nfref.training import adam, gradient
 
@@ -94,7 +95,7 @@ def test_a_choice_holds_in_its_own_thread_alone(monkeypatch):
 def test_unasked_small_calls_take_the_formula_and_large_ones_the_twin(monkeypatch):
     monkeypatch.delenv("NFREF_BACKEND", raising=False)
     params, _ = problem()
-    n = WORTH_IT // trees.count(params)
+    n = CALL // trees.count(params)
     for rows_, taken in ((7, "numpy"), (n + 1, "numba")):
         x = np.random.default_rng(1).standard_normal((rows_, 2))
         z, log_det = FLOW.inverse(params, x)
@@ -369,7 +370,7 @@ def test_a_part_of_kernels_refuses_calls_from_python_even_once_it_is_compiled():
 
 def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_cached(tmp_path):
     code = ("import numpy as np, nfref\n"
-            "from nfref.backends import when_compiling\n"
+            "from nfref.kernels.announce import when_compiling\n"
             "when_compiling(lambda: print('compiling'))\n"
             "from nfref.kernels.adam import adam_update\n"
             "a = np.ones(3)\n"
@@ -382,7 +383,7 @@ def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_c
 
 
 def test_the_command_line_says_in_one_line_that_it_compiles(capsys):
-    from nfref.backends import announce
+    from nfref.kernels.announce import announce
     from nfref.cli import main
     assert main(["datasets"]) == 0
     assert capsys.readouterr().err == ""
