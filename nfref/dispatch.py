@@ -10,7 +10,6 @@ A twin takes the arguments of its formula. For those that it is not made for (co
 forward mode, a solver without a twin), it returns None, and the formula computes the answer.
 """
 
-from functools import cache
 from importlib import import_module
 from typing import NamedTuple
 
@@ -84,7 +83,6 @@ def run(name, formula, *arguments):
     return formula(*arguments)
 
 
-@cache
 def _load(place):
     """The function at "module:function"; kernels are not imported before they are needed."""
     module, function = place.split(":")

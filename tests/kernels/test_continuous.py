@@ -65,7 +65,7 @@ def test_right_hand_side_and_its_derivative(hidden, activation, dtype, context_d
         assert_close([continuous.derivative(*arguments)], [value], dtype)
 
         formula = exact_vjp(net, 0.3, state, cotangent, context, fixed, activation)
-        twin = continuous.pull(*arguments, cotangent)
+        twin = continuous.derivative_vjp(*arguments, cotangent)
         assert (twin[2] is None) == (context is None)
         assert_close(*([part for part in trees.leaves(list(vjp)) if part is not None]
                        for vjp in (twin, formula)), dtype)
@@ -85,7 +85,7 @@ def test_derivative_is_that_of_autograd():
     net_bar, state_bar, context_bar = autograd.grad(scalar)(
         traced_tuple((params["net"], state, context)))
     fixed = dynamics.Fixed(matrix=dynamics.trace_matrix(params["net"]))
-    twin = continuous.pull(params["net"], context, fixed, "tanh", 0.3, state, cotangent)
+    twin = continuous.derivative_vjp(params["net"], context, fixed, "tanh", 0.3, state, cotangent)
     assert_close([*twin[1:3], *trees.leaves(twin[3])],
                  [state_bar[:, :3], context_bar, *trees.leaves(net_bar)], "float64")
 
@@ -191,13 +191,13 @@ def test_sums_over_many_rows_take_the_few_slots_there_are(monkeypatch):
 @pytest.mark.parametrize("solver", ["dop853", "lsoda"])
 def test_other_solvers_call_the_twins_of_the_right_hand_side(solver, monkeypatch):
     calls = []
-    for name in ("derivative", "pull"):
+    for name in ("derivative", "derivative_vjp"):
         twin = getattr(continuous, name)
         monkeypatch.setattr(continuous, name, lambda *arguments, name=name, twin=twin: (
             calls.append(name), twin(*arguments))[1])
     formula, twin = both(nfref.CNF(2, (5, 4), solver=solver, rtol=1e-9, atol=1e-9), 7,
                          "float64", "inverse")
-    assert set(calls) == {"derivative", "pull"}
+    assert set(calls) == {"derivative", "derivative_vjp"}
     for one, other in zip(twin, formula, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-7 * np.abs(other).max())
 
