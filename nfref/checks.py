@@ -1,4 +1,4 @@
-"""The door: arguments are checked here, once, and nowhere further in.
+"""Checks of arguments: once, where a call enters, and nowhere further in.
 
 Every message is one line that names the argument, what was expected and what came.
 """

@@ -111,9 +111,9 @@ class Flow:
         return dispatch.run("flow", Flow._apply, self, -1, *self._checked(params, "x", x, context))
 
     def adapt(self, params, x, context=None, first=False):
-        """Let layers that keep statistics of the data look at a batch.
+        """Let layers that keep statistics of the data learn from a batch.
 
-        The only two that do are actnorm, which looks once before training
+        The only two that do are actnorm, which starts from data once before training
         (``first=True``), and batch norm, which updates its running statistics at every
         training batch. Nothing is changed in place.
 
@@ -124,7 +124,7 @@ class Flow:
             Data rows.
         context : (N, C) array, optional
         first : bool
-            Whether this is the look before training starts.
+            Whether this is the data-dependent initialisation, before training starts.
 
         Returns
         -------
@@ -431,7 +431,7 @@ class Density:
         return x, self.base.log_prob(params["base"], z) - log_det
 
     def adapt(self, params, x, context=None, first=False):
-        """Let the flow's statistics look at a batch; see :meth:`Flow.adapt`."""
+        """Let the flow's statistics learn from a batch; see :meth:`Flow.adapt`."""
         flow_params = self.flow.adapt(params["flow"], x, context, first)
         return params if flow_params is params["flow"] else {**params, "flow": flow_params}
 

@@ -43,17 +43,17 @@ class System:
         """
         raise NotImplementedError
 
-    def bind_pull(self, *arguments):
-        """The function (t, state, cotangent) -> (derivative, state_bar, *argument_bars).
+    def bind_vjp(self, *arguments):
+        """The function (t, state, cotangent) -> (derivative, g_state, *g_arguments).
 
         The first two hold the moving columns alone, (N, D). By default autograd's tape.
         """
-        def pull(t, state, cotangent):
+        def vjp(t, state, cotangent):
             back, value = make_vjp(lambda tracked: self.bind(*tracked[1:])(t, tracked[0]),
                                    (state, *arguments))
-            state_bar, *argument_bars = back(cotangent)
-            return (value[:, :self.moving], state_bar[:, :self.moving], *argument_bars)
-        return pull
+            g_state, *g_arguments = back(cotangent)
+            return (value[:, :self.moving], g_state[:, :self.moving], *g_arguments)
+        return vjp
 
     def solve(self, start, end, state, *arguments):
         """The state at ``end``."""
@@ -62,7 +62,7 @@ class System:
                      bandwidth=state.shape[1] - 1).last
 
     def solve_back(self, start, end, last, cotangent, *arguments):
-        """Step 4: the moving columns' adjoint, a list of argument_bars, and evaluations."""
+        """Step 4: the moving columns' adjoint, a list of g_arguments, and evaluations."""
         dim, dtype = self.moving, last.dtype
         q = cotangent[:, dim:]
         shapes = [last[:, :dim].shape] * 2 + [np.shape(argument) for argument in arguments]
@@ -72,19 +72,19 @@ class System:
             return [part.reshape(shape)
                     for part, shape in zip(np.split(vector, ends[:-1]), shapes)]
 
-        pull = self.bind_pull(*arguments)
+        vjp = self.bind_vjp(*arguments)
 
         def backward(t, vector):
             z, a = split(vector)[:2]
-            dz, *bars = pull(t, np.concatenate([z, np.zeros_like(q)], axis=1),
-                             np.concatenate([a, q], axis=1))
-            return np.concatenate([dz.ravel()] + [-bar.ravel() for bar in bars])
+            dz, *cotangents = vjp(t, np.concatenate([z, np.zeros_like(q)], axis=1),
+                                  np.concatenate([a, q], axis=1))
+            return np.concatenate([dz.ravel()] + [-g.ravel() for g in cotangents])
 
         begin = np.concatenate([last[:, :dim].ravel(), cotangent[:, :dim].ravel(),
                                 np.zeros(ends[-1] - ends[1], dtype=dtype)])
         solution = solve(backward, begin, end, start, self.options)
-        _, a, *argument_bars = split(solution.last)
-        return a, argument_bars, solution.evaluations
+        _, a, *g_arguments = split(solution.last)
+        return a, g_arguments, solution.evaluations
 
 
 # The continuous adjoint -------------------------------------------------------------------
@@ -119,8 +119,8 @@ def adjoint(system, start, end, last, cotangent, *arguments):
 
     Returns
     -------
-    state_bar : (N, S) array
-    argument_bars : list of arrays
+    g_state : (N, S) array
+    g_arguments : list of arrays
     evaluations : int
         How often the backward right-hand side was called.
     """
@@ -129,21 +129,21 @@ def adjoint(system, start, end, last, cotangent, *arguments):
     if size == 0:
         return np.zeros_like(last), [np.zeros_like(a) for a in arguments], 0
     scaled = (cotangent / size).astype(dtype)
-    a, argument_bars, evaluations = system.solve_back(start, end, last, scaled, *arguments)
-    a_bar = np.concatenate([a, scaled[:, dim:]], axis=1)
-    return (a_bar * dtype.type(size), [bar * dtype.type(size) for bar in argument_bars],
+    a, g_arguments, evaluations = system.solve_back(start, end, last, scaled, *arguments)
+    g_a = np.concatenate([a, scaled[:, dim:]], axis=1)
+    return (g_a * dtype.type(size), [g * dtype.type(size) for g in g_arguments],
             evaluations)
 
 
 def _solve_adjoint_vjp(argnums, last, values, kwargs):
     system, start, end, state, *arguments = values
 
-    def pull(cotangent):
-        state_bar, argument_bars, _ = adjoint(system, start, end, last, cotangent, *arguments)
-        bars = [state_bar, *argument_bars]
-        return tuple(bars[k - 3] for k in argnums)
+    def vjp(cotangent):
+        g_state, g_arguments, _ = adjoint(system, start, end, last, cotangent, *arguments)
+        cotangents = [g_state, *g_arguments]
+        return tuple(cotangents[k - 3] for k in argnums)
 
-    return pull
+    return vjp
 
 
 defvjp_argnums(solve_adjoint, _solve_adjoint_vjp)
@@ -183,35 +183,35 @@ def _steps(system, start, end, kept, state, *arguments):
 def _steps_vjp(argnums, last, values, kwargs):
     """One step back, for y_1 = y + h/6 (k_1 + 2 k_2 + 2 k_3 + k_4) with stages s_1 ... s_4.
 
-    With J_i the derivative of g at s_i and y_1_bar given:
+    With J_i the derivative of g at s_i and g_y_1 given:
 
-    1. k_4_bar = h/6 y_1_bar,                 s_4_bar = k_4_bar J_4      (s_4 = y + h k_3)
-    2. k_3_bar = h/3 y_1_bar + h s_4_bar,     s_3_bar = k_3_bar J_3      (s_3 = y + h/2 k_2)
-    3. k_2_bar = h/3 y_1_bar + h/2 s_3_bar,   s_2_bar = k_2_bar J_2      (s_2 = y + h/2 k_1)
-    4. k_1_bar = h/6 y_1_bar + h/2 s_2_bar,   s_1_bar = k_1_bar J_1      (s_1 = y)
-    5. y_bar = y_1_bar + s_1_bar + s_2_bar + s_3_bar + s_4_bar.
+    1. g_k_4 = h/6 g_y_1,                 g_s_4 = g_k_4 J_4      (s_4 = y + h k_3)
+    2. g_k_3 = h/3 g_y_1 + h g_s_4,     g_s_3 = g_k_3 J_3      (s_3 = y + h/2 k_2)
+    3. g_k_2 = h/3 g_y_1 + h/2 g_s_3,   g_s_2 = g_k_2 J_2      (s_2 = y + h/2 k_1)
+    4. g_k_1 = h/6 g_y_1 + h/2 g_s_2,   g_s_1 = g_k_1 J_1      (s_1 = y)
+    5. g_y = g_y_1 + g_s_1 + g_s_2 + g_s_3 + g_s_4.
     """
     system, start, end, kept, state, *arguments = values
-    pull = system.bind_pull(*arguments)
+    vjp = system.bind_vjp(*arguments)
     h = (end - start) / system.options.steps
     dim = system.moving
 
     def back(cotangent):
-        y_bar = cotangent
-        argument_bars = [np.zeros_like(argument) for argument in arguments]
+        g_y = cotangent
+        g_arguments = [np.zeros_like(argument) for argument in arguments]
         for first in range(len(kept) - 4, -1, -4):
-            total = y_bar.copy()
-            stage_bar = np.zeros_like(y_bar[:, :dim])
+            total = g_y.copy()
+            g_stage = np.zeros_like(g_y[:, :dim])
             for k, weight, reach in ((3, h / 6, 0.0), (2, h / 3, h), (1, h / 3, h / 2),
                                      (0, h / 6, h / 2)):
-                k_bar = weight * y_bar
-                k_bar[:, :dim] += reach * stage_bar
-                _, stage_bar, *bars = pull(*kept[first + k], k_bar)
-                total[:, :dim] += stage_bar
-                argument_bars = [old + new for old, new in zip(argument_bars, bars)]
-            y_bar = total
-        bars = [y_bar, *argument_bars]
-        return tuple(bars[k - 4] for k in argnums)
+                g_k = weight * g_y
+                g_k[:, :dim] += reach * g_stage
+                _, g_stage, *cotangents = vjp(*kept[first + k], g_k)
+                total[:, :dim] += g_stage
+                g_arguments = [old + new for old, new in zip(g_arguments, cotangents)]
+            g_y = total
+        cotangents = [g_y, *g_arguments]
+        return tuple(cotangents[k - 4] for k in argnums)
 
     return back
 

@@ -15,29 +15,29 @@ def exact_vjp(net, t, state, cotangent, context=None, fixed=None, activation="ta
     """f, and cotangents of z, context and net for a cotangent of the right-hand side.
 
     The right-hand side is [f, tr df/dz] or, with at most one hidden layer, [f, tr df/dz,
-    |f|^2, |df/dz|_F^2]. For a scalar E with dE = sum(f_bar * df + q * dtr + ...):
+    |f|^2, |df/dz|_F^2]. For a scalar E with dE = sum(g_f * df + q * dtr + ...):
 
-    1. The cotangent's columns are f_bar, q, and perhaps k and r. |f|^2 adds 2 k f to f_bar.
-    2. tr = d_1 M d_2^T:   d1_bar = q d_2 M^T,  d2_bar = q d_1 M,  M_bar = d_1^T (q d_2).
-       One hidden layer, tr = d_1 m:  d1_bar = q m,  m_bar = sum_n q d_1.
-    3. f = h_L W + b backwards, layer by layer:  u_bar = h_bar s' + d_bar s''.
-    4. M = W_2 * (W_3 A)^T:  with B = M_bar * W_2,
-       W_2 += M_bar * (W_3 A)^T,  W_3 += B^T A^T,  A += W_3^T B^T.
-       m_j = sum_i W_ji A_ij:  W += m_bar A^T,  A += (m_bar W)^T, m_bar multiplying rows.
-    5. |df/dz|_F^2 = d P d^T, P = (A^T A) * (W W^T), symmetric:  d_bar += 2 r d P,
-       P_bar = d^T (r d);  A += 2 A (P_bar * W W^T),  W += 2 (P_bar * A^T A) W.
+    1. The cotangent's columns are g_f, q, and perhaps k and r. |f|^2 adds 2 k f to g_f.
+    2. tr = d_1 M d_2^T:   g_d1 = q d_2 M^T,  g_d2 = q d_1 M,  g_M = d_1^T (q d_2).
+       One hidden layer, tr = d_1 m:  g_d1 = q m,  g_m = sum_n q d_1.
+    3. f = h_L W + b backwards, layer by layer:  g_u = g_h s' + g_d s''.
+    4. M = W_2 * (W_3 A)^T:  with B = g_M * W_2,
+       W_2 += g_M * (W_3 A)^T,  W_3 += B^T A^T,  A += W_3^T B^T.
+       m_j = sum_i W_ji A_ij:  W += g_m A^T,  A += (g_m W)^T, g_m multiplying rows.
+    5. |df/dz|_F^2 = d P d^T, P = (A^T A) * (W W^T), symmetric:  g_d += 2 r d P,
+       g_P = d^T (r d);  A += 2 A (g_P * W W^T),  W += 2 (g_P * A^T A) W.
 
     Shapes: state and cotangent (N, D + 1) or (N, D + 3).
 
     Returns
     -------
     f : (N, D) array
-    z_bar : (N, D) array
-    context_bar : (N, C) array or None
-    net_bar : list of {"weight", "bias"}
+    g_z : (N, D) array
+    g_context : (N, C) array or None
+    g_net : list of {"weight", "bias"}
     """
     dim = net[-1]["bias"].shape[0]
-    z, f_bar, q = state[:, :dim], cotangent[:, :dim], cotangent[:, dim:dim + 1]
+    z, g_f, q = state[:, :dim], cotangent[:, :dim], cotangent[:, dim:dim + 1]
     penalised = cotangent.shape[1] > dim + 1
     values, slopes, a = [], [], first_layer(net, t, z, context)
     for layer in net[1:]:
@@ -47,34 +47,34 @@ def exact_vjp(net, t, state, cotangent, context=None, fixed=None, activation="ta
         a = h @ layer["weight"] + layer["bias"]
     f = a
     if penalised:
-        f_bar = f_bar + 2 * cotangent[:, dim + 1:dim + 2] * f
+        g_f = g_f + 2 * cotangent[:, dim + 1:dim + 2] * f
 
-    matrix_bar, slope_bars = trace_vjp(slopes, fixed.matrix, q)
+    g_matrix, g_slopes = trace_vjp(slopes, fixed.matrix, q)
     if penalised and slopes:
         r_d = cotangent[:, dim + 2:] * slopes[0]
-        slope_bars[0] = slope_bars[0] + 2 * r_d @ fixed.gram
-        gram_bar = slopes[0].T @ r_d
+        g_slopes[0] = g_slopes[0] + 2 * r_d @ fixed.gram
+        g_gram = slopes[0].T @ r_d
     elif penalised:
-        gram_bar = cotangent[:, dim + 2:].sum()
-    net_bar = [None] * len(net)
-    a_bar = f_bar
+        g_gram = cotangent[:, dim + 2:].sum()
+    g_net = [None] * len(net)
+    g_a = g_f
     for k in range(len(net) - 1, 0, -1):
         h, slope = values[k - 1], slopes[k - 1]
-        net_bar[k] = {"weight": h.T @ a_bar, "bias": a_bar.sum(axis=0)}
+        g_net[k] = {"weight": h.T @ g_a, "bias": g_a.sum(axis=0)}
         curvature = CURVATURES[activation](h, slope)
-        a_bar = (a_bar @ net[k]["weight"].T) * slope + slope_bars[k - 1] * curvature
+        g_a = (g_a @ net[k]["weight"].T) * slope + g_slopes[k - 1] * curvature
 
     weight = net[0]["weight"]
-    bias_bar = a_bar.sum(axis=0)
-    rows = [z.T @ a_bar, t * bias_bar[None, :]]
+    g_bias = g_a.sum(axis=0)
+    rows = [z.T @ g_a, t * g_bias[None, :]]
     if context is not None:
-        rows.append(context.T @ a_bar)
-    net_bar[0] = {"weight": np.concatenate(rows), "bias": bias_bar}
-    add_matrix_vjp(net_bar, net, matrix_bar, dim)
+        rows.append(context.T @ g_a)
+    g_net[0] = {"weight": np.concatenate(rows), "bias": g_bias}
+    add_matrix_vjp(g_net, net, g_matrix, dim)
     if penalised:
-        add_gram_vjp(net_bar, net, gram_bar, dim)
-    context_bar = None if context is None else a_bar @ weight[dim + 1:].T
-    return f, a_bar @ weight[:dim].T, context_bar, net_bar
+        add_gram_vjp(g_net, net, g_gram, dim)
+    g_context = None if context is None else g_a @ weight[dim + 1:].T
+    return f, g_a @ weight[:dim].T, g_context, g_net
 
 
 def trace_vjp(slopes, matrix, q):
@@ -87,26 +87,26 @@ def trace_vjp(slopes, matrix, q):
     return d1.T @ q_d2, [q_d2 @ matrix.T, q * (d1 @ matrix)]
 
 
-def add_matrix_vjp(net_bar, net, matrix_bar, dim):
+def add_matrix_vjp(g_net, net, g_matrix, dim):
     """Step 4: hand the cotangent of the trace's matrix on to the weights it is made of."""
     first, last = net[0]["weight"][:dim], net[-1]["weight"]
     if len(net) == 1:
-        net_bar[0]["weight"][:dim] += matrix_bar * np.eye(dim, dtype=first.dtype)
+        g_net[0]["weight"][:dim] += g_matrix * np.eye(dim, dtype=first.dtype)
     elif len(net) == 2:
-        net_bar[1]["weight"] += matrix_bar[:, None] * first.T
-        net_bar[0]["weight"][:dim] += (matrix_bar[:, None] * last).T
+        g_net[1]["weight"] += g_matrix[:, None] * first.T
+        g_net[0]["weight"][:dim] += (g_matrix[:, None] * last).T
     else:
-        product_bar = (matrix_bar * net[1]["weight"]).T
-        net_bar[1]["weight"] += matrix_bar * (last @ first).T
-        net_bar[2]["weight"] += product_bar @ first.T
-        net_bar[0]["weight"][:dim] += last.T @ product_bar
+        g_product = (g_matrix * net[1]["weight"]).T
+        g_net[1]["weight"] += g_matrix * (last @ first).T
+        g_net[2]["weight"] += g_product @ first.T
+        g_net[0]["weight"][:dim] += last.T @ g_product
 
 
-def add_gram_vjp(net_bar, net, gram_bar, dim):
+def add_gram_vjp(g_net, net, g_gram, dim):
     """Step 5: hand the cotangent of the norm's matrix on to the weights it is made of."""
     first, last = net[0]["weight"][:dim], net[-1]["weight"]
     if len(net) == 1:
-        net_bar[0]["weight"][:dim] += 2 * gram_bar * first
+        g_net[0]["weight"][:dim] += 2 * g_gram * first
     else:
-        net_bar[0]["weight"][:dim] += 2 * first @ (gram_bar * (last @ last.T))
-        net_bar[1]["weight"] += 2 * (gram_bar * (first.T @ first)) @ last
+        g_net[0]["weight"][:dim] += 2 * first @ (g_gram * (last @ last.T))
+        g_net[1]["weight"] += 2 * (g_gram * (first.T @ first)) @ last

@@ -296,22 +296,21 @@ class NeuralSystem(System):
 
         return lambda t, state: self.run("derivative", formula, net, context, fixed, t, state)
 
-    def bind_pull(self, *arguments):
+    def bind_vjp(self, *arguments):
         if self.flow.trace != "exact" or self.norm not in (None, "exact"):
-            return super().bind_pull(*arguments)
+            return super().bind_vjp(*arguments)
         net, context = self.unpack(arguments)
         fixed, activation = self.fixed(net), self.flow.activation
 
         def formula(t, state, cotangent):
             return exact_vjp(net, t, state, cotangent, context, fixed, activation)
 
-        def pull(t, state, cotangent):
-            f, z_bar, context_bar, net_bar = self.run("derivative_vjp", formula, net, context,
-                                                      fixed, t, state, cotangent)
-            return (f, z_bar, *([] if context is None else [context_bar]),
-                    *trees.leaves(net_bar))
+        def vjp(t, state, cotangent):
+            f, g_z, g_context, g_net = self.run("derivative_vjp", formula, net, context, fixed,
+                                                t, state, cotangent)
+            return (f, g_z, *([] if context is None else [g_context]), *trees.leaves(g_net))
 
-        return pull
+        return vjp
 
     def solve(self, start, end, state, *arguments):
         def formula(start, end, state, options):

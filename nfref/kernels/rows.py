@@ -56,7 +56,7 @@ def share(task, count, threads):
                 future.result()
 
 
-PIECE = 1 << 16     # numbers of a long vector that a thread takes at a time
+PIECE = 1 << 16     # numbers of a long vector that a thread takes at a time: half a MB of float64
 
 
 def in_pieces(task, size, threads):

@@ -82,12 +82,12 @@ def test_derivative_is_that_of_autograd():
         fixed = dynamics.Fixed(matrix=dynamics.trace_matrix(net))
         return anp.sum(cotangent * dynamics.right_hand_side(net, 0.3, state, context, fixed))
 
-    net_bar, state_bar, context_bar = autograd.grad(scalar)(
+    g_net, g_state, g_context = autograd.grad(scalar)(
         traced_tuple((params["net"], state, context)))
     fixed = dynamics.Fixed(matrix=dynamics.trace_matrix(params["net"]))
     twin = continuous.derivative_vjp(params["net"], context, fixed, "tanh", 0.3, state, cotangent)
     assert_close([*twin[1:3], *trees.leaves(twin[3])],
-                 [state_bar[:, :3], context_bar, *trees.leaves(net_bar)], "float64")
+                 [g_state[:, :3], g_context, *trees.leaves(g_net)], "float64")
 
 
 # Whole solves -----------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_threads_do_not_change_a_bit(solver, dtype):
 
 def test_sums_over_many_rows_take_the_few_slots_there_are(monkeypatch):
     flow = nfref.CNF(2, (5, 4))
-    monkeypatch.setattr(continuous, "MOST_SLOTS", 2)
+    monkeypatch.setattr(continuous, "MOST_SUMS", 2)
     formula, twin = both(flow, 2 * ROWS + 1, "float64", "forward")
     assert_close(twin, formula, "float64", ulps=20_000)
 

@@ -11,9 +11,9 @@ from nfref.kernels.simd import elementary
 DTYPES = [np.float64, np.float32]
 EXACT = {"exp": mpmath.exp, "tanh": mpmath.tanh,
          "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
-         "decay": lambda x: mpmath.exp(-x), "fall": lambda x: -mpmath.expm1(-x),
+         "exp_neg": lambda x: mpmath.exp(-x), "one_minus_exp_neg": lambda x: -mpmath.expm1(-x),
          "log1p": mpmath.log1p}
-SIDES = {"exp": 2, "tanh": 2, "softplus": 2, "decay": 1, "fall": 1, "log1p": 0}
+SIDES = {"exp": 2, "tanh": 2, "softplus": 2, "exp_neg": 1, "one_minus_exp_neg": 1, "log1p": 0}
 
 
 def loop_of(name):
@@ -67,11 +67,11 @@ def test_the_ends(dtype):
                 "softplus": [np.inf, 0, np.nan, ends[3]]}
     for name, values in expected.items():
         assert np.array_equal(LOOPS[name](ends), np.array(values, dtype), equal_nan=True), name
-    for name, values in {"decay": [0, np.nan, 0], "fall": [1, np.nan, 1]}.items():
+    for name, values in {"exp_neg": [0, np.nan, 0], "one_minus_exp_neg": [1, np.nan, 1]}.items():
         assert np.array_equal(LOOPS[name](ends[[0, 2, 3]]), np.array(values, dtype),
                               equal_nan=True), name
 
 
-@pytest.mark.parametrize("name", ["tanh", "fall", "log1p"])
+@pytest.mark.parametrize("name", ["tanh", "one_minus_exp_neg", "log1p"])
 def test_zero_stays_zero(name):
     assert LOOPS[name](np.zeros(3)).tolist() == [0, 0, 0]

@@ -300,15 +300,15 @@ def pick(flat, place, out):
 
 @numba.njit
 def transpose(flat, out):
-    lanes.turn(flat, 1, 21, out, 0, len(out) // 16)
+    lanes.transpose(flat, 1, 21, out, 0, len(out) // 16)
 
 
 def aligned(values, dtype, size=None):
     """Values, repeated, in an array that starts on a boundary of lanes."""
     size = lanes.width_of(dtype) if size is None else size
-    spare = np.zeros(size + lanes.width_of(dtype), dtype)
-    start = -(spare.ctypes.data // spare.itemsize) % lanes.width_of(dtype)
-    flat = spare[start:start + size]
+    memory = np.zeros(size + lanes.width_of(dtype), dtype)
+    start = -(memory.ctypes.data // memory.itemsize) % lanes.width_of(dtype)
+    flat = memory[start:start + size]
     flat[:] = np.resize(np.array(values, dtype), len(flat))
     return flat
 
@@ -323,7 +323,7 @@ def test_each_lane_picks_its_own_number(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_blocks_are_turned(dtype):
+def test_blocks_are_transposed(dtype):
     width = lanes.width_of(dtype)
     flat = np.arange(1.0 + 21 * width, dtype=dtype)
     out = aligned([-1], dtype, 16 * width)      # vectors a width apart

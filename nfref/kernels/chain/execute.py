@@ -4,14 +4,14 @@ import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.rows import in_pieces, share
-from nfref.kernels.simd.products import ROWS, load
+from nfref.kernels.simd.products import ROWS, ensure_compiled
 
 CHUNK = 8       # blocks that a thread takes at a time when nothing is summed over rows
 
 
 def value(program, theta, x, context, threads):
     """(rows, log_det) of the rows x; context is (N, 0) where there is none."""
-    load(x.dtype)
+    ensure_compiled(x.dtype)
     x = np.ascontiguousarray(x)
     context = np.ascontiguousarray(context)
     out, log_det = np.empty_like(x), np.empty(len(x), x.dtype)
@@ -42,28 +42,28 @@ def normal_loss_cotangents(program, theta, x, context, threads):
 
 
 def _back(program, theta, x, context, g_out, g_log_det, weight, log_prob, threads):
-    load(x.dtype)
+    ensure_compiled(x.dtype)
     x, context = np.ascontiguousarray(x), np.ascontiguousarray(context)
     g_x, g_context = np.empty_like(x), np.empty_like(context)
-    blocks, count = program.slots(len(x))
+    blocks, count = program.partial_sums(len(x))
     if count == 0:
         return np.zeros(program.size, x.dtype), g_x, g_context
     workspace, size = program.workspace, (int(program.sizes[1] + program.sizes[2]),)
-    # A single slot is the result.
-    slots = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
+    # A single sum is the result.
+    partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
     def task(k):
         space = workspace.take(size, x.dtype)
         chain.run_back(program.code, program.sizes, program.reals[x.dtype], theta, context, x,
-                       g_out, g_log_det, x.dtype.type(weight), log_prob, g_x, g_context, slots[k],
-                       space, k * blocks, (k + 1) * blocks, *program.kinds)
+                       g_out, g_log_det, x.dtype.type(weight), log_prob, g_x, g_context,
+                       partial_sums[k], space, k * blocks, (k + 1) * blocks, *program.kinds)
         workspace.give_back(space)
 
     share(task, count, threads)
     if count == 1:
-        return slots[0], g_x, g_context
+        return partial_sums[0], g_x, g_context
     g_theta = np.empty(program.size, x.dtype)
-    in_pieces(lambda first, last: chain.add_slots(slots, g_theta, first, last), program.size,
+    in_pieces(lambda first, last: chain.add_slots(partial_sums, g_theta, first, last), program.size,
               threads)
-    workspace.give_back(slots)
+    workspace.give_back(partial_sums)
     return g_theta, g_x, g_context

@@ -5,7 +5,7 @@ follow each other layer by layer in ``theta``, and in ``g_theta`` their gradient
 """
 
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.simd.elementary import fall, softplus, tanh
+from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
@@ -79,7 +79,7 @@ def activate_back(activation, units, h, h_at, g, g_at):
     else:
         for j in range(units):
             for r in range(ROWS):
-                g[j, r] *= fall(h[j, r])
+                g[j, r] *= one_minus_exp_neg(h[j, r])
 
 
 @reduction

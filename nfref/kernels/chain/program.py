@@ -12,9 +12,9 @@ from nfref.kernels.chain.interpreter import COUPLING, HEADER, LINEAR, MADE, PERM
 from nfref.kernels.simd.products import ROWS
 from nfref.params import at_path
 
-SLOT_ROWS = 128         # rows whose gradients are summed together, in small networks
+SUM_ROWS = 128         # rows whose gradients are summed together, in small networks
 MANY = 1 << 17          # from so many parameters on, twice as many
-MOST_SLOTS = 16
+MOST_SUMS = 16
 
 
 class Program:
@@ -86,14 +86,14 @@ class Program:
         return [(path, layer.unpack(at_path(params, path), cotangent[start:end]))
                 for (path, layer), (start, end) in zip(self.layers, self.spans)]
 
-    def slots(self, n):
-        """How many blocks of rows share a slot, and how many slots that makes.
+    def partial_sums(self, n):
+        """How many blocks of rows share a partial sum, and how many sums that makes.
 
-        Gradients are added up inside a slot, block by block, and then slot by slot. It
+        Gradients are added up inside a partial sum, block by block, and then sum by sum. It
         depends on sizes alone, so the result does not depend on the number of threads.
         """
         blocks = -(-n // ROWS)
-        share = max(SLOT_ROWS // ROWS * (2 if self.size >= MANY else 1), -(-blocks // MOST_SLOTS))
+        share = max(SUM_ROWS // ROWS * (2 if self.size >= MANY else 1), -(-blocks // MOST_SUMS))
         return share, -(-blocks // share)
 
 

@@ -6,7 +6,7 @@ from numba.extending import overload
 
 from nfref.kernels.chain.network import TANH, units_of
 from nfref.kernels.jit import body
-from nfref.kernels.simd.elementary import decay, log1p, tanh
+from nfref.kernels.simd.elementary import exp_neg, log1p, tanh
 from nfref.kernels.simd.products import ROWS
 
 
@@ -25,7 +25,7 @@ def activate(activation, theta, at, units, values, slopes, h_at):
         for j in range(units):
             for r in range(ROWS):
                 a = h[j, r] + bias[j]
-                y = decay(abs(a))
+                y = exp_neg(abs(a))
                 positive = a > zero
                 h[j, r] = (a if positive else zero) + log1p(y)
                 d[j, r] = (one if positive else y) / (one + y)

@@ -43,7 +43,7 @@ def velocity(theta, widths, activation, values, slopes, k, k_at):
 
 
 @body
-def trace(theta, at, widths, slopes, spare, out, out_at):
+def trace(theta, at, widths, slopes, scratch, out, out_at):
     """tr df/dz = d_1 M d_2^T, d_1 m, or a number; its matrix stands at ``at``."""
     out = out[out_at:out_at + ROWS]
     out[:] = 0
@@ -60,66 +60,66 @@ def trace(theta, at, widths, slopes, spare, out, out_at):
                 out[r] += d[j, r] * m
         return
     n = widths[2]
-    times(theta, at, n, widths[1], n, slopes, first_at, spare, 0)
-    product, d = units_of(spare, 0, n), units_of(slopes, first_at + widths[1] * ROWS, n)
+    times(theta, at, n, widths[1], n, slopes, first_at, scratch, 0)
+    product, d = units_of(scratch, 0, n), units_of(slopes, first_at + widths[1] * ROWS, n)
     for j in range(n):
         for r in range(ROWS):
             out[r] += product[j, r] * d[j, r]
 
 
 @reduction
-def trace_back(theta, at, widths, slopes, q, spare, slope_bars, g_theta):
-    """Step 2 of :func:`nfref.continuous.dynamics_vjp.exact_vjp`; adds M_bar to g_theta."""
+def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
+    """Step 2 of :func:`nfref.continuous.dynamics_vjp.exact_vjp`; adds g_M to g_theta."""
     if len(widths) == 2:
         for r in range(ROWS):
             g_theta[at] += q[r]
         return
     first, n = widths[0] * ROWS, widths[1]
-    d, d_bar = units_of(slopes, first, n), units_of(slope_bars, first, n)
+    d, g_d = units_of(slopes, first, n), units_of(g_slopes, first, n)
     if len(widths) == 3:
         for j in range(n):
             m, total = theta[at + j], q[0] * 0
             for r in range(ROWS):
-                d_bar[j, r] = q[r] * m
+                g_d[j, r] = q[r] * m
                 total += q[r] * d[j, r]
             g_theta[at + j] += total
         return
     second, n = first + widths[1] * ROWS, widths[2]
-    d, d_bar, q_d = (units_of(slopes, second, n), units_of(slope_bars, second, n),
-                     units_of(spare, 0, n))
-    times(theta, at, n, widths[1], n, slopes, first, slope_bars, second)
+    d, g_d, q_d = (units_of(slopes, second, n), units_of(g_slopes, second, n),
+                   units_of(scratch, 0, n))
+    times(theta, at, n, widths[1], n, slopes, first, g_slopes, second)
     for j in range(n):
         for r in range(ROWS):
-            d_bar[j, r] *= q[r]
+            g_d[j, r] *= q[r]
             q_d[j, r] = q[r] * d[j, r]
-    times_transposed(theta, at, n, widths[1], n, spare, 0, slope_bars, first, 0)
-    add_outer(slopes, first, widths[1], spare, 0, n, g_theta, at, n)
+    times_transposed(theta, at, n, widths[1], n, scratch, 0, g_slopes, first, 0)
+    add_outer(slopes, first, widths[1], scratch, 0, n, g_theta, at, n)
 
 
 @body
-def velocity_back(theta, at, h_at, widths, activation, values, slopes, slope_bars, g, spare,
+def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes, g, scratch,
                   g_theta):
-    """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from f_bar in ``g``.
+    """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``g``.
 
-    Returns the array that holds the cotangent of [z, t, c]; it is one of g and spare.
+    Returns the array that holds the cotangent of [z, t, c]; it is one of g and scratch.
     """
     for layer in range(len(widths) - 2, -1, -1):
         fan_in, fan_out = widths[layer], widths[layer + 1]
         add_row_sums(g, 0, fan_out, g_theta, at + fan_in * fan_out)
         add_outer(values, h_at, fan_in, g, 0, fan_out, g_theta, at, fan_out)
-        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, spare, 0, 0)
+        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, scratch, 0, 0)
         if layer > 0:
-            bars, h = units_of(spare, 0, fan_in), units_of(values, h_at, fan_in)
-            d, d_bar = units_of(slopes, h_at, fan_in), units_of(slope_bars, h_at, fan_in)
+            g_h, h = units_of(scratch, 0, fan_in), units_of(values, h_at, fan_in)
+            d, g_d = units_of(slopes, h_at, fan_in), units_of(g_slopes, h_at, fan_in)
             for j in range(fan_in):
                 for r in range(ROWS):
-                    bars[j, r] = (bars[j, r] * d[j, r]
-                                  + d_bar[j, r] * curve(activation, h[j, r], d[j, r]))
+                    g_h[j, r] = (g_h[j, r] * d[j, r]
+                                 + g_d[j, r] * curve(activation, h[j, r], d[j, r]))
             fan_out = fan_in
             fan_in = widths[layer - 1]
             at -= (fan_in + 1) * fan_out
             h_at -= fan_in * ROWS
-        g, spare = spare, g
+        g, scratch = scratch, g
     return g
 
 
@@ -180,7 +180,7 @@ def stages(theta, widths, activation, context, y, k, t, h, a, c, first, last, n,
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns = y.shape[1]
     values, slopes = np.empty(size, theta.dtype), np.empty(size, theta.dtype)
-    spare = np.empty(np.max(widths) * ROWS, theta.dtype)
+    scratch = np.empty(np.max(widths) * ROWS, theta.dtype)
     state = np.empty(ROWS)
     for block in range(begin, end):
         flat = k[block].reshape(k[block].size)
@@ -189,7 +189,7 @@ def stages(theta, widths, activation, context, y, k, t, h, a, c, first, last, n,
             inputs(y[block], dim, context[block], k[block], t + c[s] * h, h, a[s], s, state,
                    values)
             out, _ = velocity(theta, widths, activation, values, slopes, flat, at)
-            trace(theta, out + (widths[-2] + 1) * dim, widths, slopes, spare, flat,
+            trace(theta, out + (widths[-2] + 1) * dim, widths, slopes, scratch, flat,
                   at + dim * ROWS)
         if len(errors):
             errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
@@ -207,7 +207,7 @@ def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, 
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns = y.shape[1]
     values, slopes = np.empty(size, theta.dtype), np.empty(size, theta.dtype)
-    slope_bars = np.empty(size, theta.dtype)
+    g_slopes = np.empty(size, theta.dtype)
     one = np.empty(np.max(widths) * ROWS, theta.dtype)
     two = np.empty(np.max(widths) * ROWS, theta.dtype)
     state = np.empty(ROWS)
@@ -217,23 +217,23 @@ def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, 
         for s in range(first, last):
             inputs(y[block], dim, context[block], k[block], t + c[s] * h, h, a[s], s, state,
                    values)
-            f_bar = units_of(one, 0, dim)
+            g_f = units_of(one, 0, dim)
             for j in range(dim):
                 moved(y[block], dim + j, k[block], h, a[s], s, state)
                 for r in range(ROWS):
-                    f_bar[j, r] = state[r]
+                    g_f[j, r] = state[r]
             out, h_at = velocity(theta, widths, activation, values, slopes, flat,
                                  s * columns * ROWS)
             trace_back(theta, out + (widths[-2] + 1) * dim, widths, slopes, q[block], two,
-                       slope_bars, g_theta[s])
-            bars = units_of(velocity_back(theta, out, h_at, widths, activation, values, slopes,
-                                          slope_bars, one, two, g_theta[s]), 0, widths[0])
+                       g_slopes, g_theta[s])
+            g_input = units_of(velocity_back(theta, out, h_at, widths, activation, values, slopes,
+                                             g_slopes, one, two, g_theta[s]), 0, widths[0])
             for j in range(dim):
                 for r in range(ROWS):
-                    k[block, s, dim + j, r] = -bars[j, r]
+                    k[block, s, dim + j, r] = -g_input[j, r]
             for j in range(columns - 2 * dim):
                 for r in range(ROWS):
-                    k[block, s, 2 * dim + j, r] = -bars[dim + 1 + j, r]
+                    k[block, s, 2 * dim + j, r] = -g_input[dim + 1 + j, r]
         if len(errors):
             errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
                                    min(ROWS, n - block * ROWS), state, y_new[block])

@@ -14,11 +14,11 @@ from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.kernels.continuous.dynamics import stages, stages_back
 from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
 from nfref.kernels.rows import share
-from nfref.kernels.simd.products import ROWS, load
+from nfref.kernels.simd.products import ROWS, ensure_compiled
 
 CHUNK = 4           # blocks that a thread takes at a time when nothing is summed over rows
-MOST_SLOTS = 16     # partial sums over rows, as long as they don't take more than
-ROOM = 1 << 24      # numbers
+MOST_SUMS = 16     # partial sums over rows, as long as they don't take more than
+LARGEST_SUMS = 1 << 24      # numbers
 
 
 def derivative(net, context, fixed, activation, t, state):
@@ -36,10 +36,10 @@ def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
         return None
     problem = Derivatives(net, context, fixed, activation, state, cotangent)
     problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
-    net_bar = problem.net_of(-problem.totals[0].astype(state.dtype))
+    g_net = problem.net_of(-problem.totals[0].astype(state.dtype))
     k = problem.rows_of(problem.k[:, 0])
     dim = problem.dim
-    return (k[:, :dim], -k[:, dim:2 * dim], None if context is None else -k[:, 2 * dim:], net_bar)
+    return (k[:, :dim], -k[:, dim:2 * dim], None if context is None else -k[:, 2 * dim:], g_net)
 
 
 def solution(net, context, fixed, activation, start, end, state, options):
@@ -60,11 +60,12 @@ def adjoint(net, context, fixed, activation, start, end, last, cotangent, option
     evaluations = solve(problem, end, start, options, last.dtype)
     if evaluations is None:
         return None
-    net_bar = problem.net_of(problem.sums)
+    g_net = problem.net_of(problem.sums)
     dim, rows = problem.dim, problem.rows_of(problem.y).astype(last.dtype)
-    bars = [bar.astype(last.dtype, copy=False) for bar in trees.leaves(net_bar)]
-    return (rows[:, dim:2 * dim], bars if context is None else [rows[:, 2 * dim:], *bars],
-            evaluations)
+    g_arguments = [g.astype(last.dtype, copy=False) for g in trees.leaves(g_net)]
+    if context is not None:
+        g_arguments = [rows[:, 2 * dim:], *g_arguments]
+    return rows[:, dim:2 * dim], g_arguments, evaluations
 
 
 def _has_twin(net, state):
@@ -90,7 +91,7 @@ class Values:
     def __init__(self, net, context, fixed, activation, state):
         self.n, self.dim = len(state), net[-1]["bias"].shape[0]
         self.net, self.dtype = net, state.dtype
-        load(self.dtype)
+        ensure_compiled(self.dtype)
         self.theta = np.concatenate([*(layer[name].ravel() for layer in net
                                        for name in ("weight", "bias")),
                                      np.ravel(fixed.matrix)]).astype(self.dtype, copy=False)
@@ -186,16 +187,16 @@ class Derivatives(Values):
 
     def net_of(self, sums):
         """Cotangents of the net as a list of layers."""
-        net_bar, at = [], 0
+        g_net, at = [], 0
         for layer in self.net:
-            net_bar.append({})
+            g_net.append({})
             for name in ("weight", "bias"):
-                net_bar[-1][name] = sums[at:at + layer[name].size].reshape(
+                g_net[-1][name] = sums[at:at + layer[name].size].reshape(
                     layer[name].shape).copy()
                 at += layer[name].size
         shape = self.net[1]["weight"].shape if len(self.net) == 3 else (-1,)[:len(self.net) - 1]
-        add_matrix_vjp(net_bar, self.net, sums[at:].reshape(shape), self.dim)
-        return net_bar
+        add_matrix_vjp(g_net, self.net, sums[at:].reshape(shape), self.dim)
+        return g_net
 
     def vector_of(self, sums):
         return np.concatenate([layer[name].ravel() for layer in self.net_of(sums)
@@ -226,19 +227,19 @@ class Derivatives(Values):
     def allocate(self, count):
         super().allocate(count)
         blocks, size = len(self.y), len(self.theta)
-        most = min(MOST_SLOTS, max(2, ROOM // (count * size)))
-        self.per_slot = -(-blocks // min(blocks, most))
-        self.slots = np.empty((-(-blocks // self.per_slot), count, size), self.dtype)
+        most = min(MOST_SUMS, max(2, LARGEST_SUMS // (count * size)))
+        self.blocks_per_sum = -(-blocks // min(blocks, most))
+        self.partial_sums = np.empty((-(-blocks // self.blocks_per_sum), count, size), self.dtype)
         self.totals = np.zeros((count, size))
 
     def run(self, method, t, h, first, last, rtol, atol, errors):
-        blocks, chunk = len(self.y), self.per_slot
+        blocks, chunk = len(self.y), self.blocks_per_sum
 
         def task(i):
             stages_back(self.theta, self.widths, self.activation, self.context, self.q, self.y,
                         self.k, t, h, method.a, method.c, first, last, self.n, i * chunk,
                         min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol,
-                        self.y_new, errors, self.slots[i])
+                        self.y_new, errors, self.partial_sums[i])
 
-        share(task, len(self.slots), threads())
-        self.totals[first:last] = -self.slots[:, first:last].sum(axis=0)
+        share(task, len(self.partial_sums), threads())
+        self.totals[first:last] = -self.partial_sums[:, first:last].sum(axis=0)

@@ -22,8 +22,9 @@ from numba.extending import intrinsic, overload
 
 from nfref.kernels.jit import body
 
-# Two parts, with more digits together than a number has; the first is short, so that its
-# products with whole numbers are exact.
+# log 2 in two parts (Cody and Waite 1980, Software Manual for the Elementary Functions), with
+# more digits together than a number has: 355/512, nine bits, so that its products with whole
+# numbers are exact, and the rest.
 LOG_TWO = 0.693359375, -2.121944400546905827679e-4
 
 
@@ -43,12 +44,12 @@ def softplus(x):
     return max(x, 0) + math.log1p(math.exp(-abs(x)))
 
 
-def decay(x):
+def exp_neg(x):
     """e^-x, for x >= 0."""
     return math.exp(-x)
 
 
-def fall(x):
+def one_minus_exp_neg(x):
     """1 - e^-x, for x >= 0."""
     return -math.expm1(-x)
 
@@ -132,24 +133,24 @@ def _tanh_for(number, falling):
     return tanh
 
 
-def _decay_for(number, falling, largest):
+def _exp_neg_for(number, falling, largest):
     zero = number(0)
 
     @body
-    def decay(x):
+    def exp_neg(x):
         p, scale = falling(x)
         return zero if x > largest else scale * p + scale
-    return decay
+    return exp_neg
 
 
-def _fall_for(number, falling):
+def _one_minus_exp_neg_for(number, falling):
     one = number(1)
 
     @body
-    def fall(x):
+    def one_minus_exp_neg(x):
         p, scale = falling(x)
         return (one - scale) - scale * p
-    return fall
+    return one_minus_exp_neg
 
 
 def _log1p_for(number, terms):
@@ -168,12 +169,12 @@ def _log1p_for(number, terms):
     return log1p
 
 
-def _softplus_for(number, decay, log1p):
+def _softplus_for(number, exp_neg, log1p):
     zero = number(0)
 
     @body
     def softplus(x):
-        return (x if x > zero else zero) + log1p(decay(abs(x)))
+        return (x if x > zero else zero) + log1p(exp_neg(abs(x)))
     return softplus
 
 
@@ -182,12 +183,17 @@ def _compiled_for(number, taylor, magic, log_two, rest, largest, terms):
     largest = number(largest)
     parts = _parts_for(number, taylor, magic, log_two, rest)
     falling = _falling_for(parts, largest)
-    decay, log1p = _decay_for(number, falling, largest), _log1p_for(number, terms)
-    return {"exp": _exp_for(number, parts), "decay": decay, "log1p": log1p,
-            "tanh": _tanh_for(number, falling), "fall": _fall_for(number, falling),
-            "softplus": _softplus_for(number, decay, log1p)}
+    exp_neg, log1p = _exp_neg_for(number, falling, largest), _log1p_for(number, terms)
+    return {"exp": _exp_for(number, parts), "exp_neg": exp_neg, "log1p": log1p,
+            "tanh": _tanh_for(number, falling),
+            "one_minus_exp_neg": _one_minus_exp_neg_for(number, falling),
+            "softplus": _softplus_for(number, exp_neg, log1p)}
 
 
+# Terms: the powers of r and of s after which what is left out is below half an ulp. Magic:
+# 1.5 2^p, p the bits of a fraction, is so large that a sum with it has no bits below the ones.
+# Float64 takes another split of log 2, a first part of 33 bits. Largest: e^-87 and e^-708 are
+# the last whole powers that are normal numbers.
 _COMPILED = {
     types.float32: _compiled_for(np.float32, 7, 1.5 * 2 ** 23, *LOG_TWO, 87, 8),
     types.float64: _compiled_for(np.float64, 13, 1.5 * 2 ** 52, 0.6931471803691238,
@@ -203,5 +209,5 @@ def _compile(function):
         return lambda x: compiled(x)
 
 
-for _function in (exp, decay, fall, log1p, tanh, softplus):
+for _function in (exp, exp_neg, one_minus_exp_neg, log1p, tanh, softplus):
     _compile(_function)

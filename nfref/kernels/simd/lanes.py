@@ -30,7 +30,7 @@ def load(flat, at):
     return flat[at:at + width_of(flat.dtype)].copy()
 
 
-def load_apart(flat, at, stride):
+def load_strided(flat, at, stride):
     """The lanes at ``at``, ``at + stride``, ``at + 2 stride`` ..., from any place."""
     return flat[at:at + stride * width_of(flat.dtype):stride].copy()
 
@@ -45,14 +45,14 @@ def prefetch(flat, at):
     """Have what stands there brought into the cache, without waiting for it."""
 
 
-def turn(flat, at, stride, out, to, apart):
-    """Store at ``to``, ``to + apart``, ... what load_apart loads at ``at``, ``at + 1``, ...
+def transpose(flat, at, stride, out, to, apart):
+    """Store at ``to``, ``to + apart``, ... what load_strided loads at ``at``, ``at + 1``, ...
 
     As many times as lanes are wide, from any place to any other; the numbers change places
     inside of the registers.
     """
     for c in range(width_of(flat.dtype)):
-        store(out, to + c * apart, load_apart(flat, at + c, stride))
+        store(out, to + c * apart, load_strided(flat, at + c, stride))
 
 
 def store(flat, at, lanes):
@@ -60,7 +60,7 @@ def store(flat, at, lanes):
     flat[at:at + len(lanes)] = lanes
 
 
-def same(flat, value):
+def broadcast(flat, value):
     """One value in all lanes, in the dtype of ``flat``."""
     return np.full(width_of(flat.dtype), value, flat.dtype)
 
@@ -140,7 +140,7 @@ def _load(typing, flat, at):
 
 
 @intrinsic
-def _load_apart(typing, flat, at, stride):
+def _load_strided(typing, flat, at, stride):
     lanes = Lanes(flat.dtype)
 
     def generate(context, builder, signature, arguments):
@@ -205,7 +205,7 @@ def _store(typing, flat, at, lanes):
 
 
 @intrinsic
-def _same(typing, flat, value):
+def _broadcast(typing, flat, value):
     lanes = Lanes(flat.dtype)
 
     def generate(context, builder, signature, arguments):
@@ -290,9 +290,9 @@ def _compiled_load(flat, at):
     return lambda flat, at: _load(flat, at)
 
 
-@overload(load_apart)
-def _compiled_load_apart(flat, at, stride):
-    return lambda flat, at, stride: _load_apart(flat, at, stride)
+@overload(load_strided)
+def _compiled_load_strided(flat, at, stride):
+    return lambda flat, at, stride: _load_strided(flat, at, stride)
 
 
 @overload(load_at)
@@ -305,16 +305,16 @@ def _compiled_prefetch(flat, at):
     return lambda flat, at: _prefetch(flat, at)
 
 
-@overload(turn)
-def _compiled_turn(flat, at, stride, out, to, apart):
+@overload(transpose)
+def _compiled_transpose(flat, at, stride, out, to, apart):
     width = BYTES // (flat.dtype.bitwidth // 8)
 
     def compiled(flat, at, stride, out, to, apart):
         block = tiles.lanes_of(tiles.start_at(flat, at))
         for c in range(0, width, block):
             for r in range(0, width, block):
-                tiles.turn(tiles.start_at(flat, at + c + r * stride), stride,
-                           tiles.start_at(out, to + c * apart + r), apart)
+                tiles.transpose(tiles.start_at(flat, at + c + r * stride), stride,
+                                tiles.start_at(out, to + c * apart + r), apart)
 
     return compiled
 
@@ -324,9 +324,9 @@ def _compiled_store(flat, at, lanes):
     return lambda flat, at, lanes: _store(flat, at, lanes)
 
 
-@overload(same)
-def _compiled_same(flat, value):
-    return lambda flat, value: _same(flat, value)
+@overload(broadcast)
+def _compiled_broadcast(flat, value):
+    return lambda flat, value: _broadcast(flat, value)
 
 
 @overload(where_longer)

@@ -10,11 +10,11 @@ Held like that, activations are already in the order in which a product wants to
 A library of linear algebra cannot know it: it would copy both factors into an order of its
 own first, which for matrices this small takes a third of the time. Here products are made of
 :mod:`nfref.kernels.simd.tiles`, and nothing is copied. Only ``add_outer``, which sums over rows of
-data, turns one factor around, inside the registers.
+data, transposes one factor, inside the registers.
 
 Code that is part of a kernel is optimised again in every function on the way there, which for
 tiles takes many seconds. So products are compiled once, by themselves, and kernels find them
-by name: :func:`load` comes before a kernel.
+by name: :func:`ensure_compiled` comes before a kernel.
 """
 
 import threading
@@ -27,7 +27,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from nfref.kernels.jit import address, body, kernel, reduction
-from nfref.kernels.simd.tiles import FLAT, TALL, VECTORS, lanes_of, start_at, tile_of, turn
+from nfref.kernels.simd.tiles import FLAT, TALL, VECTORS, lanes_of, start_at, tile_of, transpose
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
 
@@ -99,10 +99,10 @@ def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width):
 
 def _call(function, signature):
     def generate(context, builder, signature, values):
-        door = cgutils.get_or_insert_function(
+        extern = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [value.type for value in values]),
             _name(function, signature))
-        builder.call(door, values)
+        builder.call(extern, values)
         return context.get_dummy_value()
     return signature, generate
 
@@ -123,21 +123,21 @@ def _name(function, signature):
     return f"nfref_{function}_{number}"
 
 
-_LOADED = set()
-_LOADING = threading.Lock()
+_COMPILED = set()
+_COMPILING = threading.Lock()
 
 
-def load(dtype):
+def ensure_compiled(dtype):
     """Compile the products of a dtype, or read them from the cache on disk."""
-    if dtype in _LOADED or numba.config.DISABLE_JIT:
+    if dtype in _COMPILED or numba.config.DISABLE_JIT:
         return
-    with _LOADING:
+    with _COMPILING:
         pointer = types.CPointer(numba.from_dtype(dtype))
         for function, signature in ((product, product_signature(pointer)),
                                     (outer_product, outer_product_signature(pointer))):
             name = _name(function.py_func.__name__, signature)
             binding.add_symbol(name, address(function, signature.args))
-        _LOADED.add(dtype)
+        _COMPILED.add(dtype)
 
 
 # The products --------------------------------------------------------------------------------
@@ -162,39 +162,39 @@ def product(m, k, a, a_m, a_k, b, keep, c, width):
 
 @kernel
 def outer_product(fan_in, fan_out, h, g, weight, stride, width):
-    """weight += h g^T, with g turned around for some columns of the weight at a time."""
+    """weight += h g^T, with g transposed for some columns of the weight at a time."""
     lanes = lanes_of(weight)
     columns = VECTORS * lanes
     whole = fan_out // lanes * lanes if fan_in >= TALL else 0
-    turned = np.empty(ROWS * columns, numba.carray(g, 1).dtype)
+    transposed = np.empty(ROWS * columns, numba.carray(g, 1).dtype)
     for start in range(0, width, ROWS):
         for j in range(0, whole, columns):
             some = min(columns, whole - j)
             for first in range(0, some, lanes):
                 for r in range(0, ROWS, lanes):
-                    turn(start_at(g, (j + first) * width + start + r), width,
-                         start_at(turned, r * columns + first), columns)
-            _add_columns(fan_in, some, start_at(h, start), width, start_at(turned, 0), columns,
+                    transpose(start_at(g, (j + first) * width + start + r), width,
+                              start_at(transposed, r * columns + first), columns)
+            _add_columns(fan_in, some, start_at(h, start), width, start_at(transposed, 0), columns,
                          start_at(weight, j), stride)
     _add_dots(whole, numba.carray(h, (fan_in, width)), numba.carray(g, (fan_out, width)), weight,
               stride)
 
 
 @body
-def _add_columns(fan_in, some, h, width, turned, columns, weight, stride):
+def _add_columns(fan_in, some, h, width, transposed, columns, weight, stride):
     tall, lanes = fan_in // TALL * TALL, lanes_of(weight)
     for i in range(0, tall, TALL):
         row, out = start_at(h, i * width), start_at(weight, i * stride)
         if some == columns:
-            _tall_tile(ROWS, row, width, 1, turned, columns, 1, out, stride)
+            _tall_tile(ROWS, row, width, 1, transposed, columns, 1, out, stride)
         else:
             for j in range(0, some, lanes):
-                _narrow_tile(ROWS, row, width, 1, start_at(turned, j), columns, 1,
+                _narrow_tile(ROWS, row, width, 1, start_at(transposed, j), columns, 1,
                              start_at(out, j), stride)
     for i in range(tall, fan_in):
         for j in range(0, some, lanes):
-            _single_tile(ROWS, start_at(h, i * width), width, 1, start_at(turned, j), columns, 1,
-                         start_at(weight, i * stride + j), stride)
+            _single_tile(ROWS, start_at(h, i * width), width, 1, start_at(transposed, j), columns,
+                         1, start_at(weight, i * stride + j), stride)
 
 
 @reduction

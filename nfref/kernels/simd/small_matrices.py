@@ -19,8 +19,8 @@ from nfref.kernels.jit import body, kernel
 from nfref.kernels.rows import share
 from nfref.kernels.simd import unrolled
 from nfref.kernels.simd.elementary import LOG_TWO
-from nfref.kernels.simd.lanes import (BYTES, absolute, exponent, load, load_apart, load_at,
-                                      mantissa, prefetch, same, store, turn, where_equal,
+from nfref.kernels.simd.lanes import (BYTES, absolute, exponent, load, load_strided, load_at,
+                                      mantissa, prefetch, broadcast, store, transpose, where_equal,
                                       where_longer)
 from nfref.kernels.simd.unrolled import LIFT
 from nfref.kernels.tracing import boxes, is_forward_mode
@@ -81,7 +81,7 @@ def inverse(matrices):
 
 
 def _log_abs_det_vjp(value, matrices):
-    """d log|det A| = tr(A^-1 dA), so A_bar = g A^-T."""
+    """d log|det A| = tr(A^-1 dA), so g_A = g A^-T."""
     def back(g):
         inverses, g = _transposed(inverse(matrices)), g[:, None, None]
         if isinstance(inverses, Box) or isinstance(g, Box):
@@ -93,13 +93,13 @@ def _log_abs_det_vjp(value, matrices):
 
 defvjp(log_abs_det, _log_abs_det_vjp)
 
-# From A dy = dr - dA y:  r_bar = A^-T y_bar,  A_bar = -r_bar y^T.
+# From A dy = dr - dA y:  g_r = A^-T g_y,  g_A = -g_r y^T.
 defvjp(solve,
        lambda y, matrices, rows: lambda g: -(
            solve(_transposed(matrices), g)[:, :, None] * y[:, None, :]),
        lambda y, matrices, rows: lambda g: solve(_transposed(matrices), g))
 
-# d(A^-1) = -A^-1 dA A^-1, so A_bar = -A^-T g A^-T.
+# d(A^-1) = -A^-1 dA A^-1, so g_A = -A^-T g A^-T.
 defvjp(inverse, lambda value, matrices: lambda g: -(
     _transposed(value) @ g @ _transposed(value)))
 
@@ -169,9 +169,9 @@ def _solve(matrices, right, start, stop, out):
 @body
 def aligned(size, like):
     """An array of ``size`` numbers from which lanes can be loaded."""
-    spare = np.empty(size + BYTES // like.itemsize, like.dtype)
-    start = -(spare.ctypes.data // like.itemsize) % (BYTES // like.itemsize)
-    return spare[start:start + size]
+    memory = np.empty(size + BYTES // like.itemsize, like.dtype)
+    start = -(memory.ctypes.data // like.itemsize) % (BYTES // like.itemsize)
+    return memory[start:start + size]
 
 
 @body
@@ -190,9 +190,9 @@ def fill(buffer, lanes, dim, column, flat, rows, columns, first):
         for i in range(rows):
             at, to = first * size + i * columns, column * apart + i * lanes
             for j in range(0, whole, lanes):
-                turn(flat, at + j, size, buffer, to + j * apart, apart)
+                transpose(flat, at + j, size, buffer, to + j * apart, apart)
             for j in range(whole, columns):
-                store(buffer, to + j * apart, load_apart(flat, at + j, size))
+                store(buffer, to + j * apart, load_strided(flat, at + j, size))
         return
     for r in range(lanes):
         at = min(first + r, count - 1) * size
@@ -209,7 +209,7 @@ def drain(buffer, lanes, dim, column, flat, rows, columns, first, count):
     for i in range(rows):
         at, to = column * apart + i * lanes, first * size + i * columns
         for j in range(0, whole, lanes):
-            turn(buffer, at + j * apart, apart, flat, to + j, size)
+            transpose(buffer, at + j * apart, apart, flat, to + j, size)
         for j in range(whole, columns):
             for r in range(count):
                 flat[to + j + r * size] = buffer[at + j * apart + r]
@@ -221,8 +221,8 @@ def eliminate(buffer, lanes, dim, width):
 
     Returns mantissa and exponent of the product of the pivots.
     """
-    zero, one = same(buffer, 0), same(buffer, 1)
-    tiny, huge = same(buffer, 1 / LIFT), same(buffer, LIFT)
+    zero, one = broadcast(buffer, 0), broadcast(buffer, 1)
+    tiny, huge = broadcast(buffer, 1 / LIFT), broadcast(buffer, LIFT)
     product, power = one, zero
     pivot, place = longest(buffer, lanes, 0, 0, dim)
     for k in range(dim):
@@ -237,7 +237,7 @@ def eliminate(buffer, lanes, dim, width):
         scale = one / (pivot * lift)
         for i in range(k + 1, dim):
             at = left + i * lanes
-            row = where_equal(here, same(buffer, i), top, load(buffer, at))
+            row = where_equal(here, broadcast(buffer, i), top, load(buffer, at))
             store(buffer, at, row * lift * scale)
         for j in range(k + 1, width):
             column = j * dim * lanes
@@ -246,7 +246,7 @@ def eliminate(buffer, lanes, dim, width):
             store(buffer, column + k * lanes, across)
             for i in range(k + 1, dim):
                 at = column + i * lanes
-                row = where_equal(here, same(buffer, i), top, load(buffer, at))
+                row = where_equal(here, broadcast(buffer, i), top, load(buffer, at))
                 store(buffer, at, row - load(buffer, left + i * lanes) * across)
             if j == k + 1 and j < dim:      # early, so that it need not be waited for
                 pivot, place = longest(buffer, lanes, column, j, dim)
@@ -256,10 +256,10 @@ def eliminate(buffer, lanes, dim, width):
 @body
 def longest(buffer, lanes, column, k, dim):
     """The longest entry of a column from row k on, and its row."""
-    largest, place = load(buffer, column + k * lanes), same(buffer, k)
+    largest, place = load(buffer, column + k * lanes), broadcast(buffer, k)
     for i in range(k + 1, dim):
         candidate = load(buffer, column + i * lanes)
-        place = where_longer(candidate, largest, same(buffer, i), place)
+        place = where_longer(candidate, largest, broadcast(buffer, i), place)
         largest = where_longer(candidate, largest, candidate, largest)
     return largest, place
 
@@ -267,7 +267,7 @@ def longest(buffer, lanes, column, k, dim):
 @body
 def substitute_back(buffer, lanes, dim, width):
     """Solve U Y = R, with R to the right of U."""
-    zero, nan = same(buffer, 0), same(buffer, math.nan)
+    zero, nan = broadcast(buffer, 0), broadcast(buffer, math.nan)
     for j in range(dim, width):
         column = j * dim * lanes
         for k in range(dim - 1, -1, -1):
@@ -287,18 +287,18 @@ def log_abs(like, product, power):
     log(1 + f) = 2 artanh s = 2 s + s R, with s = f / (2 + f) and R = 2 s^2 / 3 + 2 s^4 / 5 + ...;
     written f - (h - s (h + R)) with h = f^2 / 2, because f has no rounding error and s has.
     """
-    zero, one, half = same(like, 0), same(like, 1), same(like, 0.5)
+    zero, one, half = broadcast(like, 0), broadcast(like, 1), broadcast(like, 0.5)
     power, m = power + exponent(product), absolute(mantissa(product))
-    long = same(like, math.sqrt(2))
+    long = broadcast(like, math.sqrt(2))
     power = where_longer(m, long, power + one, power)
     m = where_longer(m, long, half * m, m)
     f = m - one
     s, h = f / (m + one), half * f * f
-    square, series = s * s, same(like, 2 / 21)
+    square, series = s * s, broadcast(like, 2 / 21)
     for n in range(19, 1, -2):
-        series = series * square + same(like, 2 / n)
+        series = series * square + broadcast(like, 2 / n)
     # The first part of log 2 has so few digits that its product is exact.
-    small = power * same(like, LOG_TWO[1]) - (h - s * (h + series * square))
-    value = power * same(like, LOG_TWO[0]) + (f + small)
-    value = where_equal(m, same(like, math.inf), m, value)
-    return where_equal(m, zero, same(like, -math.inf), value)
+    small = power * broadcast(like, LOG_TWO[1]) - (h - s * (h + series * square))
+    value = power * broadcast(like, LOG_TWO[0]) + (f + small)
+    value = where_equal(m, broadcast(like, math.inf), m, value)
+    return where_equal(m, zero, broadcast(like, -math.inf), value)

@@ -15,7 +15,8 @@ from nfref.kernels.jit import body
 _FEATURES = binding.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
 BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx", False) else 16      # of a vector
-# A tile needs TALL * VECTORS registers for sums and a few more. There are 32, or else 16.
+# A tile needs TALL * VECTORS registers for sums and a few more. There are 32, or else 16. To keep
+# two multiply-adders busy, each of which takes four cycles to answer, it needs 8 sums or more.
 VECTORS = 4 if _WIDE or _FEATURES.get("neon", False) else 2
 FLAT = 2 * VECTORS      # vectors of a tile of one row: enough sums to hide how long one takes
 TALL = 4
@@ -107,7 +108,7 @@ def tile_of(rows, vectors):
 
 
 @intrinsic
-def turn(typing, a, stride, out, out_stride):
+def transpose(typing, a, stride, out, out_stride):
     """out (L, L) = a^T, where L numbers fill a vector; ``stride`` numbers from row to row.
 
     Blocks off the diagonal change places: halves of the rows, then quarters, then single

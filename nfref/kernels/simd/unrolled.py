@@ -12,10 +12,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, exponent, load, mantissa,
-                                      pointer_at, same, split, width_of)
+                                      pointer_at, broadcast, split, width_of)
 
 LARGEST = 8
-LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled
+LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
 
 
 def eliminate(rows, lanes):
@@ -25,7 +25,8 @@ def eliminate(rows, lanes):
     with every one below whose entry in column k is longer.
     """
     dim, where = len(rows), lanes.where
-    product, power = lanes.same(1.0), lanes.same(0.0)
+    zero, one, tiny, huge = (lanes.broadcast(value) for value in (0.0, 1.0, 1 / LIFT, LIFT))
+    product, power = one, zero
     for k, top in enumerate(rows):
         for row in rows[k + 1:]:
             longer = abs(row[k]) > abs(top[k])
@@ -36,10 +37,9 @@ def eliminate(rows, lanes):
         product, power = product * mantissa, power + exponent
         # See ``small_matrices.eliminate`` for pivots that are zero, very small or very large.
         size = abs(pivot)
-        pivot = where(size > lanes.same(0.0), pivot, lanes.same(1.0))
-        lift = where(lanes.same(1 / LIFT) > size, lanes.same(LIFT),
-                     where(size > lanes.same(LIFT), lanes.same(1 / LIFT), lanes.same(1.0)))
-        scale = lanes.same(1.0) / (pivot * lift)
+        pivot = where(size > zero, pivot, one)
+        lift = where(tiny > size, huge, where(size > huge, tiny, one))
+        scale = one / (pivot * lift)
         for row in rows[k + 1:]:
             factor = row[k] * lift * scale
             for j in range(k + 1, dim):
@@ -63,7 +63,7 @@ class Arrays:
     where = staticmethod(np.where)
 
     def __init__(self, like):
-        self.same = lambda value: same(like, value)
+        self.broadcast = lambda value: broadcast(like, value)
 
     def split(self, a):
         return mantissa(a), exponent(a)
@@ -84,7 +84,7 @@ class Registers:
                            self.lanes)
         return Register(self, self.builder.load(place, align=BYTES))
 
-    def same(self, value):
+    def broadcast(self, value):
         return Register(self, self.vector([value] * self.lanes.width))
 
     def where(self, mask, one, other):
