@@ -56,8 +56,8 @@ def described_classes():
     """name -> class of all that a description may name.
 
     These are the frozen dataclasses of this package that are flows, transformers, bases or
-    densities: a flow that is imported with the package needs no entry in a list. Their fields hold numbers,
-    strings, None, tuples of these, or objects of such classes.
+    densities: a flow that is imported with the package needs no entry in a list. Their fields
+    hold numbers, strings, None, tuples of these, or objects of such classes.
     """
     found, pending = {}, [Flow, Base, Density, Transformer]
     while pending:
