@@ -32,7 +32,7 @@ import autograd.numpy as np
 from autograd.extend import defvjp, notrace_primitive, primitive
 
 from nfref.checks import check_choice, check_count, check_positive
-from nfref.nets import softplus
+from nfref.networks.activations import softplus
 
 # What autograd should see differently --------------------------------------------------------
 

@@ -1,0 +1,258 @@
+"""The rational-quadratic spline of one coordinate on a block of rows: value and derivative.
+
+:mod:`nfref.transformers.rational_quadratic` has the formulas; its letters are used here: a place
+in a bin is a and b, parts of the width, a + b = 1; s is the mean slope, d0 and d1 are the slopes
+at the knots. Loops over rows are the inner ones and free of branches, so that they fill the
+vector registers. A row looks for its bin by K comparisons, and takes along what it needs; of the
+slopes at knots only two a row ever go through softplus.
+"""
+
+import math
+
+import numpy as np
+
+from nfref.kernels.jit import body
+from nfref.kernels.simd.elementary import exp, fall, log, softplus
+from nfref.kernels.simd.products import ROWS
+
+FORWARD = 1
+
+# The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, the last three hold the sums of
+# widths and heights so far and the place that is looked for.
+#   BIN          k; -1 in a linear tail
+#   SUM_W, SUM_H the parts of the width and of the height before the bin
+#   WIDTH, HEIGHT  those of the bin
+#   D0, D1       the slopes at its two knots
+#   A, B         the place in the bin
+#   SLOPE        g'(x), data to latent
+BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE = range(10)
+TAPE_ROWS = 10
+
+
+@body
+def spline(direction, u, raw, bins, bound, circular, min_width, min_height, min_slope, tape,
+           log_det):
+    """u (ROWS,) in place; of raw (P, ROWS) the first 2K rows become the parts above minimum."""
+    number = u.dtype.type
+    zero, one, two, four = number(0), number(1), number(2), number(4)
+    bound, min_slope = number(bound), number(min_slope)
+    offset = number(math.log(math.expm1(one - min_slope)))
+    last = number(bins - 1)
+    parts_above(raw[:bins], min_width, tape)
+    parts_above(raw[bins:2 * bins], min_height, tape)
+    for r in range(ROWS):
+        if circular:
+            turned = u[r] - two * bound * turns(u[r], bound)
+            tape[SLOPE, r] = min(max(turned, -bound), bound)
+        else:
+            tape[SLOPE, r] = u[r] if abs(u[r]) < bound else zero
+    find_bin(direction, raw, bins, bound, circular, number(min_width), number(min_height), tape)
+    for r in range(ROWS):
+        k, v = tape[BIN, r], tape[SLOPE, r]
+        width, height = tape[WIDTH, r], tape[HEIGHT, r]
+        s = height / width
+        d0 = min_slope + softplus(tape[D0, r] + offset)
+        d1 = min_slope + softplus(tape[D1, r] + offset)
+        if not circular:
+            d0 = one if k == zero else d0
+            d1 = one if k == last else d1
+        x_left, x_right = ends_of(tape[SUM_W, r], width, k == last, bound)
+        y_left, y_right = ends_of(tape[SUM_H, r], height, k == last, bound)
+
+        left, right = (y_left, y_right) if direction == FORWARD else (x_left, x_right)
+        before, after = max(v - left, zero), max(right - v, zero)
+        a = before / (before + after)
+        b = after / (before + after)
+        if direction == FORWARD:
+            c = b * d0 - a * d1
+            outer = math.sqrt(c * c + four * a * b * s * s) + abs(c)
+            one_side = outer if c < zero else two * a * s
+            other_side = two * b * s if c < zero else outer
+            a = one_side / (one_side + other_side)
+            b = other_side / (one_side + other_side)
+            value = x_left + (x_right - x_left) * a
+        else:
+            part = a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
+            value = y_left + (y_right - y_left) * part
+
+        q = d1 * a * a + two * s * a * b + d0 * b * b
+        m = a * a + b * b + (d0 + d1) * a * b / s
+        e = ((d0 - s) + (d1 - s)) * a * b / s
+        excess = (d1 - one) * a * a + two * (s - one) * a * b + (d0 - one) * b * b
+        slope = q / (m * m)
+        log_slope = log(slope, (excess - e * (two + e)) / (m * m))
+
+        if circular:
+            u[r] = value + two * bound * turns(u[r], bound)
+        else:
+            inside = abs(u[r]) < bound
+            u[r] = value if inside else u[r]
+            log_slope = log_slope if inside else zero
+            tape[BIN, r] = k if inside else -one
+        log_det[r] += -log_slope if direction == FORWARD else log_slope
+        tape[D0, r], tape[D1, r] = d0, d1
+        tape[A, r], tape[B, r], tape[SLOPE, r] = a, b, slope
+
+
+@body
+def turns(v, bound):
+    return np.floor((v + bound) / (bound + bound))
+
+
+@body
+def parts_above(raw, minimum, tape):
+    """raw (K, ROWS) becomes (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
+    factor = raw.dtype.type(1 - len(raw) * minimum)
+    for r in range(ROWS):
+        tape[A, r] = raw[0, r]
+        tape[B, r] = 0
+    for k in range(1, len(raw)):
+        for r in range(ROWS):
+            tape[A, r] = max(tape[A, r], raw[k, r])
+    for k in range(len(raw)):
+        for r in range(ROWS):
+            weight = exp(raw[k, r] - tape[A, r])
+            tape[B, r] += weight
+            raw[k, r] = weight
+    for r in range(ROWS):
+        tape[B, r] = factor / tape[B, r]
+    for k in range(len(raw)):
+        for r in range(ROWS):
+            raw[k, r] *= tape[B, r]
+
+
+@body
+def find_bin(direction, raw, bins, bound, circular, min_width, min_height, tape):
+    """BIN ... D1 of the tape for the place in SLOPE; D0 and D1 are raw still."""
+    number = raw.dtype.type
+    one, two = number(1), number(2)
+    axis = B if direction == FORWARD else A
+    for r in range(ROWS):
+        tape[A, r] = 0
+        tape[B, r] = 0
+    for k in range(bins):
+        # The outer slopes of linear tails are not in raw; any row stands in for them.
+        left = 2 * bins + k if circular else 2 * bins + k - 1
+        right = 2 * bins + (k + 1) % bins if circular else min(2 * bins + k, len(raw) - 1)
+        bin = number(k)
+        for r in range(ROWS):
+            width, height = min_width + raw[k, r], min_height + raw[bins + k, r]
+            before = tape[SLOPE, r] < bound * (two * tape[axis, r] - one)
+            tape[BIN, r] = tape[BIN, r] if before else bin
+            tape[SUM_W, r] = tape[SUM_W, r] if before else tape[A, r]
+            tape[SUM_H, r] = tape[SUM_H, r] if before else tape[B, r]
+            tape[WIDTH, r] = tape[WIDTH, r] if before else width
+            tape[HEIGHT, r] = tape[HEIGHT, r] if before else height
+            tape[D0, r] = tape[D0, r] if before else raw[left, r]
+            tape[D1, r] = tape[D1, r] if before else raw[right, r]
+            tape[A, r] += width
+            tape[B, r] += height
+
+
+@body
+def ends_of(total, part, is_last, bound):
+    """The knots on both sides of a bin, with ``total`` before it and ``part`` of it."""
+    one, two = type(total)(1), type(total)(2)
+    right = bound * (two * (total + part) - one)
+    return bound * (two * total - one), bound if is_last else right
+
+
+# Derivative ------------------------------------------------------------------------------------
+# The curve is f(a; s, d0, d1) = phi with a = (x - x_k) / W and phi = (y - y_k) / H in both
+# directions, and its log-slope is L(a; s, d0, d1) = log g'(x). With
+#   t = a b,  n = s (a^2 + b^2) + (d0 + d1) t,  q = d1 a^2 + 2 s t + d0 b^2:
+# 1. f = a (s a + d0 b) / n,  1 - f = b (s b + d1 a) / n,  f_a = g' / s  (s = H / W),
+#    f_s  = t (d1 a^2 - d0 b^2) / n^2,  f_d0 = t (1 - f) / n,  f_d1 = -t f / n.
+# 2. L = log q - 2 log (n / s):
+#    L_a  = 2 (d1 a + s (b - a) - d0 b) / q - 2 (d0 + d1 - 2 s) (b - a) / n,
+#    L_s  = 2 t / q + 2 (d0 + d1) t / (s n),
+#    L_d0 = b^2 / q - 2 t / n,  L_d1 = a^2 / q - 2 t / n.
+# 3. x to z: cotangents F = H g of f and l = g_log_det of L; that of a is Q = F f_a + l L_a.
+#    z to x: the log-slope is -L, so l = -g_log_det; a is what solves f = phi, so by the implicit
+#    function theorem F = -(W g + l L_a) / f_a takes the place of H g. Then again
+#    Q = F f_a + l L_a, which is -W g. From here on both directions are the same:
+# 4. s, d0, d1 get F f_s + l L_s, and so on; x gets Q / W, or z gets -F / H;
+#    x_k gets -Q b / W, x_{k+1} gets -Q a / W, y_k gets F (1 - f) / H, y_{k+1} gets F f / H.
+# 5. Parts u of the axes: x_k = B (2 (u_0 + ... + u_{k-1}) - 1), W = 2 B u_k, s = v_k / u_k with
+#    the parts v of the height. So u_j gets -Q / u_k for j < k, and -(Q a + S s) / u_k for j = k
+#    where S is what s gets; v_j gets F / v_k for j < k, and (F f + S s) / v_k for j = k.
+#    That x_K = B whatever the parts are needs no exception: what all u_j get alike is lost in 6.
+# 6. u = m + (1 - K m) softmax(raw), and raw_j by now holds p_j = u_j - m. If G_j is what u_j
+#    gets, raw_j gets p_j (G_j - mean), mean = sum_i p_i G_i / (1 - K m).
+# 7. d = m + softplus(raw + c): raw gets 1 - e^-(d - m) times what d gets.
+
+
+@body
+def spline_vjp(direction, g, g_log_det, raw, bins, bound, circular, min_width, min_height,
+               min_slope, tape, g_raw):
+    """g (ROWS,) in place, from the cotangent of the value to that of the argument; fills g_raw.
+
+    raw and tape are as :func:`spline` left them; the tape is used up.
+    """
+    number = g.dtype.type
+    zero, one, two = number(0), number(1), number(2)
+    span, min_slope = number(2 * bound), number(min_slope)
+    least_w, least_h = number(min_width), number(min_height)
+    per_w, per_h = number(1 / (1 - bins * min_width)), number(1 / (1 - bins * min_height))
+    for r in range(ROWS):
+        a, b, slope = tape[A, r], tape[B, r], tape[SLOPE, r]
+        d0, d1 = tape[D0, r], tape[D1, r]
+        width, height, k = tape[WIDTH, r], tape[HEIGHT, r], tape[BIN, r]
+        s = height / width
+        t = a * b
+        per_n = one / (s * (a * a + b * b) + (d0 + d1) * t)
+        per_q = one / (d1 * a * a + two * s * t + d0 * b * b)
+        f = a * (s * a + d0 * b) * per_n
+        rest = b * (s * b + d1 * a) * per_n
+        l_a = two * ((d1 * a + s * (b - a) - d0 * b) * per_q
+                     - ((d0 - s) + (d1 - s)) * (b - a) * per_n)
+        if direction == FORWARD:
+            l_bar = -g_log_det[r]
+            f_bar = -(span * width * g[r] + l_bar * l_a) * s / slope
+            a_bar = -span * width * g[r]
+            g_in = -f_bar / (span * height)
+        else:
+            l_bar = g_log_det[r]
+            f_bar = span * height * g[r]
+            a_bar = f_bar * slope / s + l_bar * l_a
+            g_in = a_bar / (span * width)
+        inside = k >= zero
+        g[r] = g_in if inside else g[r]
+        f_bar = f_bar if inside else zero
+        a_bar = a_bar if inside else zero
+        l_bar = l_bar if inside else zero
+        # s times what s gets, and what d0 and d1 get, on to raw
+        s_bar = (f_bar * t * (d1 * a * a - d0 * b * b) * per_n * per_n * s
+                 + two * l_bar * t * (s * per_q + (d0 + d1) * per_n))
+        d0_bar = f_bar * t * rest * per_n + l_bar * (b * b * per_q - two * t * per_n)
+        d1_bar = -f_bar * t * f * per_n + l_bar * (a * a * per_q - two * t * per_n)
+        tape[D0, r] = d0_bar * fall(max(d0 - min_slope, zero))
+        tape[D1, r] = d1_bar * fall(max(d1 - min_slope, zero))
+        # G of step 6 before the bin, in it, and the mean; for widths, then for heights
+        before = -a_bar / width
+        within = -(a_bar * a + s_bar) / width
+        tape[A, r], tape[WIDTH, r] = before, within
+        tape[SUM_W, r] = per_w * (before * (tape[SUM_W, r] - k * least_w)
+                                  + within * (width - least_w))
+        before = f_bar / height
+        within = (f_bar * f + s_bar) / height
+        tape[B, r], tape[HEIGHT, r] = before, within
+        tape[SUM_H, r] = per_h * (before * (tape[SUM_H, r] - k * least_h)
+                                  + within * (height - least_h))
+    for j in range(bins):
+        bin = number(j)
+        for r in range(ROWS):
+            k = tape[BIN, r]
+            within = k == bin
+            g_w = tape[A, r] if bin < k else tape[WIDTH, r] if within else zero
+            g_h = tape[B, r] if bin < k else tape[HEIGHT, r] if within else zero
+            g_raw[j, r] = raw[j, r] * (g_w - tape[SUM_W, r])
+            g_raw[bins + j, r] = raw[bins + j, r] * (g_h - tape[SUM_H, r])
+    for j in range(len(raw) - 2 * bins):
+        # The slope j belongs to a knot: which bin is on its right, and which on its left?
+        right = number(j if circular else j + 1)
+        left = number((j + bins - 1) % bins if circular else j)
+        for r in range(ROWS):
+            k = tape[BIN, r]
+            g_raw[2 * bins + j, r] = ((tape[D0, r] if k == right else zero)
+                                      + (tape[D1, r] if k == left else zero))
