@@ -34,69 +34,120 @@ def spline(direction, u, raw, bins, bound, circular, min_width, min_height, min_
            log_det):
     """u (ROWS,) in place; of raw (P, ROWS) the first 2K rows become the parts above minimum."""
     number = u.dtype.type
-    zero, one, two, four = number(0), number(1), number(2), number(4)
     bound, min_slope = number(bound), number(min_slope)
-    offset = number(math.log(math.expm1(one - min_slope)))
-    last = number(bins - 1)
     parts_above(raw[:bins], min_width, tape)
     parts_above(raw[bins:2 * bins], min_height, tape)
-    for r in range(ROWS):
-        if circular:
-            turned = u[r] - two * bound * turns(u[r], bound)
-            tape[SLOPE, r] = min(max(turned, -bound), bound)
-        else:
-            tape[SLOPE, r] = u[r] if abs(u[r]) < bound else zero
+    if circular:
+        for r in range(ROWS):
+            tape[SLOPE, r] = clipped(u[r] - whole_turns(u[r], bound), bound)
+    else:
+        for r in range(ROWS):
+            tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
     find_bin(direction, raw, bins, bound, circular, number(min_width), number(min_height), tape)
-    for r in range(ROWS):
-        k, v = tape[BIN, r], tape[SLOPE, r]
-        width, height = tape[WIDTH, r], tape[HEIGHT, r]
-        s = height / width
-        d0 = min_slope + softplus(tape[D0, r] + offset)
-        d1 = min_slope + softplus(tape[D1, r] + offset)
-        if not circular:
-            d0 = one if k == zero else d0
-            d1 = one if k == last else d1
-        x_left, x_right = ends_of(tape[SUM_W, r], width, k == last, bound)
-        y_left, y_right = ends_of(tape[SUM_H, r], height, k == last, bound)
-
-        left, right = (y_left, y_right) if direction == FORWARD else (x_left, x_right)
-        before, after = max(v - left, zero), max(right - v, zero)
-        a = before / (before + after)
-        b = after / (before + after)
-        if direction == FORWARD:
-            c = b * d0 - a * d1
-            outer = math.sqrt(c * c + four * a * b * s * s) + abs(c)
-            one_side = outer if c < zero else two * a * s
-            other_side = two * b * s if c < zero else outer
-            a = one_side / (one_side + other_side)
-            b = other_side / (one_side + other_side)
-            value = x_left + (x_right - x_left) * a
-        else:
-            part = a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
-            value = y_left + (y_right - y_left) * part
-
-        q = d1 * a * a + two * s * a * b + d0 * b * b
-        m = a * a + b * b + (d0 + d1) * a * b / s
-        e = ((d0 - s) + (d1 - s)) * a * b / s
-        excess = (d1 - one) * a * a + two * (s - one) * a * b + (d0 - one) * b * b
-        slope = q / (m * m)
-        log_slope = log(slope, (excess - e * (two + e)) / (m * m))
-
-        if circular:
-            u[r] = value + two * bound * turns(u[r], bound)
-        else:
-            inside = abs(u[r]) < bound
+    slopes_at_knots(bins, circular, min_slope, tape)
+    if direction == FORWARD:
+        curve_inverse(bins, bound, tape)
+    else:
+        curve(bins, bound, tape)
+    # The value stands in SLOPE now, which makes place for the slope.
+    if circular:
+        for r in range(ROWS):
+            u[r] = tape[SLOPE, r] + whole_turns(u[r], bound)
+    else:
+        for r in range(ROWS):
+            k, value, inside = tape[BIN, r], tape[SLOPE, r], abs(u[r]) < bound
+            tape[BIN, r] = k if inside else number(-1)
             u[r] = value if inside else u[r]
-            log_slope = log_slope if inside else zero
-            tape[BIN, r] = k if inside else -one
-        log_det[r] += -log_slope if direction == FORWARD else log_slope
-        tape[D0, r], tape[D1, r] = d0, d1
-        tape[A, r], tape[B, r], tape[SLOPE, r] = a, b, slope
+    sign = number(-1) if direction == FORWARD else number(1)
+    for r in range(ROWS):
+        slope, excess = slope_in_bin(tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r],
+                                     tape[D0, r], tape[D1, r])
+        tape[SLOPE, r] = slope
+        log_slope = sign * log(slope, excess)
+        log_det[r] += log_slope if tape[BIN, r] >= number(0) else number(0)
 
 
 @body
-def turns(v, bound):
-    return np.floor((v + bound) / (bound + bound))
+def slopes_at_knots(bins, circular, min_slope, tape):
+    """D0 and D1 from raw numbers to slopes; those at the ends of a line are 1."""
+    number = type(min_slope)
+    offset = number(math.log(math.expm1(1 - min_slope)))
+    for r in range(ROWS):
+        tape[D0, r] = min_slope + softplus(tape[D0, r] + offset)
+        tape[D1, r] = min_slope + softplus(tape[D1, r] + offset)
+    if not circular:
+        for r in range(ROWS):
+            k, d0, d1 = tape[BIN, r], tape[D0, r], tape[D1, r]
+            tape[D0, r] = number(1) if k == number(0) else d0
+            tape[D1, r] = number(1) if k == number(bins - 1) else d1
+
+
+@body
+def curve(bins, bound, tape):
+    """A, B and, in SLOPE, z from the place x in SLOPE."""
+    last = type(bound)(bins - 1)
+    for r in range(ROWS):
+        is_last = tape[BIN, r] == last
+        x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
+        y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
+        s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
+        a, b = parts_of(tape[SLOPE, r], x_left, x_right)
+        part = a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
+        tape[A, r], tape[B, r] = a, b
+        tape[SLOPE, r] = y_left + (y_right - y_left) * part
+
+
+@body
+def curve_inverse(bins, bound, tape):
+    """A, B and, in SLOPE, x from the place z in SLOPE."""
+    number = type(bound)
+    last = number(bins - 1)
+    for r in range(ROWS):
+        is_last = tape[BIN, r] == last
+        x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
+        y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
+        s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
+        a, b = parts_of(tape[SLOPE, r], y_left, y_right)
+        c = b * d0 - a * d1
+        outer = math.sqrt(c * c + number(4) * a * b * s * s) + abs(c)
+        at_left, at_right = number(2) * a * s, number(2) * b * s
+        left = outer if c < number(0) else at_left
+        right = at_right if c < number(0) else outer
+        a = left / (left + right)
+        tape[A, r], tape[B, r] = a, right / (left + right)
+        tape[SLOPE, r] = x_left + (x_right - x_left) * a
+
+
+@body
+def slope_in_bin(a, b, s, d0, d1):
+    """(g', g' - 1)."""
+    one, two = type(a)(1), type(a)(2)
+    q = d1 * a * a + two * s * a * b + d0 * b * b
+    m = a * a + b * b + (d0 + d1) * a * b / s
+    e = ((d0 - s) + (d1 - s)) * a * b / s
+    above = (d1 - one) * a * a + two * (s - one) * a * b + (d0 - one) * b * b
+    return q / (m * m), (above - e * (two + e)) / (m * m)
+
+
+@body
+def parts_of(v, left, right):
+    """The distances of v from both knots as parts of their sum; a fused product rounds below 0."""
+    zero = type(v)(0)
+    from_left, to_right = v - left, right - v
+    from_left = from_left if from_left > zero else zero
+    to_right = to_right if to_right > zero else zero
+    return from_left / (from_left + to_right), to_right / (from_left + to_right)
+
+
+@body
+def whole_turns(v, bound):
+    return np.floor((v + bound) / (bound + bound)) * (bound + bound)
+
+
+@body
+def clipped(v, bound):
+    v = v if v < bound else bound
+    return v if v > -bound else -bound
 
 
 @body
@@ -126,7 +177,6 @@ def find_bin(direction, raw, bins, bound, circular, min_width, min_height, tape)
     """BIN ... D1 of the tape for the place in SLOPE; D0 and D1 are raw still."""
     number = raw.dtype.type
     one, two = number(1), number(2)
-    axis = B if direction == FORWARD else A
     for r in range(ROWS):
         tape[A, r] = 0
         tape[B, r] = 0
@@ -136,17 +186,26 @@ def find_bin(direction, raw, bins, bound, circular, min_width, min_height, tape)
         right = 2 * bins + (k + 1) % bins if circular else min(2 * bins + k, len(raw) - 1)
         bin = number(k)
         for r in range(ROWS):
+            sum_w, sum_h = tape[A, r], tape[B, r]
+            total = sum_h if direction == FORWARD else sum_w
+            before = tape[SLOPE, r] < bound * (two * total - one)
             width, height = min_width + raw[k, r], min_height + raw[bins + k, r]
-            before = tape[SLOPE, r] < bound * (two * tape[axis, r] - one)
-            tape[BIN, r] = tape[BIN, r] if before else bin
-            tape[SUM_W, r] = tape[SUM_W, r] if before else tape[A, r]
-            tape[SUM_H, r] = tape[SUM_H, r] if before else tape[B, r]
-            tape[WIDTH, r] = tape[WIDTH, r] if before else width
-            tape[HEIGHT, r] = tape[HEIGHT, r] if before else height
-            tape[D0, r] = tape[D0, r] if before else raw[left, r]
-            tape[D1, r] = tape[D1, r] if before else raw[right, r]
-            tape[A, r] += width
-            tape[B, r] += height
+            keep(tape, BIN, r, before, bin)
+            keep(tape, SUM_W, r, before, sum_w)
+            keep(tape, SUM_H, r, before, sum_h)
+            keep(tape, WIDTH, r, before, width)
+            keep(tape, HEIGHT, r, before, height)
+            keep(tape, D0, r, before, raw[left, r])
+            keep(tape, D1, r, before, raw[right, r])
+            tape[A, r] = sum_w + width
+            tape[B, r] = sum_h + height
+
+
+@body
+def keep(tape, row, r, old, value):
+    """The old number stays or the new one takes its place; both are read, which needs no branch."""
+    before = tape[row, r]
+    tape[row, r] = before if old else value
 
 
 @body
