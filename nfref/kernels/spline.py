@@ -253,65 +253,63 @@ def spline_vjp(direction, g, g_log_det, raw, bins, bound, circular, min_width, m
     span, min_slope = number(2 * bound), number(min_slope)
     least_w, least_h = number(min_width), number(min_height)
     per_w, per_h = number(1 / (1 - bins * min_width)), number(1 / (1 - bins * min_height))
+    forward = direction == FORWARD
+    sign = -one if forward else one
     for r in range(ROWS):
         a, b, slope = tape[A, r], tape[B, r], tape[SLOPE, r]
         d0, d1 = tape[D0, r], tape[D1, r]
         width, height, k = tape[WIDTH, r], tape[HEIGHT, r], tape[BIN, r]
-        s = height / width
-        t = a * b
+        before_w, before_h = tape[SUM_W, r], tape[SUM_H, r]
+        s, t = height / width, a * b
         per_n = one / (s * (a * a + b * b) + (d0 + d1) * t)
         per_q = one / (d1 * a * a + two * s * t + d0 * b * b)
         f = a * (s * a + d0 * b) * per_n
         rest = b * (s * b + d1 * a) * per_n
         l_a = two * ((d1 * a + s * (b - a) - d0 * b) * per_q
                      - ((d0 - s) + (d1 - s)) * (b - a) * per_n)
-        if direction == FORWARD:
-            l_bar = -g_log_det[r]
-            f_bar = -(span * width * g[r] + l_bar * l_a) * s / slope
-            a_bar = -span * width * g[r]
-            g_in = -f_bar / (span * height)
-        else:
-            l_bar = g_log_det[r]
-            f_bar = span * height * g[r]
-            a_bar = f_bar * slope / s + l_bar * l_a
-            g_in = a_bar / (span * width)
         inside = k >= zero
-        g[r] = g_in if inside else g[r]
-        f_bar = f_bar if inside else zero
-        a_bar = a_bar if inside else zero
-        l_bar = l_bar if inside else zero
-        # s times what s gets, and what d0 and d1 get, on to raw
+        g_out = g[r]
+        g_value = g_out if inside else zero
+        g_log = g_log_det[r] if inside else zero
+        l_bar = sign * g_log
+        across, up = span * width * g_value, span * height * g_value
+        solved = -(across + l_bar * l_a) * s / slope
+        f_bar = solved if forward else up
+        a_bar = -across if forward else up * slope / s + l_bar * l_a
+        g_in = -f_bar / (span * height) if forward else a_bar / (span * width)
+        g[r] = g_in if inside else g_out
+        # s times what s gets; what d0 and d1 get goes on to raw.
         s_bar = (f_bar * t * (d1 * a * a - d0 * b * b) * per_n * per_n * s
                  + two * l_bar * t * (s * per_q + (d0 + d1) * per_n))
         d0_bar = f_bar * t * rest * per_n + l_bar * (b * b * per_q - two * t * per_n)
         d1_bar = -f_bar * t * f * per_n + l_bar * (a * a * per_q - two * t * per_n)
-        tape[D0, r] = d0_bar * fall(max(d0 - min_slope, zero))
-        tape[D1, r] = d1_bar * fall(max(d1 - min_slope, zero))
-        # G of step 6 before the bin, in it, and the mean; for widths, then for heights
-        before = -a_bar / width
-        within = -(a_bar * a + s_bar) / width
+        tape[D0, r] = d0_bar * fall(d0 - min_slope)
+        tape[D1, r] = d1_bar * fall(d1 - min_slope)
+        # G of step 6 before the bin, in it, and its mean: of the widths, then of the heights.
+        before, within = -a_bar / width, -(a_bar * a + s_bar) / width
         tape[A, r], tape[WIDTH, r] = before, within
-        tape[SUM_W, r] = per_w * (before * (tape[SUM_W, r] - k * least_w)
-                                  + within * (width - least_w))
-        before = f_bar / height
-        within = (f_bar * f + s_bar) / height
+        tape[SUM_W, r] = per_w * (before * (before_w - k * least_w) + within * (width - least_w))
+        before, within = f_bar / height, (f_bar * f + s_bar) / height
         tape[B, r], tape[HEIGHT, r] = before, within
-        tape[SUM_H, r] = per_h * (before * (tape[SUM_H, r] - k * least_h)
-                                  + within * (height - least_h))
+        tape[SUM_H, r] = per_h * (before * (before_h - k * least_h) + within * (height - least_h))
     for j in range(bins):
-        bin = number(j)
-        for r in range(ROWS):
-            k = tape[BIN, r]
-            within = k == bin
-            g_w = tape[A, r] if bin < k else tape[WIDTH, r] if within else zero
-            g_h = tape[B, r] if bin < k else tape[HEIGHT, r] if within else zero
-            g_raw[j, r] = raw[j, r] * (g_w - tape[SUM_W, r])
-            g_raw[bins + j, r] = raw[bins + j, r] * (g_h - tape[SUM_H, r])
+        softmax_cotangents(number(j), raw[j], tape, A, WIDTH, SUM_W, g_raw[j])
+        softmax_cotangents(number(j), raw[bins + j], tape, B, HEIGHT, SUM_H, g_raw[bins + j])
     for j in range(len(raw) - 2 * bins):
-        # The slope j belongs to a knot: which bin is on its right, and which on its left?
+        # The bins on the right and on the left of the knot whose slope is number j.
         right = number(j if circular else j + 1)
         left = number((j + bins - 1) % bins if circular else j)
         for r in range(ROWS):
-            k = tape[BIN, r]
-            g_raw[2 * bins + j, r] = ((tape[D0, r] if k == right else zero)
-                                      + (tape[D1, r] if k == left else zero))
+            k, d0_bar, d1_bar = tape[BIN, r], tape[D0, r], tape[D1, r]
+            g_raw[2 * bins + j, r] = ((d0_bar if k == right else zero)
+                                      + (d1_bar if k == left else zero))
+
+
+@body
+def softmax_cotangents(bin, parts, tape, before_row, within_row, mean_row, g_raw):
+    """Step 6 for one bin."""
+    zero = type(bin)(0)
+    for r in range(ROWS):
+        k, before, within = tape[BIN, r], tape[before_row, r], tape[within_row, r]
+        here = within if k == bin else zero
+        g_raw[r] = parts[r] * ((before if bin < k else here) - tape[mean_row, r])
