@@ -82,7 +82,9 @@ def fractions(raw, minimum):
 
 
 def knots(parts, bound):
-    """-B, then B (2 (u_0 + ... + u_{k-1}) - 1), and at the end B: from parts (K, ...) to (K+1, ...).
+    """-B, then B (2 (u_0 + ... + u_{k-1}) - 1), and at the end B.
+
+    Shapes: parts u (K, ...). Returns (K+1, ...).
     """
     ends = bound * np.ones_like(parts[:1])
     inner = bound * (2 * np.cumsum(parts, axis=0)[:-1] - 1)
@@ -128,7 +130,9 @@ def height_in_bin(a, b, s, d0, d1):
 
 
 def log_slope_in_bin(a, b, s, d0, d1):
-    """log dy/dx = log (q / m^2),  q = d1 a^2 + 2 s a b + d0 b^2,  m = a^2 + b^2 + (d0 + d1) a b / s.
+    """log dy/dx = log (q / m^2), with
+
+        q = d1 a^2 + 2 s a b + d0 b^2,   m = a^2 + b^2 + (d0 + d1) a b / s.
 
     s^2 times the paper's numerator over the square of its denominator, m = denominator / s.
     The ratio minus 1 is also at hand without a cancelling 1,
