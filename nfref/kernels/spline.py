@@ -35,8 +35,8 @@ def spline(direction, u, raw, bins, bound, circular, min_width, min_height, min_
     """u (ROWS,) in place; of raw (P, ROWS) the first 2K rows become the parts above minimum."""
     number = u.dtype.type
     bound, min_slope = number(bound), number(min_slope)
-    parts_above(raw[:bins], min_width, tape)
-    parts_above(raw[bins:2 * bins], min_height, tape)
+    for axis in range(2):
+        parts_above(raw[axis * bins:(axis + 1) * bins], min_height if axis else min_width, tape)
     if circular:
         for r in range(ROWS):
             tape[SLOPE, r] = clipped(u[r] - whole_turns(u[r], bound), bound)

@@ -1,7 +1,7 @@
 """The monotone rational-quadratic spline, one coordinate at a time.
 
-Source: Durkan, Bekasov, Murray, Papamakarios 2019, arXiv:1906.04032 (neural spline flows);
-Rezende et al. 2020, arXiv:2002.02428 (the circular version).
+Sources: NSF (Durkan, Bekasov, Murray, Papamakarios 2019, arXiv:1906.04032); for the circle Rezende
+et al. (tori and spheres) (2020, arXiv:2002.02428).
 
 K bins cut [-B, B] on both axes at K+1 knots (x_k, y_k). Inside a bin the curve is a ratio of
 two quadratics, which has the slope d_k at its left knot and d_{k+1} at its right one. The
@@ -15,14 +15,19 @@ cancels and no discriminant can become negative, however steep the bins are.
 Arrays hold parameters first: axis 0 counts parameters, bins or knots, the trailing axes are
 those of x. Cost: O(K) a number, in either direction.
 
-Paper:   neural spline flows v2, section 3.1: the curve g(x), its derivative and its inverse;
-         data to latent, as ``spline_inverse`` here. xi is a here, 1 - xi is b; x^(k), y^(k),
-         s^(k), delta^(k) are x_k, y_k, s_k, d_k, counted from 0.
-Differs: from the paper in form only: numerator and denominator are written in a and b, the
-         quadratic is solved for a : b, and the log-slope is one logarithm of one ratio.
-         Published code (nsf) divides by differences of rounded knots, and its discriminant
-         can be negative after rounding. Slopes are shifted so that raw zeros give d = 1, there
-         softplus(0) + minimum. The circular version goes on beyond [-B, B) by whole turns.
+Paper:   NSF v2, section 3.1: data to latent, as ``spline_inverse`` here,
+             g(x) = y_k + (y_{k+1} - y_k) (s xi^2 + d_k xi (1 - xi))
+                                          / (s + (d_{k+1} + d_k - 2 s) xi (1 - xi));
+         latent to data the root xi = 2c / (-b - sqrt(b^2 - 4ac)) of a quadratic equation. The
+         paper's xi is a here and its 1 - xi is b; its x^(k), y^(k), s^(k), delta^(k) are x_k, y_k,
+         s_k, d_k, counted from 0.
+Differs: paper: in form only. Numerator and denominator are written in a and b, the quadratic
+         equation is one for a : b, the log-slope is one logarithm of one ratio.
+         Code (nsf): has s from differences of rounded knots, and a discriminant that rounding can
+         make negative. Its minima are the defaults here. Its slopes are minimum + softplus(raw);
+         here raw is shifted, so that zeros give d = 1 and the whole curve is the identity.
+         Circle: the same curve; first and last slope are one number, g(-B) = -B, and the
+         curve goes on outside [-B, B) by whole turns, so that it is a map of the line too.
 """
 
 import math
@@ -237,7 +242,7 @@ def spline_forward(z, h, bound, circular):
 
 @dataclass(frozen=True)
 class RationalQuadratic:
-    """The monotone rational-quadratic spline of Durkan et al. (2019).
+    """The monotone rational-quadratic spline (NSF, section 3.1), the identity where raw is 0.
 
     Parameters
     ----------
