@@ -38,6 +38,7 @@ from autograd.extend import defvjp, notrace_primitive, primitive
 
 from nfref.checks import check_choice, check_count, check_positive
 from nfref.networks.activations import softplus
+from nfref.transformers.transformer import Transformer
 
 # What autograd should see differently --------------------------------------------------------
 
@@ -241,7 +242,7 @@ def spline_forward(z, h, bound, circular):
 
 
 @dataclass(frozen=True)
-class RationalQuadratic:
+class RationalQuadratic(Transformer):
     """The monotone rational-quadratic spline (NSF, section 3.1), the identity where raw is 0.
 
     Parameters
