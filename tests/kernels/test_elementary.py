@@ -75,3 +75,36 @@ def test_the_ends(dtype):
 @pytest.mark.parametrize("name", ["tanh", "one_minus_exp_neg", "log1p"])
 def test_zero_stays_zero(name):
     assert LOOPS[name](np.zeros(3)).tolist() == [0, 0, 0]
+
+
+@numba.njit(**jit.OPTIONS)
+def logarithms(x, excess, out):
+    for i in range(len(x)):
+        out[i] = elementary.log(x[i], excess[i])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_three_ulp_of_a_logarithm_at_most_are_lost(dtype):
+    """Of all sizes; and near 1, where only the excess over 1 has all digits."""
+    rng, info = np.random.default_rng(0), np.finfo(dtype)
+    excess = (rng.choice([-1, 1], 1000) * 10 ** rng.uniform(-30, -0.6, 1000)).astype(dtype)
+    sizes = np.exp(rng.uniform(np.log(info.tiny), np.log(info.max), 1000)).astype(dtype)
+    sizes = np.concatenate([sizes, rng.uniform(0.3, 3, 1000).astype(dtype),
+                            np.array([info.tiny, info.max, 1], dtype)])
+    x, excess = np.concatenate([1 + excess, sizes]), np.concatenate([excess, sizes - 1])
+    values = np.empty_like(x)
+    logarithms(x, excess, values)
+    with mpmath.workdps(60):
+        for i, value in enumerate(values):
+            truth = (mpmath.log1p(mpmath.mpf(float(excess[i]))) if i < 1000
+                     else mpmath.log(mpmath.mpf(float(x[i]))))
+            ulp = float(np.spacing(np.asarray(abs(float(truth)), dtype)))
+            assert abs(float(mpmath.mpf(float(value)) - truth)) <= 3 * ulp, x[i]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_ends_of_a_logarithm(dtype):
+    ends = np.array([np.inf, np.nan, 1], dtype)
+    values = np.empty_like(ends)
+    logarithms(ends, ends - 1, values)
+    assert np.array_equal(values, np.array([np.inf, np.nan, 0], dtype), equal_nan=True)

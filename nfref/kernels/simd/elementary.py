@@ -8,9 +8,9 @@ one number after the other, which in a network of tanh takes most of the time. S
 2. e^r - 1 = r + r^2/2! + ..., to the term that is below half an ulp: r^7 or r^13.
 3. e^x - 1 = 2^k (e^r - 1) + (2^k - 1), and no digit is lost near 0.
 
-log(1 + x) = 2 artanh s with s = x / (2 + x) <= 1/3 is a series too. All are within three ulp,
-in float32 and float64; results below the smallest normal number are 0. Uncompiled, the
-mathematical library does it.
+log(1 + x) = 2 artanh s with s = x / (2 + x) <= 1/3 is a series too; a logarithm first takes a
+power of two out, until |s| <= 0.172. All are within three ulp, in float32 and float64; results
+below the smallest normal number are 0. Uncompiled, the mathematical library does it.
 """
 
 import math
@@ -59,6 +59,11 @@ def log1p(x):
     return math.log1p(x)
 
 
+def log(x, excess):
+    """log x, for normal x > 0, from x and from x - 1, of which a caller may know more digits."""
+    return math.log1p(excess) if 0.5 < x < 2 else math.log(x) if x < math.inf else x
+
+
 # Compiled ------------------------------------------------------------------------------------
 
 
@@ -72,6 +77,30 @@ def power_of_two(typing, shifted):
         return builder.bitcast(builder.shl(k, ir.Constant(whole, fraction)),
                                arguments[0].type)
     return shifted(shifted), generate
+
+
+def _split_for(number, magic):
+    """The compiled (m, k) of normal x > 0, with x = 2^k m and m from sqrt(1/2) to sqrt(2)."""
+    bits, fraction = (32, 23) if number == np.float32 else (64, 52)
+    one, half, shift = (int(np.array(value, number).view(f"u{bits // 8}"))
+                        for value in (1, math.sqrt(0.5), magic))
+
+    @intrinsic
+    def split(typing, x):
+        def generate(context, builder, signature, arguments):
+            whole, real = ir.IntType(bits), arguments[0].type
+            moved = builder.add(builder.bitcast(arguments[0], whole),
+                                ir.Constant(whole, one - half))
+            exponent = builder.lshr(moved, ir.Constant(whole, fraction))
+            mantissa = builder.and_(moved, ir.Constant(whole, 2 ** fraction - 1))
+            m = builder.bitcast(builder.add(mantissa, ir.Constant(whole, half)), real)
+            # Whole numbers become real ones as the last bits of MAGIC, and cost no conversion.
+            k = builder.fsub(
+                builder.bitcast(builder.add(exponent, ir.Constant(whole, shift)), real),
+                ir.Constant(real, magic + (one >> fraction)))
+            return context.make_tuple(builder, signature.return_type, (m, k))
+        return types.UniTuple(x, 2)(x), generate
+    return split
 
 
 def _parts_for(number, terms, magic, log_two, rest):
@@ -169,6 +198,26 @@ def _log1p_for(number, terms):
     return log1p
 
 
+def _log_for(number, split, terms, log_two, rest):
+    """k log 2 + 2 artanh s, s = f / (2 + f), where f is m - 1, or x - 1 as given if k = 0."""
+    zero, one, two, infinity = number(0), number(1), number(2), number(math.inf)
+    log_two, rest = number(log_two), number(rest)
+    series = tuple(number(2 / (2 * n + 1)) for n in range(terms))
+
+    @body
+    def log(x, excess):
+        m, k = split(x)
+        f = excess if k == zero else m - one
+        s = f / (two + f)
+        square = s * s
+        total = series[terms - 1]
+        for n in range(terms - 2, -1, -1):
+            total = total * square + series[n]
+        value = k * log_two + (k * rest + total * s)
+        return value if x < infinity else x     # a NaN stays one
+    return log
+
+
 def _softplus_for(number, exp_neg, log1p):
     zero = number(0)
 
@@ -182,12 +231,13 @@ def _compiled_for(number, taylor, magic, log_two, rest, largest, terms):
     """All functions of one dtype; e^-``largest`` is still a normal number."""
     largest = number(largest)
     parts = _parts_for(number, taylor, magic, log_two, rest)
+    log = _log_for(number, _split_for(number, magic), (terms + 4) // 2, log_two, rest)
     falling = _falling_for(parts, largest)
     exp_neg, log1p = _exp_neg_for(number, falling, largest), _log1p_for(number, terms)
     return {"exp": _exp_for(number, parts), "exp_neg": exp_neg, "log1p": log1p,
             "tanh": _tanh_for(number, falling),
             "one_minus_exp_neg": _one_minus_exp_neg_for(number, falling),
-            "softplus": _softplus_for(number, exp_neg, log1p)}
+            "log": log, "softplus": _softplus_for(number, exp_neg, log1p)}
 
 
 # Terms: the powers of r and of s after which what is left out is below half an ulp. Magic:
@@ -207,6 +257,12 @@ def _compile(function):
     def choose(x):
         compiled = _COMPILED[x][name]
         return lambda x: compiled(x)
+
+
+@overload(log)
+def _log(x, excess):
+    compiled = _COMPILED[x]["log"]
+    return lambda x, excess: compiled(x, excess)
 
 
 for _function in (exp, exp_neg, one_minus_exp_neg, log1p, tanh, softplus):

@@ -1,0 +1,302 @@
+"""The monotone rational-quadratic spline, one coordinate at a time.
+
+Sources: NSF (Durkan, Bekasov, Murray, Papamakarios 2019, arXiv:1906.04032); for the circle Rezende
+et al. (tori and spheres) (2020, arXiv:2002.02428).
+
+K bins cut [-B, B] on both axes at K+1 knots (x_k, y_k). Inside a bin the curve is a ratio of
+two quadratics, which has the slope d_k at its left knot and d_{k+1} at its right one. The
+place in a bin is told by *two* numbers, the distances from both knots as parts of the width,
+
+    a = (x - x_k) / (x_{k+1} - x_k),    b = (x_{k+1} - x) / (x_{k+1} - x_k),    a + b = 1,
+
+each exact near its own knot. With them every sum below has positive terms only, so nothing
+cancels and no discriminant can become negative, however steep the bins are.
+
+Arrays hold parameters first: axis 0 counts parameters, bins or knots, the trailing axes are
+those of x. Cost: O(K) a number, in either direction.
+
+Paper:   NSF v2, section 3.1: data to latent, as ``spline_inverse`` here,
+             g(x) = y_k + (y_{k+1} - y_k) (s xi^2 + d_k xi (1 - xi))
+                                          / (s + (d_{k+1} + d_k - 2 s) xi (1 - xi));
+         latent to data the root xi = 2c / (-b - sqrt(b^2 - 4ac)) of a quadratic equation. The
+         paper's xi is a here and its 1 - xi is b; its x^(k), y^(k), s^(k), delta^(k) are x_k, y_k,
+         s_k, d_k, counted from 0.
+Differs: paper: in form only. Numerator and denominator are written in a and b, the quadratic
+         equation is one for a : b, the log-slope is one logarithm of one ratio.
+         Code (nsf): has s from differences of rounded knots, and a discriminant that rounding can
+         make negative. Its minima are the defaults here. Its slopes are minimum + softplus(raw);
+         here raw is shifted, so that zeros give d = 1 and the whole curve is the identity.
+         Circle: the same curve; first and last slope are one number, g(-B) = -B, and the
+         curve goes on outside [-B, B) by whole turns, so that it is a map of the line too.
+"""
+
+import math
+from dataclasses import dataclass
+
+import autograd.numpy as np
+from autograd.extend import defvjp, notrace_primitive, primitive
+
+from nfref.checks import check_choice, check_count, check_positive
+from nfref.networks.activations import softplus
+from nfref.transformers.transformer import Transformer
+
+# What autograd should see differently --------------------------------------------------------
+
+
+@primitive
+def where(condition, one, other):
+    return np.where(condition, one, other)
+
+
+# Autograd's own derivative of where is float64 whatever the arguments are.
+defvjp(where,
+       lambda ans, condition, one, other: lambda g: where(condition, g, np.zeros_like(g)),
+       lambda ans, condition, one, other: lambda g: where(condition, np.zeros_like(g), g),
+       argnums=(1, 2))
+
+
+@notrace_primitive
+def largest(raw):
+    """The largest along axis 0, a constant to autograd: softmax does not depend on it."""
+    return np.max(raw, axis=0)
+
+
+@primitive
+def folded(x, bound):
+    """x less whole turns of 2B, in [-B, B]; clipped, since rounding may leave it an ulp outside."""
+    return np.clip(x - 2 * bound * turns(x, bound), -bound, bound)
+
+
+defvjp(folded, lambda ans, x, bound: lambda g: g, argnums=(0,))
+
+
+def turns(x, bound):
+    """How many whole turns of 2B take x from [-B, B) to where it is."""
+    return np.floor((x + bound) / (2 * bound))
+
+
+# Formulas: from raw numbers to knots ---------------------------------------------------------
+
+
+def fractions(raw, minimum):
+    """u_k = m + (1 - K m) softmax(raw)_k: parts of one, none below m.
+
+    Shapes: raw (K, ...). Returns (K, ...).
+    """
+    weights = np.exp(raw - largest(raw))
+    return minimum + (1 - len(raw) * minimum) * (weights / np.sum(weights, axis=0))
+
+
+def knots(parts, bound):
+    """-B, then B (2 (u_0 + ... + u_{k-1}) - 1), and at the end B.
+
+    Shapes: parts u (K, ...). Returns (K+1, ...).
+    """
+    ends = bound * np.ones_like(parts[:1])
+    inner = bound * (2 * np.cumsum(parts, axis=0)[:-1] - 1)
+    return np.concatenate([-ends, inner, ends], axis=0)
+
+
+def slope_offset(minimum):
+    """c with m + softplus(c) = 1: raw zeros mean slopes of 1."""
+    return math.log(math.expm1(1 - minimum))
+
+
+def knot_slopes(raw, minimum):
+    """d = m + softplus(raw + c), with d = 1 where raw is 0; elementwise."""
+    return minimum + softplus(raw + slope_offset(minimum))
+
+
+def constrain(raw, bins, bound, circular, min_width, min_height, min_slope):
+    """(x_k, y_k, s_k, d_k) from raw = (widths (K), heights (K), slopes (K-1, circular K)).
+
+    The mean slope s_k of a bin is height over width before they are added up to knots, whose
+    differences have lost digits in narrow bins. The slopes at -B and B are 1; on the circle
+    they are one and the same, the first of the raw slopes.
+    Shapes: raw (P, ...). Returns (K+1, ...), (K+1, ...), (K, ...), (K+1, ...).
+    """
+    widths = fractions(raw[:bins], min_width)
+    heights = fractions(raw[bins:2 * bins], min_height)
+    slopes = knot_slopes(raw[2 * bins:], min_slope)
+    first = slopes[:1] if circular else np.ones_like(raw[:1])
+    inner = slopes[1:] if circular else slopes
+    return (knots(widths, bound), knots(heights, bound), heights / widths,
+            np.concatenate([first, inner, first], axis=0))
+
+
+# Formulas: inside a bin ------------------------------------------------------------------------
+
+
+def height_in_bin(a, b, s, d0, d1):
+    """(y - y_k) / (y_{k+1} - y_k) = a (s a + d0 b) / (s (a^2 + b^2) + (d0 + d1) a b).
+
+    The paper's denominator s + (d0 + d1 - 2 s) a b, with s = s (a + b)^2. Elementwise.
+    """
+    return a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
+
+
+def log_slope_in_bin(a, b, s, d0, d1):
+    """log dy/dx = log (q / m^2), with
+
+        q = d1 a^2 + 2 s a b + d0 b^2,   m = a^2 + b^2 + (d0 + d1) a b / s.
+
+    s^2 times the paper's numerator over the square of its denominator, m = denominator / s.
+    The ratio minus 1 is also at hand without a cancelling 1,
+
+        q - 1 = (d1 - 1) a^2 + 2 (s - 1) a b + (d0 - 1) b^2,   m - 1 = (d0 + d1 - 2 s) a b / s = e,
+        q / m^2 - 1 = (q - 1 - e (2 + e)) / m^2,
+
+    and goes into log1p unless the ratio is small; so the digits of a slope near 1 are kept.
+    Elementwise.
+    """
+    q = d1 * a * a + 2 * s * a * b + d0 * b * b
+    m = a * a + b * b + (d0 + d1) * a * b / s
+    ratio = q / (m * m)
+    e = ((d0 - s) + (d1 - s)) * a * b / s
+    excess = ((d1 - 1) * a * a + 2 * (s - 1) * a * b + (d0 - 1) * b * b - e * (2 + e)) / (m * m)
+    small = ratio < 0.5
+    return where(small, np.log(where(small, ratio, np.ones_like(ratio))),
+                 np.log1p(where(small, np.zeros_like(excess), excess)))
+
+
+def place_in_bin(a, b, s, d0, d1):
+    """(a', b'), parts of the width, of the point at the parts a and b of the height.
+
+    height_in_bin(a', b') = a is  b s (a'/b')^2 + (b d0 - a d1) (a'/b') - a s = 0, the root of
+    which is, with c = b d0 - a d1 and r = sqrt(c^2 + 4 a b s^2),
+
+        a' : b' = 2 a s : r + c  where c >= 0,   r - c : 2 b s  elsewhere.
+
+    r is at least |c|, both sums have positive terms, and r = 0 would need a zero slope, so its
+    derivative is finite. The paper's 2c / (-b - sqrt(b^2 - 4ac)) is the first form for all c.
+    Elementwise.
+    """
+    c = b * d0 - a * d1
+    outer = np.sqrt(c * c + 4 * a * b * s * s) + where(c < 0, -c, c)
+    left = where(c < 0, outer, 2 * a * s)
+    right = where(c < 0, 2 * b * s, outer)
+    return left / (left + right), right / (left + right)
+
+
+# Formulas: the whole curve ---------------------------------------------------------------------
+
+
+def pick(values, chosen):
+    """The entry of ``values`` (M, ...) at the one True of ``chosen`` (M, ...) along axis 0."""
+    return np.sum(values * chosen, axis=0)
+
+
+def bin_of(v, ends, others, s, d):
+    """The bin of v in [-B, B], cut at ``ends``: (left, right) of ends and others, s, d0, d1."""
+    chosen = np.sum(v >= ends[1:-1], axis=0) == np.arange(len(s)).reshape((-1,) + (1,) * v.ndim)
+    return (pick(ends[:-1], chosen), pick(ends[1:], chosen), pick(others[:-1], chosen),
+            pick(others[1:], chosen), pick(s, chosen), pick(d[:-1], chosen), pick(d[1:], chosen))
+
+
+def parts_of(v, left, right):
+    """The distances of v from both knots as parts of their sum."""
+    from_left, to_right = v - left, right - v
+    return from_left / (from_left + to_right), to_right / (from_left + to_right)
+
+
+def curve(x, h):
+    """(g(x), log g'(x)) for x in [-B, B]."""
+    x_left, x_right, y_left, y_right, s, d0, d1 = bin_of(x, h[0], h[1], *h[2:])
+    a, b = parts_of(x, x_left, x_right)
+    y = y_left + (y_right - y_left) * height_in_bin(a, b, s, d0, d1)
+    return y, log_slope_in_bin(a, b, s, d0, d1)
+
+
+def curve_inverse(y, h):
+    """(x, log dx/dy) with g(x) = y, for y in [-B, B]."""
+    y_left, y_right, x_left, x_right, s, d0, d1 = bin_of(y, h[1], h[0], *h[2:])
+    a, b = place_in_bin(*parts_of(y, y_left, y_right), s, d0, d1)
+    return x_left + (x_right - x_left) * a, -log_slope_in_bin(a, b, s, d0, d1)
+
+
+def on_the_line(curve, v, h, bound):
+    """The curve within (-B, B), the identity elsewhere: the linear tails."""
+    inside = np.abs(v) < bound
+    # Outside of it the curve is asked for its value at 0, so that no derivative is NaN.
+    value, log_slope = curve(where(inside, v, np.zeros_like(v)), h)
+    return where(inside, value, v), where(inside, log_slope, np.zeros_like(v))
+
+
+def on_the_circle(curve, v, h, bound):
+    """The curve on [-B, B), and g(v + 2B) = g(v) + 2B elsewhere."""
+    value, log_slope = curve(folded(v, bound), h)
+    return value + 2 * bound * turns(v, bound), log_slope
+
+
+def spline_inverse(x, h, bound, circular):
+    """z = g(x), log dz/dx = log g'(x): data to latent. Elementwise; h from :func:`constrain`."""
+    return (on_the_circle if circular else on_the_line)(curve, x, h, bound)
+
+
+def spline_forward(z, h, bound, circular):
+    """x = g^-1(z), log dx/dz = -log g'(x): latent to data. Elementwise; h as above."""
+    return (on_the_circle if circular else on_the_line)(curve_inverse, z, h, bound)
+
+
+# Transformer -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RationalQuadratic(Transformer):
+    """The monotone rational-quadratic spline (NSF, section 3.1), the identity where raw is 0.
+
+    Parameters
+    ----------
+    bins : int
+        K.
+    bound : float
+        B: the spline acts within [-B, B].
+    tails : {"linear", "circular"}
+        What happens outside: the identity, which the curve joins with slope 1 (3K - 1 numbers a
+        coordinate); or the curve again every 2B, with one slope at both ends (3K numbers).
+    min_width, min_height : float
+        Smallest width and height of a bin, as parts of 2B; K times either is below 1.
+    min_slope : float
+        Smallest slope at a knot, below 1.
+    """
+
+    bins: int = 8
+    bound: float = 3.0
+    tails: str = "linear"
+    min_width: float = 1e-3
+    min_height: float = 1e-3
+    min_slope: float = 1e-3
+
+    twin = "spline"
+
+    def __post_init__(self):
+        check_count("bins", self.bins)
+        check_positive("bound", self.bound)
+        check_choice("tails", self.tails, ("linear", "circular"))
+        for name, most in (("min_width", 1 / self.bins), ("min_height", 1 / self.bins),
+                           ("min_slope", 1)):
+            value = check_positive(name, getattr(self, name))
+            if value >= most:
+                raise ValueError(f"{name}: expected a number below {most:.4g}, got {value}")
+
+    @property
+    def circular(self):
+        return self.tails == "circular"
+
+    @property
+    def size(self):
+        """Numbers a coordinate takes: 3K - 1, circular 3K."""
+        return 3 * self.bins - (not self.circular)
+
+    def constrain(self, raw):
+        """Knots and slopes (x_k, y_k, s_k, d_k) from network outputs raw (P, ...)."""
+        return constrain(raw, self.bins, self.bound, self.circular, self.min_width,
+                         self.min_height, self.min_slope)
+
+    def forward(self, z, h):
+        """(x, log dx/dz), each in the shape of z."""
+        return spline_forward(z, h, self.bound, self.circular)
+
+    def inverse(self, x, h):
+        """(z, log dz/dx), each in the shape of x."""
+        return spline_inverse(x, h, self.bound, self.circular)
