@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nfref
+from nfref.params import at_path
 from tests.flow_table import random_params
 
 
@@ -59,6 +60,43 @@ def test_inverting_a_chain_is_chaining_the_inverses_backwards():
     twice = nfref.Invert(nfref.Invert(flows[0]))
     np.testing.assert_array_equal(twice.forward(params[0], z, context)[0],
                                   flows[0].forward(params[0], z, context)[0])
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_members_are_the_flow_taken_apart(direction):
+    """One after the other they are the whole, through chains, Invert and OnFirst."""
+    rng = np.random.default_rng(4)
+    inner = nfref.Chain([nfref.Invert(nfref.ElementwiseAffine(2)), nfref.LULinear(2)])
+    flow = nfref.Chain([nfref.OnFirst(inner, 3), nfref.Invert(nfref.Chain(parts(rng)[0]))])
+    params = random_params(flow, rng)
+    start, context = data(rng)
+    members = flow.members(direction)
+    assert [(type(member).__name__, sign, path) for member, sign, path in members][::direction] == [
+        ("OnFirst", -direction, (0, 0)), ("OnFirst", direction, (0, 1)),
+        ("MADE", -direction, (1, 2)), ("ElementwiseAffine", -direction, (1, 1)),
+        ("PlanarLayer", -direction, (1, 0))]
+    rows, total = start, 0
+    for member, sign, path in members:
+        step = member.forward if sign == 1 else member.inverse
+        rows, log_det = step(at_path(params, path), rows, context if member.context_dim else None)
+        total = total + log_det
+    value, log_det = (flow.forward if direction == 1 else flow.inverse)(params, start, context)
+    np.testing.assert_array_equal(rows, value)
+    np.testing.assert_allclose(total, log_det, rtol=1e-13)
+
+
+def test_a_composition_with_maps_of_its_own_is_not_taken_apart():
+    class Halved(nfref.Chain):
+        def _forward(self, params, z, context):
+            value, log_det = super()._forward(params, z, context)
+            return value / 2, log_det - self.dim * np.log(2)
+
+    class Odd(nfref.Invert):
+        def _inverse(self, params, x, context):
+            return x, np.zeros(len(x))
+
+    for flow in (Halved([nfref.Scale(2)]), Odd(nfref.Scale(2))):
+        assert nfref.Chain([flow]).members(-1) == [(flow, -1, (0,))]
 
 
 def test_flows_are_values():

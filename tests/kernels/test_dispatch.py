@@ -17,9 +17,9 @@ from autograd.builtins import tuple as traced_tuple
 from autograd.test_util import check_grads
 
 import nfref
+from nfref import dispatch
 from nfref import params as trees
 from nfref.backends import chosen
-from nfref.dispatch import CALL
 from nfref.kernels import jit
 from nfref.training import adam, gradient
 
@@ -95,7 +95,7 @@ def test_a_choice_holds_in_its_own_thread_alone(monkeypatch):
 def test_unasked_small_calls_take_the_formula_and_large_ones_the_twin(monkeypatch):
     monkeypatch.delenv("NFREF_BACKEND", raising=False)
     params, _ = problem()
-    n = CALL // trees.count(params)
+    n = dispatch.CALL // trees.count(params)
     for rows_, taken in ((7, "numpy"), (n + 1, "numba")):
         x = np.random.default_rng(1).standard_normal((rows_, 2))
         z, log_det = FLOW.inverse(params, x)
@@ -162,6 +162,23 @@ def test_a_subclass_with_its_own_formula_is_never_run_by_the_twin():
     with nfref.backend("numba"):
         x, _ = flow.forward(flow.init(np.random.default_rng(0)), np.ones((3, 2)))
     assert np.array_equal(x, np.full((3, 2), 2.0))
+
+
+def test_every_twin_that_a_flow_names_is_known_to_the_kernels_and_no_other():
+    from nfref.kernels.chain.instructions import ENCODERS
+    flows = {value for value in vars(nfref).values()
+             if isinstance(value, type) and issubclass(value, nfref.Flow)}
+    assert {vars(flow)["twin"] for flow in flows if "twin" in vars(flow)} == set(ENCODERS)
+
+
+def test_a_twin_without_an_answer_leaves_it_to_the_formula(monkeypatch):
+    asked = []
+    monkeypatch.setattr(dispatch, "_load", lambda place: lambda *arguments: asked.append(place))
+    params, x = problem(3)
+    with nfref.backend("numba"):
+        z, _ = FLOW.inverse(params, x)
+    assert asked == [dispatch.TWINS["flow"].numba]
+    assert np.array_equal(z, FLOW._inverse(params, x, None)[0])
 
 
 def test_inputs_of_any_layout_and_read_only_parameters():

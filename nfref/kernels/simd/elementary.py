@@ -242,7 +242,7 @@ def _compiled_for(number, taylor, magic, log_two, rest, largest, terms):
 
 # Terms: the powers of r and of s after which what is left out is below half an ulp. Magic:
 # 1.5 2^p, p the bits of a fraction, is so large that a sum with it has no bits below the ones.
-# Float64 takes another split of log 2, a first part of 33 bits. Largest: e^-87 and e^-708 are
+# Float64 takes the split of log 2 of fdlibm, a first part of 32 bits. Largest: e^-87 and e^-708 are
 # the last whole powers that are normal numbers.
 _COMPILED = {
     types.float32: _compiled_for(np.float32, 7, 1.5 * 2 ** 23, *LOG_TWO, 87, 8),
