@@ -94,8 +94,8 @@ class AugmentedODE:
     extra : int
         Zeros appended to each row.
     outputs : int, optional
-        Width of a linear layer that reads all D + extra coordinates (Dupont et al.,
-        section 5); if absent, the first D coordinates are the result.
+        Width of a linear layer that reads all D + extra coordinates, as in Dupont et al.;
+        if absent, the first D coordinates are the result.
     hidden, activation, solver, rtol, atol, steps, gradient
         As in :class:`nfref.CNF`.
     """

@@ -1,7 +1,7 @@
 """Linear flows: permutations, a fixed matrix, a learned matrix in full and in LU form.
 
-Sources: Kingma and Dhariwal 2018, arXiv:1807.03039, section 3.2 (Glow); Oliva et al. 2018,
-arXiv:1801.09819 (the LU form).
+Sources: Glow (Kingma and Dhariwal 2018, arXiv:1807.03039), section 3.2; Oliva et al. 2018,
+arXiv:1801.09819 (TAN: the LU form).
 
 A linear map has the same Jacobian everywhere, so all rows share one log-determinant. The
 full form pays for it with D^3 operations a call; the LU form reads it off a diagonal.
@@ -51,7 +51,7 @@ def linear_inverse(x, weight):
 
 
 def lu_linear_forward(z, permutation, lower, upper):
-    """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|  (Glow, eq. 10-11).
+    """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|  (Glow, section 3.2).
 
     P puts row permutation[i] of L U z at place i; L has a unit diagonal.
     Differs from the paper: its U is strictly upper triangular and its diagonal s stands
