@@ -124,7 +124,8 @@ def hutchinson_trace(net, slopes, fixed):
     """The mean of e^T (df/dz) e over probes with E e e^T = I (FFJORD, section 3.1, eq. 7).
 
     Cost: K passes. It is unbiased. With S = (J + J^T) / 2, one probe has the variance
-    2 |S|_F^2 (Gaussian) or 2 (|S|_F^2 - sum_i S_ii^2) (Rademacher): a diagonal costs Rademacher probes nothing.
+    2 |S|_F^2 (Gaussian) or 2 (|S|_F^2 - sum_i S_ii^2) (Rademacher): a diagonal costs
+    Rademacher probes nothing.
     """
     e = fixed.probes
     return np.sum(vector_jacobian(net, slopes, e) * e, axis=(0, 2)) / len(e)

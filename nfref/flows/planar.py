@@ -27,13 +27,13 @@ from nfref.networks.activations import sech_squared, softplus, tanh
 def constrain_u(u, w):
     """u_hat with w . u_hat > -1, and that product's distance from -1.
 
-    Rezende and Mohamed, appendix A.1:
     u_hat = u + (m(w . u) - w . u) w / |w|^2 with m(a) = -1 + log(1 + e^a), so that
     w . u_hat = m(w . u). The distance 1 + w . u_hat = log(1 + e^(w . u)) is returned on its
     own, because computing it from u_hat would lose all digits when it is small.
 
-    Differs from the paper: where w = 0 the paper divides by zero; there u_hat = u, and the
-    map is a translation whatever the distance is.
+    Paper:   Rezende and Mohamed v6, appendix A.1: the same in the same letters.
+    Differs: where w = 0 the paper divides by zero; there u_hat = u, and the map is a
+             translation whatever the distance is.
 
     Shapes: u, w (D,) or (N, D). Returns u_hat like u, slack (1,) or (N, 1).
     """
@@ -57,8 +57,9 @@ def planar_slope(a, slack):
 def planar_forward(z, u_hat, slack, w, b):
     """x = z + u_hat tanh(w . z + b),  det dx/dz as in :func:`planar_slope`.
 
-    Rezende and Mohamed, section 4.1: f(z) = z + u h(w^T z + b), det = 1 + u^T psi(z) with
-    psi(z) = h'(w^T z + b) w, latent to data as here; h is tanh, u is u_hat.
+    Paper:   Rezende and Mohamed v6, section 4.1: f(z) = z + u h(w^T z + b), det = 1 + u^T psi(z)
+             with psi(z) = h'(w^T z + b) w, latent to data as here; h is tanh, u is u_hat.
+    Differs: nothing but the form of the determinant, which here has no difference in it.
 
     Shapes: z (N, D); u_hat, w (D,) or (N, D); slack, b (1,) or (N, 1). Returns (N, D), (N,).
     """

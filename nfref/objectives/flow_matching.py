@@ -28,6 +28,7 @@ def transport_path(t, sigma_min=1e-4):
 
     Paper:   flow matching v2, section 4.1, (20)-(23): mu_t = t x_1 and
              sigma_t = 1 - (1 - sigma_min) t, noise to data as here; x_1 is x, x_0 is z.
+    Differs: nothing. At t = 1 a noise of sigma_min is left on the data.
 
     alpha = t, sigma = 1 - (1 - sigma_min) t: straight lines at constant speed. Elementwise.
     """
@@ -40,6 +41,7 @@ def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
 
     Paper:   flow matching v2, section 4.1, (18)-(19): mu_t = alpha_{1-t} x_1,
              sigma_t^2 = 1 - alpha_{1-t}^2, alpha_t = exp(-T(t)/2), noise to data as here.
+    Differs: nothing. At t = 0 a trace exp(-T(1)/2) x of the data is left, as in the paper.
 
     With s = 1 - t, beta(s) = beta_min + s (beta_max - beta_min) and T its integral from 0 to s:
     alpha = e^(-T/2), sigma = sqrt(1 - e^(-T)). Since dT/dt = -beta,
@@ -71,6 +73,10 @@ def pair_by_transport(z, x):
 
     Exact minibatch optimal transport (OT-CFM, section 3.2): an assignment problem, solved by
     ``scipy.optimize.linear_sum_assignment`` in at most O(N^3). Shapes: (N, D) both.
+
+    Differs: the paper draws pairs from the plan of the batch, with replacement in its code;
+    here the plan's pairs are taken once each. The path between them is :func:`transport_path`,
+    whose noise shrinks with t, where the paper's N(t x_1 + (1 - t) x_0, sigma^2) keeps it.
     """
     from scipy.optimize import linear_sum_assignment
 
