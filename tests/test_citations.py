@@ -55,11 +55,10 @@ def paragraphs(path):
 def expanded(numbers):
     """The numbers of "eqs. 7-9 and 12" or "(7)-(9), (12)" as a set of strings."""
     result = set()
-    for first, last in re.findall(rf"\(?({NUMBER})\)?(?:-\(?({NUMBER})\)?)?", numbers):
-        if not last:
-            result.add(first)
-        else:
-            result |= set(map(str, range(int(first), int(last) + 1)))
+    for first, last in re.findall(rf"({NUMBER})\)?(?:-\(?({NUMBER}))?", numbers):
+        result |= {first, last} - {""}
+        if first.isdigit() and last.isdigit():
+            result |= set(map(str, range(int(first), int(last))))
     return result
 
 
