@@ -155,7 +155,7 @@ _TABLE = (
             Place("section 4", "quoted",
                   formula="M^W_{k,d} = 1 where m(k) >= d, M^V_{d,k} = 1 where d > m(k); m(k) drawn "
                           "uniformly from 1 ... D-1, in deeper layers from the smallest degree of "
-                          "the layer below to D-1",
+                          "the layer below to D-1; M^{W^l}_{k',k} = 1 where m^l(k') >= m^{l-1}(k)",
                   symbols="m: degree, d: order + 1"),
         )),
 

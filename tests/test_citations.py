@@ -1,7 +1,8 @@
 """Every citation in the package, its tests and its pages is in the table of nfref/citations.py.
 
-How a citation is written is said in that module. Here each paragraph is read: a key with a place
-or a version behind it holds for the places that follow, until the next such key.
+How a citation is written is said in that module. Here each paragraph is read: a key that is
+cited (with a version or a place behind it, or after "Paper:") holds for the places that follow,
+until the next one.
 """
 
 import re
@@ -26,11 +27,12 @@ PLACE = re.compile(
     rf"\b(?P<word>{WORD}) (?P<labels>{LABEL}(?:(?:, | and |-){LABEL})*)"
     rf"(?:, (?P<numbers>eqs?\. {NUMBER}(?:(?:-|, | and ){NUMBER})*"
     rf"|\({NUMBER}\)(?:(?:-|, | and )\({NUMBER}\))*))?")
-# A key opens a citation if it has a version, or if a place follows its year, authors or arXiv id.
+# A key opens a citation if it has a version, if a place follows its year, authors or arXiv id,
+# or after "Paper:".
 KEY = re.compile(
-    rf"(?<![\w-])(?P<key>{'|'.join(sorted(map(re.escape, CITATIONS), reverse=True))})"
-    r"(?: v(?P<version>\d+)\b"
-    rf"|(?=(?:,? \d{{4}})?(?: \([^()]*\))?(?:, arXiv:[\d.]+)?,? (?:{WORD}) {LABEL}))")
+    rf"(?<![\w-])(?P<key>{'|'.join(sorted(map(re.escape, CITATIONS), reverse=True))})(?![\w-])"
+    r"(?: v(?P<version>\d+)\b|(?P<place>"
+    rf"(?=(?:,? \d{{4}})?(?: \([^()]*\))?(?:, arXiv:[\d.]+)?,? (?:{WORD}) {LABEL})))?")
 # Anything that looks like a place, however it is written; PLACE has to read all of it.
 SUSPECT = re.compile(
     r"(?i:\b(?:eqs?\.?|eqns?\.?|equations?)) ?\(?\d|(?i:\bappendi(?:x|ces)) [A-Z]\b"
@@ -43,7 +45,7 @@ def paragraphs(path):
     """(text, line of each character) of every run of lines without a blank one between them."""
     text, lines = "", []
     for line, content in enumerate(path.read_text(encoding="utf-8").splitlines() + [""], 1):
-        content = content.strip().lstrip("#").strip()
+        content = " ".join(content.strip().lstrip("#").split())
         if content:
             text += content + " "
             lines += [line] * (len(content) + 1)
@@ -68,8 +70,10 @@ def mentions(text):
     matches = [*KEY.finditer(text), *PLACE.finditer(text)]
     for match in sorted(matches, key=lambda match: match.start()):
         if match.re is KEY:
-            key = match.group("key")
-            yield match.start(), key, match.group("version"), (), set()
+            version, place = match.group("version", "place")
+            if version or place is not None or text.endswith("Paper: ", 0, match.start()):
+                key = match.group("key")
+                yield match.start(), key, version, (), set()
         else:
             word = match.group("word").lower()
             places = tuple(f"{SINGULAR.get(word, word)} {label}"
@@ -84,8 +88,8 @@ def complaints(text):
         if not any(start <= match.start() < end for start, end in covered):
             yield match.start(), f"{match.group()}...: not of the form 'KEY, section 3.4, eq. 9'"
     for match in re.finditer(r"\bPaper:", text):
-        if not KEY.match(text[match.end():].lstrip()):
-            yield match.start(), "Paper: expected a paper's key and a place next"
+        if not KEY.match(text, match.end() + 1):
+            yield match.start(), "Paper: expected a paper's key next"
     for match in ARXIV.finditer(text):
         known = {citation.arxiv: citation for citation in CITATIONS.values()}
         citation = known.get(match.group(1))
@@ -147,10 +151,11 @@ def test_keys_and_ids_are_unique():
 
 @pytest.mark.parametrize("text, complaint", [
     ("(RealNVP, section 3.4, eq. 9)", None),
-    ("Paper:   RealNVP v3, sections 3.3 and 3.4, (7)-(9): y = x", None),
+    ("Paper: RealNVP v3, sections 3.3 and 3.4, (7)-(9): y = x", None),
     ("RealNVP, section 3.3, eqs. 6 and 8; section 3.7, (17)-(18)", None),
     ("Rezende and Mohamed (2015, arXiv:1505.05770), section 4.1 and appendix A.1", None),
     ("Paper: MAF v4, section 3.1: layers of MADE; appendix B", None),
+    ("Paper: Glow, the split of its published code; section 3.2", None),
     ("algorithm 1 of Adam", "algorithm 1: no paper is named before it in its paragraph"),
     ("the implicit function theorem F = 0, an equation a row, section by section", None),
     ("RealNVP v2", "RealNVP v2: in the table version 3"),
@@ -160,7 +165,7 @@ def test_keys_and_ids_are_unique():
     ("see section 3.4", "section 3.4: no paper is named before it in its paragraph"),
     ("(RealNVP, eq. 9)", "eq. 9...: not of the form 'KEY, section 3.4, eq. 9'"),
     ("RealNVP, fig. 3", "fig. 3...: not of the form 'KEY, section 3.4, eq. 9'"),
-    ("Paper: Dinh et al. 2016", "Paper: expected a paper's key and a place next"),
+    ("Paper: Dinh et al. 2016", "Paper: expected a paper's key next"),
     ("arXiv:1605.08803v1", "version 1, in the table 3"),
     ("arXiv:1234.56789", "1234.56789: no paper with this arXiv id"),
 ])

@@ -25,11 +25,7 @@ from nfref.oracle.truth.multiprecision import exact, integrate, solve
 from nfref.oracle.truth.scalar_networks import convolution_network, dot, network
 from nfref.oracle.truth.scalar_transformers import transform
 
-<<<<<<< HEAD
-# Planar (Rezende and Mohamed 2015, section 4.1 and appendix A.1) ---------------------------------
-=======
-# Planar (Rezende and Mohamed, section 4.1 and appendix A.1) -----------------------------------
->>>>>>> eaf6bdc (Every citation stands in one table, with what was read of it, and a test reads the docstrings)
+# Planar (Rezende and Mohamed, section 4.1 and appendix A.1) ----------------------------------
 
 
 def planar(flow, params, z, context):
@@ -47,7 +43,7 @@ def planar(flow, params, z, context):
     return [zi + ui * h for zi, ui in zip(z, u_hat)]
 
 
-# Coupling (NICE and RealNVP) ------------------------------------------------------------------
+# Coupling (NICE, RealNVP) --------------------------------------------------------------------
 
 
 def coupling_outputs(flow, params, z, context):
@@ -66,17 +62,7 @@ def coupling(flow, params, z, context):
     return x
 
 
-<<<<<<< HEAD
-# Autoregressive (Papamakarios et al. 2017, section 3.1) ---------------------------------------
-=======
-def affine_coupling(flow, params, z, context):
-    outputs = coupling_outputs(flow, params, z, context)
-    return [z[i] * mp.exp(squash(outputs[i][1], flow.bound)) + outputs[i][0]
-            if i in outputs else z[i] for i in range(flow.dim)]
-
-
-# Autoregressive (MAF, section 3.1) ------------------------------------------------------------
->>>>>>> eaf6bdc (Every citation stands in one table, with what was read of it, and a test reads the docstrings)
+# Autoregressive (MAF, section 3.1) -----------------------------------------------------------
 
 
 def made(flow, params, z, context):
@@ -131,7 +117,7 @@ def batch_norm(flow, params, z, context):
             + mean[i] for i in range(flow.dim)]
 
 
-# Linear (Glow, section 3.2) -------------------------------------------------------------------
+# Linear (Glow, section 3.2) ------------------------------------------------------------------
 
 
 def permutation(flow, params, z, context):
@@ -164,7 +150,7 @@ def linear(flow, params, z, context):
     return [dot(row, z) + b for row, b in zip(linear_matrix(flow, params), bias)]
 
 
-# Images (Glow, table 1): rows are raveled (C, H, W) -------------------------------------------
+# Images (Glow, table 1): rows are raveled (C, H, W) ------------------------------------------
 
 
 def image_of(row, shape):
@@ -221,7 +207,7 @@ def channel_coupling(flow, params, z, context):
         for (i, j), values in image.items()}, flow.shape)
 
 
-# Continuous (neural ODE): dz/dt = f(z, t, c) from t = 0 to 1 ----------------------------------
+# Continuous (neural ODE): dz/dt = f(z, t, c) from t = 0 to 1 ---------------------------------
 
 
 def continuous(flow, params, z, context):
