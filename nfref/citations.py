@@ -130,7 +130,6 @@ _TABLE = (
                           "b = 1 where the sum of the spatial coordinates is odd; by channels "
                           "b = 1 for the first half",
                   symbols="y: z, s: -s, t: -t exp(-s)"),
-            Place("figure 3", "read", formula="checkerboard mask, mask by channels, squeezing"),
             Place("section 3.5", "read", equations="10-12", direction=TO_LATENT,
                   formula="layers composed; what one leaves unchanged the next one changes"),
             Place("section 3.6", "read", equations="13-16", direction=TO_LATENT,
@@ -168,10 +167,6 @@ _TABLE = (
                           "|det du/dx| = exp(-sum_i alpha_i); the layer at the data has the order "
                           "of the data set, each next one the reverse of the one before",
                   symbols="u: z"),
-            Place("section 3.4", "quoted",
-                  formula="p(x | y) = prod_i p(x_i | x_{1:i-1}, y): y is one more input of every "
-                          "layer, and no connection from it is dropped",
-                  symbols="y: c"),
             Place("appendix B", "quoted", direction=TO_DATA,
                   formula="x = (u - beta) exp(-gamma) (v + eps)^(1/2) + m, between every two "
                           "layers and between the last and the base; m, v of the minibatch while "
@@ -184,9 +179,6 @@ _TABLE = (
         "Improving variational inference with inverse autoregressive flow",
         arxiv="1606.04934", version=2,
         places=(
-            Place("section 3", "read", equations="7-8", direction=TO_LATENT,
-                  formula="eps = (y - mu(y)) / sigma(y), log |det| = -sum_i log sigma_i(y)",
-                  symbols="y: x, eps: z"),
             Place("section 4", "read", equations="9-14", direction=TO_DATA,
                   formula="z_0 = mu_0 + sigma_0 eps (9); z_t = mu_t + sigma_t z_{t-1} (10); the "
                           "density (11); [m_t, s_t] = net(z_{t-1}, h) (12), "
@@ -256,8 +248,6 @@ _TABLE = (
                   formula="da/dt = -a^T df/dz; "
                           "dL/dtheta = -integral from t_1 to t_0 of a^T df/dtheta dt",
                   symbols="L: E, z: y, f: g"),
-            Place("section 4", "read", equations="8", direction=TO_DATA,
-                  formula="theorem 1: d log p(z(t))/dt = -tr(df/dz)"),
             Place("theorem 1", "read", equations="8", direction=TO_DATA,
                   formula="d log p(z(t))/dt = -tr(df/dz)"),
             Place("appendix B", "quoted", formula="the derivation of what section 2 says"),
@@ -303,10 +293,6 @@ _TABLE = (
                   formula="the mixture of conditional velocities makes the mixture of the paths"),
             Place("theorem 2", "read",
                   formula="the losses against u_t(x) and u_t(x | x_1) have the same gradient"),
-            Place("section 4", "read", equations="10-15", direction=TO_DATA,
-                  formula="p_t(x | x_1) = N(mu_t, sigma_t^2 I), psi_t(x) = sigma_t x + mu_t, "
-                          "u_t(x | x_1) = sigma_t'/sigma_t (x - mu_t) + mu_t'",
-                  symbols="x_1: x, x_0: z, psi_t: x_t, mu_t: alpha_t x"),
             Place("section 4.1", "read", equations="18-23", direction=TO_DATA,
                   formula="VP: mu_t = alpha_{1-t} x_1, sigma_t = sqrt(1 - alpha_{1-t}^2), "
                           "alpha_t = exp(-T(t)/2) (18), its field (19); OT: mu_t = t x_1, "

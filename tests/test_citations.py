@@ -120,12 +120,15 @@ def test_every_citation_is_in_the_table():
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_paper_in_the_table_is_cited():
+def test_every_paper_and_place_in_the_table_is_cited():
     texts = [text for path in FILES for text, _ in paragraphs(path)]
-    cited = {key for text in texts for key in CITATIONS if key in text}
+    cited = {(key, place) for text in texts for _, key, _, places, _ in mentions(text)
+             for place in places}
     ids = {match.group(1) for text in texts for match in ARXIV.finditer(text)}
-    assert [key for key, citation in CITATIONS.items()
-            if key not in cited and citation.arxiv not in ids] == []
+    for key, citation in CITATIONS.items():
+        assert citation.places or citation.arxiv in ids, f"{key} is not cited"
+        for place in citation.places:
+            assert (key, place.where) in cited, f"{key}, {place.where} is not cited"
 
 
 @pytest.mark.parametrize("citation", CITATIONS.values(), ids=CITATIONS)
