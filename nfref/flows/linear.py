@@ -54,6 +54,7 @@ def lu_linear_forward(z, permutation, lower, upper):
     """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|.
 
     P puts row permutation[i] of L U z at place i; L has a unit diagonal.
+
     Paper:   Glow v2, section 3.2: W = P L (U + diag(s)), log |det W| = sum log |s|, data to latent.
     Differs: U is strictly upper triangular there and has its diagonal here; W takes z to x.
 
