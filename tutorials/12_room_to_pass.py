@@ -7,7 +7,7 @@ together. So on the line every flow keeps the order of points, and x -> -x is ou
 any velocity; in the plane, a disc stays inside of the ring around it.
 
 With one more coordinate there is room to pass (Dupont et al. 2019, arXiv:1904.01681). As many
-extra coordinates as there were to begin with are enough for any invertible map (Zhang et al.
+extra coordinates as there were to begin with are enough for any homeomorphism (Zhang et al.
 2019, arXiv:1907.12998).
 """
 

@@ -1,12 +1,12 @@
 """Gradients of a solve: the continuous adjoint, and differentiation through the steps.
 
-Source: Chen et al. 2018, arXiv:1806.07366, section 2 and appendix B.
+Source: neural ODE (Chen et al. 2018, arXiv:1806.07366), section 2 and appendix B.
 
 Let y = [z, integrals] solve dy/dt = g(t, z; theta) from t_0 to t_1, and let E depend on y(t_1).
 
-1. The adjoint a(t) = dE/dy(t) obeys da/dt = -a dg/dy (Chen et al., eq. 4).
+1. The adjoint a(t) = dE/dy(t) obeys da/dt = -a dg/dy (neural ODE, section 2, eq. 4).
 2. g reads z only, so the part of a that belongs to the integrals is constant: q.
-3. dE/dtheta = integral from t_0 to t_1 of [a_z, q] dg/dtheta dt (eq. 5).
+3. dE/dtheta = integral from t_0 to t_1 of [a_z, q] dg/dtheta dt (section 2, eq. 5).
 4. So [z, a_z, dE/dtheta] is solved from t_1 back to t_0, starting at [z(t_1), a_z(t_1), 0].
    Nothing is stored on the way forward: z is found again by solving backwards, which is
    accurate as long as the flow doesn't contract z by more than the tolerance resolves.

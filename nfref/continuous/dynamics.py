@@ -4,7 +4,7 @@ Sources: Chen et al. 2018, arXiv:1806.07366 (neural ODE, instantaneous change of
 Grathwohl et al. 2019, arXiv:1810.01367 (FFJORD); Finlay et al. 2020, arXiv:2002.02798 (RNODE).
 
 A point moves with velocity dz/dt = f(z, t, c), and the log-determinant of the map it makes
-grows with the trace of the Jacobian (Chen et al., theorem 1):
+grows with the trace of the Jacobian (neural ODE, theorem 1, eq. 8):
 
     d log|det dz(t)/dz(0)| / dt = tr df/dz.
 
@@ -121,10 +121,11 @@ def brute_trace(net, slopes, fixed):
 
 
 def hutchinson_trace(net, slopes, fixed):
-    """The mean of e^T (df/dz) e over probes with E e e^T = I (FFJORD, eq. 7). Cost: K passes.
+    """The mean of e^T (df/dz) e over probes with E e e^T = I (FFJORD, section 3.1, eq. 7).
 
-    It is unbiased. With S = (J + J^T) / 2, one probe has the variance 2 |S|_F^2 (Gaussian)
-    or 2 (|S|_F^2 - sum_i S_ii^2) (Rademacher): a diagonal costs Rademacher probes nothing.
+    Cost: K passes. It is unbiased. With S = (J + J^T) / 2, one probe has the variance
+    2 |S|_F^2 (Gaussian) or 2 (|S|_F^2 - sum_i S_ii^2) (Rademacher): a diagonal costs
+    Rademacher probes nothing.
     """
     e = fixed.probes
     return np.sum(vector_jacobian(net, slopes, e) * e, axis=(0, 2)) / len(e)
@@ -174,7 +175,7 @@ EXACT_LAYERS = 2    # the exact trace has a closed form up to this many hidden l
 
 
 def kinetic_energy(f):
-    """|f|^2 a row (RNODE, eq. 6)."""
+    """|f|^2 a row: the kinetic energy of RNODE."""
     return np.sum(f * f, axis=1)
 
 
@@ -185,7 +186,7 @@ def brute_norm(net, slopes, fixed):
 
 
 def hutchinson_norm(net, slopes, fixed):
-    """The mean of |e^T df/dz|^2 over the probes, unbiased for |df/dz|_F^2 (RNODE, eq. 9)."""
+    """The mean of |e^T df/dz|^2 over the probes, unbiased for |df/dz|_F^2 (RNODE)."""
     return np.sum(vector_jacobian(net, slopes, fixed.probes) ** 2, axis=(0, 2)) / len(fixed.probes)
 
 

@@ -52,8 +52,8 @@ def padded_velocity(function, inverse):
     Every shear keeps volume, so the log-determinant on 2n coordinates is zero: it says
     nothing about that of h.
 
-    Differs from the paper: Zhang et al. prove that such a flow exists; this one is piecewise
-    in time, so that it can be checked by eye.
+    Paper:   Zhang et al. v2: such a flow exists in 2n dimensions for every homeomorphism h.
+    Differs: this one is piecewise in time, so that it can be checked by eye.
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ class AugmentedODE:
     extra : int
         Zeros appended to each row.
     outputs : int, optional
-        Width of a linear layer that reads all D + extra coordinates (Dupont et al.,
-        section 5); if absent, the first D coordinates are the result.
+        Width of a linear layer that reads all D + extra coordinates, as in Dupont et al.;
+        if absent, the first D coordinates are the result.
     hidden, activation, solver, rtol, atol, steps, gradient
         As in :class:`nfref.CNF`.
     """

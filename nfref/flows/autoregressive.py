@@ -224,7 +224,7 @@ def check_orders(orders, layers):
 class MAF(Composition):
     """Masked autoregressive flow: density in one pass a layer, sampling in D.
 
-    Paper:   MAF v4, section 3: layers of MADE, each with the order of the one before reversed,
+    Paper:   MAF v4, section 3.1: layers of MADE, each with the order of the one before reversed,
              and the natural order next to the data (published code). Appendix B: from data to
              latent every layer is followed by a batch norm; so the first map of ``forward``
              is a batch norm, and none is next to the data.
@@ -290,7 +290,7 @@ def IAF(dim, layers=5, hidden=(64, 64), **options):  # a constructor, named like
     Paper:   IAF v2, section 4, (10): z_t = mu_t + sigma_t z_{t-1}, noise to z, with mu_t and
              sigma_t functions of z_{t-1}; z_{t-1} is what a layer's ``inverse`` gets, z_t what
              it returns. The order is reversed after each step; the first has the natural one.
-             Algorithm 1, (13)-(14), has the gated form, ``transformer=Affine("gate")``.
+             Section 4, (13)-(14), has the gated form, ``transformer=Affine("gate")``.
     Differs: the default transformer is (z - mu) exp(-alpha) instead of sigma z + mu; the two are
              the same family with sigma = exp(-alpha), where mu is scaled. The paper's h, an
              output of the encoder, is the context.

@@ -92,9 +92,9 @@ class Glow(Composition):
 
     ``adapt(params, x, first=True)`` makes the data-dependent start of every actnorm.
 
-    Paper:   Glow v2, section 3 and figure 2: squeeze, then K steps of actnorm, 1x1 convolution
+    Paper:   Glow v2, sections 3.1, 3.2, 3.3: squeeze, then K steps of actnorm, 1x1 convolution
              and coupling, then a split, data to latent. RealNVP v3, section 3.6, (13)-(16).
-             Section 3.2: W = P L (U + diag(s)) starts as a random rotation; P and, in the
+             Glow, section 3.2: W = P L (U + diag(s)) starts as a random rotation; P and, in the
              published code, the signs of s stay as they are in its LU decomposition.
     Differs: log-scales are bounded smoothly by default: ``transformer=Affine("sigmoid")`` and
              ``split_transformer=Affine("exp")`` are the published code's. P and the signs

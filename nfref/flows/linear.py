@@ -1,7 +1,7 @@
 """Linear flows: permutations, a fixed matrix, a learned matrix in full and in LU form.
 
-Sources: Kingma and Dhariwal 2018, arXiv:1807.03039, section 3.2 (Glow); Oliva et al. 2018,
-arXiv:1801.09819 (the LU form).
+Sources: Glow (Kingma and Dhariwal 2018, arXiv:1807.03039), section 3.2; Oliva et al. 2018,
+arXiv:1801.09819 (TAN: the LU form).
 
 A linear map has the same Jacobian everywhere, so all rows share one log-determinant. The
 full form pays for it with D^3 operations a call; the LU form reads it off a diagonal.
@@ -51,11 +51,12 @@ def linear_inverse(x, weight):
 
 
 def lu_linear_forward(z, permutation, lower, upper):
-    """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|  (Glow, eq. 10-11).
+    """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|.
 
     P puts row permutation[i] of L U z at place i; L has a unit diagonal.
-    Differs from the paper: its U is strictly upper triangular and its diagonal s stands
-    apart, W = P L (U + diag(s)); here U has its diagonal.
+
+    Paper:   Glow v2, section 3.2: W = P L (U + diag(s)), log |det W| = sum log |s|, data to latent.
+    Differs: U is strictly upper triangular there and has its diagonal here; W takes z to x.
 
     Shapes: z (N, D); permutation (D,) int; lower, upper (D, D). Returns (N, D) and (N,).
     """
@@ -266,10 +267,11 @@ class LULinear(Flow):
     the diagonal, U above, and log |u_ii| on it. P and the signs of U's diagonal are fixed;
     together they decide the sign of the determinant.
 
-    Differs from the paper: Glow takes P from the LU decomposition of the random rotation
-    that training starts from. Here P is configuration and comes first. The start is a random
-    rotation whose rows are reordered to make P fit and whose columns are turned to fit the
-    signs; it is a rotation still.
+    Paper:   Glow v2, section 3.2: P is that of the LU decomposition of the random rotation that
+             training starts from.
+    Differs: P is configuration and comes first. The start is a random rotation whose rows are
+             reordered to make P fit and whose columns are turned to fit the signs; it is a
+             rotation still.
 
     Parameters
     ----------

@@ -6,8 +6,9 @@ Space is stretched along one direction u by an amount that depends on w . z alon
 
     x = z + u_hat tanh(w . z + b),    det dx/dz = 1 + w . u_hat tanh'(w . z + b).
 
-It is invertible exactly when w . u_hat > -1. The inverse needs one root of one scalar
-equation a row, whatever D is.
+It is a diffeomorphism exactly when w . u_hat > -1; at -1 it is still one to one, but its
+inverse has no derivative. The inverse needs one root of one scalar equation a row, whatever
+D is.
 """
 
 from dataclasses import dataclass
@@ -24,14 +25,15 @@ from nfref.networks.activations import sech_squared, softplus, tanh
 
 
 def constrain_u(u, w):
-    """u_hat with w . u_hat > -1, and that product's distance from -1 (appendix A.1).
+    """u_hat with w . u_hat > -1, and that product's distance from -1.
 
     u_hat = u + (m(w . u) - w . u) w / |w|^2 with m(a) = -1 + log(1 + e^a), so that
     w . u_hat = m(w . u). The distance 1 + w . u_hat = log(1 + e^(w . u)) is returned on its
     own, because computing it from u_hat would lose all digits when it is small.
 
-    Differs from the paper: where w = 0 the paper divides by zero; there u_hat = u, and the
-    map is a translation whatever the distance is.
+    Paper:   Rezende and Mohamed v6, appendix A.1: the same in the same letters.
+    Differs: where w = 0 the paper divides by zero; there u_hat = u, and the map is a
+             translation whatever the distance is.
 
     Shapes: u, w (D,) or (N, D). Returns u_hat like u, slack (1,) or (N, 1).
     """
@@ -46,14 +48,18 @@ def constrain_u(u, w):
 def planar_slope(a, slack):
     """1 + w . u_hat tanh'(a) = tanh(a)^2 + slack sech(a)^2: no term below zero, no cancellation.
 
-    With tanh' = sech^2 = 1 - tanh^2 and slack = 1 + w . u_hat (eq. 11-12). Elementwise.
+    With tanh' = sech^2 = 1 - tanh^2 and slack = 1 + w . u_hat. Elementwise.
     """
     # sech^2 keeps its digits where 1 - tanh^2 has none left.
     return tanh(a) ** 2 + slack * sech_squared(a)
 
 
 def planar_forward(z, u_hat, slack, w, b):
-    """x = z + u_hat tanh(w . z + b),  det dx/dz as in :func:`planar_slope` (eq. 10).
+    """x = z + u_hat tanh(w . z + b),  det dx/dz as in :func:`planar_slope`.
+
+    Paper:   Rezende and Mohamed v6, section 4.1: f(z) = z + u h(w^T z + b), det = 1 + u^T psi(z)
+             with psi(z) = h'(w^T z + b) w, latent to data as here; h is tanh, u is u_hat.
+    Differs: nothing but the form of the determinant, which here has no difference in it.
 
     Shapes: z (N, D); u_hat, w (D,) or (N, D); slack, b (1,) or (N, 1). Returns (N, D), (N,).
     """
@@ -137,14 +143,14 @@ defvjp(planar_root,
 
 @dataclass(frozen=True)
 class PlanarLayer(Flow):
-    """One planar map (Rezende and Mohamed 2015, eq. 10).
+    """One planar map (Rezende and Mohamed, section 4.1).
 
     Parameters
     ----------
     dim : int
     context_dim : int
         With a context, u, w and b are affine functions of it, one set a row, as when an
-        inference network produces them (the paper's section 4.2).
+        inference network produces them (Rezende and Mohamed, section 4.2).
     """
 
     dim: int

@@ -26,8 +26,8 @@ def random_degrees(rng, dim, hidden, context_dim=0):
     Each is uniform between the lowest degree of the layer below and D - 1; below the first
     hidden layer the lowest is 1, with a context 0.
 
-    Paper:   MADE, section 3: m(k) uniform on 1 ... D-1; section 4.1: in deeper layers from the
-             lowest of the layer below on.
+    Paper:   MADE v2, section 4: m(k) uniform on 1 ... D-1, in deeper layers from the lowest of
+             the layer below on.
     Differs: nothing; with a context, which the paper does not have, degree 0 is drawn too.
 
     Parameters
@@ -59,8 +59,8 @@ def made_masks(order, degrees, outputs_per_dim, context_dim=0):
     ``order[i]``. So output i depends on no input but those j with order[j] < order[i], and
     on the context; on all of them, where there are hidden units of every degree.
 
-    Paper:   MADE, section 3: M^W_kd = 1 where m(k) >= d, M^V_dk = 1 where d > m(k), with d
-             counted from 1; section 4.1: between hidden layers 1 where m(k') >= m(k).
+    Paper:   MADE v2, section 4: M^W_kd = 1 where m(k) >= d, M^V_dk = 1 where d > m(k), with d
+             counted from 1; between hidden layers 1 where m(k') >= m(k).
     Differs: nothing. The degrees are an argument: the paper draws them at random
              (:func:`random_degrees`) and names equal counts of each as well
              (:func:`even_degrees`, the default here), so that no input is ever lost.

@@ -3,7 +3,7 @@
 Both are in nats, and ``autograd.grad`` differentiates both with respect to the parameters.
 
 Sources: Papamakarios et al. 2021, arXiv:1912.02762, section 2.3 (forward and reverse KL);
-Rezende and Mohamed 2015, arXiv:1505.05770, eq. 15 and 20 (the variational bound, annealed).
+Rezende and Mohamed 2015, arXiv:1505.05770, sections 4.2 and 6 (the variational bound, annealed).
 """
 
 import autograd.numpy as np
@@ -48,7 +48,7 @@ def reverse_kl(density, params, log_target, rng, n, beta=1.0):
     n : int
         Number of draws, at least 1.
     beta : float
-        Inverse temperature of the target, as in annealing (Rezende and Mohamed, eq. 20).
+        Inverse temperature of the target, as in annealing (Rezende and Mohamed, section 6).
 
     Returns
     -------

@@ -5,8 +5,8 @@ optimal transport).
 
 Given noise z and a data row x, a conditional path  x_t = alpha_t x + sigma_t z  has the
 velocity  u_t = alpha_t' x + sigma_t' z. The network that is closest to u_t at x_t in mean
-square, over t, z and x, is the velocity whose flow takes the noise to the data (Lipman et
-al., theorems 1 and 2). Sampling and log-likelihoods are those of the CNF it belongs to, with
+square, over t, z and x, is the velocity whose flow takes the noise to the data (flow
+matching, theorems 1 and 2). Sampling and log-likelihoods are those of the CNF it belongs to, with
 its exact trace; a density trained this way is as normalised as any other.
 """
 
@@ -24,7 +24,11 @@ from nfref.flows.continuous import CNF
 
 
 def transport_path(t, sigma_min=1e-4):
-    """(alpha, sigma, alpha', sigma') of the optimal-transport path (Lipman et al., eq. 20-23).
+    """(alpha, sigma, alpha', sigma') of the optimal-transport path.
+
+    Paper:   flow matching v2, section 4.1, (20)-(23): mu_t = t x_1 and
+             sigma_t = 1 - (1 - sigma_min) t, noise to data as here; x_1 is x, x_0 is z.
+    Differs: nothing. At t = 1 a noise of sigma_min is left on the data.
 
     alpha = t, sigma = 1 - (1 - sigma_min) t: straight lines at constant speed. Elementwise.
     """
@@ -33,7 +37,11 @@ def transport_path(t, sigma_min=1e-4):
 
 
 def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
-    """(alpha, sigma, alpha', sigma') of the variance-preserving path (Lipman et al., eq. 18-19).
+    """(alpha, sigma, alpha', sigma') of the variance-preserving path.
+
+    Paper:   flow matching v2, section 4.1, (18)-(19): mu_t = alpha_{1-t} x_1,
+             sigma_t^2 = 1 - alpha_{1-t}^2, alpha_t = exp(-T(t)/2), noise to data as here.
+    Differs: nothing. At t = 0 a trace exp(-T(1)/2) x of the data is left, as in the paper.
 
     With s = 1 - t, beta(s) = beta_min + s (beta_max - beta_min) and T its integral from 0 to s:
     alpha = e^(-T/2), sigma = sqrt(1 - e^(-T)). Since dT/dt = -beta,
@@ -63,8 +71,12 @@ def conditional_path(path, t, z, x):
 def pair_by_transport(z, x):
     """The rows of z in the order that makes the sum of |z_n - x_n|^2 smallest.
 
-    Exact minibatch optimal transport (Tong et al., section 3.2): an assignment problem, solved by
+    Exact minibatch optimal transport (OT-CFM, section 3.2): an assignment problem, solved by
     ``scipy.optimize.linear_sum_assignment`` in at most O(N^3). Shapes: (N, D) both.
+
+    Differs: the paper draws pairs from the plan of the batch, with replacement in its code;
+    here the plan's pairs are taken once each. The path between them is :func:`transport_path`,
+    whose noise shrinks with t, where the paper's N(t x_1 + (1 - t) x_0, sigma^2) keeps it.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -7,8 +7,8 @@ Source: Finlay, Jacobsen, Nurbekyan, Oberman 2020, arXiv:2002.02798.
 The kinetic energy makes paths straight and slow, the Frobenius norm makes neighbouring
 paths alike; both leave the solver less to do. The penalties are columns of the same solve.
 
-Differs from the paper: nothing is divided by D, so the loss without penalties is in nats
-per row.
+Differs from the published code: nothing is divided by D, so the loss without penalties is in
+nats per row; probes are Rademacher by default, there Gaussian.
 """
 
 from dataclasses import dataclass, replace

@@ -14,7 +14,7 @@ from nfref.checks import check_choice, check_count, check_positive
 
 
 def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    """Step t = 1, 2, ... of Adam (Kingma and Ba 2014, arXiv:1412.6980, algorithm 1).
+    """Step t = 1, 2, ... of Adam (Kingma and Ba 2014, arXiv:1412.6980), algorithm 1.
 
     m <- beta1 m + (1 - beta1) g        v <- beta2 v + (1 - beta2) g^2
     theta <- theta - alpha (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
@@ -39,7 +39,7 @@ def clip_by_norm(gradient, limit):
 def cosine_decay(t, steps):
     """(1 + cos(pi t / T)) / 2: from 1 at step 0 to 0 at step T.
 
-    Loshchilov and Hutter 2016, arXiv:1608.03983, eq. 5, without restarts.
+    SGDR (Loshchilov and Hutter 2016, arXiv:1608.03983), section 3, eq. 5, without restarts.
     """
     return float(0.5 * (1 + np.cos(np.pi * t / steps)))
 

@@ -35,7 +35,7 @@ def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=2
         Gradients longer than this are scaled down to this length; None leaves them.
     anneal : int or None
         The target is tempered, p~^beta_t with beta_t = min(1, 0.01 + t / anneal) at step t
-        (Rezende and Mohamed 2015, section 6.1, with anneal = 10,000), so that mass finds
+        (Rezende and Mohamed 2015, section 6, with anneal = 10,000), so that mass finds
         separate modes before they are walled in. None: beta_t = 1.
     progress : bool
         Show a bar on standard error.

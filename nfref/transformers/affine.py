@@ -25,7 +25,7 @@ Paper:   RealNVP v3, section 3.2: y = x exp(s) + t, data to latent; x there is x
 Differs: "bounded" is of nfref: near zero s is r, and no layer stretches a coordinate by more
          than e^B. "tanh" starts with f = 1. RealNVP adds its shift after scaling x, here t is
          added after scaling z. "sigmoid" is Glow's published code, z = (x + p') sigma(r + 2),
-         where t is -p'; its text, section 3.3 and table 1, has exp.
+         where t is -p'; the text, Glow, section 3.3 and table 1, has exp.
 """
 
 from dataclasses import dataclass

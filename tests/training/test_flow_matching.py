@@ -49,8 +49,8 @@ def test_variance_preserving_path_is_that_of_the_paper():
     t = np.linspace(0.0, 0.99, 40)[:, None]
     alpha, sigma, _, _ = matching.variance_preserving_path(t)
     np.testing.assert_allclose(alpha ** 2 + sigma ** 2, 1, rtol=1e-14)
-    # Lipman et al., eq. 19, at x_t: -T'(s)/2 [e^-T x_t - e^(-T/2) x] / (1 - e^-T), s = 1 - t,
-    # with T by quadrature.
+    # In flow matching v2, section 4.1, (19), at x_t, with T by quadrature:
+    # -T'(s)/2 [e^-T x_t - e^(-T/2) x] / (1 - e^-T), s = 1 - t.
     s = 1 - t
     beta = 0.1 + 19.9 * s
     nodes, weights = np.polynomial.legendre.leggauss(8)

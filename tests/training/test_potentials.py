@@ -14,7 +14,7 @@ ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
 
 def printed(name, z1, z2):
-    """exp(-U) as table 1 of the paper prints it, one point at a time."""
+    """exp(-U) as in Rezende and Mohamed, table 1, one point at a time."""
     w1 = math.sin(2 * math.pi * z1 / 4)
     w2 = 3 * math.exp(-0.5 * ((z1 - 1) / 0.6) ** 2)
     w3 = 3 / (1 + math.exp(-(z1 - 1) / 0.3))

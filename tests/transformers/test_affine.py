@@ -20,8 +20,8 @@ def sigmoid(v):
     return 1 / (1 + np.exp(-v))
 
 
-# Data to latent, in the letters of RealNVP (4.1), Glow's published code, and IAF (algorithm 1),
-# all as functions of x, and of nfref's raw numbers (p, r).
+# Data to latent, in the letters of RealNVP, section 4.1, Glow's published code, and IAF,
+# algorithm 1, all as functions of x, and of nfref's raw numbers (p, r).
 PAPERS = {
     "bounded": lambda x: (x - P) * np.exp(-R / np.sqrt(1 + (R / 5) ** 2)),
     "tanh": lambda x: (x - P) * np.exp(-FACTOR["factor"] * np.tanh(R)),

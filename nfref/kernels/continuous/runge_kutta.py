@@ -104,7 +104,7 @@ def runge_kutta_45(problem, start, end, rtol, atol, max_evaluations):
 
 
 def first_step(problem, method, start, end, direction, order, rtol, atol):
-    """The step that scipy starts with (Hairer, Norsett, Wanner, Solving ODEs I, section II.4).
+    """The step that scipy starts with (Hairer et al., section II.4).
 
     An Euler step of length h_0 says how fast the slope changes. It is what a stage with
     weight 1 on the first slope evaluates.

@@ -58,9 +58,9 @@ def integrate(velocity, z, pieces=4, orders=22):
     """z(1) for dz/dt = velocity(t, z), z(0) = z, by extrapolation (Gragg, Bulirsch, Stoer).
 
     On each piece the midpoint rule runs with 2, 4, 6, ... steps. Its error has even powers
-    of the step alone, so each finer run takes two more orders away (Hairer, Norsett, Wanner,
-    Solving Ordinary Differential Equations I, section II.9). For velocities that change over
-    times of order one, what is left is below 10^-45.
+    of the step alone, so each finer run takes two more orders away (Hairer et al.,
+    section II.9). For velocities that change over times of order one, what is left is below
+    10^-45.
     """
     for piece in range(pieces):
         start, length = mp.mpf(piece) / pieces, mp.mpf(1) / pieces

@@ -25,7 +25,7 @@ from nfref.oracle.truth.multiprecision import exact, integrate, solve
 from nfref.oracle.truth.scalar_networks import convolution_network, dot, network
 from nfref.oracle.truth.scalar_transformers import transform
 
-# Planar (Rezende and Mohamed 2015, section 4.1 and appendix A.1) ---------------------------------
+# Planar (Rezende and Mohamed, section 4.1 and appendix A.1) ----------------------------------
 
 
 def planar(flow, params, z, context):
@@ -43,7 +43,7 @@ def planar(flow, params, z, context):
     return [zi + ui * h for zi, ui in zip(z, u_hat)]
 
 
-# Coupling (Dinh et al. 2014, 2016) ----------------------------------------------------------
+# Coupling (NICE, RealNVP) --------------------------------------------------------------------
 
 
 def coupling_outputs(flow, params, z, context):
@@ -62,7 +62,7 @@ def coupling(flow, params, z, context):
     return x
 
 
-# Autoregressive (Papamakarios et al. 2017, section 3.1) ---------------------------------------
+# Autoregressive (MAF, section 3.1) -----------------------------------------------------------
 
 
 def made(flow, params, z, context):
@@ -117,7 +117,7 @@ def batch_norm(flow, params, z, context):
             + mean[i] for i in range(flow.dim)]
 
 
-# Linear (Kingma and Dhariwal 2018, section 3.2) -----------------------------------------------
+# Linear (Glow, section 3.2) ------------------------------------------------------------------
 
 
 def permutation(flow, params, z, context):
@@ -150,7 +150,7 @@ def linear(flow, params, z, context):
     return [dot(row, z) + b for row, b in zip(linear_matrix(flow, params), bias)]
 
 
-# Images (Kingma and Dhariwal 2018, table 1): rows are raveled (C, H, W) -------------------------
+# Images (Glow, table 1): rows are raveled (C, H, W) ------------------------------------------
 
 
 def image_of(row, shape):
@@ -207,7 +207,7 @@ def channel_coupling(flow, params, z, context):
         for (i, j), values in image.items()}, flow.shape)
 
 
-# Continuous (Chen et al. 2018): dz/dt = f(z, t, c) from t = 0 to 1 --------------------------------
+# Continuous (neural ODE): dz/dt = f(z, t, c) from t = 0 to 1 ---------------------------------
 
 
 def continuous(flow, params, z, context):

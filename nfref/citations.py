@@ -1,0 +1,373 @@
+"""Every paper that nfref cites, and the places in it.
+
+A docstring names a paper by its key here, then the place, then the number of an equation:
+
+    (RealNVP, section 3.4, eq. 9)
+    Paper:   RealNVP v3, section 3.4, (9): y = b * x + (1 - b) * (x * exp(s(b * x)) + t(b * x)).
+
+A name holds until the next name or the end of the paragraph. A test reads all of nfref and
+fails where a paper, a version, a place or a number is not in this table.
+
+The status of a place says how it was checked. "read": in the paper's own text. "quoted": its
+formula was read in notes on the paper that quote it, in another paper or in the published code.
+Only what was read has equation numbers. A version is given where one could be confirmed.
+
+In the symbol maps the paper's letter stands on the left, nfref's on the right. z is always
+nfref's latent and x its data; ``forward`` takes z to x.
+"""
+
+from dataclasses import dataclass
+
+TO_DATA, TO_LATENT = "latent to data", "data to latent"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a paper.
+
+    Parameters
+    ----------
+    where : str
+        A section, appendix, algorithm, theorem, table or figure with its number.
+    status : {"read", "quoted"}
+    formula : str
+        What stands there, in the paper's letters.
+    equations : str
+        Numbers of the equations, such as "7-8, 10"; only where the status is "read".
+    direction : {"latent to data", "data to latent"}, optional
+        In which direction the paper writes its map.
+    symbols : str
+        "paper's letter: nfref's letter", separated by commas; letters not named are the same.
+    """
+
+    where: str
+    status: str
+    formula: str
+    equations: str = ""
+    direction: str = ""
+    symbols: str = ""
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A paper or a book.
+
+    Parameters
+    ----------
+    key : str
+        What docstrings call it.
+    authors : str
+    year : int
+        Of the first version.
+    title : str
+    arxiv : str, optional
+        Its arXiv id without the version.
+    version : int, optional
+        The version whose sections and numbers are meant.
+    venue : str
+        Where it appeared, if it is not on arXiv.
+    places : tuple of Place
+        Places that docstrings may name. Without any, the paper is cited as a whole.
+    """
+
+    key: str
+    authors: str
+    year: int
+    title: str
+    arxiv: str = ""
+    version: int = None
+    venue: str = ""
+    places: tuple = ()
+
+    def place(self, where):
+        """The :class:`Place` called ``where``; KeyError if there is none."""
+        for place in self.places:
+            if place.where == where:
+                return place
+        raise KeyError(f"{where}: expected a registered place of {self.key}, one of "
+                       f"{', '.join(place.where for place in self.places) or 'none'}")
+
+
+_TABLE = (
+
+    # Elementwise, coupling and autoregressive flows ------------------------------------------
+
+    Citation(
+        "NICE", "Dinh, Krueger, Bengio", 2014,
+        "NICE: Non-linear independent components estimation", arxiv="1410.8516", version=6,
+        places=(
+            Place("section 3.2", "quoted", direction=TO_LATENT,
+                  formula="y_I1 = x_I1, y_I2 = g(x_I2; m(x_I1)) with g(a; b) = a + b; det = 1; "
+                          "at least three couplings before every coordinate depends on every one",
+                  symbols="y: z, m: -t"),
+            Place("section 3.3", "quoted", direction=TO_LATENT,
+                  formula="x_i -> S_ii x_i as the last map; sum_i log |S_ii| in the criterion",
+                  symbols="S_ii: exp(-s_i)"),
+            Place("section 3.4", "quoted",
+                  formula="log p(h_d) = -log(1 + e^h_d) - log(1 + e^-h_d), preferred to the "
+                          "normal for its better behaved gradient",
+                  symbols="h: z"),
+            Place("section 5", "quoted",
+                  formula="four couplings that change the odd and the even coordinates in turn; "
+                          "S_ii = exp(s_ii)",
+                  symbols="s_ii: -s_i"),
+        )),
+
+    Citation(
+        "RealNVP", "Dinh, Sohl-Dickstein, Bengio", 2016, "Density estimation using Real NVP",
+        arxiv="1605.08803", version=3,
+        places=(
+            Place("section 3.2", "read", equations="4-5", direction=TO_LATENT,
+                  formula="y_{1:d} = x_{1:d}, "
+                          "y_{d+1:D} = x_{d+1:D} * exp(s(x_{1:d})) + t(x_{1:d})",
+                  symbols="y: z, s: -s, t: -t exp(-s)"),
+            Place("section 3.3", "read", equations="6-8", direction=TO_LATENT,
+                  formula="the Jacobian; y as in section 3.2; "
+                          "x_{d+1:D} = (y_{d+1:D} - t(y_{1:d})) * exp(-s(y_{1:d}))",
+                  symbols="y: z, s: -s, t: -t exp(-s)"),
+            Place("section 3.4", "read", equations="9", direction=TO_LATENT,
+                  formula="y = b * x + (1 - b) * (x * exp(s(b * x)) + t(b * x)); checkerboard "
+                          "b = 1 where the sum of the spatial coordinates is odd; by channels "
+                          "b = 1 for the first half",
+                  symbols="y: z, s: -s, t: -t exp(-s)"),
+            Place("section 3.5", "read", equations="10-12", direction=TO_LATENT,
+                  formula="layers composed; what one leaves unchanged the next one changes"),
+            Place("section 3.6", "read", equations="13-16", direction=TO_LATENT,
+                  formula="h0 = x, (z_{i+1}, h_{i+1}) = f_{i+1}(h_i), z_L = f_L(h_{L-1}), "
+                          "z = (z_1, ..., z_L); 2 x 2 x c pixels become 1 x 1 x 4c; three "
+                          "couplings by checkerboard, squeeze, three by channels; last scale: "
+                          "four by checkerboard"),
+            Place("section 3.7", "read", equations="17-18", direction=TO_LATENT,
+                  formula="x -> (x - mu) / sqrt(sigma^2 + eps) on the output of every coupling, "
+                          "det = prod_i (sigma_i^2 + eps)^(-1/2); mu, sigma^2 averages over the "
+                          "recent minibatches",
+                  symbols="mu: m, sigma^2: v"),
+            Place("section 4.1", "read",
+                  formula="logit(alpha + (1 - alpha) x / 256), alpha = 0.05; s is a tanh times a "
+                          "learned scale, t affine; standard normal prior"),
+        )),
+
+    Citation(
+        "MADE", "Germain, Gregor, Murray, Larochelle", 2015,
+        "MADE: Masked autoencoder for distribution estimation", arxiv="1502.03509", version=2,
+        places=(
+            Place("section 4", "quoted",
+                  formula="M^W_{k,d} = 1 where m(k) >= d, M^V_{d,k} = 1 where d > m(k); m(k) drawn "
+                          "uniformly from 1 ... D-1, in deeper layers from the smallest degree of "
+                          "the layer below to D-1; M^{W^l}_{k',k} = 1 where m^l(k') >= m^{l-1}(k)",
+                  symbols="m: degree, d: order + 1"),
+        )),
+
+    Citation(
+        "MAF", "Papamakarios, Pavlakou, Murray", 2017,
+        "Masked autoregressive flow for density estimation", arxiv="1705.07057", version=4,
+        places=(
+            Place("section 3.1", "quoted", direction=TO_DATA,
+                  formula="x_i = u_i exp(alpha_i) + mu_i; u_i = (x_i - mu_i) exp(-alpha_i), "
+                          "|det du/dx| = exp(-sum_i alpha_i); the layer at the data has the order "
+                          "of the data set, each next one the reverse of the one before",
+                  symbols="u: z"),
+            Place("appendix B", "quoted", direction=TO_DATA,
+                  formula="x = (u - beta) exp(-gamma) (v + eps)^(1/2) + m, between every two "
+                          "layers and between the last and the base; m, v of the minibatch while "
+                          "training, of the whole training set afterwards; eps = 1e-5",
+                  symbols="u: z, beta: shift, gamma: log_scale, m: mean, v: variance"),
+        )),
+
+    Citation(
+        "IAF", "Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling", 2016,
+        "Improving variational inference with inverse autoregressive flow",
+        arxiv="1606.04934", version=2,
+        places=(
+            Place("section 4", "read", equations="9-14", direction=TO_DATA,
+                  formula="z_0 = mu_0 + sigma_0 eps (9); z_t = mu_t + sigma_t z_{t-1} (10); the "
+                          "density (11); [m_t, s_t] = net(z_{t-1}, h) (12), "
+                          "sigma_t = sigmoid(s_t) (13), "
+                          "z_t = sigma_t z_{t-1} + (1 - sigma_t) m_t (14), s_t near 1 or 2 at the "
+                          "start; the order is reversed after every step",
+                  symbols="z_{t-1}: z, z_t: x, mu_t: -mu exp(-alpha), sigma_t: exp(-alpha), h: c"),
+            Place("algorithm 1", "read", direction=TO_DATA,
+                  formula="the flow in the form of (12)-(14), log-density alongside"),
+        )),
+
+    Citation(
+        "Glow", "Kingma, Dhariwal", 2018,
+        "Glow: Generative flow with invertible 1x1 convolutions", arxiv="1807.03039", version=2,
+        places=(
+            Place("table 1", "quoted", direction=TO_LATENT,
+                  formula="actnorm y = s * x + b, h w sum log |s|; convolution y = W x, "
+                          "h w log |det W|; coupling (log s, t) = NN(x_b), y_a = s * x_a + t, "
+                          "y_b = x_b, sum log |s|",
+                  symbols="y: z, s: exp(-s), b: -t exp(-s), W: W^-1, h: H, w: W"),
+            Place("section 3.1", "quoted", direction=TO_LATENT,
+                  formula="actnorm, set on a first minibatch to mean 0 and variance 1 a channel",
+                  symbols="s: exp(-s), b: -t exp(-s)"),
+            Place("section 3.2", "quoted", direction=TO_LATENT,
+                  formula="log |det dconv(x; W)/dx| = h w log |det W|, W a random rotation at the "
+                          "start; W = P L (U + diag(s)), log |det W| = sum log |s|, P fixed",
+                  symbols="W: W^-1, U + diag(s): U, s: u_ii, h: H, w: W"),
+            Place("section 3.3", "quoted", direction=TO_LATENT,
+                  formula="coupling over the channels; the last convolution of NN starts at zero",
+                  symbols="s: exp(-s), t: -t exp(-s)"),
+        )),
+
+    Citation(
+        "TAN", "Oliva, Dubey, Zaheer, Poczos, Salakhutdinov, Xing, Schneider", 2018,
+        "Transformation autoregressive networks", arxiv="1801.09819"),
+
+    Citation(
+        "Rezende and Mohamed", "Rezende, Mohamed", 2015,
+        "Variational inference with normalizing flows", arxiv="1505.05770", version=6,
+        places=(
+            Place("section 4.1", "quoted", direction=TO_DATA,
+                  formula="f(z) = z + u h(w^T z + b), psi(z) = h'(w^T z + b) w, "
+                          "|det| = |1 + u^T psi(z)|",
+                  symbols="f(z): x, u: u_hat, h: tanh"),
+            Place("section 4.2", "quoted",
+                  formula="the variational bound of a flow as E_q0 of its terms; the parameters of "
+                          "the flow come from an inference network"),
+            Place("appendix A.1", "quoted",
+                  formula="for h = tanh, w^T u >= -1 is sufficient for f to be invertible; "
+                          "u_hat = u + (m(w^T u) - w^T u) w / |w|^2, m(x) = -1 + log(1 + e^x)",
+                  symbols="m(x): slack - 1"),
+            Place("section 6", "quoted",
+                  formula="before section 6.1: the target tempered by "
+                          "beta_t = min(1, 0.01 + t / 10000)",
+                  symbols="beta_t: beta"),
+            Place("table 1", "quoted", formula="the four energies U(z)"),
+            Place("figure 3", "quoted", formula="planar flows fitted to the four energies"),
+        )),
+
+    # Continuous flows ------------------------------------------------------------------------
+
+    Citation(
+        "neural ODE", "Chen, Rubanova, Bettencourt, Duvenaud", 2018,
+        "Neural ordinary differential equations", arxiv="1806.07366", version=5,
+        places=(
+            Place("section 2", "read", equations="4-5",
+                  formula="da/dt = -a^T df/dz; "
+                          "dL/dtheta = -integral from t_1 to t_0 of a^T df/dtheta dt",
+                  symbols="L: E, z: y, f: g"),
+            Place("theorem 1", "read", equations="8", direction=TO_DATA,
+                  formula="d log p(z(t))/dt = -tr(df/dz)"),
+            Place("appendix B", "quoted", formula="the derivation of what section 2 says"),
+        )),
+
+    Citation(
+        "FFJORD", "Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud", 2018,
+        "FFJORD: Free-form continuous dynamics for scalable reversible generative models",
+        arxiv="1810.01367",
+        places=(
+            Place("section 3.1", "read", equations="7-8",
+                  formula="tr A = E[eps^T A eps] for E eps = 0, Cov eps = I; one eps for a whole "
+                          "solve; normal or Rademacher",
+                  symbols="eps: e"),
+        )),
+
+    Citation(
+        "RNODE", "Finlay, Jacobsen, Nurbekyan, Oberman", 2020,
+        "How to train your neural ODE: the world of Jacobian and kinetic regularization",
+        arxiv="2002.02798", version=3),
+
+    Citation(
+        "augmented neural ODE", "Dupont, Doucet, Teh", 2019, "Augmented neural ODEs",
+        arxiv="1904.01681", version=3),
+
+    Citation(
+        "Zhang et al.", "Zhang, Gao, Unterman, Arodz", 2019,
+        "Approximation capabilities of neural ODEs and invertible residual networks",
+        arxiv="1907.12998", version=2),
+
+    Citation(
+        "VFlow", "Chen, Lu, Chenli, Zhu, Tian", 2020,
+        "VFlow: More expressive generative flows with variational data augmentation",
+        arxiv="2002.09741"),
+
+    # Objectives ------------------------------------------------------------------------------
+
+    Citation(
+        "flow matching", "Lipman, Chen, Ben-Hamu, Nickel, Le", 2022,
+        "Flow matching for generative modeling", arxiv="2210.02747", version=2,
+        places=(
+            Place("theorem 1", "read", direction=TO_DATA,
+                  formula="the mixture of conditional velocities makes the mixture of the paths"),
+            Place("theorem 2", "read",
+                  formula="the losses against u_t(x) and u_t(x | x_1) have the same gradient"),
+            Place("section 4.1", "read", equations="18-23", direction=TO_DATA,
+                  formula="VP: mu_t = alpha_{1-t} x_1, sigma_t = sqrt(1 - alpha_{1-t}^2), "
+                          "alpha_t = exp(-T(t)/2) (18), its field (19); OT: mu_t = t x_1, "
+                          "sigma_t = 1 - (1 - sigma_min) t (20), field (21), flow (22), loss (23)",
+                  symbols="x_1: x, x_0: z, alpha_{1-t}: alpha, sigma_t: sigma"),
+        )),
+
+    Citation(
+        "OT-CFM", "Tong, Fatras, Malkin, Huguet, Zhang, Rector-Brooks, Wolf, Bengio", 2023,
+        "Improving and generalizing flow-based generative models with minibatch optimal transport",
+        arxiv="2302.00482", version=4,
+        places=(
+            Place("section 3.2", "quoted", direction=TO_DATA,
+                  formula="q(z) = pi(x_0, x_1) of a minibatch, N(t x_1 + (1 - t) x_0, sigma^2), "
+                          "u_t = x_1 - x_0",
+                  symbols="x_1: x, x_0: z"),
+        )),
+
+    Citation(
+        "Papamakarios et al.", "Papamakarios, Nalisnick, Rezende, Mohamed, Lakshminarayanan", 2019,
+        "Normalizing flows for probabilistic modeling and inference",
+        arxiv="1912.02762", version=2,
+        places=(
+            Place("section 2.3", "quoted", direction=TO_DATA,
+                  formula="2.3.1 forward KL and maximum likelihood, 2.3.2 reverse KL",
+                  symbols="u: z, p_x: q"),
+        )),
+
+    # Training --------------------------------------------------------------------------------
+
+    Citation(
+        "Adam", "Kingma, Ba", 2014, "Adam: A method for stochastic optimization",
+        arxiv="1412.6980", version=9,
+        places=(
+            Place("algorithm 1", "read",
+                  formula="m_t = beta_1 m_{t-1} + (1 - beta_1) g_t, "
+                          "v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2, "
+                          "theta_t = theta_{t-1} - alpha m_hat_t / (sqrt(v_hat_t) + eps)",
+                  symbols="alpha: learning_rate"),
+        )),
+
+    Citation(
+        "Pascanu et al.", "Pascanu, Mikolov, Bengio", 2012,
+        "On the difficulty of training recurrent neural networks", arxiv="1211.5063", version=2,
+        places=(
+            Place("algorithm 1", "read",
+                  formula="g = threshold / |g| g where |g| >= threshold",
+                  symbols="threshold: limit"),
+        )),
+
+    Citation(
+        "SGDR", "Loshchilov, Hutter", 2016,
+        "SGDR: Stochastic gradient descent with warm restarts", arxiv="1608.03983", version=5,
+        places=(
+            Place("section 3", "read", equations="5",
+                  formula="eta_t = eta_min + (eta_max - eta_min) (1 + cos(pi T_cur / T_i)) / 2",
+                  symbols="T_cur: t, T_i: steps, eta_min: 0, eta_max: 1"),
+        )),
+
+    # Books -----------------------------------------------------------------------------------
+
+    Citation(
+        "Bishop", "Bishop", 2006, "Pattern recognition and machine learning", venue="Springer",
+        places=(
+            Place("section 9.2", "quoted",
+                  formula="9.2.2: expectation-maximisation for mixtures of normal distributions"),
+        )),
+
+    Citation(
+        "Hairer et al.", "Hairer, Norsett, Wanner", 1993,
+        "Solving ordinary differential equations I: Nonstiff problems", venue="Springer, 2nd ed.",
+        places=(
+            Place("section II.4", "quoted", formula="the first step of an adaptive solver"),
+            Place("section II.9", "quoted", formula="extrapolation of the midpoint rule"),
+        )),
+)
+
+CITATIONS = {citation.key: citation for citation in _TABLE}
