@@ -28,6 +28,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from platformdirs import user_cache_path
@@ -35,7 +36,7 @@ from platformdirs import user_cache_path
 from nfref.files import replacing
 
 
-class Cache:
+class Cache(NullCache):
     """What a dispatcher of Numba asks for the compiled code of one function.
 
     The name of an entry holds the types of arguments as text. So kernels take numbers, arrays
@@ -90,7 +91,7 @@ def _digest(path, payload):
 
 
 def _contents(path):
-    """What stands in of an entry that is what was once written."""
+    """The pickle in an entry that is as it was written."""
     data = path.read_bytes()
     size = hashlib.sha256().digest_size
     digest, payload = data[:size], data[size:]

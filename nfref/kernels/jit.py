@@ -1,4 +1,4 @@
-"""How kernels are compiled: lazily, without the GIL, cached on disk (:mod:`nfref.kernels.cache`).
+"""How kernels are compiled: lazily, without the GIL, kept on disk (``nfref.kernels.cache``).
 
 Two kinds: a ``kernel`` is called from Python and cached, a ``body`` is called by kernels
 and becomes part of them. Products and sums may be contracted to fused multiply-adds, which
