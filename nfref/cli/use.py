@@ -54,7 +54,7 @@ def add_commands(commands):
         "info", help="what a model file holds, or what nfref runs on",
         description="Print what a model file holds; or versions, processor, backend and the\n"
                     "folder of compiled code, which may be deleted at any time.",
-        example="examples:\n  nfref info wine.npz\n  nfref info --system")
+        example="example:\n  nfref info wine.npz\n  nfref info --system")
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument("model", nargs="?", metavar="MODEL", help="a model file")
     subject.add_argument("--system", action="store_true", help="what nfref runs on")
