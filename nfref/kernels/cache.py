@@ -104,7 +104,11 @@ def folder():
     """Where entries are kept, as a Path; None for a user who has no home."""
     if numba.config.CACHE_DIR:
         return Path(numba.config.CACHE_DIR).absolute() / "nfref"
-    path = user_cache_path("nfref", appauthor=False)
+    try:
+        path = user_cache_path("nfref", appauthor=False)
+    except RuntimeError:
+        return None
+    # Older versions of platformdirs return "~/.cache", which would be below any folder.
     return path if path.is_absolute() else None
 
 

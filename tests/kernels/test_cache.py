@@ -270,10 +270,16 @@ def test_a_disk_that_fills_while_an_entry_is_written_leaves_nothing(tmp_path):
 
 
 @compiled_only
-def test_who_has_no_home_has_no_folder(tmp_path, monkeypatch):
-    # What platformdirs returns where the user has neither HOME nor an account.
+@pytest.mark.parametrize("raises", [True, False])
+def test_who_has_no_home_has_no_folder(tmp_path, monkeypatch, raises):
+    # What versions of platformdirs do where the user has neither HOME nor an account.
+    def user_cache_path(name, appauthor):
+        if raises:
+            raise RuntimeError("could not determine the home directory for '~/.cache'")
+        return Path("~/.cache/nfref")
+
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(cache, "user_cache_path", lambda *name, **options: Path("~/.cache/nfref"))
+    monkeypatch.setattr(cache, "user_cache_path", user_cache_path)
     monkeypatch.chdir(tmp_path)
     assert cache.folder() is None
     assert jit.kernel(plus_one)(1.0) == 2
