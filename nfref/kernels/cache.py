@@ -44,8 +44,8 @@ class Cache(NullCache):
     """
 
     def __init__(self, function):
-        from nfref import __version__
-        self.name = f"{__version__}-{function.__module__}.{function.__qualname__}"
+        version = sys.modules["nfref"].__version__      # kernels import no layer above them
+        self.name = f"{version}-{function.__module__}.{function.__qualname__}"
         # Now, not when it is compiled: by then the files may no longer be what was imported.
         self.origin = (digest_of_sources(function.__module__), function.__code__.co_firstlineno,
                        sys.version, numba.__version__, llvmlite.__version__)
