@@ -8,11 +8,14 @@
 
 Outside of any ``with`` the choice is left to the size of the problem, see
 ``nfref/dispatch.py``. ``NFREF_BACKEND`` in the environment names a backend for a whole process.
+Where Numba cannot be imported, formulas do everything, and only who asks for twins by name is
+told.
 """
 
 import os
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 from nfref.checks import check_choice, check_count
 
@@ -37,7 +40,8 @@ def backend(name, threads=None):
     ValueError
         If the name is not one of the three.
     RuntimeError
-        If ``cuda`` is asked for and there is no numba-cuda or no device.
+        If ``numba`` is asked for and cannot be imported, or ``cuda`` and there is no numba-cuda
+        or no device.
 
     Examples
     --------
@@ -50,8 +54,7 @@ def backend(name, threads=None):
     check_choice("backend", name, BACKENDS)
     if threads is not None:
         check_count("threads", threads)
-    if name == "cuda":
-        require_cuda()
+    _require(name)
     chosen, limit = _CHOSEN.set(name), _THREADS.set(threads)
     try:
         yield
@@ -65,8 +68,7 @@ def chosen():
     name = _CHOSEN.get()
     if name is None and os.environ.get("NFREF_BACKEND"):
         name = check_choice("NFREF_BACKEND", os.environ["NFREF_BACKEND"], BACKENDS)
-        if name == "cuda":
-            require_cuda()
+        _require(name)
     return name
 
 
@@ -80,13 +82,34 @@ def processors():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
+def _require(name):
+    if name == "cuda":
+        require_cuda()
+    elif name == "numba" and numba_problem():
+        raise RuntimeError(f"backend: expected Numba for 'numba'; {numba_problem()}")
+
+
 def require_cuda():
     """Raise a RuntimeError in one line unless a CUDA device (or its simulator) can be used."""
+    if problem := cuda_problem():
+        raise RuntimeError(f"backend: expected a CUDA device for 'cuda'; {problem}")
+
+
+@cache
+def numba_problem():
+    """Why Numba cannot be used, in a few words; None where it can."""
+    try:
+        import numba    # noqa: F401
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed (pip install numba)"
+    except (ImportError, OSError) as error:     # such as a NumPy that is too new for it
+        return " ".join(str(error).split())
+
+
+def cuda_problem():
+    """Why there is no CUDA device, in a few words; None where there is one."""
     try:
         from numba import cuda
-        if cuda.is_available():
-            return
-        problem = "found no CUDA device"
+        return None if cuda.is_available() else "found no CUDA device"
     except ImportError:
-        problem = "numba-cuda is not installed (pip install 'nfref[cuda]')"
-    raise RuntimeError(f"backend: expected a CUDA device for 'cuda'; {problem}")
+        return "numba-cuda is not installed (pip install 'nfref[cuda]')"

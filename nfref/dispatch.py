@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nfref import params as trees
-from nfref.backends import chosen
+from nfref.backends import chosen, numba_problem
 
 CALL = 2_000_000        # multiplications from which on an unasked call uses twins
 REPEATED = 50_000       # the same for a step of training, which is one of many
@@ -70,7 +70,7 @@ TWINS = {
 def run(name, formula, *arguments):
     """``formula(*arguments)``, or what the twin of that name makes of them."""
     backend, twin = chosen(), TWINS[name]
-    if backend is None and twin.size(*arguments) >= twin.worth_it:
+    if backend is None and twin.size(*arguments) >= twin.worth_it and not numba_problem():
         backend = "numba"
     if backend == "cuda" and twin.cuda:
         result = _load(twin.cuda)(*arguments)

@@ -10,6 +10,7 @@ from nfref import params as trees
 from nfref.blocks import BLOCK
 from nfref.cli import inputs as tables
 from nfref.cli.arguments import UsageError, count
+from nfref.cli.system import system
 from nfref.files import check_writable
 from nfref.flow import Composition, Invert
 from nfref.tables import Table, numbered_columns, write_csv
@@ -49,10 +50,14 @@ def add_commands(commands):
                         help="the picture; its extension says the format")
     parser.set_defaults(run=plot)
 
-    parser = commands.add_parser("info", help="what a model file holds",
-                                 description="Print what a model file holds.",
-                                 example="example:\n  nfref info wine.npz")
-    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser = commands.add_parser(
+        "info", help="what a model file holds, or what nfref runs on",
+        description="Print what a model file holds; or versions, processor, backend and the\n"
+                    "folder of compiled code, which may be deleted at any time.",
+        example="example:\n  nfref info wine.npz\n  nfref info --system")
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument("model", nargs="?", metavar="MODEL", help="a model file")
+    subject.add_argument("--system", action="store_true", help="what nfref runs on")
     parser.set_defaults(run=info)
 
     parser = commands.add_parser(
@@ -134,8 +139,13 @@ def plot(options):
 
 
 def info(options):
-    """What a model file holds."""
-    model = _load_model(options.model)
+    """What a model file holds, or what nfref runs on."""
+    lines = system() if options.system else _about_model(_load_model(options.model))
+    for name, text in lines.items():
+        print(f"{name + ':':<12}{text}")
+
+
+def _about_model(model):
     columns = model.columns or numbered_columns(model.density.dim)
     lines = {"flow": _outline(model.density.flow),
              "base": type(model.density.base).__name__,
@@ -150,8 +160,7 @@ def info(options):
                                             for maker, version in value.items())
         else:
             lines[name] = value
-    for name, text in lines.items():
-        print(f"{name + ':':<12}{text}")
+    return lines
 
 
 def _about_fit(fit):

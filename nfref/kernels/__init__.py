@@ -15,7 +15,8 @@ names of formulas and plain sizes, no class of a flow; ``nfref/dispatch.py`` cal
 ``continuous`` the right-hand side of a continuous flow, its derivative, and whole solves
 ``cuda``       twins on a CUDA device
 ``adam``       one step of the optimiser
-``jit``        how functions are compiled and cached on disk
+``jit``        how functions are compiled
+``cache``      where compiled functions are kept on disk
 ``announce``   who is told that something is compiled
 ``names``      how the twin of a flow is found
 ``rows``       rows cut into blocks and shared among threads

@@ -1,20 +1,17 @@
-"""How kernels are compiled: lazily, without the GIL, cached on disk where that is possible.
+"""How kernels are compiled: lazily, without the GIL, kept on disk (``nfref.kernels.cache``).
 
 Two kinds: a ``kernel`` is called from Python and cached, a ``body`` is called by kernels
 and becomes part of them. Products and sums may be contracted to fused multiply-adds, which
 rounds once instead of twice; nothing else about floating point is relaxed.
 """
 
-import hashlib
-import sys
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import numba
 from numba.core import event
-from numba.core.caching import FunctionCache
 
 from nfref.kernels.announce import announce
+from nfref.kernels.cache import Cache
 
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
@@ -50,30 +47,13 @@ def _part(function, options):
 
 
 def kernel(function):
-    """Compile on first call and keep the result on disk; without a cache folder, in memory."""
+    """Compile on first call and keep the result on disk, where that is possible."""
     compiled = numba.njit(**OPTIONS)(function)
-    if not numba.config.DISABLE_JIT:
-        with suppress(RuntimeError):    # no folder that can be written to
-            compiled._cache = _Cache(function)
+    # What a function took from another one's variables is not in its source.
+    if not numba.config.DISABLE_JIT and function.__closure__ is None:
+        with suppress(OSError, SyntaxError, ValueError):    # no sources: zipped, or bytecode alone
+            compiled._cache = Cache(function)
     return compiled
-
-
-class _Cache(FunctionCache):
-    """Numba's cache, with two things that it leaves out.
-
-    It watches only the file that holds a kernel. The bodies that a kernel calls live in other
-    files, and a stale copy of them must never run. And a folder that cannot be used any more
-    (read-only, gone, full) costs time, not the result.
-    """
-
-    def __init__(self, function):
-        super().__init__(function)
-        self._cache_file._source_stamp = _digest(function.__module__)
-
-    @contextmanager
-    def _guard_against_spurious_io_errors(self):
-        with suppress(OSError):
-            yield
 
 
 def address(compiled, signature):
@@ -81,24 +61,6 @@ def address(compiled, signature):
     compiled.compile(signature)
     result = compiled.overloads[signature]
     return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-
-
-def _digest(module):
-    """A digest of a kernel's module and of all modules of this folder that it uses."""
-    names, found = [module], set()
-    while names:
-        name = names.pop()
-        if name in found:
-            continue
-        found.add(name)
-        for value in vars(sys.modules[name]).values():
-            used = getattr(getattr(value, "py_func", value), "__module__", None)
-            if isinstance(used, str) and used.startswith("nfref.kernels."):
-                names.append(used)
-    digest = hashlib.sha256(numba.__version__.encode())
-    for name in sorted(found):
-        digest.update(Path(sys.modules[name].__file__).read_bytes())
-    return digest.hexdigest()
 
 
 class _Announcement(event.Listener):

@@ -254,6 +254,20 @@ def test_info(folder):
         assert part in output
 
 
+def test_info_about_the_system(tmp_path):
+    import numba
+    lines = dict(line.split(": ", 1) for line in succeeds("info", "--system",
+                                                          cwd=tmp_path).splitlines())
+    lines = {name: text.strip() for name, text in lines.items()}
+    assert list(lines) == ["nfref", "python", "numpy", "numba", "processor", "threads", "backend",
+                           "cuda", "cache"]
+    assert lines["nfref"] == nfref.__version__ and lines["numpy"] == np.__version__
+    assert lines["numba"] == numba.__version__
+    for arguments in ((), ("people.npz", "--system")):
+        done = nfref_command("info", *arguments, cwd=tmp_path)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
 def test_version_and_help(tmp_path):
     assert succeeds("--version", cwd=tmp_path) == f"nfref {nfref.__version__}\n"
     assert "commands:" in succeeds("--help", cwd=tmp_path)

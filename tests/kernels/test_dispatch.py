@@ -1,4 +1,4 @@
-"""The dispatch: who runs, what falls back, threads, forks, the cache on disk."""
+"""The dispatch: who runs, what falls back, threads, forks."""
 
 import inspect
 import os
@@ -283,7 +283,7 @@ def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
             assert inspect.signature(formula) == inspect.signature(twin), name
 
 
-# Threads, forks, cache --------------------------------------------------------------------
+# Threads, forks ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("flow", [FLOW, nfref.MAF(3, layers=2, hidden=(9,))])
@@ -338,36 +338,6 @@ def test_a_forked_child_computes_and_ends():
     assert done and os.waitstatus_to_exitcode(status) == 0
 
 
-@pytest.mark.parametrize("folder, then", [
-    ("missing", ""),                        # it is made
-    ("file/below", ""),                     # there is none and none can be made
-    ("lost", "import shutil; shutil.rmtree(FOLDER); open(FOLDER, 'w').close()")])
-def test_kernels_work_whatever_becomes_of_the_cache_folder(tmp_path, folder, then):
-    (tmp_path / "file").touch()
-    code = ("import os, numpy as np\n"
-            "FOLDER = os.environ['NUMBA_CACHE_DIR']\n"
-            "from nfref.kernels.adam import adam_update\n"
-            f"{then}\n"
-            "a = np.ones(3)\n"
-            "print(adam_update(a, a, a, a, 1, 0.1)[0])\n"
-            "print([len(files) for _, _, files in os.walk(FOLDER) if files])\n")
-    done = run_python(code, NUMBA_CACHE_DIR=str(tmp_path / folder), NUMBA_DISABLE_JIT="0",
-                      NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    answer, files = done.stdout.splitlines()
-    a = np.ones(3)
-    assert answer == str(adam.adam_update(a, a, a, a, 1, 0.1)[0])
-    assert files == ("[2]" if folder == "missing" else "[]")
-
-
-def test_the_cache_watches_every_file_that_a_kernel_is_made_of():
-    from nfref.kernels.chain import interpreter as chain
-    from nfref.kernels.simd import products
-    digest = jit._digest(chain.__name__)
-    assert digest == jit._digest(chain.__name__)
-    assert digest != jit._digest(products.__name__)
-
-
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, it is a function like others")
 def test_a_part_of_kernels_refuses_calls_from_python_even_once_it_is_compiled():
     @jit.body
@@ -385,6 +355,7 @@ def test_a_part_of_kernels_refuses_calls_from_python_even_once_it_is_compiled():
     assert quadruple(3.0) == 12
 
 
+<<<<<<< HEAD:tests/kernels/test_dispatch.py
 def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_cached(tmp_path):
     code = ("import numpy as np, nfref\n"
             "from nfref.kernels.announce import when_compiling\n"
@@ -399,6 +370,8 @@ def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_c
     assert second.stdout.split() == [], second.stderr
 
 
+=======
+>>>>>>> 390f3b3 (Formulas do everything where Numba cannot be imported; info --system says what nfref runs on):tests/kernels/test_backend.py
 def test_the_command_line_says_in_one_line_that_it_compiles(capsys):
     from nfref.kernels.announce import announce
     from nfref.cli import main

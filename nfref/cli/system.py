@@ -1,0 +1,43 @@
+"""What nfref stands on here: what a report of a problem should say."""
+
+import os
+import platform
+from importlib.metadata import version
+
+import numpy as np
+
+from nfref import __version__
+from nfref.backends import chosen, cuda_problem, numba_problem, threads
+
+
+def system():
+    """Versions, processor, backend and cache folder, as text by name."""
+    without_numba = numba_problem()
+    return {"nfref": __version__,
+            "python": f"{platform.python_version()} on {platform.platform()}",
+            "numpy": np.__version__,
+            "numba": without_numba or version("numba"),
+            "processor": platform.machine() if without_numba else _processor(),
+            "threads": threads(),
+            "backend": chosen() or ("numpy" if without_numba else
+                                    "numba for large problems, numpy for small ones"),
+            "cuda": cuda_problem() or "available",
+            "cache": f"none, {without_numba}" if without_numba else _cache()}
+
+
+def _processor():
+    """As the compiler knows it, which is what compiled code depends on."""
+    from llvmlite.binding import get_host_cpu_name
+    return f"{platform.machine()}, {get_host_cpu_name()}"
+
+
+def _cache():
+    from nfref.kernels.cache import folder
+    where = folder()
+    if where is None:
+        return "none, this user has no home folder"
+    try:
+        sizes = [entry.stat().st_size for entry in os.scandir(where)]
+    except OSError as error:
+        return f"{where} ({error.strerror})"
+    return f"{where} ({len(sizes)} files, {sum(sizes) / 1e6:.1f} MB)"

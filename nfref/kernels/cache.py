@@ -1,0 +1,143 @@
+"""Compiled kernels on disk, in the user's cache folder.
+
+A kernel is compiled once for each combination of types, and read from disk by every process
+after that. An entry is one file, and its name is a digest of all that its code was made from:
+the sources, nfref, Python, Numba, the types, the processor. So nothing in the folder is ever
+out of date, and any number of versions, environments and machines share it.
+
+An entry opens with a digest of the rest. It is checked before anything else is done with the
+file: one that is empty, cut off or altered is deleted, and its kernel compiled anew. A folder
+that is missing, read-only or full costs time and nothing else.
+
+The folder may be deleted at any time. ``nfref info --system`` says where it is; the
+environment variable ``NUMBA_CACHE_DIR`` moves it.
+
+Security: entries are pickles, and hold machine code. The digest protects from accidents, not
+from somebody who can write to the folder, for they can run what they like in your name.
+So it lies among your own files and is made for you alone (permissions 0700). Do not let
+``NUMBA_CACHE_DIR`` name a folder that others write to.
+"""
+
+import ast
+import hashlib
+import pickle
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+from platformdirs import user_cache_path
+
+from nfref.files import replacing
+
+
+class Cache(NullCache):
+    """What a dispatcher of Numba asks for the compiled code of one function.
+
+    The name of an entry holds the types of arguments as text. So kernels take numbers, arrays
+    and pointers, and never functions, whose text does not say what they do.
+    """
+
+    def __init__(self, function):
+        version = sys.modules["nfref"].__version__      # kernels import no layer above them
+        self.name = f"{version}-{function.__module__}.{function.__qualname__}"
+        # Now, not when it is compiled: by then the files may no longer be what was imported.
+        self.origin = (digest_of_sources(function.__module__), function.__code__.co_firstlineno,
+                       sys.version, numba.__version__, llvmlite.__version__)
+
+    def path(self, signature, codegen):
+        """The file of one entry; None where there is no folder for it."""
+        where = folder()
+        if where is None:
+            return None
+        key = repr((self.name, self.origin, signature, codegen.magic_tuple()))
+        return where / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def load_overload(self, signature, context):
+        """The compiled function for these types of arguments, or None."""
+        context.refresh()
+        path = self.path(signature, context.codegen())
+        if path is None:
+            return None
+        try:
+            return CompileResult._rebuild(context, *pickle.loads(_contents(path)))
+        except FileNotFoundError:
+            pass
+        except Exception:   # whatever it was, compiling helps
+            with suppress(OSError):
+                path.unlink()
+        return None
+
+    def save_overload(self, signature, result):
+        """Keep a compiled function."""
+        path = self.path(signature, result.codegen)
+        if path is None or result.library.has_dynamic_globals:
+            return      # such code holds addresses of this process
+        payload = dumps(result._reduce())
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with replacing(path) as file:
+                file.write(_digest(path, payload) + payload)
+
+
+def _digest(path, payload):
+    """Of an entry and its name, so that a file in the place of another is found out too."""
+    return hashlib.sha256(path.name.encode() + payload).digest()
+
+
+def _contents(path):
+    """The pickle in an entry that is as it was written."""
+    data = path.read_bytes()
+    size = hashlib.sha256().digest_size
+    digest, payload = data[:size], data[size:]
+    if digest != _digest(path, payload):
+        raise ValueError(f"{path}: expected an entry as it was written, got a damaged one")
+    return payload
+
+
+def folder():
+    """Where entries are kept, as a Path; None for a user who has no home."""
+    if numba.config.CACHE_DIR:
+        return Path(numba.config.CACHE_DIR).absolute() / "nfref"
+    try:
+        path = user_cache_path("nfref", appauthor=False)
+    except RuntimeError:
+        return None
+    # Older versions of platformdirs return "~/.cache", which would be below any folder.
+    return path if path.is_absolute() else None
+
+
+def digest_of_sources(module):
+    """A digest of the file of a module and of all files of nfref that it imports at its top.
+
+    Numba itself watches only the file that holds a kernel; the bodies and constants that
+    become part of it stand in others.
+    """
+    names, digests = [module], {}
+    while names:
+        name = names.pop()
+        if name not in digests:
+            digests[name], imports = _source(name)
+            # The package itself imports everything, and kernels need none of that.
+            names += (used for used in imports
+                      if used.startswith("nfref.") and used in sys.modules)
+    return hashlib.sha256(b"".join(digests[name] for name in sorted(digests))).hexdigest()
+
+
+@cache
+def _source(module):
+    """A digest of a module's file, and the names that stand in its imports, dotted."""
+    source = Path(sys.modules[module].__file__).read_bytes()
+    names = []
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.ImportFrom):
+            names.append(statement.module)
+            names += (f"{statement.module}.{alias.name}" for alias in statement.names)
+        elif isinstance(statement, ast.Import):
+            names += (alias.name for alias in statement.names)
+    return hashlib.sha256(source).digest(), names
