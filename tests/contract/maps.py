@@ -168,8 +168,10 @@ def gradients(subject, rows=2):
                           anp.sum(weights * z)])
 
     names = ("mean log_prob", "log-det of forward", "log-det of inverse", "x", "z")
+    # The responses to one rounding error, whatever error the flow itself claims.
+    share = EPS / subject.precision
     (x_moves, there_moves), (z_moves, back_moves) = (
-        [np.sum(response[:rows]) for response in subject.rounding_response(direction)]
+        [share * np.sum(response[:rows]) for response in subject.rounding_response(direction)]
         for direction in ("forward", "inverse"))
     rounding = np.array([z_moves + back_moves, there_moves, back_moves, x_moves, z_moves])
     numeric, error = numerics.numerical_gradient(lambda v: quantities(v), vector, rounding)
