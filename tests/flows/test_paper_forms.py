@@ -125,7 +125,7 @@ def maf(flow, params):
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_maf(layers):
-    """Section 3.1 and appendix B; the layer next to the data has the natural order."""
+    """MAF, section 3.1 and appendix B; the layer next to the data has the natural order."""
     flow = nfref.MAF(3, layers, (5,), transformer=nfref.Affine("exp"), batch_norm=True)
     params, x = case(flow)
     assert_inverse_is(flow, params, x, maf(flow, params))
@@ -135,7 +135,7 @@ def test_maf(layers):
 
 
 def test_batch_norm_of_maf_is_evaluated_with_the_statistics_of_the_training_set():
-    """Appendix B: from data to latent, each layer with m and v of all its rows."""
+    """MAF, appendix B: from data to latent, each layer with m and v of all its rows."""
     flow = nfref.MAF(2, 2, (4,), transformer=nfref.Affine("exp"), batch_norm=True)
     params, x = case(flow, n=200)
     params = flow.adapt(params, x, first=True)
@@ -149,7 +149,7 @@ def test_batch_norm_of_maf_is_evaluated_with_the_statistics_of_the_training_set(
 
 @pytest.mark.parametrize("degrees", ["even", "random"])
 def test_made_masks(degrees):
-    """Section 3: M^W_kd = 1 where m(k) >= d, M^V_dk = 1 where d > m(k), d from 1."""
+    """MADE, section 4: M^W_kd = 1 where m(k) >= d, M^V_dk = 1 where d > m(k), d from 1."""
     made = nfref.MADE(4, (6,), degrees=degrees)
     W, V = (mask.T for mask in made.masks)
     m = {"even": [1, 1, 2, 2, 3, 3], "random": made.degrees[0]}[degrees]
@@ -159,7 +159,7 @@ def test_made_masks(degrees):
 
 
 def test_iaf():
-    """Algorithm 1: z <- sigma z + (1 - sigma) m, sigma = sigmoid(s), noise to z; then reversed."""
+    """IAF, algorithm 1: z <- sigma z + (1 - sigma) m, sigma = sigmoid(s), noise to z; reversed."""
     flow = nfref.IAF(3, 2, (5,), transformer=nfref.Affine("gate"))
     params, noise = case(flow)
     x, log_det = flow.forward(params, noise)
@@ -180,7 +180,7 @@ def test_iaf():
 
 
 def spline(x, widths, heights, slopes, bound):
-    """g(x) and g'(x) of section 3.1, with linear tails."""
+    """g(x) and g'(x) of NSF, section 3.1, with linear tails."""
     if abs(x) >= bound:
         return x, 1.0
     K = len(widths)
@@ -291,7 +291,7 @@ def test_glow():
 
 
 def test_glow_convolutions_start_as_rotations_of_any_permutation_and_sign():
-    """Section 3.2: W = P L U is the LU decomposition of a rotation, of either determinant."""
+    """Glow, section 3.2: W = P L U is the LU decomposition of a rotation, of either determinant."""
     flow = nfref.Glow((1, 4, 4), levels=2, steps=4)
     convolutions = [layer for layer in (*flow.flows, *flow.flows[0].flow.flows)
                     if isinstance(layer, nfref.InvertibleConv)]

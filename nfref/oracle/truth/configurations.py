@@ -116,7 +116,7 @@ FLOWS = {
     "cnf": CNF(2, hidden=(2,), solver="dop853", rtol=1e-12, atol=1e-12),
     "channel_affine": ChannelAffine((2, 1, 2)),
     "coupling_tanh": Coupling((True, False, False), Affine("tanh"), hidden=(3,)),
-    "channel_coupling_sigmoid": ChannelCoupling((2, 1, 2), (2,), transformer=Affine("sigmoid")),
+    "channel_sigmoid": ChannelCoupling((2, 1, 2), (2,), transformer=Affine("sigmoid")),
     "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
     "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate")),
     "nsf_autoregressive": NSF(2, layers=2, hidden=(3,), bins=3),
