@@ -191,6 +191,21 @@ _TABLE = (
         )),
 
     Citation(
+        "NSF", "Durkan, Bekasov, Murray, Papamakarios", 2019,
+        "Neural spline flows", arxiv="1906.04032", version=2,
+        places=(
+            Place("section 3.1", "quoted", direction=TO_LATENT,
+                  formula="g(x) = y_k + (y_{k+1} - y_k) (s xi^2 + d_k xi (1 - xi)) / (s + (d_{k+1} "
+                          "+ d_k - 2 s) xi (1 - xi)); its derivative; the root xi = 2c / (-b - "
+                          "sqrt(b^2 - 4ac)); identity with slope 1 outside [-B, B]",
+                  symbols="xi: a, 1 - xi: b, d_k: d, g(x): z"),
+        )),
+
+    Citation(
+        "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
+        "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),
+
+    Citation(
         "Glow", "Kingma, Dhariwal", 2018,
         "Glow: Generative flow with invertible 1x1 convolutions", arxiv="1807.03039", version=2,
         places=(

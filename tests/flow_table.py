@@ -180,6 +180,12 @@ def maf(**options):
     return make
 
 
+def nsf(**options):
+    """A spline flow; at its ends it is the identity, so random rows have to lie within them."""
+    return lambda dim, context_dim: nfref.NSF(dim, 2, hidden(dim), 4, context_dim=context_dim,
+                                              activation="tanh", bound=6.0, **options)
+
+
 def image(dim):
     """A (C, H, W) shape with ``dim`` numbers in it."""
     return {4: (1, 2, 2), 8: (2, 2, 2), 16: (1, 4, 4)}.get(dim, (dim, 1, 1))
@@ -256,6 +262,13 @@ FLOWS = {
     "MAF, relu": Entry(maf(activation="relu"), context=True, log_det=constant_at_one,
                        integrable=False),
     "MAF, batch norm": Entry(maf(batch_norm=True), context=True, log_det=constant_at_one),
+    "MADE, spline": Entry(made(transformer=nfref.RationalQuadratic(4, 6.0)), context=True,
+                          log_det=constant_at_one, pattern=autoregressive, integrable=False),
+    "NSF": Entry(nsf(), context=True, log_det=constant_at_one, integrable=False),
+    "NSF, coupling": Entry(nsf(coupling=True), dims=COUPLING_DIMS, context=True,
+                           integrable=False),
+    "NSF, LU": Entry(nsf(coupling=True, linear="lu"), dims=(2, 5), context=True, costly=True,
+                     integrable=False),
     "IAF": Entry(lambda d, c: nfref.IAF(d, 2, hidden(d), context_dim=c, activation="tanh"),
                  context=True, log_det=constant_at_one),
     "Permutation": Entry(lambda d, c: nfref.Permutation(random_order(d)), log_det="zero"),

@@ -6,7 +6,7 @@ arXiv:2002.09741 (VFlow: likelihood with extra dimensions).
 
 Paths of an ODE never cross. On the line they keep their order, so x -> -x is out of reach,
 and in the plane an inner disc stays enclosed by the ring around it. With extra coordinates
-there is room to pass.
+they can pass each other.
 
 A row padded with *zeros* lies on a D-dimensional sheet of the larger space and has no density
 there. For a likelihood the extra coordinates e are *noise* of a known density q(e), and the

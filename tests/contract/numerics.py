@@ -85,7 +85,7 @@ def numerical_jacobian(function, rows, noise, largest=2.0 ** -4, count=9):
     return np.swapaxes(estimate, 1, 2), np.swapaxes(error, 1, 2)
 
 
-def numerical_gradient(function, vector, largest=2.0 ** -9, count=3):
+def numerical_gradient(function, vector, rounding=0, largest=2.0 ** -9, count=3):
     """Gradient of a function with k values, one entry of ``vector`` after the other.
 
     Parameters
@@ -93,13 +93,15 @@ def numerical_gradient(function, vector, largest=2.0 ** -9, count=3):
     function : callable
         (P,) array -> (k,) array
     vector : (P,) array
+    rounding : (k,) array
+        By how much rounding is known to move each value, beyond a few ulp.
 
     Returns
     -------
     gradient, error : (k, P) arrays
     """
     steps = halvings(largest, count)
-    noise = 4 * EPS * (1 + np.abs(function(vector)))
+    noise = 4 * EPS * (1 + np.abs(function(vector))) + rounding
     columns = []
     for entry in range(len(vector)):
         central = []

@@ -15,6 +15,7 @@ from tests.contract.numerics import (autograd_jacobian, log_abs_det, log_det_sla
 
 FLOWS = {
     "actnorm": nfref.ActNorm((3, 2, 2)),
+    "channel affine": nfref.ChannelAffine((3, 2, 2)),
     "conv, LU": nfref.InvertibleConv((3, 2, 1), "lu", (2, 0, 1), (1, -1, 1)),
     "conv, full": nfref.InvertibleConv((3, 2, 2), "full"),
     "squeeze": nfref.Squeeze((2, 2, 4)),
@@ -307,6 +308,20 @@ def test_every_actnorm_of_a_glow_starts_from_the_data():
 
     walk(flow.flows, params, x)
     assert seen == [(4, 2, 2)] * 2 + [(8, 1, 1)] * 2
+
+
+def test_the_deepest_prior_is_learned_and_not_started_from_data():
+    """A mean and a log-scale a channel, zero at the start, scored as a normal."""
+    flow = nfref.Glow((1, 4, 4), levels=2, steps=1, hidden=(4,))
+    prior = flow.flows[0].flow.flows[0]
+    assert type(prior) is nfref.ChannelAffine and prior.shape == (8, 1, 1)
+    rng = np.random.default_rng(8)
+    params = flow.adapt(flow.init(rng), 3 + rng.standard_normal((30, 16)), first=True)
+    assert all(not np.any(leaf) for leaf in params[0][0].values())
+    learned, rows, _ = moved(prior)
+    z, log_det = prior.inverse(learned, rows)
+    expected = norm.logpdf(rows, learned["shift"], np.exp(learned["log_scale"])).sum(axis=1)
+    np.testing.assert_allclose(norm.logpdf(z).sum(axis=1) + log_det, expected, rtol=1e-12)
 
 
 # Coupling and split -------------------------------------------------------------------------

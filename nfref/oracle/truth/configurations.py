@@ -19,6 +19,7 @@ from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
                                       SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
+from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
@@ -115,9 +116,12 @@ FLOWS = {
     "cnf": CNF(2, hidden=(2,), solver="dop853", rtol=1e-12, atol=1e-12),
     "channel_affine": ChannelAffine((2, 1, 2)),
     "coupling_tanh": Coupling((True, False, False), Affine("tanh"), hidden=(3,)),
-    "channel_coupling_sigmoid": ChannelCoupling((2, 1, 2), (2,), transformer=Affine("sigmoid")),
+    "channel_sigmoid": ChannelCoupling((2, 1, 2), (2,), transformer=Affine("sigmoid")),
     "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
     "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate")),
+    "nsf_autoregressive": NSF(2, layers=2, hidden=(3,), bins=3),
+    "nsf_coupling": NSF(3, layers=2, hidden=(3,), bins=3, coupling=True, activation="tanh",
+                        linear="lu"),
 }
 
 

@@ -14,13 +14,15 @@ from nfref.oracle.truth.high_precision import measure
 
 FACTORS = (0.0, 1e-9, 40.0, 1000.0)
 # A logit's data saturate at its bounds: in float64 nothing is left of a z beyond 36.
-FACTORS_LOGIT = (0.0, 1e-9, 10.0)
+FACTORS_NEARER = (0.0, 1e-9, 10.0)
+# Gates have no bound: farther out their scales are beyond what float64 can hold.
+NEARER = ("logit", "channel_sigmoid", "iaf_gate")
 
 
 def rows_of(name, configuration):
     """(bulk, extreme) latent rows, each (N, D)."""
     bulk = configuration.z[:2]
-    factors = FACTORS_LOGIT if name == "logit" else FACTORS
+    factors = FACTORS_NEARER if name in NEARER else FACTORS
     return bulk, np.concatenate([factor * bulk[:1] for factor in factors])
 
 

@@ -20,6 +20,7 @@ from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
                                       SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
+from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.oracle.truth.multiprecision import exact, integrate, solve
 from nfref.oracle.truth.scalar_networks import convolution_network, dot, network
@@ -239,7 +240,7 @@ def invert(flow, params, z, context):
 MAPS = {
     PlanarLayer: planar, Planar: chain,
     Coupling: coupling, NICE: chain, RealNVP: chain,
-    MADE: made, MAF: chain,
+    MADE: made, MAF: chain, NSF: chain,
     Scale: scale, ElementwiseAffine: elementwise_affine,
     Standardise: standardise, Logit: logit, BatchNorm: batch_norm,
     Permutation: permutation, FixedLinear: fixed_linear, Linear: linear, LULinear: linear,

@@ -10,6 +10,7 @@ import mpmath as mp
 from nfref.oracle.truth.multiprecision import exact
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
 def sigmoid(value):
@@ -34,7 +35,40 @@ def affine(transformer, raw, own, z):
     return z * mp.exp(s) + p
 
 
-TRANSFORMERS = {Additive: additive, Affine: affine}
+def rational_quadratic(transformer, raw, own, z):
+    """Latent to data: NSF's y is z and its x is x, so this solves the curve for x in a bin."""
+    bins, bound = transformer.bins, mp.mpf(transformer.bound)
+    turns = mp.mpf(0)
+    if transformer.circular:
+        turns = mp.floor((z + bound) / (2 * bound))
+        z = z - 2 * bound * turns
+    elif abs(z) >= bound:
+        return z
+    x_k = ends(raw[:bins], mp.mpf(transformer.min_width), bound)
+    y_k = ends(raw[bins:2 * bins], mp.mpf(transformer.min_height), bound)
+    least = mp.mpf(transformer.min_slope)
+    slopes = [least + mp.log(1 + mp.exp(value) * (mp.exp(1 - least) - 1))
+              for value in raw[2 * bins:]]
+    delta = [*slopes, slopes[0]] if transformer.circular else [1, *slopes, 1]
+    k = max(k for k in range(bins) if y_k[k] <= z)
+    width, height = x_k[k + 1] - x_k[k], y_k[k + 1] - y_k[k]
+    s, y = height / width, z - y_k[k]
+    bend = delta[k + 1] + delta[k] - 2 * s
+    a = height * (s - delta[k]) + y * bend
+    b = height * delta[k] - y * bend
+    c = -s * y
+    xi = 2 * c / (-b - mp.sqrt(b ** 2 - 4 * a * c))
+    return x_k[k] + xi * width + 2 * bound * turns
+
+
+def ends(raw, least, bound):
+    """Knots from -B to B, with a softmax of raw for what each bin has beyond the least."""
+    total = mp.fsum(mp.exp(value) for value in raw)
+    parts = [least + (1 - len(raw) * least) * mp.exp(value) / total for value in raw]
+    return [-bound + 2 * bound * mp.fsum(parts[:k]) for k in range(len(raw))] + [bound]
+
+
+TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic}
 
 
 def transform(flow, params, index, raw, z):

@@ -1,0 +1,109 @@
+"""Neural spline flows: couplings or autoregressive layers with rational-quadratic splines.
+
+Source: Durkan, Bekasov, Murray, Papamakarios 2019, arXiv:1906.04032 (NSF).
+
+The formulas stand elsewhere: the spline in nfref/transformers/rational_quadratic.py, how it is
+fed in nfref/flows/coupling.py and nfref/flows/autoregressive.py. Cost: a coupling takes one
+pass of its network in either direction, an autoregressive layer one from x to z and D from z
+to x.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from nfref.checks import check_choice, check_count
+from nfref.flow import Composition
+from nfref.flows.autoregressive import MADE, check_orders, natural_order, orders_of
+from nfref.flows.coupling import Coupling, check_can_couple
+from nfref.flows.linear import LULinear
+from nfref.transformers.rational_quadratic import RationalQuadratic
+
+
+@dataclass(frozen=True)
+class NSF(Composition):
+    """Neural spline flow.
+
+    Rows are transformed within [-B, B] in every coordinate and stay what they are outside.
+
+    Paper:   NSF v2, section 3.1: the spline, with linear tails. Its two flows are that of
+             couplings and the autoregressive one, data to latent. The published code puts a
+             linear map before each of them and one after the last.
+    Differs: code (nsf): the linear maps are a random permutation times a learned L U, which
+             starts as the identity. Here ``orders`` stand for permutations, and ``linear="lu"``
+             gives learned maps that start as random rotations, the last of them next to the
+             base. Its networks are residual, with dropout and batch norm; here they are plain.
+
+    Parameters
+    ----------
+    dim : int
+        D; for couplings at least 2.
+    layers : int
+        Number of spline layers.
+    hidden : sequence of int
+        Hidden widths of each network, see :class:`nfref.MADE` for the autoregressive ones.
+    bins : int
+        K, the bins of each spline.
+    coupling : bool
+        Whether the layers are couplings; autoregressive otherwise.
+    context_dim : int
+        Context features C.
+    activation : {"relu", "tanh", "softplus"}
+    bound : float
+        B: splines act within [-B, B].
+    orders : "alternate", "natural" or one order a layer
+        For autoregressive layers as for :class:`nfref.MAF`. Of couplings the layer next to the
+        data keeps the coordinates whose place in its order is odd, the next one those whose
+        place is even, and so by turns; "alternate" and "natural" are the same there.
+    linear : {"none", "lu"}
+        Whether a :class:`nfref.LULinear` stands on either side of every layer.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.NSF(2, layers=2)
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> x, log_det = flow.forward(params, np.zeros((3, 2)))
+    >>> x.shape, log_det.shape
+    ((3, 2), (3,))
+    """
+
+    dim: int
+    layers: int = 5
+    hidden: tuple = (64, 64)
+    bins: int = 8
+    coupling: bool = False
+    context_dim: int = 0
+    activation: str = "relu"
+    bound: float = 3.0
+    orders: object = "alternate"
+    linear: str = "none"
+
+    def __post_init__(self):
+        if self.coupling:
+            check_can_couple("NSF", self.dim)
+        check_count("dim", self.dim)
+        check_count("layers", self.layers)
+        check_choice("linear", self.linear, ("none", "lu"))
+        object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
+        object.__setattr__(self, "hidden", self._layer(natural_order(self.dim), 1).hidden)
+
+    @cached_property
+    def flows(self):
+        orders = (orders_of(self.orders, self.dim, self.layers)
+                  if not self.coupling or not isinstance(self.orders, str)
+                  else (natural_order(self.dim),) * self.layers)
+        splines = [self._layer(order, self.layers - k) for k, order in enumerate(orders)]
+        if self.linear == "none":
+            return tuple(splines)
+        mixing = LULinear(self.dim)
+        return (mixing, *(flow for spline in splines for flow in (spline, mixing)))
+
+    def _layer(self, order, number):
+        """The spline layer that is ``number``-th from the data, counted from 1."""
+        spline = RationalQuadratic(self.bins, self.bound)
+        if not self.coupling:
+            return MADE(self.dim, self.hidden, spline, order, self.context_dim, self.activation)
+        mask = np.array(order) % 2 == number % 2
+        return Coupling(mask, spline, self.hidden, self.context_dim, self.activation)

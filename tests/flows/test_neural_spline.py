@@ -1,0 +1,64 @@
+"""Neural spline flows: what their layers are, and what they do outside of the splines."""
+
+import numpy as np
+import pytest
+
+import nfref
+from tests.flow_table import random_params
+
+
+@pytest.mark.parametrize("coupling", [False, True])
+def test_a_fresh_flow_is_the_identity(coupling):
+    flow = nfref.NSF(3, layers=2, coupling=coupling)
+    z = 4 * np.random.default_rng(0).standard_normal((6, 3))
+    x, log_det = flow.forward(flow.init(np.random.default_rng(1)), z)
+    np.testing.assert_allclose(x, z, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(log_det, 0, atol=1e-14)
+
+
+@pytest.mark.parametrize("coupling", [False, True])
+def test_outside_of_the_splines_rows_stay(coupling):
+    flow = nfref.NSF(2, layers=3, hidden=(4,), bins=4, coupling=coupling, activation="tanh",
+                     bound=2.0)
+    params = random_params(flow, np.random.default_rng(0))
+    far = np.array([[2.0, -2.0], [-3.0, 1e9], [1e300, -2.5]])
+    for act in (flow.forward, flow.inverse):
+        value, log_det = act(params, far)
+        np.testing.assert_array_equal(value, far)
+        np.testing.assert_array_equal(log_det, 0)
+    x, log_det = flow.forward(params, far / 4)
+    assert np.any(x[0] != far[0] / 4) and log_det[0] != 0
+
+
+def test_couplings_change_every_coordinate_by_turns():
+    masks = np.array([layer.mask for layer in nfref.NSF(4, 3, coupling=True).flows])
+    np.testing.assert_array_equal(masks[::-1], [[False, True] * 2, [True, False] * 2,
+                                                [False, True] * 2])
+    orders = ((3, 1, 0, 2), (0, 1, 2, 3))
+    drawn = [layer.mask for layer in nfref.NSF(4, 2, coupling=True, orders=orders).flows]
+    assert drawn == [(False, False, True, True), (False, True, False, True)]
+    assert [layer.order for layer in nfref.NSF(4, 2, orders=orders).flows] == list(orders)
+
+
+def test_its_density_integrates_to_one():
+    """On a grid within the splines; outside, the density is the standard normal's."""
+    for coupling in (False, True):
+        flow = nfref.NSF(2, 2, (5,), 4, coupling, activation="tanh", bound=5.0)
+        params = random_params(flow, np.random.default_rng(2), size=0.7)
+        axis = np.linspace(-8, 8, 401)
+        grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+        density = np.exp(nfref.Density(flow).log_prob({"base": {}, "flow": params}, grid))
+        assert abs(np.sum(density) * (axis[1] - axis[0]) ** 2 - 1) < 1e-3
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"dim": 1, "coupling": True}, "^NSF: expected dim of at least 2"),
+    ({"layers": 0}, "^layers: expected at least 1, got 0$"),
+    ({"linear": "qr"}, "^linear: expected one of none, lu; got 'qr'$"),
+    ({"bins": 0}, "^bins: expected at least 1, got 0$"),
+    ({"bound": 0.0}, "^bound: expected a finite number above 0"),
+    ({"orders": [(0, 1, 2)]}, "^orders: expected 5, one a layer; got 1$"),
+])
+def test_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        nfref.NSF(**{"dim": 3, **options})
