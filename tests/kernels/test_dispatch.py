@@ -355,23 +355,6 @@ def test_a_part_of_kernels_refuses_calls_from_python_even_once_it_is_compiled():
     assert quadruple(3.0) == 12
 
 
-<<<<<<< HEAD:tests/kernels/test_dispatch.py
-def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_cached(tmp_path):
-    code = ("import numpy as np, nfref\n"
-            "from nfref.kernels.announce import when_compiling\n"
-            "when_compiling(lambda: print('compiling'))\n"
-            "from nfref.kernels.adam import adam_update\n"
-            "a = np.ones(3)\n"
-            "adam_update(a, a, a, a, 1, 0.1); adam_update(*[a.astype('f')] * 4, 1, 0.1)\n")
-    set_up = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
-    first = run_python(code, **set_up)
-    assert first.stdout.split() == ["compiling"], first.stderr
-    second = run_python(code, **set_up)
-    assert second.stdout.split() == [], second.stderr
-
-
-=======
->>>>>>> 390f3b3 (Formulas do everything where Numba cannot be imported; info --system says what nfref runs on):tests/kernels/test_backend.py
 def test_the_command_line_says_in_one_line_that_it_compiles(capsys):
     from nfref.kernels.announce import announce
     from nfref.cli import main
