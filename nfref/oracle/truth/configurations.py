@@ -1,28 +1,19 @@
 """Small flows with written-out parameters: what the golden vectors and the precision table run on.
 
-No random numbers: parameters are dyadic fractions from a short recurrence, exact in float32
-too, so that every version of every library sees the same ones.
+The flows stand beside their maps, in :mod:`nfref.oracle.truth.maps`. Their numbers follow from
+their names, so that a new flow changes no other's. No random numbers: parameters are dyadic
+fractions from a short recurrence, exact in float32 too, so that every version of every library
+sees the same ones.
 """
 
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
 from nfref import params as trees
-from nfref.flow import Chain, Flow
-from nfref.flows.autoregressive import IAF, MADE, MAF
-from nfref.flows.batch_norm import BatchNorm
-from nfref.flows.continuous import CNF
-from nfref.flows.coupling import NICE, Coupling, RealNVP
-from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
-from nfref.flows.glow import Glow, OnFirst
-from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze)
-from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation
-from nfref.flows.neural_spline import NSF
-from nfref.flows.planar import Planar, PlanarLayer
-from nfref.transformers.additive import Additive
-from nfref.transformers.affine import Affine
+from nfref.flow import Flow
+from nfref.oracle.truth.maps import CONFIGURATIONS
 
 
 def fractions(size, seed):
@@ -79,53 +70,7 @@ def _dicts(params):
         yield from _dicts(child)
 
 
-FLOWS = {
-    "scale": Scale(3),
-    "elementwise_affine": ElementwiseAffine(3),
-    "standardise": Standardise((0.5, -2.0, 100.0), (0.25, 3.0, 10.0)),
-    "logit": Logit((0.0, None, -1.0), (1.0, None, 3.0)),
-    "batch_norm": BatchNorm(3),
-    "permutation": Permutation((2, 0, 1)),
-    "fixed_linear": FixedLinear(((0.5, -1.0), (2.0, 0.25))),
-    "linear": Linear(3),
-    "lu_linear": LULinear(3, permutation=(1, 2, 0), signs=(1, -1, 1)),
-    "squeeze": Squeeze((1, 2, 4)),
-    "actnorm": ActNorm((2, 1, 2)),
-    "invertible_conv": InvertibleConv((2, 1, 2), "full"),
-    "invertible_conv_lu": InvertibleConv((3, 2, 1), "lu", (2, 0, 1), (1, -1, 1)),
-    "channel_coupling": ChannelCoupling((2, 2, 2), hidden=(2,), context_dim=1),
-    "split_prior": SplitPrior((2, 1, 2)),
-    "on_first": OnFirst(LULinear(2), 3),
-    "glow": Glow((1, 2, 2), levels=1, steps=2, hidden=(2,),
-                 pivots=(((2, 0, 3, 1), (1, -1, 1, 1)), ((0, 1, 2, 3), (1, 1, -1, -1)))),
-    "planar_layer": PlanarLayer(3),
-    "planar_layer_context": PlanarLayer(2, context_dim=2),
-    "planar": Planar(2, layers=3),
-    "additive_coupling": Coupling((True, False, True), Additive(), hidden=(4,)),
-    "affine_coupling": Coupling((True, False, False), hidden=(4, 3), activation="tanh"),
-    "affine_coupling_context": Coupling((False, True), hidden=(4,), context_dim=1),
-    "nice": NICE(3, layers=3, hidden=(4,)),
-    "real_nvp": RealNVP(3, layers=3, hidden=(4,)),
-    "real_nvp_batch_norm": RealNVP(2, layers=2, hidden=(3,), activation="softplus",
-                                   batch_norm=True),
-    "made": MADE(3, hidden=(4, 4)),
-    "made_context": MADE(3, hidden=(4,), order=(2, 0, 1), context_dim=1, activation="tanh"),
-    "maf": MAF(3, layers=2, hidden=(4,)),
-    "iaf": IAF(2, layers=2, hidden=(3,)),
-    "chain": Chain((RealNVP(2, layers=2, hidden=(3,)), Standardise((1.0, -1.0), (2.0, 0.5)))),
-    "cnf": CNF(2, hidden=(2,), solver="dop853", rtol=1e-12, atol=1e-12),
-    "channel_affine": ChannelAffine((2, 1, 2)),
-    "coupling_tanh": Coupling((True, False, False), Affine("tanh"), hidden=(3,)),
-    "channel_sigmoid": ChannelCoupling((2, 1, 2), (2,), transformer=Affine("sigmoid")),
-    "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
-    "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate")),
-    "nsf_autoregressive": NSF(2, layers=2, hidden=(3,), bins=3),
-    "nsf_coupling": NSF(3, layers=2, hidden=(3,), bins=3, coupling=True, activation="tanh",
-                        linear="lu"),
-}
-
-
 def configurations():
-    """name -> :class:`Configuration`, in a fixed order."""
-    return {name: configuration(flow, seed=100 * k)
-            for k, (name, flow) in enumerate(FLOWS.items())}
+    """name -> :class:`Configuration`, in alphabetical order."""
+    return {name: configuration(flow, seed=crc32(name.encode()))
+            for name, flow in sorted(CONFIGURATIONS.items())}

@@ -1,6 +1,6 @@
 """The truth to sixty digits, and how far the float64 formulas are from it.
 
-The maps come from :mod:`nfref.oracle.truth.scalar_maps`. Log-determinants come from numerical
+The maps come from :mod:`nfref.oracle.truth.maps`. Log-determinants come from numerical
 differentiation of the map and inverses from Newton steps on the map, so neither rests on
 any formula for them.
 """
@@ -12,8 +12,8 @@ import numpy as np
 
 from nfref.backends import backend
 from nfref.flow import Invert
+from nfref.oracle.truth.maps import forward
 from nfref.oracle.truth.multiprecision import exact, jacobian, log_abs_det, solve
-from nfref.oracle.truth.scalar_maps import forward
 
 DIGITS = 60
 EPSILON = 2.0 ** -52

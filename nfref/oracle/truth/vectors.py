@@ -20,8 +20,8 @@ from nfref.flow import Invert
 from nfref.model_file import describe, rebuild
 from nfref.oracle.truth.configurations import configurations
 from nfref.oracle.truth.high_precision import DIGITS
+from nfref.oracle.truth.maps import forward
 from nfref.oracle.truth.multiprecision import exact, jacobian, log_abs_det, solve, step
-from nfref.oracle.truth.scalar_maps import forward
 
 SCHEMA = 1
 CONVENTION = {

@@ -1,0 +1,45 @@
+"""Autoregressive (MAF, section 3.1): one coordinate after the other."""
+
+import mpmath as mp
+
+from nfref.flows.autoregressive import IAF, MADE, MAF
+from nfref.oracle.truth.maps.composition import chain
+from nfref.oracle.truth.maps.networks import network
+from nfref.oracle.truth.maps.transformers import transform
+from nfref.transformers.affine import Affine
+
+
+def made(flow, params, z, context):
+    dim = flow.dim
+
+    def degree(layer, unit):
+        """How many coordinates, counted in the order, unit ``unit`` of ``layer`` may see."""
+        if layer == 0:
+            return flow.order[unit] + 1 if unit < dim else 0
+        if layer == len(params["net"]):
+            return flow.order[unit % dim]
+        if flow.degrees != "even":
+            return flow.degrees[layer - 1][unit]
+        lowest = 0 if flow.context_dim else 1
+        return lowest + unit * max(dim - lowest, 1) // flow.hidden[layer - 1]
+
+    def sees(layer, source, target):
+        return degree(layer, source) <= degree(layer + 1, target)
+
+    x = [mp.mpf(0)] * dim
+    for i in sorted(range(dim), key=lambda i: flow.order[i]):
+        outputs = network(params["net"], x + context, flow.activation, sees)
+        x[i] = transform(flow, params, i, outputs[i::dim], z[i])
+    return x
+
+
+MAPS = {MADE: made, MAF: chain}
+
+CONFIGURATIONS = {
+    "made": MADE(3, hidden=(4, 4)),
+    "made_context": MADE(3, hidden=(4,), order=(2, 0, 1), context_dim=1, activation="tanh"),
+    "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
+    "maf": MAF(3, layers=2, hidden=(4,)),
+    "iaf": IAF(2, layers=2, hidden=(3,)),
+    "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate")),
+}
