@@ -54,8 +54,8 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     def task(k):
         space = workspace.take((program.working_size,), x.dtype)
         chain.vjp(program.chain, theta, rows, g_values, loss,
-                  chain.Gradients(g_x, g_context, partial_sums[k]), space, k * blocks, (k + 1) * blocks,
-                  *program.optional)
+                  chain.Gradients(g_x, g_context, partial_sums[k]), space, k * blocks,
+                  (k + 1) * blocks, *program.optional)
         workspace.give_back(space)
 
     share(task, count, threads)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.transformers import ADDITIVE, AFFINE, additive, affine
+from nfref.kernels.chain.transformers import ADDITIVE, AFFINE, SPLINE, additive, affine, spline
 from nfref.kernels.names import twin_of
 
 
@@ -46,4 +46,11 @@ def _affine(transformer):
     return _operands(AFFINE, 2, affine.TAPE_ROWS[form], form, (real,))
 
 
-ENCODERS = {"additive": _additive, "affine": _affine}
+def _spline(transformer):
+    form = spline.CIRCULAR if transformer.circular else spline.LINEAR
+    reals = (transformer.bound, transformer.min_width, transformer.min_height,
+             transformer.min_slope)
+    return _operands(SPLINE, transformer.size, spline.TAPE_ROWS, form, reals, ("splines",))
+
+
+ENCODERS = {"additive": _additive, "affine": _affine, "spline": _spline}

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from nfref.kernels.chain.transformers.additive import shift, shift_vjp
 from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
+from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
 from nfref.kernels.jit import body
 
 ADDITIVE, AFFINE, SPLINE = range(3)
@@ -52,6 +53,9 @@ def transform(transformer, direction, u, raw, tape, place, log_det, splines):
         shift(direction, u, raw, place)
     elif transformer.opcode == AFFINE:
         scale_and_shift(transformer, direction, u, raw, tape, place, log_det)
+    if splines is not None:
+        if transformer.opcode == SPLINE:
+            rational_quadratic(transformer, direction, u, raw, tape, place, log_det)
 
 
 @body
@@ -64,3 +68,6 @@ def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw,
         shift_vjp(direction, g, place, g_raw)
     elif transformer.opcode == AFFINE:
         scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+    if splines is not None:
+        if transformer.opcode == SPLINE:
+            rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)

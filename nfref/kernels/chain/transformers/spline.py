@@ -1,0 +1,331 @@
+"""The rational-quadratic spline on a block of rows: value and derivative.
+
+:mod:`nfref.transformers.rational_quadratic` has the formulas; its letters are used here: a place
+in a bin is a and b, parts of the width, a + b = 1; s is the mean slope, d0 and d1 are the slopes
+at the knots. Loops over rows are the inner ones and free of branches, so that they fill the
+vector registers. A row looks for its bin by K comparisons, and takes along what it needs; of the
+slopes at knots only two a row ever go through softplus.
+"""
+
+import math
+
+import numpy as np
+
+from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.jit import body
+from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
+from nfref.kernels.simd.products import ROWS
+
+# The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, the last three hold the sums of
+# widths and heights so far and the place that is looked for.
+#   BIN          k; -1 in a linear tail
+#   SUM_W, SUM_H the parts of the width and of the height before the bin
+#   WIDTH, HEIGHT  those of the bin
+#   D0, D1       the slopes at its two knots
+#   A, B         the place in the bin
+#   SLOPE        g'(x), data to latent
+BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE = range(10)
+TAPE_ROWS = 10
+
+LINEAR, CIRCULAR = range(2)      # tails
+
+
+@body
+def settings(transformer):
+    """K, whether the spline is circular, then B and the three minima, in float64."""
+    reals = transformer.reals
+    return ((transformer.raw_rows + 1) // 3, transformer.form == CIRCULAR, reals[0], reals[1],
+            reals[2], reals[3])
+
+
+@body
+def rational_quadratic(transformer, direction, u, raw, tape, place, log_det):
+    """u in place; of the raw numbers the first 2K become the parts above minimum."""
+    bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
+    u, tape = u[place.u], tape[place.tape:place.tape + TAPE_ROWS]
+    number = u.dtype.type
+    bound, min_slope = number(bound), number(min_slope)
+    parts_above(raw, place.raw, place.step, bins, min_width, tape)
+    parts_above(raw, place.raw + bins * place.step, place.step, bins, min_height, tape)
+    if circular:
+        for r in range(ROWS):
+            tape[SLOPE, r] = clipped(u[r] - whole_turns(u[r], bound), bound)
+    else:
+        for r in range(ROWS):
+            tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
+    find_bin(direction, raw, place, bins, bound, circular, number(min_width), number(min_height),
+             tape)
+    slopes_at_knots(bins, circular, min_slope, tape)
+    if direction == FORWARD:
+        curve_inverse(bins, bound, tape)
+    else:
+        curve(bins, bound, tape)
+    # The value stands in SLOPE now, which makes place for the slope.
+    if circular:
+        for r in range(ROWS):
+            u[r] = tape[SLOPE, r] + whole_turns(u[r], bound)
+    else:
+        for r in range(ROWS):
+            k, value, inside = tape[BIN, r], tape[SLOPE, r], abs(u[r]) < bound
+            tape[BIN, r] = k if inside else number(-1)
+            u[r] = value if inside else u[r]
+    sign = number(-1) if direction == FORWARD else number(1)
+    for r in range(ROWS):
+        slope, excess = slope_in_bin(tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r],
+                                     tape[D0, r], tape[D1, r])
+        tape[SLOPE, r] = slope
+        log_slope = sign * log(slope, excess)
+        log_det[r] += log_slope if tape[BIN, r] >= number(0) else number(0)
+
+
+@body
+def slopes_at_knots(bins, circular, min_slope, tape):
+    """D0 and D1 from raw numbers to slopes; those at the ends of a line are 1."""
+    number = type(min_slope)
+    offset = number(math.log(math.expm1(1 - min_slope)))
+    for r in range(ROWS):
+        tape[D0, r] = min_slope + softplus(tape[D0, r] + offset)
+        tape[D1, r] = min_slope + softplus(tape[D1, r] + offset)
+    if not circular:
+        for r in range(ROWS):
+            k, d0, d1 = tape[BIN, r], tape[D0, r], tape[D1, r]
+            tape[D0, r] = number(1) if k == number(0) else d0
+            tape[D1, r] = number(1) if k == number(bins - 1) else d1
+
+
+@body
+def curve(bins, bound, tape):
+    """A, B and, in SLOPE, z from the place x in SLOPE."""
+    last = type(bound)(bins - 1)
+    for r in range(ROWS):
+        is_last = tape[BIN, r] == last
+        x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
+        y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
+        s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
+        a, b = parts_of(tape[SLOPE, r], x_left, x_right)
+        part = a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
+        tape[A, r], tape[B, r] = a, b
+        tape[SLOPE, r] = y_left + (y_right - y_left) * part
+
+
+@body
+def curve_inverse(bins, bound, tape):
+    """A, B and, in SLOPE, x from the place z in SLOPE."""
+    number = type(bound)
+    last = number(bins - 1)
+    for r in range(ROWS):
+        is_last = tape[BIN, r] == last
+        x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
+        y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
+        s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
+        a, b = parts_of(tape[SLOPE, r], y_left, y_right)
+        c = b * d0 - a * d1
+        outer = math.sqrt(c * c + number(4) * a * b * s * s) + abs(c)
+        at_left, at_right = number(2) * a * s, number(2) * b * s
+        left = outer if c < number(0) else at_left
+        right = at_right if c < number(0) else outer
+        a = left / (left + right)
+        tape[A, r], tape[B, r] = a, right / (left + right)
+        tape[SLOPE, r] = x_left + (x_right - x_left) * a
+
+
+@body
+def slope_in_bin(a, b, s, d0, d1):
+    """(g', g' - 1)."""
+    one, two = type(a)(1), type(a)(2)
+    q = d1 * a * a + two * s * a * b + d0 * b * b
+    m = a * a + b * b + (d0 + d1) * a * b / s
+    e = ((d0 - s) + (d1 - s)) * a * b / s
+    above = (d1 - one) * a * a + two * (s - one) * a * b + (d0 - one) * b * b
+    return q / (m * m), (above - e * (two + e)) / (m * m)
+
+
+@body
+def parts_of(v, left, right):
+    """The distances of v from both knots as parts of their sum; a fused product rounds below 0."""
+    zero = type(v)(0)
+    from_left, to_right = v - left, right - v
+    from_left = from_left if from_left > zero else zero
+    to_right = to_right if to_right > zero else zero
+    return from_left / (from_left + to_right), to_right / (from_left + to_right)
+
+
+@body
+def whole_turns(v, bound):
+    return np.floor((v + bound) / (bound + bound)) * (bound + bound)
+
+
+@body
+def clipped(v, bound):
+    v = v if v < bound else bound
+    return v if v > -bound else -bound
+
+
+@body
+def parts_above(raw, first, step, bins, minimum, tape):
+    """K rows become (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
+    factor = raw.dtype.type(1 - bins * minimum)
+    for r in range(ROWS):
+        tape[A, r] = raw[first, r]
+        tape[B, r] = 0
+    for k in range(first + step, first + bins * step, step):
+        for r in range(ROWS):
+            tape[A, r] = max(tape[A, r], raw[k, r])
+    for k in range(first, first + bins * step, step):
+        for r in range(ROWS):
+            weight = exp(raw[k, r] - tape[A, r])
+            tape[B, r] += weight
+            raw[k, r] = weight
+    for r in range(ROWS):
+        tape[B, r] = factor / tape[B, r]
+    for k in range(first, first + bins * step, step):
+        for r in range(ROWS):
+            raw[k, r] *= tape[B, r]
+
+
+@body
+def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height, tape):
+    """BIN ... D1 of the tape for the place in SLOPE; D0 and D1 are raw still."""
+    number = raw.dtype.type
+    one, two = number(1), number(2)
+    for r in range(ROWS):
+        tape[A, r] = 0
+        tape[B, r] = 0
+    for k in range(bins):
+        # The outer slopes of linear tails are not in raw; any row stands in for them.
+        left = k if circular else k - 1
+        right = (k + 1) % bins if circular else min(k, bins - 2)
+        w, h = place.raw + k * place.step, place.raw + (bins + k) * place.step
+        left = place.raw + (2 * bins + left) * place.step
+        right = place.raw + (2 * bins + right) * place.step
+        bin = number(k)
+        for r in range(ROWS):
+            sum_w, sum_h = tape[A, r], tape[B, r]
+            total = sum_h if direction == FORWARD else sum_w
+            before = tape[SLOPE, r] < bound * (two * total - one)
+            width, height = min_width + raw[w, r], min_height + raw[h, r]
+            keep(tape, BIN, r, before, bin)
+            keep(tape, SUM_W, r, before, sum_w)
+            keep(tape, SUM_H, r, before, sum_h)
+            keep(tape, WIDTH, r, before, width)
+            keep(tape, HEIGHT, r, before, height)
+            keep(tape, D0, r, before, raw[left, r])
+            keep(tape, D1, r, before, raw[right, r])
+            tape[A, r] = sum_w + width
+            tape[B, r] = sum_h + height
+
+
+@body
+def keep(tape, row, r, old, value):
+    """The old number stays or the new one takes its place; both are read, which needs no branch."""
+    before = tape[row, r]
+    tape[row, r] = before if old else value
+
+
+@body
+def ends_of(total, part, is_last, bound):
+    """The knots on both sides of a bin, with ``total`` before it and ``part`` of it."""
+    one, two = type(total)(1), type(total)(2)
+    right = bound * (two * (total + part) - one)
+    return bound * (two * total - one), bound if is_last else right
+
+
+# Derivative ------------------------------------------------------------------------------------
+# The curve is f(a; s, d0, d1) = phi with a = (x - x_k) / W and phi = (y - y_k) / H in both
+# directions, and its log-slope is L(a; s, d0, d1) = log g'(x). With
+#   t = a b,  n = s (a^2 + b^2) + (d0 + d1) t,  q = d1 a^2 + 2 s t + d0 b^2:
+# 1. f = a (s a + d0 b) / n,  1 - f = b (s b + d1 a) / n,  f_a = g' / s  (s = H / W),
+#    f_s  = t (d1 a^2 - d0 b^2) / n^2,  f_d0 = t (1 - f) / n,  f_d1 = -t f / n.
+# 2. L = log q - 2 log (n / s):
+#    L_a  = 2 (d1 a + s (b - a) - d0 b) / q - 2 (d0 + d1 - 2 s) (b - a) / n,
+#    L_s  = 2 t / q + 2 (d0 + d1) t / (s n),
+#    L_d0 = b^2 / q - 2 t / n,  L_d1 = a^2 / q - 2 t / n.
+# 3. x to z: cotangents F = H g of f and l = g_log_det of L; that of a is Q = F f_a + l L_a.
+#    z to x: the log-slope is -L, so l = -g_log_det; a is what solves f = phi, so by the implicit
+#    function theorem F = -(W g + l L_a) / f_a takes the place of H g. Then again
+#    Q = F f_a + l L_a, which is -W g. From here on both directions are the same:
+# 4. s, d0, d1 get F f_s + l L_s, and so on; x gets Q / W, or z gets -F / H;
+#    x_k gets -Q b / W, x_{k+1} gets -Q a / W, y_k gets F (1 - f) / H, y_{k+1} gets F f / H.
+# 5. Parts u of the axes: x_k = B (2 (u_0 + ... + u_{k-1}) - 1), W = 2 B u_k, s = v_k / u_k with
+#    the parts v of the height. So u_j gets -Q / u_k for j < k, and -(Q a + S s) / u_k for j = k
+#    where S is what s gets; v_j gets F / v_k for j < k, and (F f + S s) / v_k for j = k.
+#    That x_K = B whatever the parts are needs no exception: what all u_j get alike is lost in 6.
+# 6. u = m + (1 - K m) softmax(raw), and raw_j by now holds p_j = u_j - m. If G_j is what u_j
+#    gets, raw_j gets p_j (G_j - mean), mean = sum_i p_i G_i / (1 - K m).
+# 7. d = m + softplus(raw + c): raw gets 1 - e^-(d - m) times what d gets.
+
+
+@body
+def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
+    """g in place, from the cotangent of the value to that of the argument; fills g_raw.
+
+    raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
+    """
+    bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
+    g, tape = g[place.u], tape[place.tape:place.tape + TAPE_ROWS]
+    number = g.dtype.type
+    zero, one, two = number(0), number(1), number(2)
+    span, min_slope = number(2 * bound), number(min_slope)
+    least_w, least_h = number(min_width), number(min_height)
+    per_w, per_h = number(1 / (1 - bins * min_width)), number(1 / (1 - bins * min_height))
+    forward = direction == FORWARD
+    sign = -one if forward else one
+    for r in range(ROWS):
+        a, b, slope = tape[A, r], tape[B, r], tape[SLOPE, r]
+        d0, d1 = tape[D0, r], tape[D1, r]
+        width, height, k = tape[WIDTH, r], tape[HEIGHT, r], tape[BIN, r]
+        before_w, before_h = tape[SUM_W, r], tape[SUM_H, r]
+        s, t = height / width, a * b
+        per_n = one / (s * (a * a + b * b) + (d0 + d1) * t)
+        per_q = one / (d1 * a * a + two * s * t + d0 * b * b)
+        f = a * (s * a + d0 * b) * per_n
+        rest = b * (s * b + d1 * a) * per_n
+        l_a = two * ((d1 * a + s * (b - a) - d0 * b) * per_q
+                     - ((d0 - s) + (d1 - s)) * (b - a) * per_n)
+        inside = k >= zero
+        g_out = g[r]
+        g_value = g_out if inside else zero
+        g_log = g_log_det[r] if inside else zero
+        l_bar = sign * g_log
+        across, up = span * width * g_value, span * height * g_value
+        solved = -(across + l_bar * l_a) * s / slope
+        f_bar = solved if forward else up
+        a_bar = -across if forward else up * slope / s + l_bar * l_a
+        g_in = -f_bar / (span * height) if forward else a_bar / (span * width)
+        g[r] = g_in if inside else g_out
+        # s times what s gets; what d0 and d1 get goes on to raw.
+        s_bar = (f_bar * t * (d1 * a * a - d0 * b * b) * per_n * per_n * s
+                 + two * l_bar * t * (s * per_q + (d0 + d1) * per_n))
+        d0_bar = f_bar * t * rest * per_n + l_bar * (b * b * per_q - two * t * per_n)
+        d1_bar = -f_bar * t * f * per_n + l_bar * (a * a * per_q - two * t * per_n)
+        tape[D0, r] = d0_bar * one_minus_exp_neg(d0 - min_slope)
+        tape[D1, r] = d1_bar * one_minus_exp_neg(d1 - min_slope)
+        # G of step 6 before the bin, in it, and its mean: of the widths, then of the heights.
+        before, within = -a_bar / width, -(a_bar * a + s_bar) / width
+        tape[A, r], tape[WIDTH, r] = before, within
+        tape[SUM_W, r] = per_w * (before * (before_w - k * least_w) + within * (width - least_w))
+        before, within = f_bar / height, (f_bar * f + s_bar) / height
+        tape[B, r], tape[HEIGHT, r] = before, within
+        tape[SUM_H, r] = per_h * (before * (before_h - k * least_h) + within * (height - least_h))
+    for j in range(bins):
+        w, h = place.raw + j * place.step, place.raw + (bins + j) * place.step
+        softmax_cotangents(number(j), raw, w, tape, A, WIDTH, SUM_W, g_raw)
+        softmax_cotangents(number(j), raw, h, tape, B, HEIGHT, SUM_H, g_raw)
+    for j in range(transformer.raw_rows - 2 * bins):
+        # The bins on the right and on the left of the knot whose slope is number j.
+        right = number(j if circular else j + 1)
+        left = number((j + bins - 1) % bins if circular else j)
+        row = place.raw + (2 * bins + j) * place.step
+        for r in range(ROWS):
+            k, d0_bar, d1_bar = tape[BIN, r], tape[D0, r], tape[D1, r]
+            g_raw[row, r] = (d0_bar if k == right else zero) + (d1_bar if k == left else zero)
+
+
+@body
+def softmax_cotangents(bin, raw, row, tape, before_row, within_row, mean_row, g_raw):
+    """Step 6 for one bin."""
+    zero = type(bin)(0)
+    for r in range(ROWS):
+        k, before, within = tape[BIN, r], tape[before_row, r], tape[within_row, r]
+        here = within if k == bin else zero
+        g_raw[row, r] = raw[row, r] * ((before if bin < k else here) - tape[mean_row, r])
