@@ -11,14 +11,15 @@ from nfref import params as trees
 from nfref.kernels.chain import execute
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.program import pieces_of
+from nfref.transformers.rational_quadratic import RationalQuadratic
 
 IMAGE = (3, 2, 2)
 BOUND = 1.5             # some rows are in the tails of a spline, some inside
 TRANSFORMERS = {
     "additive": nfref.Additive(),
     **{scale: nfref.Affine(scale) for scale in ("bounded", "exp", "sigmoid", "gate")},
-    "spline": nfref.RationalQuadratic(bins=5, bound=BOUND, min_width=0.02, min_slope=0.1),
-    "spline, circular": nfref.RationalQuadratic(bins=4, bound=BOUND, tails="circular")}
+    "spline": RationalQuadratic(bins=5, bound=BOUND, min_width=0.02, min_slope=0.1),
+    "spline, circular": RationalQuadratic(bins=4, bound=BOUND, tails="circular")}
 MATRIX = ((1.0, 2.0, 0.0), (0.0, 1.0, 3.0), (-1.0, 0.0, 2.0))
 
 FLOWS = {
