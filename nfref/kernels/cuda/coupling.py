@@ -125,88 +125,59 @@ def additive_inverse(x, shift, z, log_det):
             log_det[row] = 0
 
 
-@cuda.jit(device=True)
-def whole_below(v):
-    """The floor in the dtype of v; Numba's own is a whole number of 64 bits."""
-    part = math.fmod(v, type(v)(1))
-    return v - part - type(v)(1) if part < 0 else v - part
-
-
-@cuda.jit(device=True)
-def find_bin(v, ends, row, j):
-    """k with ends[k] <= v < ends[k + 1], by halves; the first or the last bin outside of them."""
-    low, high = 0, ends.shape[0] - 1
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if v >= ends[middle, row, j]:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@cuda.jit(device=True)
-def log_slope_in_bin(a, b, s, d0, d1):
-    """See :func:`nfref.transformers.rational_quadratic.log_slope_in_bin`."""
-    one, two = type(a)(1), type(a)(2)
-    q = d1 * a * a + two * s * a * b + d0 * b * b
-    m = a * a + b * b + (d0 + d1) * a * b / s
-    e = ((d0 - s) + (d1 - s)) * a * b / s
-    ratio = q / (m * m)
-    if two * ratio < one:
-        return math.log(ratio)
-    above = (d1 - one) * a * a + two * (s - one) * a * b + (d0 - one) * b * b
-    return math.log1p((above - e * (two + e)) / (m * m))
-
-
-@cuda.jit(device=True)
-def spline_value(v, direction, x, y, s, d, row, j):
-    """(value, log-slope) of the place v in [-B, B]."""
-    if direction == 1:
-        k = find_bin(v, y, row, j)
-        left, right = y[k, row, j], y[k + 1, row, j]
-        out, end = x[k, row, j], x[k + 1, row, j]
-    else:
-        k = find_bin(v, x, row, j)
-        left, right = x[k, row, j], x[k + 1, row, j]
-        out, end = y[k, row, j], y[k + 1, row, j]
-    slope, d0, d1 = s[k, row, j], d[k, row, j], d[k + 1, row, j]
-    two = type(v)(2)
-    a, b = (v - left) / (right - left), (right - v) / (right - left)
-    if direction == 1:
-        # The root as :func:`nfref.transformers.rational_quadratic.place_in_bin` has it.
-        c = b * d0 - a * d1
-        outer = math.sqrt(c * c + two * two * a * b * slope * slope) + abs(c)
-        if c < 0:
-            before, after = outer, two * b * slope
-        else:
-            before, after = two * a * slope, outer
-        a, b = before / (before + after), after / (before + after)
-        return out + (end - out) * a, -log_slope_in_bin(a, b, slope, d0, d1)
-    part = (a * (slope * a + d0 * b)
-            / (slope * (a * a + b * b) + (d0 + d1) * a * b))
-    return out + (end - out) * part, log_slope_in_bin(a, b, slope, d0, d1)
-
-
 def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
-    """The curve within [-B, B], the identity or the next turn elsewhere; knots (K+1, N, D)."""
+    """The curve of :mod:`nfref.transformers.rational_quadratic`, knots and slopes (K+1, N, D).
+
+    Within [-B, B]; outside the identity, or the curve some whole turns away. In one piece,
+    because a function of its own would need a device to be compiled.
+    """
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    zero, half, one = u.dtype.type(0), u.dtype.type(0.5), u.dtype.type(1)
+    two = one + one
     turn = bound + bound
-    total = u.dtype.type(0)
+    total = zero
     if row < u.shape[0]:
         j = cuda.threadIdx.x
         while j < u.shape[1]:
-            v = u[row, j]
-            if circular:
-                turns = turn * whole_below((v + bound) / turn)
-                place = min(max(v - turns, -bound), bound)
-                value, log_slope = spline_value(place, direction, x, y, s, d, row, j)
-                out[row, j] = value + turns
-                total += log_slope
-            elif abs(v) < bound:
-                value, log_slope = spline_value(v, direction, x, y, s, d, row, j)
-                out[row, j] = value
-                total += log_slope
+            v, turns = u[row, j], zero
+            if circular:        # the floor in this dtype; Numba's own has 64 bits
+                turns = (v + bound) / turn
+                part = math.fmod(turns, one)
+                turns = turn * (turns - part - one if part < zero else turns - part)
+                v = min(max(v - turns, -bound), bound)
+            if circular or abs(v) < bound:
+                low, high = 0, s.shape[0]
+                while high - low > 1:       # the bin, by halves
+                    middle = (low + high) >> 1
+                    knot = y[middle, row, j] if direction == 1 else x[middle, row, j]
+                    if v >= knot:
+                        low = middle
+                    else:
+                        high = middle
+                left, right = x[low, row, j], x[low + 1, row, j]
+                below, above = y[low, row, j], y[low + 1, row, j]
+                slope, d0, d1 = s[low, row, j], d[low, row, j], d[low + 1, row, j]
+                if direction == 1:          # place_in_bin, height_in_bin of the formulas
+                    a, b = (v - below) / (above - below), (above - v) / (above - below)
+                    c = b * d0 - a * d1
+                    outer = math.sqrt(c * c + two * two * a * b * slope * slope) + abs(c)
+                    before = outer if c < zero else two * a * slope
+                    after = two * b * slope if c < zero else outer
+                    a, b = before / (before + after), after / (before + after)
+                    out[row, j] = left + (right - left) * a + turns
+                else:
+                    a, b = (v - left) / (right - left), (right - v) / (right - left)
+                    part = (a * (slope * a + d0 * b)
+                            / (slope * (a * a + b * b) + (d0 + d1) * a * b))
+                    out[row, j] = below + (above - below) * part + turns
+                q = d1 * a * a + two * slope * a * b + d0 * b * b       # log_slope_in_bin
+                m = a * a + b * b + (d0 + d1) * a * b / slope
+                e = ((d0 - slope) + (d1 - slope)) * a * b / slope
+                more = (d1 - one) * a * a + two * (slope - one) * a * b + (d0 - one) * b * b
+                ratio = q / (m * m)
+                log_slope = (math.log(ratio) if ratio < half
+                             else math.log1p((more - e * (two + e)) / (m * m)))
+                total += -log_slope if direction == 1 else log_slope
             else:
                 out[row, j] = v
             j += cuda.blockDim.x
