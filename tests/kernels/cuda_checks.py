@@ -17,11 +17,14 @@ from nfref import small_matrices
 from nfref.kernels.cuda import coupling as twins
 from nfref.kernels.cuda import small_matrices as device
 from nfref.transformers import additive, affine
+from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import over_rows
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 DTYPES = (np.float64, np.float32)
 DIRECTIONS = ("forward", "inverse")
+TRANSFORMERS = [*(nfref.Affine(scale) for scale in affine.SCALES), RationalQuadratic(),
+                RationalQuadratic(tails="circular")]
 
 
 def draw(*shape, dtype, seed=0):
@@ -58,6 +61,27 @@ def check_couplings_against_the_formulas():
                     what = (name, n, dim, dtype.__name__)
                     assert_close(out, expected[0], dtype, scale, what)
                     assert_close(log_det, expected[1], dtype, log_scale.sum(axis=1), what)
+
+
+def check_spline_couplings_against_the_formula():
+    sizes = [(0, 3), (1, 1), (7, 3), (3, 33)] + ([] if SIMULATED else [(1000, 63), (65537, 2)])
+    for transformer in (RationalQuadratic(bins=5, bound=1.5),
+                        RationalQuadratic(bins=4, bound=1.5, tails="circular")):
+        for dtype in DTYPES:
+            for n, dim in sizes:
+                u, raw = draw(n, dim, dtype=dtype), draw(transformer.size, n, dim, dtype=dtype)
+                h = transformer.constrain(raw)
+                if n > 1:       # on a knot, and in the tails
+                    u[0] = h[0][2, 0]
+                    u[1, 0], u[1, -1] = -100, 100
+                for direction in DIRECTIONS:
+                    expected = over_rows(*getattr(transformer, direction)(u, h))
+                    found = getattr(twins, f"spline_coupling_{direction}")(
+                        u, h, transformer.bound, transformer.circular)
+                    for one, other in zip(found, expected):
+                        assert one.shape == other.shape and one.dtype == other.dtype == dtype
+                        assert np.allclose(one, other, rtol=500 * np.finfo(dtype).eps,
+                                           atol=500 * np.finfo(dtype).eps), (direction, n, dim)
 
 
 def check_a_nan_stays_in_its_row():
@@ -129,6 +153,8 @@ def check_flows_run_their_couplings_on_the_device():
         for dtype in DTYPES:
             for flow, couplings in ((nfref.RealNVP(3, 2, (5,)), 2), (nfref.NICE(2, 3, (4,)), 3),
                                     (nfref.Invert(nfref.RealNVP(2, 2, (5,), context_dim=1)), 2),
+                                    *((nfref.Coupling((True, False, False), transformer, (5,)), 1)
+                                      for transformer in TRANSFORMERS),
                                     (nfref.MAF(3, 2, (5,)), 0)):
                 rng = np.random.default_rng(0)
                 params = nfref.params.tree_map(

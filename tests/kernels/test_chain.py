@@ -8,8 +8,18 @@ from autograd.builtins import tuple as traced_tuple
 
 import nfref
 from nfref import params as trees
+from nfref.kernels.chain import execute
+from nfref.kernels.chain.instructions import instruction_of
+from nfref.kernels.chain.program import pieces_of
+from nfref.transformers.rational_quadratic import RationalQuadratic
 
 IMAGE = (3, 2, 2)
+BOUND = 1.5             # some rows are in the tails of a spline, some inside
+TRANSFORMERS = {
+    "additive": nfref.Additive(),
+    **{scale: nfref.Affine(scale) for scale in ("bounded", "exp", "sigmoid", "gate")},
+    "spline": RationalQuadratic(bins=5, bound=BOUND, min_width=0.02, min_slope=0.1),
+    "spline, circular": RationalQuadratic(bins=4, bound=BOUND, tails="circular")}
 MATRIX = ((1.0, 2.0, 0.0), (0.0, 1.0, 3.0), (-1.0, 0.0, 2.0))
 
 FLOWS = {
@@ -29,6 +39,8 @@ FLOWS = {
                                           orders=((2, 0, 1, 4, 3), (4, 3, 1, 0, 2))),
     "MAF, one coordinate": nfref.MAF(1, layers=2, hidden=(4, 4)),
     "IAF, many layers": nfref.IAF(3, layers=2, hidden=(8, 200, 70), activation="softplus"),
+    "MADE, random degrees": nfref.MADE(4, (9, 70), order=(2, 0, 1, 3), degrees="random",
+                                       context_dim=1),
     "Planar": nfref.Planar(3, layers=4),
     "linear layers": nfref.Chain([
         nfref.Scale(3), nfref.ElementwiseAffine(3), nfref.Permutation((2, 0, 1)),
@@ -44,6 +56,10 @@ FLOWS = {
         nfref.Invert(nfref.RealNVP(2, layers=1, hidden=(5,), context_dim=1)),
         nfref.Planar(2, layers=1, context_dim=1)]),
 }
+for _name, _transformer in TRANSFORMERS.items():
+    FLOWS[f"coupling, {_name}"] = nfref.Coupling((True, False, False, True, False), _transformer,
+                                                 (7,), context_dim=1)
+    FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.
@@ -110,3 +126,68 @@ def test_value_and_derivative_of_twin_and_formula(name, dtype, direction):
         assert_close(twin[1], formula[1], dtype)
         for one, other in zip(twin[2], formula[2], strict=True):
             assert_close(one, other, dtype)
+
+
+# Transformers --------------------------------------------------------------------------------
+
+
+def has_twin(flow, direction):
+    return instruction_of(flow, direction) is not None
+
+
+def test_which_flows_have_an_instruction():
+    for name, transformer in TRANSFORMERS.items():
+        for direction in (1, -1):
+            assert has_twin(FLOWS[f"coupling, {name}"], direction)
+            assert has_twin(FLOWS[f"MADE, {name}"], direction)
+    # It has parameters of its own, which the network does not give.
+    assert not has_twin(nfref.Coupling((True, False), nfref.Affine("tanh")), 1)
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if "spline" in name or "gate" in name])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_one_and_two_threads_give_the_same_bits(name, dtype):
+    flow, params, x, context = problem(name, 1000, dtype)
+    for direction in (1, -1):
+        program, = pieces_of(flow, direction)
+        theta = program.pack(params, np.dtype(dtype))
+        given = np.zeros((1000, 0), dtype) if context is None else context
+        results = [[*execute.value(program, theta, x, given, threads),
+                    *execute.cotangents(program, theta, x, given, x, x[:, 0], threads)]
+                   for threads in (1, 2)]
+        for one, other in zip(*results, strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize("kind", ["coupling", "MADE"])
+def test_rows_on_knots_beside_them_and_in_the_tails(kind, direction):
+    """With biases alone all rows have the same knots.
+
+    Value and slope meet there. The slope of the log-slope jumps, so it is no business of a place
+    that rounds to either side.
+    """
+    flow = FLOWS[f"{kind}, spline"]
+    params, rng = flow.init(np.random.default_rng(0)), np.random.default_rng(1)
+    last = params["net"][-1]
+    last["weight"] = np.zeros_like(last["weight"])
+    last["bias"] = rng.standard_normal(last["bias"].shape)
+    changed = np.flatnonzero(~np.array(flow.mask)) if kind == "coupling" else np.arange(flow.dim)
+    h = flow.transformer.constrain(last["bias"].reshape(flow.transformer.size, len(changed)))
+    knots = h[1 if direction == "forward" else 0]
+    rows = np.concatenate([np.nextafter(knots, -np.inf), knots, np.nextafter(knots, np.inf),
+                           [[-100.0] * len(changed), [100.0] * len(changed)]])
+    x = rng.standard_normal((len(rows), flow.dim))
+    x[:, changed] = rows
+    context = np.zeros((len(x), 1)) if flow.context_dim else None
+    results = []
+    for backend in ("numpy", "numba"):
+        with nfref.backend(backend):
+            def loss(variables):
+                return anp.sum(anp.sin(getattr(flow, direction)(*variables, context)[0]))
+
+            results.append([*getattr(flow, direction)(params, x, context),
+                            autograd.grad(loss)(traced_tuple((params, x)))[1]])
+    for formula, twin in zip(*results, strict=True):
+        assert np.all(np.isfinite(twin))
+        np.testing.assert_allclose(twin, formula, rtol=1e-9, atol=1e-12)

@@ -63,7 +63,7 @@ def no_compiler():
 
 def kernels():
     """(name, function, signature) of every kernel in both dtypes."""
-    from numba import float32, float64
+    from numba import boolean, float32, float64, int64
 
     from nfref.kernels.cuda import coupling, small_matrices
     found = []
@@ -73,6 +73,8 @@ def kernels():
                              ("additive_forward", 2), ("additive_inverse", 2)):
             found.append((f"{name} {number}", getattr(coupling, name),
                           (rows,) * (arrays + 1) + (vector,)))
+        found.append((f"spline {number}", coupling.spline,
+                      (rows, *[stack] * 4, number, boolean, int64, rows, vector)))
         found.append((f"log_abs_det {number}",
                       small_matrices.log_abs_det_of(np.dtype(str(number))), (stack, vector)))
     return found

@@ -5,10 +5,13 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.instructions.transformers import operands_of
+from nfref.kernels.chain.transformers import Place, decode
+from nfref.kernels.chain.transformers.spline import (TAPE_ROWS, rational_quadratic,
+                                                     rational_quadratic_vjp)
 from nfref.kernels.jit import kernel
 from nfref.kernels.simd.products import ROWS
-from nfref.kernels.spline import FORWARD, TAPE_ROWS, spline, spline_vjp
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 TRANSFORMERS = {
@@ -24,26 +27,21 @@ TIMES = 16
 
 
 @kernel
-def value_and_vjp(direction, u, raw, bins, bound, circular, min_width, min_height, min_slope,
-                  tape, log_det, g, g_log_det, g_raw):
-    size = len(raw) // ROWS
-    tape, raw, g_raw = (units_of(tape, 0, TAPE_ROWS), units_of(raw, 0, size),
-                        units_of(g_raw, 0, size))
-    spline(direction, u, raw, bins, bound, circular, min_width, min_height, min_slope, tape,
-           log_det)
-    spline_vjp(direction, g, g_log_det, raw, bins, bound, circular, min_width, min_height,
-               min_slope, tape, g_raw)
+def value_and_vjp(operands, reals, direction, u, raw, tape, log_det, g, g_log_det, g_raw):
+    transformer, place = decode(operands, 0, reals), Place(0, 0, 1, 0)
+    rational_quadratic(transformer, direction, u, raw, tape, place, log_det)
+    rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
 
 
 def by_kernel(transformer, direction, u, raw, g, g_log_det):
     """Value, log-slope, and the cotangents of the argument and of raw."""
-    t = transformer
-    u, raw, g = u.copy(), raw.copy(), g.copy()
-    log_det, g_raw = np.zeros_like(u), np.empty(raw.size, u.dtype)
-    value_and_vjp(FORWARD if direction == "forward" else -1, u, raw.ravel(), t.bins, t.bound,
-                  t.circular, t.min_width, t.min_height, t.min_slope,
-                  np.empty(TAPE_ROWS * ROWS, u.dtype), log_det, g, g_log_det, g_raw)
-    return u, log_det, g, g_raw.reshape(raw.shape)
+    operands = operands_of(transformer)
+    value, raw, g_u = u[None].copy(), raw.copy(), g[None].copy()
+    log_det, g_raw = np.zeros_like(u), np.empty_like(raw)
+    value_and_vjp(np.array(operands.whole), np.array(operands.reals),
+                  FORWARD if direction == "forward" else -1, value, raw,
+                  np.empty((TAPE_ROWS, ROWS), u.dtype), log_det, g_u, g_log_det, g_raw)
+    return value[0], log_det, g_u[0], g_raw
 
 
 def by_formula(transformer, direction, u, raw, g, g_log_det):

@@ -12,58 +12,57 @@ CHUNK = 8       # blocks that a thread takes at a time when nothing is summed ov
 def value(program, theta, x, context, threads):
     """(rows, log_det) of the rows x; context is (N, 0) where there is none."""
     ensure_compiled(x.dtype)
-    x = np.ascontiguousarray(x)
-    context = np.ascontiguousarray(context)
-    out, log_det = np.empty_like(x), np.empty(len(x), x.dtype)
+    rows = chain.Rows(np.ascontiguousarray(x), np.ascontiguousarray(context))
+    values = chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
     blocks = -(-len(x) // ROWS)
     chunk = max(1, min(CHUNK, -(-blocks // threads)))
 
     def task(k):
-        chain.run(program.code, program.sizes, program.reals[x.dtype], theta, context, x,
-                  out, log_det, k * chunk, (k + 1) * chunk, *program.kinds)
+        chain.evaluate(program.chain, theta, rows, values, k * chunk, (k + 1) * chunk,
+                       *program.optional)
 
     share(task, -(-blocks // chunk), threads)
-    return out, log_det
+    return tuple(values)
 
 
 def cotangents(program, theta, x, context, g_out, g_log_det, threads):
     """Cotangents of (theta, x, context) for cotangents of the value and the log-determinant."""
-    return _back(program, theta, x, context, np.ascontiguousarray(g_out, x.dtype),
-                 np.ascontiguousarray(g_log_det, x.dtype), 0, np.empty(0, x.dtype), threads)
+    g_values = chain.Values(np.ascontiguousarray(g_out, x.dtype),
+                            np.ascontiguousarray(g_log_det, x.dtype))
+    no_loss = chain.NormalLoss(x.dtype.type(0), np.empty(0, x.dtype))
+    return _vjp(program, theta, x, context, g_values, no_loss, threads)
 
 
 def normal_loss_cotangents(program, theta, x, context, threads):
     """log_prob under a standard normal, and the cotangents of -mean log_prob."""
-    log_prob = np.empty(len(x), x.dtype)
-    nothing = np.empty((0, x.shape[1]), x.dtype)
-    weight = -1 / max(len(x), 1)
-    return log_prob, *_back(program, theta, x, context, nothing, nothing[:, 0], weight, log_prob,
-                            threads)
+    loss = chain.NormalLoss(x.dtype.type(-1 / max(len(x), 1)), np.empty(len(x), x.dtype))
+    nothing = chain.Values(np.empty((0, x.shape[1]), x.dtype), np.empty(0, x.dtype))
+    return loss.log_prob, *_vjp(program, theta, x, context, nothing, loss, threads)
 
 
-def _back(program, theta, x, context, g_out, g_log_det, weight, log_prob, threads):
+def _vjp(program, theta, x, context, g_values, loss, threads):
     ensure_compiled(x.dtype)
-    x, context = np.ascontiguousarray(x), np.ascontiguousarray(context)
-    g_x, g_context = np.empty_like(x), np.empty_like(context)
+    rows = chain.Rows(np.ascontiguousarray(x), np.ascontiguousarray(context))
+    g_x, g_context = np.empty_like(rows.x), np.empty_like(rows.context)
     blocks, count = program.partial_sums(len(x))
     if count == 0:
         return np.zeros(program.size, x.dtype), g_x, g_context
-    workspace, size = program.workspace, (int(program.sizes[1] + program.sizes[2]),)
+    workspace = program.workspace
     # A single sum is the result.
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
     def task(k):
-        space = workspace.take(size, x.dtype)
-        chain.run_back(program.code, program.sizes, program.reals[x.dtype], theta, context, x,
-                       g_out, g_log_det, x.dtype.type(weight), log_prob, g_x, g_context,
-                       partial_sums[k], space, k * blocks, (k + 1) * blocks, *program.kinds)
+        space = workspace.take((program.working_size,), x.dtype)
+        chain.vjp(program.chain, theta, rows, g_values, loss,
+                  chain.Gradients(g_x, g_context, partial_sums[k]), space, k * blocks,
+                  (k + 1) * blocks, *program.optional)
         workspace.give_back(space)
 
     share(task, count, threads)
     if count == 1:
         return partial_sums[0], g_x, g_context
     g_theta = np.empty(program.size, x.dtype)
-    in_pieces(lambda first, last: chain.add_slots(partial_sums, g_theta, first, last), program.size,
-              threads)
+    in_pieces(lambda first, last: chain.add_partial_sums(partial_sums, g_theta, first, last),
+              program.size, threads)
     workspace.give_back(partial_sums)
     return g_theta, g_x, g_context

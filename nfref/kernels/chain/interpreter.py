@@ -1,23 +1,27 @@
-"""A whole chain of layers on blocks of rows: the value, and the derivative of the value.
+"""A small interpreter: the instructions of a chain of flows, carried out on blocks of rows.
 
-The chain is written down in whole numbers, one record a layer, in the order of execution
-(``program`` writes them):
+A chain is a program for a machine that this module is: it reads one instruction after the
+other, carries it out on a block of rows, and then carries out their vector-Jacobian products in
+the opposite order. Instructions are whole numbers in ``code`` (``program`` writes them):
 
-    0 kind   1 direction   2 length   3 place on the tape   4 place in theta   5 real number
-    6...     what the kind needs, see the functions ``..._fields``
+    0 opcode   1 direction   2 length   3 place on the tape   4 place in theta   5 place in reals
+    6...       the operands, see the functions ``decode...``
 
-A block of ``ROWS`` rows goes through all layers before the next block starts, so hidden
-activations never leave the cache. Between layers nothing is sliced, copied or allocated.
+A block of ``ROWS`` rows goes through all instructions before the next block starts, so hidden
+activations never leave the cache. Between instructions nothing is sliced, copied or allocated.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from nfref.kernels.chain.coupling import coupling, coupling_back, elementwise, elementwise_back
-from nfref.kernels.chain.linear import linear, linear_back, permute, permute_back
-from nfref.kernels.chain.made import made, made_back
-from nfref.kernels.chain.planar import planar, planar_back
+from nfref.kernels.chain.block import Block, Cotangents, Storage
+from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
+from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
+from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
+from nfref.kernels.chain.made import decode_made, made, made_vjp
+from nfref.kernels.chain.planar import planar, planar_vjp
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.products import ROWS
 
@@ -26,96 +30,119 @@ HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
-
-@body
-def coupling_fields(code, at):
-    """is_affine, activation, then the widths of the network, and who stays and who changes."""
-    n_stay, n_change, n_widths = code[at + 2], code[at + 3], code[at + 4]
-    widths = at + 5
-    stay = widths + n_widths
-    change = stay + n_stay
-    return (code[at], code[at + 1], code[widths:stay], code[stay:change],
-            code[change:change + n_change])
-
-
-@body
-def made_fields(code, at):
-    """sequential, activation, then the widths, the order and the cuts of ``masked``."""
-    dim, n_widths, n_cuts = code[at + 2], code[at + 3], code[at + 4]
-    widths = at + 5
-    order = widths + n_widths
-    cuts = order + dim
-    end = cuts + (n_widths - 1) * n_cuts
-    return (code[at], code[at + 1], code[widths:order], code[order:cuts],
-            code[cuts:end].reshape(n_widths - 1, n_cuts))
-
-
-# Compiling all kinds of layers takes many times longer than compiling one. Three arguments say
-# which kinds a chain needs: ``couplings``, ``masks`` and ``others`` are True or None, and what
+# Compiling all opcodes takes many times longer than compiling one. The last arguments of a
+# kernel, one for each of these names, say which a chain needs: each is True or None, and what
 # hangs on a None is cut away before compilation.
+OPTIONAL = ("couplings", "masks", "splines", "others")
+
+
+class Chain(NamedTuple):
+    """What the kernels read of a program: code, real operands, and three sizes.
+
+    ``longest``: numbers on the tape of any one instruction; ``tape``: of all; ``count``: how
+    many instructions there are.
+    """
+
+    code: object
+    reals: object
+    longest: object
+    tape: object
+    count: object
+
+
+class Rows(NamedTuple):
+    """Data x (N, D) with its context (N, C)."""
+
+    x: object
+    context: object
+
+
+class Values(NamedTuple):
+    """What a chain makes of rows, or the cotangents of that: value (N, D) and log_det (N,)."""
+
+    value: object
+    log_det: object
+
+
+class NormalLoss(NamedTuple):
+    """weight * sum log_prob under a standard normal, and log_prob (N,) itself, to be filled.
+
+    Where the weight is 0 there is no such loss: the cotangents of the values are given.
+    """
+
+    weight: object
+    log_prob: object
+
+
+class Gradients(NamedTuple):
+    """The cotangents of x (N, D), of the context (N, C) and of theta, to be filled."""
+
+    x: object
+    context: object
+    theta: object
 
 
 @body
-def layer(code, pc, reals, theta, u, context, log_det, tape, tape_at, couplings, masks, others):
-    kind, direction, at = code[pc], code[pc + 1], pc + HEADER
-    theta_at, real = code[pc + 4], reals[code[pc + 5]]
-    if kind == ELEMENTWISE:
-        elementwise(direction, code[at], theta, theta_at, u, log_det, tape, tape_at)
+def layer(chain, pc, storage, block, couplings, masks, splines, others):
+    """Carry out the instruction at ``pc``.
+
+    block : Block; u changes in place, log_det grows
+    storage : Storage; what the derivative needs is left on the tape
+    """
+    code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
+    opcode, reals = code[pc], chain.reals[code[pc + 5]:]
+    if opcode == ELEMENTWISE:
+        elementwise(direction, code[at], storage, block)
     if couplings is not None:
-        if kind == COUPLING:
-            is_affine, activation, widths, stay, change = coupling_fields(code, at)
-            coupling(direction, is_affine, real, stay, change, widths, activation, theta,
-                     theta_at, u, context[:widths[0] - len(stay)], log_det, tape, tape_at)
+        if opcode == COUPLING:
+            coupling(direction, decode_coupling(code, at, reals), storage, block, splines)
     if masks is not None:
-        if kind == MADE:
-            sequential, activation, widths, order, cuts = made_fields(code, at)
-            made(sequential, direction, real, order, cuts, widths, activation, theta, theta_at,
-                 u, context[:widths[0] - len(order)], log_det, tape, tape_at)
+        if opcode == MADE:
+            made(direction, decode_made(code, at, reals), storage, block, splines)
     if others is not None:
-        if kind == PLANAR:
-            planar(direction, code[at], theta, theta_at, u, log_det, tape, tape_at)
-        elif kind == LINEAR:
-            linear(code[at], code[at + 1], theta, theta_at, u, log_det, tape, tape_at)
-        elif kind == PERMUTE:
-            permute(code[at + 1:at + 1 + code[at]], u, tape, tape_at)
+        if opcode == PLANAR:
+            planar(direction, code[at], storage, block)
+        elif opcode == LINEAR:
+            linear(code[at], code[at + 1], storage, block)
+        elif opcode == PERMUTE:
+            permute(code[at + 1:at + 1 + code[at]], storage, block.u)
 
 
 @body
-def layer_back(code, pc, theta, g, g_context, g_log_det, tape, tape_at, g_theta, spare,
-               couplings, masks, others):
-    kind, direction, at, theta_at = code[pc], code[pc + 1], pc + HEADER, code[pc + 4]
-    if kind == ELEMENTWISE:
-        elementwise_back(direction, code[at], theta, theta_at, g, g_log_det, tape, tape_at,
-                         g_theta)
+def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines, others):
+    """The vector-Jacobian product of the instruction at ``pc``.
+
+    cotangents : Cotangents; u turns from that of the output to that of the input, context and
+        theta grow
+    storage : Storage; the tape as :func:`layer` left it, and may be used up
+    scratch : as many numbers as any of the instructions needs
+    """
+    code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
+    opcode, reals = code[pc], chain.reals[code[pc + 5]:]
+    if opcode == ELEMENTWISE:
+        elementwise_vjp(direction, code[at], storage, cotangents)
     if couplings is not None:
-        if kind == COUPLING:
-            is_affine, activation, widths, stay, change = coupling_fields(code, at)
-            half = len(spare) // 2
-            coupling_back(direction, is_affine, stay, change, widths, activation, theta,
-                          theta_at, g, g_context[:widths[0] - len(stay)], g_log_det, tape,
-                          tape_at, g_theta, spare[:half], spare[half:])
+        if opcode == COUPLING:
+            coupling_vjp(direction, decode_coupling(code, at, reals), storage, cotangents,
+                         scratch, splines)
     if masks is not None:
-        if kind == MADE:
-            sequential, activation, widths, order, cuts = made_fields(code, at)
-            made_back(sequential, direction, order, cuts, widths, activation, theta, theta_at, g,
-                      g_context[:widths[0] - len(order)], g_log_det, tape, tape_at, g_theta,
-                      spare)
+        if opcode == MADE:
+            made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch,
+                     splines)
     if others is not None:
-        if kind == PLANAR:
-            planar_back(direction, code[at], theta, theta_at, g, g_log_det, tape, tape_at,
-                        g_theta)
-        elif kind == LINEAR:
-            linear_back(code[at], code[at + 1], theta, theta_at, g, g_log_det, tape, tape_at,
-                        g_theta, spare)
-        elif kind == PERMUTE:
-            permute_back(code[at + 1:at + 1 + code[at]], g, spare)
+        if opcode == PLANAR:
+            planar_vjp(direction, code[at], storage, cotangents)
+        elif opcode == LINEAR:
+            linear_vjp(code[at], code[at + 1], storage, cotangents, scratch)
+        elif opcode == PERMUTE:
+            permute_vjp(code[at + 1:at + 1 + code[at]], cotangents.u, scratch)
 
 
 # Blocks --------------------------------------------------------------------------------------
 
 
 @body
-def load(rows, start, block):
+def gather_block(rows, start, block):
     """Rows from ``start`` on, coordinate by coordinate; the last one again where there are none.
 
     A repeated row keeps the numbers of an incomplete block finite. It is never stored, and
@@ -128,101 +155,101 @@ def load(rows, start, block):
 
 
 @body
-def store(block, rows, start):
+def scatter_block(block, rows, start):
+    """The rows of a block back to where they are kept, as far as there are any."""
     for r in range(min(ROWS, len(rows) - start)):
         for j in range(rows.shape[1]):
             rows[start + r, j] = block[j, r]
 
 
 @kernel
-def run(code, sizes, reals, theta, context, x, out, log_det, first, last,
-        couplings, masks, others):
-    """Blocks ``first`` to ``last`` of the rows x through the chain, into out and log_det."""
-    u = np.empty((x.shape[1], ROWS), x.dtype)
-    c = np.empty((context.shape[1], ROWS), x.dtype)
-    total = np.empty(ROWS, x.dtype)
-    tape = np.empty(sizes[0], x.dtype)
+def evaluate(chain, theta, rows, values, first, last, couplings, masks, splines, others):
+    """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``."""
+    x = rows.x
+    block = Block(np.empty((x.shape[1], ROWS), x.dtype),
+                  np.empty((rows.context.shape[1], ROWS), x.dtype), np.empty(ROWS, x.dtype))
+    tape = np.empty(chain.longest, x.dtype)
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
-        load(x, start, u)
-        load(context, start, c)
-        total[:] = 0
+        gather_block(x, start, block.u)
+        gather_block(rows.context, start, block.context)
+        block.log_det[:] = 0
         pc = 0
-        while pc < len(code):
-            layer(code, pc, reals, theta, u, c, total, tape, 0, couplings, masks, others)
-            pc += code[pc + 2]
-        store(u, out, start)
+        while pc < len(chain.code):
+            layer(chain, pc, Storage(theta, chain.code[pc + 4], tape, 0), block,
+                  couplings, masks, splines, others)
+            pc += chain.code[pc + 2]
+        scatter_block(block.u, values.value, start)
         for r in range(min(ROWS, len(x) - start)):
-            log_det[start + r] = total[r]
+            values.log_det[start + r] = block.log_det[r]
 
 
 @kernel
-def run_back(code, sizes, reals, theta, context, x, g_out, g_log_det, weight, log_prob,
-             g_x, g_context, g_theta, room, first, last, couplings, masks, others):
-    """The chain again, block by block, and back; sums the cotangents of theta in ``g_theta``.
+def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
+        couplings, masks, splines, others):
+    """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
-    From the cotangents of the value and of the log-determinant to those of x, context and
-    theta. With a ``weight`` other than 0 the cotangents are those of weight * sum log_prob
-    under a standard normal, log_prob = log N(value) + log_det, which is stored too. ``room``
-    is for the tape and for working space.
+    From the cotangents of the values, or of a loss with a weight other than 0, to ``gradients``.
+    ``workspace`` is for the tape and for scratch.
     """
-    dim = x.shape[1]
-    u = np.empty((dim, ROWS), x.dtype)
-    c = np.empty((context.shape[1], ROWS), x.dtype)
-    g = np.empty((dim, ROWS), x.dtype)
-    g_c = np.empty((context.shape[1], ROWS), x.dtype)
-    total = np.empty(ROWS, x.dtype)
-    g_total = np.empty(ROWS, x.dtype)
-    tape, spare = room[:sizes[1]], room[sizes[1]:]
-    starts = np.empty(sizes[3], np.int64)
-    g_theta[:] = 0
+    code, x = chain.code, rows.x
+    dim, n_context = x.shape[1], rows.context.shape[1]
+    block = Block(np.empty((dim, ROWS), x.dtype), np.empty((n_context, ROWS), x.dtype),
+                  np.empty(ROWS, x.dtype))
+    g = Cotangents(np.empty((dim, ROWS), x.dtype), np.empty((n_context, ROWS), x.dtype),
+                   np.empty(ROWS, x.dtype), gradients.theta)
+    tape, scratch = workspace[:chain.tape], workspace[chain.tape:]
+    starts = np.empty(chain.count, np.int64)
+    g.theta[:] = 0
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
-        rows = min(ROWS, len(x) - start)
-        load(x, start, u)
-        load(context, start, c)
-        total[:] = 0
+        gather_block(x, start, block.u)
+        gather_block(rows.context, start, block.context)
+        block.log_det[:] = 0
         pc = 0
         for k in range(len(starts)):
             starts[k] = pc
-            layer(code, pc, reals, theta, u, c, total, tape, code[pc + 3],
-                  couplings, masks, others)
+            layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), block,
+                  couplings, masks, splines, others)
             pc += code[pc + 2]
-        if weight != 0:
-            normal_cotangents(u, total, weight, g, g_total, log_prob, start)
+        there = min(ROWS, len(x) - start)
+        if loss.weight != 0:
+            normal_cotangents(block, loss, g, start)
         else:
-            load(g_out, start, g)
-            for r in range(rows):
-                g_total[r] = g_log_det[start + r]
-        for r in range(rows, ROWS):
-            g[:, r] = 0
-            g_total[r] = 0
-        g_c[:] = 0
+            gather_block(g_values.value, start, g.u)
+            for r in range(there):
+                g.log_det[r] = g_values.log_det[start + r]
+        for r in range(there, ROWS):
+            g.u[:, r] = 0
+            g.log_det[r] = 0
+        g.context[:] = 0
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
-            layer_back(code, pc, theta, g, g_c, g_total, tape, code[pc + 3], g_theta, spare,
-                       couplings, masks, others)
-        store(g, g_x, start)
-        store(g_c, g_context, start)
+            layer_vjp(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), g, scratch,
+                      couplings, masks, splines, others)
+        scatter_block(g.u, gradients.x, start)
+        scatter_block(g.context, gradients.context, start)
 
 
 @body
-def normal_cotangents(u, total, weight, g, g_total, log_prob, start):
+def normal_cotangents(block, loss, g, start):
+    """log_prob = log N(u) + log_det of each row, and what weight * sum log_prob gives u."""
+    u = block.u
     constant = len(u) * HALF_LOG_TWO_PI
     for r in range(ROWS):
         square = 0.0
         for j in range(len(u)):
             square += u[j, r] * u[j, r]
-            g[j, r] = -weight * u[j, r]
-        g_total[r] = weight
-        if start + r < len(log_prob):
-            log_prob[start + r] = total[r] - 0.5 * square - constant
+            g.u[j, r] = -loss.weight * u[j, r]
+        g.log_det[r] = loss.weight
+        if start + r < len(loss.log_prob):
+            loss.log_prob[start + r] = block.log_det[r] - 0.5 * square - constant
 
 
 @kernel
-def add_slots(slots, total, first, last):
-    """total = the sum of the slots (S, P), slot by slot, from entry ``first`` to ``last``."""
+def add_partial_sums(partial_sums, total, first, last):
+    """total = the sum of partial_sums (S, P), one by one, from entry ``first`` to ``last``."""
     some = total[first:last]
     some[:] = 0
-    for k in range(len(slots)):
-        slot = slots[k, first:last]
+    for k in range(len(partial_sums)):
+        part = partial_sums[k, first:last]
         for i in range(len(some)):
-            some[i] += slot[i]
+            some[i] += part[i]

@@ -1,6 +1,6 @@
 """Permutations and linear maps on a block of rows: values and derivatives.
 
-See ``blocks`` for what a block, a tape and a cotangent are.
+See ``block`` for what a block, a tape and a cotangent are.
 """
 
 from nfref.kernels.chain.network import copy_row, units_of
@@ -11,9 +11,9 @@ from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 
 @body
-def permute(order, u, tape, tape_at):
+def permute(order, storage, u):
     """u_i = u_order[i]."""
-    before = units_of(tape, tape_at, len(order))
+    before = units_of(storage.tape, storage.tape_at, len(order))
     for i in range(len(order)):
         copy_row(u, i, before, i)
     for i in range(len(order)):
@@ -21,8 +21,8 @@ def permute(order, u, tape, tape_at):
 
 
 @body
-def permute_back(order, g, spare):
-    after = units_of(spare, 0, len(order))
+def permute_vjp(order, g, scratch):
+    after = units_of(scratch, 0, len(order))
     for i in range(len(order)):
         copy_row(g, i, after, i)
     for i in range(len(order)):
@@ -35,7 +35,9 @@ def permute_back(order, g, spare):
 
 
 @body
-def linear(channels, positions, theta, at, u, log_det, tape, tape_at):
+def linear(channels, positions, storage, block):
+    theta, at, tape, tape_at = storage.theta, storage.at, storage.tape, storage.tape_at
+    u, log_det = block.u, block.log_det
     flat = u.reshape(u.size)
     n = channels * positions * ROWS
     for i in range(n):
@@ -51,21 +53,23 @@ def linear(channels, positions, theta, at, u, log_det, tape, tape_at):
 
 
 @reduction
-def linear_back(channels, positions, theta, at, g, g_log_det, tape, tape_at, g_theta, spare):
-    flat = g.reshape(g.size)
+def linear_vjp(channels, positions, storage, cotangents, scratch):
+    theta, at, g_theta = storage.theta, storage.at, cotangents.theta
+    flat = cotangents.u.reshape(cotangents.u.size)
     width = positions * ROWS
     n = channels * width
-    add_outer(tape, tape_at, channels, flat, 0, channels, g_theta, at, channels, width)
+    add_outer(storage.tape, storage.tape_at, channels, flat, 0, channels, g_theta, at, channels,
+              width)
     bias = at + channels * channels
     for c in range(channels):
-        total = g.dtype.type(0)
+        total = flat.dtype.type(0)
         for r in range(width):
             total += flat[c * width + r]
         g_theta[bias + c] += total
-    total = g.dtype.type(0)
+    total = flat.dtype.type(0)
     for r in range(ROWS):
-        total += g_log_det[r]
+        total += cotangents.log_det[r]
     g_theta[bias + channels] += positions * total
     for i in range(n):
-        spare[i] = flat[i]
-    times_transposed(theta, at, channels, channels, channels, spare, 0, flat, 0, 0, width)
+        scratch[i] = flat[i]
+    times_transposed(theta, at, channels, channels, channels, scratch, 0, flat, 0, 0, width)

@@ -1,27 +1,66 @@
-"""The masked network of MADE on a block of rows, with the affine map it feeds.
+"""The masked network of MADE on a block of rows, with the transformer it feeds.
 
 Coordinates stand in their autoregressive order, context before them, hidden units by rising
-degree (as :func:`nfref.networks.masked.made_masks` makes them), outputs in pairs (mu, raw) by
-place. So every masked weight is block-triangular: what a unit sees is a prefix of the layer
-below. Places are divided into groups; ``cuts[0]`` are the places where groups end,
-``cuts[l]`` the numbers of units of hidden layer l that belong to the groups so far.
+degree (as :func:`nfref.networks.masked.made_masks` makes them), outputs by place, the P of a
+place together. So every masked weight is block-triangular: what a unit sees is a prefix of the
+layer below. Places are divided into groups; ``group_ends[0]`` are the places where groups end,
+``group_ends[l]`` the numbers of units of hidden layer l that belong to the groups so far.
 Products run over the blocks of groups, and skip what the mask makes zero.
 
 Two orders of the same work. *Parallel*: all places are known, layer by layer. *Sequential*:
 groups of one place each; as soon as a place is known the units that wait for it are
 computed, once, so that the slow direction costs one sweep and not D passes. The derivative
 of each runs the same order backwards.
+
+theta: the network. Tape: its layers, then E rows for each place, which belong to the transformer.
 """
 
-from nfref.kernels.chain.coupling import affine, affine_back
-from nfref.kernels.chain.network import (activate, activate_back, add_bias, add_row_sums, copy_row,
-                                         units_of)
+from typing import NamedTuple
+
+from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
+                                         rows_before, units_of)
+from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 
+class Net(NamedTuple):
+    """The masked network: its activation, widths (input to output) and outputs a place, and where
+    groups end."""
+
+    activation: object
+    widths: object
+    size: object
+    group_ends: object
+
+
+class Made(NamedTuple):
+    """The operands: a transformer, whether the sweep is sequential, the masked network, and the
+    coordinate at each place."""
+
+    transformer: object
+    sequential: object
+    net: object
+    order: object
+
+
 @body
-def _start(widths, layer):
+def decode_made(code, at, reals):
+    """transformer, sequential, activation, three lengths, then widths, order and group_ends."""
+    transformer = decode(code, at, reals)
+    sequential = at + OPERANDS
+    lengths = sequential + 2
+    n_widths, dim, n_ends = code[lengths], code[lengths + 1], code[lengths + 2]
+    widths = lengths + 3
+    order = widths + n_widths
+    ends = order + dim
+    group_ends = code[ends:ends + (n_widths - 1) * n_ends].reshape(n_widths - 1, n_ends)
+    net = Net(code[sequential + 1], code[widths:order], transformer.raw_rows, group_ends)
+    return Made(transformer, code[sequential], net, code[order:ends])
+
+
+@body
+def weight_at(widths, layer):
     """Where the weight of ``layer`` (1 is the first) stands, counted from the first one."""
     at = 0
     for k in range(1, layer):
@@ -30,170 +69,176 @@ def _start(widths, layer):
 
 
 @body
-def _rows(widths, layer):
-    """Where the values of ``layer`` (0 is the input) stand, counted from the input."""
-    at = 0
-    for k in range(layer):
-        at += widths[k] * ROWS
-    return at
+def units_in(net, layer, group):
+    """Which units of a layer belong to a group: the first, and how many."""
+    ends = net.group_ends
+    if layer == len(net.widths) - 1:
+        return net.size * ends[0, group], net.size * (ends[0, group + 1] - ends[0, group])
+    return ends[layer, group], ends[layer, group + 1] - ends[layer, group]
 
 
 @body
-def _forward_group(layer, group, cuts, n_context, theta, at, widths, activation, h, h_at):
+def n_context_of(net):
+    return net.widths[0] - net.group_ends[0, -1]
+
+
+@body
+def units_seen(net, layer, group):
+    """How many units of the layer below a group of units of ``layer`` sees."""
+    if layer == 1:
+        return n_context_of(net) + net.group_ends[0, group + 1] - 1
+    return net.group_ends[layer - 1, group + 1]
+
+
+@body
+def group_forward(net, storage, layer, group):
     """The units of one group in one layer, from the prefix of the layer below that they see."""
-    last = len(widths) - 1
-    if layer == 1 and last > 1:
-        seen = n_context + cuts[0, group + 1] - 1
-    else:
-        seen = cuts[layer - 1, group + 1]
-    if layer == last:
-        first, units = 2 * cuts[0, group], 2 * (cuts[0, group + 1] - cuts[0, group])
-    else:
-        first, units = cuts[layer, group], cuts[layer, group + 1] - cuts[layer, group]
+    widths, theta, tape = net.widths, storage.theta, storage.tape
+    first, units = units_in(net, layer, group)
     if units == 0:
         return
-    weight = at + _start(widths, layer)
+    weight = storage.at + weight_at(widths, layer)
     bias = weight + widths[layer - 1] * widths[layer] + first
-    out = h_at + _rows(widths, layer) + first * ROWS
-    times(theta, weight + first, widths[layer], seen, units,
-          h, h_at + _rows(widths, layer - 1), h, out)
-    if layer == last:
-        add_bias(theta, bias, units, h, out)
+    below = storage.tape_at + rows_before(widths, layer - 1)
+    out = below + (widths[layer - 1] + first) * ROWS
+    times(theta, weight + first, widths[layer], units_seen(net, layer, group), units,
+          tape, below, tape, out)
+    if layer == len(widths) - 1:
+        add_bias(theta, bias, units, tape, out)
     else:
-        activate(activation, theta, bias, units, h, out)
+        activate(net.activation, theta, bias, units, tape, out)
 
 
 @body
-def _back_group(layer, group, cuts, theta, at, widths, activation, h, h_at, g):
+def group_vjp(net, storage, layer, group, g):
     """The cotangent of one group's units in hidden ``layer``, from the suffix that sees them."""
-    last = len(widths) - 1
-    first, units = cuts[layer, group], cuts[layer, group + 1] - cuts[layer, group]
+    widths = net.widths
+    first, units = units_in(net, layer, group)
     if units == 0:
         return
-    above = 2 * cuts[0, group] if layer + 1 == last else cuts[layer + 1, group]
-    weight = at + _start(widths, layer + 1) + first * widths[layer + 1] + above
-    here = _rows(widths, layer) + first * ROWS
-    times_transposed(theta, weight, widths[layer + 1], units, widths[layer + 1] - above,
-                     g, _rows(widths, layer + 1) + above * ROWS, g, here, 0)
-    activate_back(activation, units, h, h_at + here, g, here)
+    above, _ = units_in(net, layer + 1, group)
+    weight = storage.at + weight_at(widths, layer + 1) + first * widths[layer + 1] + above
+    here = rows_before(widths, layer) + first * ROWS
+    times_transposed(storage.theta, weight, widths[layer + 1], units, widths[layer + 1] - above,
+                     g, rows_before(widths, layer + 1) + above * ROWS, g, here, 0)
+    activate_vjp(net.activation, units, storage.tape, storage.tape_at + here, g, here)
 
 
 @body
-def _weight_gradients(cuts, n_context, at, widths, h, h_at, g, g_theta):
+def weights_vjp(net, storage, g, g_theta):
+    widths = net.widths
+    for layer in range(1, len(widths)):
+        weight = storage.at + weight_at(widths, layer)
+        below, here = rows_before(widths, layer - 1), rows_before(widths, layer)
+        for group in range(net.group_ends.shape[1] - 1):
+            first, units = units_in(net, layer, group)
+            add_outer(storage.tape, storage.tape_at + below, units_seen(net, layer, group),
+                      g, here + first * ROWS, units, g_theta, weight + first, widths[layer])
+        add_row_sums(g, here, widths[layer], g_theta, weight + widths[layer - 1] * widths[layer])
+
+
+@body
+def made(direction, operands, storage, block, splines):
+    """Every coordinate goes through the transformer, as those at the places before it say.
+
+    direction : 1 from latent to data, -1 back
+    operands : Made; sequential if what the network reads is what comes out
+    storage : Storage; the tape is filled
+    block : Block; u changes in place, log_det grows
+    splines : True, or None where no transformer is a spline
+    """
+    net, order, sequential, u = operands.net, operands.order, operands.sequential, block.u
+    widths, ends = net.widths, net.group_ends
     last = len(widths) - 1
-    for layer in range(1, last + 1):
-        weight = at + _start(widths, layer)
-        for group in range(cuts.shape[1] - 1):
-            if layer == 1:
-                seen = n_context + cuts[0, group + 1] - 1
-            else:
-                seen = cuts[layer - 1, group + 1]
-            if layer == last:
-                first, units = 2 * cuts[0, group], 2 * (cuts[0, group + 1] - cuts[0, group])
-            else:
-                first, units = cuts[layer, group], cuts[layer, group + 1] - cuts[layer, group]
-            add_outer(h, h_at + _rows(widths, layer - 1), seen,
-                      g, _rows(widths, layer) + first * ROWS, units,
-                      g_theta, weight + first, widths[layer])
-        add_row_sums(g, _rows(widths, layer), widths[layer], g_theta,
-                     weight + widths[layer - 1] * widths[layer])
-
-
-@body
-def _transform(direction, place, bound, order, u, log_det, tape, outputs, extras):
-    """The affine map of the coordinate at ``place``; its raw output becomes its log-scale."""
-    out = units_of(tape, outputs + 2 * place * ROWS, 2)
-    extra = units_of(tape, extras + 3 * place * ROWS, 3)
-    affine(direction, u[order[place]], out[0], out[1], bound, extra[0], extra[1], extra[2],
-           log_det)
-
-
-@body
-def _transform_back(direction, place, order, g, g_log_det, tape, extras, g_tape, g_outputs):
-    g_out = units_of(g_tape, g_outputs + 2 * place * ROWS, 2)
-    extra = units_of(tape, extras + 3 * place * ROWS, 3)
-    affine_back(direction, g[order[place]], g_log_det, extra[0], extra[1], extra[2],
-                g_out[0], g_out[1])
-
-
-@body
-def made(sequential, direction, bound, order, cuts, widths, activation, theta, at, u, context,
-         log_det, tape, tape_at):
-    """``order[p]`` is the coordinate at place p. Tape: layers, then 3 rows for each place."""
-    last = len(widths) - 1
-    groups = cuts.shape[1] - 1
-    n_context = len(context)
-    outputs = tape_at + _rows(widths, last)
-    extras = tape_at + _rows(widths, last + 1)
-    seen = units_of(tape, tape_at, n_context + len(order))
+    groups = ends.shape[1] - 1
+    n_context = n_context_of(net)
+    seen = units_of(storage.tape, storage.tape_at, widths[0])
     for k in range(n_context):
-        copy_row(context, k, seen, k)
+        copy_row(block.context, k, seen, k)
     for k in range(len(order)):
         copy_row(u, order[k], seen, n_context + k)
+    raw_at = storage.tape_at + rows_before(widths, last)
+    raw = units_of(storage.tape, raw_at, widths[-1])
+    transformer, log_det = operands.transformer, block.log_det
+    size, extra = transformer.raw_rows, transformer.tape_rows
+    extras = units_of(storage.tape, raw_at + widths[-1] * ROWS, len(order) * extra)
     for step in range(groups * last):
-        layer, group = (step % last, step // last) if sequential else (step // groups,
-                                                                       step % groups)
-        _forward_group(layer + 1, group, cuts, n_context, theta, at, widths, activation,
-                       tape, tape_at)
+        layer, group = ((step % last, step // last) if sequential else
+                        (step // groups, step % groups))
+        group_forward(net, storage, layer + 1, group)
         if layer + 1 < last:
             continue
         # The outputs of this group stand: its coordinates can be transformed.
-        for place in range(cuts[0, group], cuts[0, group + 1]):
-            _transform(direction, place, bound, order, u, log_det, tape, outputs, extras)
+        for place in range(ends[0, group], ends[0, group + 1]):
+            transform(transformer, direction, u, raw, extras,
+                      Place(order[place], place * size, 1, place * extra), log_det, splines)
             if sequential:
                 copy_row(u, order[place], seen, n_context + place)
 
 
 @body
-def made_back(sequential, direction, order, cuts, widths, activation, theta, at, g, g_context,
-              g_log_det, tape, tape_at, g_theta, g_tape):
-    """Sequential: the last place first; its cotangent is complete, then what it sees is."""
-    last = len(widths) - 1
-    groups = cuts.shape[1] - 1
-    n_context = len(g_context)
-    g_outputs = _rows(widths, last)
+def made_vjp(direction, operands, storage, cotangents, g_tape, splines):
+    """Sequential: the last place first; its cotangent is complete, then what it sees is.
+
+    direction, operands, splines : as for :func:`made`
+    storage : Storage; the tape as :func:`made` left it
+    cotangents : Cotangents; u changes in place, context and theta grow
+    g_tape : scratch for the cotangents of the network's layers
+    """
+    net, order, sequential = operands.net, operands.order, operands.sequential
+    widths, ends = net.widths, net.group_ends
+    g, last = cotangents.u, len(widths) - 1
+    groups = ends.shape[1] - 1
+    n_context = n_context_of(net)
     g_seen = units_of(g_tape, n_context * ROWS, len(order))
-    extras = tape_at + _rows(widths, last + 1)
+    raw_at = rows_before(widths, last)
+    raw = units_of(storage.tape, storage.tape_at + raw_at, widths[-1])
+    g_raw = units_of(g_tape, raw_at, widths[-1])
+    transformer, g_log_det = operands.transformer, cotangents.log_det
+    size, extra = transformer.raw_rows, transformer.tape_rows
+    extras = units_of(storage.tape, storage.tape_at + raw_at + widths[-1] * ROWS,
+                      len(order) * extra)
     for step in range(groups * (last + 1)):
-        down, group = (step % (last + 1), step // (last + 1)) if sequential else (step // groups,
-                                                                                  step % groups)
+        down, group = ((step % (last + 1), step // (last + 1)) if sequential else
+                       (step // groups, step % groups))
         group = groups - 1 - group
-        first, end = cuts[0, group], cuts[0, group + 1]
+        first, end = ends[0, group], ends[0, group + 1]
         if down == 0:
             for place in range(first, end):
-                _transform_back(direction, place, order, g, g_log_det, tape, extras, g_tape,
-                                g_outputs)
+                transform_vjp(transformer, direction, g, g_log_det, raw, extras,
+                              Place(order[place], place * size, 1, place * extra), g_raw, splines)
         elif down < last:
-            _back_group(last - down, group, cuts, theta, at, widths, activation,
-                        tape, tape_at, g_tape)
+            group_vjp(net, storage, last - down, group, g_tape)
         else:
             # Units of this group see the places before its last one. In the sequential order
             # that is the place whose cotangent this group completes.
             if sequential:
                 first, end = max(first - 1, 0), end - 1
-            _back_to_places(group, first, end, n_context, cuts, theta, at, widths, g_tape)
+            places_vjp(net, storage, group, first, end, g_tape)
             for place in range(first, end):
                 for r in range(ROWS):
                     g[order[place], r] += g_seen[place, r]
-    _back_to_context(g_context, theta, at, widths, g_tape)
-    _weight_gradients(cuts, n_context, at, widths, tape, tape_at, g_tape, g_theta)
+    context_vjp(net, storage, cotangents.context, g_tape)
+    weights_vjp(net, storage, g_tape, cotangents.theta)
 
 
 @body
-def _back_to_places(group, first, end, n_context, cuts, theta, at, widths, g_tape):
+def places_vjp(net, storage, group, first, end, g_tape):
     """The cotangent of the places from ``first`` to ``end``: units from ``group`` on see them."""
-    above = cuts[1, group]
-    row = n_context + first
-    times_transposed(theta, at + row * widths[1] + above, widths[1], end - first,
-                     widths[1] - above, g_tape, _rows(widths, 1) + above * ROWS,
+    widths = net.widths
+    above = net.group_ends[1, group]
+    row = n_context_of(net) + first
+    times_transposed(storage.theta, storage.at + row * widths[1] + above, widths[1], end - first,
+                     widths[1] - above, g_tape, rows_before(widths, 1) + above * ROWS,
                      g_tape, row * ROWS, 0)
 
 
 @body
-def _back_to_context(g_context, theta, at, widths, g_tape):
-    n_context = len(g_context)
-    times_transposed(theta, at, widths[1], n_context, widths[1],
-                     g_tape, _rows(widths, 1), g_tape, 0, 0)
+def context_vjp(net, storage, g_context, g_tape):
+    widths = net.widths
+    n_context = n_context_of(net)
+    times_transposed(storage.theta, storage.at, widths[1], n_context, widths[1],
+                     g_tape, rows_before(widths, 1), g_tape, 0, 0)
     for k in range(n_context):
         for r in range(ROWS):
             g_context[k, r] += g_tape[k * ROWS + r]

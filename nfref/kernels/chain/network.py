@@ -64,7 +64,7 @@ def activate(activation, theta, at, units, h, h_at):
 
 
 @body
-def activate_back(activation, units, h, h_at, g, g_at):
+def activate_vjp(activation, units, h, h_at, g, g_at):
     """g *= a'(.), from the activated values: 1 where h > 0, 1 - h^2, or 1 - e^-h."""
     h, g = units_of(h, h_at, units), units_of(g, g_at, units)
     zero, one = h.dtype.type(0), h.dtype.type(1)
@@ -95,11 +95,21 @@ def add_row_sums(g, g_at, units, sums, at):
 
 
 @body
-def mlp(theta, at, widths, activation, h, h_at):
-    """Run the network whose input stands at ``h_at``; layers follow it, the output comes last.
+def rows_before(widths, layer):
+    """Where the values of ``layer`` (0 is the input) stand, counted from the input."""
+    at = 0
+    for k in range(layer):
+        at += widths[k] * ROWS
+    return at
 
-    ``widths`` are the layer widths, input to output. Returns where the output stands.
+
+@body
+def mlp(widths, activation, storage):
+    """Run the network whose input stands on the tape; its layers follow there, the output last.
+
+    ``widths`` are the layer widths, input to output.
     """
+    theta, at, h, h_at = storage.theta, storage.at, storage.tape, storage.tape_at
     for k in range(len(widths) - 1):
         fan_in, fan_out = widths[k], widths[k + 1]
         out_at = h_at + fan_in * ROWS
@@ -111,16 +121,17 @@ def mlp(theta, at, widths, activation, h, h_at):
             add_bias(theta, at, fan_out, h, out_at)
         at += fan_out
         h_at = out_at
-    return h_at
 
 
 @body
-def mlp_back(theta, g_theta, at, widths, activation, h, h_at, g, spare):
+def mlp_vjp(widths, activation, storage, g_theta, g, scratch):
     """From g (fan_out, ROWS), the cotangent of the output, to that of the input.
 
-    ``h_at`` is where the output of :func:`mlp` stands. ``g`` and ``spare`` are two arrays of
-    the widest layer; the returned one holds the result. Adds to ``g_theta``.
+    The tape is as :func:`mlp` left it. ``g`` and ``scratch`` are two arrays of the widest
+    layer; the returned one holds the result. Adds to ``g_theta``.
     """
+    theta, at, h = storage.theta, storage.at, storage.tape
+    h_at = storage.tape_at + rows_before(widths, len(widths) - 1)
     for k in range(len(widths) - 1):
         at += (widths[k] + 1) * widths[k + 1]
     for k in range(len(widths) - 2, -1, -1):
@@ -130,8 +141,8 @@ def mlp_back(theta, g_theta, at, widths, activation, h, h_at, g, spare):
         at -= fan_in * fan_out
         h_at -= fan_in * ROWS
         add_outer(h, h_at, fan_in, g, 0, fan_out, g_theta, at, fan_out)
-        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, spare, 0, 0)
+        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, scratch, 0, 0)
         if k > 0:
-            activate_back(activation, fan_in, h, h_at, spare, 0)
-        g, spare = spare, g
+            activate_vjp(activation, fan_in, h, h_at, scratch, 0)
+        g, scratch = scratch, g
     return g

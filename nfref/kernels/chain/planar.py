@@ -1,11 +1,11 @@
 """Planar maps: twins of the formulas, and the layer on a block of rows with its derivative.
 
-See ``blocks`` for what a block, a tape and a cotangent are.
+See ``block`` for what a block, a tape and a cotangent are.
 """
 
 import math
 
-from nfref.kernels.chain.coupling import FORWARD
+from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.network import copy_row, units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS
@@ -75,7 +75,10 @@ def planar_root(r, slack):
 
 
 @body
-def planar(direction, dim, theta, at, u, log_det, tape, tape_at):
+def planar(direction, dim, storage, block):
+    """x = z + u_hat tanh(w . z + b), or the z that solves it, in place."""
+    theta, at, tape, tape_at = storage.theta, storage.at, storage.tape, storage.tape_at
+    u, log_det = block.u, block.log_det
     w = at + dim
     slack, b = theta[w + dim], theta[w + dim + 1]
     before = units_of(tape, tape_at, dim)
@@ -97,12 +100,14 @@ def planar(direction, dim, theta, at, u, log_det, tape, tape_at):
 
 
 @reduction
-def planar_back(direction, dim, theta, at, g, g_log_det, tape, tape_at, g_theta):
+def planar_vjp(direction, dim, storage, cotangents):
     """With h = tanh a, q = sech^2 a, the slope is S = h^2 + slack q, so that
 
     dS/da = 2 h q (1 - slack),  dS/dslack = q;  and in the inverse direction, where a solves
     an equation in r = w . x + b,  da = (dr - h dslack) / S.
     """
+    theta, at, tape, tape_at = storage.theta, storage.at, storage.tape, storage.tape_at
+    g, g_log_det, g_theta = cotangents.u, cotangents.log_det, cotangents.theta
     w = at + dim
     slack = theta[w + dim]
     a_at = tape_at + dim * ROWS

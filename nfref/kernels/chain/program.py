@@ -1,4 +1,4 @@
-"""A flow as programs: chains of layers that the kernels run in one go.
+"""A flow as programs: chains of instructions that the kernels carry out in one go.
 
 A flow is taken apart into its members, see :meth:`nfref.flow.Flow.members`. Those that follow each
 other and have twins become one :class:`Program`; a member without a twin stays itself and is run
@@ -7,63 +7,65 @@ by its formula. What comes out is a list of pieces in the order of execution.
 
 import numpy as np
 
-from nfref.kernels.chain.instructions import layer_of
-from nfref.kernels.chain.interpreter import COUPLING, HEADER, LINEAR, MADE, PERMUTE, PLANAR
+from nfref.kernels.chain.instructions import instruction_of
+from nfref.kernels.chain.interpreter import HEADER, OPTIONAL, Chain
 from nfref.kernels.simd.products import ROWS
 from nfref.params import at_path
 
-SUM_ROWS = 128         # rows whose gradients are summed together, in small networks
+SUM_ROWS = 128          # rows whose gradients make one partial sum, in small networks
 MANY = 1 << 17          # from so many parameters on, twice as many
 MOST_SUMS = 16
 
 
 class Program:
-    """Layers that run one after the other.
+    """Instructions that are carried out one after the other.
 
     Parameters
     ----------
     members : list of (flow, direction, path)
         In the order of execution; ``path`` leads from the parameters to its own.
-    layers : list of Layer
+    instructions : list of Instruction
         Those of the members.
 
     Attributes
     ----------
-    code, sizes, reals : arrays
-        What the kernels read; ``reals`` by dtype.
-    kinds : tuple
-        Which kinds of layers there are, as the kernels take it.
+    chain : Chain
+        What the kernels read.
+    optional : tuple
+        Which optional parts of the kernels it needs, as these take it.
+    workspace : Workspace
+    working_size : int
+        How many numbers the derivative of a block needs, for tape and scratch.
     size : int
         How many numbers theta has.
     plain : bool
         Whether theta is nothing but the leaves of the parameters, joined.
     """
 
-    def __init__(self, members, layers):
+    def __init__(self, members, instructions):
         self.members = members
-        layers = [(path, layer) for (_, _, path), layer in zip(members, layers)]
-        # In theta the layers stand in the order of the parameters, whatever the direction.
-        self.layers = sorted(layers, key=lambda pair: pair[0])
-        ends = np.cumsum([layer.size for _, layer in self.layers]).tolist()
+        paths = [path for _, _, path in members]
+        # In theta they stand in the order of the parameters, whatever the direction.
+        self.instructions = sorted(zip(paths, instructions), key=lambda pair: pair[0])
+        ends = np.cumsum([instruction.size for _, instruction in self.instructions]).tolist()
         self.spans = list(zip([0] + ends[:-1], ends))
         self.size = ends[-1]
-        self.plain = all(layer.plain for _, layer in layers)
-        starts = {path: start for (path, _), (start, _) in zip(self.layers, self.spans)}
-        records, tape = [], 0
-        for k, (path, layer) in enumerate(layers):
-            records += [layer.kind, layer.direction, HEADER + len(layer.fields), tape,
-                        starts[path], k, *map(int, layer.fields)]
-            tape += layer.tape * ROWS
-        longest, spare = (max(getattr(layer, name) for _, layer in layers) * ROWS
-                          for name in ("tape", "spare"))
-        self.code = np.array(records, np.int64)
-        self.sizes = np.array([longest, tape, spare, len(layers)], np.int64)
-        kinds = {layer.kind for _, layer in layers}
-        self.kinds = tuple(True if kinds & some else None for some in (
-            {COUPLING}, {MADE}, {PLANAR, LINEAR, PERMUTE}))
-        self.workspace = Workspace()
-        self.reals = {np.dtype(dtype): np.array([layer.real for _, layer in layers], dtype)
-                      for dtype in (np.float32, np.float64)}
+        self.plain = all(instruction.plain for instruction in instructions)
+        starts = {path: start for (path, _), (start, _) in zip(self.instructions, self.spans)}
+        code, reals, tape = [], [], 0
+        for path, instruction in zip(paths, instructions):
+            code += [instruction.opcode, instruction.direction,
+                     HEADER + len(instruction.operands), tape, starts[path], len(reals),
+                     *map(int, instruction.operands)]
+            reals += instruction.reals
+            tape += instruction.tape * ROWS
+        longest, scratch = (max(getattr(instruction, name) for instruction in instructions) * ROWS
+                            for name in ("tape", "scratch"))
+        self.chain = Chain(np.array(code, np.int64), np.array(reals, np.float64), longest, tape,
+                           len(instructions))
+        needs = {name for instruction in instructions for name in instruction.needs}
+        self.optional = tuple(True if name in needs else None for name in OPTIONAL)
+        self.workspace, self.working_size = Workspace(), tape + scratch
 
     def formula(self, params, rows, context):
         """What the program computes, by the formulas of its members."""
@@ -75,25 +77,26 @@ class Program:
 
     def pack(self, params, dtype):
         """One vector of all numbers that the kernels read."""
-        arrays = [array for path, layer in self.layers
-                  for array in layer.pack(at_path(params, path), dtype)]
+        arrays = [array for path, instruction in self.instructions
+                  for array in instruction.pack(at_path(params, path), dtype)]
         if not arrays:
             return np.zeros(0, dtype)
         return np.concatenate([array.ravel() for array in arrays], dtype=dtype)
 
     def unpack(self, params, cotangent):
-        """(path, cotangent shaped like the parameters there) of every layer."""
-        return [(path, layer.unpack(at_path(params, path), cotangent[start:end]))
-                for (path, layer), (start, end) in zip(self.layers, self.spans)]
+        """(path, cotangent shaped like the parameters there) of every instruction."""
+        return [(path, instruction.unpack(at_path(params, path), cotangent[start:end]))
+                for (path, instruction), (start, end) in zip(self.instructions, self.spans)]
 
     def partial_sums(self, n):
-        """How many blocks of rows share a partial sum, and how many sums that makes.
+        """How many blocks of rows make one partial sum, and how many of these n rows make.
 
-        Gradients are added up inside a partial sum, block by block, and then sum by sum. It
+        Gradients are added up inside a partial sum, block by block, and then one by one. It
         depends on sizes alone, so the result does not depend on the number of threads.
         """
         blocks = -(-n // ROWS)
-        share = max(SUM_ROWS // ROWS * (2 if self.size >= MANY else 1), -(-blocks // MOST_SUMS))
+        share = max(SUM_ROWS // ROWS * (2 if self.size >= MANY else 1),
+                    -(-blocks // MOST_SUMS))
         return share, -(-blocks // share)
 
 
@@ -120,14 +123,14 @@ class Workspace:
 
 def pieces_of(flow, direction):
     """The pieces in order of execution: programs, and members that have no twin."""
-    pieces, some, layers = [], [], []
+    pieces, some, instructions = [], [], []
     for member in [*flow.members(direction), None]:
-        layer = None if member is None else layer_of(*member[:2])
-        if layer is not None:
+        instruction = None if member is None else instruction_of(*member[:2])
+        if instruction is not None:
             some.append(member)
-            layers.append(layer)
+            instructions.append(instruction)
             continue
-        pieces += [Program(some, layers)] if some else []
+        pieces += [Program(some, instructions)] if some else []
         pieces += [] if member is None else [member]
-        some, layers = [], []
+        some, instructions = [], []
     return pieces

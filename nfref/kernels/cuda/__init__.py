@@ -3,7 +3,7 @@
 ``warp``            how the threads of a row or of a matrix talk to each other
 ``simulated``       the same in Numba's simulator
 ``arrays``          arrays on their way to the device and back
-``coupling``        affine and additive coupling with the row log-determinant
+``coupling``        additive, affine and spline coupling with the row log-determinant
 ``small_matrices``  log |det| by LU decomposition
 ``flows``           the couplings of a flow on the device, the rest of it on the host
 

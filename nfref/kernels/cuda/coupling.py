@@ -1,4 +1,4 @@
-"""Affine and additive coupling on the device: twins of :mod:`nfref.flows.coupling`.
+"""Additive, affine and spline coupling on the device: twins of the transformers' formulas.
 
 Each number is read once and written once, so memory sets the pace. A row belongs to 1 ... 32
 lanes of a warp, whose columns lie side by side in memory; the log-determinant is added up
@@ -38,12 +38,23 @@ def additive_coupling_inverse(x, shift):
     return _run(additive_inverse_kernel, x, shift)
 
 
-def _run(kernel, *arrays):
+def spline_coupling_forward(z, knots, bound, circular):
+    """See :func:`nfref.transformers.rational_quadratic.spline_forward`."""
+    return _run(spline_kernel, z, *knots, real=bound, flags=(circular, 1))
+
+
+def spline_coupling_inverse(x, knots, bound, circular):
+    """See :func:`nfref.transformers.rational_quadratic.spline_inverse`."""
+    return _run(spline_kernel, x, *knots, real=bound, flags=(circular, -1))
+
+
+def _run(kernel, *arrays, real=None, flags=()):
     arrays, on_host = to_device(*arrays)
+    settings = () if real is None else (arrays[0].dtype.type(real), *flags)
     n, dim = arrays[0].shape
     out = cuda.device_array((n, dim), arrays[0].dtype)
     log_det = cuda.device_array((n,), arrays[0].dtype)
-    launch(kernel, *block_for(n, lanes_for(dim)), *arrays, out, log_det)
+    launch(kernel, *block_for(n, lanes_for(dim)), *arrays, *settings, out, log_det)
     return from_device(on_host, out, log_det)
 
 
@@ -114,7 +125,72 @@ def additive_inverse(x, shift, z, log_det):
             log_det[row] = 0
 
 
+def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
+    """The curve of :mod:`nfref.transformers.rational_quadratic`, knots and slopes (K+1, N, D).
+
+    Within [-B, B]; outside the identity, or the curve some whole turns away. In one piece,
+    because a function of its own would need a device to be compiled.
+    """
+    row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+    zero, half, one = u.dtype.type(0), u.dtype.type(0.5), u.dtype.type(1)
+    two = one + one
+    turn = bound + bound
+    total = zero
+    if row < u.shape[0]:
+        j = cuda.threadIdx.x
+        while j < u.shape[1]:
+            v, turns = u[row, j], zero
+            if circular:        # the floor in this dtype; Numba's own has 64 bits
+                turns = (v + bound) / turn
+                part = math.fmod(turns, one)
+                turns = turn * (turns - part - one if part < zero else turns - part)
+                v = min(max(v - turns, -bound), bound)
+            if circular or abs(v) < bound:
+                low, high = 0, s.shape[0]
+                while high - low > 1:       # the bin, by halves
+                    middle = (low + high) >> 1
+                    knot = y[middle, row, j] if direction == 1 else x[middle, row, j]
+                    if v >= knot:
+                        low = middle
+                    else:
+                        high = middle
+                left, right = x[low, row, j], x[low + 1, row, j]
+                below, above = y[low, row, j], y[low + 1, row, j]
+                slope, d0, d1 = s[low, row, j], d[low, row, j], d[low + 1, row, j]
+                if direction == 1:          # place_in_bin, height_in_bin of the formulas
+                    a, b = (v - below) / (above - below), (above - v) / (above - below)
+                    c = b * d0 - a * d1
+                    outer = math.sqrt(c * c + two * two * a * b * slope * slope) + abs(c)
+                    before = outer if c < zero else two * a * slope
+                    after = two * b * slope if c < zero else outer
+                    a, b = before / (before + after), after / (before + after)
+                    out[row, j] = left + (right - left) * a + turns
+                else:
+                    a, b = (v - left) / (right - left), (right - v) / (right - left)
+                    part = (a * (slope * a + d0 * b)
+                            / (slope * (a * a + b * b) + (d0 + d1) * a * b))
+                    out[row, j] = below + (above - below) * part + turns
+                q = d1 * a * a + two * slope * a * b + d0 * b * b       # log_slope_in_bin
+                m = a * a + b * b + (d0 + d1) * a * b / slope
+                e = ((d0 - slope) + (d1 - slope)) * a * b / slope
+                more = (d1 - one) * a * a + two * (slope - one) * a * b + (d0 - one) * b * b
+                ratio = q / (m * m)
+                log_slope = (math.log(ratio) if ratio < half
+                             else math.log1p((more - e * (two + e)) / (m * m)))
+                total += -log_slope if direction == 1 else log_slope
+            else:
+                out[row, j] = v
+            j += cuda.blockDim.x
+    offset = cuda.blockDim.x >> 1
+    while offset > 0:
+        total += cuda.shfl_xor_sync(ALL, total, offset)
+        offset >>= 1
+    if cuda.threadIdx.x == 0 and row < u.shape[0]:
+        log_det[row] = total
+
+
 affine_forward_kernel = cuda.jit(affine_forward)
 affine_inverse_kernel = cuda.jit(affine_inverse)
 additive_forward_kernel = cuda.jit(additive_forward)
 additive_inverse_kernel = cuda.jit(additive_inverse)
+spline_kernel = cuda.jit(spline)

@@ -1,8 +1,9 @@
 """A flow under ``with nfref.backend("cuda")``: its couplings on the device.
 
-On the device: the affine or additive map of every coupling layer, with the sum over the row.
-On the host: the conditioner networks and all other members of a composition, by their
-formulas. Rows, shifts and log-scales cross over for every layer.
+On the device: the transformer of every coupling layer, with the sum over the row. On the host:
+the conditioner networks, ``constrain``, and all other members of a composition, by their
+formulas. Rows and what the transformer takes (shifts and log-scales, knots) cross over for every
+layer.
 
 Gradients, and flows without a coupling layer, never come here: they take the ``numba`` twins.
 """
@@ -14,10 +15,25 @@ from nfref.kernels.names import twin_of
 from nfref.kernels.tracing import boxes
 from nfref.params import at_path
 
-# By the twin of the transformer, and by direction.
-TWINS = {"affine": {1: coupling.affine_coupling_forward, -1: coupling.affine_coupling_inverse},
-         "additive": {1: coupling.additive_coupling_forward,
-                      -1: coupling.additive_coupling_inverse}}
+
+def _additive(transformer, direction, rows, h):
+    twin = coupling.additive_coupling_forward if direction == 1 else (
+        coupling.additive_coupling_inverse)
+    return twin(rows, *h)
+
+
+def _affine(transformer, direction, rows, h):
+    twin = coupling.affine_coupling_forward if direction == 1 else coupling.affine_coupling_inverse
+    return twin(rows, *h)
+
+
+def _spline(transformer, direction, rows, h):
+    twin = coupling.spline_coupling_forward if direction == 1 else coupling.spline_coupling_inverse
+    return twin(rows, h, transformer.bound, transformer.circular)
+
+
+# By the twin of the transformer: (transformer, direction, rows, h) -> (rows, log_det).
+TWINS = {"additive": _additive, "affine": _affine, "spline": _spline}
 
 
 def apply(flow, direction, params, rows, context):
@@ -32,8 +48,9 @@ def apply(flow, direction, params, rows, context):
         if _has_twin(member):
             given = context if member.context_dim else None
             kept, changed = member.halves(rows)
-            changed, log_det = TWINS[twin_of(member.transformer)][sign](
-                *map(np.ascontiguousarray, (changed, *member.conditioner(own, kept, given))))
+            h = [np.ascontiguousarray(array) for array in member.conditioner(own, kept, given)]
+            changed, log_det = TWINS[twin_of(member.transformer)](
+                member.transformer, sign, np.ascontiguousarray(changed), h)
             rows = member.joined(kept, changed)
         else:
             rows, log_det = member._apply(sign, own, rows, context)

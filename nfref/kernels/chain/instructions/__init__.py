@@ -1,6 +1,6 @@
 """How each flow is written down for the compiled chain, and how its parameters travel.
 
-A flow with a twin becomes a :class:`record.Layer`: a record of whole numbers, and two functions.
+A flow with a twin becomes an :class:`Instruction`: whole numbers, and two functions.
 ``pack`` turns the flow's parameters into the flat arrays that the kernels read; ``unpack``
 turns the cotangent of those arrays back into one shaped like the parameters. Where the two
 differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
@@ -10,8 +10,8 @@ from nfref.kernels.chain.instructions import elementwise, linear, networks, plan
 from nfref.kernels.names import twin_of
 
 
-def layer_of(flow, direction):
-    """The ``Layer`` of a flow in a direction (1 forward, -1 inverse); None without a twin."""
+def instruction_of(flow, direction):
+    """The ``Instruction`` of a flow in a direction (1 forward, -1 inverse); None without a twin."""
     encode = ENCODERS.get(twin_of(flow))
     return None if encode is None else encode(flow, direction)
 
@@ -26,8 +26,8 @@ ENCODERS = {
     "linear": linear.linear,
     "lu_linear": linear.lu_linear,
     "made": networks.made,
-    # Layers name the coordinates they act on, so they leave the last ones alone.
-    "on_first": lambda flow, direction: layer_of(flow.flow, direction),
+    # Instructions name the coordinates they act on, so they leave the last ones alone.
+    "on_first": lambda flow, direction: instruction_of(flow.flow, direction),
     "permutation": lambda flow, direction: linear.permutation(flow.order, direction),
     "planar": planar.planar,
     "scale": elementwise.scale,

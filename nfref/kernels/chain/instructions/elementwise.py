@@ -3,12 +3,12 @@
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.instructions.instruction import Layer
+from nfref.kernels.chain.instructions.instruction import Instruction
 
 
 def _elementwise(dim, direction, pack, unpack, plain=False):
-    return Layer(chain.ELEMENTWISE, direction, [dim], size=2 * dim, tape=dim, spare=0,
-                 pack=pack, unpack=unpack, plain=plain)
+    return Instruction(chain.ELEMENTWISE, direction, [dim], size=2 * dim, tape=dim, scratch=0,
+                       pack=pack, unpack=unpack, plain=plain)
 
 
 def elementwise_affine(flow, direction):

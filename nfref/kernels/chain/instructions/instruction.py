@@ -1,39 +1,42 @@
-"""What the compiled chain has to know of a layer."""
+"""What the compiled chain has to know of one of its steps."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One record of a chain.
+class Instruction:
+    """One instruction of a chain, and how its parameters travel.
 
     Attributes
     ----------
-    kind, direction : int
-    fields : list of int
+    opcode, direction : int
+    operands : list of int
         What follows the header.
     size : int
         How many numbers its parameters take in theta.
-    tape, spare : int
-        Rows of the tape it fills, rows of working space its derivative needs.
+    tape, scratch : int
+        Rows of the tape it fills, rows of working memory its derivative needs.
     pack : callable
         (params, dtype) -> list of arrays, ``size`` numbers together.
     unpack : callable
         (params, cotangent of the packed numbers) -> cotangent shaped like params.
-    real : float
-        The bound of log-scales, where there is one.
+    reals : tuple of float
+        Operands that are no whole numbers.
     plain : bool
         Whether packing is nothing but joining the leaves, so that a flat vector of
         parameters can be used where it stands.
+    needs : tuple of str
+        Which of the interpreter's ``OPTIONAL`` parts carry it out.
     """
 
-    kind: int
+    opcode: int
     direction: int
-    fields: list
+    operands: list
     size: int
     tape: int
-    spare: int
+    scratch: int
     pack: object
     unpack: object
-    real: float = 0.0
+    reals: tuple = ()
     plain: bool = False
+    needs: tuple = ()

@@ -3,14 +3,14 @@
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.instructions.instruction import Layer
+from nfref.kernels.chain.instructions.instruction import Instruction
 
 
 def permutation(order, direction):
     order = np.asarray(order) if direction == 1 else np.argsort(order)
-    return Layer(chain.PERMUTE, direction, [len(order), *order], size=0, tape=len(order),
-                 spare=len(order), pack=lambda params, dtype: [],
-                 unpack=lambda params, cotangent: {}, plain=True)
+    return Instruction(chain.PERMUTE, direction, [len(order), *order], size=0, tape=len(order),
+                       scratch=len(order), pack=lambda params, dtype: [],
+                       unpack=lambda params, cotangent: {}, plain=True, needs=("others",))
 
 
 def squeeze(flow, direction):
@@ -31,8 +31,9 @@ def _matrix(channels, pixels, direction, matrix, unpack):
         return unpack(params, cotangent[:square].reshape(channels, channels).T,
                       cotangent[square:-1], cotangent[-1])
 
-    return Layer(chain.LINEAR, direction, [channels, pixels], size=channels * (channels + 1) + 1,
-                 tape=channels * pixels, spare=channels * pixels, pack=pack, unpack=split)
+    return Instruction(chain.LINEAR, direction, [channels, pixels],
+                       size=channels * (channels + 1) + 1, tape=channels * pixels,
+                       scratch=channels * pixels, pack=pack, unpack=split, needs=("others",))
 
 
 def _through_inverse(inverse, b, g_m, g_b):

@@ -3,12 +3,12 @@
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.instructions.instruction import Layer
+from nfref.kernels.chain.instructions.instruction import Instruction
+from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
-from nfref.kernels.names import twin_of
 from nfref.networks.masked import even_degrees
 
-UNITS = 64                                  # hidden units in one step of a staircase
+UNITS = 64      # hidden units in one step of a block-triangular weight
 
 
 def net_arrays(params, dtype):
@@ -33,88 +33,101 @@ def _net_size(widths):
 # Coupling ------------------------------------------------------------------------------------
 
 
-def _is_bounded_affine(transformer):
-    return twin_of(transformer) == "affine" and transformer.scale == "bounded"
-
-
 def coupling(flow, direction):
-    is_affine = _is_bounded_affine(flow.transformer)
-    if not is_affine and twin_of(flow.transformer) != "additive":
+    transformer = operands_of(flow.transformer)
+    if transformer is None:
         return None
     stay, change = np.flatnonzero(flow.mask), np.flatnonzero(~np.array(flow.mask))
-    outputs = flow.transformer.size * len(change)
-    widths = [len(stay) + flow.context_dim, *flow.hidden, outputs]
-    return Layer(
+    widths = [len(stay) + flow.context_dim, *flow.hidden, transformer.raw_rows * len(change)]
+    return Instruction(
         chain.COUPLING, direction,
-        [int(is_affine), ACTIVATIONS[flow.activation], len(stay), len(change), len(widths),
+        [*transformer.whole, ACTIVATIONS[flow.activation], len(widths), len(stay), len(change),
          *widths, *stay, *change],
         size=_net_size(widths),
-        tape=sum(widths) + 3 * len(change),
-        spare=2 * max(widths),
+        tape=sum(widths) + transformer.tape_rows * len(change),
+        scratch=2 * max(widths),
         pack=net_arrays,
         unpack=lambda params, cotangent: net_cotangent(widths, cotangent),
-        real=flow.transformer.bound if is_affine else 0.0,
-        plain=True)
+        reals=transformer.reals,
+        plain=True,
+        needs=("couplings", *transformer.needs))
 
 
 # MADE ----------------------------------------------------------------------------------------
 
 
 def made(flow, direction):
-    """The masked network with context first, coordinates by place and outputs in pairs."""
-    if not (flow.hidden and flow.degrees == "even" and _is_bounded_affine(flow.transformer)):
+    """The masked network with context first, coordinates and their outputs by place.
+
+    Hidden units stand by rising degree; even degrees rise by themselves.
+    """
+    transformer = operands_of(flow.transformer)
+    if transformer is None or not flow.hidden:
         return None
     dim, order = flow.dim, np.argsort(flow.order)
     sequential = direction == 1
     groups = dim if sequential else max(1, min(dim, max(flow.hidden) // UNITS))
-    cuts = _cuts(flow, np.arange(groups + 1) * dim // groups)
-    widths = [flow.context_dim + dim, *flow.hidden, 2 * dim]
+    degrees = (even_degrees(dim, flow.hidden, flow.context_dim) if flow.degrees == "even"
+               else flow.degrees)
+    ends = _group_ends(degrees, np.arange(groups + 1) * dim // groups)
+    widths = [flow.context_dim + dim, *flow.hidden, transformer.raw_rows * dim]
     inputs = np.concatenate([dim + np.arange(flow.context_dim), order])
-    outputs = np.stack([order, dim + order], axis=1).ravel()
-    masks = [mask.copy() for mask in flow.masks]
-    masks[0], masks[-1] = masks[0][inputs], masks[-1][:, outputs]
+    outputs = (order[:, None] + dim * np.arange(transformer.raw_rows)).ravel()
+    units = [inputs, *(np.argsort(layer, kind="stable") for layer in degrees), outputs]
+    backs = [_unless_in_order(np.argsort(layer)) for layer in units]
+    units = [_unless_in_order(layer) for layer in units]
     # A product with ones and zeros of the same dtype is several times faster than with bools.
-    masks = {np.dtype(dtype): [mask.astype(dtype) for mask in masks]
+    masks = {np.dtype(dtype): [_taken(mask, rows, columns).astype(dtype) for mask, rows, columns
+                               in zip(flow.masks, units[:-1], units[1:])]
              for dtype in (np.float32, np.float64)}
 
     def pack(params, dtype):
         arrays = []
-        for k, (layer, mask) in enumerate(zip(params["net"], masks[np.dtype(dtype)])):
-            weight, bias = layer["weight"], layer["bias"]
-            if k == 0:
-                weight = weight[inputs]
-            if k == len(flow.hidden):
-                weight, bias = weight[:, outputs], bias[outputs]
-            arrays += [weight * mask, bias]
+        for layer, mask, rows, columns in zip(params["net"], masks[np.dtype(dtype)], units[:-1],
+                                              units[1:]):
+            arrays += [_taken(layer["weight"], rows, columns) * mask,
+                       _taken(layer["bias"], columns, None)]
         return arrays
 
     def unpack(params, cotangent):
         layers = net_cotangent(widths, cotangent)["net"]
-        for layer, mask in zip(layers, masks[cotangent.dtype]):
+        for layer, mask, rows, columns in zip(layers, masks[cotangent.dtype], backs[:-1],
+                                              backs[1:]):
             layer["weight"] *= mask
-        layers[0]["weight"] = layers[0]["weight"][np.argsort(inputs)]
-        back = np.argsort(outputs)
-        layers[-1] = {"weight": layers[-1]["weight"][:, back], "bias": layers[-1]["bias"][back]}
+            layer["weight"] = _taken(layer["weight"], rows, columns)
+            layer["bias"] = _taken(layer["bias"], columns, None)
         return {"net": layers}
 
-    return Layer(
+    return Instruction(
         chain.MADE, direction,
-        [int(sequential), ACTIVATIONS[flow.activation], dim, len(widths), groups + 1,
-         *widths, *order, *cuts.ravel()],
+        [*transformer.whole, int(sequential), ACTIVATIONS[flow.activation], len(widths), dim,
+         groups + 1, *widths, *order, *ends.ravel()],
         size=_net_size(widths),
-        tape=sum(widths) + 3 * dim,
-        spare=sum(widths),
-        pack=pack, unpack=unpack, real=flow.transformer.bound)
+        tape=sum(widths) + transformer.tape_rows * dim,
+        scratch=sum(widths),
+        pack=pack, unpack=unpack,
+        reals=transformer.reals,
+        needs=("masks", *transformer.needs))
 
 
-def _cuts(flow, places):
+def _unless_in_order(places):
+    """None where nothing changes its place: to take all rows as they are is a copy."""
+    return None if np.array_equal(places, np.arange(len(places))) else places
+
+
+def _taken(array, rows, columns):
+    array = array if rows is None else array[rows]
+    return array if columns is None else array[:, columns]
+
+
+def _group_ends(degrees, places):
     """Places where groups end, and how many units of each hidden layer stand before each end.
 
     A unit of degree d waits for the places before place d, so it belongs to the group that
-    holds place d; degrees are those of :func:`nfref.networks.masked.even_degrees`.
+    holds place d.
     """
     rows = [places]
-    for width, degrees in zip(flow.hidden, even_degrees(flow.dim, flow.hidden, flow.context_dim)):
-        rows.append(np.searchsorted(degrees, places))
-        rows[-1][-1] = width        # with D = 1 there are units that no output looks at
+    for layer in degrees:
+        rows.append(np.searchsorted(np.sort(layer), places))
+        rows[-1][-1] = len(layer)       # with D = 1 there are units that no output looks at
     return np.array(rows)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.instructions.instruction import Layer
+from nfref.kernels.chain.instructions.instruction import Instruction
 
 
 def planar(flow, direction):
@@ -33,5 +33,5 @@ def planar(flow, direction):
         return {"u": g_u_hat + g_p * w, "b": g_b,
                 "w": g_w + c * g_u_hat + g_p * u - (2 * g_c * c / n) * w}
 
-    return Layer(chain.PLANAR, direction, [dim], size=2 * dim + 2, tape=dim + 1, spare=0,
-                 pack=pack, unpack=unpack)
+    return Instruction(chain.PLANAR, direction, [dim], size=2 * dim + 2, tape=dim + 1, scratch=0,
+                       pack=pack, unpack=unpack, needs=("others",))

@@ -1,4 +1,4 @@
-"""The rational-quadratic spline of one coordinate on a block of rows: value and derivative.
+"""The rational-quadratic spline on a block of rows: value and derivative.
 
 :mod:`nfref.transformers.rational_quadratic` has the formulas; its letters are used here: a place
 in a bin is a and b, parts of the width, a + b = 1; s is the mean slope, d0 and d1 are the slopes
@@ -11,11 +11,10 @@ import math
 
 import numpy as np
 
+from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 from nfref.kernels.simd.products import ROWS
-
-FORWARD = 1
 
 # The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, the last three hold the sums of
 # widths and heights so far and the place that is looked for.
@@ -28,22 +27,34 @@ FORWARD = 1
 BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE = range(10)
 TAPE_ROWS = 10
 
+LINEAR, CIRCULAR = range(2)      # tails
+
 
 @body
-def spline(direction, u, raw, bins, bound, circular, min_width, min_height, min_slope, tape,
-           log_det):
-    """u (ROWS,) in place; of raw (P, ROWS) the first 2K rows become the parts above minimum."""
+def settings(transformer):
+    """K, whether the spline is circular, then B and the three minima, in float64."""
+    reals = transformer.reals
+    return ((transformer.raw_rows + 1) // 3, transformer.form == CIRCULAR, reals[0], reals[1],
+            reals[2], reals[3])
+
+
+@body
+def rational_quadratic(transformer, direction, u, raw, tape, place, log_det):
+    """u in place; of the raw numbers the first 2K become the parts above minimum."""
+    bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
+    u, tape = u[place.u], tape[place.tape:place.tape + TAPE_ROWS]
     number = u.dtype.type
     bound, min_slope = number(bound), number(min_slope)
-    for axis in range(2):
-        parts_above(raw[axis * bins:(axis + 1) * bins], min_height if axis else min_width, tape)
+    parts_above(raw, place.raw, place.step, bins, min_width, tape)
+    parts_above(raw, place.raw + bins * place.step, place.step, bins, min_height, tape)
     if circular:
         for r in range(ROWS):
             tape[SLOPE, r] = clipped(u[r] - whole_turns(u[r], bound), bound)
     else:
         for r in range(ROWS):
             tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
-    find_bin(direction, raw, bins, bound, circular, number(min_width), number(min_height), tape)
+    find_bin(direction, raw, place, bins, bound, circular, number(min_width), number(min_height),
+             tape)
     slopes_at_knots(bins, circular, min_slope, tape)
     if direction == FORWARD:
         curve_inverse(bins, bound, tape)
@@ -151,29 +162,29 @@ def clipped(v, bound):
 
 
 @body
-def parts_above(raw, minimum, tape):
-    """raw (K, ROWS) becomes (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
-    factor = raw.dtype.type(1 - len(raw) * minimum)
+def parts_above(raw, first, step, bins, minimum, tape):
+    """K rows become (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
+    factor = raw.dtype.type(1 - bins * minimum)
     for r in range(ROWS):
-        tape[A, r] = raw[0, r]
+        tape[A, r] = raw[first, r]
         tape[B, r] = 0
-    for k in range(1, len(raw)):
+    for k in range(first + step, first + bins * step, step):
         for r in range(ROWS):
             tape[A, r] = max(tape[A, r], raw[k, r])
-    for k in range(len(raw)):
+    for k in range(first, first + bins * step, step):
         for r in range(ROWS):
             weight = exp(raw[k, r] - tape[A, r])
             tape[B, r] += weight
             raw[k, r] = weight
     for r in range(ROWS):
         tape[B, r] = factor / tape[B, r]
-    for k in range(len(raw)):
+    for k in range(first, first + bins * step, step):
         for r in range(ROWS):
             raw[k, r] *= tape[B, r]
 
 
 @body
-def find_bin(direction, raw, bins, bound, circular, min_width, min_height, tape):
+def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height, tape):
     """BIN ... D1 of the tape for the place in SLOPE; D0 and D1 are raw still."""
     number = raw.dtype.type
     one, two = number(1), number(2)
@@ -182,14 +193,17 @@ def find_bin(direction, raw, bins, bound, circular, min_width, min_height, tape)
         tape[B, r] = 0
     for k in range(bins):
         # The outer slopes of linear tails are not in raw; any row stands in for them.
-        left = 2 * bins + k if circular else 2 * bins + k - 1
-        right = 2 * bins + (k + 1) % bins if circular else min(2 * bins + k, len(raw) - 1)
+        left = k if circular else k - 1
+        right = (k + 1) % bins if circular else min(k, bins - 2)
+        w, h = place.raw + k * place.step, place.raw + (bins + k) * place.step
+        left = place.raw + (2 * bins + left) * place.step
+        right = place.raw + (2 * bins + right) * place.step
         bin = number(k)
         for r in range(ROWS):
             sum_w, sum_h = tape[A, r], tape[B, r]
             total = sum_h if direction == FORWARD else sum_w
             before = tape[SLOPE, r] < bound * (two * total - one)
-            width, height = min_width + raw[k, r], min_height + raw[bins + k, r]
+            width, height = min_width + raw[w, r], min_height + raw[h, r]
             keep(tape, BIN, r, before, bin)
             keep(tape, SUM_W, r, before, sum_w)
             keep(tape, SUM_H, r, before, sum_h)
@@ -242,12 +256,13 @@ def ends_of(total, part, is_last, bound):
 
 
 @body
-def spline_vjp(direction, g, g_log_det, raw, bins, bound, circular, min_width, min_height,
-               min_slope, tape, g_raw):
-    """g (ROWS,) in place, from the cotangent of the value to that of the argument; fills g_raw.
+def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
+    """g in place, from the cotangent of the value to that of the argument; fills g_raw.
 
-    raw and tape are as :func:`spline` left them; the tape is used up.
+    raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
     """
+    bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
+    g, tape = g[place.u], tape[place.tape:place.tape + TAPE_ROWS]
     number = g.dtype.type
     zero, one, two = number(0), number(1), number(2)
     span, min_slope = number(2 * bound), number(min_slope)
@@ -293,23 +308,24 @@ def spline_vjp(direction, g, g_log_det, raw, bins, bound, circular, min_width, m
         tape[B, r], tape[HEIGHT, r] = before, within
         tape[SUM_H, r] = per_h * (before * (before_h - k * least_h) + within * (height - least_h))
     for j in range(bins):
-        softmax_cotangents(number(j), raw[j], tape, A, WIDTH, SUM_W, g_raw[j])
-        softmax_cotangents(number(j), raw[bins + j], tape, B, HEIGHT, SUM_H, g_raw[bins + j])
-    for j in range(len(raw) - 2 * bins):
+        w, h = place.raw + j * place.step, place.raw + (bins + j) * place.step
+        softmax_cotangents(number(j), raw, w, tape, A, WIDTH, SUM_W, g_raw)
+        softmax_cotangents(number(j), raw, h, tape, B, HEIGHT, SUM_H, g_raw)
+    for j in range(transformer.raw_rows - 2 * bins):
         # The bins on the right and on the left of the knot whose slope is number j.
         right = number(j if circular else j + 1)
         left = number((j + bins - 1) % bins if circular else j)
+        row = place.raw + (2 * bins + j) * place.step
         for r in range(ROWS):
             k, d0_bar, d1_bar = tape[BIN, r], tape[D0, r], tape[D1, r]
-            g_raw[2 * bins + j, r] = ((d0_bar if k == right else zero)
-                                      + (d1_bar if k == left else zero))
+            g_raw[row, r] = (d0_bar if k == right else zero) + (d1_bar if k == left else zero)
 
 
 @body
-def softmax_cotangents(bin, parts, tape, before_row, within_row, mean_row, g_raw):
+def softmax_cotangents(bin, raw, row, tape, before_row, within_row, mean_row, g_raw):
     """Step 6 for one bin."""
     zero = type(bin)(0)
     for r in range(ROWS):
         k, before, within = tape[BIN, r], tape[before_row, r], tape[within_row, r]
         here = within if k == bin else zero
-        g_raw[r] = parts[r] * ((before if bin < k else here) - tape[mean_row, r])
+        g_raw[row, r] = raw[row, r] * ((before if bin < k else here) - tape[mean_row, r])

@@ -1,0 +1,44 @@
+"""What the kernels of a chain hand to each other: one block of rows, and where its numbers are.
+
+A block is ``ROWS`` rows of data, held coordinate by coordinate: u is (D, ROWS), so that every
+loop over rows is contiguous and of known length. Instructions act on u in place, one after the
+other. What the derivative of an instruction will need, the instruction leaves on the *tape*; its
+vector-Jacobian product turns the cotangent of its output into that of its input, in place too.
+"""
+
+from typing import NamedTuple
+
+FORWARD = 1     # a direction: latent to data; the other one is -1
+
+
+class Block(NamedTuple):
+    """A block of rows on its way through a chain.
+
+    u (D, ROWS): the coordinates; context (C, ROWS); log_det (ROWS,): the sum so far.
+    """
+
+    u: object
+    context: object
+    log_det: object
+
+
+class Cotangents(NamedTuple):
+    """The derivatives of the loss by what their names say, of one block and of all parameters.
+
+    u (D, ROWS), context (C, ROWS), and log_det (ROWS,), which is the same for all instructions,
+    because log-determinants add up; theta, summed over the rows.
+    """
+
+    u: object
+    context: object
+    log_det: object
+    theta: object
+
+
+class Storage(NamedTuple):
+    """Where an instruction finds its numbers: parameters from theta[at] on, tape[tape_at] on."""
+
+    theta: object
+    at: object
+    tape: object
+    tape_at: object

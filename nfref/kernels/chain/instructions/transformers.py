@@ -1,0 +1,56 @@
+"""Transformers as operands: an opcode, P, E, and what the kind of transformer needs."""
+
+from typing import NamedTuple
+
+from nfref.kernels.chain.transformers import ADDITIVE, AFFINE, SPLINE, additive, affine, spline
+from nfref.kernels.names import twin_of
+
+
+class Operands(NamedTuple):
+    """A transformer among the operands of an instruction.
+
+    whole : list of int, ``transformers.OPERANDS`` of them
+    reals : tuple of float
+    raw_rows, tape_rows : int
+        P and E, for one coordinate.
+    needs : tuple of str
+        As those of an instruction.
+    """
+
+    whole: list
+    reals: tuple
+    raw_rows: int
+    tape_rows: int
+    needs: tuple = ()
+
+
+def operands_of(transformer):
+    """The operands of a transformer; None where it has no compiled body."""
+    encode = ENCODERS.get(twin_of(transformer))
+    return None if encode is None else encode(transformer)
+
+
+def _operands(opcode, raw_rows, tape_rows, form, reals, needs=()):
+    return Operands([opcode, raw_rows, tape_rows, form], reals, raw_rows, tape_rows, needs)
+
+
+def _additive(transformer):
+    return _operands(ADDITIVE, 1, additive.TAPE_ROWS, 0, ())
+
+
+def _affine(transformer):
+    if transformer.scale not in affine.SCALES:
+        return None
+    form = affine.SCALES[transformer.scale]
+    real = transformer.bound if form == affine.BOUNDED else transformer.offset
+    return _operands(AFFINE, 2, affine.TAPE_ROWS[form], form, (real,))
+
+
+def _spline(transformer):
+    form = spline.CIRCULAR if transformer.circular else spline.LINEAR
+    reals = (transformer.bound, transformer.min_width, transformer.min_height,
+             transformer.min_slope)
+    return _operands(SPLINE, transformer.size, spline.TAPE_ROWS, form, reals, ("splines",))
+
+
+ENCODERS = {"additive": _additive, "affine": _affine, "spline": _spline}

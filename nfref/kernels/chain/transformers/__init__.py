@@ -1,0 +1,73 @@
+"""Transformers on a block of rows: one body each for value, inverse and derivative.
+
+A transformer maps one coordinate, given P rows of a network's output, and leaves E rows on the
+tape. Its derivative may rely on what the value made of the P rows. All is found by the numbers of
+rows in larger arrays (..., ROWS), because slices are counted references, which cost as much as
+the arithmetic.
+"""
+
+from typing import NamedTuple
+
+from nfref.kernels.chain.transformers.additive import shift, shift_vjp
+from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
+from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
+from nfref.kernels.jit import body
+
+ADDITIVE, AFFINE, SPLINE = range(3)
+OPERANDS = 4            # of a transformer, among those of an instruction
+
+
+class Transformer(NamedTuple):
+    """What the code says of a transformer: P, E, and whatever its kind needs besides."""
+
+    opcode: object
+    raw_rows: object
+    tape_rows: object
+    form: object
+    reals: object
+
+
+class Place(NamedTuple):
+    """The rows of one coordinate: its own in u; parameter p is row raw + p * step of the outputs,
+    and of their cotangents; and the first of E on the tape.
+
+    The outputs of a coupling come parameter by parameter, so ``step`` is the number of
+    coordinates that change; those of MADE come coordinate by coordinate, and it is 1.
+    """
+
+    u: object
+    raw: object
+    step: object
+    tape: object
+
+
+@body
+def decode(code, at, reals):
+    return Transformer(code[at], code[at + 1], code[at + 2], code[at + 3], reals)
+
+
+@body
+def transform(transformer, direction, u, raw, tape, place, log_det, splines):
+    """Row ``place.u`` of u through the transformer, in place; its log-slope adds to log_det."""
+    if transformer.opcode == ADDITIVE:
+        shift(direction, u, raw, place)
+    elif transformer.opcode == AFFINE:
+        scale_and_shift(transformer, direction, u, raw, tape, place, log_det)
+    if splines is not None:
+        if transformer.opcode == SPLINE:
+            rational_quadratic(transformer, direction, u, raw, tape, place, log_det)
+
+
+@body
+def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, splines):
+    """Row ``place.u`` of g turns from the cotangent of the value to that of the argument.
+
+    Those of the P outputs are written to g_raw.
+    """
+    if transformer.opcode == ADDITIVE:
+        shift_vjp(direction, g, place, g_raw)
+    elif transformer.opcode == AFFINE:
+        scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+    if splines is not None:
+        if transformer.opcode == SPLINE:
+            rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)

@@ -1,0 +1,20 @@
+"""The additive transformer on a block of rows: see :mod:`nfref.transformers.additive`."""
+
+from nfref.kernels.jit import body
+from nfref.kernels.simd.products import ROWS
+
+TAPE_ROWS = 0
+
+
+@body
+def shift(direction, u, raw, place):
+    """x = z + t, or z = x - t, in place."""
+    for r in range(ROWS):
+        u[place.u, r] += direction * raw[place.raw, r]
+
+
+@body
+def shift_vjp(direction, g, place, g_raw):
+    """The cotangent of u is that of the value."""
+    for r in range(ROWS):
+        g_raw[place.raw, r] = direction * g[place.u, r]
