@@ -63,7 +63,7 @@ def subject_of(flow, seed=0, n=7, entry=None, size=1.0):
 @lru_cache(maxsize=None)
 def from_table(name, dim, context_dim=0, seed=0, size=1.0):
     """The subject of one line of the table of flows; made once, so that what it measures is too."""
-    entry = flow_table.FLOWS[name]
+    entry = flow_table.flows()[name]
     return subject_of(entry.make(dim, context_dim), seed, entry=entry, size=size)
 
 
@@ -73,7 +73,7 @@ def error_table(dims=None, seeds=(0,)):
                log_dets_cancel, single_precision, rows_independent)
     heads = ("round trip", "log-det FD", "log-det AD", "cancel", "float32", "row alone")
     lines = [f"{'largest contract errors':<24}" + "".join(f"{head:>17}" for head in heads)]
-    for name in flow_table.FLOWS:
+    for name in flow_table.flows():
         subjects = [from_table(*case, seed=seed) for seed in seeds
                     for case in flow_table.cases([name], dims)]
         cells = []

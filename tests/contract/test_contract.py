@@ -23,7 +23,7 @@ def over(cases):
 def gradient_cases():
     """Each flow at its smallest and, with its context, at a middling size: one call a parameter."""
     chosen = set()
-    for name, entry in flow_table.FLOWS.items():
+    for name, entry in flow_table.flows().items():
         allowed = [case for case in flow_table.cases([name]) if case[1] <= 4]
         chosen |= set(allowed[-1:] if entry.costly else allowed[:1] + allowed[-1:])
     return sorted(chosen)
@@ -44,7 +44,7 @@ def test_parameter_gradients(name, dim, context_dim):
     assert finding.ok, finding
 
 
-@over([case for case in flow_table.cases(dims=(1, 2)) if flow_table.FLOWS[case[0]].integrable])
+@over([case for case in flow_table.cases(dims=(1, 2)) if flow_table.flows()[case[0]].integrable])
 def test_density_on_a_grid(name, dim, context_dim):
     subject = contract.from_table(name, dim, context_dim, size=0.7)
     area = quadrature.integral(subject)

@@ -42,7 +42,7 @@ def test_fault_is_rejected_and_sibling_accepted(fault, sound, check):
 @pytest.mark.parametrize("name", ["PlanarLayer", "NICE", "RealNVP", "MAF", "IAF", "Logit"])
 def test_scaled_log_det_is_rejected(name, factor):
     """Whatever the factor: the log-determinant is compared, not only its sign or its sum."""
-    entry = flow_table.FLOWS[name]
+    entry = flow_table.flows()[name]
     flow = faulty_flows.Times(entry.make(3, 0), float(factor))
     findings = [contract.measure(check, contract.subject_of(flow, entry=entry))
                 for check in (contract.log_det_against_differences,

@@ -7,9 +7,37 @@ import nfref
 from nfref.flows import autoregressive
 from nfref.networks.masked import even_degrees, made_masks, random_degrees
 from tests.contract import subject_of
-from tests.flow_table import random_params
+from tests.flow_table import (Entry, constant_at_one, hidden, made, random_order, random_params,
+                              triangular)
 
 ORDERS = {"natural": (0, 1, 2, 3, 4), "reversed": (4, 3, 2, 1, 0), "random": (2, 0, 4, 1, 3)}
+
+
+def maf(**options):
+    def make(dim, context_dim):
+        orders = {"orders": nfref.random_orders(np.random.default_rng(dim), dim, 2)}
+        return nfref.MAF(dim, 2, hidden(dim), context_dim=context_dim,
+                         **{"activation": "tanh", **orders, **options})
+    return make
+
+
+CONTRACT = {
+    "MADE": Entry(made(), context=True, log_det=constant_at_one, pattern=triangular),
+    "MADE, reversed": Entry(made(lambda d: tuple(reversed(range(d)))), context=True,
+                            log_det=constant_at_one, pattern=triangular),
+    "MADE, random order": Entry(made(random_order), context=True, log_det=constant_at_one,
+                                pattern=triangular),
+    "MADE, additive": Entry(made(transformer=nfref.Additive()), context=True, log_det="zero",
+                            pattern=triangular),
+    "MADE, exp": Entry(made(transformer=nfref.Affine("exp")), context=True,
+                       log_det=constant_at_one, pattern=triangular),
+    "MAF": Entry(maf(orders="alternate"), context=True, log_det=constant_at_one),
+    "MAF, relu": Entry(maf(activation="relu"), context=True, log_det=constant_at_one,
+                       integrable=False),
+    "MAF, batch norm": Entry(maf(batch_norm=True), context=True, log_det=constant_at_one),
+    "IAF": Entry(lambda d, c: nfref.IAF(d, 2, hidden(d), context_dim=c, activation="tanh"),
+                 context=True, log_det=constant_at_one),
+}
 
 
 def connected(masks):

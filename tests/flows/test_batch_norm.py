@@ -7,6 +7,11 @@ from autograd.test_util import check_grads
 
 import nfref
 from tests.contract.numerics import assert_log_det_of_jacobians
+from tests.flow_table import Entry, diagonal
+
+CONTRACT = {
+    "BatchNorm": Entry(lambda d, c: nfref.BatchNorm(d), log_det="constant", pattern=diagonal),
+}
 
 
 def subject(dim=3, seed=0, n=9):

@@ -8,10 +8,19 @@ from scipy.linalg import expm
 
 import nfref
 from nfref.continuous.solve import SOLVERS, Options, SolverError, solve
+from tests.flow_table import Entry
 from tests.flows.continuous_cases import filled, linear
 
 MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])   # not symmetric
 TIGHT = {"rtol": 1e-11, "atol": 1e-11}
+
+CONTRACT = {
+    "CNF": Entry(lambda d, c: nfref.CNF(d, (4, 4), c, rtol=1e-9, atol=1e-9), dims=(2,),
+                 context=True, precision=1e-8, reach=10.0, integrable=False, costly=True),
+    "CNF, fixed steps": Entry(
+        lambda d, c: nfref.CNF(d, (4,), c, solver="rk4", steps=30, gradient="direct"),
+        dims=(1,), precision=1e-7, reach=3.0),
+}
 
 
 # Closed forms -----------------------------------------------------------------------------

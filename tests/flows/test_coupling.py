@@ -6,8 +6,53 @@ import pytest
 import nfref
 from nfref.networks.mlp import mlp
 from tests.contract import subject_of
+from tests.flow_table import COUPLING_DIMS, Entry, hidden, stays
 
 MASK = (True, False, False, True, False)
+
+
+def coupling(transformer, parity=0):
+    return lambda dim, context_dim: nfref.Coupling(
+        nfref.alternating_mask(dim, parity), transformer, hidden(dim), context_dim, "tanh")
+
+
+def coupled(flow):
+    """Row i of dx/dz: itself, and where i changes, the coordinates that stay."""
+    stays = np.array(flow.mask)
+    return np.eye(flow.dim, dtype=bool) | (~stays[:, None] & stays[None, :])
+
+
+def half_mask(dim):
+    """The first half stays: with odd dims the halves differ in size."""
+    return tuple(i < dim // 2 for i in range(dim))
+
+
+CONTRACT = {
+    "Coupling, additive": Entry(
+        coupling(nfref.Additive(), parity=1),
+        dims=COUPLING_DIMS, context=True, log_det="zero", pattern=coupled, ignores_context=stays),
+    "Coupling": Entry(
+        coupling(nfref.Affine()),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+    "Coupling, tanh": Entry(
+        coupling(nfref.Affine("tanh")),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+    "Coupling, gate": Entry(
+        coupling(nfref.Affine("gate")),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+    "Coupling, halves": Entry(
+        lambda d, c: nfref.Coupling(half_mask(d), nfref.Affine(), hidden(d), c, "softplus"),
+        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+    "NICE": Entry(lambda d, c: nfref.NICE(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
+                  context=True, log_det="constant"),
+    "RealNVP": Entry(lambda d, c: nfref.RealNVP(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
+                     context=True),
+    "RealNVP, relu": Entry(lambda d, c: nfref.RealNVP(d, 2, hidden(d), c), dims=COUPLING_DIMS,
+                           context=True, integrable=False),
+    "RealNVP, batch norm": Entry(
+        lambda d, c: nfref.RealNVP(d, 2, hidden(d), c, "tanh", batch_norm=True),
+        dims=COUPLING_DIMS, context=True),
+}
 
 
 def test_affine_coupling_is_the_formula():

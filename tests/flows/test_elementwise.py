@@ -5,6 +5,16 @@ import numpy as np
 import pytest
 
 import nfref
+from tests.flow_table import Entry, bounds, diagonal, rows_in_bounds, standardise
+
+CONTRACT = {
+    "Scale": Entry(lambda d, c: nfref.Scale(d), log_det="constant", pattern=diagonal),
+    "ElementwiseAffine": Entry(lambda d, c: nfref.ElementwiseAffine(d), log_det="constant",
+                               pattern=diagonal),
+    "Standardise": Entry(lambda d, c: standardise(d), log_det="constant", pattern=diagonal),
+    "Logit": Entry(lambda d, c: nfref.Logit(*bounds(d)), pattern=diagonal,
+                   data_rows=rows_in_bounds, reach=12.0),
+}
 
 
 def test_logit_against_fifty_digits():

@@ -8,7 +8,27 @@ import pytest
 
 import nfref
 from nfref.params import at_path
-from tests.flow_table import random_params
+from tests.flow_table import Entry, bounds, hidden, random_params, rows_in_bounds, standardise
+
+
+def units(dim, context_dim):
+    """A flow on bounded data, in the data's own units."""
+    return nfref.Chain((nfref.MAF(dim, 2, hidden(dim), context_dim=context_dim, activation="tanh"),
+                        standardise(dim), nfref.Logit(*bounds(dim))))
+
+
+def mixed(dim, context_dim):
+    """Chains and turned flows inside of each other; only one member takes the context."""
+    inner = nfref.Chain((nfref.ElementwiseAffine(dim),
+                         nfref.Invert(nfref.Planar(dim, 2, context_dim))))
+    return nfref.Chain((inner, nfref.Scale(dim),
+                        nfref.Invert(nfref.MADE(dim, hidden(dim), activation="tanh"))))
+
+
+CONTRACT = {
+    "Chain in data units": Entry(units, context=True, data_rows=rows_in_bounds, reach=3.0),
+    "Chain of Invert": Entry(mixed, context=True),
+}
 
 
 def parts(rng):

@@ -12,6 +12,34 @@ from nfref.flows import image_layers
 from nfref.networks import convolution as conv_nets
 from tests.contract.numerics import (autograd_jacobian, log_abs_det, log_det_slack,
                                      numerical_jacobian, rounding_response)
+from tests.flow_table import COUPLING_DIMS, Entry, diagonal, image, stays
+
+
+def glow(permutation):
+    def make(dim, context_dim):
+        return nfref.Glow(image(dim), levels=2 if dim == 16 else 1, steps=2, hidden=(3,),
+                          context_dim=context_dim, permutation=permutation, activation="tanh")
+    return make
+
+
+CONTRACT = {
+    "ActNorm": Entry(lambda d, c: nfref.ActNorm(image(d)), log_det="constant", pattern=diagonal),
+    "ChannelAffine": Entry(lambda d, c: nfref.ChannelAffine(image(d)), log_det="constant",
+                           pattern=diagonal),
+    "InvertibleConv, LU": Entry(lambda d, c: nfref.InvertibleConv(image(d)), log_det="constant"),
+    "InvertibleConv, full": Entry(lambda d, c: nfref.InvertibleConv(image(d), "full"),
+                                  log_det="constant"),
+    "Squeeze": Entry(lambda d, c: nfref.Squeeze(image(d)), dims=(4, 8, 16), log_det="zero"),
+    "ChannelCoupling": Entry(lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh"),
+                             dims=COUPLING_DIMS, context=True, ignores_context=stays),
+    "SplitPrior": Entry(lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
+                        dims=COUPLING_DIMS, context=True, ignores_context=stays),
+    "ChannelCoupling, sigmoid": Entry(
+        lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh", nfref.Affine("sigmoid")),
+        dims=COUPLING_DIMS, context=True, ignores_context=stays),
+    "Glow, LU": Entry(glow("lu"), dims=(4, 16), context=True, costly=True),
+    "Glow, full": Entry(glow("full"), dims=(8,), context=True, costly=True),
+}
 
 FLOWS = {
     "actnorm": nfref.ActNorm((3, 2, 2)),

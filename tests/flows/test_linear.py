@@ -7,9 +7,30 @@ from autograd.test_util import check_grads
 import nfref
 from nfref.flows import linear
 from tests.contract.numerics import assert_log_det_of_jacobians
+from tests.flow_table import Entry, random_order
 
 NEGATIVE = ((0.0, 1.0, 2.0), (2.0, 0.3, 1.0), (1.0, -0.5, -0.2))     # determinant -1.2
 PIVOTS = ((2, 0, 3, 1), (1, -1, 1, 1))                              # a 4-cycle: determinant > 0
+
+
+def random_matrix(dim):
+    """Of negative determinant, and not near singular."""
+    rng = np.random.default_rng(dim)
+    rotation, _ = np.linalg.qr(rng.standard_normal((dim, dim)))
+    matrix = rotation * rng.uniform(1.2, 2, dim)
+    return matrix * np.where(np.arange(dim) == 0, -np.sign(np.linalg.det(matrix)), 1)
+
+
+def lu_linear(dim, context_dim):
+    return nfref.LULinear(dim, *nfref.random_pivots(np.random.default_rng(dim), dim))
+
+
+CONTRACT = {
+    "Permutation": Entry(lambda d, c: nfref.Permutation(random_order(d)), log_det="zero"),
+    "FixedLinear": Entry(lambda d, c: nfref.FixedLinear(random_matrix(d)), log_det="constant"),
+    "Linear": Entry(lambda d, c: nfref.Linear(d), log_det="constant"),
+    "LULinear": Entry(lu_linear, log_det="constant"),
+}
 
 FLOWS = {
     "permutation": nfref.Permutation((2, 0, 3, 1)),

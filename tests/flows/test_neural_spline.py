@@ -4,7 +4,25 @@ import numpy as np
 import pytest
 
 import nfref
-from tests.flow_table import random_params
+from tests.flow_table import (COUPLING_DIMS, Entry, constant_at_one, hidden, made, random_params,
+                              triangular)
+
+
+def nsf(**options):
+    """A spline flow; at its ends it is the identity, so random rows have to lie within them."""
+    return lambda dim, context_dim: nfref.NSF(dim, 2, hidden(dim), 4, context_dim=context_dim,
+                                              activation="tanh", bound=6.0, **options)
+
+
+CONTRACT = {
+    "MADE, spline": Entry(made(transformer=nfref.RationalQuadratic(4, 6.0)), context=True,
+                          log_det=constant_at_one, pattern=triangular, integrable=False),
+    "NSF": Entry(nsf(), context=True, log_det=constant_at_one, integrable=False),
+    "NSF, coupling": Entry(nsf(coupling=True), dims=COUPLING_DIMS, context=True,
+                           integrable=False),
+    "NSF, LU": Entry(nsf(coupling=True, linear="lu"), dims=(2, 5), context=True, costly=True,
+                     integrable=False),
+}
 
 
 @pytest.mark.parametrize("coupling", [False, True])

@@ -8,9 +8,16 @@ from autograd import elementwise_grad, grad
 
 import nfref
 from nfref.flows import planar
+from tests.flow_table import Entry
 
 SLACKS = (1e-12, 1e-6, 1e-3, 0.5, 1.0, 1.5, 30.0, 1e6)
 RIGHT_HAND_SIDES = (1e-300, 1e-12, 1e-6, 1e-3, 0.1, 0.7, 1.0, 1.3, 3.0, 30.0, 1e3, 1e6)
+
+CONTRACT = {
+    "PlanarLayer": Entry(nfref.PlanarLayer, context=True),
+    "Planar": Entry(lambda d, c: nfref.Planar(d, 3, c), context=True),
+    "Invert(Planar)": Entry(lambda d, c: nfref.Invert(nfref.Planar(d, 2, c)), context=True),
+}
 
 
 def exact_root(r, slack):

@@ -66,7 +66,7 @@ def peer_cases():
 
 def table_cases():
     """The same for each flow of the table."""
-    for name, entry in flow_table.FLOWS.items():
+    for name, entry in flow_table.flows().items():
         dim = next((dim for dim in (3, 4, 2, 8) if dim in entry.dims), entry.dims[0])
 
         def report(seed, dtype, entry=entry, dim=dim):
