@@ -6,7 +6,7 @@ import tempfile
 from contextlib import contextmanager
 
 
-def _is_special(path):
+def is_special(path):
     """Whether something that is no regular file stands there: a device, a pipe."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
@@ -41,7 +41,7 @@ def replacing(path):
     binary file
     """
     path = os.path.realpath(path)
-    if _is_special(path) and not os.path.isdir(path):
+    if is_special(path) and not os.path.isdir(path):
         with open(path, "wb") as file:
             yield file
         return
@@ -74,7 +74,7 @@ def check_writable(path):
         if not os.access(target, os.W_OK):
             raise PermissionError(f"{path}: expected a file that can be written, "
                                   "got one without write permission")
-        if _is_special(target):
+        if is_special(target):
             return
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{path}: expected a folder to write into, "
