@@ -57,7 +57,8 @@ def find_names(rows, lines, header="auto"):
         cells = [cells[0].lstrip().lstrip("#").lstrip(), *cells[1:]]
         if (len(cells) == len(rows[comments][1]) and not any(map(is_number, cells))
                 and any(map(is_number, rows[comments][1]))):
-            return comments, cells, _as_names(line, cells, "no"), True
+            doubtful = header == "auto"
+            return comments, cells, _as_names(line, cells, doubtful and "no"), doubtful
     line, cells = rows[comments]
     if header == "auto":
         names, doubtful = _are_names(cells, rows[comments + 1:],

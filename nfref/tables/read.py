@@ -73,18 +73,25 @@ def read_quietly(path, header="auto"):
 
 
 def _read_npy(path):
-    return _from_array(path, _load(path, ".npy"))
+    _check_kind(path)
+    try:
+        # Mapped, a file that claims more than it holds is refused before it takes memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    return _from_array(path, array)
 
 
 def _read_npz(path):
-    with _load(path, ".npz") as archive:
-        names = archive.files
-        try:
+    _check_kind(path)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = archive.files
             arrays = {name: archive[name] for name in names}
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise _unreadable(path, error) from None
+    except MemoryError:
+        raise
+    except Exception as error:     # zipfile, zlib, tokenize and pickle each have their own
+        raise _unreadable(path, error) from None
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise _unreadable(path, None)
     matrices = [name for name, array in arrays.items() if array.ndim == 2]
@@ -95,17 +102,13 @@ def _read_npz(path):
     return _from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
 
 
-def _load(path, extension):
-    """np.load of a file that has to be what its extension says."""
-    try:
-        # Mapped, an .npy that claims more than the file holds is refused before it takes memory.
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:     # zipfile, zlib, tokenize and pickle each have their own
-        raise _unreadable(path, error) from None
-    came = ".npy" if isinstance(loaded, np.ndarray) else ".npz"
-    if came != extension:
-        raise TableError(f"{path}: expected what its name says, got an {came} file")
-    return loaded
+def _check_kind(path):
+    """That a NumPy file is of the kind that its name says."""
+    with open(path, "rb") as file:
+        came = ".npz" if file.read(2) == b"PK" else ".npy"
+    if not path.lower().endswith(came):
+        raise TableError(f"{path}: expected what its name says, got "
+                         + ("an .npz file" if came == ".npz" else "no .npz archive"))
 
 
 def _unreadable(path, error):
