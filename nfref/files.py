@@ -64,6 +64,9 @@ class Reservation:
                     self.release()
                     raise
 
+    def __fspath__(self):
+        return os.fspath(self.path)
+
     @contextlib.contextmanager
     def writing(self):
         """The binary file; it takes the place of the target at the end of the block.

@@ -29,6 +29,22 @@ def is_closed():
     return getattr(sys.stdout, "name", None) == os.devnull
 
 
+@contextlib.contextmanager
+def utf8_output():
+    """Standard output as UTF-8, for rows that are to be read again."""
+    if not hasattr(sys.stdout, "reconfigure"):
+        yield sys.stdout
+        return
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
+    sys.stdout.reconfigure(encoding="utf-8", errors="strict")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    finally:
+        with contextlib.suppress(OSError):      # what could not be written is told once
+            sys.stdout.reconfigure(encoding=encoding, errors=errors)
+
+
 class Patient:
     """A text stream that goes on when what it writes to breaks; ``problem`` says why it did."""
 

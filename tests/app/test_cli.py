@@ -399,7 +399,7 @@ def test_a_newer_model_file(desk):
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez(desk / "newer.npz", **arrays)
     done = nfref_command("info", "newer.npz", cwd=desk)
-    assert done.returncode == 2 and "expected format version 1 or older, got 99" in done.stderr
+    assert done.returncode == 2 and "expected format version 2 or older, got 99" in done.stderr
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write anywhere")
