@@ -124,11 +124,12 @@ def score(options):
         write_csv(options.out, Table(log_prob[:, None], ("log_likelihood",)))
     else:
         sys.stdout.writelines(f"{value}\n" for value in log_prob.astype(str).tolist())
-    for rows, what in ((np.sum(log_prob == -np.inf), "lie where the model's density is zero or "
-                                                      "too small to compute: -inf"),
-                        (np.sum(np.isnan(log_prob)), "have a density that can't be computed: nan")):
-        if rows:
-            complain(f"nfref: note: {rows} rows {what}")
+    impossible, unknown = np.sum(log_prob == -np.inf), np.sum(np.isnan(log_prob))
+    if impossible:
+        complain(f"nfref: note: {impossible} rows lie where the model's density is zero or too "
+                 "small to compute: -inf")
+    if unknown:
+        complain(f"nfref: note: {unknown} rows have a density that can't be computed: nan")
     print(f"mean log-likelihood: {np.mean(log_prob, dtype=np.float64):.6f} nats")
 
 

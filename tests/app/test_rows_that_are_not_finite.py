@@ -13,10 +13,11 @@ FLOWS = {
     "IAF": nfref.IAF(3, 2, (8,)),
     "linear": nfref.Chain([nfref.LULinear(3), nfref.Scale(3)]),
     "CNF": nfref.CNF(3, (8,)),
-    "bounded": nfref.Chain([nfref.CNF(3, (8,)), nfref.Logit((None, -9.0, None), (None, 9.0, None))]),
+    "bounded": nfref.Chain([nfref.CNF(3, (8,)),
+                            nfref.Logit((None, -9.0, None), (None, 9.0, None))]),
 }
-ROWS = np.array([[0.1, 0.2, 0.3], [np.nan, 0, 0], [np.inf, 0, 0], [0, -np.inf, np.nan], [-1, 2, 0.5],
-                 [0, 0, -np.inf]])
+ROWS = np.array([[0.1, 0.2, 0.3], [np.nan, 0, 0], [np.inf, 0, 0], [0, -np.inf, np.nan],
+                 [-1, 2, 0.5], [0, 0, -np.inf]])
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
