@@ -244,6 +244,6 @@ def for_model(data, model):
     named = columns != numbered_columns(model.density.dim)
     try:
         return (match_columns(data.name, data.table, columns, named),
-                data.table.named and named)
+                data.table.named and (named or data.columns == columns))
     except TableError as error:
         raise UsageError(str(error)) from None

@@ -82,7 +82,8 @@ def test_a_closed_pipe_loses_no_model(folder):
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full"])
 def test_missing_and_full_streams_lose_no_model(folder, closed):
     command = f'"$0" fit people.csv {" ".join(SMALL)} --out m.npz {closed}'
-    done = subprocess.run(["sh", "-c", command, COMMAND], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", command, COMMAND], cwd=folder, capture_output=True,
+                          text=True, timeout=60)
     assert done.returncode == (2 if closed == ">/dev/full" else 0)
     assert "Traceback" not in done.stderr
     if closed == ">/dev/full":
