@@ -384,7 +384,8 @@ def _check_sizes(description, numbers_held, arrays_held, depth=0):
                              ("dim", max(layers, 1) * dim, 2 * numbers_held),
                              ("hidden", max(layers, 1) * widest, numbers_held),
                              ("context_dim", count("context_dim"), numbers_held),
-                             ("components", count("components"), numbers_held)):
+                             ("components", count("components"), numbers_held),
+                             ("bins", count("bins"), numbers_held)):
         if size > most:
             raise ModelError(f"{name}: expected at most what the file's arrays hold, "
                              f"got a flow that needs {size:,}")

@@ -318,7 +318,7 @@ def test_header_and_arrays_belong_together(saved):
     path, _, params = saved
     whole = path.read_bytes()
     header = header_of(path)
-    density = {**header["density"], "flow": {**header["density"]["flow"], "bound": 4.0}}
+    density = {**header["density"], "flow": {**header["density"]["flow"], "activation": "tanh"}}
     refused(rewritten(path, with_header(density=density)), "they were not written together")
     path.write_bytes(whole)
     refused(rewritten(path, lambda a: {name: a[name] for name in a if name != "digest"}),
@@ -347,6 +347,7 @@ HUGE = {
     "matrix": {"class": "Linear", "dim": 4000},
     "levels": {"class": "Glow", "shape": [1, 4, 4], "levels": 10 ** 9},
     "steps": {"class": "Glow", "shape": [1, 4, 4], "levels": 1, "steps": 10 ** 9},
+    "bins": {"class": "NSF", "dim": 2, "layers": 1, "hidden": [4], "bins": 10 ** 9},
     "depth": nested({"class": "Scale", "dim": 2}, 200),
     "deeper": nested({"class": "Scale", "dim": 2}, 900),
 }
