@@ -23,7 +23,9 @@ import numpy as np
 
 from nfref.archives import ArchiveError, one_line, opened_archive, shortened, write_archive
 from nfref.base import Base
+from nfref.checks import as_array, as_rows
 from nfref.flow import Density, Flow
+from nfref.tables.table import Table, match_columns, named_columns, numbered_columns
 from nfref.transformers.transformer import Transformer
 
 FORMAT = "nfref model"
@@ -55,6 +57,32 @@ class Model:
     params: object
     columns: tuple = None
     info: dict = dataclasses.field(default_factory=dict)
+
+    def rows(self, data):
+        """Rows for ``density.log_prob``, in the order of the model's columns.
+
+        Parameters
+        ----------
+        data : DataFrame or (N, D) array
+            The columns of a DataFrame are matched by name where the model has names; another
+            order is put in order, other names are an error. Arrays have no names, and their
+            columns are taken as they come.
+
+        Returns
+        -------
+        (N, D) array
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the columns are not those of the model, or hold no numbers.
+        """
+        if not hasattr(data, "columns"):
+            return as_rows("data", data, self.density.dim)
+        values = as_array("data", np.asarray(data))
+        table = Table(values, named_columns("data", [str(name) for name in data.columns]))
+        expected = self.columns or numbered_columns(self.density.dim)
+        return match_columns("data", table, expected, self.columns is not None)
 
 
 # Descriptions -----------------------------------------------------------------------------

@@ -171,6 +171,25 @@ def test_what_cannot_be_stored_says_so(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_data_frames_are_matched_by_name(saved):
+    pandas = pytest.importorskip("pandas")
+    model = load_model(saved[0])
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    frame = pandas.DataFrame(x[:, ::-1], columns=["b", "a"])
+    np.testing.assert_array_equal(model.rows(frame), x)
+    np.testing.assert_array_equal(model.rows(x), x)
+    with pytest.raises(ValueError, match="missing: 'b'; extra: 'c'"):
+        model.rows(frame.rename(columns={"b": "c"}))
+    with pytest.raises(ValueError, match="columns of different names, got 'a' 2 times"):
+        model.rows(frame.rename(columns={"b": "a"}))
+    with pytest.raises(TypeError, match="data: expected numbers"):
+        model.rows(frame.astype(str) + "x")
+    with pytest.raises(ValueError, match=r"data: expected shape \(N, 2\), got \(5, 1\)"):
+        model.rows(x[:, :1])
+    nameless = dataclasses.replace(model, columns=None)
+    np.testing.assert_array_equal(nameless.rows(frame), x[:, ::-1])
+
+
 # Bad files --------------------------------------------------------------------------------
 
 
