@@ -17,12 +17,17 @@ def as_array(name, value):
     """
     if isinstance(value, Box):
         return value
+    if np.ma.is_masked(value):
+        raise TypeError(f"{name}: expected numbers, got a masked array with "
+                        f"{np.ma.count_masked(value)} masked ones")
     try:
         array = np.asarray(value, order="C")
     except ValueError:
         raise ValueError(f"{name}: expected an array, got rows of different lengths") from None
     if array.dtype.kind not in "buifcO":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    if array.dtype.kind == "O" and any(number is None for number in array.flat):
+        raise TypeError(f"{name}: expected numbers, got None")
     if array.dtype.char in "fdFD":
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     try:

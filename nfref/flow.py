@@ -20,6 +20,8 @@ of it (``nfref/dispatch.py`` decides). Flows inside other flows are called by ``
 from dataclasses import dataclass, fields, is_dataclass
 
 import autograd.numpy as np
+import numpy
+from autograd.tracer import getval
 
 from nfref import dispatch
 from nfref import params as trees
@@ -386,8 +388,21 @@ class Density:
         Returns
         -------
         (N,) array
-            log p(x) = log p_Z(z) + log |det dz/dx|.
+            log p(x) = log p_Z(z) + log |det dz/dx|. A row that holds NaN has NaN, one that
+            holds an infinity but no NaN has -inf, whatever the flow; no flow sees either.
         """
+        x = as_rows("x", x, self.dim)
+        finite = numpy.isfinite(getval(x)).all(axis=1)
+        if finite.all():
+            return self._log_prob(params, x, context)
+        context = as_context(context, self.context_dim, x)
+        there, lost = numpy.flatnonzero(finite), numpy.flatnonzero(~finite)
+        found = self._log_prob(params, x[there], None if context is None else context[there])
+        nowhere = numpy.where(numpy.isnan(getval(x)[lost]).any(axis=1), numpy.nan, -numpy.inf)
+        joined = np.concatenate([found, nowhere.astype(found.dtype)])
+        return joined[numpy.argsort(numpy.concatenate([there, lost]))]
+
+    def _log_prob(self, params, x, context):
         z, log_det = self.flow.inverse(params["flow"], x, context)
         return self.base.log_prob(params["base"], z) + log_det
 

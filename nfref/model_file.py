@@ -1,31 +1,41 @@
 """Model files: a density, its parameters and the names of its columns in one .npz.
 
-The file is a plain NumPy archive. ``header`` is JSON as bytes: what the file is, the version
-of its format, and the density as nested descriptions ``{"class": "MAF", "dim": 2, ...}``.
-Every parameter is an array of its own, named by its place, as in
-``params/flow/0/1/net/2/weight``. Nothing is ever pickled or unpickled, only flows, bases and
-densities of this package can be built, and the same model gives the same bytes.
+The file is a plain NumPy archive, not compressed. ``header`` is JSON as bytes: what the file
+is, the version of its format, and the density as nested descriptions ``{"class": "MAF",
+"dim": 2, ...}``. Every parameter is an array of its own, named by its place, as in
+``params/flow/0/1/net/2/weight``. ``digest`` is the SHA-256 of all others. Nothing is ever
+pickled or unpickled, only flows, bases and densities of this package can be built, and the
+same model gives the same bytes.
+
+A file may come from a stranger. It is read from the outside in: what the archive says of its
+members has to add up to the size of the file; the header comes first; what it describes may
+be no larger than the arrays are; and their shapes, as their own headers give them, have to be
+those of the density's parameters before any number is read. So a file takes memory and time
+in proportion to its own size, and whatever is wrong with it is a ModelError of one line.
 """
 
 import dataclasses
-import json
+import math
 import numbers
-import os
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.archives import ArchiveError, one_line, opened_archive, shortened, write_archive
 from nfref.base import Base
-from nfref.files import replacing
+from nfref.checks import as_array, as_rows
 from nfref.flow import Density, Flow
+from nfref.tables.table import Table, match_columns, named_columns, numbered_columns
 from nfref.transformers.transformer import Transformer
 
 FORMAT = "nfref model"
-VERSION = 1
+VERSION = 2                 # 1 had no digest
+OWN = ("header", "digest")
+DEEPEST = 50                # descriptions inside of each other
+SLACK = 4096                # what a description may ask for however small the file is
 
 
-class ModelError(ValueError):
+class ModelError(ArchiveError):
     """A model file that cannot be used; the message is one line."""
 
 
@@ -47,6 +57,32 @@ class Model:
     params: object
     columns: tuple = None
     info: dict = dataclasses.field(default_factory=dict)
+
+    def rows(self, data):
+        """Rows for ``density.log_prob``, in the order of the model's columns.
+
+        Parameters
+        ----------
+        data : DataFrame or (N, D) array
+            The columns of a DataFrame are matched by name where the model has names; another
+            order is put in order, other names are an error. Arrays have no names, and their
+            columns are taken as they come.
+
+        Returns
+        -------
+        (N, D) array
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the columns are not those of the model, or hold no numbers.
+        """
+        if not hasattr(data, "columns"):
+            return as_rows("data", data, self.density.dim)
+        values = as_array("data", np.asarray(data))
+        table = Table(values, named_columns("data", [str(name) for name in data.columns]))
+        expected = self.columns or numbered_columns(self.density.dim)
+        return match_columns("data", table, expected, self.columns is not None)
 
 
 # Descriptions -----------------------------------------------------------------------------
@@ -103,6 +139,8 @@ def _plain(value, owner, field):
         return [_plain(item, owner, field) for item in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, numbers.Real) and not math.isfinite(value):
+        raise ModelError(f"describe: expected {owner}.{field} to be finite, got {value}")
     if value is None or isinstance(value, (bool, str, numbers.Integral, numbers.Real)):
         return value
     raise TypeError(f"describe: expected {owner}.{field} to hold numbers, strings or flows, "
@@ -128,12 +166,13 @@ def rebuild(description):
     fields = {key: rebuild(value) for key, value in description.items() if key != "class"}
     name = description.get("class")
     known = described_classes()
-    if name not in known:
-        raise ModelError(f"class: expected one of {', '.join(known)}; got {name!r}")
+    if not isinstance(name, str) or name not in known:
+        raise ModelError(f"class: expected one of {', '.join(known)}; got {shortened(name)}")
     try:
         return known[name](**fields)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{name}: expected fields that describe one, got {error}") from None
+    except Exception as error:      # a stranger's fields fail in whatever way they like
+        raise ModelError(f"{name}: expected fields that describe one, "
+                         f"got {one_line(error)}") from None
 
 
 # Parameters -------------------------------------------------------------------------------
@@ -159,33 +198,59 @@ def _filled(template, arrays, place="params"):
     return arrays[place]
 
 
-def _check_arrays(density, arrays):
-    """The parameters that ``density.init`` would make, with ``arrays`` in their places."""
-    template = density.init(np.random.default_rng(0))
+def _check_shapes(template, arrays):
+    """That ``arrays`` (name -> shape and dtype) are those of the template's parameters."""
     expected = dict(_named_leaves(template))
     for name, array in expected.items():
         if name not in arrays:
             raise ModelError(f"{name}: expected an array of shape {array.shape}, got none")
         if arrays[name].shape != array.shape:
             raise ModelError(f"{name}: expected shape {array.shape}, got {arrays[name].shape}")
-        if arrays[name].dtype.kind != "f":
-            raise ModelError(f"{name}: expected floats, got dtype {arrays[name].dtype}")
+        if arrays[name].dtype.newbyteorder("=") not in (np.float32, np.float64):
+            raise ModelError(f"{name}: expected floats of 32 or 64 bits, "
+                             f"got dtype {arrays[name].dtype}")
     extra = [name for name in arrays if name not in expected]
     if extra:
         raise ModelError(f"{extra[0]}: expected no such array in a model of this kind, got one")
-    return _filled(template, arrays)
+    dtypes = {str(array.dtype.newbyteorder("=")) for array in arrays.values()}
+    if len(dtypes) > 1:
+        raise ModelError(f"params: expected one dtype, got {' and '.join(sorted(dtypes))}")
+
+
+def _check_finite(arrays):
+    for name, array in arrays.items():
+        if not np.all(np.isfinite(array)):
+            bad = array[~np.isfinite(array)].flat[0]
+            raise ModelError(f"{name}: expected finite numbers, got {bad}")
 
 
 def _check_columns(density, columns):
     if columns is None:
         return None
+    if isinstance(columns, str) or not isinstance(columns, (list, tuple, np.ndarray)):
+        raise ModelError(f"columns: expected {density.dim} names, got {shortened(columns)}")
     columns = tuple(columns)
     if len(columns) != density.dim or not all(isinstance(column, str) for column in columns):
-        raise ModelError(f"columns: expected {density.dim} names, got {columns}")
+        raise ModelError(f"columns: expected {density.dim} names, got {shortened(columns)}")
+    if len(set(columns)) < len(columns):
+        twice = next(name for k, name in enumerate(columns) if name in columns[:k])
+        raise ModelError(f"columns: expected names that differ, got {twice!r} twice")
     return columns
 
 
-# Files ------------------------------------------------------------------------------------
+def _check_writable_names(columns):
+    """That a csv with these names in its first line gives them back."""
+    for name in columns or ():
+        try:
+            fine = name == name.strip() != "" and b"\0" not in name.encode()
+        except UnicodeEncodeError:
+            fine = False
+        if not fine:
+            raise ModelError("columns: expected names that text can hold, not blank and without "
+                             f"blanks around them, got {shortened(name)}")
+
+
+# Writing ----------------------------------------------------------------------------------
 
 
 def save_model(path, density, params, *, columns=None, info=None):
@@ -193,13 +258,13 @@ def save_model(path, density, params, *, columns=None, info=None):
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or nfref.files.Reservation
     density : Density
         Made of the :func:`described_classes`.
     params : nested dicts and lists of arrays
-        Of the shapes that ``density.init`` makes.
+        Finite, in one dtype, of the shapes that ``density.init`` makes.
     columns : sequence of str, optional
-        The names of the D columns.
+        The names of the D columns, which differ.
     info : dict, optional
         Anything that JSON can hold.
 
@@ -210,18 +275,19 @@ def save_model(path, density, params, *, columns=None, info=None):
     """
     if not isinstance(density, Density):
         raise TypeError(f"density: expected a Density, got {type(density).__name__}")
-    leaves = _named_leaves(params)
-    _check_arrays(density, dict(leaves))
+    leaves = dict(_named_leaves(params))
+    _check_shapes(density.init(np.random.default_rng(0)), leaves)
+    _check_finite(leaves)
+    columns = _check_columns(density, columns)
+    _check_writable_names(columns)
     from nfref import __version__
     header = {"format": FORMAT, "version": VERSION, "density": describe(density),
-              "columns": _check_columns(density, columns), "info": info or {},
+              "columns": columns, "info": info or {},
               "written_by": {"nfref": __version__, "numpy": np.__version__}}
-    encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in [("header", encoded), *leaves]:
-            # A ZipInfo made by hand has a fixed date, so equal models are equal files.
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    write_archive(path, header, leaves)
+
+
+# Reading ----------------------------------------------------------------------------------
 
 
 def load_model(path):
@@ -242,67 +308,114 @@ def load_model(path):
         If there is no such file, it is damaged, of another kind or of a newer version, or
         what it holds doesn't fit together.
     """
-    path = os.fspath(path)
-    arrays = _read_arrays(path)
-    header = _read_header(path, arrays.pop("header", None))
     try:
-        density = rebuild(header["density"])
-        if not isinstance(density, Density):
-            raise ModelError(f"density: expected a Density, got {type(density).__name__}")
-        params = _check_arrays(density, arrays)
-        columns = _check_columns(density, header["columns"])
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-    except KeyError as error:
-        raise ModelError(f"{path}: expected {error} in its header, got none") from None
-    info = {**header.get("info", {}), "written_by": header.get("written_by", {})}
-    return Model(density, params, columns, info)
+        with opened_archive(path, "model file") as archive:
+            return _read(archive)
+    except ArchiveError as error:
+        raise ModelError(str(error)) from None
 
 
-def _read_arrays(path):
-    """All arrays of an .npz, by name."""
-    if os.path.isdir(path):
-        raise ModelError(f"{path}: expected a model file, got a folder")
+def _read(archive):
+    header = archive.header(FORMAT, VERSION, "a model that nfref wrote")
+    for name in ("density", "columns"):
+        if name not in header:
+            raise ModelError(f"expected {name!r} in its header, got none")
+    info, makers = header.get("info", {}), header.get("written_by", {})
+    if not isinstance(info, dict) or not isinstance(makers, dict):
+        raise ModelError(f"info: expected a dictionary, got {shortened(info)}, "
+                         f"{shortened(makers)}")
+    density = _built(header["density"], archive)
     try:
-        with open(path, "rb") as file:
-            start = file.read(4)
-            if not start.startswith(b"PK"):
-                came = "an empty file" if not start else "something that is no .npz archive"
-                raise ModelError(f"{path}: expected an nfref model file, got {came}")
-            if len(start) < 4:
-                raise EOFError
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise ModelError(f"{path}: expected a model file, found none there") from None
-    except OSError as error:
-        raise ModelError(f"{path}: expected a readable file, got {error}") from None
-    except ModelError:
+        template = density.init(_Budget(2 * archive.numbers + SLACK))
+    except ArchiveError:
         raise
-    except Exception as error:     # zipfile, zlib and tokenize each have their own
-        if "allow_pickle" in str(error):
-            raise ModelError(f"{path}: expected plain arrays, got pickled objects, which are "
-                             "never loaded") from None
-        raise ModelError(f"{path}: expected a complete model file, "
-                         "got a truncated or damaged one") from None
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise ModelError(f"{path}: expected an nfref model file, got another kind of archive")
-    return arrays
+    except Exception as error:
+        raise ModelError(f"density: expected one that can be made, got {one_line(error)}") from None
+    held = {name: form for name, form in archive.forms.items() if name not in OWN}
+    _check_shapes(template, held)
+    columns = _check_columns(density, header["columns"])
+    arrays = {name: archive.read(name) for name in held}
+    if header["version"] > 1:
+        archive.check_digest(arrays)
+    _check_finite(arrays)
+    native = {name: array.astype(array.dtype.newbyteorder("="), copy=False)
+              for name, array in arrays.items()}
+    return Model(density, _filled(template, native), columns, {**info, "written_by": makers})
 
 
-def _read_header(path, encoded):
-    try:
-        header = json.loads(encoded.tobytes().decode())
-    except (AttributeError, ValueError):
-        header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ModelError(f"{path}: expected a model that nfref wrote, "
-                         "got an .npz of another kind")
-    version = header.get("version")
-    if not isinstance(version, int) or version < 1:
-        raise ModelError(f"{path}: expected a format version, got {version!r}")
-    if version > VERSION:
-        raise ModelError(f"{path}: expected format version {VERSION} or older, got {version}; "
-                         "a newer nfref reads it")
-    return header
+class _Budget(np.random.Generator):
+    """A generator that draws no more numbers than a file could hold as parameters."""
+
+    def __init__(self, left):
+        super().__init__(np.random.PCG64(0))
+        self.left = left
+
+    def _take(self, size):
+        self.left -= math.prod(size) if isinstance(size, tuple) else size or 1
+        if self.left < 0:
+            raise ModelError("density: expected one of the size of its arrays, got one that "
+                             "has more parameters")
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        self._take(size)
+        return super().uniform(low, high, size)
+
+    def standard_normal(self, size=None, *rest):
+        self._take(size)
+        return super().standard_normal(size, *rest)
+
+
+def _built(description, archive):
+    """The described density, if what it asks for is in proportion to the arrays."""
+    _check_sizes(description, archive.numbers + archive.forms["header"].size + SLACK,
+                 len(archive.forms) + DEEPEST)
+    density = rebuild(description)
+    if not isinstance(density, Density):
+        raise ModelError(f"density: expected a Density, got {type(density).__name__}")
+    if not isinstance(density.base, Base):
+        raise ModelError(f"base: expected a Base, got {type(density.base).__name__}")
+    return density
+
+
+def _check_sizes(description, numbers_held, arrays_held, depth=0):
+    """That no size in a description is larger than what the file holds.
+
+    Each layer has an array or more, and each coordinate of a flow a number or more; only bases
+    and flows of images can have more coordinates than parameters, and make nothing of them.
+    """
+    if depth > DEEPEST:
+        raise ModelError(f"density: expected at most {DEEPEST} descriptions inside each other, "
+                         "got more")
+    if isinstance(description, float) and not math.isfinite(description):
+        raise ModelError(f"density: expected finite numbers, got {description}")
+    if isinstance(description, int) and abs(description) > 2 ** 53:
+        raise ModelError("density: expected numbers below 2^53, got a larger one")
+    if isinstance(description, list):
+        for item in description:
+            _check_sizes(item, numbers_held, arrays_held, depth + 1)
+    if not isinstance(description, dict):
+        return
+
+    def count(key):
+        value = description.get(key, 1)
+        return value if isinstance(value, int) else 1
+
+    layers = count("layers") * count("levels")
+    if description.get("class") == "Glow":
+        layers *= count("steps")
+    sizeless = ("StandardNormal", "Logistic", "OnFirst")
+    dim = 1 if description.get("class") in sizeless else count("dim")
+    widths = description.get("hidden", [])
+    widest = max((width for width in (widths if isinstance(widths, list) else [widths])
+                  if isinstance(width, int)), default=1)
+    for name, size, most in (("layers", layers, arrays_held),
+                             ("dim", max(layers, 1) * dim, 2 * numbers_held),
+                             ("hidden", max(layers, 1) * widest, numbers_held),
+                             ("context_dim", count("context_dim"), numbers_held),
+                             ("components", count("components"), numbers_held),
+                             ("bins", count("bins"), numbers_held)):
+        if size > most:
+            raise ModelError(f"{name}: expected at most what the file's arrays hold, "
+                             f"got a flow that needs {size:,}")
+    for value in description.values():
+        _check_sizes(value, numbers_held, arrays_held, depth + 1)

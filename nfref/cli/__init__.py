@@ -1,10 +1,10 @@
 """The command ``nfref``: fit a density to a table, score and draw rows, look at the picture.
 
 Exit status 0 where all went well; 2 with one line ``nfref: error: ...`` for anything wrong
-with what was asked for, in which case nothing is written; 130 after Ctrl-C.
+with what was asked for, in which case nothing is written; 130 after Ctrl-C, SIGTERM or SIGHUP
+where there was nothing to keep; 141 where whoever read the output has gone.
 """
 
-import os
 import sys
 
 from nfref import __version__
@@ -13,6 +13,8 @@ from nfref.kernels.announce import when_compiling
 from nfref.cli import check as oracle
 from nfref.cli import fit, use, vectors
 from nfref.cli.arguments import Parser, UsageError
+from nfref.cli.interrupts import handled
+from nfref.cli.streams import complain, discard_output, printable, usable
 from nfref.continuous.solve import SolverError
 
 DESCRIPTION = """\
@@ -53,26 +55,38 @@ def main(arguments=None):
     int
         The exit status.
     """
-    try:
-        chosen = parser().parse_args(arguments)
-        if not hasattr(chosen, "run"):
-            raise UsageError("expected a command such as fit, got none; nfref --help lists them")
-        _check_backend()
-        when_compiling(_say_compiling)
-        status = chosen.run(chosen)
-        sys.stdout.flush()
-        return status or 0
-    except BrokenPipeError:
-        # Whoever read our output, such as head, has seen enough. What is left goes nowhere,
-        # or Python would complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except KeyboardInterrupt:
-        print("nfref: interrupted", file=sys.stderr)
-        return 130
-    except (UsageError, OSError, SolverError) as error:
-        print(f"nfref: error: {_one_line(error)}", file=sys.stderr)
-        return 2
+    with handled(), usable():
+        try:
+            return _run(arguments)
+        except BrokenPipeError:
+            # Whoever read our output, such as head, has seen enough.
+            discard_output()
+            return 141
+        except KeyboardInterrupt:
+            complain("nfref: interrupted")
+            return 130
+        except MemoryError as error:
+            complain(f"nfref: error: out of memory: {_one_line(error) or 'too much was asked for'}")
+            return 2
+        except (UsageError, OSError, SolverError) as error:
+            complain(f"nfref: error: {_one_line(error)}")
+            return 2
+        finally:
+            try:
+                sys.stdout.flush()
+            except (OSError, ValueError):
+                discard_output()
+
+
+def _run(arguments):
+    chosen = parser().parse_args(arguments)
+    if not hasattr(chosen, "run"):
+        raise UsageError("expected a command such as fit, got none; nfref --help lists them")
+    _check_backend()
+    when_compiling(_say_compiling)
+    status = chosen.run(chosen)
+    sys.stdout.flush()
+    return status or 0
 
 
 def _check_backend():
@@ -84,11 +98,11 @@ def _check_backend():
 
 
 def _say_compiling():
-    print("nfref: compiling kernels, once for this version and this machine; it takes a while",
-          file=sys.stderr, flush=True)
+    complain("nfref: compiling kernels, once for this version and this machine; it takes a while")
 
 
 def _one_line(error):
     if isinstance(error, OSError) and error.strerror:
-        error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+        # All files are named where they are opened; what has no name is where we print to.
+        error = f"{error.filename or 'standard output'}: {error.strerror}"
+    return printable(" ".join(str(error).split()))

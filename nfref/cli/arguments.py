@@ -2,6 +2,10 @@
 
 import argparse
 import math
+import sys
+
+from nfref.archives import shortened
+from nfref.tables import HEADERS
 
 
 class UsageError(Exception):
@@ -15,19 +19,29 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, description=description, epilog=example, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
+    def parse_args(self, arguments=None, namespace=None):
+        arguments = sys.argv[1:] if arguments is None else arguments
+        for argument in arguments:      # argparse takes the value for the end of the options
+            if argument.startswith("-") and argument.endswith("=--"):
+                raise UsageError(f"{argument[:-3]}: expected a value, got '--'")
+        return super().parse_args(arguments, namespace)
+
     def error(self, message):
         raise UsageError(message.removeprefix("argument "))
 
 
-def count(minimum):
-    """A type of option: a whole number of at least ``minimum``."""
+def count(minimum, maximum=10 ** 15):
+    """A type of option: a whole number from ``minimum`` to ``maximum``."""
     def read(text):
         try:
             number = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+            raise argparse.ArgumentTypeError("expected a whole number, "
+                                             f"got {shortened(text)}") from None
         if number < minimum:
             raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {number}")
+        if number > maximum:
+            raise argparse.ArgumentTypeError(f"expected at most {maximum}, got {number}")
         return number
     return read
 
@@ -46,6 +60,13 @@ def positive(text):
 def widths(text):
     """A type of option: widths such as 64,64."""
     return tuple(count(1)(part) for part in text.split(","))
+
+
+def add_header(parser):
+    """Add --header, for commands that read DATA."""
+    parser.add_argument("--header", choices=HEADERS, default="auto",
+                        help="whether the first line of a text file holds names (default: "
+                             "%(default)s, which says so where it has to guess)")
 
 
 def bound(text):

@@ -6,11 +6,12 @@ import numpy as np
 
 import nfref
 from nfref import params as trees
-from nfref.cli import continuous
-from nfref.cli import inputs as tables
-from nfref.cli.arguments import UsageError, bound, count, positive, widths
-from nfref.cli.flows import FLOWS, build_flow, default_flow
-from nfref.files import check_writable
+from nfref.cli import checkpoints, continuous, inputs
+from nfref.cli.arguments import UsageError, add_header, bound, count, positive, widths
+from nfref.cli.flows import FLOWS, MOST_LAYERS, build_flow, default_flow
+from nfref.cli.interrupts import once
+from nfref.cli.streams import complain, patient
+from nfref.files import check_writable, reserved
 
 DESCRIPTION = """\
 Fit a density to the rows of DATA by maximum likelihood.
@@ -19,12 +20,15 @@ A tenth of the rows is held out to stop by and a tenth to test by. Last comes a 
 the mean log-likelihood of the test rows under the flow, under a full-covariance Gaussian and
 under a Gaussian mixture whose size the validation rows choose, in nats per row and in the
 units of the data, each with its standard error. More is better. Ctrl-C ends the training
-and keeps the best so far."""
+and keeps the best so far; so do SIGTERM and SIGHUP. With --checkpoint a fit that was killed
+goes on where it was: --resume, and the same DATA and options, give the same bits."""
 
 EXAMPLE = """\
 example:
   nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
-  nfref fit shares.csv --bounded share=0:1 --drop-duplicates --out shares.npz"""
+  nfref fit shares.csv --bounded share=0:1 --drop-duplicates --out shares.npz
+  nfref fit wine --checkpoint half.npz --out wine.npz
+  nfref fit wine --resume half.npz --out wine.npz"""
 
 
 def add_commands(commands):
@@ -34,7 +38,8 @@ def add_commands(commands):
     parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
     parser.add_argument("--flow", choices=tuple(FLOWS),
                         help="the family of flows (default: maf, or planar for one column)")
-    parser.add_argument("--layers", type=count(1), metavar="K",
+    add_header(parser)
+    parser.add_argument("--layers", type=count(1, MOST_LAYERS), metavar="K",
                         help="how many layers (default: the flow's own)")
     parser.add_argument("--hidden", type=widths, metavar="W,W",
                         help="widths of the hidden layers, as in 64,64 (default: the flow's own)")
@@ -45,7 +50,7 @@ def add_commands(commands):
                         help="rows a training step (default: %(default)s)")
     parser.add_argument("--lr", type=positive, metavar="R",
                         help="learning rate of Adam (default: the flow's own)")
-    parser.add_argument("--seed", type=count(0), default=0, metavar="S",
+    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="draws the parts, the start and the batches (default: %(default)s)")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64",
                         help="what to compute in (default: %(default)s)")
@@ -57,6 +62,11 @@ def add_commands(commands):
                         help="keep only the first of rows that are exact copies")
     parser.add_argument("--out", metavar="MODEL.npz", help="write the model here")
     parser.add_argument("--plot", metavar="FIG.png", help="draw data and samples here")
+    parser.add_argument("--checkpoint", metavar="FILE.npz",
+                        help="write here after every epoch what it takes to go on")
+    parser.add_argument("--resume", metavar="FILE.npz",
+                        help="go on from a checkpoint, and write the next ones there too unless "
+                             "--checkpoint names another file")
     parser.add_argument("--quiet", action="store_true", help="print nothing but the table")
     parser.set_defaults(run=run)
 
@@ -64,14 +74,14 @@ def add_commands(commands):
 def run(options):
     """Fit, write, compare."""
     check_outputs(options)
-    data = tables.load(options.data)
-    copies = tables.duplicates(data.values)
+    data = inputs.load(options.data, options.header)
+    copies = inputs.duplicates(data.values)
     if options.drop_duplicates:
-        data = tables.without_duplicates(data)
+        data = inputs.without_duplicates(data)
     split_rng, start_rng, fit_rng, baseline_rng = np.random.default_rng(options.seed).spawn(4)
-    parts = tables.split(data, split_rng)
-    tables.check_dtype(data, options.dtype)
-    lower, upper = tables.bounds(data, options.bounded, options.dtype)
+    parts = inputs.split(data, split_rng)
+    inputs.check_dtype(data, options.dtype)
+    lower, upper = inputs.bounds(data, options.bounded, options.dtype)
 
     dim = len(data.columns)
     name = options.flow or default_flow(dim)
@@ -79,53 +89,107 @@ def run(options):
     flow = build_flow(name, dim, options.layers, options.hidden)
     if name in continuous.CONTINUOUS:
         flow = continuous.with_tolerance(flow, options)
-    density = nfref.Density(nfref.in_units_of(flow, parts.train, lower, upper))
+    density = nfref.Density(inputs.with_units(flow, parts, lower, upper))
     params = density.init(start_rng)
+    rate = options.lr or FLOWS[name].learning_rate
+    asked = checkpoints.asked_for(options, name, rate, data.values)
+    state = None if options.resume is None else checkpoints.read(options.resume, asked)
 
-    say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
+    # Whoever reads our output may have seen enough; the model is what is wanted.
+    kept, problem = options.out or options.plot, None
+    with (patient(kept), reserved(options.out, _size(params, options.epochs)) as place,
+          reserved(options.plot) as picture, once() as signals):
+        say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
+        _introduce(say, options, data, parts, copies, name, params)
+        result = _fit(density, params, parts, fit_rng, rate, name, options, asked, state)
+        signals.hold()
+        log_prob = inputs.log_prob(density, result.params, parts.test)
+        if options.out:
+            from nfref.model_file import save_model
+            figure = _figure(log_prob)
+            save_model(place, density, result.params, columns=data.columns,
+                       info={"fit": _info(options, name, rate, parts, result, figure)})
+        say(result.message)
+        if options.out:
+            say(f"wrote {options.out}")
+        if options.checkpoint and result.stopped == "interrupted":
+            say(f"--resume {options.checkpoint} goes on from here")
+        if options.plot:
+            from nfref.cli.pictures import draw
+            try:
+                draw("--plot", picture, density, result.params, data.columns, data.values)
+                say(f"wrote {options.plot}")
+            except UsageError as error:
+                problem = error
+    notes, table = _compare(name, log_prob, data, parts, baseline_rng)
+    for line in notes:
+        say(line)
+    print("\n".join(table))
+    if problem is not None:
+        raise problem
+
+
+def _introduce(say, options, data, parts, copies, name, params):
+    """What will be done, in lines."""
+    if data.table.doubtful:
+        complain(f"nfref: warning: {data.table.remark}")
+    elif data.table.remark:
+        say(data.table.remark)
+    dim = len(data.columns)
     say(f"{data.name}: {len(data.values):,} rows, {dim} columns; {len(parts.train):,} rows to "
         f"train, {len(parts.validation):,} to validate, {len(parts.test):,} to test")
     if copies:
         say(_about_copies(copies, options.drop_duplicates))
-    for column, value, share in tables.repeated_values(data):
+    for column, value, share in inputs.repeated_values(data):
         say(f"{column!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
             "value without bound, so compare log-likelihoods with care")
     say(f"{name}: {trees.count(params):,} parameters, {options.dtype}, seed {options.seed}")
     if not options.out:
         say("the model will not be kept: --out MODEL.npz writes it to a file")
 
-    rate = options.lr or FLOWS[name].learning_rate
-    result = nfref.fit(density, params, parts.train.astype(options.dtype), fit_rng,
+
+def _fit(density, params, parts, rng, rate, name, options, asked, state):
+    """The FitResult; a KeyboardInterrupt or a UsageError if nothing came of it."""
+    callback = None if options.checkpoint is None else _Checkpoints(options.checkpoint, asked)
+    result = nfref.fit(density, params, parts.train.astype(options.dtype), rng,
                        validation=parts.validation.astype(options.dtype),
                        epochs=options.epochs, batch_size=options.batch, learning_rate=rate,
                        objective=continuous.objective(name, options),
-                       progress=not options.quiet)
-    if result.best_epoch is None:
+                       progress=not options.quiet, callback=callback, resume=state)
+    if not result.history["train"]:
         if result.stopped == "interrupted":
             raise KeyboardInterrupt
         raise UsageError(f"--lr {rate:g}: training came to {result.message}; "
                          "a lower rate may help")
-    say(result.message)
+    return result
 
-    figures = {name: _figure(tables.log_prob(density, result.params, parts.test))}
-    if options.out:
-        from nfref.model_file import save_model
-        save_model(options.out, density, result.params, columns=data.columns,
-                   info={"fit": _info(options, name, rate, parts, result, figures[name])})
-        say(f"wrote {options.out}")
-    if options.plot:
-        from nfref.cli.pictures import draw
-        draw(options.plot, density, result.params, data.columns, data.values)
-        say(f"wrote {options.plot}")
-    figures.update(_baselines(parts, baseline_rng))
-    if data.truth is not None:
-        figures["true density"] = _figure(data.truth.log_prob(parts.test))
-    print("\n".join(_table(figures)))
+
+class _Checkpoints:
+    """Write a checkpoint after every epoch; a disk that is full doesn't end the fit."""
+
+    def __init__(self, path, asked):
+        self.path, self.asked, self.failed = path, asked, False
+
+    def __call__(self, state):
+        try:
+            checkpoints.write(self.path, state, self.asked)
+        except OSError as error:
+            if not self.failed:
+                complain(f"nfref: warning: {error}; the fit goes on, this checkpoint is missing")
+            self.failed = True
+
+
+def _size(params, epochs):
+    """Bytes of the model file, or a little more."""
+    arrays = trees.leaves(params)
+    return sum(leaf.nbytes + 512 for leaf in arrays) + 2 ** 16 + 64 * min(epochs, 10 ** 5)
 
 
 def check_outputs(options):
     """That all there is to write can be written, before any time is spent."""
-    targets = {"--out": options.out, "--plot": options.plot}
+    if options.resume and not options.checkpoint:
+        options.checkpoint = options.resume
+    targets = {"--out": options.out, "--plot": options.plot, "--checkpoint": options.checkpoint}
     taken = {os.path.realpath(options.data): "DATA"}
     for option, path in targets.items():
         if path is None:
@@ -159,16 +223,36 @@ def _figure(log_prob):
     return float(np.mean(log_prob)), float(np.std(log_prob, ddof=1) / np.sqrt(len(log_prob)))
 
 
-def _baselines(parts, rng):
-    """Figures of the Gaussian and of the mixture; None for a Gaussian that doesn't exist."""
+FAR = 10        # standard errors by which a flow is worse than a Gaussian beyond all doubt
+
+
+def _compare(name, log_prob, data, parts, rng):
+    """(lines that have to be said about the table, lines of the table)."""
     from nfref.estimator.baselines import Gaussian, GaussianMixture
+    notes, gaussian = [], None
+    figures = {name: _figure(log_prob)}
     try:
-        gaussian = _figure(Gaussian.fit(parts.train).log_prob(parts.test))
+        gaussian = Gaussian.fit(parts.train).log_prob(parts.test)
+        figures["full Gaussian"] = _figure(gaussian)
     except ValueError:
-        gaussian = None
+        figures["full Gaussian"] = None
     mixture = GaussianMixture.choose(parts.train, parts.validation, rng)
-    return {"full Gaussian": gaussian,
-            f"Gaussian mixture of {mixture.components}": _figure(mixture.log_prob(parts.test))}
+    title = f"Gaussian mixture of {mixture.components}"
+    if mixture.collapsed:
+        title += " (collapsed)"
+        notes.append(f"note: {mixture.collapsed} of the mixture's {mixture.components} components "
+                     "have shrunk onto repeated values, as far as they may: its figure is no "
+                     "density to compare with")
+    figures[title] = _figure(mixture.log_prob(parts.test))
+    if data.truth is not None:
+        figures["true density"] = _figure(data.truth.log_prob(parts.test))
+    if gaussian is not None:
+        mean, error = _figure(log_prob - gaussian)
+        if mean == -np.inf or mean < -FAR * error:
+            notes.append(f"note: {name} is worse than the Gaussian by {-mean:.3g} nats per row, "
+                         f"more than {FAR} standard errors: it needs more rows, more epochs or a "
+                         "lower --lr")
+    return notes, list(_table(figures))
 
 
 def _table(figures):

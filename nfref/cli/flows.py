@@ -1,5 +1,6 @@
 """The flows that ``nfref fit --flow`` offers, with what it takes where nothing is said."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Callable
@@ -70,9 +71,56 @@ def build_flow(name, dim, layers=None, hidden=None):
     if hidden is None and choice.hidden is not None:
         # An autoregressive network needs about one unit a column to tell columns apart.
         hidden = tuple(max(width, dim) for width in choice.hidden)
+    check_memory(name, dim, layers or choice.layers, hidden)
     try:
         flow = choice.build(dim, layers or choice.layers, hidden)
         flow.init(np.random.default_rng(0))     # a stack makes its layers only when asked
         return flow
     except (TypeError, ValueError) as error:
         raise UsageError(f"--flow {name}: {error}") from None
+
+
+# Size -------------------------------------------------------------------------------------
+
+# Parameters, their average, the best, two moments, the gradient and two passing copies.
+COPIES = 8
+MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
+
+
+def check_memory(name, dim, layers, hidden):
+    """That training such a flow fits into the memory of this machine, before any is taken."""
+    needed = COPIES * 8 * parameters(dim, layers, hidden)
+    there = memory()
+    if needed > there:
+        raise UsageError(f"--flow {name}: expected one that this machine's {_size(there)} of "
+                         f"memory can train, got one of about "
+                         f"{needed // (COPIES * 8):,} parameters for {dim:,} columns, which "
+                         f"takes {_size(needed)}; fewer --layers, smaller --hidden or --flow "
+                         "planar take less")
+
+
+def parameters(dim, layers, hidden):
+    """About how many parameters a flow has: those of its networks, or of planar layers."""
+    if hidden is None:
+        return layers * (2 * dim + 1)
+    widths = (dim, *hidden, 2 * dim)
+    return (layers or 1) * sum(below * above + above for below, above in zip(widths, widths[1:]))
+
+
+def memory():
+    """Bytes of memory that this process may take."""
+    there = [float("inf")]
+    if hasattr(os, "sysconf"):
+        there.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        import resource
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            there.append(limit)
+    except ImportError:         # Windows
+        pass
+    return min(there)
+
+
+def _size(count):
+    return f"{count / 2 ** 30:,.1f} GiB"

@@ -9,8 +9,11 @@ from nfref import datasets
 from nfref import params as trees
 from nfref.blocks import in_blocks
 from nfref.cli.arguments import UsageError
+from nfref.flow import Chain
+from nfref.flows.elementwise import Logit
+from nfref.flows.units import in_units_of
 from nfref.tables import (READERS, Table, TableError, check_varies, match_columns, numbered_columns,
-                          read_table)
+                          read_quietly)
 
 TOY_ROWS = 5000
 
@@ -32,8 +35,10 @@ class Data:
         return self.table.columns
 
 
-def load(name):
+def load(name, header="auto"):
     """The data of that name: of a file if there is one, built in otherwise.
+
+    ``header`` says of a text file whether its first line holds names.
 
     A built-in toy is always the same 5,000 rows, so that a score can be repeated.
     """
@@ -43,7 +48,7 @@ def load(name):
             raise UsageError(f"{name}: expected a file or the name of built-in data "
                              "(nfref datasets lists them), found neither")
         try:
-            return Data(name, read_table(name))
+            return Data(name, read_quietly(name, header))
         except TableError as error:
             raise UsageError(str(error)) from None
     if known == "wine":
@@ -164,10 +169,54 @@ def bounds(data, bounded, dtype):
     return tuple(lower), tuple(upper)
 
 
+def with_units(flow, parts, lower, upper):
+    """The flow in the units of the training part.
+
+    Raises
+    ------
+    UsageError
+        If bounds are so far away that the logits of the values are all the same.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            return in_units_of(flow, parts.train, lower, upper)
+    except ValueError as error:
+        raise UsageError("--bounded: expected bounds near the values, so that their logits "
+                         f"differ; {error}") from None
+
+
+def limits(density):
+    """(lower, upper), (D,) each, of what a model fitted with --bounded can draw; inf if not."""
+    lower = np.full(density.dim, -np.inf)
+    upper = np.full(density.dim, np.inf)
+    members = density.flow.flows if isinstance(density.flow, Chain) else ()
+    if members and isinstance(members[-1], Logit):
+        for k, (low, high) in enumerate(zip(members[-1].lower, members[-1].upper)):
+            if low is not None:
+                lower[k], upper[k] = low, high
+    return lower, upper
+
+
+def draw(density, params, rng, n):
+    """``n`` rows of a density, strictly between the bounds of bounded columns.
+
+    The logistic function of a large number is 1 to all digits; such a row gets the last
+    number before the bound.
+    """
+    with np.errstate(all="ignore"):
+        rows = density.sample(params, rng, n)
+    lower, upper = (ends.astype(rows.dtype) for ends in limits(density))
+    bounded = np.isfinite(lower)
+    rows[:, bounded] = np.clip(rows, np.nextafter(lower, upper), np.nextafter(upper, lower))[
+        :, bounded]
+    return rows
+
+
 def log_prob(density, params, x):
     """log p(x) in the dtype of the parameters, a block of rows at a time.
 
-    It is -inf where the density is zero or too small to compute.
+    It is -inf where the density is zero: outside of the bounds of a bounded column, or too
+    far out for its logarithm to be a number. It is NaN where it can't be computed.
 
     Parameters
     ----------
@@ -179,19 +228,22 @@ def log_prob(density, params, x):
     -------
     (N,) array
     """
-    x = x.astype(trees.dtype_of(params))
+    dtype = trees.dtype_of(params)
     with np.errstate(all="ignore"):
-        found = in_blocks(lambda *rows: density.log_prob(params, *rows), x)
-    # Outside of its bounds a column has no logit, and a row too far out overflows: both NaN.
-    found[np.isnan(found)] = -np.inf
-    return found
+        x = x.astype(dtype)
+        lower, upper = (ends.astype(dtype) for ends in limits(density))
+        outside = np.any((x <= lower) | (x >= upper), axis=1)
+        # Rows outside go in as an infinity, which no flow sees.
+        x = np.where(outside[:, None], np.inf, x).astype(dtype, copy=False)
+        return in_blocks(lambda *rows: density.log_prob(params, *rows), x)
 
 
 def for_model(data, model):
-    """The values of the data, in the order of the model's columns and in its dtype."""
+    """(values, sure): the data in the order of the model's columns, and whether names say so."""
     columns = model.columns or numbered_columns(model.density.dim)
     named = columns != numbered_columns(model.density.dim)
     try:
-        return match_columns(data.name, data.table, columns, named)
+        return (match_columns(data.name, data.table, columns, named),
+                data.table.named and (named or data.columns == columns))
     except TableError as error:
         raise UsageError(str(error)) from None

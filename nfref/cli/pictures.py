@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from nfref.cli.arguments import UsageError
+from nfref.cli.streams import printable
 
 SAMPLES = 5000      # at most so many points of data and of samples
 
@@ -12,18 +13,20 @@ SAMPLES = 5000      # at most so many points of data and of samples
 def check_format(option, path):
     """That Matplotlib can write a picture of that extension."""
     from matplotlib.backend_bases import FigureCanvasBase
-    formats = FigureCanvasBase.get_supported_filetypes()
+    formats = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf"}     # which needs TeX
     extension = os.path.splitext(path)[1]
     if extension[1:].lower() not in formats:
         raise UsageError(f"{option}: expected a file named .png, .pdf or .svg, "
                          f"got {repr(extension) if extension else 'no extension'}")
 
 
-def draw(path, density, params, columns, x=None):
+def draw(option, path, density, params, columns, x=None):
     """Data against samples; with two columns the log-density too.
 
     Parameters
     ----------
+    option : str
+        What errors are blamed on.
     path : path-like
         Written whole or not at all.
     density : Density
@@ -36,12 +39,16 @@ def draw(path, density, params, columns, x=None):
 
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
-    columns = [column.replace("$", r"\$") for column in columns]     # or it would start a formula
+    columns = [printable(column).replace("$", r"\$") for column in columns]    # $ starts a formula
     if x is not None and len(x) > SAMPLES:
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
-    if density.dim == 2:
-        figure = plots.triptych(density, params, x, rng=rng, columns=columns)
-    else:
-        samples = density.sample(params, rng, SAMPLES if x is None else len(x))
-        figure = plots.corner(x, samples, columns)
-    plots.save(figure, path)
+    try:
+        with np.errstate(all="ignore"):
+            if density.dim == 2:
+                figure = plots.triptych(density, params, x, rng=rng, columns=columns)
+            else:
+                samples = density.sample(params, rng, SAMPLES if x is None else len(x))
+                figure = plots.corner(x, samples, columns)
+            plots.save(figure, path)
+    except ValueError as error:
+        raise UsageError(f"{option}: no picture of this model: {error}") from None

@@ -1,19 +1,22 @@
 """Commands that use what there is: score, sample, plot, info, datasets."""
 
 import os
+import shutil
 import sys
 
 import numpy as np
 
 from nfref import datasets as built_in
 from nfref import params as trees
+from nfref.archives import shortened
 from nfref.blocks import BLOCK
-from nfref.cli import inputs as tables
-from nfref.cli.arguments import UsageError, count
+from nfref.cli import inputs
+from nfref.cli.arguments import UsageError, add_header, count
+from nfref.cli.streams import complain, is_closed, printable, utf8_output
 from nfref.cli.system import system
-from nfref.files import check_writable
+from nfref.files import check_writable, is_special
 from nfref.flow import Composition, Invert
-from nfref.tables import Table, numbered_columns, write_csv
+from nfref.tables import Table, numbered_columns, write_blocks, write_csv
 
 
 def add_commands(commands):
@@ -25,6 +28,7 @@ def add_commands(commands):
         example="example:\n  nfref score wine.npz wine --out scores.csv")
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
+    add_header(parser)
     parser.add_argument("--out", metavar="CSV", help="write the rows here; the mean is printed")
     parser.set_defaults(run=score)
 
@@ -34,7 +38,7 @@ def add_commands(commands):
         example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv")
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("-n", type=count(0), required=True, metavar="N", help="how many rows")
-    parser.add_argument("--seed", type=count(0), default=0, metavar="S",
+    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="the same seed draws the same rows (default: %(default)s)")
     parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
     parser.set_defaults(run=sample)
@@ -46,6 +50,7 @@ def add_commands(commands):
         example="example:\n  nfref plot wine.npz --data wine --out wine.png")
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("--data", metavar="DATA", help="rows to compare with")
+    add_header(parser)
     parser.add_argument("--out", metavar="FIG.png", required=True,
                         help="the picture; its extension says the format")
     parser.set_defaults(run=plot)
@@ -66,6 +71,12 @@ def add_commands(commands):
                     "expected negative log-likelihood lies below it.",
         example="example:\n  nfref datasets")
     parser.set_defaults(run=datasets)
+
+
+def _check_there(what):
+    """That there is a standard output, for commands that do nothing but write to it."""
+    if is_closed():
+        raise UsageError(f"standard output: expected one to write {what} to, got a closed one")
 
 
 def _load_model(path):
@@ -93,38 +104,71 @@ def _check_output(out, *inputs):
 # Commands ---------------------------------------------------------------------------------
 
 
+def _rows_for(model, options):
+    """The rows of DATA in the order of the model's columns; says so if names were guessed."""
+    data = inputs.load(options.data, options.header)
+    values, sure = inputs.for_model(data, model)
+    if data.table.remark and not sure:
+        complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
+    return values
+
+
 def score(options):
     """One log-likelihood a row, then the mean."""
     _check_output(options.out, options.model, options.data)
+    if not options.out:
+        _check_there("scores")
     model = _load_model(options.model)
-    x = tables.for_model(tables.load(options.data), model)
-    log_prob = tables.log_prob(model.density, model.params, x)
+    log_prob = inputs.log_prob(model.density, model.params, _rows_for(model, options))
     if options.out:
         write_csv(options.out, Table(log_prob[:, None], ("log_likelihood",)))
     else:
         sys.stdout.writelines(f"{value}\n" for value in log_prob.astype(str).tolist())
-    unlikely = np.sum(~np.isfinite(log_prob))
-    if unlikely:
-        print(f"nfref: note: {unlikely} rows lie where the model's density is zero or too small "
-              "to compute", file=sys.stderr)
+    impossible, unknown = np.sum(log_prob == -np.inf), np.sum(np.isnan(log_prob))
+    if impossible:
+        complain(f"nfref: note: {impossible} rows lie where the model's density is zero or too "
+                 "small to compute: -inf")
+    if unknown:
+        complain(f"nfref: note: {unknown} rows have a density that can't be computed: nan")
     print(f"mean log-likelihood: {np.mean(log_prob, dtype=np.float64):.6f} nats")
 
 
 def sample(options):
     """New rows as csv."""
     _check_output(options.out, options.model)
+    if not options.out:
+        _check_there("rows")
     model = _load_model(options.model)
+    _check_disk(options.out, options.n, model.density.dim)
     rng = np.random.default_rng(options.seed)
-    step = BLOCK
-    with np.errstate(all="ignore"):
-        blocks = [model.density.sample(model.params, rng, min(step, options.n - start))
-                  for start in range(0, options.n, step)]
-    values = np.concatenate(blocks) if blocks else np.empty((0, model.density.dim))
+    overflown = 0
+
+    def blocks():
+        nonlocal overflown
+        for start in range(0, options.n, BLOCK):
+            values = inputs.draw(model.density, model.params, rng, min(BLOCK, options.n - start))
+            overflown += np.sum(~np.all(np.isfinite(values), axis=1))
+            yield values
+
     columns = model.columns or numbered_columns(model.density.dim)
-    overflown = np.sum(~np.all(np.isfinite(values), axis=1))
+    if options.out:
+        write_blocks(options.out, columns, blocks())
+    else:
+        with utf8_output() as output:
+            write_blocks(output, columns, blocks())
     if overflown:
-        print(f"nfref: note: {overflown} rows hold numbers too large to compute", file=sys.stderr)
-    write_csv(options.out or sys.stdout, Table(values, columns))
+        complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
+
+
+def _check_disk(out, n, dim):
+    """That a csv of n rows could fit where it is to be written."""
+    if out is None or is_special(out):
+        return
+    least = 4 * n * dim         # a number has three characters or more, and a delimiter
+    free = shutil.disk_usage(os.path.dirname(os.path.realpath(out))).free
+    if least > free:
+        raise UsageError(f"-n: expected rows that fit into the {free / 2 ** 30:,.1f} GiB free for "
+                         f"{out}, got {n:,}, which take {least / 2 ** 30:,.1f} GiB or more")
 
 
 def plot(options):
@@ -133,16 +177,17 @@ def plot(options):
     _check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
     model = _load_model(options.model)
-    x = None if options.data is None else tables.for_model(tables.load(options.data), model)
+    x = None if options.data is None else _rows_for(model, options)
     columns = model.columns or numbered_columns(model.density.dim)
-    draw(options.out, model.density, model.params, columns, x)
+    draw("--out", options.out, model.density, model.params, columns, x)
 
 
 def info(options):
     """What a model file holds, or what nfref runs on."""
+    _check_there("it")
     lines = system() if options.system else _about_model(_load_model(options.model))
     for name, text in lines.items():
-        print(f"{name + ':':<12}{text}")
+        print(printable(f"{name + ':':<12}{text}"))
 
 
 def _about_model(model):
@@ -154,7 +199,10 @@ def _about_model(model):
                            f"{trees.dtype_of(model.params)}"}
     for name, value in model.info.items():
         if name == "fit":
-            lines.update(_about_fit(value))
+            try:
+                lines.update(_about_fit(value))
+            except (KeyError, TypeError, ValueError, AttributeError):   # somebody else's notes
+                lines["fit"] = shortened(value)
         elif name == "written_by":
             lines["written by"] = ", ".join(f"{maker} {version}"
                                             for maker, version in value.items())
@@ -188,10 +236,11 @@ def _outline(flow):
 
 def datasets(options):
     """The built-in data."""
+    _check_there("them")
     values, columns = built_in.wine()
     print(f"{'name':<18}{'rows':>6}{'columns':>9}{'floor':>8}  description")
     print(f"{'wine':<18}{len(values):>6}{len(columns):>9}{'':>8}  "
           "white wines: physicochemical measurements, copies dropped")
     for toy in built_in.TOYS.values():
         floor = "" if toy.entropy is None else f"{toy.entropy:.3f}"
-        print(f"{toy.name:<18}{tables.TOY_ROWS:>6}{toy.dim:>9}{floor:>8}  {toy.description}")
+        print(f"{toy.name:<18}{inputs.TOY_ROWS:>6}{toy.dim:>9}{floor:>8}  {toy.description}")

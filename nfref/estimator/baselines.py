@@ -88,11 +88,16 @@ class GaussianMixture:
     log_weights : (K,) array
     means : (K, D) array
     choleskys : (K, D, D) array
+    collapsed : int
+        How many components have a direction in which ``VARIANCE_FLOOR`` is most of their
+        variance: they sit on repeated values, where the likelihood has no bound, and the
+        density they give says nothing about the data.
     """
 
     log_weights: np.ndarray
     means: np.ndarray
     choleskys: np.ndarray
+    collapsed: int = 0
 
     @classmethod
     def fit(cls, x, components, rng, *, iterations=200, tolerance=1e-4):
@@ -132,7 +137,7 @@ class GaussianMixture:
                 break
             previous = np.mean(log_prob)
         return cls(mixture.log_weights, mean + std * mixture.means,
-                   std[:, None] * mixture.choleskys)
+                   std[:, None] * mixture.choleskys, _collapsed(mixture.choleskys))
 
     @classmethod
     def choose(cls, x, validation, rng, *, components=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32)):
@@ -193,6 +198,12 @@ def _maximise(z, responsibilities):
         covariance = (responsibilities[:, k, None] * centred).T @ centred / mass[k]
         choleskys[k] = np.linalg.cholesky(covariance + VARIANCE_FLOOR * np.eye(dim))
     return np.log(mass / np.sum(mass)), means, choleskys
+
+
+def _collapsed(choleskys):
+    """How many of the covariances L L^T have an eigenvalue near ``VARIANCE_FLOOR``."""
+    smallest = np.linalg.svd(choleskys, compute_uv=False)[:, -1] ** 2
+    return int(np.sum(smallest < 2 * VARIANCE_FLOOR))
 
 
 def _spread_rows(z, number, rng):

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 import numpy
+from autograd.tracer import getval
 
 from nfref import dispatch
 from nfref import params as trees
@@ -204,6 +205,20 @@ class CNF(Flow):
         return last[:, :self.dim], last[:, self.dim]
 
     def _solve(self, params, rows, context, start, end, norm=None):
+        finite = numpy.isfinite(getval(rows)).all(axis=1)
+        if not finite.all() and self.probes is None:
+            # All rows share one step size, so a row that cannot be followed would end it for all.
+            there, lost = numpy.flatnonzero(finite), numpy.flatnonzero(~finite)
+            columns = self.dim + (1 if norm is None else 3)
+            parts = [numpy.full((len(lost), columns), numpy.nan, dtype=rows.dtype)]
+            if len(there):
+                parts.insert(0, self._solve_finite(
+                    params, rows[there], None if context is None else context[there],
+                    start, end, norm))
+            return np.concatenate(parts)[numpy.argsort(numpy.concatenate([there, lost]))]
+        return self._solve_finite(params, rows, context, start, end, norm)
+
+    def _solve_finite(self, params, rows, context, start, end, norm):
         system = NeuralSystem(self, context is not None, norm)
         run = solve_direct if self.gradient == "direct" else solve_adjoint
         return run(system, start, end, system.start(rows), *system.arguments(params, context))

@@ -1,25 +1,33 @@
 """Reading a table from a file, by its extension."""
 
-import io
 import os
+import stat
+import warnings
 
 import numpy as np
 
+from nfref.checks import check_choice
+from nfref.files import is_special
 from nfref.tables.table import Table, TableError, check_finite, named_columns, numbered_columns
 from nfref.tables.text import read_text
 
+HEADERS = ("auto", "yes", "no")
 
-def read_table(path):
+
+def read_table(path, header="auto"):
     """Read a table of finite numbers.
 
     Text files: the delimiter is a tab, a semicolon or a comma, whichever splits the first
     lines evenly; quotes are respected. A first row that is all numbers is data, and the
-    columns are then called x1 ... xD; any other first row holds the names. An .npz must
-    hold one array, or only one of two dimensions.
+    columns are then called x1 ... xD; any other first row holds the names; where that is a
+    guess, it is warned of (:func:`nfref.tables.names.find_names`). An .npz must hold one
+    array, or only one of two dimensions. Text may come through a pipe.
 
     Parameters
     ----------
     path : path-like
+    header : {"auto", "yes", "no"}
+        Whether the first line of a text file holds names.
 
     Returns
     -------
@@ -31,35 +39,61 @@ def read_table(path):
     TableError
         If there is no such file, or it doesn't hold a table of finite numbers.
     """
+    table = read_quietly(path, header)
+    if table.doubtful:
+        warnings.warn(table.remark, stacklevel=2)
+    return table
+
+
+def read_quietly(path, header="auto"):
+    """:func:`read_table` without the warning; the remark of the table says it."""
     path = os.fspath(path)
+    check_choice("header", header, HEADERS)
     extension = os.path.splitext(path)[1].lower()
     if extension not in READERS:
         raise TableError(f"{path}: expected a file named {', '.join(READERS)}, "
                          f"got {repr(extension) if extension else 'no extension'}")
-    if os.path.isdir(path):
-        raise TableError(f"{path}: expected a file, got a folder")
     try:
-        if os.path.getsize(path) == 0 and os.path.isfile(path):
+        kind = os.stat(path)
+        if stat.S_ISDIR(kind.st_mode):
+            raise TableError(f"{path}: expected a file, got a folder")
+        if is_special(path) and not (stat.S_ISFIFO(kind.st_mode) and extension in TEXT):
+            raise TableError(f"{path}: expected a regular file, got a device or a pipe")
+        if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
             raise TableError(f"{path}: expected a table, got an empty file")
-        table = READERS[extension](path)
+        table = READERS[extension](path, header) if extension in TEXT else READERS[extension](path)
     except FileNotFoundError:
         raise TableError(f"{path}: expected a file, found none there") from None
-    except OSError as error:
-        raise TableError(f"{path}: expected a readable file, got {error}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, TableError):
+            raise
+        came = getattr(error, "strerror", None) or error     # a ValueError for a zero byte in it
+        raise TableError(f"{path}: expected a readable file, got {came}") from None
     return check_finite(path, table)
 
 
 def _read_npy(path):
-    return _from_array(path, _load(path))
+    _check_kind(path)
+    try:
+        # Mapped, a file that claims more than it holds is refused before it takes memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    return _from_array(path, array)
 
 
 def _read_npz(path):
-    with _load(path) as archive:
-        names = archive.files
-        try:
+    _check_kind(path)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = archive.files
             arrays = {name: archive[name] for name in names}
-        except Exception as error:
-            raise _unreadable(path, error) from None
+    except MemoryError:
+        raise
+    except Exception as error:     # zipfile, zlib, tokenize and pickle each have their own
+        raise _unreadable(path, error) from None
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise _unreadable(path, None)
     matrices = [name for name, array in arrays.items() if array.ndim == 2]
     if len(names) != 1 and len(matrices) != 1:
         held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
@@ -68,22 +102,17 @@ def _read_npz(path):
     return _from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
 
 
-def _load(path):
-    """np.load of a file that has to be what its extension says."""
+def _check_kind(path):
+    """That a NumPy file is of the kind that its name says."""
     with open(path, "rb") as file:
-        content = io.BytesIO(file.read())
-    try:
-        loaded = np.load(content, allow_pickle=False)
-    except Exception as error:     # zipfile, zlib, tokenize and pickle each have their own
-        raise _unreadable(path, error) from None
-    extension = ".npy" if isinstance(loaded, np.ndarray) else ".npz"
-    if not path.lower().endswith(extension):
-        raise TableError(f"{path}: expected what its name says, got an {extension} file")
-    return loaded
+        came = ".npz" if file.read(2) == b"PK" else ".npy"
+    if not path.lower().endswith(came):
+        raise TableError(f"{path}: expected what its name says, got "
+                         + ("an .npz file" if came == ".npz" else "no .npz archive"))
 
 
 def _unreadable(path, error):
-    if "allow_pickle" in str(error):
+    if "allow_pickle" in str(error) or "Python objects" in str(error):
         return TableError(f"{path}: expected arrays of numbers, got pickled objects, which are "
                           "never loaded")
     kind = os.path.splitext(path)[1].lower()
@@ -99,7 +128,8 @@ def _from_array(path, array):
         raise TableError(f"{path}: expected a 2-D array, got shape {array.shape}{hint}")
     if array.size == 0:
         raise TableError(f"{path}: expected rows and columns, got shape {array.shape}")
-    return Table(array.astype(np.float64), numbered_columns(array.shape[1]), named=False)
+    values = np.array(array, np.float64, order="C")
+    return Table(values, numbered_columns(array.shape[1]), named=False)
 
 
 def _read_parquet(path):
@@ -110,25 +140,31 @@ def _read_parquet(path):
         raise TableError(f"{path}: reading .parquet needs pyarrow, which is not installed "
                          "(pip install pyarrow)") from None
     try:
-        content = parquet.ParquetFile(path).read()
-    except pyarrow.ArrowException:
+        file = parquet.ParquetFile(path)
+        # What pandas stores of a table's row labels is no column of the table.
+        kept = [k for k, name in enumerate(file.schema_arrow.names)
+                if not name.startswith("__index_level_")]
+        fields = [file.schema_arrow.field(k) for k in kept]
+        rows = file.metadata.num_rows
+        if not fields or rows == 0:
+            raise TableError(f"{path}: expected rows and columns, got {rows} rows "
+                             f"of {len(fields)} columns")
+        columns = named_columns(path, [field.name for field in fields])
+        for column, field in zip(columns, fields):
+            if not (pyarrow.types.is_integer(field.type) or pyarrow.types.is_floating(field.type)
+                    or pyarrow.types.is_boolean(field.type)):
+                raise TableError(f"{path}: column {column!r}: expected numbers, got {field.type}")
+        values, start = np.empty((rows, len(fields))), 0
+        for batch in file.iter_batches():
+            for k, place in enumerate(kept):
+                numbers = batch.column(place).cast(pyarrow.float64(), safe=False)
+                values[start:start + len(batch), k] = numbers.to_numpy(zero_copy_only=False)
+            start += batch.num_rows
+    except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
-    # What pandas stores of a table's row labels is no column of the table.
-    names = [name for name in content.column_names if not name.startswith("__index_level_")]
-    if not names or content.num_rows == 0:
-        raise TableError(f"{path}: expected rows and columns, got {content.num_rows} rows "
-                         f"of {len(names)} columns")
-    columns = named_columns(path, names)
-    values = np.empty((content.num_rows, len(names)))
-    for k, name in enumerate(names):
-        column = content.column(name)
-        kind = column.type
-        if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)
-                or pyarrow.types.is_boolean(kind)):
-            raise TableError(f"{path}: column {name!r}: expected numbers, got {kind}")
-        values[:, k] = column.to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)
     return Table(values, columns)
 
 
-READERS = {".csv": read_text, ".tsv": read_text, ".txt": read_text, ".npy": _read_npy,
-           ".npz": _read_npz, ".parquet": _read_parquet}
+TEXT = (".csv", ".tsv", ".txt")
+READERS = {**dict.fromkeys(TEXT, read_text), ".npy": _read_npy, ".npz": _read_npz,
+           ".parquet": _read_parquet}

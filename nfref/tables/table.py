@@ -1,6 +1,7 @@
 """What a table is, and the checks on it."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +21,17 @@ class Table:
     columns : sequence of str, length D
     named : bool
         Whether the file gave the names; if not they are x1 ... xD.
+    remark : str
+        What a text file's first line was taken for; empty where there is nothing to say.
+    doubtful : bool
+        Whether the remark is about a guess.
     """
 
     values: np.ndarray
     columns: tuple
     named: bool = True
+    remark: str = ""
+    doubtful: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -41,11 +48,29 @@ def numbered_columns(dim):
 def named_columns(path, cells):
     """Names that differ from each other; a blank one is called by its place."""
     names = tuple(cell.strip() or f"x{k + 1}" for k, cell in enumerate(cells))
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise TableError(f"{path}: expected columns of different names, "
-                             f"got {name!r} {names.count(name)} times")
+                             f"got {name!r} {times} times")
     return names
+
+
+def quoted_names(names, most=12):
+    """Names in quotes for a message, the first ones and the last."""
+    shown = ", ".join(repr(name) for name in itertools.islice(names, most))
+    return shown + (f", ... {names[-1]!r}" if len(names) > most else "")
+
+
+# Numbers ----------------------------------------------------------------------------------
+
+
+def is_number(cell):
+    """Whether a cell holds a number; unlike ``float`` it doesn't read 12_34 as one."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
 
 
 # Checking ---------------------------------------------------------------------------------
@@ -96,25 +121,23 @@ def match_columns(name, table, columns, named=True):
     (N, D) array
     """
     by_name = table.named and named
-    missing = [column for column in columns if column not in table.columns]
-    extra = [column for column in table.columns if column not in columns]
+    given, expected = set(table.columns), set(columns)
+    missing = [column for column in columns if column not in given]
+    extra = [column for column in table.columns if column not in expected]
     if len(table.columns) != len(columns) or (by_name and missing):
         raise TableError(f"{name}: expected the model's {len(columns)} columns "
-                         f"{_quoted(columns)}, got {len(table.columns)}: {_quoted(table.columns)}"
+                         f"{quoted_names(columns)}, got {len(table.columns)}: "
+                         f"{quoted_names(table.columns)}"
                          + _difference(missing, extra, by_name))
     if not by_name:
         return table.values
-    return table.values[:, [table.columns.index(column) for column in columns]]
+    place = {column: k for k, column in enumerate(table.columns)}
+    return table.values[:, [place[column] for column in columns]]
 
 
 def _difference(missing, extra, by_name):
     if not by_name:
         return ""
-    parts = [f"{word}: {_quoted(names)}" for word, names in (("missing", missing),
-                                                             ("extra", extra)) if names]
+    parts = [f"{word}: {quoted_names(names)}"
+             for word, names in (("missing", missing), ("extra", extra)) if names]
     return f" ({'; '.join(parts)})" if parts else ""
-
-
-def _quoted(names, most=12):
-    shown = ", ".join(repr(name) for name in itertools.islice(names, most))
-    return shown + (f", ... {names[-1]!r}" if len(names) > most else "")

@@ -3,61 +3,95 @@
 import csv
 import io
 import itertools
+import re
 
 import numpy as np
 
-from nfref.files import replacing
-from nfref.tables.table import Table, TableError, named_columns, numbered_columns
+from nfref.files import is_special, replacing
+from nfref.tables.names import find_names, is_unmistakable
+from nfref.tables.table import Table, TableError, is_number, named_columns, numbered_columns
+
+HEAD = 200              # lines by which delimiter and names are told
+BLOCK_CELLS = 1 << 16   # cells that are text at any one time
 
 # Reading ----------------------------------------------------------------------------------
 
 
-def read_text(path):
-    """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite."""
+def read_text(path, header="auto"):
+    """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
+
+    The file is passed over once, some rows at a time, so a pipe will do, and the memory it
+    takes is about twice that of the numbers.
+
+    Parameters
+    ----------
+    path : str
+    header : {"auto", "yes", "no"}
+        Whether the first line holds names; see :func:`nfref.tables.names.find_names`.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
+            return _read(path, file, header)
     except UnicodeDecodeError as error:
-        raise TableError(f"{path}: expected UTF-8 text, got byte "
-                         f"0x{error.object[error.start]:02x} at position {error.start}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-    try:
-        # (line, cells); the line of a row whose quotes span several is its last.
-        rows = [(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:
-        raise TableError(f"{path}: line {reader.line_num}: expected delimited text, "
-                         f"got {error}") from None
-    rows = _without_blank_lines(rows)
-    if not rows:
+        byte = error.object[error.start]
+        raise TableError(f"{path}: expected UTF-8 text, got byte 0x{byte:02x}"
+                         f"{_undecodable_line(path)}") from None
+
+
+def _read(path, file, header):
+    head = list(itertools.islice(file, HEAD))
+    rows = _filled(_records(path, itertools.chain(head, file), _delimiter(head)))
+    opening = list(itertools.islice(rows, HEAD))
+    if not opening:
         raise TableError(f"{path}: expected a table, got blank lines")
-    first = rows[0][1]
-    named = not all(_is_number(cell) for cell in first)
-    columns = named_columns(path, first) if named else numbered_columns(len(first))
-    rows = rows[1:] if named else rows
-    if not rows:
-        raise TableError(f"{path}: expected rows below the header, got none")
-    for k, (line, cells) in enumerate(rows):
-        if len(cells) != len(columns):
-            raise TableError(f"{path}: row {k + 1} (line {line}): expected {len(columns)} "
-                             f"columns, got {len(cells)}")
-    try:
-        values = np.array([[_number(cell) for cell in cells] for _, cells in rows])
-    except ValueError:
-        raise _bad_cell(path, columns, rows) from None
-    return Table(values, columns, named)
+    skipped, cells, remark, doubtful = find_names(opening, head, header)
+    rows = itertools.chain(opening[skipped:], rows)
+    columns = numbered_columns(len(opening[skipped][1]) if skipped < len(opening) else 0)
+    if cells is not None:
+        columns = named_columns(path, cells)
+    values = _numbers(path, rows, columns)
+    return Table(values, columns, cells is not None, remark and f"{path}: {remark}", doubtful)
 
 
-def _delimiter(text):
+def _records(path, lines, delimiter):
+    """(line, cells) of every record; the line of one whose quotes span several is its last."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise TableError(f"{path}: line {reader.line_num}: expected delimited text, "
+                             f"got {error}") from None
+        yield reader.line_num, cells
+
+
+def _filled(records):
+    """Records without blank lines; in a table of one column an inner one is an empty cell."""
+    blank, started = [], False
+    for line, cells in records:
+        if not cells or len(cells) == 1 and not cells[0].strip():
+            blank.append((line, [""]))
+            continue
+        if started and len(cells) == 1:
+            yield from blank
+        blank, started = [], True
+        yield line, cells
+
+
+def _delimiter(head):
     """Tab, semicolon or comma: the first that cuts all of the first lines into equally many.
 
     The order matters for 0,5;0,7 where a comma does as well; if none is even, because rows
-    are ragged, it is the one that cuts the first line most often.
+    are ragged, it is the one that cuts the first line most often. Comments don't count.
     """
-    head = [line for line in itertools.islice(io.StringIO(text), 200) if line.strip()][:20]
+    lines = [line for line in head if line.strip() and not line.lstrip().startswith("#")]
     counts = {}
     for delimiter in "\t;,":
         try:
-            counts[delimiter] = [len(cells) for cells in csv.reader(head, delimiter=delimiter)]
+            counts[delimiter] = [len(cells)
+                                 for cells in csv.reader(lines[:20], delimiter=delimiter)]
         except csv.Error:
             counts[delimiter] = [1]
     for delimiter, count in counts.items():
@@ -66,44 +100,56 @@ def _delimiter(text):
     return max(counts, key=lambda delimiter: (counts[delimiter][:1], delimiter == ","))
 
 
-def _without_blank_lines(rows):
-    """Rows without blank lines; in a table of one column an inner one is an empty cell."""
-    filled = [k for k, (_, cells) in enumerate(rows) if cells]
-    rows = rows[filled[0]:filled[-1] + 1] if filled else []
-    if all(len(cells) <= 1 for _, cells in rows):
-        return [(line, cells or [""]) for line, cells in rows]
-    return [(line, cells) for line, cells in rows if cells]
+def _numbers(path, rows, columns):
+    """The rows as one (N, D) array, converted block by block."""
+    size = max(1, BLOCK_CELLS // max(1, len(columns)))
+    blocks, first = [], 0
+    while block := list(itertools.islice(rows, size)):
+        for k, (line, cells) in enumerate(block):
+            if len(cells) != len(columns):
+                raise TableError(f"{path}: row {first + k + 1} (line {line}): expected "
+                                 f"{len(columns)} columns, got {len(cells)}")
+        try:
+            if any("_" in "".join(cells) for _, cells in block):
+                raise ValueError
+            flat = np.fromiter(map(float, itertools.chain.from_iterable(
+                cells for _, cells in block)), np.float64, len(block) * len(columns))
+        except ValueError:
+            raise _bad_cell(path, columns, block, first) from None
+        blocks.append(flat.reshape(len(block), len(columns)))
+        first += len(block)
+    if not blocks:
+        raise TableError(f"{path}: expected rows below the header, got none")
+    return np.concatenate(blocks)
 
 
-def _number(cell):
-    """The number in a cell; unlike ``float`` it doesn't read 12_34 as one."""
-    if "_" in cell:
-        raise ValueError
-    return float(cell)
-
-
-def _is_number(cell):
-    try:
-        _number(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _bad_cell(path, columns, rows):
-    """The error for the first cell that is no number."""
+def _bad_cell(path, columns, rows, first):
+    """The error for the first cell that is no number; ``first`` rows lie before these."""
     for k, (line, cells) in enumerate(rows):
         for column, cell in zip(columns, cells):
-            if not _is_number(cell):
+            if not is_number(cell):
                 came = repr(_short(cell)) if cell.strip() else "an empty cell"
                 hint = (" (decimals are written with a point)"
-                        if _is_number(cell.replace(",", ".")) else "")
-                return TableError(f"{path}: row {k + 1} (line {line}), column {column!r}: "
+                        if is_number(cell.replace(",", ".")) else "")
+                return TableError(f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
                                   f"expected a number, got {came}{hint}")
 
 
 def _short(text, length=40):
     return text if len(text) <= length else text[:length - 3] + "..."
+
+
+def _undecodable_line(path):
+    """" in line N" of a file that can be read again; nothing for a pipe."""
+    if is_special(path):
+        return ""
+    with open(path, "rb") as file:
+        for line, content in enumerate(file, 1):
+            try:
+                content.decode()
+            except UnicodeDecodeError:
+                return f" in line {line}"
+    return ""
 
 
 # Writing ----------------------------------------------------------------------------------
@@ -112,28 +158,39 @@ def _short(text, length=40):
 def write_csv(target, table):
     """Write a table as comma-separated text, every number with all its digits.
 
-    A file is written whole or not at all.
-
     Parameters
     ----------
     target : path-like or text file
-        A text file, such as standard output, is written to and left open.
+        A path is written whole or not at all. A text file, such as standard output, is
+        written to and left open.
     table : Table
         Float32 values are written with the digits that float32 needs.
     """
+    write_blocks(target, table.columns, [table.values])
+
+
+def write_blocks(target, columns, blocks):
+    """Like :func:`write_csv`, for rows that come as (M, D) arrays one after the other."""
     if hasattr(target, "write"):
-        return _write_rows(target, table)
+        return _write_rows(target, columns, blocks)
     with replacing(target) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        _write_rows(text, table)
+        _write_rows(text, columns, blocks)
         text.flush()
         text.detach()
 
 
-def _write_rows(file, table):
+# Names that no reader takes for anything else; all others are quoted, which says "a name".
+_PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
+
+
+def _write_rows(file, columns, blocks):
+    plain = all(_PLAIN.fullmatch(name) and is_unmistakable(name) for name in columns)
+    csv.writer(file, lineterminator="\n",
+               quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL).writerow(columns)
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.columns)
-    for start in range(0, len(table.values), 4096):
-        # A float's repr is its shortest text that reads back as the same number; NumPy's
-        # strings are that too, for each width of float.
-        writer.writerows(table.values[start:start + 4096].astype(str).tolist())
+    for values in blocks:
+        for start in range(0, len(values), 4096):
+            # A float's repr is its shortest text that reads back as the same number; NumPy's
+            # strings are that too, for each width of float.
+            writer.writerows(values[start:start + 4096].astype(str).tolist())

@@ -31,8 +31,9 @@ def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999
 
 def clip_by_norm(gradient, limit):
     """g min(1, limit / |g|) (Pascanu et al. 2012, arXiv:1211.5063, algorithm 1)."""
-    # The square of a large float32 overflows long before the number does.
-    norm = np.linalg.norm(gradient.astype(np.float64))
+    # The square of a large float32 overflows long before the number does. NumPy adds in blocks
+    # whose size is fixed; np.linalg.norm leaves it to BLAS, whose threads change the sum.
+    norm = np.sqrt(np.sum(np.square(gradient, dtype=np.float64)))
     return gradient * float(limit / norm) if norm > limit else gradient
 
 

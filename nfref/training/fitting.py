@@ -17,7 +17,7 @@ from nfref.training.loop import FitResult, check_finite, message, run_guarded
 def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
         epochs=200, batch_size=256, learning_rate=1e-3, schedule=None, clip_norm=5.0,
         patience=20, average=0.99, data_dependent_init=True,
-        objective=None, progress=True):
+        objective=None, progress=True, callback=None, resume=None):
     """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)
@@ -70,6 +70,14 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         in its units; the validation rows are scored by their log-likelihood all the same.
     progress : bool
         Show a bar on standard error with the nats per row of both parts.
+    callback : callable, optional
+        Called with the :class:`FitState` after every epoch. Ctrl-C in it ends the fit like
+        anywhere else; other errors pass through.
+    resume : FitState, optional
+        Go on from there instead of from ``params``, which then only give the structure. With
+        the same arguments and a generator in the state it had at the first call, the bits are
+        those of a fit that was never interrupted. ``epochs`` counts from the first call;
+        with a schedule it has to stay the same for that.
 
     Returns
     -------
@@ -77,8 +85,10 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         ``history["train"]`` and ``history["validation"]`` hold negative mean
         log-likelihoods in nats per row, one value an epoch: of the training rows as the
         epoch passed over them, and of the validation rows after it. Without validation the
-        second list is missing. Ctrl-C ends the fit and returns the best so far. A loss or
-        gradient that is not finite ends it too, with the epoch in the message.
+        second list is missing. The start competes for the best where there are validation
+        rows: if no epoch scores better, it is what comes back, and ``best_epoch`` is None.
+        Ctrl-C ends the fit and returns the best so far. A loss or gradient that is not finite,
+        or an integration that fails, ends it too, with the epoch in the message.
 
     Raises
     ------
@@ -98,38 +108,141 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     vector, unflatten = flat(trees.cast(params, x.dtype))
     step = _step(density, unflatten, adam, objective, average, rng)
+    if resume is not None:
+        _check_resume(resume, vector, held_out is not None, rng)
     passed = []                             # (train, validation) of each epoch
     best = [math.inf, None, vector]         # validation, epoch, parameters
 
-    def rounds():
+    def validation_score(vector):
+        return -mean_log_prob(density, unflatten(vector), held_out, held_out_context)
+
+    def begin():
+        if resume is not None:
+            rng.bit_generator.state = resume.rng
+            passed.extend(zip(resume.history["train"],
+                              resume.history.get("validation", resume.history["train"])))
+            best[:] = resume.best_score, resume.best_epoch, resume.best
+            return Progress(resume.vector, resume.averaged,
+                            AdamState(resume.m, resume.v, resume.steps))
         start = vector
         if data_dependent_init:
             start = _data_dependent_init(density, unflatten(vector), x, context, rng)
-            best[2] = start
-        now = Progress(start, start, adam.start(start))
-        for epoch in range(epochs):
+        best[2] = start
+        if held_out is not None:
+            score = validation_score(start)
+            best[0] = score if math.isfinite(score) else math.inf
+        return Progress(start, start, adam.start(start))
+
+    def rounds():
+        now = begin()
+        while True:
+            since = len(passed) - (0 if best[1] is None else best[1] + 1)
+            if patience is not None and passed and since >= patience:
+                return "patience"
+            if len(passed) >= epochs:
+                return "epochs"
             now, train = _epoch(step, now, x, context, batches, rng)
             score = train
             shown = f"train {train:.3f}"
             if held_out is not None:
-                score = -mean_log_prob(density, unflatten(now.averaged), held_out,
-                                       held_out_context)
+                score = validation_score(now.averaged)
                 check_finite(score)
                 shown += f", validation {score:.3f} nats"
             passed.append((train, score))
             if score < best[0]:
-                best[:] = score, epoch, now.averaged
+                best[:] = score, len(passed) - 1, now.averaged
+            if callback is not None:
+                callback(_state(now, passed, best, held_out is not None, rng, unflatten))
             yield shown
-            if patience is not None and epoch - best[1] >= patience:
-                return "patience"
 
-    stopped, cause = run_guarded(rounds(), epochs, "epoch", progress)
-    history = {"train": [train for train, _ in passed]}
-    if held_out is not None:
-        history["validation"] = [score for _, score in passed]
+    stopped, cause = run_guarded(rounds(), epochs, "epoch", progress,
+                                 0 if resume is None else len(resume.history["train"]))
     _, best_epoch, vector = best
-    return FitResult(unflatten(vector), history, best_epoch, stopped,
+    return FitResult(unflatten(vector), _history(passed, held_out is not None), best_epoch, stopped,
                      message(stopped, cause, "epoch", len(passed), best_epoch, patience))
+
+
+# Going on -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FitState:
+    """Where a fit stands after an epoch: all that it takes to go on, to the same bits.
+
+    Attributes
+    ----------
+    vector, averaged : (P,) array
+        The parameters, and their running average, which is what is scored.
+    m, v : (P,) array
+        Adam's moments after ``steps`` steps.
+    steps : int
+    best : (P,) array
+        The best parameters so far, of epoch ``best_epoch`` (None: the start), with
+        ``best_score`` nats per row.
+    best_score : float
+    best_epoch : int or None
+    history : dict of list of float
+        As in :class:`FitResult`.
+    rng : dict
+        The state of the generator.
+    unflatten : callable or None
+        From a vector to parameters; None in a state that comes from a file.
+    """
+
+    vector: np.ndarray
+    averaged: np.ndarray
+    m: np.ndarray
+    v: np.ndarray
+    steps: int
+    best: np.ndarray
+    best_score: float
+    best_epoch: int
+    history: dict
+    rng: dict
+    unflatten: object = None
+
+    @property
+    def epoch(self):
+        """How many epochs are done."""
+        return len(self.history["train"])
+
+    @property
+    def params(self):
+        """The parameters as they are, nested."""
+        return self.unflatten(self.vector)
+
+    @property
+    def best_params(self):
+        """The best parameters so far, nested."""
+        return self.unflatten(self.best)
+
+
+def _state(now, passed, best, validated, rng, unflatten):
+    score, epoch, vector = best
+    return FitState(now.vector, now.averaged, now.optimizer.m, now.optimizer.v,
+                    now.optimizer.steps, vector, score, epoch, _history(passed, validated),
+                    rng.bit_generator.state, unflatten)
+
+
+def _history(passed, validated):
+    history = {"train": [train for train, _ in passed]}
+    if validated:
+        history["validation"] = [score for _, score in passed]
+    return history
+
+
+def _check_resume(state, vector, validated, rng):
+    if not isinstance(state, FitState):
+        raise TypeError(f"resume: expected a FitState, got {type(state).__name__}")
+    if state.vector.shape != vector.shape or state.vector.dtype != vector.dtype:
+        raise ValueError(f"resume: expected {vector.size} parameters in {vector.dtype}, "
+                         f"got {state.vector.size} in {state.vector.dtype}")
+    if ("validation" in state.history) != validated:
+        raise ValueError("resume: expected validation rows exactly where the first fit had some")
+    kind = type(rng.bit_generator).__name__
+    if state.rng["bit_generator"] != kind:
+        raise ValueError(f"rng: expected a generator of {state.rng['bit_generator']}, as in the "
+                         f"first fit, got {kind}")
 
 
 # Steps and epochs -------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.continuous.solve import SolverError
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -43,7 +45,7 @@ def check_finite(loss, gradient=None):
         raise NonFinite("a gradient that is not finite")
 
 
-def run_guarded(rounds, total, unit, progress):
+def run_guarded(rounds, total, unit, progress, done=0):
     """Run a generator of rounds to its end, with a bar on standard error.
 
     Parameters
@@ -55,6 +57,8 @@ def run_guarded(rounds, total, unit, progress):
     unit : str
         What a round is called: "epoch" or "step".
     progress : bool
+    done : int
+        How many rounds an earlier run has done.
 
     Returns
     -------
@@ -65,8 +69,8 @@ def run_guarded(rounds, total, unit, progress):
     from tqdm import tqdm
 
     # Overflow shows in the loss, which is looked at; a warning would say it twice.
-    with (tqdm(total=total, unit=unit, disable=not progress, dynamic_ncols=True) as bar,
-          np.errstate(all="ignore")):
+    with (tqdm(total=total, initial=done, unit=unit, disable=not progress,
+               dynamic_ncols=True) as bar, np.errstate(all="ignore")):
         try:
             while True:
                 bar.set_postfix_str(next(rounds), refresh=False)
@@ -77,6 +81,8 @@ def run_guarded(rounds, total, unit, progress):
             return "interrupted", ""
         except NonFinite as problem:
             return "non-finite", str(problem)
+        except SolverError as problem:
+            return "non-finite", f"an integration that failed ({problem})"
 
 
 def message(stopped, cause, unit, completed, best, patience):

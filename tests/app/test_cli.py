@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import nfref
+from nfref import params as trees
 from nfref.cli.inputs import load
-from nfref.model_file import load_model
+from nfref.model_file import load_model, save_model
 from nfref.tables import read_table
 
 COMMAND = shutil.which("nfref", path=sysconfig.get_path("scripts"))
@@ -175,6 +176,118 @@ def test_bounded_columns(folder, tmp_path):
     assert done.returncode == 0 and done.stdout.splitlines()[1:] == [
         "-inf", "mean log-likelihood: -inf nats"]
     assert done.stderr.startswith("nfref: note: 1 rows") and done.stderr.count("\n") == 1
+
+
+def test_samples_never_equal_their_bounds(tmp_path):
+    """A model so wide that the logistic function is 0 or 1 in most rows."""
+    flow = nfref.Chain([nfref.Scale(2), nfref.Logit((0, None), (1, None))])
+    density = nfref.Density(flow)
+    for dtype in (np.float64, np.float32):
+        params = trees.cast(density.init(np.random.default_rng(0)), dtype)
+        params["flow"][0]["log_scale"] += 8
+        save_model(tmp_path / "m.npz", density, params)
+        assert np.any(density.sample(params, np.random.default_rng(0), 100)[:, 0] == 1)
+        succeeds("sample", "m.npz", "-n", 100, "--out", "new.csv", cwd=tmp_path)
+        shares = read_table(tmp_path / "new.csv").values[:, 0]
+        assert np.all((shares > 0) & (shares < 1))
+        scored = nfref_command("score", "m.npz", "new.csv", cwd=tmp_path)
+        assert scored.stderr == "" and "inf" not in scored.stdout
+
+
+def test_nan_is_told_from_minus_infinity(tmp_path):
+    density = nfref.Density(nfref.Chain([nfref.Linear(3), nfref.Linear(3),
+                                         nfref.Logit((None, None, 0), (None, None, 1))]))
+    params = density.init(np.random.default_rng(0))
+    params["flow"][0]["weight"] = np.array([[1.0, 1, 0], [0, 1, 0], [0, 0, 1]])
+    params["flow"][1]["weight"] = np.diag([1e-300, 1e-300, 1])
+    save_model(tmp_path / "m.npz", density, params)
+    # The second row comes to a difference of infinities, the third lies outside.
+    (tmp_path / "t.csv").write_text("x1,x2,x3\n0,0,.5\n1e300,1e300,.5\n0,0,2\n")
+    done = nfref_command("score", "m.npz", "t.csv", cwd=tmp_path)
+    assert done.stdout.splitlines()[1:3] == ["nan", "-inf"]
+    assert np.isfinite(float(done.stdout.splitlines()[0]))
+    assert "note: 1 rows lie where" in done.stderr and "note: 1 rows have" in done.stderr
+
+
+def test_ties_collapse_the_mixture_and_are_said_to(tmp_path):
+    rng = np.random.default_rng(0)
+    write_people(tmp_path / "t.csv", rows=rng.integers(0, 10, (2000, 2)).astype(float) * 1.5,
+                 header=("a", "b"))
+    output = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
+    assert "(collapsed)" in list(table_of(output))[2]
+    assert "the mixture's" in output and "shrunk onto repeated values" in output
+
+
+def test_a_flow_far_below_the_gaussian_is_said_to_be(tmp_path):
+    mixing = np.array([[1, 2, 0], [0, 1e-4, 1], [1, 0, 0]])
+    write_people(tmp_path / "t.csv", rows=people(400) @ mixing)
+    output = succeeds("fit", "t.csv", "--flow", "planar", "--layers", "1", "--epochs", "1",
+                      "--lr", "1e-12", cwd=tmp_path)
+    assert "planar is worse than the Gaussian by" in output
+
+
+@pytest.mark.parametrize("data", ["numbers.csv", "years.csv"])
+def test_numbers_for_names_survive_fit_sample_and_score(tmp_path, data):
+    rows = people(100)
+    header = {"numbers.csv": "0,1,2", "years.csv": "2019,2020,2021"}[data]
+    np.savetxt(tmp_path / data, rows, delimiter=",", header=header, comments="")
+    done = nfref_command("fit", data, *SMALL, "--out", "m.npz", cwd=tmp_path)
+    assert "100 rows, 3 columns" in done.stdout
+    assert f"nfref: warning: {data}: line 1 is taken as names" in done.stderr
+    succeeds("sample", "m.npz", "-n", 9, "--out", "new.csv", cwd=tmp_path)
+    scored = nfref_command("score", "m.npz", "new.csv", cwd=tmp_path)
+    assert scored.stdout.count("\n") == 10 and scored.stderr == ""
+    named = nfref_command("fit", data, *SMALL, "--header", "no", cwd=tmp_path)
+    assert "101 rows, 3 columns" in named.stdout and "warning" not in named.stderr
+
+
+def test_control_characters_are_escaped_when_printed(folder):
+    model = load_model(folder / "people.npz")
+    save_model(folder / "odd.npz", model.density, model.params, columns=("a\x1b[31m", "b\nc", "d"),
+               info={"note\r": "\x07", "fit": [1]})
+    output = succeeds("info", "odd.npz", cwd=folder)
+    assert "a\\x1b[31m, b\\nc, d" in output and "\\x07" in output
+    assert not set(output) & set("\x1b\r\x07")
+    succeeds("sample", "odd.npz", "-n", 3, "--out", "odd.csv", cwd=folder)
+    assert nfref_command("score", "odd.npz", "odd.csv", cwd=folder).stderr == ""
+
+
+def test_samples_are_utf8_whatever_the_terminal_is(folder):
+    model = load_model(folder / "people.npz")
+    save_model(folder / "utf8.npz", model.density, model.params, columns=("größe", "重", "a"))
+    done = subprocess.run([COMMAND, "sample", "utf8.npz", "-n", "2"], cwd=folder,
+                          capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.stdout.decode().startswith("größe,重,a\n")
+    done = subprocess.run([COMMAND, "info", "utf8.npz"], cwd=folder, capture_output=True,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and b"gr\\xf6\\xdfe" in done.stdout
+
+
+def test_a_pipe_is_read_and_stdin_is_refused(folder):
+    os.mkfifo(folder / "pipe.csv")
+    writer = subprocess.Popen(["cp", "people.csv", "pipe.csv"], cwd=folder)
+    through = succeeds("score", "people.npz", "pipe.csv", cwd=folder)
+    assert writer.wait() == 0 and through == succeeds("score", "people.npz", "people.csv",
+                                                      cwd=folder)
+    os.remove(folder / "pipe.csv")
+    done = nfref_command("score", "people.npz", "/dev/stdin", cwd=folder)
+    assert done.returncode == 2 and done.stderr.startswith("nfref: error: /dev/stdin: expected a")
+
+
+def test_out_of_memory_is_one_line(folder):
+    import resource
+    np.lib.format.open_memmap(folder / "sparse.npy", "w+", np.float32, (10 ** 8, 3))
+    done = nfref_command("score", "people.npz", "sparse.npy", cwd=folder,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA,
+                                                               (2 ** 30, 2 ** 30)))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("nfref: error: out of memory: Unable to allocate")
+
+
+def test_a_sample_larger_than_the_disk_is_refused_at_once(folder):
+    done = nfref_command("sample", "people.npz", "-n", 10 ** 14, "--out", "big.csv", cwd=folder)
+    assert done.returncode == 2 and "-n: expected rows that fit into the" in done.stderr
+    assert not (folder / "big.csv").exists()
 
 
 def test_duplicates_are_noticed_and_dropped(tmp_path):
@@ -399,7 +512,7 @@ def test_a_newer_model_file(desk):
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez(desk / "newer.npz", **arrays)
     done = nfref_command("info", "newer.npz", cwd=desk)
-    assert done.returncode == 2 and "expected format version 1 or older, got 99" in done.stderr
+    assert done.returncode == 2 and "expected format version 2 or older, got 99" in done.stderr
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write anywhere")

@@ -5,6 +5,8 @@ import importlib
 import json
 import pickle
 import pkgutil
+import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -13,8 +15,9 @@ import pytest
 import nfref
 from nfref import base, flow
 from nfref import params as trees
-from nfref.model_file import (VERSION, Model, ModelError, describe, described_classes, load_model,
-                              rebuild, save_model)
+from nfref.archives import write_archive
+from nfref.model_file import (VERSION, Model, ModelError, _named_leaves, describe,
+                              described_classes, load_model, rebuild, save_model)
 
 FLOWS = {
     "planar": nfref.Planar(3, layers=2, context_dim=2),
@@ -168,6 +171,25 @@ def test_what_cannot_be_stored_says_so(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_data_frames_are_matched_by_name(saved):
+    pandas = pytest.importorskip("pandas")
+    model = load_model(saved[0])
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    frame = pandas.DataFrame(x[:, ::-1], columns=["b", "a"])
+    np.testing.assert_array_equal(model.rows(frame), x)
+    np.testing.assert_array_equal(model.rows(x), x)
+    with pytest.raises(ValueError, match="missing: 'b'; extra: 'c'"):
+        model.rows(frame.rename(columns={"b": "c"}))
+    with pytest.raises(ValueError, match="columns of different names, got 'a' 2 times"):
+        model.rows(frame.rename(columns={"b": "a"}))
+    with pytest.raises(TypeError, match="data: expected numbers"):
+        model.rows(frame.astype(str) + "x")
+    with pytest.raises(ValueError, match=r"data: expected shape \(N, 2\), got \(5, 1\)"):
+        model.rows(x[:, :1])
+    nameless = dataclasses.replace(model, columns=None)
+    np.testing.assert_array_equal(nameless.rows(frame), x[:, ::-1])
+
+
 # Bad files --------------------------------------------------------------------------------
 
 
@@ -183,6 +205,16 @@ def rewritten(path, change):
         arrays = change(dict(archive))
     np.savez(path, **arrays)
     return path
+
+
+def header_of(path):
+    with np.load(path) as archive:
+        return json.loads(archive["header"].tobytes())
+
+
+def write_model(path, params, header):
+    """A model file whose digest is right, whatever it holds."""
+    write_archive(path, header, dict(_named_leaves(params)))
 
 
 def with_header(**entries):
@@ -266,13 +298,114 @@ def test_arrays_have_to_fit(saved):
             (lambda a: {k: v for k, v in a.items() if k != name},
              rf"{name}: expected an array of shape \(4,\), got none"),
             (lambda a: {**a, name: np.zeros(5)}, rf"{name}: expected shape \(4,\), got \(5,\)"),
-            (lambda a: {**a, name: np.zeros(4, int)}, f"{name}: expected floats, got dtype int64"),
+            (lambda a: {**a, name: np.zeros(4, int)},
+             f"{name}: expected floats of 32 or 64 bits, got dtype int64"),
             (lambda a: {**a, "params/more": np.zeros(1)}, "params/more: expected no such array"),
             (with_header(columns=["a"]), "columns: expected 2 names")]:
         path.write_bytes(whole)
         refused(rewritten(path, change), pattern)
     path.write_bytes(whole)
     assert same_bits(load_model(path).params, params)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_have_to_be_finite(saved, value):
+    path, density, params = saved
+    spoilt = trees.tree_map(np.copy, params)
+    spoilt["flow"][0]["net"][0]["bias"][1] = value
+    message = f"params/flow/0/net/0/bias: expected finite numbers, got {value}"
+    with pytest.raises(ModelError, match=message):
+        save_model(path, density, spoilt)
+    write_model(path, spoilt, header_of(path))
+    refused(path, message)
+    described = {**header_of(path)["density"],
+                 "flow": {"class": "Standardise", "mean": [value, 0.0], "std": [1.0, 1.0]}}
+    refused(rewritten(path, with_header(density=described)), "expected finite numbers, got")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("", "b"), ("a ", "b"), ("a\0", "b"),
+                                   ("\ud800", "b")])
+def test_names_have_to_differ_and_read_back_from_text(saved, names):
+    path, density, params = saved
+    with pytest.raises(ModelError, match="columns: expected names that"):
+        save_model(path, density, params, columns=names)
+    write_model(path, params, {**header_of(path), "columns": ["a", "a"]})
+    refused(path, "columns: expected names that differ, got 'a' twice")
+
+
+def test_header_and_arrays_belong_together(saved):
+    path, _, params = saved
+    whole = path.read_bytes()
+    header = header_of(path)
+    density = {**header["density"], "flow": {**header["density"]["flow"], "activation": "tanh"}}
+    refused(rewritten(path, with_header(density=density)), "they were not written together")
+    path.write_bytes(whole)
+    refused(rewritten(path, lambda a: {name: a[name] for name in a if name != "digest"}),
+            "digest: expected one of header and arrays, got none")
+    # Files of the first version had none.
+    path.write_bytes(whole)
+
+    def first(arrays):
+        return {name: a for name, a in with_header(version=1)(arrays).items() if name != "digest"}
+
+    assert same_bits(load_model(rewritten(path, first)).params, params)
+
+
+def nested(description, depth):
+    for _ in range(depth):
+        description = {"class": "Invert", "flow": description}
+    return description
+
+
+HUGE = {
+    "layers": {"class": "MAF", "dim": 2, "layers": 10 ** 6, "hidden": [4]},
+    "more layers": {"class": "Planar", "dim": 2, "layers": 10 ** 400},
+    "hidden": {"class": "MAF", "dim": 2, "layers": 2, "hidden": [10 ** 5, 10 ** 5]},
+    "hidden that fits": {"class": "MAF", "dim": 2, "layers": 1, "hidden": [4000, 4000, 4000]},
+    "dim": {"class": "LULinear", "dim": 10 ** 9},
+    "matrix": {"class": "Linear", "dim": 4000},
+    "levels": {"class": "Glow", "shape": [1, 4, 4], "levels": 10 ** 9},
+    "steps": {"class": "Glow", "shape": [1, 4, 4], "levels": 1, "steps": 10 ** 9},
+    "bins": {"class": "NSF", "dim": 2, "layers": 1, "hidden": [4], "bins": 10 ** 9},
+    "depth": nested({"class": "Scale", "dim": 2}, 200),
+    "deeper": nested({"class": "Scale", "dim": 2}, 900),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_small_file_takes_little_memory_and_time(saved, name):
+    path = rewritten(saved[0], with_header(density={
+        "class": "Density", "flow": HUGE[name], "base": {"class": "StandardNormal", "dim": 2}}))
+    began = time.perf_counter()
+    tracemalloc.start()
+    try:
+        refused(path, "expected|got")
+        assert tracemalloc.get_traced_memory()[1] < 2 ** 24
+    finally:
+        tracemalloc.stop()
+    assert time.perf_counter() - began < 5
+
+
+def test_what_an_archive_says_of_itself_is_not_believed(saved):
+    path, _, _ = saved
+    whole = path.read_bytes()
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(path, **{**arrays, "params/more": np.zeros(10 ** 7)})
+    refused(path, "expected arrays that are not compressed")
+    # The shape in an array's own header, in as many characters.
+    place = whole.index(b"(4,)", whole.index(b"net/0/bias"))
+    path.write_bytes(whole[:place] + b"(9,)" + whole[place + 4:])
+    refused(path, "got a truncated or damaged one")
+    path.write_bytes(b"PK" + b"(" * 100_000)
+    refused(path, "got a truncated or damaged one")
+
+
+@pytest.mark.parametrize("change", [{"info": [1]}, {"written_by": 3}, {"columns": 5},
+                                    {"columns": "ab"}, {"density": None}, {"version": True},
+                                    {"density": {"class": ["MAF"]}}])
+def test_headers_of_other_kinds(saved, change):
+    refused(rewritten(saved[0], with_header(**change)), "expected")
 
 
 def test_a_failed_save_leaves_the_old_file(saved):

@@ -4,12 +4,17 @@ import builtins
 import io
 import os
 import re
+import shutil
 import stat
+import subprocess
+import sys
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from nfref.files import check_writable, replacing
+from nfref.files import check_writable, replacing, reserved
 from nfref.tables import Table, TableError, check_varies, match_columns, read_table, write_csv
 
 ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
@@ -64,9 +69,85 @@ def test_names_may_hold_delimiters_and_line_breaks(tmp_path):
     assert columns == ("a; long, name", "two\nlines")
 
 
-def test_a_header_with_some_numbers_is_a_header(tmp_path):
-    table = read_table(written(tmp_path, "t.csv", "year,2019,\n1,2,3\n"))
-    assert table.columns == ("year", "2019", "x3")
+def guessed(path, header="auto"):
+    """(columns or None, rows) of a file whose first line has to be guessed at, with a warning."""
+    with pytest.warns(UserWarning, match="line 1 .*; --header (yes|no) takes it as"):
+        table = read_table(path, header)
+    return table.columns if table.named else None, len(table.values)
+
+
+@pytest.mark.parametrize("content, columns, rows", [
+    ("year,2019,\n1,2,3\n", ("year", "2019", "x3"), 1),
+    ("0,1,2\n.5,1,2\n3,4,5\n", ("0", "1", "2"), 2),       # pandas, of unnamed columns
+    ("0,1,2\n3,4,5\n", None, 2),                          # whole numbers all through
+    ("2019,2020,2022\n.5,1,2\n", ("2019", "2020", "2022"), 1),
+    ("0\n.5\n1.5\n", ("0",), 2),
+    ("NA\n1.5\n", ("NA",), 1),
+    ("# a,b\n1,2\n3,4\n", ("a", "b"), 2),                  # numpy.savetxt
+])
+def test_a_first_line_that_may_be_names_is_asked_about(tmp_path, content, columns, rows):
+    path = written(tmp_path, "t.csv", content)
+    assert guessed(path) == (columns, rows)
+    assert read_table(path, "yes").named
+    if content[0].isdigit():        # what is no number can't be data
+        assert len(read_table(path, "no").values) == content.count("\n")
+
+
+@pytest.mark.parametrize("first", ["1.5,tall", "1.5,NA", "7,?", "7,8_5", "7,1.2.3", "1.5,"])
+def test_a_bad_cell_in_the_first_row_is_no_header(tmp_path, first):
+    refused(written(tmp_path, "t.csv", f"{first}\n1,2\n"), r"row 1 \(line 1\), column 'x2'")
+
+
+@pytest.mark.parametrize("content, columns", [
+    ("# made by me, in 2020\na,b\n1,2\n", ("a", "b")),
+    ("# made\n#\na,b\n1,2\n", ("a", "b")),
+    ("# three, cells, here\n1.5,2\n", ("x1", "x2")),
+    ('"0","1"\n1,2\n', ("0", "1")),
+    ('"#a","NA"\n1,2\n', ("#a", "NA")),
+])
+def test_comments_and_quoted_names_are_certain(tmp_path, content, columns):
+    table = read_table(written(tmp_path, "t.csv", content))
+    assert table.columns == columns and not table.doubtful
+    assert table.values.shape == (1, 2)
+
+
+@pytest.mark.parametrize("names", [
+    ("0", "1"), ("2019", "2020"), ("nan", "NA"), ("#a", "b"), ("a;b", "c,d"), ('"', "\n"),
+    ("1e5", "-"), ("a\rb", "ä ö"), ("\ufeffa", "'"), ("x1", "=1+1"), ("a\tb", "1 2")])
+def test_names_that_were_written_read_back(tmp_path, names):
+    for columns in (names, names[:1]):
+        write_csv(tmp_path / "t.csv", Table(ROWS[:, :len(columns)], columns))
+        table = read_table(tmp_path / "t.csv")
+        assert table.columns == tuple(name.strip() or "x2" for name in columns)
+        np.testing.assert_array_equal(table.values, ROWS[:, :len(columns)])
+
+
+def test_text_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    content = "a,b\n" + "1.5,2\n" * 50_000
+    writer = threading.Thread(target=(tmp_path / "t.csv").write_text, args=(content,))
+    writer.start()
+    assert read_table(tmp_path / "t.csv").values.shape == (50_000, 2)
+    writer.join()
+    os.mkfifo(tmp_path / "t.npy")
+    refused(tmp_path / "t.npy", "expected a regular file, got a device or a pipe")
+
+
+def test_memory_of_text_is_about_that_of_its_numbers(tmp_path):
+    np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).random((100_000, 8)), delimiter=",")
+    tracemalloc.start()
+    try:
+        values = read_table(tmp_path / "t.csv").values
+        assert tracemalloc.get_traced_memory()[1] < 3 * values.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_fifty_thousand_columns(tmp_path):
+    names = [f"c{k}" for k in range(50_000)]
+    write_csv(tmp_path / "t.csv", Table(np.ones((3, 50_000)), names))
+    table = read_table(tmp_path / "t.csv")
+    assert match_columns("t", table, tuple(reversed(names))).shape == (3, 50_000)
 
 
 def test_one_column(tmp_path):
@@ -89,7 +170,7 @@ def test_one_column(tmp_path):
     ("a,b\n1,nan\ninf,3\n4,5\n", "got 2 that are NaN or infinite in 2 of 3 rows; the first is "
                                  "nan in row 1, column 'b'"),
     ("a,b,a\n1,2,3\n", "expected columns of different names, got 'a' 2 times"),
-    (b"a,b\n1,\xff\n", "expected UTF-8 text, got byte 0xff at position 6"),
+    (b"a,b\n1,\xff\n", "expected UTF-8 text, got byte 0xff in line 2"),
 ])
 def test_bad_text(tmp_path, content, pattern):
     refused(written(tmp_path, "t.csv", content), pattern)
@@ -175,6 +256,9 @@ def test_parquet(tmp_path):
 
     pandas.DataFrame({"a": [1.0], "b": ["x"]}).to_parquet(tmp_path / "text.parquet")
     refused(tmp_path / "text.parquet", "column 'b': expected numbers, got")
+    bare = pandas.DataFrame({"": [1.0, 2.0], " ": [3, 4]})
+    bare.to_parquet(tmp_path / "bare.parquet", index=False)
+    assert read_table(tmp_path / "bare.parquet").columns == ("x1", "x2")
     pandas.DataFrame({"a": pandas.array([1, None], dtype="Int64")}).to_parquet(
         tmp_path / "gap.parquet")
     refused(tmp_path / "gap.parquet", "the first is nan in row 2, column 'a'")
@@ -249,6 +333,45 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
             file.write(b"new")
             raise KeyboardInterrupt
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["kept.csv"]
+
+
+def test_parts_of_dead_processes_are_swept_and_others_left(tmp_path):
+    code = ("import os, sys; from nfref.files import Reservation\n"
+            "kept = Reservation(sys.argv[1]); print('ready', flush=True); input()")
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "t.csv"], text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    writers[0].kill()
+    writers[0].wait()
+    assert len(os.listdir(tmp_path)) == 2
+    write_csv(tmp_path / "new.csv", Table(ROWS, ("a", "b")))
+    left = set(os.listdir(tmp_path)) - {"new.csv"}
+    assert len(left) == 1 and left.pop().endswith(".part")
+    writers[1].kill()
+    for writer in writers:
+        writer.communicate()
+    with replacing(tmp_path / "new.csv"):
+        pass
+    assert os.listdir(tmp_path) == ["new.csv"]
+
+
+def test_a_reservation_is_a_place_and_its_bytes(tmp_path):
+    with reserved(tmp_path / "t.bin", 100_000) as place:
+        assert sum(entry.stat().st_size for entry in tmp_path.iterdir()) >= 100_000
+        with replacing(place) as file:
+            file.write(b"whole")
+    assert (tmp_path / "t.bin").read_bytes() == b"whole"
+    with reserved(tmp_path / "other", 10):
+        pass
+    assert os.listdir(tmp_path) == ["t.bin"]
+    with pytest.raises(OSError, match=f"{'n' * 300}: File name too long"):
+        check_writable(tmp_path / ("n" * 300))
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(OSError, match="other: (No space left on device|File too large)"):
+        with reserved(tmp_path / "other", 2 * free + 2 ** 40):
+            pass
+    assert os.listdir(tmp_path) == ["t.bin"]
 
 
 def test_replacing_keeps_links_and_permissions(tmp_path):

@@ -1,5 +1,9 @@
 """Fitting: that it finds what there is to find, and how it ends."""
 
+import dataclasses
+import os
+import subprocess
+import sys
 
 import autograd.numpy as anp
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 
 import nfref
 from nfref import params as trees
+from nfref.continuous.solve import SolverError
 from nfref.training import adam
 from nfref.training import fitting as train
 from nfref.training import gradient
@@ -78,6 +83,39 @@ def test_long_gradients_are_scaled_and_short_ones_left():
     huge = np.full(4, 1e30, np.float32)
     assert np.allclose(adam.clip_by_norm(huge, 1.0), 0.5)
     assert adam.clip_by_norm(huge, 1.0).dtype == np.float32
+
+
+BITS = """
+import hashlib, sys
+import numpy as np
+import nfref
+from nfref.training.adam import clip_by_norm
+rng = np.random.default_rng(0)
+print(hashlib.sha256(clip_by_norm(rng.standard_normal(1_000_003), 5.0)).hexdigest())
+density = nfref.Density(nfref.RealNVP(4, 2, (256, 256)))
+with nfref.backend(sys.argv[1]):
+    result = nfref.fit(density, density.init(rng), rng.standard_normal((1200, 4)), rng, epochs=2,
+                       batch_size=512, progress=False)
+print(hashlib.sha256(nfref.params.flatten(result.params)[0]).hexdigest())
+"""
+
+
+def bits(backend, threads):
+    """Digests of a clipped gradient and of a fit in a process with so many BLAS threads."""
+    environment = {**os.environ, **{f"{library}_NUM_THREADS": str(threads)
+                                    for library in ("OPENBLAS", "MKL", "OMP")}}
+    return subprocess.run([sys.executable, "-c", BITS, backend], env=environment, check=True,
+                          capture_output=True, text=True).stdout.split()
+
+
+def test_twins_give_the_same_bits_with_any_number_of_blas_threads():
+    assert bits("numba", 1) == bits("numba", 2)
+
+
+def test_formulas_give_the_same_bits_with_the_same_number_of_blas_threads():
+    # With another number the products of matrices may be added up in another order.
+    one, again, two = bits("numpy", 1), bits("numpy", 1), bits("numpy", 2)
+    assert one == again and one[0] == two[0]
 
 
 def test_cosine_goes_from_one_to_zero():
@@ -214,8 +252,8 @@ def test_patience_stops_and_the_best_comes_back():
     # Eight rows to learn by heart: validation soon gets worse.
     rng = np.random.default_rng(0)
     density = nfref.Density(nfref.RealNVP(2, 4, (32,)))
-    held_out = rng.standard_normal((200, 2))
-    result = fit(density, density.init(rng), rng.standard_normal((8, 2)), validation=held_out,
+    held_out = 3 + rng.standard_normal((200, 2))
+    result = fit(density, density.init(rng), 3 + rng.standard_normal((8, 2)), validation=held_out,
                  epochs=300, learning_rate=1e-2, patience=7)
     validation = result.history["validation"]
     assert result.stopped == "patience"
@@ -224,6 +262,63 @@ def test_patience_stops_and_the_best_comes_back():
     assert np.isclose(-np.mean(density.log_prob(result.params, held_out)), min(validation))
     assert result.message == ("nothing better in 7 epochs; "
                               f"parameters of epoch {result.best_epoch}")
+
+
+def test_the_start_competes_for_the_best():
+    density, params = normal()
+    x = (rows(100) - 3) / 2             # standard normal, which is where it starts
+    start = -np.mean(density.log_prob(params, x))
+    result = fit(density, params, x, validation=x, epochs=30, learning_rate=3.0, patience=4)
+    assert result.stopped == "patience" and len(result.history["validation"]) == 4
+    assert min(result.history["validation"]) > start
+    assert result.best_epoch is None and result.message.endswith("parameters of the start")
+    assert np.array_equal(trees.flatten(result.params)[0], trees.flatten(params)[0])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("validation", [0.2, None])
+def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(backend, validation):
+    rng = np.random.default_rng(0)
+    density = nfref.Density(nfref.RealNVP(2, 2, (8,), batch_norm=True))
+    params, x = density.init(rng), rng.standard_normal((150, 2)) ** 3
+    options = dict(validation=validation, epochs=9, batch_size=32, patience=4,
+                   schedule="cosine", learning_rate=0.02)
+    states = []
+    with nfref.backend(backend):
+        whole = fit(density, params, x, callback=states.append, **options)
+        assert [state.epoch for state in states] == list(range(1, len(states) + 1))
+        for state in states[::3] + states[-1:]:
+            again = fit(density, params, x, resume=dataclasses.replace(state, unflatten=None),
+                        **options)
+            assert same_bits(whole, again)
+            assert (again.stopped, again.message) == (whole.stopped, whole.message)
+    assert np.array_equal(trees.flatten(states[-1].best_params)[0],
+                          trees.flatten(whole.params)[0])
+
+
+def test_what_cannot_be_resumed_is_told_in_one_line():
+    density, params = normal()
+    states = []
+    fit(density, params, rows(), epochs=1, callback=states.append)
+    with pytest.raises(TypeError, match="resume: expected a FitState, got dict"):
+        fit(density, params, rows(), resume={})
+    with pytest.raises(ValueError, match="resume: expected 6 parameters in float64, got 4"):
+        fit(*normal(3), rows(dim=3), resume=states[0])
+    with pytest.raises(ValueError, match="resume: expected validation rows exactly where"):
+        fit(density, params, rows(), resume=states[0], validation=None)
+    with pytest.raises(ValueError, match="rng: expected a generator of PCG64"):
+        nfref.fit(density, params, rows(), np.random.Generator(np.random.MT19937(0)),
+                  resume=states[0], progress=False)
+
+
+def test_an_integration_that_fails_ends_the_fit_and_keeps_the_best():
+    density, params = normal()
+    x = rows(256)
+    result = fit(density, params, x, validation=x, epochs=9,
+                 objective=stopper(SolverError("gave up"), at=4 * 2 + 1))
+    assert result.stopped == "non-finite" and result.best_epoch == 1
+    assert result.message == ("an integration that failed (gave up) in epoch 2; "
+                              "parameters of epoch 1")
 
 
 def stopper(error, at):

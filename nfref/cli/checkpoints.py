@@ -1,0 +1,90 @@
+"""Checkpoints: where ``nfref fit`` stands after an epoch, in a file."""
+
+import hashlib
+import math
+
+import numpy as np
+
+from nfref.archives import ArchiveError, one_line, opened_archive, write_archive
+from nfref.cli.arguments import UsageError
+from nfref.training.fitting import FitState
+
+FORMAT = "nfref checkpoint"
+VERSION = 1
+VECTORS = ("vector", "averaged", "m", "v", "best")
+NUMBERS = ("steps", "best_score", "best_epoch", "history", "rng")
+
+
+def asked_for(options, name, rate, values):
+    """All that decides the bits of a fit, as a dictionary; equal for a fit that goes on."""
+    kept = ("layers", "hidden", "batch", "seed", "dtype", "bounded", "drop_duplicates", "trace",
+            "rtol", "regularise")
+    given = {option: getattr(options, option) for option in kept}
+    given = {option: list(map(list, value)) if option == "bounded" else
+             list(value) if isinstance(value, tuple) else value
+             for option, value in given.items()}
+    return {"DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(), "flow": name,
+            "lr": rate, **given}
+
+
+def write(path, state, asked):
+    """Write a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    state : FitState
+    asked : dict
+        From :func:`asked_for`.
+    """
+    header = {"format": FORMAT, "version": VERSION, "asked": asked,
+              **{name: getattr(state, name) for name in NUMBERS}}
+    write_archive(path, header, {name: getattr(state, name) for name in VECTORS})
+
+
+def read(path, asked):
+    """The state in a checkpoint that was written by a fit which asked for the same.
+
+    Raises
+    ------
+    UsageError
+        If there is none, it is damaged, or it is that of another fit.
+    """
+    try:
+        with opened_archive(path, "checkpoint") as archive:
+            header = archive.header(FORMAT, VERSION, "a checkpoint that nfref wrote")
+            if set(archive.forms) != {"header", "digest", *VECTORS}:
+                raise ArchiveError("expected the arrays of a checkpoint, got others")
+            arrays = {name: archive.read(name) for name in VECTORS}
+            archive.check_digest(arrays)
+            state = _state(header, arrays)
+    except ArchiveError as error:
+        raise UsageError(f"--resume: {error}") from None
+    written = header.get("asked")
+    for option, value in asked.items():
+        was = written.get(option) if isinstance(written, dict) else None
+        if was != value:
+            if option == "DATA":
+                raise UsageError(f"--resume: {path}: expected the DATA it was written with, "
+                                 "got other rows")
+            raise UsageError(f"--resume: {path}: expected --{option.replace('_', '-')} {was} "
+                             f"as when it was written, got {value}")
+    return state
+
+
+def _state(header, arrays):
+    sizes = {(array.shape, array.dtype) for array in arrays.values()}
+    if len(sizes) > 1 or arrays["vector"].ndim != 1:
+        raise ArchiveError("expected vectors of one length and dtype, got others")
+    try:
+        state = FitState(**arrays, **{name: header[name] for name in NUMBERS})
+        np.random.default_rng(0).bit_generator.state = state.rng
+        passed = [[float(value) for value in values] for values in state.history.values()]
+        if (not {"train"} <= set(state.history) <= {"train", "validation"}
+                or len({len(values) for values in passed}) != 1
+                or type(state.steps) is not int or math.isnan(state.best_score)
+                or not (state.best_epoch is None or 0 <= int(state.best_epoch) < len(passed[0]))):
+            raise ValueError("numbers that do not fit each other")
+    except Exception as error:      # whatever stands in the header
+        raise ArchiveError(f"expected the state of a fit, got {one_line(error)}") from None
+    return state

@@ -1,0 +1,112 @@
+"""Standard output and standard error, whatever stands behind them."""
+
+import contextlib
+import os
+import sys
+
+
+@contextlib.contextmanager
+def usable():
+    """Have both streams there, able to write any character; as they were at the end.
+
+    A stream that the caller closed (``>&-``) is None in Python: what is written goes nowhere.
+    A terminal that is not UTF-8 shows other characters escaped.
+    """
+    found = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as nowhere:
+        sys.stdout, sys.stderr = (nowhere if stream is None else stream for stream in found)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = found
+
+
+def is_closed():
+    """Whether there is no standard output at all."""
+    return getattr(sys.stdout, "name", None) == os.devnull
+
+
+@contextlib.contextmanager
+def utf8_output():
+    """Standard output as UTF-8, for rows that are to be read again."""
+    if not hasattr(sys.stdout, "reconfigure"):
+        yield sys.stdout
+        return
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
+    sys.stdout.reconfigure(encoding="utf-8", errors="strict")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    finally:
+        with contextlib.suppress(OSError):      # what could not be written is told once
+            sys.stdout.reconfigure(encoding=encoding, errors=errors)
+
+
+class Patient:
+    """A text stream that goes on when what it writes to breaks; ``problem`` says why it did."""
+
+    def __init__(self, stream):
+        self._stream, self.problem = stream, None
+
+    def write(self, text):
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self):
+        self._try(self._stream.flush)
+
+    def _try(self, action, *arguments):
+        if self.problem is None:
+            try:
+                action(*arguments)
+            except OSError as error:
+                self.problem = error
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def patient(needed=True):
+    """Let no broken stream end the block; a broken standard output is raised at its end.
+
+    Parameters
+    ----------
+    needed : bool
+        False leaves the streams as they are.
+    """
+    if not needed:
+        yield
+        return
+    found = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = output, _ = tuple(map(Patient, found))
+    try:
+        yield
+        output.flush()
+    finally:
+        sys.stdout, sys.stderr = found
+    if output.problem is not None:
+        raise output.problem
+
+
+def discard_output():
+    """Send what standard output still holds nowhere, or Python would complain at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def complain(text):
+    """A line on standard error, if there is one."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def printable(text):
+    """Text with its control characters, line breaks too, as escapes."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1]
+                   for character in str(text))

@@ -1,0 +1,96 @@
+"""One case of an attack: what is done, how it may end, and how that is watched."""
+
+import contextlib
+import io
+import signal
+import traceback
+from dataclasses import dataclass
+from typing import Callable
+
+SECONDS = 20
+
+
+class Failure(AssertionError):
+    """An outcome that is none of the good ones."""
+
+
+class Hang(BaseException):
+    """Raised in a case that takes longer than ``SECONDS``; no handler of errors catches it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """``run(folder)`` in an empty folder returns "success", "refused" or "interrupted"."""
+
+    name: str
+    run: Callable
+
+
+def attack(case, folder):
+    """(outcome, why): a good outcome and "", or "failed" and what happened."""
+    def hang(number, frame):
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        outcome = case.run(folder)
+        assert outcome in ("success", "refused", "interrupted"), outcome
+        return outcome, ""
+    except Hang:
+        return "failed", f"more than {SECONDS} seconds"
+    except Failure as failure:
+        return "failed", str(failure)
+    except Exception:
+        return "failed", traceback.format_exc(limit=-3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def require(condition, text):
+    """Fail the case unless the condition holds."""
+    if not condition:
+        raise Failure(text)
+
+
+def refused(error):
+    """The outcome of an error of the library, which has to be one line."""
+    text = str(error)
+    require(text and "\n" not in text, f"expected one line, got {text!r}")
+    return "refused"
+
+
+def command(folder, *arguments):
+    """Run ``nfref ARGUMENTS`` in this process: (status, stdout, stderr), checked for one line."""
+    from nfref.cli import main
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder) if hasattr(contextlib, "chdir") else _chdir(folder):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            try:
+                status = main([str(argument) for argument in arguments])
+            except SystemExit as end:           # --help
+                status = end.code
+    output, errors = output.getvalue(), errors.getvalue()
+    require("Traceback" not in errors, errors)
+    require(status in (0, 2), f"status {status}")
+    lines = [line for line in errors.splitlines() if line.startswith("nfref: error: ")]
+    require(len(lines) == (status == 2), f"status {status}, {errors!r}")
+    return status, output, errors
+
+
+@contextlib.contextmanager
+def _chdir(folder):
+    """contextlib.chdir of Python 3.11."""
+    import os
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def contents(folder):
+    """name -> bytes of the files in a folder."""
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}

@@ -1,0 +1,25 @@
+"""A sample of every attack in the suite; all of them with ``-m slow``."""
+
+import pytest
+
+from tests.attack import KINDS
+from tests.attack.__main__ import run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample(kind):
+    counts, failures = run(kind, seed=0, number=KINDS[kind][2])
+    assert not failures, "\n".join(failures[:5])
+    assert sum(counts.values()) == KINDS[kind][2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_all(kind):
+    counts, failures = run(kind, seed=1, number=KINDS[kind][1])
+    assert not failures, "\n".join(failures[:20])
+    assert sum(count for count in counts.values()) == KINDS[kind][1]
+
+
+def test_there_are_ten_thousand():
+    assert sum(number for _, number, _ in KINDS.values()) >= 10_000
