@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -14,35 +13,33 @@ from nfref.continuous.dynamics import EXACT_LAYERS
 
 @dataclass(frozen=True)
 class Choice:
-    """A flow by name: its constructor ``build(dim, layers, hidden)`` and its defaults.
+    """A flow by name: its constructor and what it takes where nothing is said.
 
     ``layers`` or ``hidden`` is None where a flow has none to choose.
     """
 
-    build: Callable
-    layers: int
-    hidden: tuple
-    learning_rate: float
+    constructor: Callable
+    layers: int = None
+    hidden: tuple = None
+    learning_rate: float = 1e-3
+
+    def build(self, dim, layers, hidden):
+        sizes = {"layers": layers, "hidden": hidden}
+        options = {name: size for name, size in sizes.items() if getattr(self, name) is not None}
+        if self.constructor is nfref.CNF and len(hidden) > EXACT_LAYERS:
+            options["trace"] = "brute"      # the exact trace has no closed form
+        return self.constructor(dim, **options)
 
 
-# Tables hold outliers. Beyond the data a relu network goes on growing, and a single row far
-# out can cost a thousand nats; a tanh network levels off, and scores better on average too.
-SMOOTH = {"activation": "tanh"}
-
-FLOWS = {
-    "planar": Choice(lambda dim, layers, hidden: nfref.Planar(dim, layers), 32, None, 5e-3),
-    "nice": Choice(partial(nfref.NICE, **SMOOTH), 6, (128, 128), 1e-3),
-    "realnvp": Choice(partial(nfref.RealNVP, **SMOOTH), 8, (64, 64), 1e-3),
-    "maf": Choice(partial(nfref.MAF, **SMOOTH), 5, (128, 128), 1e-3),
-    "iaf": Choice(partial(nfref.IAF, **SMOOTH), 5, (64, 64), 1e-3),
-    "cnf": Choice(lambda dim, layers, hidden: continuous(dim, hidden), None, (64, 64), 1e-3),
-    "fm": Choice(lambda dim, layers, hidden: continuous(dim, hidden), None, (128, 128), 1e-3),
-}
+def families():
+    """name -> Choice of every flow of nfref that says in ``for_tables`` how it fits them."""
+    found = {name: getattr(nfref, name) for name in nfref.__all__}
+    return {name.lower(): Choice(kind, **kind.for_tables) for name, kind in found.items()
+            if hasattr(kind, "for_tables")}
 
 
-def continuous(dim, hidden):
-    """A CNF with the exact trace where that has a closed form."""
-    return nfref.CNF(dim, hidden, trace="exact" if len(hidden) <= EXACT_LAYERS else "brute")
+# Flow matching trains a CNF of its own size.
+FLOWS = {**families(), "fm": Choice(nfref.CNF, hidden=(128, 128))}
 
 
 def default_flow(dim):

@@ -128,7 +128,7 @@ class MADE(Flow):
     transformer: Transformer = Affine()
     order: tuple = None
     context_dim: int = 0
-    activation: str = "relu"
+    activation: str = "tanh"
     degrees: object = "even"
 
     twin = "made"
@@ -260,10 +260,13 @@ class MAF(Composition):
     hidden: tuple = (64, 64)
     orders: object = "alternate"
     context_dim: int = 0
-    activation: str = "relu"
+    activation: str = "tanh"
     transformer: Transformer = Affine()
     batch_norm: bool = False
     degrees: object = "even"
+
+    # What ``nfref fit`` takes where nothing is said.
+    for_tables = {"layers": 5, "hidden": (128, 128)}
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -305,3 +308,6 @@ def IAF(dim, layers=5, hidden=(64, 64), **options):  # a constructor, named like
     Invert
     """
     return Invert(MAF(dim, layers, hidden, **options))
+
+
+IAF.for_tables = {"layers": 5, "hidden": (64, 64)}

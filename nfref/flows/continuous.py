@@ -88,6 +88,9 @@ class CNF(Flow):
     max_evaluations: int = 10_000
     probes: object = field(default=None, compare=False, repr=False)
 
+    # What ``nfref fit`` takes where nothing is said.
+    for_tables = {"hidden": (64, 64)}
+
     def __post_init__(self):
         check_count("dim", self.dim)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))

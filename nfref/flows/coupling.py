@@ -126,7 +126,7 @@ class Coupling(SplitFlow):
     transformer: Transformer = Affine()
     hidden: tuple = (64, 64)
     context_dim: int = 0
-    activation: str = "relu"
+    activation: str = "tanh"
 
     twin = "coupling"
 
@@ -210,7 +210,10 @@ class NICE(Composition):
     layers: int = 4
     hidden: tuple = (64, 64)
     context_dim: int = 0
-    activation: str = "relu"
+    activation: str = "tanh"
+
+    # What ``nfref fit`` takes where nothing is said.
+    for_tables = {"layers": 6, "hidden": (128, 128)}
 
     def __post_init__(self):
         check_can_couple("NICE", self.dim)
@@ -268,9 +271,12 @@ class RealNVP(Composition):
     layers: int = 8
     hidden: tuple = (64, 64)
     context_dim: int = 0
-    activation: str = "relu"
+    activation: str = "tanh"
     transformer: Transformer = Affine()
     batch_norm: bool = False
+
+    # What ``nfref fit`` takes where nothing is said.
+    for_tables = {"layers": 8, "hidden": (64, 64)}
 
     def __post_init__(self):
         check_can_couple("RealNVP", self.dim)

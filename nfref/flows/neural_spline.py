@@ -75,10 +75,13 @@ class NSF(Composition):
     bins: int = 8
     coupling: bool = False
     context_dim: int = 0
-    activation: str = "relu"
+    activation: str = "tanh"
     bound: float = 3.0
     orders: object = "alternate"
     linear: str = "none"
+
+    # What ``nfref fit`` takes where nothing is said.
+    for_tables = {"layers": 5, "hidden": (128, 128)}
 
     def __post_init__(self):
         if self.coupling:

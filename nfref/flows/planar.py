@@ -207,6 +207,9 @@ class Planar(Composition):
     layers: int = 16
     context_dim: int = 0
 
+    # What ``nfref fit`` takes where nothing is said.
+    for_tables = {"layers": 32, "learning_rate": 5e-3}
+
     def __post_init__(self):
         check_count("layers", self.layers)
         PlanarLayer(self.dim, self.context_dim)

@@ -36,10 +36,11 @@ def made(flow, params, z, context):
 MAPS = {MADE: made, MAF: chain}
 
 CONFIGURATIONS = {
-    "made": MADE(3, hidden=(4, 4)),
+    "made": MADE(3, hidden=(4, 4), activation="relu"),
     "made_context": MADE(3, hidden=(4,), order=(2, 0, 1), context_dim=1, activation="tanh"),
     "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
-    "maf": MAF(3, layers=2, hidden=(4,)),
-    "iaf": IAF(2, layers=2, hidden=(3,)),
-    "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate")),
+    "maf": MAF(3, layers=2, hidden=(4,), activation="relu"),
+    "iaf": IAF(2, layers=2, hidden=(3,), activation="relu"),
+    "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate"),
+                    activation="relu"),
 }

@@ -31,5 +31,6 @@ def invert(flow, params, z, context):
 MAPS = {Chain: chain, Invert: invert}
 
 CONFIGURATIONS = {
-    "chain": Chain((RealNVP(2, layers=2, hidden=(3,)), Standardise((1.0, -1.0), (2.0, 0.5)))),
+    "chain": Chain((RealNVP(2, layers=2, hidden=(3,), activation="relu"),
+                    Standardise((1.0, -1.0), (2.0, 0.5)))),
 }

@@ -27,12 +27,15 @@ def coupling(flow, params, z, context):
 MAPS = {Coupling: coupling, NICE: chain, RealNVP: chain}
 
 CONFIGURATIONS = {
-    "additive_coupling": Coupling((True, False, True), Additive(), hidden=(4,)),
+    "additive_coupling": Coupling((True, False, True), Additive(), hidden=(4,),
+                                  activation="relu"),
     "affine_coupling": Coupling((True, False, False), hidden=(4, 3), activation="tanh"),
-    "affine_coupling_context": Coupling((False, True), hidden=(4,), context_dim=1),
-    "coupling_tanh": Coupling((True, False, False), Affine("tanh"), hidden=(3,)),
-    "nice": NICE(3, layers=3, hidden=(4,)),
-    "real_nvp": RealNVP(3, layers=3, hidden=(4,)),
+    "affine_coupling_context": Coupling((False, True), hidden=(4,), context_dim=1,
+                                        activation="relu"),
+    "coupling_tanh": Coupling((True, False, False), Affine("tanh"), hidden=(3,),
+                              activation="relu"),
+    "nice": NICE(3, layers=3, hidden=(4,), activation="relu"),
+    "real_nvp": RealNVP(3, layers=3, hidden=(4,), activation="relu"),
     "real_nvp_batch_norm": RealNVP(2, layers=2, hidden=(3,), activation="softplus",
                                    batch_norm=True),
 }
