@@ -18,7 +18,8 @@ from autograd.tracer import getval
 
 from nfref import dispatch
 from nfref import params as trees
-from nfref.checks import check_choice, check_count, check_hidden, check_positive, check_rng
+from nfref.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
+                          check_rng)
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
 from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed, norm_matrix,
                                        right_hand_side, trace_matrix, velocity)
@@ -104,7 +105,10 @@ class CNF(Flow):
         check_choice("gradient", self.gradient, ("adjoint", "direct"))
         check_count("max_evaluations", self.max_evaluations)
         if self.probes is not None:
-            object.__setattr__(self, "probes", numpy.asarray(self.probes))
+            probes = as_array("probes", self.probes)
+            if probes.ndim != 3 or probes.shape[2] != self.dim:
+                raise ValueError(f"probes: expected shape (K, N, {self.dim}), got {probes.shape}")
+            object.__setattr__(self, "probes", probes)
         if self.trace == "exact" and len(self.hidden) > EXACT_LAYERS:
             raise ValueError("trace: expected 'brute' or 'hutchinson' for more than "
                              f"{EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}")

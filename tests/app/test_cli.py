@@ -404,7 +404,7 @@ def test_python_m_nfref(tmp_path):
 
 
 @pytest.fixture
-def desk(folder, tmp_path):
+def bad_files(folder, tmp_path):
     """A folder of bad files, beside a good table and a good model."""
     shutil.copy(folder / "people.npz", tmp_path / "model.npz")
     write_people(tmp_path / "good.csv")
@@ -495,30 +495,30 @@ OUT = ("--out", "kept.npz")
     (("plot", "model.npz", "--out", "picture"), "--out: expected a file named .png, .pdf or .svg"),
     (("info", "kind.npz"), "kind.npz: expected a model that nfref wrote"),
 ])
-def test_bad_input(desk, arguments, message):
-    before = content_of(desk)
-    done = nfref_command(*arguments, cwd=desk)
+def test_bad_input(bad_files, arguments, message):
+    before = content_of(bad_files)
+    done = nfref_command(*arguments, cwd=bad_files)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("nfref: error: ") and message in done.stderr
     assert done.stderr.count("\n") == 1
-    assert content_of(desk) == before
+    assert content_of(bad_files) == before
 
 
-def test_a_newer_model_file(desk):
+def test_a_newer_model_file(bad_files):
     import json
-    with np.load(desk / "model.npz") as archive:
+    with np.load(bad_files / "model.npz") as archive:
         arrays = dict(archive)
     header = {**json.loads(arrays["header"].tobytes()), "version": 99}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    np.savez(desk / "newer.npz", **arrays)
-    done = nfref_command("info", "newer.npz", cwd=desk)
+    np.savez(bad_files / "newer.npz", **arrays)
+    done = nfref_command("info", "newer.npz", cwd=bad_files)
     assert done.returncode == 2 and "expected format version 2 or older, got 99" in done.stderr
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write anywhere")
-def test_a_write_protected_file(desk):
-    (desk / "kept.npz").chmod(0o444)
-    done = nfref_command("fit", "good.csv", *SMALL, *OUT, cwd=desk)
+def test_a_write_protected_file(bad_files):
+    (bad_files / "kept.npz").chmod(0o444)
+    done = nfref_command("fit", "good.csv", *SMALL, *OUT, cwd=bad_files)
     assert done.returncode == 2 and "kept.npz: expected a file that can be written" in done.stderr
 
 

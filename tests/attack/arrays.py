@@ -88,6 +88,8 @@ def from_file(folder, rng, kind, extension):
     path = folder / f"t.{extension}"
     try:
         array = np.asarray(array)
+        if extension == "parquet" and array.ndim == 1:
+            array = array[:, None]              # as pandas takes it
         if extension == "npy":
             np.save(path, array)
         elif extension == "npz":

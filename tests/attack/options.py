@@ -10,7 +10,8 @@ NUMBERS = ("1", "2", "0", "-1", "1.5", "nan", "inf", "1e400", "1_0", "", " ", "x
            "9" * 5000, "0x2", "1e-300")
 POOLS = {
     "--flow": ("planar", "nice", "realnvp", "maf", "iaf", "magic", ""),
-    "--layers": ("1", "2", *NUMBERS), "--hidden": ("4", "4,4", "1,", ",", "4,-1", *NUMBERS),
+    "--layers": ("1", "2", "100000000", *NUMBERS),
+    "--hidden": ("4", "4,4", "1,", ",", "4,-1", "1000000,1000000", *NUMBERS),
     "--epochs": ("1", "2", *NUMBERS[1:4], "x"), "--batch": ("16", "64", *NUMBERS),
     "--lr": ("1e-3", "1e300", *NUMBERS), "--seed": ("1", "2", *NUMBERS),
     "--dtype": ("float32", "float64", "float16"), "--header": ("auto", "yes", "no", "maybe"),
@@ -20,7 +21,7 @@ POOLS = {
     "--out": ("m.npz", "old.txt", "no/m.npz", ".", "", "n" * 300, "t.csv", "ü.npz", "-"),
     "--checkpoint": ("c.npz", "m.npz", "no/c.npz", "."),
     "--resume": ("c.npz", "t.csv", "model.npz"),
-    "-n": ("0", "3", *NUMBERS)}
+    "-n": ("0", "3", "100000000000000", *NUMBERS)}
 FLAGS = ("--drop-duplicates", "--quiet", "--help", "--magic")
 DATA = ("t.csv", "t.csv", "t.csv", "numbers.csv", "missing.csv", "old.txt", ".", "", "model.npz",
         "t.npy", "two-moons2")
