@@ -14,7 +14,7 @@ DATA, SAMPLES = COLOURS[:2]
 
 
 def new_figure(width, height):
-    """A figure of its own, in inches, that makes room for its labels."""
+    """A figure of its own, in inches, that leaves space for its labels."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
