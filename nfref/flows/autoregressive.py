@@ -18,7 +18,7 @@ import autograd.numpy as np
 
 from nfref.checks import (check_choice, check_count, check_hidden, check_permutation, check_rng)
 from nfref.flow import Composition, Flow, Invert
-from nfref.flows.batch_norm import with_batch_norm
+from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import init_mlp, with_context
@@ -249,10 +249,12 @@ class MAF(Composition):
     activation : {"relu", "tanh", "softplus"}
     transformer : Transformer
         What each layer does to a coordinate.
-    batch_norm : bool
-        Put a :class:`nfref.BatchNorm` on the latent side of every layer.
-    degrees : "even", "random", or one sequence of int a hidden layer
-        Those of every layer, see :class:`MADE`.
+    batch_norm : bool, "running" or "training set"
+        Put a :class:`nfref.BatchNorm` on the latent side of every layer; no by default. The
+        word says with which statistics it evaluates; True means the paper's, "training set".
+    degrees : "even", "random" or, for each layer, one sequence of int a hidden layer
+        See :class:`MADE`; "even" by default. "random" draws them for each layer anew, always
+        the same ones.
     """
 
     dim: int
@@ -262,24 +264,40 @@ class MAF(Composition):
     context_dim: int = 0
     activation: str = "relu"
     transformer: Transformer = Affine()
-    batch_norm: bool = False
+    batch_norm: object = False
     degrees: object = "even"
 
     def __post_init__(self):
         check_count("dim", self.dim)
         check_count("layers", self.layers)
         object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
-        layer = MADE(self.dim, self.hidden, self.transformer, None, self.context_dim,
-                     self.activation, self.degrees)
-        for name in ("hidden", "degrees"):
-            object.__setattr__(self, name, getattr(layer, name))
+        check_batch_norm(self.batch_norm)
+        object.__setattr__(self, "hidden", self._layer(None, "even").hidden)
+        object.__setattr__(self, "degrees", self._checked_degrees())
+
+    def _checked_degrees(self):
+        """"even", or one set of degrees a layer as tuples."""
+        degrees = self.degrees
+        if isinstance(degrees, str):
+            if check_choice("degrees", degrees, ("even", "random")) == "even":
+                return degrees
+            rng = np.random.default_rng(0)
+            degrees = [random_degrees(rng, self.dim, self.hidden, self.context_dim)
+                       for _ in range(self.layers)]
+        if len(degrees) != self.layers:
+            raise ValueError(f"degrees: expected {self.layers} sets, one a layer; "
+                             f"got {len(degrees)}")
+        return tuple(self._layer(None, own).degrees for own in degrees)
+
+    def _layer(self, order, degrees):
+        return MADE(self.dim, self.hidden, self.transformer, order, self.context_dim,
+                    self.activation, degrees)
 
     @cached_property
     def flows(self):
-        return with_batch_norm(self.batch_norm, (
-            MADE(self.dim, self.hidden, self.transformer, order, self.context_dim,
-                 self.activation, self.degrees)
-            for order in orders_of(self.orders, self.dim, self.layers)))
+        orders = orders_of(self.orders, self.dim, self.layers)
+        degrees = (self.degrees,) * self.layers if self.degrees == "even" else self.degrees
+        return with_batch_norm(self.batch_norm, map(self._layer, orders, degrees), "training set")
 
 
 def IAF(dim, layers=5, hidden=(64, 64), **options):  # a constructor, named like its fellows

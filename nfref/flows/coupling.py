@@ -16,7 +16,7 @@ import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_hidden
 from nfref.flow import Composition, Flow
-from nfref.flows.batch_norm import with_batch_norm
+from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
 from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
@@ -251,8 +251,9 @@ class RealNVP(Composition):
     activation : {"relu", "tanh", "softplus"}
     transformer : Transformer
         What each coupling does to the coordinates it changes.
-    batch_norm : bool
-        Put a :class:`nfref.BatchNorm` on the latent side of every coupling.
+    batch_norm : bool, "running" or "training set"
+        Put a :class:`nfref.BatchNorm` on the latent side of every coupling; no by default. The
+        word says with which statistics it evaluates; True means the paper's, "running".
 
     Examples
     --------
@@ -270,16 +271,17 @@ class RealNVP(Composition):
     context_dim: int = 0
     activation: str = "relu"
     transformer: Transformer = Affine()
-    batch_norm: bool = False
+    batch_norm: object = False
 
     def __post_init__(self):
         check_can_couple("RealNVP", self.dim)
         check_count("layers", self.layers)
         check_transformer(self.transformer)
+        check_batch_norm(self.batch_norm)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
 
     @cached_property
     def flows(self):
         return with_batch_norm(self.batch_norm, (
             Coupling(alternating_mask(self.dim, k), self.transformer, self.hidden,
-                     self.context_dim, self.activation) for k in range(self.layers)))
+                     self.context_dim, self.activation) for k in range(self.layers)), "running")

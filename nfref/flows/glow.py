@@ -74,8 +74,8 @@ class OnFirst(Flow):
         first, log_det = self.flow._inverse(params, first, context)
         return np.concatenate([first, rest], axis=1), log_det
 
-    def _adapt(self, params, x, context, first):
-        return self.flow._adapt(params, x[:, :self.flow.dim], context, first)
+    def _adapt(self, params, x, context, moment):
+        return self.flow._adapt(params, x[:, :self.flow.dim], context, moment)
 
     def training(self):
         inner = self.flow.training()
@@ -90,7 +90,7 @@ class Glow(Composition):
     half that goes on, then the half that is split off. All parts are scored under learned
     priors inside the flow, see :class:`SplitPrior` and :class:`ChannelAffine`.
 
-    ``adapt(params, x, first=True)`` makes the data-dependent start of every actnorm.
+    ``adapt(params, x, moment="start")`` makes the data-dependent start of every actnorm.
 
     Paper:   Glow v2, sections 3.1, 3.2, 3.3: squeeze, then K steps of actnorm, 1x1 convolution
              and coupling, then a split, data to latent. RealNVP v3, section 3.6, (13)-(16).

@@ -117,7 +117,7 @@ class ChannelAffine(Flow):
 class ActNorm(ChannelAffine):
     """Actnorm: x = z exp(s) + t with one learned s and t a channel, started from data.
 
-    ``init`` gives the identity. ``adapt(params, x, first=True)`` looks at a batch of data and
+    ``init`` gives the identity. ``adapt(params, x, moment="start")`` looks at a batch of data and
     returns the s and t with which every channel of z has mean 0 and standard deviation 1 on
     that batch; no other call changes anything. A channel that does not vary in the batch (a
     constant one, or a single image of one pixel) gets its mean, and s = 0; from a batch
@@ -134,8 +134,8 @@ class ActNorm(ChannelAffine):
 
     twin = "act_norm"
 
-    def _adapt(self, params, x, context, first):
-        if not first or len(x) == 0:
+    def _adapt(self, params, x, context, moment):
+        if moment != "start" or len(x) == 0:
             return params
         channels = x.reshape((len(x), self.shape[0], -1)).astype(np.float64)
         mean, std = np.mean(channels, axis=(0, 2)), np.std(channels, axis=(0, 2))
