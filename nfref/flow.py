@@ -41,7 +41,7 @@ class Flow:
         Number of coordinates D of both z and x.
     context_dim : int
         Number of context features C that condition the map; 0 for an unconditional flow.
-    twin : str
+    _twin : str
         The name of the compiled twin, where there is one. It is read from the very class, not
         inherited, because a subclass may compute something else.
     """

@@ -107,17 +107,17 @@ class MADE(Flow):
     dim : int
         D. With D = 1 its parameters are learned numbers (functions of the context, if there
         is one).
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths, each at least the number of degrees that the masks need: D - 1, or
         D with a context.
-    transformer : Transformer
+    transformer : Transformer, default Affine()
         What is done to each coordinate.
     order : sequence of int, optional
         order[i] is the place of coordinate i in the autoregressive order; natural if omitted.
-    context_dim : int
+    context_dim : int, default 0
         Context features C that every transformer may depend on.
-    activation : {"relu", "tanh", "softplus"}
-    degrees : "even", "random", or one sequence of int a hidden layer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    degrees : "even", "random", or one sequence of int a hidden layer, default "even"
         How many coordinates each hidden unit may see. "even" spreads them evenly, so that
         every coordinate can depend on all before it. "random" draws them once as the paper
         does, always the same ones; :func:`nfref.random_degrees` draws others.
@@ -131,7 +131,7 @@ class MADE(Flow):
     activation: str = "relu"
     degrees: object = "even"
 
-    twin = "made"
+    _twin = "made"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -237,24 +237,24 @@ class MAF(Composition):
     ----------
     dim : int
         D, at least 1.
-    layers : int
+    layers : int, default 5
         Number of MADE layers.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of each network, see :class:`MADE`.
-    orders : "alternate", "natural" or one order a layer
+    orders : "alternate", "natural" or one order a layer, default "alternate"
         "alternate" reverses the order from layer to layer; the layer next to the data, the
         last one, has the natural order. Random orders are made by :func:`random_orders`.
-    context_dim : int
+    context_dim : int, default 0
         Context features C.
-    activation : {"relu", "tanh", "softplus"}
-    transformer : Transformer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
         What each layer does to a coordinate.
-    batch_norm : bool, "running" or "training set"
-        Put a :class:`nfref.BatchNorm` on the latent side of every layer; no by default. The
-        word says with which statistics it evaluates; True means the paper's, "training set".
-    degrees : "even", "random" or, for each layer, one sequence of int a hidden layer
-        See :class:`MADE`; "even" by default. "random" draws them for each layer anew, always
-        the same ones.
+    batch_norm : bool, "running" or "training set", default False
+        Put a :class:`nfref.BatchNorm` on the latent side of every layer. A word says with
+        which statistics it evaluates; True means the paper's, "training set".
+    degrees : "even", "random" or one set a layer, default "even"
+        A set is one sequence of int a hidden layer, see :class:`MADE`. "random" draws one for
+        each layer, always the same ones.
     """
 
     dim: int
@@ -300,26 +300,41 @@ class MAF(Composition):
         return with_batch_norm(self.batch_norm, map(self._layer, orders, degrees), "training set")
 
 
-def IAF(dim, layers=5, hidden=(64, 64), **options):  # a constructor, named like its fellows
-    """Inverse autoregressive flow: sampling in one pass a layer, density in D.
+def IAF(dim, layers=5, hidden=(64, 64), **options):
+    """A constructor: the inverse autoregressive flow, as ``Invert(MAF(dim, layers, ...))``.
 
-    It is ``Invert(MAF(dim, layers, hidden, **options))`` and nothing more.
+    Sampling takes one pass a layer, density D passes. There is no class of this name.
 
     Paper:   IAF v2, section 4, (10): z_t = mu_t + sigma_t z_{t-1}, noise to z, with mu_t and
              sigma_t functions of z_{t-1}; z_{t-1} is what a layer's ``inverse`` gets, z_t what
-             it returns. The order is reversed after each step; the first has the natural one.
-             Section 4, (13)-(14), has the gated form, ``transformer=Affine("gate")``.
+             it returns. The order is reversed after each step. Section 4, (13)-(14), has the
+             gated form, ``transformer=Affine("gate")``.
     Differs: the default transformer is (z - mu) exp(-alpha) instead of sigma z + mu; the two are
-             the same family with sigma = exp(-alpha), where mu is scaled. The paper's h, an
-             output of the encoder, is the context.
+             the same family with sigma = exp(-alpha), where mu is scaled. The first step's
+             order is the natural one. The paper's h, an output of the encoder, is the context.
 
     Parameters
     ----------
-    dim, layers, hidden, **options
-        As for :class:`MAF`.
+    dim : int
+        D, at least 1.
+    layers : int, default 5
+        Number of MADE layers.
+    hidden : sequence of int, default (64, 64)
+        Hidden widths of each network, see :class:`MADE`.
+    **options
+        All others of :class:`MAF`, with its defaults: ``orders``, ``context_dim``,
+        ``activation``, ``transformer``, ``batch_norm``, ``degrees``. Of ``orders``, the last
+        is that of the first step from the noise.
 
     Returns
     -------
     Invert
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.IAF(2, layers=2)
+    >>> flow == nfref.Invert(nfref.MAF(2, layers=2))
+    True
     """
     return Invert(MAF(dim, layers, hidden, **options))

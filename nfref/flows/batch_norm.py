@@ -73,15 +73,15 @@ class BatchNorm(Flow):
     ----------
     dim : int
         D.
-    momentum : float
-        Weight of a new batch in the running statistics, in (0, 1]; 0.1 if omitted.
-    epsilon : float
-        Added to the variance; 1e-5 if omitted.
-    mode : {"evaluation", "training"}
-        "evaluation" if omitted; :meth:`training` gives the other.
-    statistics : {"running", "training set"}
+    momentum : float, default 0.1
+        Weight of a new batch in the running statistics, in (0, 1].
+    epsilon : float, default 1e-05
+        Added to the variance.
+    mode : {"evaluation", "training"}, default "evaluation"
+        :meth:`training` gives the layer in the other mode.
+    statistics : {"running", "training set"}, default "running"
         What ``adapt`` keeps for evaluation in ``params["running_mean"]`` and
-        ``params["running_variance"]``, with 1/N as in the batch. "running", the default: it mixes
+        ``params["running_variance"]``, with 1/N as in the batch. "running": it mixes
         those of every batch in at the moment "batch". "training set": at the moment
         "evaluation" it takes those of the rows it gets, which are to be all of the training
         set; :func:`nfref.fit` does that before it scores validation rows and for what it returns.
@@ -94,7 +94,7 @@ class BatchNorm(Flow):
     mode: str = "evaluation"
     statistics: str = "running"
 
-    twin = "batch_norm"
+    _twin = "batch_norm"
 
     def __post_init__(self):
         check_count("dim", self.dim)

@@ -113,13 +113,13 @@ class Coupling(SplitFlow):
     ----------
     mask : sequence of bool, length D
         True where a coordinate stays, False where it changes; at least one of each.
-    transformer : Transformer
+    transformer : Transformer, default Affine()
         What is done to each coordinate that changes.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of the conditioner network.
-    context_dim : int
+    context_dim : int, default 0
         Context features C the conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
+    activation : {"relu", "tanh", "softplus"}, default "relu"
     """
 
     mask: tuple
@@ -128,7 +128,7 @@ class Coupling(SplitFlow):
     context_dim: int = 0
     activation: str = "relu"
 
-    twin = "coupling"
+    _twin = "coupling"
 
     def __post_init__(self):
         mask = tuple(bool(stays) for stays in self.mask)
@@ -197,13 +197,13 @@ class NICE(Composition):
     ----------
     dim : int
         D, at least 2; odd values are fine.
-    layers : int
+    layers : int, default 4
         Number of coupling layers.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of each conditioner network.
-    context_dim : int
+    context_dim : int, default 0
         Context features C that every conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
+    activation : {"relu", "tanh", "softplus"}, default "relu"
     """
 
     dim: int
@@ -242,18 +242,18 @@ class RealNVP(Composition):
     ----------
     dim : int
         D, at least 2; odd values are fine.
-    layers : int
+    layers : int, default 8
         Number of coupling layers.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of each conditioner network.
-    context_dim : int
+    context_dim : int, default 0
         Context features C that every conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
-    transformer : Transformer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
         What each coupling does to the coordinates it changes.
-    batch_norm : bool, "running" or "training set"
-        Put a :class:`nfref.BatchNorm` on the latent side of every coupling; no by default. The
-        word says with which statistics it evaluates; True means the paper's, "running".
+    batch_norm : bool, "running" or "training set", default False
+        Put a :class:`nfref.BatchNorm` on the latent side of every coupling. A word says with
+        which statistics it evaluates; True means the paper's, "running".
 
     Examples
     --------

@@ -44,7 +44,7 @@ class OnFirst(Flow):
     flow: Flow
     dim: int
 
-    twin = "on_first"
+    _twin = "on_first"
 
     def __post_init__(self):
         if not isinstance(self.flow, Flow):
@@ -107,22 +107,22 @@ class Glow(Composition):
     ----------
     shape : (C, H, W)
         H and W divisible by 2**levels.
-    levels : int
+    levels : int, default 2
         L, the number of scales.
-    steps : int
+    steps : int, default 4
         K, the number of steps at each scale.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden channels of the coupling networks, see :class:`ChannelCoupling`.
-    context_dim : int
+    context_dim : int, default 0
         Context features, seen by every coupling and every split prior.
-    permutation : {"lu", "full"}
+    permutation : {"lu", "full"}, default "lu"
         Form of the invertible 1x1 convolutions, see :class:`InvertibleConv`.
-    activation : {"relu", "tanh", "softplus"}
-    transformer : Transformer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
         What the couplings do to a number.
-    split_transformer : Transformer
+    split_transformer : Transformer, default Affine()
         What the split priors do to a number.
-    pivots : int, or one (permutation, signs) for each convolution
+    pivots : int, or one (permutation, signs) for each convolution, default 0
         The fixed parts of the LU forms, first those of the level next to the data. From a
         number they are drawn with it as the seed; the field then holds what was drawn.
 

@@ -168,7 +168,7 @@ def test_every_twin_that_a_flow_names_is_known_to_the_kernels_and_no_other():
     from nfref.kernels.chain.instructions import ENCODERS
     flows = {value for value in vars(nfref).values()
              if isinstance(value, type) and issubclass(value, nfref.Flow)}
-    assert {vars(flow)["twin"] for flow in flows if "twin" in vars(flow)} == set(ENCODERS)
+    assert {vars(flow)["_twin"] for flow in flows if "_twin" in vars(flow)} == set(ENCODERS)
 
 
 def test_a_twin_without_an_answer_leaves_it_to_the_formula(monkeypatch):
