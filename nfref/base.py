@@ -98,7 +98,7 @@ class StandardNormal(Base):
 
     dim: int
 
-    twin = "standard_normal"
+    _twin = "standard_normal"
 
     def __post_init__(self):
         check_count("dim", self.dim)

@@ -59,7 +59,6 @@ TWINS = {
     "log_abs_det": Twin(_entries, CALL, f"{_MATRICES}:log_abs_det_or_none",
                         "nfref.kernels.cuda.small_matrices:log_abs_det_or_none"),
     "solve": Twin(_entries, CALL, f"{_MATRICES}:solve_or_none"),
-    "inverse": Twin(_entries, CALL, f"{_MATRICES}:inverse_or_none"),
     "derivative": Twin(_network, CALL, f"{_SOLVES}:derivative"),
     "derivative_vjp": Twin(_network, CALL, f"{_SOLVES}:derivative_vjp"),
     "solution": Twin(_solve, CALL, f"{_SOLVES}:solution"),

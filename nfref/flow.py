@@ -26,7 +26,8 @@ from autograd.tracer import getval
 from nfref import dispatch
 from nfref import params as trees
 from nfref.base import StandardNormal
-from nfref.checks import as_context, as_rows, check_count, check_rng
+from nfref.blocks import in_blocks
+from nfref.checks import as_context, as_rows, check_choice, check_count, check_rng
 
 
 class Flow:
@@ -42,7 +43,7 @@ class Flow:
         Number of coordinates D of both z and x.
     context_dim : int
         Number of context features C that condition the map; 0 for an unconditional flow.
-    twin : str
+    _twin : str
         The name of the compiled twin, where there is one. It is read from the very class, not
         inherited, because a subclass may compute something else.
     """
@@ -112,12 +113,10 @@ class Flow:
         """
         return dispatch.run("flow", Flow._apply, self, -1, *self._checked(params, "x", x, context))
 
-    def adapt(self, params, x, context=None, first=False):
-        """Let layers that keep statistics of the data learn from a batch.
+    def adapt(self, params, x, context=None, moment="batch"):
+        """Let layers that keep statistics of the data learn from rows.
 
-        The only two that do are actnorm, which starts from data once before training
-        (``first=True``), and batch norm, which updates its running statistics at every
-        training batch. Nothing is changed in place.
+        Nothing is changed in place. Cost: one pass from x to z.
 
         Parameters
         ----------
@@ -125,16 +124,26 @@ class Flow:
         x : (N, D) array
             Data rows.
         context : (N, C) array, optional
-        first : bool
-            Whether this is the data-dependent initialisation, before training starts.
+        moment : {"start", "batch", "evaluation"}
+            When this is, and so which layers learn. "start", before training: actnorm and
+            batch norm start from the rows. "batch", after a step of training on the rows: batch
+            norm mixes them into its running statistics. "evaluation", before rows are scored or
+            drawn, with all training rows: batch norm with the training set's statistics takes
+            them, each layer from the rows as they come to it in evaluation.
 
         Returns
         -------
         params : nested dicts and lists of arrays
-            The new parameters; the same object where no layer keeps statistics.
+            The new parameters; the same object where no layer learns at this moment.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or does not hold numbers.
         """
+        check_choice("moment", moment, ("start", "batch", "evaluation"))
         params, x, context = self._checked(params, "x", x, context)
-        return self._adapt(params, x, context, first)
+        return self._adapt(params, x, context, moment)
 
     def training(self):
         """The flow as it acts on training batches: itself, unless batch norm is inside."""
@@ -176,7 +185,7 @@ class Flow:
         formula = self._forward if direction == 1 else self._inverse
         return formula(params, rows, context_for(self, context))
 
-    def _adapt(self, params, x, context, first):
+    def _adapt(self, params, x, context, moment):
         return params
 
     def _checked(self, params, name, rows, context):
@@ -193,6 +202,14 @@ def context_for(flow, context):
 def maps_as(flow, kind):
     """Whether a flow has the maps of ``kind``, or a subclass has put others in their place."""
     return type(flow)._forward is kind._forward and type(flow)._inverse is kind._inverse
+
+
+def _latent_in_blocks(flow, params, x, context):
+    """z of all rows of a training set, with the memory for a block of them."""
+    def latent(x, context=None):
+        return dispatch.run("flow", Flow._apply, flow, -1, params, x, context)[0]
+
+    return in_blocks(latent, x, context)
 
 
 class Composition(Flow):
@@ -227,13 +244,18 @@ class Composition(Flow):
             total = total + log_det
         return x, total
 
-    def _adapt(self, params, x, context, first):
+    def _adapt(self, params, x, context, moment):
         adapted = list(params)
         for k, flow in reversed(list(enumerate(self.flows))):
             own = context_for(flow, context)
-            adapted[k] = flow._adapt(params[k], x, own, first)
-            # The next flow sees this batch as the adapted flow hands it on in training.
-            x, _ = flow.training()._inverse(adapted[k], x, own)
+            adapted[k] = flow._adapt(params[k], x, own, moment)
+            if k == 0:
+                break
+            # The next flow sees these rows as the adapted flow hands them on at this moment.
+            if moment == "evaluation":
+                x = _latent_in_blocks(flow, adapted[k], x, own)
+            else:
+                x, _ = flow.training()._inverse(adapted[k], x, own)
         unchanged = all(new is old for new, old in zip(adapted, params))
         return params if unchanged else adapted
 
@@ -445,9 +467,9 @@ class Density:
         x, log_det = self.flow.forward(params["flow"], z, context)
         return x, self.base.log_prob(params["base"], z) - log_det
 
-    def adapt(self, params, x, context=None, first=False):
-        """Let the flow's statistics learn from a batch; see :meth:`Flow.adapt`."""
-        flow_params = self.flow.adapt(params["flow"], x, context, first)
+    def adapt(self, params, x, context=None, moment="batch"):
+        """Let the flow's statistics learn from rows; see :meth:`Flow.adapt`."""
+        flow_params = self.flow.adapt(params["flow"], x, context, moment)
         return params if flow_params is params["flow"] else {**params, "flow": flow_params}
 
     def training(self):

@@ -1,4 +1,4 @@
-"""Determinants, solutions and inverses of N small matrices at once.
+"""Determinants and solutions of N small matrices at once.
 
 The Jacobians of N rows are N matrices (D, D). Each function stands twice: the formula, with
 an underscore, and the public function of the same name, which checks and dispatches.
@@ -31,14 +31,6 @@ def _solve(matrices, rows):
     Shapes: matrices (N, D, D), rows (N, D). Returns (N, D).
     """
     return np.linalg.solve(matrices, rows[:, :, None])[:, :, 0]
-
-
-def _inverse(matrices):
-    """A_n^-1.
-
-    Shapes: matrices (N, D, D). Returns (N, D, D).
-    """
-    return np.linalg.inv(matrices)
 
 
 # Public functions -------------------------------------------------------------------------
@@ -96,27 +88,17 @@ def solve(matrices, rows):
         raise ValueError(f"rows: expected shape {matrices.shape[:2]}, got {rows.shape}")
     if rows.dtype.kind == matrices.dtype.kind:
         rows = rows.astype(matrices.dtype)
-    return _of_regular("solve", _solve, matrices, rows)
-
-
-def inverse(matrices):
-    """A_n^-1 for each n.
-
-    Parameters
-    ----------
-    matrices : (N, D, D) array
-        Float32 stays float32; every other real dtype becomes float64.
-
-    Returns
-    -------
-    (N, D, D) array
-
-    Raises
-    ------
-    ValueError, TypeError
-        If ``matrices`` has the wrong shape, does not hold numbers, or holds a singular matrix.
-    """
-    return _of_regular("inverse", _inverse, _as_matrices(matrices))
+    try:
+        solution = _run("solve", _solve, matrices, rows)
+    except np.linalg.LinAlgError:
+        _refuse_singular(getval(matrices))
+        raise
+    # What LAPACK refuses, a twin answers with NaN; but a NaN also comes from one in the matrix.
+    suspects = np.isnan(getval(solution)[:, 0])
+    if suspects.any():
+        _refuse_singular(np.where(suspects[:, None, None], getval(matrices),
+                                  np.eye(matrices.shape[1])))
+    return solution
 
 
 def _as_matrices(value):
@@ -131,22 +113,6 @@ def _run(name, formula, *arrays):
     """NaN is an answer here, so LAPACK need not warn of it."""
     with np.errstate(invalid="ignore"):
         return dispatch.run(name, formula, *arrays)
-
-
-def _of_regular(name, formula, matrices, *others):
-    """What LAPACK refuses and what a twin answers with NaN becomes one error."""
-    try:
-        solution = _run(name, formula, matrices, *others)
-    except np.linalg.LinAlgError:
-        _refuse_singular(getval(matrices))
-        raise
-    # NaN in a solution reaches its first entry, and may also come from a NaN in the matrix.
-    first = getval(solution)[:, 0].T
-    suspects = np.isnan(first if first.ndim == 1 else first[0])
-    if suspects.any():
-        _refuse_singular(np.where(suspects[:, None, None], getval(matrices),
-                                  np.eye(matrices.shape[1])))
-    return solution
 
 
 def _refuse_singular(matrices):

@@ -4,7 +4,7 @@ The change of variables
 
 A flow makes a density by moving points: draw z from a simple base density, say the standard
 normal, and map it, x = f(z). How dense are the x? Where f stretches, the same points cover
-more room, and the density falls by the factor of the stretching:
+more space, and the density falls by the factor of the stretching:
 
     p_X(x) = p_Z(z) |dz/dx|,    z = f^-1(x),
 

@@ -134,7 +134,7 @@ def check(density, params, potential, panels=40, draws=20_000):
     def energy(z):
         return potential(z) + wall(z)
 
-    points, weights = box_quadrature(2 * BOX, 2 * panels)   # room for all that q reaches
+    points, weights = box_quadrature(2 * BOX, 2 * panels)   # all that q reaches
     log_q_there = log_prob_in_blocks(density, params, points)
     exact = np.sum(weights * np.exp(log_q_there) * (log_q_there + energy(points)))
     costs = log_q + energy(x)

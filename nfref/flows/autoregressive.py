@@ -18,7 +18,7 @@ import autograd.numpy as np
 
 from nfref.checks import (check_choice, check_count, check_hidden, check_permutation, check_rng)
 from nfref.flow import Composition, Flow, Invert
-from nfref.flows.batch_norm import with_batch_norm
+from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import init_mlp, with_context
@@ -107,17 +107,17 @@ class MADE(Flow):
     dim : int
         D. With D = 1 its parameters are learned numbers (functions of the context, if there
         is one).
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths, each at least the number of degrees that the masks need: D - 1, or
         D with a context.
-    transformer : Transformer
+    transformer : Transformer, default Affine()
         What is done to each coordinate.
     order : sequence of int, optional
         order[i] is the place of coordinate i in the autoregressive order; natural if omitted.
-    context_dim : int
+    context_dim : int, default 0
         Context features C that every transformer may depend on.
-    activation : {"relu", "tanh", "softplus"}
-    degrees : "even", "random", or one sequence of int a hidden layer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    degrees : "even", "random", or one sequence of int a hidden layer, default "even"
         How many coordinates each hidden unit may see. "even" spreads them evenly, so that
         every coordinate can depend on all before it. "random" draws them once as the paper
         does, always the same ones; :func:`nfref.random_degrees` draws others.
@@ -131,7 +131,7 @@ class MADE(Flow):
     activation: str = "tanh"
     degrees: object = "even"
 
-    twin = "made"
+    _twin = "made"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -237,22 +237,24 @@ class MAF(Composition):
     ----------
     dim : int
         D, at least 1.
-    layers : int
+    layers : int, default 5
         Number of MADE layers.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of each network, see :class:`MADE`.
-    orders : "alternate", "natural" or one order a layer
+    orders : "alternate", "natural" or one order a layer, default "alternate"
         "alternate" reverses the order from layer to layer; the layer next to the data, the
         last one, has the natural order. Random orders are made by :func:`random_orders`.
-    context_dim : int
+    context_dim : int, default 0
         Context features C.
-    activation : {"relu", "tanh", "softplus"}
-    transformer : Transformer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
         What each layer does to a coordinate.
-    batch_norm : bool
-        Put a :class:`nfref.BatchNorm` on the latent side of every layer.
-    degrees : "even", "random", or one sequence of int a hidden layer
-        Those of every layer, see :class:`MADE`.
+    batch_norm : bool, "running" or "training set", default False
+        Put a :class:`nfref.BatchNorm` on the latent side of every layer. A word says with
+        which statistics it evaluates; True means the paper's, "training set".
+    degrees : "even", "random" or one set a layer, default "even"
+        A set is one sequence of int a hidden layer, see :class:`MADE`. "random" draws one for
+        each layer, always the same ones.
     """
 
     dim: int
@@ -262,7 +264,7 @@ class MAF(Composition):
     context_dim: int = 0
     activation: str = "tanh"
     transformer: Transformer = Affine()
-    batch_norm: bool = False
+    batch_norm: object = False
     degrees: object = "even"
 
     # What ``nfref fit`` takes where nothing is said.
@@ -272,40 +274,71 @@ class MAF(Composition):
         check_count("dim", self.dim)
         check_count("layers", self.layers)
         object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
-        layer = MADE(self.dim, self.hidden, self.transformer, None, self.context_dim,
-                     self.activation, self.degrees)
-        for name in ("hidden", "degrees"):
-            object.__setattr__(self, name, getattr(layer, name))
+        check_batch_norm(self.batch_norm)
+        object.__setattr__(self, "hidden", self._layer(None, "even").hidden)
+        object.__setattr__(self, "degrees", self._checked_degrees())
+
+    def _checked_degrees(self):
+        """"even", or one set of degrees a layer as tuples."""
+        degrees = self.degrees
+        if isinstance(degrees, str):
+            if check_choice("degrees", degrees, ("even", "random")) == "even":
+                return degrees
+            rng = np.random.default_rng(0)
+            degrees = [random_degrees(rng, self.dim, self.hidden, self.context_dim)
+                       for _ in range(self.layers)]
+        if len(degrees) != self.layers:
+            raise ValueError(f"degrees: expected {self.layers} sets, one a layer; "
+                             f"got {len(degrees)}")
+        return tuple(self._layer(None, own).degrees for own in degrees)
+
+    def _layer(self, order, degrees):
+        return MADE(self.dim, self.hidden, self.transformer, order, self.context_dim,
+                    self.activation, degrees)
 
     @cached_property
     def flows(self):
-        return with_batch_norm(self.batch_norm, (
-            MADE(self.dim, self.hidden, self.transformer, order, self.context_dim,
-                 self.activation, self.degrees)
-            for order in orders_of(self.orders, self.dim, self.layers)))
+        orders = orders_of(self.orders, self.dim, self.layers)
+        degrees = (self.degrees,) * self.layers if self.degrees == "even" else self.degrees
+        return with_batch_norm(self.batch_norm, map(self._layer, orders, degrees), "training set")
 
 
-def IAF(dim, layers=5, hidden=(64, 64), **options):  # a constructor, named like its fellows
-    """Inverse autoregressive flow: sampling in one pass a layer, density in D.
+def IAF(dim, layers=5, hidden=(64, 64), **options):
+    """A constructor: the inverse autoregressive flow, as ``Invert(MAF(dim, layers, ...))``.
 
-    It is ``Invert(MAF(dim, layers, hidden, **options))`` and nothing more.
+    Sampling takes one pass a layer, density D passes. There is no class of this name.
 
     Paper:   IAF v2, section 4, (10): z_t = mu_t + sigma_t z_{t-1}, noise to z, with mu_t and
              sigma_t functions of z_{t-1}; z_{t-1} is what a layer's ``inverse`` gets, z_t what
-             it returns. The order is reversed after each step; the first has the natural one.
-             Section 4, (13)-(14), has the gated form, ``transformer=Affine("gate")``.
+             it returns. The order is reversed after each step. Section 4, (13)-(14), has the
+             gated form, ``transformer=Affine("gate")``.
     Differs: the default transformer is (z - mu) exp(-alpha) instead of sigma z + mu; the two are
-             the same family with sigma = exp(-alpha), where mu is scaled. The paper's h, an
-             output of the encoder, is the context.
+             the same family with sigma = exp(-alpha), where mu is scaled. The first step's
+             order is the natural one. The paper's h, an output of the encoder, is the context.
 
     Parameters
     ----------
-    dim, layers, hidden, **options
-        As for :class:`MAF`.
+    dim : int
+        D, at least 1.
+    layers : int, default 5
+        Number of MADE layers.
+    hidden : sequence of int, default (64, 64)
+        Hidden widths of each network, see :class:`MADE`.
+    **options
+        All others of :class:`MAF`, with its defaults: ``orders``, ``context_dim``,
+        ``activation``, ``transformer``, ``batch_norm``, ``degrees``. Of ``orders``, the last
+        is that of the first step from the noise.
 
     Returns
     -------
     Invert
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.IAF(2, layers=2)
+    >>> flow == nfref.Invert(nfref.MAF(2, layers=2))
+    True
     """
     return Invert(MAF(dim, layers, hidden, **options))
 

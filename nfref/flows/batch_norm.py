@@ -4,9 +4,9 @@ Sources: Dinh et al. 2016, arXiv:1605.08803 (RealNVP); Papamakarios et al. 2017,
 arXiv:1705.07057 (MAF).
 
 It is an elementwise affine map whose shift and scale come partly from statistics of the
-data. Both the statistics and the mode are explicit: running mean and variance stand in the
-parameters and change only through ``adapt``; ``flow.training()`` gives the layer as it acts
-on training batches, with the statistics of the batch itself.
+data. Both the statistics and the mode are explicit: the mean and variance of evaluation stand
+in the parameters and change only through ``adapt``; ``flow.training()`` gives the layer as it
+acts on training batches, with the statistics of the batch itself.
 """
 
 from dataclasses import dataclass, replace
@@ -38,12 +38,23 @@ def batch_norm_affine(mean, variance, shift, log_scale, epsilon):
     return mean - shift * np.exp(scale), scale
 
 
+def column_moments(x):
+    """Mean and variance (with 1/N) of the columns, summed in float64 and in the dtype of x.
+
+    Shapes: x (N, D) with N of at least 1. Returns (D,) and (D,).
+    """
+    x64 = x.astype(np.float64)
+    return np.mean(x64, axis=0).astype(x.dtype), np.var(x64, axis=0).astype(x.dtype)
+
+
 # Flow -------------------------------------------------------------------------------------
+
+STATISTICS = ("running", "training set")
 
 
 @dataclass(frozen=True)
 class BatchNorm(Flow):
-    """Batch norm with explicit running statistics and an explicit mode.
+    """Batch norm with explicit statistics and an explicit mode.
 
     In evaluation it uses ``params["running_mean"]`` and ``params["running_variance"]``, and
     its log-determinant is that of a fixed affine map. In training, ``inverse`` uses the mean
@@ -55,29 +66,35 @@ class BatchNorm(Flow):
              every layer, so one is next to the base and none next to the data;
              :func:`with_batch_norm` does.
     Differs: RealNVP trains with running averages over recent batches, here a training batch
-             is normalised by its own statistics, as in MAF. MAF evaluates with the statistics
-             of the whole training set, RealNVP with running averages, as here; MAF's come from
-             ``adapt(params, x, first=True)`` with the whole training set after training.
-
-    ``adapt`` mixes a batch's mean and variance (with 1/N, the one that normalises) into the
-    running ones; with ``first=True`` it replaces them.
+             is normalised by its own statistics, as in MAF. In evaluation RealNVP uses running
+             averages, MAF the mean and variance of the whole training set: ``statistics``.
 
     Parameters
     ----------
     dim : int
-    momentum : float
+        D.
+    momentum : float, default 0.1
         Weight of a new batch in the running statistics, in (0, 1].
-    epsilon : float
+    epsilon : float, default 1e-05
         Added to the variance.
-    mode : {"evaluation", "training"}
+    mode : {"evaluation", "training"}, default "evaluation"
+        :meth:`training` gives the layer in the other mode.
+    statistics : {"running", "training set"}, default "running"
+        What ``adapt`` keeps for evaluation in ``params["running_mean"]`` and
+        ``params["running_variance"]``, with 1/N as in the batch. "running": it mixes
+        those of every batch in at the moment "batch". "training set": at the moment
+        "evaluation" it takes those of the rows it gets, which are to be all of the training
+        set; :func:`nfref.fit` does that before it scores validation rows and for what it returns.
+        Either starts from the rows of the moment "start".
     """
 
     dim: int
     momentum: float = 0.1
     epsilon: float = 1e-5
     mode: str = "evaluation"
+    statistics: str = "running"
 
-    twin = "batch_norm"
+    _twin = "batch_norm"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -85,6 +102,7 @@ class BatchNorm(Flow):
             raise ValueError(f"momentum: expected a number in (0, 1], got {self.momentum}")
         check_positive("epsilon", self.epsilon)
         check_choice("mode", self.mode, ("evaluation", "training"))
+        check_choice("statistics", self.statistics, STATISTICS)
 
     def _init(self, rng):
         return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim),
@@ -108,11 +126,12 @@ class BatchNorm(Flow):
             statistics = params["running_mean"], params["running_variance"]
         return over_rows(*affine_inverse(x, *self._affine(params, *statistics)))
 
-    def _adapt(self, params, x, context, first):
-        if len(x) == 0:
+    def _adapt(self, params, x, context, moment):
+        learns = ("start", "batch" if self.statistics == "running" else "evaluation")
+        if len(x) == 0 or moment not in learns:
             return params
-        weight = 1.0 if first else self.momentum
-        mean, variance = np.mean(x, axis=0), np.var(x, axis=0)
+        weight = self.momentum if moment == "batch" else 1.0
+        mean, variance = column_moments(x)
         return {**params,
                 "running_mean": (1 - weight) * params["running_mean"] + weight * mean,
                 "running_variance": (1 - weight) * params["running_variance"] + weight * variance}
@@ -121,8 +140,21 @@ class BatchNorm(Flow):
         return replace(self, mode="training")
 
 
-def with_batch_norm(wanted, layers):
-    """``layers``, each with a batch norm on its latent side if that is ``wanted``, as a tuple."""
-    if not wanted:
+# In stacks ----------------------------------------------------------------------------------
+
+
+def check_batch_norm(value):
+    """False, True or one of ``STATISTICS``."""
+    return value if isinstance(value, bool) else check_choice("batch_norm", value, STATISTICS)
+
+
+def with_batch_norm(batch_norm, layers, default):
+    """``layers``, each with a batch norm on its latent side unless that is False, as a tuple.
+
+    ``batch_norm`` is False, the statistics of evaluation, or True for those of ``default``.
+    """
+    if not batch_norm:
         return tuple(layers)
-    return tuple(flow for layer in layers for flow in (BatchNorm(layer.dim), layer))
+    statistics = default if batch_norm is True else batch_norm
+    return tuple(flow for layer in layers
+                 for flow in (BatchNorm(layer.dim, statistics=statistics), layer))

@@ -43,25 +43,25 @@ class CNF(Flow):
     ----------
     dim : int
         D.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of the velocity network; none at all makes the dynamics affine in
         (z, t, c).
-    context_dim : int
+    context_dim : int, default 0
         Context features C that the network also reads.
-    activation : {"tanh", "softplus"}
-    trace : {"exact", "hutchinson", "brute"}
+    activation : {"tanh", "softplus"}, default "tanh"
+    trace : {"exact", "hutchinson", "brute"}, default "exact"
         ``exact`` costs one H x H product a row and needs at most two hidden layers.
         ``brute`` costs D passes. ``hutchinson`` costs one pass a probe and is noisy; its
         probes come from :meth:`with_probes` and are fixed for as long as that flow is used.
-    solver : {"rk45", "dop853", "lsoda", "rk4"}
-    rtol, atol : float
+    solver : {"rk45", "dop853", "lsoda", "rk4"}, default "rk45"
+    rtol, atol : float, default 1e-05
         Tolerances of the adaptive solvers, for the whole joint state.
-    steps : int
+    steps : int, default 20
         Equal steps of rk4.
-    gradient : {"adjoint", "direct"}
+    gradient : {"adjoint", "direct"}, default "adjoint"
         ``adjoint``: a backward solve with the same solver. ``direct``: through the steps,
         which must be those of rk4; exact for them.
-    max_evaluations : int
+    max_evaluations : int, default 10000
         Bound on the calls of the right-hand side in one solve.
     probes : (K, N, D) array, optional
         Of the Hutchinson trace; made by :meth:`with_probes`.

@@ -16,7 +16,7 @@ import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_hidden
 from nfref.flow import Composition, Flow
-from nfref.flows.batch_norm import with_batch_norm
+from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
 from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
@@ -113,13 +113,13 @@ class Coupling(SplitFlow):
     ----------
     mask : sequence of bool, length D
         True where a coordinate stays, False where it changes; at least one of each.
-    transformer : Transformer
+    transformer : Transformer, default Affine()
         What is done to each coordinate that changes.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of the conditioner network.
-    context_dim : int
+    context_dim : int, default 0
         Context features C the conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
+    activation : {"relu", "tanh", "softplus"}, default "relu"
     """
 
     mask: tuple
@@ -128,7 +128,7 @@ class Coupling(SplitFlow):
     context_dim: int = 0
     activation: str = "tanh"
 
-    twin = "coupling"
+    _twin = "coupling"
 
     def __post_init__(self):
         mask = tuple(bool(stays) for stays in self.mask)
@@ -197,13 +197,13 @@ class NICE(Composition):
     ----------
     dim : int
         D, at least 2; odd values are fine.
-    layers : int
+    layers : int, default 4
         Number of coupling layers.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of each conditioner network.
-    context_dim : int
+    context_dim : int, default 0
         Context features C that every conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
+    activation : {"relu", "tanh", "softplus"}, default "relu"
     """
 
     dim: int
@@ -245,17 +245,18 @@ class RealNVP(Composition):
     ----------
     dim : int
         D, at least 2; odd values are fine.
-    layers : int
+    layers : int, default 8
         Number of coupling layers.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of each conditioner network.
-    context_dim : int
+    context_dim : int, default 0
         Context features C that every conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}
-    transformer : Transformer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
         What each coupling does to the coordinates it changes.
-    batch_norm : bool
-        Put a :class:`nfref.BatchNorm` on the latent side of every coupling.
+    batch_norm : bool, "running" or "training set", default False
+        Put a :class:`nfref.BatchNorm` on the latent side of every coupling. A word says with
+        which statistics it evaluates; True means the paper's, "running".
 
     Examples
     --------
@@ -273,7 +274,7 @@ class RealNVP(Composition):
     context_dim: int = 0
     activation: str = "tanh"
     transformer: Transformer = Affine()
-    batch_norm: bool = False
+    batch_norm: object = False
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 8, "hidden": (64, 64)}
@@ -282,10 +283,11 @@ class RealNVP(Composition):
         check_can_couple("RealNVP", self.dim)
         check_count("layers", self.layers)
         check_transformer(self.transformer)
+        check_batch_norm(self.batch_norm)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
 
     @cached_property
     def flows(self):
         return with_batch_norm(self.batch_norm, (
             Coupling(alternating_mask(self.dim, k), self.transformer, self.hidden,
-                     self.context_dim, self.activation) for k in range(self.layers)))
+                     self.context_dim, self.activation) for k in range(self.layers)), "running")

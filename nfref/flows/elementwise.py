@@ -57,7 +57,7 @@ class Scale(Flow):
 
     dim: int
 
-    twin = "scale"
+    _twin = "scale"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -83,7 +83,7 @@ class ElementwiseAffine(Flow):
 
     dim: int
 
-    twin = "elementwise_affine"
+    _twin = "elementwise_affine"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -115,7 +115,7 @@ class Standardise(Flow):
     mean: tuple
     std: tuple
 
-    twin = "standardise"
+    _twin = "standardise"
 
     def __post_init__(self):
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))

@@ -44,7 +44,7 @@ class OnFirst(Flow):
     flow: Flow
     dim: int
 
-    twin = "on_first"
+    _twin = "on_first"
 
     def __post_init__(self):
         if not isinstance(self.flow, Flow):
@@ -74,8 +74,8 @@ class OnFirst(Flow):
         first, log_det = self.flow._inverse(params, first, context)
         return np.concatenate([first, rest], axis=1), log_det
 
-    def _adapt(self, params, x, context, first):
-        return self.flow._adapt(params, x[:, :self.flow.dim], context, first)
+    def _adapt(self, params, x, context, moment):
+        return self.flow._adapt(params, x[:, :self.flow.dim], context, moment)
 
     def training(self):
         inner = self.flow.training()
@@ -90,7 +90,7 @@ class Glow(Composition):
     half that goes on, then the half that is split off. All parts are scored under learned
     priors inside the flow, see :class:`SplitPrior` and :class:`ChannelAffine`.
 
-    ``adapt(params, x, first=True)`` makes the data-dependent start of every actnorm.
+    ``adapt(params, x, moment="start")`` makes the data-dependent start of every actnorm.
 
     Paper:   Glow v2, sections 3.1, 3.2, 3.3: squeeze, then K steps of actnorm, 1x1 convolution
              and coupling, then a split, data to latent. RealNVP v3, section 3.6, (13)-(16).
@@ -107,22 +107,22 @@ class Glow(Composition):
     ----------
     shape : (C, H, W)
         H and W divisible by 2**levels.
-    levels : int
+    levels : int, default 2
         L, the number of scales.
-    steps : int
+    steps : int, default 4
         K, the number of steps at each scale.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden channels of the coupling networks, see :class:`ChannelCoupling`.
-    context_dim : int
+    context_dim : int, default 0
         Context features, seen by every coupling and every split prior.
-    permutation : {"lu", "full"}
+    permutation : {"lu", "full"}, default "lu"
         Form of the invertible 1x1 convolutions, see :class:`InvertibleConv`.
-    activation : {"relu", "tanh", "softplus"}
-    transformer : Transformer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
         What the couplings do to a number.
-    split_transformer : Transformer
+    split_transformer : Transformer, default Affine()
         What the split priors do to a number.
-    pivots : int, or one (permutation, signs) for each convolution
+    pivots : int, or one (permutation, signs) for each convolution, default 0
         The fixed parts of the LU forms, first those of the level next to the data. From a
         number they are drawn with it as the seed; the field then holds what was drawn.
 

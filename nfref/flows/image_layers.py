@@ -90,7 +90,7 @@ class ChannelAffine(Flow):
 
     shape: tuple
 
-    twin = "act_norm"
+    _twin = "act_norm"
 
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
@@ -117,7 +117,7 @@ class ChannelAffine(Flow):
 class ActNorm(ChannelAffine):
     """Actnorm: x = z exp(s) + t with one learned s and t a channel, started from data.
 
-    ``init`` gives the identity. ``adapt(params, x, first=True)`` looks at a batch of data and
+    ``init`` gives the identity. ``adapt(params, x, moment="start")`` looks at a batch of data and
     returns the s and t with which every channel of z has mean 0 and standard deviation 1 on
     that batch; no other call changes anything. A channel that does not vary in the batch (a
     constant one, or a single image of one pixel) gets its mean, and s = 0; from a batch
@@ -132,10 +132,10 @@ class ActNorm(ChannelAffine):
     shape : (C, H, W)
     """
 
-    twin = "act_norm"
+    _twin = "act_norm"
 
-    def _adapt(self, params, x, context, first):
-        if not first or len(x) == 0:
+    def _adapt(self, params, x, context, moment):
+        if moment != "start" or len(x) == 0:
             return params
         channels = x.reshape((len(x), self.shape[0], -1)).astype(np.float64)
         mean, std = np.mean(channels, axis=(0, 2)), np.std(channels, axis=(0, 2))
@@ -156,7 +156,7 @@ class InvertibleConv(Flow):
     Parameters
     ----------
     shape : (C, H, W)
-    form : {"lu", "full"}
+    form : {"lu", "full"}, default "lu"
         "full" learns the matrix itself (:class:`Linear`), with C^3 operations for its
         determinant; "lu" learns its LU factors (:class:`LULinear`) and is never singular.
     permutation, signs : sequences, optional
@@ -169,7 +169,7 @@ class InvertibleConv(Flow):
     permutation: tuple = None
     signs: tuple = None
 
-    twin = "invertible_conv"
+    _twin = "invertible_conv"
 
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
@@ -218,7 +218,7 @@ class Squeeze(Flow):
 
     shape: tuple
 
-    twin = "squeeze"
+    _twin = "squeeze"
 
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
@@ -258,13 +258,13 @@ class ChannelCoupling(SplitFlow):
     ----------
     shape : (C, H, W)
         C at least 2; of an odd number the second half gets one more.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden channels. The first and the last convolution are 3x3, those between are 1x1,
         so two hidden layers give the paper's 3x3, 1x1, 3x3, and none a single 3x3.
-    context_dim : int
+    context_dim : int, default 0
         Context features, which the network sees as constant channels.
-    activation : {"relu", "tanh", "softplus"}
-    transformer : Transformer
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
         What is done to each number that changes.
     """
 
@@ -336,7 +336,17 @@ class SplitPrior(ChannelCoupling):
     Differs: the default log_scale is bounded smoothly; the code's is
              ``transformer=Affine("exp")``.
 
-    Parameters are those of :class:`ChannelCoupling`, with no hidden layers unless given.
+    Parameters
+    ----------
+    shape : (C, H, W)
+        At least two channels.
+    hidden : sequence of int, default ()
+        Hidden channels of the network; without any it is one convolution.
+    context_dim : int, default 0
+        Context features C that it also reads.
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
+        What maps z_b to x_b.
     """
 
     hidden: tuple = ()

@@ -169,7 +169,7 @@ class Permutation(Flow):
 
     order: tuple
 
-    twin = "permutation"
+    _twin = "permutation"
 
     def __post_init__(self):
         object.__setattr__(self, "order", check_permutation("order", self.order))
@@ -197,7 +197,7 @@ class FixedLinear(Flow):
 
     matrix: tuple
 
-    twin = "fixed_linear"
+    _twin = "fixed_linear"
 
     def __post_init__(self):
         matrix = as_array("matrix", self.matrix).astype(np.float64)
@@ -235,14 +235,14 @@ class Linear(Flow):
     Parameters
     ----------
     dim : int
-    bias : bool
+    bias : bool, default True
         Whether there is a b.
     """
 
     dim: int
     bias: bool = True
 
-    twin = "linear"
+    _twin = "linear"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -280,7 +280,7 @@ class LULinear(Flow):
         P as the order of rows: x_i = (L U z)_permutation[i]. In natural order if omitted.
     signs : sequence of 1 and -1, optional
         Signs of U's diagonal; all 1 if omitted. :func:`random_pivots` draws both.
-    bias : bool
+    bias : bool, default True
         Whether there is a b.
     """
 
@@ -289,7 +289,7 @@ class LULinear(Flow):
     signs: tuple = None
     bias: bool = True
 
-    twin = "lu_linear"
+    _twin = "lu_linear"
 
     def __post_init__(self):
         dim = check_count("dim", self.dim)

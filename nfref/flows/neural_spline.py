@@ -39,24 +39,24 @@ class NSF(Composition):
     ----------
     dim : int
         D; for couplings at least 2.
-    layers : int
+    layers : int, default 5
         Number of spline layers.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of each network, see :class:`nfref.MADE` for the autoregressive ones.
-    bins : int
+    bins : int, default 8
         K, the bins of each spline.
-    coupling : bool
+    coupling : bool, default False
         Whether the layers are couplings; autoregressive otherwise.
-    context_dim : int
+    context_dim : int, default 0
         Context features C.
-    activation : {"relu", "tanh", "softplus"}
-    bound : float
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    bound : float, default 3.0
         B: splines act within [-B, B].
-    orders : "alternate", "natural" or one order a layer
+    orders : "alternate", "natural" or one order a layer, default "alternate"
         For autoregressive layers as for :class:`nfref.MAF`. Of couplings the layer next to the
         data keeps the coordinates whose place in its order is odd, the next one those whose
         place is even, and so by turns; "alternate" and "natural" are the same there.
-    linear : {"none", "lu"}
+    linear : {"none", "lu"}, default "none"
         Whether a :class:`nfref.LULinear` stands on either side of every layer.
 
     Examples

@@ -148,7 +148,7 @@ class PlanarLayer(Flow):
     Parameters
     ----------
     dim : int
-    context_dim : int
+    context_dim : int, default 0
         With a context, u, w and b are affine functions of it, one set a row, as when an
         inference network produces them (Rezende and Mohamed, section 4.2).
     """
@@ -156,7 +156,7 @@ class PlanarLayer(Flow):
     dim: int
     context_dim: int = 0
 
-    twin = "planar"
+    _twin = "planar"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -197,9 +197,9 @@ class Planar(Composition):
     ----------
     dim : int
         D, at least 1.
-    layers : int
+    layers : int, default 16
         Number K of planar maps.
-    context_dim : int
+    context_dim : int, default 0
         Context features C, see :class:`PlanarLayer`.
     """
 

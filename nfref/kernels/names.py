@@ -6,4 +6,4 @@ def twin_of(thing):
 
     It must stand in the very class: a subclass may compute something else.
     """
-    return type(thing).__dict__.get("twin")
+    return type(thing).__dict__.get("_twin")

@@ -23,8 +23,11 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)
     batches of sizes that differ by at most one, so that no batch is a small remainder.
     After each epoch the validation rows are scored, with batch norm in evaluation mode; the
-    parameters of the epoch that scored best are returned. Everything random comes from
-    ``rng``: the same generator state gives the same bits.
+    parameters of the epoch that scored best are returned. Batch norm that evaluates with the
+    statistics of the training set gets those of all training rows before every scoring and for
+    what is returned, which costs about as much as scoring the training rows; no other flow
+    pays for it. Everything random comes from ``rng``: the same generator state gives the
+    same bits.
 
     Parameters
     ----------
@@ -58,8 +61,8 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         In [0, 1). The validation rows are scored with, and the result holds, a running
         average of the parameters of all steps, in which the past has this weight at every
         step: with 0.99, the last hundred steps or so. That takes out most of the noise of
-        the batches (on white wine 0.1 to 0.2 nats). Statistics that batch norm keeps are
-        averaged along. 0 takes the parameters as they are.
+        the batches (on white wine 0.1 to 0.2 nats). Running statistics that batch norm keeps
+        are averaged along. 0 takes the parameters as they are.
     data_dependent_init : bool
         Let layers that set themselves by the data (actnorm, batch norm) look at up to
         4,096 random training rows before the first step. False when ``params`` come from
@@ -107,14 +110,16 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     batches = math.ceil(len(x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     vector, unflatten = flat(trees.cast(params, x.dtype))
-    step = _step(density, unflatten, adam, objective, average, rng)
+    keeps_running = _learns(density, unflatten(vector), x, context, "batch")
+    step = _step(density, unflatten, adam, objective, average, keeps_running, rng)
+    evaluated = _evaluated(density, unflatten, vector, x, context)
     if resume is not None:
         _check_resume(resume, vector, held_out is not None, rng)
     passed = []                             # (train, validation) of each epoch
     best = [math.inf, None, vector]         # validation, epoch, parameters
 
     def validation_score(vector):
-        return -mean_log_prob(density, unflatten(vector), held_out, held_out_context)
+        return -mean_log_prob(density, evaluated(vector), held_out, held_out_context)
 
     def begin():
         if resume is not None:
@@ -158,7 +163,7 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     stopped, cause = run_guarded(rounds(), epochs, "epoch", progress,
                                  0 if resume is None else len(resume.history["train"]))
     _, best_epoch, vector = best
-    return FitResult(unflatten(vector), _history(passed, held_out is not None), best_epoch, stopped,
+    return FitResult(evaluated(vector), _history(passed, held_out is not None), best_epoch, stopped,
                      message(stopped, cause, "epoch", len(passed), best_epoch, patience))
 
 
@@ -266,10 +271,9 @@ class Progress:
     optimizer: AdamState
 
 
-def _step(density, unflatten, adam, objective, average, rng):
+def _step(density, unflatten, adam, objective, average, keeps_running, rng):
     """The function (progress, rows, context) -> (progress, loss) of one step."""
     training = density.training()
-    keeps_statistics = training is not density
 
     def step(now, rows, context):
         if objective is None:
@@ -279,7 +283,7 @@ def _step(density, unflatten, adam, objective, average, rng):
                 lambda tree: objective(training, tree, rows, context, rng), unflatten, now.vector)
         check_finite(loss, gradient)
         vector, optimizer = adam.step(now.vector, gradient, now.optimizer)
-        if keeps_statistics:
+        if keeps_running:
             vector = trees.flatten(density.adapt(unflatten(vector), rows, context))[0]
         averaged = running_average(now.averaged, vector, average, optimizer.steps)
         return Progress(vector, averaged, optimizer), float(loss)
@@ -306,7 +310,24 @@ def _data_dependent_init(density, params, x, context, rng):
     """The parameters as a vector, after data-dependent layers have seen some rows."""
     chosen = np.sort(rng.permutation(len(x))[:BLOCK])
     given = None if context is None else context[chosen]
-    return trees.flatten(density.adapt(params, x[chosen], given, first=True))[0]
+    return trees.flatten(density.adapt(params, x[chosen], given, "start"))[0]
+
+
+def _learns(density, params, x, context, moment):
+    """Whether any layer learns from rows at this moment, found out with a single row."""
+    given = None if context is None else context[:1]
+    return density.adapt(params, x[:1], given, moment) is not params
+
+
+def _evaluated(density, unflatten, start, x, context):
+    """The function vector -> params that density is evaluated with.
+
+    With the statistics of all training rows where layers evaluate with those; for any other
+    flow it does nothing but ``unflatten``.
+    """
+    if not _learns(density, unflatten(start), x, context, "evaluation"):
+        return unflatten
+    return lambda vector: density.adapt(unflatten(vector), x, context, "evaluation")
 
 
 # Rows -------------------------------------------------------------------------------------

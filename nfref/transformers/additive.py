@@ -33,7 +33,7 @@ class Additive(Transformer):
     """x = z + t. Its log-slope is exactly zero; one number t a coordinate."""
 
     size = 1
-    twin = "additive"
+    _twin = "additive"
 
     def constrain(self, raw):
         """(t,) from raw (1, ...)."""

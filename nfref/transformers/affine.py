@@ -74,12 +74,12 @@ class Affine(Transformer):
 
     Parameters
     ----------
-    scale : {"bounded", "tanh", "sigmoid", "exp", "gate"}
+    scale : {"bounded", "tanh", "sigmoid", "exp", "gate"}, default "bounded"
         How t and s come from (p, r): see the head of this file. "tanh" is RealNVP's, "exp" is
         MAF's, "sigmoid" that of Glow's published code, "gate" IAF's.
-    bound : float
+    bound : float, default 5.0
         B of "bounded": log-scales stay within (-B, B).
-    offset : float
+    offset : float, default 2.0
         c of "sigmoid" and "gate". Glow's published code has 2, IAF's paper names 1 or 2.
     """
 
@@ -88,7 +88,7 @@ class Affine(Transformer):
     offset: float = 2.0
 
     size = 2
-    twin = "affine"
+    _twin = "affine"
 
     def __post_init__(self):
         check_choice("scale", self.scale, SCALES)

@@ -247,16 +247,16 @@ class RationalQuadratic(Transformer):
 
     Parameters
     ----------
-    bins : int
+    bins : int, default 8
         K.
-    bound : float
+    bound : float, default 3.0
         B: the spline acts within [-B, B].
-    tails : {"linear", "circular"}
+    tails : {"linear", "circular"}, default "linear"
         What happens outside: the identity, which the curve joins with slope 1 (3K - 1 numbers a
         coordinate); or the curve again every 2B, with one slope at both ends (3K numbers).
-    min_width, min_height : float
+    min_width, min_height : float, default 0.001
         Smallest width and height of a bin, as parts of 2B; K times either is below 1.
-    min_slope : float
+    min_slope : float, default 0.001
         Smallest slope at a knot, below 1.
     """
 
@@ -267,7 +267,7 @@ class RationalQuadratic(Transformer):
     min_height: float = 1e-3
     min_slope: float = 1e-3
 
-    twin = "spline"
+    _twin = "spline"
 
     def __post_init__(self):
         check_count("bins", self.bins)

@@ -20,12 +20,12 @@ class Transformer:
     ----------
     size : int
         P, the raw numbers that a coordinate takes.
-    twin : str or None
+    _twin : str or None
         The name of its compiled body; looked up in the class itself and not inherited.
     """
 
     size = None
-    twin = None
+    _twin = None
 
     def init(self, count):
         """Parameters of its own, beside those a network gives, for ``count`` coordinates.

@@ -47,16 +47,14 @@ def torch_calls(matrices, rows, work, threads):
 
     return {"torch": {"log|det|": lambda: torch.linalg.slogdet(a),
                       "its gradient": gradient,
-                      "solve": lambda: torch.linalg.solve(a, r),
-                      "inverse": lambda: torch.linalg.inv(a)}[work]}
+                      "solve": lambda: torch.linalg.solve(a, r)}[work]}
 
 
 def our_calls(matrices, rows, work, threads):
     function = {"log|det|": lambda: small_matrices.log_abs_det(matrices),
                 "its gradient": lambda: grad(
                     lambda a: small_matrices.log_abs_det(a).sum())(matrices),
-                "solve": lambda: small_matrices.solve(matrices, rows),
-                "inverse": lambda: small_matrices.inverse(matrices)}[work]
+                "solve": lambda: small_matrices.solve(matrices, rows)}[work]
 
     def by(name):
         def call():
@@ -73,8 +71,7 @@ def main():
     parser.add_argument("--n", type=int, default=20_000)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--dims", type=int, nargs="*", default=[2, 4, 8, 16, 32, 64])
-    parser.add_argument("--work", nargs="*",
-                        default=["log|det|", "its gradient", "solve", "inverse"])
+    parser.add_argument("--work", nargs="*", default=["log|det|", "its gradient", "solve"])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, help="of the twins and of torch; all if omitted")
     given = parser.parse_args()

@@ -14,13 +14,13 @@ import numpy as np
 
 from tests import flow_table
 from tests.contract.case import Finding, FlowCase, gravest
-from tests.contract.entry import array_kinds, door_errors, purity, shapes_and_dtypes
+from tests.contract.entry import array_kinds, entry_errors, purity, shapes_and_dtypes
 from tests.contract.maps import (extreme_inputs, gradients, log_det_against_autograd,
                                  log_det_against_differences, log_dets_cancel, round_trip,
                                  single_precision)
 from tests.contract.structure import context_matters, log_det_kind, rows_independent, sparsity
 
-CHECKS = (shapes_and_dtypes, array_kinds, door_errors, purity, round_trip,
+CHECKS = (shapes_and_dtypes, array_kinds, entry_errors, purity, round_trip,
           log_det_against_differences, log_det_against_autograd, log_dets_cancel,
           single_precision, extreme_inputs, sparsity, rows_independent, context_matters,
           log_det_kind, gradients)

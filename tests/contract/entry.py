@@ -63,7 +63,7 @@ def array_kinds(subject):
     return facts("array kinds", statements)
 
 
-def door_errors(subject):
+def entry_errors(subject):
     """Wrong shapes, text, ragged rows and a wrong context are one-line errors with the name."""
     flow, params, dim = subject.flow, subject.params, subject.flow.dim
     statements = []

@@ -167,6 +167,12 @@ def test_random_degrees_are_drawn_as_in_the_paper():
     assert random_degrees(np.random.default_rng(0), 1, (2,)) == ((1, 1),)
     made = nfref.MADE(5, (9, 8), degrees="random")
     assert made == nfref.MADE(5, (9, 8), degrees=made.degrees) != nfref.MADE(5, (9, 8))
+    # Each layer of a stack has its own, always the same, and may be given the numbers.
+    stack = nfref.MAF(5, 3, (9, 8), degrees="random")
+    drawn = [layer.degrees for layer in stack.flows]
+    assert len(set(drawn)) == 3 and tuple(drawn) == stack.degrees
+    assert stack == nfref.MAF(5, 3, (9, 8), degrees="random")
+    assert stack == nfref.MAF(5, 3, (9, 8), degrees=stack.degrees) != nfref.MAF(5, 3, (9, 8))
     strict = np.tile(np.less.outer(np.arange(5), np.arange(5)), 2)
     assert not np.any(connected(made.masks) & ~strict)
 
@@ -186,6 +192,9 @@ def test_degrees_that_are_not(degrees, message):
     ({"orders": [(0, 1, 2)]}, "^orders: expected 2, one a layer; got 1$"),
     ({"layers": 0}, "^layers: expected at least 1, got 0$"),
     ({"dim": 0}, "^dim: expected at least 1, got 0$"),
+    ({"degrees": "odd"}, "^degrees: expected one of even, random; got 'odd'$"),
+    ({"degrees": [((1,) * 5,)]}, "^degrees: expected 2 sets, one a layer; got 1$"),
+    ({"degrees": [((1,) * 5,), ((3,) * 5,)]}, "^degrees: expected whole numbers from 1 to 2, got"),
 ])
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):

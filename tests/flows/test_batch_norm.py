@@ -1,5 +1,7 @@
 """Batch norm: which statistics are used when, and what the log-determinant says about it."""
 
+import math
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -75,7 +77,7 @@ def test_training_differs_from_evaluation_until_statistics_agree():
     flow, params, x = subject()
     trained, trained_log_det = flow.training().inverse(params, x)
     assert np.max(np.abs(trained - flow.inverse(params, x)[0])) > 0.1
-    z, log_det = flow.inverse(flow.adapt(params, x, first=True), x)
+    z, log_det = flow.inverse(flow.adapt(params, x, moment="start"), x)
     np.testing.assert_allclose(z, trained, rtol=0, atol=1e-13)
     np.testing.assert_allclose(log_det, trained_log_det, rtol=1e-13)
 
@@ -148,11 +150,112 @@ def test_adapt_in_a_chain_sees_what_the_layer_sees():
     np.testing.assert_allclose(rows, chain.training().inverse(params, x)[0], atol=1e-12)
 
 
+# Statistics of the training set -------------------------------------------------------------
+
+
+def moved(flow, seed):
+    rng = np.random.default_rng(seed)
+    return nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.random(leaf.shape), flow.init(rng))
+
+
+@pytest.mark.parametrize("flow", [
+    nfref.MAF(2, 3, (4,), batch_norm=True, context_dim=1),
+    nfref.Chain((nfref.RealNVP(2, 2, (4,), batch_norm="training set"), nfref.Standardise(
+        (1.0, 2.0), (3.0, 0.5)), nfref.MAF(2, 2, (4,), batch_norm=True, context_dim=1)))])
+def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
+    """MAF, appendix B. More rows than one block; the log-determinant is that of such a map."""
+    rng = np.random.default_rng(10)
+    x, context = 1 + 2 * rng.standard_normal((5000, 2)), rng.standard_normal((5000, 1))
+    start = moved(flow, 10)
+    params = flow.adapt(start, x, context, "evaluation")
+    u, layers = x, 0
+    for layer, _, path in flow.members(-1):
+        own, before = (nfref.params.at_path(tree, path) for tree in (params, start))
+        if isinstance(layer, nfref.BatchNorm):
+            layers += 1
+            m = np.array([math.fsum(column) for column in u.T]) / len(u)
+            v = np.array([math.fsum(column) for column in (u.T - m[:, None]) ** 2]) / len(u)
+            np.testing.assert_allclose(own["running_mean"], m, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(own["running_variance"], v, rtol=1e-13)
+            u = ((u - own["running_mean"]) / np.sqrt(own["running_variance"] + layer.epsilon)
+                 * np.exp(own["log_scale"]) + own["shift"])
+        else:
+            assert own is before
+            u = layer.inverse(own, u, context if layer.context_dim else None)[0]
+    assert layers == (3 if isinstance(flow, nfref.MAF) else 4)
+    z, log_det = flow.inverse(params, x[:5], context[:5])
+    np.testing.assert_allclose(z, u[:5], rtol=0, atol=1e-12)
+    # At its own rows the map of training batches is the same, if the batch is the training set.
+    np.testing.assert_allclose(flow.training().inverse(params, x, context)[0], u, atol=1e-11)
+    for n in range(5):
+        assert_log_det_of_jacobians(
+            lambda r: flow.inverse(params, r, np.repeat(context[n:n + 1], len(r), axis=0))[0],
+            x[n:n + 1], log_det[n:n + 1])
+    again = flow.adapt(params, x, context, "evaluation")
+    for once, twice in zip(nfref.params.leaves(params), nfref.params.leaves(again)):
+        np.testing.assert_array_equal(once, twice)
+
+
+def test_who_learns_when():
+    x = 3 + np.random.default_rng(11).standard_normal((40, 2))
+    learns = {}
+    for statistics in ("running", "training set"):
+        flow = nfref.BatchNorm(2, statistics=statistics)
+        params = flow.init(np.random.default_rng(0))
+        learns[statistics] = [moment for moment in ("start", "batch", "evaluation")
+                              if flow.adapt(params, x, moment=moment) is not params]
+    assert learns == {"running": ["start", "batch"], "training set": ["start", "evaluation"]}
+    norm = nfref.ActNorm((2, 1, 1))
+    chain = nfref.Chain((nfref.BatchNorm(2, statistics="training set"), norm))
+    params = chain.adapt(chain.init(np.random.default_rng(0)), x, moment="start")
+    later = chain.adapt(params, 2 * x, moment="evaluation")
+    assert later[1] is params[1] and later[0] is not params[0]
+    with pytest.raises(ValueError, match="^moment: expected one of start, batch, evaluation; got "):
+        chain.adapt(params, x, moment=True)
+
+
+def test_running_statistics_inside_hand_evaluated_rows_on():
+    """A layer with running statistics before one with the training set's: they don't mix."""
+    running = nfref.BatchNorm(2)
+    chain = nfref.Chain((nfref.BatchNorm(2, statistics="training set"), running))
+    x = 3 + 2 * np.random.default_rng(12).standard_normal((50, 2))
+    params = moved(chain, 12)
+    adapted = chain.adapt(params, x, moment="evaluation")
+    assert adapted[1] is params[1]
+    seen = running.inverse(params[1], x)[0]
+    np.testing.assert_allclose(adapted[0]["running_mean"], seen.mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(adapted[0]["running_variance"], seen.var(axis=0), rtol=1e-13)
+
+
+def test_sums_of_float32_rows_do_not_lose_digits():
+    flow = nfref.BatchNorm(1, statistics="training set")
+    x = (1000 + np.random.default_rng(13).standard_normal((200_000, 1))).astype(np.float32)
+    params = nfref.params.cast(flow.init(np.random.default_rng(0)), np.float32)
+    adapted = flow.adapt(params, x, moment="evaluation")
+    mean, variance = adapted["running_mean"], adapted["running_variance"]
+    assert mean.dtype == variance.dtype == np.float32
+    assert mean[0] == np.float32(math.fsum(x[:, 0].astype(float)) / len(x))
+    np.testing.assert_allclose(variance[0], np.var(x.astype(float)), rtol=1e-7)
+
+
+@pytest.mark.parametrize("stack, default", [(nfref.RealNVP, "running"),
+                                            (nfref.MAF, "training set")])
+def test_stacks_take_the_statistics_of_their_paper_unless_told(stack, default):
+    def statistics(batch_norm):
+        return {layer.statistics for layer in stack(2, 2, (4,), batch_norm=batch_norm).flows
+                if isinstance(layer, nfref.BatchNorm)}
+
+    assert statistics(True) == {default} and statistics(False) == set()
+    assert all(statistics(word) == {word} for word in ("running", "training set"))
+    with pytest.raises(ValueError, match="^batch_norm: expected one of running, training set; "):
+        stack(2, 2, (4,), batch_norm="batch")
+
+
 def test_a_density_is_evaluated_with_its_running_statistics():
-    density = nfref.Density(nfref.MAF(2, layers=2, hidden=(4,), batch_norm=True))
+    density = nfref.Density(nfref.MAF(2, layers=2, hidden=(4,), batch_norm="running"))
     rng = np.random.default_rng(8)
     x = 3 + rng.standard_normal((400, 2))
-    params = density.adapt(density.init(rng), x, first=True)
+    params = density.adapt(density.init(rng), x, moment="start")
     whole = density.log_prob(params, x)
     np.testing.assert_allclose(np.concatenate([density.log_prob(params, x[:1]),
                                                density.log_prob(params, x[1:])]), whole,
@@ -168,7 +271,7 @@ def test_batches_that_say_little():
     z, log_det = flow.training().inverse(params, x[:1])
     np.testing.assert_allclose(z, params["shift"][None], atol=1e-12)
     np.testing.assert_allclose(log_det, np.sum(params["log_scale"]) - 1.5 * np.log(1e-5))
-    single = flow.adapt(params, x[:1], first=True)
+    single = flow.adapt(params, x[:1], moment="start")
     np.testing.assert_array_equal(single["running_mean"], x[0])
     np.testing.assert_array_equal(single["running_variance"], np.zeros(3))
 
@@ -178,6 +281,7 @@ def test_batches_that_say_little():
     ({"momentum": 0.0}, "momentum: expected a finite number above 0"),
     ({"epsilon": -1.0}, "epsilon: expected a finite number above 0"),
     ({"mode": "eval"}, "mode: expected one of evaluation, training; got 'eval'"),
+    ({"statistics": "all"}, "statistics: expected one of running, training set; got 'all'"),
 ])
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):

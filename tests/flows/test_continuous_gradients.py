@@ -112,7 +112,7 @@ def test_unrolled_gradient_is_that_of_the_steps_however_coarse():
     gradient = list(grad(loss, (0, 1))(*tree))
     check_gradient(gradient, lambda tree: loss(*tree), tree, rng, count=20, step=1e-3, rtol=1e-9,
                    atol=1e-9)
-    # The adjoint of so coarse a solve is another thing: it differentiates the flow, not the steps.
+    # The adjoint of so coarse a solve is something else: it differentiates the flow, not the steps.
     continuous = replace(flow, gradient="adjoint")
     other = grad(lambda *tree: loss_of(continuous, weights)(*tree, None), (0, 1))(*tree)
     assert np.abs(trees.flatten(list(other))[0] - trees.flatten(gradient)[0]).max() > 1e-3

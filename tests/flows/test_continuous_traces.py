@@ -127,8 +127,8 @@ def test_the_derivative_by_hand_equals_the_tape(hidden, activation, with_context
         return dynamics.right_hand_side(net, T, state, context if with_context else None,
                                         fixed_for(net, hidden), activation, norm=norm)
 
-    pull, _ = make_vjp(value, (state, anp.zeros(1) if context is None else context, net))
-    state_bar, context_bar, net_bar = pull(cotangent)
+    vjp, _ = make_vjp(value, (state, anp.zeros(1) if context is None else context, net))
+    state_bar, context_bar, net_bar = vjp(cotangent)
     assert not state_bar[:, 4:].any()
     ours = exact_vjp(net, T, state, cotangent, context, fixed_for(net, hidden), activation)
     np.testing.assert_allclose(ours[0], f, rtol=1e-13)

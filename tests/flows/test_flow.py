@@ -173,7 +173,7 @@ def test_adapt_passes_the_batch_on_and_training_mode_reaches_the_inside():
     params = random_params(chain, rng)
     x = 3 + 2 * rng.standard_normal((200, 2))
     before = [leaf.copy() for leaf in nfref.params.leaves(params)]
-    adapted = chain.adapt(params, x, first=True)
+    adapted = chain.adapt(params, x, moment="start")
     seen, _ = chain.flows[1].inverse(params[1], x)
     np.testing.assert_allclose(adapted[0]["running_mean"], np.mean(seen, axis=0), rtol=1e-12)
     np.testing.assert_allclose(adapted[0]["running_variance"], np.var(seen, axis=0), rtol=1e-12)

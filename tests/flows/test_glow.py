@@ -276,7 +276,7 @@ def test_actnorm_starts_from_the_data(dtype):
     x = rng.standard_normal((20, 3, 2, 4)) * np.array([0.1, 2, 30]).reshape(3, 1, 1) + 7
     x = x.reshape(20, -1).astype(dtype)
     before = flow.init(rng)
-    params = flow.adapt(before, x, first=True)
+    params = flow.adapt(before, x, moment="start")
     assert all(not np.any(leaf) for leaf in before.values())
     z, log_det = flow.inverse(params, x)
     channels = per_channel(z.astype(np.float64), shape)
@@ -294,7 +294,7 @@ def test_actnorm_starts_from_the_data(dtype):
 def test_actnorm_from_a_single_image(shape):
     flow = nfref.ActNorm(shape)
     x = np.random.default_rng(6).standard_normal((1, flow.dim)) + 0.1
-    params = flow.adapt(flow.init(np.random.default_rng(0)), x, first=True)
+    params = flow.adapt(flow.init(np.random.default_rng(0)), x, moment="start")
     z, log_det = flow.inverse(params, x)
     assert np.all(np.isfinite(z)) and np.all(np.isfinite(log_det))
     channels = per_channel(z, shape)
@@ -309,17 +309,17 @@ def test_actnorm_from_a_constant_channel_and_from_nothing():
     start = flow.init(np.random.default_rng(0))
     x = np.random.default_rng(7).standard_normal((5, 2, 2, 2))
     x[:, 1] = 0.1       # its mean is not exactly 0.1, so its std is not exactly 0
-    params = flow.adapt(start, x.reshape(5, -1), first=True)
+    params = flow.adapt(start, x.reshape(5, -1), moment="start")
     assert params["log_scale"][1] == 0 and params["log_scale"][0] != 0
     np.testing.assert_allclose(params["shift"][1], 0.1, rtol=1e-14)
-    assert flow.adapt(start, x[:0].reshape(0, 8), first=True) is start
+    assert flow.adapt(start, x[:0].reshape(0, 8), moment="start") is start
 
 
 def test_every_actnorm_of_a_glow_starts_from_the_data():
     flow = nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(4, 4))
     rng = np.random.default_rng(8)
     x = 3 + np.exp(rng.standard_normal((30, 16)))
-    params = flow.adapt(flow.init(rng), x, first=True)
+    params = flow.adapt(flow.init(rng), x, moment="start")
     seen = []
 
     def walk(flows, params, rows):
@@ -344,7 +344,7 @@ def test_the_deepest_prior_is_learned_and_not_started_from_data():
     prior = flow.flows[0].flow.flows[0]
     assert type(prior) is nfref.ChannelAffine and prior.shape == (8, 1, 1)
     rng = np.random.default_rng(8)
-    params = flow.adapt(flow.init(rng), 3 + rng.standard_normal((30, 16)), first=True)
+    params = flow.adapt(flow.init(rng), 3 + rng.standard_normal((30, 16)), moment="start")
     assert all(not np.any(leaf) for leaf in params[0][0].values())
     learned, rows, _ = moved(prior)
     z, log_det = prior.inverse(learned, rows)
@@ -414,7 +414,7 @@ def test_glow_learns_striped_images():
     columns = 2 * np.sign(rng.standard_normal((256, 1, 4)))
     x = (np.repeat(columns, 4, axis=1) + 0.3 * rng.standard_normal((256, 4, 4))).reshape(256, 16)
     density = nfref.Density(nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(16, 16)))
-    params = density.adapt(density.init(rng), x, first=True)
+    params = density.adapt(density.init(rng), x, moment="start")
     vector, unflatten = nfref.params.flatten(params)
     loss = value_and_grad(lambda v: -anp.mean(density.log_prob(unflatten(v), x)))
     first, second, losses = np.zeros_like(vector), np.zeros_like(vector), []

@@ -489,11 +489,58 @@ def test_running_statistics_follow_the_batches():
     assert np.isclose(result.params["flow"]["running_mean"][0], expected)
 
 
+@pytest.mark.parametrize("context_dim", [0, 1])
+@pytest.mark.parametrize("held_out", [True, False])
+def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_dim):
+    """MAF, appendix B: validation and result use mean and variance of all training rows."""
+    density = nfref.Density(nfref.MAF(2, 3, (8,), batch_norm=True, context_dim=context_dim))
+    params = density.init(np.random.default_rng(0))
+    x, validation = rows(300), rows(50, seed=1)
+    given = {"context": x[:, :1] ** 2, "validation_context": validation[:, :1] ** 2}
+    given = given if context_dim else {"context": None, "validation_context": None}
+    if not held_out:
+        validation = given["validation_context"] = None
+    result = fit(density, params, x, validation=validation, batch_size=50, epochs=4, **given)
+    u, own = x, result.params["flow"]
+    for layer, theta in list(zip(density.flow.flows, own))[::-1]:
+        if isinstance(layer, nfref.BatchNorm):
+            np.testing.assert_allclose(theta["running_mean"], u.mean(axis=0), atol=1e-12)
+            np.testing.assert_allclose(theta["running_variance"], u.var(axis=0), rtol=1e-12)
+        u = layer.inverse(theta, u, given["context"] if layer.context_dim else None)[0]
+    if held_out:
+        score = -train.mean_log_prob(density, result.params, validation,
+                                     given["validation_context"])
+        assert score == min(result.history["validation"])
+
+
+def test_only_flows_that_evaluate_with_the_training_set_pay_for_it():
+    asked = []
+
+    class Watcher(nfref.ElementwiseAffine):
+        def _adapt(self, params, x, context, moment):
+            asked.append((moment, len(x)))
+            return params
+
+    x = rows(60)
+
+    def moments(*layers):
+        asked.clear()
+        density = nfref.Density(nfref.Chain((*layers, Watcher(2))))
+        fit(density, density.init(np.random.default_rng(0)), x, validation=x, batch_size=30,
+            epochs=2, patience=None)
+        return [entry for entry in asked if entry[1] > 1]
+
+    assert moments() == [("start", 60)]
+    assert moments(nfref.BatchNorm(2)) == [("start", 60)] + 4 * [("batch", 30)]
+    whole = nfref.BatchNorm(2, statistics="training set")
+    assert moments(whole) == [("start", 60)] + 3 * [("evaluation", 60)]
+
+
 class Looker(nfref.ElementwiseAffine):
     """A layer that sets itself by the first rows it sees, like actnorm."""
 
-    def _adapt(self, params, x, context, first):
-        if not first:
+    def _adapt(self, params, x, context, moment):
+        if moment != "start":
             return params
         return {"shift": np.mean(x, axis=0), "log_scale": np.log(np.std(x, axis=0))}
 

@@ -1,4 +1,4 @@
-"""The spline's formula: against many digits, differences, quadrature; its ends, seams and tails."""
+"""The spline's formula: against many digits, differences, quadrature; its knots, ends and tails."""
 
 import math
 
@@ -258,11 +258,11 @@ def test_nan_stays_one():
 def test_the_circle_has_no_seam(direction):
     transformer = RationalQuadratic(bound=math.pi, tails="circular")
     bound = transformer.bound
-    seam = np.array([-bound, np.nextafter(-bound, -9), np.nextafter(-bound, 9), bound,
+    edge = np.array([-bound, np.nextafter(-bound, -9), np.nextafter(-bound, 9), bound,
                      np.nextafter(bound, -9), np.nextafter(bound, 9), 5 * bound, -7 * bound])
-    raw = raw_numbers(transformer, 1, len(seam))
-    value, log_slope = act(transformer, direction, seam, raw)
-    np.testing.assert_allclose(value, seam, rtol=1e-14, atol=0)
+    raw = raw_numbers(transformer, 1, len(edge))
+    value, log_slope = act(transformer, direction, edge, raw)
+    np.testing.assert_allclose(value, edge, rtol=1e-14, atol=0)
     slope_at_seam = transformer.constrain(raw)[3][0, 0]
     assert abs(math.log(slope_at_seam)) > 0.1
     expected = math.log(slope_at_seam) * (1 if direction == "inverse" else -1)

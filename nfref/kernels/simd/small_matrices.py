@@ -1,4 +1,4 @@
-"""Determinants, solutions and inverses of many small matrices, as many at once as a register holds.
+"""Determinants and solutions of many small matrices, as many at once as a register holds.
 
 Twins of :mod:`nfref.small_matrices`, for float32 and float64 and D up to ``LARGEST``. Gaussian
 elimination with partial pivoting runs on 8 (float64) or 16 (float32) matrices side by side:
@@ -42,11 +42,6 @@ def solve_or_none(matrices, rows):
     return solve(matrices, rows) if _have_twin(matrices, rows) else None
 
 
-def inverse_or_none(matrices):
-    """See :func:`nfref.small_matrices.inverse`; None for arrays without a twin."""
-    return inverse(matrices) if _have_twin(matrices) else None
-
-
 def _have_twin(matrices, *others):
     arrays = matrices, *others
     return (matrices.shape[1] <= LARGEST
@@ -76,7 +71,7 @@ def solve(matrices, rows):
 
 @primitive
 def inverse(matrices):
-    """See :func:`nfref.small_matrices.inverse`."""
+    """A^-1 of each matrix, for the gradient of :func:`log_abs_det`."""
     return _solutions(matrices, np.eye(matrices.shape[1], dtype=matrices.dtype)[None])
 
 

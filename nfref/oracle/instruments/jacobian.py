@@ -169,7 +169,7 @@ def log_determinants(jacobian, error, digits):
         Relative to the largest entry of its row, no entry is trusted further than this,
         whatever ``error`` says.
     """
-    count, dim, _ = jacobian.shape
+    dim = jacobian.shape[2]
     finite = np.all(np.isfinite(jacobian) & np.isfinite(error), axis=(1, 2))
     # Rows and columns may differ by many powers of ten (a coordinate far out in a tail).
     safe = np.where(finite[:, None, None], jacobian, np.eye(dim))
@@ -181,17 +181,14 @@ def log_determinants(jacobian, error, digits):
     scaled = scaled / column_size
     sign, value = np.linalg.slogdet(scaled)
     value = value + np.sum(np.log(row_size), axis=(1, 2)) + np.sum(np.log(column_size), axis=(1, 2))
+    # Of these inv meets no pivot of zero either: it makes the same LU decomposition. LAPACK, not
+    # nfref.small_matrices: flows are not to be judged by the code that they use.
     regular = finite & (sign != 0)
-    inverse = np.full((count, dim, dim), np.nan)
-    total = np.full(count, np.inf)
-    for p in np.flatnonzero(regular):
-        try:
-            scaled_inverse = np.abs(np.linalg.inv(scaled[p]))
-        except np.linalg.LinAlgError:
-            continue
-        inverse[p] = scaled_inverse / column_size[p].T / row_size[p].T
-        relative = error[p] / row_size[p] / column_size[p]
-        # Rows of the scaled matrix have largest entries of at most 1 / column_size.
-        floor = digits / column_size[p]
-        total[p] = np.sum(scaled_inverse.T * np.maximum(relative, floor))
-    return LogDeterminants(np.where(regular, value, np.nan), total, sign, inverse)
+    one_each = regular[:, None, None]
+    scaled_inverse = np.abs(np.linalg.inv(np.where(one_each, scaled, np.eye(dim))))
+    inverse = scaled_inverse / column_size.transpose(0, 2, 1) / row_size.transpose(0, 2, 1)
+    # Rows of the scaled matrix have largest entries of at most 1 / column_size.
+    relative = np.maximum(np.where(one_each, error, 0) / row_size, digits) / column_size
+    total = np.sum(scaled_inverse.transpose(0, 2, 1) * relative, axis=(1, 2))
+    return LogDeterminants(np.where(regular, value, np.nan), np.where(regular, total, np.inf),
+                           sign, np.where(one_each, inverse, np.nan))

@@ -1,12 +1,12 @@
 """
-Room to pass
-============
+Extra coordinates
+=================
 
 Paths of a differential equation never cross: two points that met would have to move on
 together. So on the line every flow keeps the order of points, and x -> -x is out of reach of
 any velocity; in the plane, a disc stays inside of the ring around it.
 
-With one more coordinate there is room to pass (Dupont et al. 2019, arXiv:1904.01681). As many
+With one more coordinate paths can go around (Dupont et al. 2019, arXiv:1904.01681). As many
 extra coordinates as there were to begin with are enough for any homeomorphism (Zhang et al.
 2019, arXiv:1907.12998).
 """
@@ -107,7 +107,7 @@ def main():
     turn_around(axes[0])
     tell_apart(axes[1])
     check_construction()
-    fig.savefig(figure_path("12_room_to_pass.png"), dpi=130)
+    fig.savefig(figure_path("12_extra_coordinates.png"), dpi=130)
     plt.close(fig)
 
 

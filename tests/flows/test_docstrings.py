@@ -1,0 +1,58 @@
+"""What ``help`` shows of flows and transformers: every parameter, with the default it has."""
+
+import dataclasses
+import inspect
+import re
+
+import pytest
+
+import nfref
+from nfref.transformers.affine import Affine
+from nfref.transformers.transformer import Transformer
+
+SUBJECTS = sorted(
+    (thing for thing in vars(nfref).values()
+     if isinstance(thing, type) and issubclass(thing, (nfref.Flow, Transformer))
+     and dataclasses.is_dataclass(thing)), key=lambda thing: thing.__name__)
+
+
+def documented(subject):
+    """name -> what its line in the section "Parameters" says of it."""
+    section = re.search(r"\nParameters\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", inspect.getdoc(subject), re.S)
+    lines = re.findall(r"^([\w*][\w*, ]*?)(?: : (.*))?$", section.group(1) if section else "", re.M)
+    return {name: rest for names, rest in lines for name in names.split(", ")}
+
+
+def shown(default):
+    if isinstance(default, str):
+        return f'"{default}"'
+    return "Affine()" if default == Affine() else repr(default)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
+def test_parameters_and_their_defaults(subject):
+    found = documented(subject)
+    fields = {field.name: field.default for field in dataclasses.fields(subject)}
+    assert list(found) == list(fields)
+    for name, default in fields.items():
+        expected = (r"(?!.*default)" if default is dataclasses.MISSING
+                    else r".*, optional$" if default is None
+                    else f".*, default {re.escape(shown(default))}$")
+        assert re.match(expected, found[name]), (name, found[name], default)
+
+
+def test_iaf_says_that_it_is_a_constructor():
+    first = inspect.getdoc(nfref.IAF).splitlines()[0]
+    assert "constructor" in first and "Invert(MAF(" in first
+    defaults = {name: parameter.default for name, parameter
+                in inspect.signature(nfref.IAF).parameters.items()
+                if parameter.default is not parameter.empty}
+    assert all(defaults[name] == nfref.MAF.__dataclass_fields__[name].default for name in defaults)
+    found = documented(nfref.IAF)
+    assert all(found[name].endswith(f", default {shown(default)}")
+               for name, default in defaults.items())
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
+def test_the_name_of_a_twin_is_not_among_what_help_shows(subject):
+    assert not hasattr(subject, "twin")
