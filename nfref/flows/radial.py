@@ -1,0 +1,186 @@
+"""Radial flows.
+
+Source: Rezende and Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.2.
+
+Space is stretched around one point z0, by a factor that depends on the distance r = |z - z0|
+alone. With slack = alpha + beta_hat,
+
+    x = z0 + (z - z0) (slack + r) / (alpha + r),
+    det dx/dz = ((slack + r) / (alpha + r))^(D-1) (r^2 + 2 alpha r + alpha slack) / (alpha + r)^2.
+
+It is a diffeomorphism exactly when slack > 0. The distance of x from z0 is a function of r that
+a quadratic equation turns around, whatever D is.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+
+from nfref.checks import check_count
+from nfref.flow import Composition, Flow
+from nfref.networks.activations import softplus
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def length(v):
+    """|v|, with gradient zero at v = 0, where it has none.
+
+    Shapes: v (N, D). Returns (N, 1).
+    """
+    v_v = np.sum(v * v, axis=1, keepdims=True)
+    there = v_v > 0
+    return np.where(there, np.sqrt(np.where(there, v_v, 1)), 0 * v_v)
+
+
+def radial_stretch(r, alpha, slack):
+    """|x - z0| / r and log det dx/dz but for its power D - 1; no term below zero.
+
+    Along the sphere every length grows by the factor (slack + r) / (alpha + r); along the
+    radius by the derivative of r (slack + r) / (alpha + r).
+
+    Paper:   Rezende and Mohamed v6, section 4.1: h(alpha, r) = 1 / (alpha + r) and
+             |det| = (1 + beta h)^(D-1) (1 + beta h + beta h' r); the first bracket is the factor,
+             the second the derivative; beta is slack - alpha.
+    Differs: nothing but the form. Where beta is near -alpha, 1 + beta h is a small difference
+             of large numbers; here it is a quotient of sums.
+
+    Elementwise. Returns the factor and the derivative.
+    """
+    factor = (slack + r) / (alpha + r)
+    return factor, (r * (r + 2 * alpha) + alpha * slack) / (alpha + r) ** 2
+
+
+def radial_log_det(r, alpha, slack, dim):
+    """(D - 1) log of the factor + log of the derivative, of :func:`radial_stretch`.
+
+    Shapes: r (N, 1); alpha, slack (1,) or (N, 1). Returns (N,).
+    """
+    factor, derivative = radial_stretch(r, alpha, slack)
+    return ((dim - 1) * np.log(factor) + np.log(derivative))[:, 0]
+
+
+def radial_forward(z, z0, alpha, slack):
+    """x = z0 + (z - z0) (slack + r) / (alpha + r), with r = |z - z0|.
+
+    Paper:   Rezende and Mohamed v6, section 4.1: f(z) = z + beta h(alpha, r) (z - z0), latent to
+             data as here. Appendix A.2: beta_hat = -alpha + m(beta), m(a) = log(1 + e^a), so that
+             slack = alpha + beta_hat = m(beta) > 0.
+    Differs: nothing but the form, in which alpha + beta_hat is never computed as a difference.
+             The paper has beta_hat >= -alpha; at -alpha the map is still one to one, but not
+             its inverse differentiable at z0. alpha > 0 is log(1 + e^a) of a free number a; the
+             paper does not say how alpha is kept positive.
+
+    Shapes: z (N, D); z0 (D,) or (N, D); alpha, slack (1,) or (N, 1). Returns (N, D), (N,).
+    """
+    v = z - z0
+    r = length(v)
+    factor, _ = radial_stretch(r, alpha, slack)
+    return z0 + v * factor, radial_log_det(r, alpha, slack, z.shape[1])
+
+
+def radial_inverse(x, z0, alpha, slack):
+    """z = z0 + (x - z0) (alpha + r) / (slack + r), where r solves a quadratic equation.
+
+    1. Lengths: s = |x - z0| = r (slack + r) / (alpha + r).
+    2. So r^2 + (slack - s) r - alpha s = 0. The product of its roots, -alpha s, is not positive:
+       r is the larger one, and :func:`positive_root` takes it without cancellation.
+
+    The paper gives the map of :func:`radial_forward` and no inverse.
+
+    Shapes as for :func:`radial_forward`. Returns (N, D) and (N,).
+    """
+    u = x - z0
+    s = length(u)
+    r = positive_root(slack - s, alpha * s)
+    factor, _ = radial_stretch(r, alpha, slack)
+    return z0 + u / factor, -radial_log_det(r, alpha, slack, x.shape[1])
+
+
+def positive_root(b, c):
+    """The r >= 0 that solves r^2 + b r - c = 0, for c >= 0. Elementwise.
+
+    r = (-b + sqrt(b^2 + 4 c)) / 2, which for b > 0 is taken as 2 c / (b + sqrt(b^2 + 4 c)):
+    both are sums of terms of one sign.
+    """
+    falls = b <= 0
+    total = np.where(falls, -b, b) + np.sqrt(b * b + 4 * c)
+    # Where b and c are zero, so is the root, and the branch that divides is not taken.
+    return np.where(falls, total / 2, 2 * c / np.where(falls, 1, total))
+
+
+# Layer and stack --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RadialLayer(Flow):
+    """One radial map (Rezende and Mohamed, section 4.1).
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    context_dim : int
+        With a context, z0, alpha and beta are affine functions of it, one set a row, as when an
+        inference network produces them (Rezende and Mohamed, section 4.2).
+    """
+
+    dim: int
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        check_count("context_dim", self.context_dim, minimum=0)
+
+    def _init(self, rng):
+        # alpha = slack is the identity, and the start is near it.
+        params = {"z0": rng.standard_normal(self.dim),
+                  "alpha": np.zeros(1),
+                  "beta": rng.uniform(-0.1, 0.1, 1)}
+        if self.context_dim:
+            params["from_context"] = np.zeros((self.context_dim, self.dim + 2))
+        return params
+
+    def constrained(self, params, context):
+        """(z0, alpha, slack) of the formulas; one set, or one a row with a context."""
+        z0, alpha, beta = params["z0"], params["alpha"], params["beta"]
+        if self.context_dim:
+            change = context @ params["from_context"]
+            z0 = z0 + change[:, :self.dim]
+            alpha = alpha + change[:, self.dim:self.dim + 1]
+            beta = beta + change[:, self.dim + 1:]
+        return z0, softplus(alpha), softplus(beta)
+
+    def _forward(self, params, z, context):
+        return radial_forward(z, *self.constrained(params, context))
+
+    def _inverse(self, params, x, context):
+        return radial_inverse(x, *self.constrained(params, context))
+
+
+@dataclass(frozen=True)
+class Radial(Composition):
+    """A stack of radial layers.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    layers : int
+        Number K of radial maps.
+    context_dim : int
+        Context features C, see :class:`RadialLayer`.
+    """
+
+    dim: int
+    layers: int = 16
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("layers", self.layers)
+        RadialLayer(self.dim, self.context_dim)
+
+    @cached_property
+    def flows(self):
+        return (RadialLayer(self.dim, self.context_dim),) * self.layers
