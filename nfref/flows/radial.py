@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import autograd.numpy as np
+from autograd.extend import defvjp, primitive
 
 from nfref.checks import check_count
 from nfref.flow import Composition, Flow
@@ -24,21 +25,42 @@ from nfref.networks.activations import softplus
 # Formulas ---------------------------------------------------------------------------------
 
 
+@primitive
 def length(v):
     """|v|, with gradient zero at v = 0, where it has none.
 
+    Scaled by a power of two, which rounds nothing: near the edge of what is invertible lengths
+    may be so small that their squares are zero in float32.
+
     Shapes: v (N, D). Returns (N, 1).
     """
-    v_v = np.sum(v * v, axis=1, keepdims=True)
-    there = v_v > 0
-    return np.where(there, np.sqrt(np.where(there, v_v, 1)), 0 * v_v)
+    _, exponent = np.frexp(np.max(np.abs(v), axis=1, keepdims=True))
+    squares = np.ldexp(v, -exponent) ** 2
+    return np.ldexp(np.sqrt(np.sum(squares, axis=1, keepdims=True)), exponent)
 
 
-def radial_stretch(r, alpha, slack):
-    """|x - z0| / r and log det dx/dz but for its power D - 1; no term below zero.
+defvjp(length, lambda r, v: lambda g: g * v / np.where(r > 0, r, 1))
 
-    Along the sphere every length grows by the factor (slack + r) / (alpha + r); along the
-    radius by the derivative of r (slack + r) / (alpha + r).
+
+def stretched(rows, z0, r, old, new):
+    """z0 + v (new + r) / (old + r) for v = rows - z0.
+
+    The forward map has old = alpha and new = slack, the inverse the other way round. Where the
+    factor is not small, the same is rows + v (new - old) / (old + r), which loses no digits of
+    the rows to a z0 far away, and is the rows themselves where new = old.
+
+    Shapes: rows (N, D); z0 (D,) or (N, D); r (N, 1); old, new (1,) or (N, 1). Returns (N, D).
+    """
+    v = rows - z0
+    factor = (new + r) / (old + r)
+    return np.where(factor < 0.5, z0 + v * factor, rows + v * ((new - old) / (old + r)))
+
+
+def radial_log_det(r, alpha, slack, dim):
+    """log det dx/dz of the forward map; nothing below zero is ever added.
+
+    Across the radius every length grows by the factor (slack + r) / (alpha + r); along it by
+    the derivative of r (slack + r) / (alpha + r).
 
     Paper:   Rezende and Mohamed v6, section 4.1: h(alpha, r) = 1 / (alpha + r) and
              |det| = (1 + beta h)^(D-1) (1 + beta h + beta h' r); the first bracket is the factor,
@@ -46,18 +68,10 @@ def radial_stretch(r, alpha, slack):
     Differs: nothing but the form. Where beta is near -alpha, 1 + beta h is a small difference
              of large numbers; here it is a quotient of sums.
 
-    Elementwise. Returns the factor and the derivative.
-    """
-    factor = (slack + r) / (alpha + r)
-    return factor, (r * (r + 2 * alpha) + alpha * slack) / (alpha + r) ** 2
-
-
-def radial_log_det(r, alpha, slack, dim):
-    """(D - 1) log of the factor + log of the derivative, of :func:`radial_stretch`.
-
     Shapes: r (N, 1); alpha, slack (1,) or (N, 1). Returns (N,).
     """
-    factor, derivative = radial_stretch(r, alpha, slack)
+    factor = (slack + r) / (alpha + r)
+    derivative = (r * (r + 2 * alpha) + alpha * slack) / (alpha + r) ** 2
     return ((dim - 1) * np.log(factor) + np.log(derivative))[:, 0]
 
 
@@ -67,17 +81,14 @@ def radial_forward(z, z0, alpha, slack):
     Paper:   Rezende and Mohamed v6, section 4.1: f(z) = z + beta h(alpha, r) (z - z0), latent to
              data as here. Appendix A.2: beta_hat = -alpha + m(beta), m(a) = log(1 + e^a), so that
              slack = alpha + beta_hat = m(beta) > 0.
-    Differs: nothing but the form, in which alpha + beta_hat is never computed as a difference.
-             The paper has beta_hat >= -alpha; at -alpha the map is still one to one, but not
-             its inverse differentiable at z0. alpha > 0 is log(1 + e^a) of a free number a; the
-             paper does not say how alpha is kept positive.
+    Differs: nothing but the form. The paper has beta_hat >= -alpha; at -alpha the map is still
+             one to one, but its inverse has no derivative at z0. alpha > 0 is log(1 + e^a) of
+             a free number a, as in published code; the paper does not say how it stays positive.
 
     Shapes: z (N, D); z0 (D,) or (N, D); alpha, slack (1,) or (N, 1). Returns (N, D), (N,).
     """
-    v = z - z0
-    r = length(v)
-    factor, _ = radial_stretch(r, alpha, slack)
-    return z0 + v * factor, radial_log_det(r, alpha, slack, z.shape[1])
+    r = length(z - z0)
+    return stretched(z, z0, r, alpha, slack), radial_log_det(r, alpha, slack, z.shape[1])
 
 
 def radial_inverse(x, z0, alpha, slack):
@@ -86,16 +97,15 @@ def radial_inverse(x, z0, alpha, slack):
     1. Lengths: s = |x - z0| = r (slack + r) / (alpha + r).
     2. So r^2 + (slack - s) r - alpha s = 0. The product of its roots, -alpha s, is not positive:
        r is the larger one, and :func:`positive_root` takes it without cancellation.
+    3. z - z0 = (r / s) (x - z0), and r / s = (alpha + r) / (slack + r) has no 0 / 0 at z0.
 
     The paper gives the map of :func:`radial_forward` and no inverse.
 
     Shapes as for :func:`radial_forward`. Returns (N, D) and (N,).
     """
-    u = x - z0
-    s = length(u)
+    s = length(x - z0)
     r = positive_root(slack - s, alpha * s)
-    factor, _ = radial_stretch(r, alpha, slack)
-    return z0 + u / factor, -radial_log_det(r, alpha, slack, x.shape[1])
+    return stretched(x, z0, r, slack, alpha), -radial_log_det(r, alpha, slack, x.shape[1])
 
 
 def positive_root(b, c):
@@ -106,7 +116,6 @@ def positive_root(b, c):
     """
     falls = b <= 0
     total = np.where(falls, -b, b) + np.sqrt(b * b + 4 * c)
-    # Where b and c are zero, so is the root, and the branch that divides is not taken.
     return np.where(falls, total / 2, 2 * c / np.where(falls, 1, total))
 
 
