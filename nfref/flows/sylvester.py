@@ -60,6 +60,14 @@ def triangular(matrix, diagonal):
     return np.triu(matrix, 1) + diagonal[..., None] * identity
 
 
+def svd(a):
+    """U, S, V^T of each matrix; NaN where it holds NaN or infinity, which LAPACK refuses."""
+    with np.errstate(invalid="ignore"):
+        lost = np.sum(0 * a, axis=(-2, -1), keepdims=True)      # zero, or NaN
+    u, s, v_t = np.linalg.svd(np.where(np.isfinite(a), a, 0), full_matrices=False)
+    return u + lost, s + lost[..., 0], v_t + lost
+
+
 @primitive
 def polar_factor(a):
     """The matrix with orthonormal columns that is nearest to a: Q = U V^T for a = U S V^T.
@@ -71,7 +79,7 @@ def polar_factor(a):
 
     Shapes: a (D, M) or (N, D, M) with M <= D, of full rank. Returns like a.
     """
-    u, _, v_t = np.linalg.svd(a, full_matrices=False)
+    u, _, v_t = svd(a)
     return u @ v_t
 
 
@@ -83,11 +91,14 @@ def polar_factor_vjp(g, q, a):
     2. What dQ has outside of the columns of Q is (I - Q Q^T) da P^-1. So
        dQ = Q W + (I - Q Q^T) da P^-1.
     3. The operator W -> W P + P W is its own transpose. With its inverse Y of Q^T g, the sum
-       of g * dQ is that of (Q (Y - Y^T) + (I - Q Q^T) g P^-1) * da.
+       of g * dQ is that of (Q (Y - Y^T) + (I - Q Q^T) g P^-1) * da. In V's basis Y is
+       V^T Q^T g V with entry ij divided by S_i + S_j.
+
+    Right for coinciding singular values too; its own derivative is right where they differ.
     """
     def t(m):
         return np.swapaxes(m, -1, -2)
-    _, s, v_t = np.linalg.svd(a, full_matrices=False)
+    _, s, v_t = svd(a)
     g_v = g @ t(v_t)
     inside = t(q) @ g_v
     y = t(v_t) @ ((v_t @ inside) / (s[..., :, None] + s[..., None, :])) @ v_t

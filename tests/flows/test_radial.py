@@ -32,7 +32,7 @@ def exact_stretch(r, alpha, slack):
 
 
 def test_paper_form():
-    """f(z) = z + beta h(alpha, r) (z - z0), det as in section 4.1, beta_hat as in A.2."""
+    """f(z) = z + beta h(alpha, r) (z - z0), with its determinant and beta_hat (4.1, A.2)."""
     rng = np.random.default_rng(0)
     flow = nfref.Radial(3, layers=2)
     params, rows = random_params(flow, rng), rng.standard_normal((3, 3))

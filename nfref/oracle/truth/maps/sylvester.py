@@ -54,7 +54,7 @@ def sylvester(flow, params, z, context):
         columns = reflected_columns(values["v"], flow.dim)
     else:
         order = range(flow.dim)
-        columns = [[mp.mpf(i == j) for i in order] for j in (order[::-1] if flow.reverse else order)]
+        columns = [[mp.mpf(i == j) for i in order] for j in order[::-1 if flow.reverse else 1]]
 
     def row_times(matrix, i, vector):
         return mp.tanh(matrix[i][i]) * vector[i] + dot(matrix[i][i + 1:], vector[i + 1:])
