@@ -82,8 +82,9 @@ def radial_forward(z, z0, alpha, slack):
              data as here. Appendix A.2: beta_hat = -alpha + m(beta), m(a) = log(1 + e^a), so that
              slack = alpha + beta_hat = m(beta) > 0.
     Differs: nothing but the form. The paper has beta_hat >= -alpha; at -alpha the map is still
-             one to one, but its inverse has no derivative at z0. alpha > 0 is log(1 + e^a) of
-             a free number a, as in published code; the paper does not say how it stays positive.
+             one to one, but its inverse has no derivative at z0. How alpha stays positive the
+             paper does not say: here it is log(1 + e^a) of a free number a, as in Pyro; it is
+             |a| in normflows.
 
     Shapes: z (N, D); z0 (D,) or (N, D); alpha, slack (1,) or (N, 1). Returns (N, D), (N,).
     """
