@@ -236,8 +236,10 @@ _TABLE = (
         places=(
             Place("section 4.1", "quoted", direction=TO_DATA,
                   formula="f(z) = z + u h(w^T z + b), psi(z) = h'(w^T z + b) w, "
-                          "|det| = |1 + u^T psi(z)|",
-                  symbols="f(z): x, u: u_hat, h: tanh"),
+                          "|det| = |1 + u^T psi(z)|; f(z) = z + beta h(alpha, r) (z - z0), "
+                          "h = 1 / (alpha + r), "
+                          "|det| = (1 + beta h)^(D-1) (1 + beta h + beta h' r)",
+                  symbols="f(z): x, u: u_hat, beta: slack - alpha"),
             Place("section 4.2", "quoted",
                   formula="the variational bound of a flow as E_q0 of its terms; the parameters of "
                           "the flow come from an inference network"),
@@ -245,6 +247,10 @@ _TABLE = (
                   formula="for h = tanh, w^T u >= -1 is sufficient for f to be invertible; "
                           "u_hat = u + (m(w^T u) - w^T u) w / |w|^2, m(x) = -1 + log(1 + e^x)",
                   symbols="m(x): slack - 1"),
+            Place("appendix A.2", "quoted",
+                  formula="the radial f is invertible for beta >= -alpha; "
+                          "beta_hat = -alpha + m(beta), m(x) = log(1 + e^x)",
+                  symbols="m(beta): slack, beta_hat: slack - alpha"),
             Place("section 6", "quoted",
                   formula="before section 6.1: the target tempered by "
                           "beta_t = min(1, 0.01 + t / 10000)",
@@ -252,6 +258,10 @@ _TABLE = (
             Place("table 1", "quoted", formula="the four energies U(z)"),
             Place("figure 3", "quoted", formula="planar flows fitted to the four energies"),
         )),
+
+    Citation(
+        "van den Berg et al.", "van den Berg, Hasenclever, Tomczak, Welling", 2018,
+        "Sylvester normalizing flows for variational inference", arxiv="1803.05649"),
 
     # Continuous flows ------------------------------------------------------------------------
 

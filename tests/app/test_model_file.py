@@ -22,6 +22,9 @@ from nfref.model_file import (VERSION, Model, ModelError, _named_leaves, describ
 FLOWS = {
     "planar": nfref.Planar(3, layers=2, context_dim=2),
     "planar layer": nfref.PlanarLayer(3),
+    "radial": nfref.Radial(3, layers=2, context_dim=2),
+    "Sylvester": nfref.Sylvester(3, layers=2, bottleneck=2, context_dim=2),
+    "Sylvester, triangular": nfref.Sylvester(3, 2, "triangular"),
     "NICE": nfref.NICE(3, layers=2, hidden=(4,)),
     "additive coupling": nfref.Coupling((True, False, True), nfref.Additive(), (4, 3)),
     "RealNVP": nfref.RealNVP(3, layers=2, hidden=(4,), batch_norm=True, activation="tanh"),

@@ -12,6 +12,8 @@ import autograd.numpy as np
 import nfref
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.planar import PlanarLayer
+from nfref.flows.radial import RadialLayer, length
+from nfref.flows.sylvester import SylvesterLayer
 from nfref.networks.masked import even_degrees, made_masks
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
@@ -28,6 +30,42 @@ class PlanarByLength(PlanarLayer):
         slack = np.logaddexp(w_u, 0)
         u_hat = u + (slack - 1 - w_u) * w / np.sqrt(np.sum(w * w))
         return u_hat, slack, w, params["b"]
+
+
+# Radial and Sylvester ---------------------------------------------------------------------------
+
+
+class RadialUnconstrained(RadialLayer):
+    """beta itself where the paper has beta_hat = -alpha + log(1 + e^beta): space folds."""
+
+    def constrained(self, params, context):
+        z0, alpha, _ = super().constrained(params, context)
+        return z0, alpha, alpha + params["beta"] - 8    # far enough to fold where the rows are
+
+
+class RadialPowerOfDim(RadialLayer):
+    """(1 + beta h)^D where the determinant has ^(D-1)."""
+
+    def _forward(self, params, z, context):
+        z0, alpha, slack = self.constrained(params, context)
+        x, log_det = super()._forward(params, z, context)
+        r = length(z - z0)
+        return x, log_det + np.log((slack + r) / (alpha + r))[:, 0]
+
+
+class SylvesterOtherSide(SylvesterLayer):
+    """x = z + Q R1 tanh(Q^T R2 z + b): Q on the other side of R2, so nothing is triangular."""
+
+    def constrained(self, params, context):
+        q, r1, r2, slack, b = super().constrained(params, context)
+        return q, r1, q.T @ r2 @ q, slack, b
+
+
+class SylvesterNotOrthonormal(SylvesterLayer):
+    """Columns of length one that nobody made orthogonal: Q^T Q is not the identity."""
+
+    def _columns(self, params):
+        return params["q"] / np.sqrt(np.sum(params["q"] ** 2, axis=0))
 
 
 # Elementwise ----------------------------------------------------------------------------------
@@ -288,6 +326,10 @@ SMALL = {"hidden": (6,), "activation": "tanh"}
 # (fault, sound sibling, the check that has to reject it)
 FAULTY = [
     (PlanarByLength(3), PlanarLayer(3), "round_trip"),
+    (RadialUnconstrained(3), RadialLayer(3), "round_trip"),
+    (RadialPowerOfDim(3), RadialLayer(3), "log_det_against_differences"),
+    (SylvesterOtherSide(3), SylvesterLayer(3), "log_det_against_differences"),
+    (SylvesterNotOrthonormal(3), SylvesterLayer(3), "log_det_against_autograd"),
     (LeakyReluWrongBranch(3), LeakyRelu(3), "log_det_against_differences"),
     (SaturatingLogit(*BOUNDS), nfref.Logit(*BOUNDS), "extreme_inputs"),
     (LogitWithoutWidth(*BOUNDS), nfref.Logit(*BOUNDS), "log_det_against_autograd"),

@@ -99,6 +99,21 @@ def test_normflows_planar(name):
     assert_same_map(golden, z.detach(), total.detach())
 
 
+@pytest.mark.parametrize("name", ["radial_layer", "radial"])
+def test_normflows_radial(name):
+    normflows = pytest.importorskip("normflows")
+    golden = vectors.load(name)
+    z, total = torch_double(golden["z"]), 0
+    layers = golden["params"] if isinstance(golden["params"], list) else [golden["params"]]
+    for layer in layers:
+        radial = normflows.flows.Radial((golden["flow"].dim,), torch_double(layer["z0"][None]))
+        radial.alpha.data = torch_double(np.log1p(np.exp(layer["alpha"])))
+        radial.beta.data = torch_double(layer["beta"])
+        z, log_det = radial(z)
+        total = total + log_det
+    assert_same_map(golden, z.detach(), total.detach())
+
+
 # nflows ---------------------------------------------------------------------------------------
 
 

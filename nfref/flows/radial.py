@@ -1,0 +1,196 @@
+"""Radial flows.
+
+Source: Rezende and Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.2.
+
+Space is stretched around one point z0, by a factor that depends on the distance r = |z - z0|
+alone. With slack = alpha + beta_hat,
+
+    x = z0 + (z - z0) (slack + r) / (alpha + r),
+    det dx/dz = ((slack + r) / (alpha + r))^(D-1) (r^2 + 2 alpha r + alpha slack) / (alpha + r)^2.
+
+It is a diffeomorphism exactly when slack > 0. The distance of x from z0 is a function of r that
+a quadratic equation turns around, whatever D is.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+from autograd.extend import defvjp, primitive
+
+from nfref.checks import check_count
+from nfref.flow import Composition, Flow
+from nfref.networks.activations import softplus
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+@primitive
+def length(v):
+    """|v|, with gradient zero at v = 0, where it has none.
+
+    Scaled by a power of two, which rounds nothing: near the edge of what is invertible lengths
+    may be so small that their squares are zero in float32.
+
+    Shapes: v (N, D). Returns (N, 1).
+    """
+    _, exponent = np.frexp(np.max(np.abs(v), axis=1, keepdims=True))
+    squares = np.ldexp(v, -exponent) ** 2
+    return np.ldexp(np.sqrt(np.sum(squares, axis=1, keepdims=True)), exponent)
+
+
+defvjp(length, lambda r, v: lambda g: g * v / np.where(r > 0, r, 1))
+
+
+def stretched(rows, z0, r, old, new):
+    """z0 + v (new + r) / (old + r) for v = rows - z0.
+
+    The forward map has old = alpha and new = slack, the inverse the other way round. Where the
+    factor is not small, the same is rows + v (new - old) / (old + r), which loses no digits of
+    the rows to a z0 far away, and is the rows themselves where new = old.
+
+    Shapes: rows (N, D); z0 (D,) or (N, D); r (N, 1); old, new (1,) or (N, 1). Returns (N, D).
+    """
+    v = rows - z0
+    factor = (new + r) / (old + r)
+    return np.where(factor < 0.5, z0 + v * factor, rows + v * ((new - old) / (old + r)))
+
+
+def radial_log_det(r, alpha, slack, dim):
+    """log det dx/dz of the forward map; nothing below zero is ever added.
+
+    Across the radius every length grows by the factor (slack + r) / (alpha + r); along it by
+    the derivative of r (slack + r) / (alpha + r).
+
+    Paper:   Rezende and Mohamed v6, section 4.1: h(alpha, r) = 1 / (alpha + r) and
+             |det| = (1 + beta h)^(D-1) (1 + beta h + beta h' r); the first bracket is the factor,
+             the second the derivative; beta is slack - alpha.
+    Differs: nothing but the form. Where beta is near -alpha, 1 + beta h is a small difference
+             of large numbers; here it is a quotient of sums.
+
+    Shapes: r (N, 1); alpha, slack (1,) or (N, 1). Returns (N,).
+    """
+    factor = (slack + r) / (alpha + r)
+    derivative = (r * (r + 2 * alpha) + alpha * slack) / (alpha + r) ** 2
+    return ((dim - 1) * np.log(factor) + np.log(derivative))[:, 0]
+
+
+def radial_forward(z, z0, alpha, slack):
+    """x = z0 + (z - z0) (slack + r) / (alpha + r), with r = |z - z0|.
+
+    Paper:   Rezende and Mohamed v6, section 4.1: f(z) = z + beta h(alpha, r) (z - z0), latent to
+             data as here. Appendix A.2: beta_hat = -alpha + m(beta), m(a) = log(1 + e^a), so that
+             slack = alpha + beta_hat = m(beta) > 0.
+    Differs: nothing but the form. The paper has beta_hat >= -alpha; at -alpha the map is still
+             one to one, but its inverse has no derivative at z0. How alpha stays positive the
+             paper does not say: here it is log(1 + e^a) of a free number a, as in Pyro; it is
+             |a| in normflows.
+
+    Shapes: z (N, D); z0 (D,) or (N, D); alpha, slack (1,) or (N, 1). Returns (N, D), (N,).
+    """
+    r = length(z - z0)
+    return stretched(z, z0, r, alpha, slack), radial_log_det(r, alpha, slack, z.shape[1])
+
+
+def radial_inverse(x, z0, alpha, slack):
+    """z = z0 + (x - z0) (alpha + r) / (slack + r), where r solves a quadratic equation.
+
+    1. Lengths: s = |x - z0| = r (slack + r) / (alpha + r).
+    2. So r^2 + (slack - s) r - alpha s = 0. The product of its roots, -alpha s, is not positive:
+       r is the larger one, and :func:`positive_root` takes it without cancellation.
+    3. z - z0 = (r / s) (x - z0), and r / s = (alpha + r) / (slack + r) has no 0 / 0 at z0.
+
+    The paper gives the map of :func:`radial_forward` and no inverse.
+
+    Shapes as for :func:`radial_forward`. Returns (N, D) and (N,).
+    """
+    s = length(x - z0)
+    r = positive_root(slack - s, alpha * s)
+    return stretched(x, z0, r, slack, alpha), -radial_log_det(r, alpha, slack, x.shape[1])
+
+
+def positive_root(b, c):
+    """The r >= 0 that solves r^2 + b r - c = 0, for c >= 0. Elementwise.
+
+    r = (-b + sqrt(b^2 + 4 c)) / 2, which for b > 0 is taken as 2 c / (b + sqrt(b^2 + 4 c)):
+    both are sums of terms of one sign.
+    """
+    falls = b <= 0
+    total = np.where(falls, -b, b) + np.sqrt(b * b + 4 * c)
+    return np.where(falls, total / 2, 2 * c / np.where(falls, 1, total))
+
+
+# Layer and stack --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RadialLayer(Flow):
+    """One radial map (Rezende and Mohamed, section 4.1).
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    context_dim : int
+        With a context, z0, alpha and beta are affine functions of it, one set a row, as when an
+        inference network produces them (Rezende and Mohamed, section 4.2).
+    """
+
+    dim: int
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        check_count("context_dim", self.context_dim, minimum=0)
+
+    def _init(self, rng):
+        # alpha = slack is the identity, and the start is near it.
+        params = {"z0": rng.standard_normal(self.dim),
+                  "alpha": np.zeros(1),
+                  "beta": rng.uniform(-0.1, 0.1, 1)}
+        if self.context_dim:
+            params["from_context"] = np.zeros((self.context_dim, self.dim + 2))
+        return params
+
+    def constrained(self, params, context):
+        """(z0, alpha, slack) of the formulas; one set, or one a row with a context."""
+        z0, alpha, beta = params["z0"], params["alpha"], params["beta"]
+        if self.context_dim:
+            change = context @ params["from_context"]
+            z0 = z0 + change[:, :self.dim]
+            alpha = alpha + change[:, self.dim:self.dim + 1]
+            beta = beta + change[:, self.dim + 1:]
+        return z0, softplus(alpha), softplus(beta)
+
+    def _forward(self, params, z, context):
+        return radial_forward(z, *self.constrained(params, context))
+
+    def _inverse(self, params, x, context):
+        return radial_inverse(x, *self.constrained(params, context))
+
+
+@dataclass(frozen=True)
+class Radial(Composition):
+    """A stack of radial layers.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    layers : int
+        Number K of radial maps.
+    context_dim : int
+        Context features C, see :class:`RadialLayer`.
+    """
+
+    dim: int
+    layers: int = 16
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("layers", self.layers)
+        RadialLayer(self.dim, self.context_dim)
+
+    @cached_property
+    def flows(self):
+        return (RadialLayer(self.dim, self.context_dim),) * self.layers

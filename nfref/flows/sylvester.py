@@ -1,0 +1,335 @@
+"""Sylvester flows.
+
+Source: van den Berg, Hasenclever, Tomczak and Welling 2018, arXiv:1803.05649.
+
+Planar flows with M directions at once: space moves within the M columns of Q,
+
+    x = z + Q R1 tanh(R2 Q^T z + b),    det dx/dz = prod_i (1 + R1_ii R2_ii tanh'_i),
+
+with orthonormal columns Q (D, M) and upper triangular R1, R2 (M, M). The determinant is
+Sylvester's identity det(I + A B) = det(I + B A): with A = Q R1 tanh' and B = R2 Q^T, the D x D
+matrix I + A B has the determinant of the M x M matrix I + R2 Q^T Q R1 tanh', which is
+triangular, because Q^T Q = I and triangular matrices multiply to triangular ones.
+
+It is a diffeomorphism exactly when every R1_ii R2_ii > -1. The inverse needs M roots of scalar
+equations a row, whatever D is, one after the other.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+from autograd.extend import defvjp, primitive
+from autograd.tracer import getval
+
+from nfref.checks import check_choice, check_count
+from nfref.flow import Composition, Flow
+from nfref.flows.planar import planar_root, planar_slope
+from nfref.networks.activations import softplus, tanh
+
+# Formulas: the parameters ------------------------------------------------------------------
+
+
+def constrain_diagonals(d1, d2):
+    """R1_ii = tanh(d1_i), R2_ii = tanh(d2_i), and the distance 1 + R1_ii R2_ii from the edge.
+
+    With the logistic function s, tanh d = 2 s(2 d) - 1 and
+
+        slack = 1 + tanh(d1) tanh(d2) = 2 (s(2 d1) s(2 d2) + s(-2 d1) s(-2 d2)),
+
+    a sum of positive terms that keeps its digits where the product is near -1.
+
+    Paper:   van den Berg et al. 2018: r_ii r~_ii > -1 / max h' makes the map invertible.
+    Differs: the paper asks for r_ii r~_ii > -1; the diagonals as tanh of free numbers, which
+             bounds the product on both sides, are those of the published code. The slack does
+             not appear there.
+
+    Elementwise. Returns three arrays like the arguments.
+    """
+    both = np.exp(-softplus(-2 * d1) - softplus(-2 * d2))
+    neither = np.exp(-softplus(2 * d1) - softplus(2 * d2))
+    return tanh(d1), tanh(d2), 2 * (both + neither)
+
+
+def triangular(matrix, diagonal):
+    """The upper triangular matrix with the upper triangle of ``matrix`` and that diagonal.
+
+    Shapes: matrix (M, M) or (N, M, M); diagonal (M,) or (N, M). Returns like matrix.
+    """
+    identity = np.eye(matrix.shape[-1], dtype=getval(matrix).dtype)
+    return np.triu(matrix, 1) + diagonal[..., None] * identity
+
+
+def svd(a):
+    """U, S, V^T of each matrix; NaN where it holds NaN or infinity, which LAPACK refuses."""
+    with np.errstate(invalid="ignore"):
+        lost = np.sum(0 * a, axis=(-2, -1), keepdims=True)      # zero, or NaN
+    u, s, v_t = np.linalg.svd(np.where(np.isfinite(a), a, 0), full_matrices=False)
+    return u + lost, s + lost[..., 0], v_t + lost
+
+
+@primitive
+def polar_factor(a):
+    """The matrix with orthonormal columns that is nearest to a: Q = U V^T for a = U S V^T.
+
+    Paper:   van den Berg et al. 2018, orthogonal Sylvester flows: the limit of
+             Q <- Q (I + (I - Q^T Q) / 2), from a start with |Q^T Q - I| < 1.
+    Differs: the paper and its code stop near the limit, so that Q^T Q = I and with it the
+             determinant hold about as well as their threshold; here it is exact.
+
+    Shapes: a (D, M) or (N, D, M) with M <= D, of full rank. Returns like a.
+    """
+    u, _, v_t = svd(a)
+    return u @ v_t
+
+
+def polar_factor_vjp(g, q, a):
+    """The vjp of :func:`polar_factor`.
+
+    1. a = Q P with P = Q^T a = V S V^T symmetric. Differentiate and multiply by Q^T:
+       W P + P W = Q^T da - da^T Q for the skew matrix W = Q^T dQ.
+    2. What dQ has outside of the columns of Q is (I - Q Q^T) da P^-1. So
+       dQ = Q W + (I - Q Q^T) da P^-1.
+    3. The operator W -> W P + P W is its own transpose. With its inverse Y of Q^T g, the sum
+       of g * dQ is that of (Q (Y - Y^T) + (I - Q Q^T) g P^-1) * da. In V's basis Y is
+       V^T Q^T g V with entry ij divided by S_i + S_j.
+
+    Right for coinciding singular values too; its own derivative is right where they differ.
+    """
+    def t(m):
+        return np.swapaxes(m, -1, -2)
+    _, s, v_t = svd(a)
+    g_v = g @ t(v_t)
+    inside = t(q) @ g_v
+    y = t(v_t) @ ((v_t @ inside) / (s[..., :, None] + s[..., None, :])) @ v_t
+    return q @ (y - t(y)) + ((g_v - q @ inside) / s[..., None, :]) @ v_t
+
+
+defvjp(polar_factor, lambda q, a: lambda g: polar_factor_vjp(g, q, a))
+
+
+def reflections(v):
+    """Q = H_1 H_2 ... with the Householder reflections H_k = I - 2 v_k v_k^T / |v_k|^2.
+
+    Paper:   van den Berg et al. 2018, Householder Sylvester flows: the same.
+    Differs: where v_k = 0 the paper divides by zero; there H_k = I.
+
+    Shapes: v (H, D) or (N, H, D). Returns (D, D) or (N, D, D).
+    """
+    v_v = np.sum(v * v, axis=-1, keepdims=True)
+    v_scaled = 2 * v / np.where(v_v > 0, v_v, 1)
+    q = np.eye(v.shape[-1], dtype=getval(v).dtype)
+    for k in range(v.shape[-2]):
+        q = q - (q @ v[..., k, :, None]) @ v_scaled[..., k, None, :]
+    return q
+
+
+# Formulas: the map -------------------------------------------------------------------------
+
+
+def times(matrix, rows):
+    """The product of a matrix with each row: one matrix for all rows, or one a row.
+
+    Shapes: matrix (I, J) or (N, I, J); rows (N, J). Returns (N, I).
+    """
+    return np.einsum("...ij,...j->...i", matrix, rows)
+
+
+def sylvester_forward(z, q, r1, r2, slack, b):
+    """x = z + Q R1 tanh(a),  a = R2 Q^T z + b,  det dx/dz = prod_i (1 + R1_ii R2_ii tanh'(a_i)).
+
+    Paper:   van den Berg et al. 2018: z' = z + Q R h(R~ Q^T z + b) and
+             det = det(I + diag(h') R~ R), latent to data as here; R is R1, R~ is R2, h is tanh.
+    Differs: nothing but the form of the determinant's factors, see
+             :func:`nfref.flows.planar.planar_slope`. M directions cost M D + M^2
+             multiplications a row.
+
+    Shapes: z (N, D); q (D, M), r1, r2 (M, M), slack, b (M,), or each with N rows in front, where
+    slack_i = 1 + R1_ii R2_ii. Returns (N, D) and (N,).
+    """
+    a = times(r2, times(np.swapaxes(q, -1, -2), z)) + b
+    log_det = np.sum(np.log(planar_slope(a, slack)), axis=1)
+    return z + times(q, times(r1, tanh(a))), log_det
+
+
+def sylvester_inverse(x, q, r1, r2, slack, b):
+    """z = x - Q R1 tanh(a), where :func:`sylvester_root` solves for a.
+
+    What is orthogonal to Q stays, so only Q^T x has to be taken back.
+
+    Shapes as for :func:`sylvester_forward`. Returns (N, D) and (N,).
+
+    Raises
+    ------
+    ValueError
+        If a slack is not above zero: then the map is not one to one, or its inverse has no
+        derivative.
+    """
+    a = sylvester_root(times(np.swapaxes(q, -1, -2), x), r1, r2, slack, b)
+    log_det = np.sum(np.log(planar_slope(a, slack)), axis=1)
+    return x - times(q, times(r1, tanh(a))), -log_det
+
+
+def sylvester_root(t, r1, r2, slack, b):
+    """The a = R2 y + b of the y that solves y + R1 tanh(R2 y + b) = t, last coordinate first.
+
+    1. R1 and R2 are upper triangular, so equation i knows y_i and later ones only:
+       y_i + R1_ii tanh(R2_ii y_i + c) = e  with  c = b_i + sum_{k>i} R2_ik y_k  and
+       e = t_i - sum_{k>i} R1_ik tanh(a_k).
+    2. Multiply by R2_ii and add c: a_i + R1_ii R2_ii tanh(a_i) = R2_ii e + c, the equation of
+       a planar flow with w . u_hat = R1_ii R2_ii, which planar_root solves to a few ulp; its
+       gradient is the implicit function theorem's.
+    3. y_i = e - R1_ii tanh(a_i), which needs no division by R2_ii.
+
+    The paper has no inverse; M coordinates cost M scalar roots and M^2 multiplications a row.
+
+    Shapes: t (N, M); others as for :func:`sylvester_forward`. Returns (N, M).
+    """
+    lowest = np.min(getval(slack), initial=np.inf)
+    if lowest <= 0:
+        raise ValueError("params: expected R1_ii R2_ii > -1 for a Sylvester flow to have an "
+                         f"inverse, got 1 + R1_ii R2_ii = {lowest:.3g}")
+    n, m = t.shape
+    y = a = h = np.zeros((n, 0), dtype=t.dtype)
+    for i in reversed(range(m)):
+        c = b[..., i, None] + np.sum(r2[..., i, i + 1:] * y, axis=1, keepdims=True)
+        e = t[:, i, None] - np.sum(r1[..., i, i + 1:] * h, axis=1, keepdims=True)
+        right = r2[..., i, i, None] * e + c
+        a_i = planar_root(right, slack[..., i, None] + np.zeros_like(right))
+        h_i = tanh(a_i)
+        y = np.concatenate([e - r1[..., i, i, None] * h_i, y], axis=1)
+        a = np.concatenate([a_i, a], axis=1)
+        h = np.concatenate([h_i, h], axis=1)
+    return a
+
+
+# Layer and stack --------------------------------------------------------------------------
+
+KINDS = ("orthogonal", "householder", "triangular")
+
+
+@dataclass(frozen=True)
+class SylvesterLayer(Flow):
+    """One Sylvester map (van den Berg et al. 2018).
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    kind : {"orthogonal", "householder", "triangular"}
+        Where Q comes from: the nearest orthonormal columns of a free matrix, a product of
+        reflections, or the identity.
+    bottleneck : int, optional
+        Number M of directions, at most D; D if omitted. Only "orthogonal" can have fewer than D.
+    reflections : int
+        Number H of reflections of "householder".
+    reverse : bool
+        Whether the Q of "triangular" reverses the order of the coordinates.
+    context_dim : int
+        With a context, every parameter is an affine function of it, one set a row, as when
+        an inference network produces them.
+    """
+
+    dim: int
+    kind: str = "orthogonal"
+    bottleneck: int = None
+    reflections: int = 8
+    reverse: bool = False
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        check_choice("kind", self.kind, KINDS)
+        if self.bottleneck is None:
+            object.__setattr__(self, "bottleneck", self.dim)
+        check_count("bottleneck", self.bottleneck)
+        if self.bottleneck > self.dim:
+            raise ValueError(f"bottleneck: expected at most dim = {self.dim}, "
+                             f"got {self.bottleneck}")
+        if self.kind != "orthogonal" and self.bottleneck != self.dim:
+            raise ValueError(f"bottleneck: expected dim = {self.dim} for kind {self.kind!r}, "
+                             f"got {self.bottleneck}")
+        check_count("reflections", self.reflections)
+        check_count("context_dim", self.context_dim, minimum=0)
+
+    def _init(self, rng):
+        d, m = self.dim, self.bottleneck
+        limit = 1 / np.sqrt(m)
+        # A small R1 keeps the start near the identity.
+        params = {"r1": rng.uniform(-limit, limit, (m, m)) * 0.1,
+                  "r2": rng.uniform(-limit, limit, (m, m)),
+                  "b": np.zeros(m)}
+        if self.kind == "orthogonal":
+            params["q"] = rng.standard_normal((d, m))
+        elif self.kind == "householder":
+            params["v"] = rng.standard_normal((self.reflections, d))
+        if self.context_dim:
+            params["from_context"] = {name: np.zeros((self.context_dim, *value.shape))
+                                      for name, value in params.items()}
+        return params
+
+    def constrained(self, params, context):
+        """(q, r1, r2, slack, b) of the formulas; one set, or one a row with a context.
+
+        Of ``params["r1"]`` and ``params["r2"]`` only the upper triangles count.
+        """
+        if self.context_dim:
+            params = {name: params[name] + np.tensordot(context, change, 1)
+                      for name, change in params["from_context"].items()}
+        free1, free2 = params["r1"], params["r2"]
+        d1, d2, slack = constrain_diagonals(np.diagonal(free1, axis1=-1, axis2=-2),
+                                            np.diagonal(free2, axis1=-1, axis2=-2))
+        return self._columns(params), triangular(free1, d1), triangular(free2, d2), slack, \
+            params["b"]
+
+    def _columns(self, params):
+        if self.kind == "orthogonal":
+            return polar_factor(params["q"])
+        if self.kind == "householder":
+            return reflections(params["v"])
+        identity = np.eye(self.dim, dtype=getval(params["b"]).dtype)
+        return identity[::-1] if self.reverse else identity
+
+    def _forward(self, params, z, context):
+        return sylvester_forward(z, *self.constrained(params, context))
+
+    def _inverse(self, params, x, context):
+        return sylvester_inverse(x, *self.constrained(params, context))
+
+
+@dataclass(frozen=True)
+class Sylvester(Composition):
+    """A stack of Sylvester layers.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    layers : int
+        Number K of Sylvester maps.
+    kind : {"orthogonal", "householder", "triangular"}
+        See :class:`SylvesterLayer`. The orders of "triangular" layers alternate, the first
+        being the coordinates' own.
+    bottleneck, reflections, context_dim : int
+        See :class:`SylvesterLayer`.
+    """
+
+    dim: int
+    layers: int = 4
+    kind: str = "orthogonal"
+    bottleneck: int = None
+    reflections: int = 8
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("layers", self.layers)
+        self._layer(0)
+
+    def _layer(self, k):
+        reverse = self.kind == "triangular" and k % 2 == 1
+        return SylvesterLayer(self.dim, self.kind, self.bottleneck, self.reflections, reverse,
+                              self.context_dim)
+
+    @cached_property
+    def flows(self):
+        return tuple(self._layer(k) for k in range(self.layers))
