@@ -18,6 +18,7 @@ from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, I
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
+from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
 from nfref.training import FitResult, fit, fit_reverse_kl
