@@ -113,9 +113,9 @@ class Flow:
     def adapt(self, params, x, context=None, first=False):
         """Let layers that keep statistics of the data learn from a batch.
 
-        The only two that do are actnorm, which starts from data once before training
-        (``first=True``), and batch norm, which updates its running statistics at every
-        training batch. Nothing is changed in place.
+        Actnorm starts from data once before training (``first=True``), batch norm updates its
+        running statistics at every training batch, and a residual block the singular vectors of
+        its weights. Nothing is changed in place.
 
         Parameters
         ----------
@@ -135,7 +135,8 @@ class Flow:
         return self._adapt(params, x, context, first)
 
     def training(self):
-        """The flow as it acts on training batches: itself, unless batch norm is inside."""
+        """The flow as it acts on training batches: itself, unless batch norm or a residual block is
+        inside."""
         return self
 
     def members(self, direction=1):

@@ -17,6 +17,10 @@ activations of slope at most 1, so L = c^K for K linear maps. How that norm is k
     training     by power iteration, from the state ``u`` in the parameters, which ``adapt``
                  updates. That is a lower bound of the norm, so L is then an estimate.
 
+How far training exceeds c = 0.97, measured in a fit of three blocks of 16 units to a normal
+distribution: at a learning rate of 1e-3 (1e-2) the longest weight was 1.15 (1.20) with one
+iteration a batch, 1.02 (1.08) with five, 0.99 (1.04) with ten.
+
 Cost of a block: ``inverse`` one pass of the network and the log-determinant; ``forward`` about
 six times one pass and one Jacobian (D passes).
 """
@@ -36,7 +40,7 @@ from nfref import small_matrices
 from nfref.checks import check_choice, check_count, check_hidden, check_positive, check_rng
 from nfref.continuous.dynamics import basis, vector_jacobian
 from nfref.flow import Composition, Flow
-from nfref.networks.activations import softplus
+from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp
 
 # Lipschitz constants ----------------------------------------------------------------------
@@ -55,9 +59,8 @@ def lipschitz_swish(a, beta):
     Shapes: a (N, H), beta (). Returns (N, H) and (N, H).
     """
     u = beta * a
-    # sigma(u) = e^-softplus(-u), which keeps its digits where it is small.
-    gate, rest = np.exp(-softplus(-u)), np.exp(-softplus(u))
-    return a * gate / 1.1, gate * (1 + u * rest) / 1.1
+    gate = sigmoid(u)
+    return a * gate / 1.1, gate * (1 + u * sigmoid(-u)) / 1.1
 
 
 def squared_norm(weight):
@@ -101,8 +104,8 @@ def power_iteration(weight, u, steps):
 def shrink(weight, squared, coefficient):
     """W min(1, c / |W|), given |W|^2.
 
-    Paper:   i-ResNet, section 2: W c / sigma where c / sigma < 1, else W, with sigma estimated by
-             power iteration. Residual flows does the same.
+    Paper:   i-ResNet, its spectral normalisation: W c / sigma where c / sigma < 1, else W, with
+             sigma estimated by power iteration. The residual flows paper does the same.
     Differs: nothing in training. In evaluation sigma is exact here.
     """
     above = squared > coefficient ** 2
@@ -161,8 +164,8 @@ def series_log_det(net, slopes, rows, probes, weights):
     With all w_k = 1 it is the truncated series of log det(I + J) = tr log(I + J), which lacks
     at most D sum_{k>n} L^k / k = -D (log(1 - L) + sum_{k<=n} L^k / k).
 
-    Paper:   i-ResNet, section 3: the truncated series with Hutchinson's trace. Residual flows:
-             n drawn at random and w_k = 1 / P(N >= k), which has no bias.
+    Paper:   i-ResNet, data to latent: the truncated series with Hutchinson's trace. In
+             residual flows n is random and w_k = 1 / P(N >= k), which has no bias.
     Differs: Rademacher probes, the papers' code draws normal ones.
     """
     total, v = np.zeros(len(rows), dtype=rows.dtype), probes
@@ -320,15 +323,16 @@ defvjp_argnums(fixed_point, _fixed_point_vjp)
 
 @dataclass(frozen=True)
 class ResidualBlock(Flow):
-    """One map z = x + g(x), data to latent (i-ResNet, section 2).
+    """One map z = x + g(x), data to latent.
 
     It starts as the identity (the last layer of g is zero). ``flow.training()`` takes the norms
     of the weights from power iteration, as it stands in ``params["u"]``; evaluation takes the
-    exact norms, so L = coefficient^K is a bound there, to rounding. No gradient reaches
-    ``params["u"]``; ``adapt`` does ``iterations`` steps with each batch of a fit, and with
-    ``first=True`` sets it to the singular vectors themselves.
+    exact norms, so L = coefficient^K is a bound there, to rounding. In training no gradient
+    reaches ``params["u"]``; ``adapt`` does ``iterations`` steps with each batch of a fit, and
+    with ``first=True`` sets it to the singular vectors themselves.
 
-    Paper:   i-ResNet, section 2; residual flows.
+    Paper:   i-ResNet, theorem 1: I + g with Lip(g) < 1, data to latent. Chen et al. in residual
+             flows add swish, the unbiased estimate and its gradient.
     Differs: no actnorm between the blocks, which the published code has as an option; a
              :class:`nfref.ElementwiseAffine` in a chain does it. Defaults are for tables, not for
              images: the exact log-determinant, and exact norms in evaluation.
@@ -354,7 +358,8 @@ class ResidualBlock(Flow):
         Of ``series`` and ``roulette``. ``neumann`` remembers one pass instead of one a term, and
         has first derivatives only.
     iterations : int
-        Steps of power iteration in each :meth:`adapt`.
+        Steps of power iteration in each :meth:`adapt`; with 0 there is no ``params["u"]``, and
+        training takes the exact norms too.
     mode : {"evaluation", "training"}
         Where the norms come from, see above.
     probes : (K, N, D) array, optional
@@ -383,7 +388,7 @@ class ResidualBlock(Flow):
         check_choice("estimator", self.estimator, ESTIMATORS)
         check_count("terms", self.terms, minimum=0 if self.estimator == "roulette" else 1)
         check_choice("gradient", self.gradient, ("direct", "neumann"))
-        check_count("iterations", self.iterations)
+        check_count("iterations", self.iterations, minimum=0)
         check_choice("mode", self.mode, ("evaluation", "training"))
         for name in ("probes", "counts"):
             if getattr(self, name) is not None:
@@ -429,12 +434,12 @@ class ResidualBlock(Flow):
         return net
 
     def training(self):
-        return replace(self, mode="training")
+        return replace(self, mode="training") if self.iterations else self
 
     def _init(self, rng):
         net = init_mlp(rng, (self.dim + self.context_dim, *self.hidden, self.dim))
-        return {"net": net, "beta": [numpy.array(0.5) for _ in self.hidden],
-                "u": [leading(weight) for weight in self._weights(net)]}
+        params = {"net": net, "beta": [numpy.array(0.5) for _ in self.hidden]}
+        return self._adapt(params, None, None, True)
 
     def _weights(self, net):
         """The weights whose norms are bounded: of the first only the rows that meet x."""
@@ -442,6 +447,8 @@ class ResidualBlock(Flow):
                 for k, layer in enumerate(net)]
 
     def _adapt(self, params, x, context, first):
+        if not self.iterations:
+            return params
         weights = self._weights(params["net"])
         u = ([leading(weight) for weight in weights] if first else
              [power_iteration(weight, u, self.iterations)
@@ -573,4 +580,4 @@ class ResidualFlow(Composition):
         return replace(self, probes=probes, counts=counts)
 
     def training(self):
-        return replace(self, mode="training")
+        return replace(self, mode="training") if self.iterations else self
