@@ -19,6 +19,7 @@ from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, rando
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.radial import Radial, RadialLayer
+from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees

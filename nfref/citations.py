@@ -263,6 +263,24 @@ _TABLE = (
         "van den Berg et al.", "van den Berg, Hasenclever, Tomczak, Welling", 2018,
         "Sylvester normalizing flows for variational inference", arxiv="1803.05649"),
 
+    # Residual flows --------------------------------------------------------------------------
+
+    Citation(
+        "i-ResNet", "Behrmann, Grathwohl, Chen, Duvenaud, Jacobsen", 2018,
+        "Invertible residual networks", arxiv="1811.00995",
+        places=(
+            Place("theorem 1", "quoted", direction=TO_LATENT,
+                  formula="F = F_1 ... F_T with F_t = I + g_t is invertible if Lip(g_t) < 1 for "
+                          "all t",
+                  symbols="F: inverse"),
+            Place("algorithm 1", "quoted", formula="x^0 = y, x^{i+1} = y - g(x^i)",
+                  symbols="y: z"),
+        )),
+
+    Citation(
+        "residual flows", "Chen, Behrmann, Duvenaud, Jacobsen", 2019,
+        "Residual flows for invertible generative modeling", arxiv="1906.02735"),
+
     # Continuous flows ------------------------------------------------------------------------
 
     Citation(

@@ -127,7 +127,8 @@ class Flow:
         moment : {"start", "batch", "evaluation"}
             When this is, and so which layers learn. "start", before training: actnorm and
             batch norm start from the rows. "batch", after a step of training on the rows: batch
-            norm mixes them into its running statistics. "evaluation", before rows are scored or
+            norm mixes them into its running statistics, and a residual block follows the
+            singular vectors of its weights. "evaluation", before rows are scored or
             drawn, with all training rows: batch norm with the training set's statistics takes
             them, each layer from the rows as they come to it in evaluation.
 
@@ -146,7 +147,8 @@ class Flow:
         return self._adapt(params, x, context, moment)
 
     def training(self):
-        """The flow as it acts on training batches: itself, unless batch norm is inside."""
+        """The flow as it acts on training batches: itself, unless batch norm or a residual block is
+        inside."""
         return self
 
     def members(self, direction=1):

@@ -32,4 +32,14 @@ def tanh(x):
 
 defvjp(tanh, lambda ans, x: lambda g: g * sech_squared(x))
 
+
+@primitive
+def sigmoid(x):
+    """1 / (1 + e^-x), which keeps its digits on both sides: sigmoid(-x) is 1 - sigmoid(x)."""
+    tail = np.exp(-np.abs(x))
+    return np.where(x > 0, 1, tail) / (1 + tail)
+
+
+defvjp(sigmoid, lambda ans, x: lambda g: g * ans * sigmoid(-x))
+
 ACTIVATIONS = {"relu": relu, "tanh": tanh, "softplus": softplus}
