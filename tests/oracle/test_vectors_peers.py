@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from nfref.flows.autoregressive import natural_order
+from nfref.flows.linear import LULinear
 from nfref.oracle.truth import vectors
+from nfref.transformers.affine import Affine
+from nfref.transformers.rational_quadratic import slope_offset
+from nfref.transformers.transformer import constrained
 
 # Loading another library may warn about that library's own dependencies.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -17,8 +21,12 @@ CLOSE = dict(rtol=1e-11, atol=1e-11)
 
 
 def assert_same_map(golden, x, log_det):
-    np.testing.assert_allclose(np.asarray(x), golden["x"], **CLOSE)
-    np.testing.assert_allclose(np.asarray(log_det), golden["log_det_forward"], **CLOSE)
+    assert_close((x, log_det), (golden["x"], golden["log_det_forward"]))
+
+
+def assert_close(pair, expected):
+    for got, wanted in zip(pair, expected):
+        np.testing.assert_allclose(np.asarray(got), wanted, **CLOSE)
 
 
 def torch_double(array):
@@ -138,7 +146,94 @@ def test_nflows_permutation():
     assert_same_map(golden, *transform(torch_double(golden["z"])))
 
 
+def nflows_conditioner(flow, params):
+    """The network of a file as a module that gives the numbers of nflows' splines.
+
+    nflows has the numbers of a coordinate side by side, nfref those of a bin. Its slopes are
+    minimum + softplus(raw); those of nfref are the same of raw plus a constant. A module without
+    ``hidden_features`` is one whose widths and heights nflows leaves as they are; its own networks'
+    it divides by the root of that.
+    """
+    import torch
+    network = torch_network(params["net"], flow.activation, getattr(flow, "masks", None))
+    bins, size = flow.transformer.bins, flow.transformer.size
+
+    class Conditioner(torch.nn.Module):
+        def forward(self, rows, context=None):
+            raw = network(rows).unflatten(1, (size, -1)).transpose(1, 2).clone()
+            raw[..., 2 * bins:] += slope_offset(flow.transformer.min_slope)
+            return raw.flatten(1)
+    return Conditioner()
+
+
+def nflows_spline_layer(flow, params):
+    """A layer of an NSF; nflows goes from data to latent, as the paper does."""
+    from nflows.transforms.autoregressive import (
+        MaskedPiecewiseRationalQuadraticAutoregressiveTransform as Autoregressive)
+    from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform as Coupling
+    spline = flow.transformer
+    options = dict(num_bins=spline.bins, tails="linear", tail_bound=spline.bound,
+                   min_bin_width=spline.min_width, min_bin_height=spline.min_height,
+                   min_derivative=spline.min_slope)
+    conditioner = nflows_conditioner(flow, params)
+    if hasattr(flow, "mask"):
+        return Coupling([not stays for stays in flow.mask], lambda *sizes: conditioner, **options)
+    transform = Autoregressive(flow.dim, flow.dim, **options)
+    transform.autoregressive_net = conditioner
+    return transform
+
+
+def assert_spline_flow(name, layer_forward):
+    """``layer_forward``: (flow, params, z) -> (x, log_det) of one spline layer, in a library.
+
+    The linear maps between couplings are multiplied out here; ``test_tfp_lu`` has them alone.
+    """
+    golden = vectors.load(name)
+    x, total = golden["z"], 0
+    for flow, params in zip(golden["flow"].flows, golden["params"]):
+        if isinstance(flow, LULinear):
+            lower, upper = flow.factors(params)
+            matrix = (lower @ upper)[list(flow.permutation)]
+            x, log_det = x @ matrix.T + params["bias"], np.linalg.slogdet(matrix)[1]
+        else:
+            x, log_det = layer_forward(flow, params, x)
+        x, total = np.asarray(x), total + np.asarray(log_det)
+    assert_same_map(golden, x, total)
+
+
+NSFS = pytest.mark.parametrize("name", ["nsf_autoregressive", "nsf_coupling"])
+
+
+@NSFS
+def test_nflows_spline_flow(name):
+    pytest.importorskip("nflows")
+    assert_spline_flow(name, lambda flow, params, z: nflows_spline_layer(flow, params).inverse(
+        torch_double(z)))
+
+
 # zuko -----------------------------------------------------------------------------------------
+
+
+def zuko_spline(transformer, h):
+    """zuko's spline, data to latent, with the knots of h instead of its own.
+
+    zuko has no smallest width or height but squashes the raw numbers, and its slopes are
+    exponentials; so it is given what nfref's numbers mean.
+    """
+    import torch
+    from zuko.transforms import MonotonicRQSTransform
+    x_k, y_k, _, d_k = (torch_double(np.moveaxis(values, 0, -1)) for values in h)
+    spline = MonotonicRQSTransform(*(torch.zeros(n) for n in (1, 1, 0)), transformer.bound)
+    spline.horizontal, spline.vertical, spline.derivatives = x_k, y_k, d_k
+    return spline
+
+
+def zuko_transformer(flow, params, outputs):
+    """The transformer of a layer, latent to data, from the outputs of its network."""
+    if isinstance(flow.transformer, Affine):
+        return torch_affine(outputs, flow.transformer.bound)
+    h = constrained(flow.transformer, params, outputs.numpy())
+    return zuko_spline(flow.transformer, h).inv
 
 
 def zuko_coupling(flow, params, context):
@@ -148,7 +243,7 @@ def zuko_coupling(flow, params, context):
 
     def meta(kept):
         seen = kept if context is None else torch.cat([kept, torch_double(context)], dim=1)
-        return DependentTransform(torch_affine(network(seen), flow.transformer.bound), 1)
+        return DependentTransform(zuko_transformer(flow, params, network(seen)), 1)
     return CouplingTransform(meta, torch.tensor(flow.mask))
 
 
@@ -160,7 +255,7 @@ def zuko_made(flow, params, context):
 
     def meta(x):
         seen = x if context is None else torch.cat([x, torch_double(context)], dim=1)
-        return DependentTransform(torch_affine(network(seen), flow.transformer.bound).inv, 1)
+        return DependentTransform(zuko_transformer(flow, params, network(seen)).inv, 1)
     return AutoregressiveTransform(meta, passes=flow.dim).inv
 
 
@@ -178,6 +273,84 @@ def test_zuko(name, build):
         x, log_det = build(layer, parameters, golden["context"]).call_and_ladj(x)
         total = total + log_det
     assert_same_map(golden, x, total)
+
+
+@NSFS
+def test_zuko_spline_flow(name):
+    pytest.importorskip("zuko")
+    build = zuko_coupling if name == "nsf_coupling" else zuko_made
+    assert_spline_flow(name, lambda flow, params, z: build(flow, params, None).call_and_ladj(
+        torch_double(z)))
+
+
+# flowjax --------------------------------------------------------------------------------------
+
+
+def flowjax_spline(transformer):
+    """flowjax's spline, data to latent. Its smallest width is a length, not a part of 2B."""
+    jax = pytest.importorskip("jax")
+    pytest.importorskip("flowjax")
+    jax.config.update("jax_enable_x64", True)
+    from flowjax.bijections import RationalQuadraticSpline
+    assert transformer.min_width == transformer.min_height
+    return RationalQuadraticSpline(
+        knots=transformer.bins - 1, interval=transformer.bound,
+        min_derivative=transformer.min_slope,
+        min_width=2 * transformer.bound * transformer.min_width)
+
+
+def flowjax_raw(transformer, raw):
+    """raw (P, ...) with zeros for the slopes at -B and B, (..., P + 2).
+
+    flowjax learns those slopes too. Zeros are slopes of 1, as in nfref.
+    """
+    import jax.numpy as jnp
+    bins, end = transformer.bins, jnp.zeros_like(raw[:1])
+    return jnp.moveaxis(jnp.concatenate([raw[:2 * bins], end, raw[2 * bins:], end]), 0, -1)
+
+
+def flowjax_layer(flow, params):
+    """(layer, order): a layer of an NSF, data to latent, of the columns in that order.
+
+    flowjax's coupling changes the last columns, its autoregressive layer has the natural order.
+    """
+    import equinox as eqx
+    import jax
+    from flowjax.bijections import Coupling, MaskedAutoregressive
+    options = dict(key=jax.random.key(0), transformer=flowjax_spline(flow.transformer),
+                   dim=flow.dim, nn_width=flow.dim, nn_depth=1)
+    if hasattr(flow, "mask"):
+        order = np.argsort(~np.array(flow.mask), kind="stable")
+        seen, changed = np.arange(sum(flow.mask)), np.arange(flow.dim - sum(flow.mask))
+        layer, place = Coupling(untransformed_dim=len(seen), **options), "conditioner"
+    else:
+        order = np.argsort(flow.order)
+        seen, changed = np.argsort(order), order
+        layer, place = MaskedAutoregressive(**options), "masked_autoregressive_mlp"
+    masks = getattr(flow, "masks", [1] * len(params["net"]))
+    activate = {"relu": jax.nn.relu, "tanh": jax.numpy.tanh}[flow.activation]
+
+    def network(row):
+        h = row[seen]
+        for k, (dense, mask) in enumerate(zip(params["net"], masks)):
+            h = h @ (dense["weight"] * mask) + dense["bias"]
+            h = activate(h) if k + 1 < len(masks) else h
+        raw = h.reshape(flow.transformer.size, -1)[:, changed]
+        return flowjax_raw(flow.transformer, raw).ravel()
+    return eqx.tree_at(lambda layer: getattr(layer, place), layer, network), order
+
+
+@NSFS
+def test_flowjax_spline_flow(name):
+    pytest.importorskip("flowjax")
+    import jax
+    from paramax import unwrap
+
+    def forward(flow, params, z):
+        layer, order = flowjax_layer(flow, params)
+        x, log_det = jax.vmap(unwrap(layer).inverse_and_log_det)(z[:, order])
+        return np.asarray(x)[:, np.argsort(order)], log_det
+    assert_spline_flow(name, forward)
 
 
 # TensorFlow Probability on JAX ----------------------------------------------------------------
