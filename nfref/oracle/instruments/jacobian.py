@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+
 @dataclass(frozen=True)
 class Derivatives:
     """Values and first derivatives of f: R^D -> R^K at P points, each with its error.
@@ -55,13 +56,19 @@ class Derivatives:
 # compromise between truncation and rounding; the wider ones below reach slopes of 1e8 and
 # features of 1e-8, and measure the rounding of f.
 EXPONENTS = {"float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41),
-             "float32": (1, 3, 5, 7, 9, 11, 13, 16, 19)}
-MIDDLE = {"float64": slice(7, 10), "float32": slice(4, 7)}
+             "float32": (1, 3, 5, 7, 9, 11, 13, 16, 19),
+             "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52)}
+MIDDLE = {"float64": slice(7, 10), "float32": slice(4, 7), "longdouble": slice(3, 6)}
+
+
+def format_name(dtype):
+    """One of the keys above; what NumPy calls a longdouble depends on the machine."""
+    return "longdouble" if np.dtype(dtype) == np.longdouble else np.dtype(dtype).name
 
 
 def ladder(dtype):
     """Steps relative to the scale of a coordinate, largest first."""
-    return 2.0 ** -np.array(EXPONENTS[np.dtype(dtype).name], dtype=float)
+    return 2.0 ** -np.array(EXPONENTS[format_name(dtype)], dtype=float)
 
 
 def differentiate(function, points, scale):
@@ -70,9 +77,9 @@ def differentiate(function, points, scale):
     Parameters
     ----------
     function : callable
-        Maps (rows (M, D), owner (M,)) to (M, K) float64 values, where owner[m] is the
-        index of the point that row m was made from.
-    points : (P, D) float32 or float64 array
+        Maps (rows (M, D), owner (M,)) to (M, K) values, float64 or longdouble, where owner[m]
+        is the index of the point that row m was made from.
+    points : (P, D) float32, float64 or longdouble array
     scale : (P, D) array
         Length over which f is expected to vary, and by which p may be moved.
 
@@ -82,9 +89,10 @@ def differentiate(function, points, scale):
     """
     count, dim = points.shape
     dtype = points.dtype
+    exact = np.promote_types(dtype, np.float64)
     steps = ladder(dtype)
     sign = np.array([1.0, -1.0])
-    moved = points.astype(np.float64)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
+    moved = points.astype(exact)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
     j = np.arange(dim)
     moved[:, j, :, :, j] += (scale.T[:, :, None, None] * steps[:, None] * sign)
     moved = moved.astype(dtype)
@@ -94,15 +102,15 @@ def differentiate(function, points, scale):
     values = function(rows, owners)
     center = values[:count]
     values = values[count:].reshape(count, dim, len(steps), 2, -1)
-    at = moved.astype(np.float64)[:, j, :, :, j].transpose(1, 0, 2, 3)   # (P, D, steps, 2)
+    at = moved.astype(exact)[:, j, :, :, j].transpose(1, 0, 2, 3)   # (P, D, steps, 2)
     width = (at[..., 0] - at[..., 1])[..., None]
     with np.errstate(all="ignore"):
         slope = (values[..., 0, :] - values[..., 1, :]) / width            # (P, D, steps, K)
-        here = points.astype(np.float64)[:, :, None, None]
+        here = points.astype(exact)[:, :, None, None]
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2
-        noise = _noise(slope, width, MIDDLE[dtype.name])
+        noise = _noise(slope, width, MIDDLE[format_name(dtype)])
         # At a single point few differences may happen to agree; not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
         rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
