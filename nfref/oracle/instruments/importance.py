@@ -126,7 +126,10 @@ def bumps(pilot, log_prob, rng, components=200):
         for width in (1.2, 1.0, 0.85, 0.65, 0.45, 0.3, 0.18, 0.1):
             centers = center + np.sqrt(max(1 - width ** 2, 0)) * (pilot[chosen] - center)
             candidate = Proposal(centers if width < 1 else center[None], width * root, np.inf)
-            overlap = np.mean(_logistic(candidate.log_prob(pilot[others]) - log_prob[others]))
+            ratio = candidate.log_prob(pilot[others]) - log_prob[others]
+            # A constant that log_prob may be off by must not decide the choice.
+            ratio -= _log_sum_exp(ratio[None] + 0.0)[0] - np.log(len(ratio))
+            overlap = np.mean(_logistic(ratio))
             if overlap > most:
                 best, most = candidate, overlap
     return best
