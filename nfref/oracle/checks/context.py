@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
-from nfref.oracle.instruments.calling import CallFailed, Subject
+from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 
@@ -25,9 +25,7 @@ class _Direction:
 
     def __call__(self, context, owner):
         """(values and, as the last column, log_det) for rows of context (M, C)."""
-        other = Subject(self.subject.name, self.subject.function, self.subject.dim, context,
-                        self.subject.dtype, self.subject.stopwatch)
-        other.has_log_det = self.subject.has_log_det
+        other = self.subject.apart(context=context)
         values, log_det = other(self.rows[owner], np.arange(len(owner)))
         parts = [values] if log_det is None else [values, log_det[:, None]]
         return np.concatenate(parts, axis=1).astype(np.float64)

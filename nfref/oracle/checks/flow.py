@@ -127,7 +127,7 @@ class _Check:
         for name, measured in measurements.items():
             if self.stochastic:
                 yield self.timed(log_det.unbiased, f"log_det_{name}",
-                                 self.with_log_det(subjects[name]), measured)
+                                 subjects[name].apart(has_log_det=True), measured)
                 continue
             for make, label in ((log_det.log_det_matches, "log_det"),
                                 (log_det.complex_step_matches, "complex_step")):
@@ -151,12 +151,6 @@ class _Check:
             return make(name, *arguments)
         except CallFailed as error:
             return failed(name, "no answer", str(error))
-
-    def with_log_det(self, subject):
-        """The same direction for a random log_det, which all other checks do not look at."""
-        other = Subject(subject.name, subject.function, self.dim, self.context, self.dtype,
-                        self.stopwatch)
-        return other
 
     def measure(self, name, subjects, measurements, kinks):
         """Does it answer at all, in the bulk and far out? Then measure it."""

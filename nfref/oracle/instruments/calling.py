@@ -11,6 +11,7 @@ While a call is still running, its callable is not called again: two at once cou
 process where compiled code is not made for that.
 """
 
+import copy
 import sys
 import threading
 import time
@@ -138,6 +139,12 @@ class Subject:
         self.memory = Memory()
         self.calls = 0
         self.seconds, self.rows = 0.0, 0
+
+    def apart(self, **changes):
+        """The same callable, watched with another context, or otherwise, and no memory yet."""
+        other = copy.copy(self)
+        vars(other).update(memory=Memory(), **changes)
+        return other
 
     def arguments(self, rows, context_row, arrange=np.array):
         """Copies of the rows and of their context, laid out in memory by ``arrange``."""
