@@ -62,7 +62,12 @@ def _back(name, measured, other, start, y, log_det, context_row, floor):
     typical = np.median(np.abs(start.astype(np.float64)), axis=0)
     clear = np.all(first < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
     why = f"{np.sum(clear)} of {len(start)} rows there and back; their measured rounding"
-    worst = _worst(np.abs(back.astype(np.float64) - start), first, clear, allowed)
+    error = np.abs(back.astype(np.float64) - start)
+    # Without a box for a codomain nobody knows which images were rounded onto its edge.
+    unknown = np.nan if not isinstance(measured.codomain, Box) else np.inf
+    error = np.where(np.isfinite(error), error, unknown)
+    clear &= ~np.any(np.isnan(error), axis=1)
+    worst = _worst(error, first, clear, allowed)
     if worst is not None:
         p, error, tolerance = worst
         return failed(name, why, f"{measured.subject.name} takes {show(start[p])} to "
@@ -77,6 +82,7 @@ def _back(name, measured, other, start, y, log_det, context_row, floor):
 
     first = allowed_log_det(everything, NUDGE, 2)
     total = np.abs(log_det.astype(np.float64) + log_det_back)[:, None]
+    total = np.where(np.isfinite(total), total, np.inf)
     worst = _worst(total, first, clear & (first[:, 0] < 0.3), allowed_log_det)
     if worst is not None:
         p, error, tolerance = worst
@@ -92,7 +98,6 @@ def _worst(error, allowed, clear, allowed_again):
     A row just beside a kink exceeds a tolerance that was measured on its own side. So before
     anyone is accused, rows farther around say what a rounding can do there.
     """
-    error = np.where(np.isnan(error), np.inf, error)
     excess = np.where(clear, np.max(error / allowed, axis=1), 0)
     worst = np.argsort(-excess)[:AGAIN]
     if not excess[worst[0]] > 1:
@@ -108,10 +113,11 @@ def _worst(error, allowed, clear, allowed_again):
 def _nudged(rows, typical, eps, nudge, rng, domain):
     """Rows moved by some roundings, up or down, where that does not lead out of the domain."""
     step = nudge * eps * (np.abs(rows.astype(np.float64)) + typical)
-    moved = (rows + step * rng.choice([-1.0, 1.0], rows.shape)).astype(rows.dtype)
+    step *= rng.choice([-1.0, 1.0], rows.shape)
+    moved = (rows + step).astype(rows.dtype)
     if isinstance(domain, Box):
-        inside = domain.contains(moved.astype(np.float64))
-        moved[~inside] = rows[~inside]
+        for turned in ((rows - step).astype(rows.dtype), rows):
+            moved = np.where((moved > domain.lower) & (moved < domain.upper), moved, turned)
     return moved
 
 

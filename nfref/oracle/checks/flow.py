@@ -322,7 +322,9 @@ class _Check:
 
         def log_prob(rows):
             z, logs = inverse(rows.astype(self.dtype), row_0(rows))
-            return there.log_base(z.astype(np.float64)) + logs
+            z = z.astype(np.float64)
+            # Where z overflows the base has no density, whatever log_det overflows to.
+            return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
         def contains(rows):
             inside = (back.contains(rows.astype(self.dtype).astype(np.float64))

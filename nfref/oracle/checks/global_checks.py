@@ -248,7 +248,7 @@ def panels(name, whole, distribution, floor=1e-6):
         _, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
         inner = edges[whole.contains(edges[:, None])]
         mass = mass[np.searchsorted(edges, inner[:-1])]
-        rough = panel_masses(whole.log_density, inner, 5)
+        rough = panel_masses(whole.log_density, np.stack([inner[:-1], inner[1:]], axis=1), 5)
         u = distribution(inner[:, None])
         difference = np.abs(mass - np.abs(np.diff(u)))
         allowed = floor + 10 * np.abs(mass - rough)

@@ -56,9 +56,10 @@ class Derivatives:
 # compromise between truncation and rounding; the wider ones below reach slopes of 1e8 and
 # features of 1e-8, and measure the rounding of f.
 EXPONENTS = {"float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41),
-             "float32": (1, 3, 5, 7, 9, 11, 13, 16, 19),
+             "float32": (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 21),
              "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52)}
-MIDDLE = {"float64": slice(7, 10), "float32": slice(4, 7), "longdouble": slice(3, 6)}
+MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
+BLOCK = 1 << 23             # more numbers than this are not asked for at once
 
 
 def format_name(dtype):
@@ -88,6 +89,12 @@ def differentiate(function, points, scale):
     Derivatives
     """
     count, dim = points.shape
+    if count > 1 and count * dim ** 2 * len(ladder(points.dtype)) > BLOCK:
+        halves = [differentiate(lambda rows, owner, part=part: function(rows, part[owner]),
+                                points[part], scale[part])
+                  for part in np.array_split(np.arange(count), 2)]
+        return Derivatives(*(np.concatenate([getattr(half, field) for half in halves])
+                             for field in ("value", "jacobian", "error", "noise")))
     dtype = points.dtype
     exact = np.promote_types(dtype, np.float64)
     steps = ladder(dtype)
@@ -110,7 +117,8 @@ def differentiate(function, points, scale):
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2
-        noise = _noise(slope, width, MIDDLE[format_name(dtype)])
+        bent = np.abs(values[..., 0, :] + values[..., 1, :] - 2 * center[:, None, None, :]) / 2
+        noise = _noise(slope, width, bent, MIDDLE[format_name(dtype)])
         # At a single point few differences may happen to agree; not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
         rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
@@ -119,16 +127,18 @@ def differentiate(function, points, scale):
     return Derivatives(center, estimate.transpose(0, 2, 1), error.transpose(0, 2, 1), noise)
 
 
-def _noise(slope, width, middle):
+def _noise(slope, width, bent, middle):
     """(P, D, K): rounding of f, from differences at the smallest steps.
 
-    There a smooth f is straight, and what is left of the differences of its slopes is noise.
+    There a smooth f is straight, and what is left of the differences of its slopes, and of its
+    second differences, is noise.
     """
     def rough(part):
         size = np.abs(np.diff(slope[:, :, part], axis=2)) * width[:, :, part][:, :, 1:] / 2
+        size = np.concatenate([size, bent[:, :, part][:, :, -2:]], axis=2)
         return np.max(np.where(np.isfinite(size), size, 0), axis=2)
 
-    smallest = slice(slope.shape[2] - 4, None)
+    smallest = slice(slope.shape[2] - 3, None)
     stands_still = np.all(slope[:, :, smallest] == 0, axis=2)
     return np.where(stands_still, rough(middle), rough(smallest))
 
@@ -144,7 +154,7 @@ def _choose(slope, bend, rounding, steps):
     bar = 2 * rounding[:, :, 1:]
     known = np.isfinite(richardson) & np.isfinite(bar)
     # What an f that stands still at small steps says there is nothing.
-    still = np.all(slope[:, :, -4:] == 0, axis=2, keepdims=True)
+    still = np.all(slope[:, :, -3:] == 0, axis=2, keepdims=True)
     silent = still & (np.abs(richardson) <= bar) & (
         np.max(np.abs(slope), axis=2, keepdims=True) > 0)
     low = np.where(known & ~silent, richardson - bar, -np.inf)

@@ -22,8 +22,20 @@ class Integral:
     how: str
 
 
-def line_integral(log_prob, codomain, pilot, nodes=8):
-    """Composite Gauss-Legendre between quantiles of the pilot rows, then out into the tails.
+def line_integral(log_prob, codomain, pilot, nodes=8, most=25000):
+    """Adaptive Gauss-Legendre: panels between quantiles of the pilot rows and into the tails.
+
+    A panel on which fewer nodes give another number is halved.
+
+    Parameters
+    ----------
+    log_prob : callable
+        (N, 1) rows -> (N,).
+    codomain : Box
+    pilot : (N, 1) array
+    nodes : int
+    most : int
+        Panels, after which no more are halved.
 
     Returns
     -------
@@ -33,7 +45,30 @@ def line_integral(log_prob, codomain, pilot, nodes=8):
     mass : (K - 1,) array
         The integral over each.
     """
-    quantiles = np.unique(np.quantile(pilot[:, 0], np.linspace(0, 1, 101)))
+    edges = _first_edges(codomain, pilot[:, 0])
+    mass, error = _masses(log_prob, edges, nodes)
+    for _ in range(40):
+        wrong = np.flatnonzero(error > 1e-12 + 1e-13 * np.nansum(mass))
+        if not len(wrong) or len(edges) + len(wrong) > most:
+            break
+        middle = 0.5 * (edges[wrong] + edges[wrong + 1])
+        apart = (middle > edges[wrong]) & (middle < edges[wrong + 1])
+        error[wrong[~apart]] = 0            # as narrow as numbers go
+        wrong, middle = wrong[apart], middle[apart]
+        ends = np.stack([edges[wrong], middle, edges[wrong + 1]], axis=1)
+        halves = [_masses(log_prob, end, nodes) for end in (ends[:, :2], ends[:, 1:])]
+        edges = np.insert(edges, wrong + 1, middle)
+        mass[wrong], error[wrong] = halves[0]
+        mass = np.insert(mass, wrong + 1, halves[1][0])
+        error = np.insert(error, wrong + 1, halves[1][1])
+    return (Integral(float(np.sum(mass)), float(np.sum(error)),
+                     f"adaptive Gauss-Legendre, {len(mass)} panels"), edges, mass)
+
+
+def _first_edges(codomain, pilot):
+    levels = np.unique(np.concatenate([np.linspace(0, 1, 101), *(
+        [k * 10.0 ** -n, 1 - k * 10.0 ** -n] for n in (3, 4) for k in (1, 2, 5))]))
+    quantiles = np.unique(np.quantile(pilot, levels))
     spread = max(quantiles[-1] - quantiles[0], 1e-300)
     outward = spread * np.geomspace(1e-3, 1e4, 60)
     edges = np.concatenate([quantiles[0] - outward[::-1], quantiles, quantiles[-1] + outward])
@@ -42,25 +77,44 @@ def line_integral(log_prob, codomain, pilot, nodes=8):
         edges = np.append(edges, low + (quantiles[0] - low) * np.geomspace(1e-9, 1, 40))
     if np.isfinite(high):
         edges = np.append(edges, high - (high - quantiles[-1]) * np.geomspace(1e-9, 1, 40))
-    edges = np.unique(np.clip(edges, low, high))
-    mass = panel_masses(log_prob, edges, nodes)
-    for _ in range(4):
-        finer = np.unique(np.concatenate([edges, 0.5 * (edges[1:] + edges[:-1])]))
-        before, edges, mass = float(np.sum(mass)), finer, panel_masses(log_prob, finer, nodes)
-        total = float(np.sum(mass))
-        error = abs(total - before)
-        if error < 1e-9:
-            break
-    return Integral(total, error, f"Gauss-Legendre, {len(mass)} panels"), edges, mass
+    return np.unique(np.clip(edges, low, high))
 
 
-def panel_masses(log_prob, edges, nodes):
-    """The integral over each panel by Gauss-Legendre with this many nodes."""
+def _masses(log_prob, edges, nodes):
+    """(mass, error) of panels, given by (K + 1,) edges or by (K, 2) ends of each."""
+    if edges.ndim == 1:
+        edges = np.stack([edges[:-1], edges[1:]], axis=1)
+    density, mass = _panels(log_prob, edges, nodes)
+    rough = panel_masses(log_prob, edges, nodes - 3)
+    # A jump between the last node and an end of its panel shows in neither. What the nodes say
+    # of the end is then not what is there.
+    at_ends = np.exp(log_prob(edges.reshape(-1, 1))).reshape(edges.shape)
+    t, _ = np.polynomial.legendre.leggauss(nodes)
+    expected = density @ _interpolation(t, np.array([-1.0, 1.0])).T
+    unseen = 0.5 * (1 - t[-1]) * np.diff(edges)[:, 0]
+    error = np.abs(mass - rough) + unseen * np.max(np.abs(expected - at_ends), axis=1)
+    return mass, np.nan_to_num(error, nan=0.0, posinf=0.0)
+
+
+def _interpolation(nodes, points):
+    """(P, N): the polynomial through values at the nodes, at these points (Lagrange)."""
+    factor = (points[:, None, None] - nodes) / (nodes[:, None] - nodes + np.eye(len(nodes)))
+    factor[:, np.eye(len(nodes), dtype=bool)] = 1
+    return np.prod(factor, axis=2)
+
+
+def _panels(log_prob, ends, nodes):
+    """Densities at the nodes of panels with (K, 2) ends, and their integrals."""
     t, weight = np.polynomial.legendre.leggauss(nodes)
-    half = 0.5 * np.diff(edges)[:, None]
-    x = 0.5 * (edges[1:] + edges[:-1])[:, None] + half * t
+    half = 0.5 * (ends[:, 1:] - ends[:, :1])
+    x = 0.5 * (ends[:, 1:] + ends[:, :1]) + half * t
     density = np.exp(log_prob(x.reshape(-1, 1))).reshape(x.shape)
-    return np.sum(density * weight * half, axis=1)
+    return density, np.sum(density * weight * half, axis=1)
+
+
+def panel_masses(log_prob, ends, nodes):
+    """(K,): the integral over panels with (K, 2) ends by Gauss-Legendre with this many nodes."""
+    return _panels(log_prob, ends, nodes)[1]
 
 
 def plane_integral(log_prob, codomain, pilot):
