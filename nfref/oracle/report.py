@@ -5,8 +5,10 @@ not decide it. A report is ok only if no row failed *and* none is inconclusive, 
 says that a flow was seen to be right, not merely that it was not seen to be wrong.
 """
 
+import math
 from dataclasses import dataclass
 
+FORMAT, FORMAT_VERSION = "nfref oracle report", "1.0.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
@@ -126,6 +128,19 @@ class Report:
         foot = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         return "\n".join([self.summary, head, *map(str, self.rows), foot])
 
+    def as_dict(self):
+        """The report as JSON-ready data, of the schema ``nfref/data/oracle_report.schema.json``.
+
+        Numbers that JSON does not know (nan and infinities) become null.
+        """
+        from nfref import __version__
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, "nfref": __version__,
+                "subject": self.subject, "verdict": self.verdict, "summary": self.summary,
+                "skipped": list(self.skipped),
+                "rows": [{"name": row.name, "verdict": row.verdict, "error": _finite(row.error),
+                          "tolerance": _finite(row.tolerance), "why": row.why,
+                          "where": row.where} for row in self.rows]}
+
     def raise_if_failed(self):
         """Do nothing when no property failed; otherwise raise with the table of the failures.
 
@@ -143,6 +158,10 @@ class Report:
     def _raise(self, rows):
         if rows:
             raise OracleError("\n".join([self.summary, *map(str, rows)]))
+
+
+def _finite(value):
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _number(value):

@@ -77,6 +77,13 @@ def keeps_precision(name, measured):
     found = differentiate(direction, context, np.maximum(np.abs(context), 1.0))
     reach = np.einsum("pkc,pc->pk", np.nan_to_num(np.abs(found.jacobian)), np.abs(context))
     size = np.abs(found.value) + reach + np.median(np.abs(found.value), axis=0) + 1e-300
+    tiny = context + 1e-9 * (1 + np.abs(context))
+    coarse = context + 0.5 * (1 + np.abs(context))
+    owner = np.arange(len(context))
+    steps = [np.any(direction(moved, owner) != found.value) for moved in (tiny, coarse)]
+    if steps == [False, True] and not np.array_equal(context, np.round(context)):
+        return failed(name, "a step of 1e-9 in all features, a step of 0.5",
+                      f"{measured.subject.name}: the small step moves nothing, the large one does")
     ratio = (found.noise - measured.accuracy) / (1e4 * measured.slack * size)
     worst = np.sort(np.max(np.nan_to_num(ratio, nan=0.0), axis=1))
     typical = float(worst[len(worst) // 4])

@@ -221,5 +221,7 @@ class _Check:
                                     self.domain if isinstance(self.domain, Box) else None,
                                     pilot, tested, self.rng)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
-        yield self.timed(global_checks.normalised, "normalised", whole, floor)
-        yield self.timed(global_checks.follows, "sample_follows", whole)
+        row = self.timed(global_checks.follows, "sample_follows", whole)
+        yield self.timed(global_checks.normalised, "normalised", whole, floor,
+                         row.verdict == "pass")
+        yield row

@@ -71,13 +71,17 @@ def _checked(log_prob, rows):
     return log_prob
 
 
-def normalised(name, whole, floor=1e-5):
-    """The density integrates to one."""
+def normalised(name, whole, floor=1e-5, samples_follow=True):
+    """The density integrates to one.
+
+    Where its samples do not follow it, they are used only to find where it is.
+    """
+    by_samples = (_by_bridge, _by_forward) if samples_follow else (_by_forward, _by_bridge)
     if len(whole.pilot) < 100:
         return inconclusive(name, "too few finite samples to know where to integrate")
     try:
         with np.errstate(all="ignore"):
-            for attempt in (_by_quadrature, _by_forward, _by_bridge):
+            for attempt in (_by_quadrature, *by_samples):
                 found = attempt(whole)
                 if found is not None:
                     break
