@@ -1,9 +1,11 @@
 """``nfref check package.module:object --dim 3``: the oracle from the shell.
 
-Exit status 0 when no property failed, 1 when one did, 2 when the question was wrong.
+Exit status 0 when every property was judged and passed, 1 when one failed, 3 when none failed but
+some could not be judged, 2 when the question was wrong.
 """
 
 import importlib
+import json
 import os
 import sys
 
@@ -20,7 +22,8 @@ def add_commands(commands):
                     "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
                     "a transform or distribution of another library, a pair (forward, inverse)\n"
                     "of functions of arrays, one function, or a dictionary of arguments.\n"
-                    "Exit status 0: nothing failed; 1: something did; 2: a wrong question.",
+                    "Exit status 0: ok; 1: something failed; 3: nothing failed, but something\n"
+                    "could not be judged and was not named by --skip; 2: a wrong question.",
         example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32")
     parser.add_argument("object", metavar="MODULE:OBJECT",
                         help="what to check, as package.module:name.of.attribute")
@@ -39,6 +42,16 @@ def add_commands(commands):
     parser.add_argument("--accuracy", type=positive, default=0.0, metavar="A",
                         help="absolute accuracy that a solver inside promises")
     parser.add_argument("--skip", metavar="NAME,NAME", default="", help="properties to leave out")
+    parser.add_argument("--context", metavar="C", help="the object takes a context: a number of "
+                        "features, to be drawn, or a .npy file of rows (M, C)")
+    parser.add_argument("--support", metavar="MODULE:FUNCTION",
+                        help="rows (N, D) -> (N,) bool: where there is any density")
+    parser.add_argument("--smooth", action="store_true",
+                        help="a jump of the log-density is a failure")
+    parser.add_argument("--stochastic", action="store_true",
+                        help="log_det is a random estimate; its mean is judged")
+    parser.add_argument("--json", action="store_true",
+                        help="print the report as JSON instead of a table")
     parser.set_defaults(run=check)
 
 
@@ -86,27 +99,44 @@ def check(options):
     from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, adapters
     from nfref.oracle.checks.density import check_density
     from nfref.oracle.checks.flow import check_flow
+    from nfref.oracle.report import EXIT_STATUS
 
     skip = tuple(name for name in options.skip.split(",") if name)
     for name in skip:
         if name not in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES}:
             raise UsageError(f"--skip: expected names of properties, got {name!r}")
     rng = np.random.default_rng(options.seed)
+    context = _context(options.context, rng)
+    support = None if options.support is None else load(options.support)
     dtype = np.dtype(options.dtype)
     thing = load(options.object)
     common = dict(dim=options.dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
-                  subject=options.object)
+                  subject=options.object, context=context, support=support)
     try:
         arguments = dict(adapters.of(thing, rng=rng, dtype=dtype))
+        if arguments.get("context") is not None and context is not None:
+            arguments["context"] = context
         if "log_prob" in arguments:
             if options.domain is not None:
                 common["domain"] = options.domain
             report = check_density(**{**common, **arguments})
         else:
             report = check_flow(**{**common, "domain": options.domain,
-                                   "codomain": options.codomain,
+                                   "codomain": options.codomain, "smooth": options.smooth,
+                                   "stochastic": options.stochastic,
                                    "accuracy": options.accuracy, **arguments})
     except (TypeError, ValueError) as error:
         raise UsageError(f"{options.object}: {error}") from None
-    print(report)
-    return 0 if report.ok else 1
+    print(json.dumps(report.as_dict(), indent=1) if options.json else report)
+    return EXIT_STATUS[report.verdict]
+
+
+def _context(text, rng):
+    """Rows of context from a file, or drawn: (M, C), None where none was asked for."""
+    if text is None:
+        return None
+    if text.isdigit() and int(text):
+        return rng.standard_normal((8, int(text)))
+    if text.endswith(".npy"):
+        return np.load(text, allow_pickle=False)
+    raise UsageError(f"--context: expected a number of features or a .npy file, got {text!r}")

@@ -1,8 +1,17 @@
-"""What a check gives back: one row a property, and the report that holds them."""
+"""What a check gives back: one row a property, and the report that holds them.
 
+Three verdicts. A property passes, fails, or is inconclusive: it applies, but what was seen does
+not decide it. A report is ok only if no row failed *and* none is inconclusive, so that "ok"
+says that a flow was seen to be right, not merely that it was not seen to be wrong.
+"""
+
+import math
 from dataclasses import dataclass
 
-PASS, FAIL, NOT_APPLICABLE = "pass", "fail", "not applicable"
+FORMAT, FORMAT_VERSION = "nfref oracle report", "1.0.0"
+PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
+OK, FAILED = "ok", "failed"
+EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
 
 
 class OracleError(AssertionError):
@@ -18,13 +27,13 @@ class Row:
     name : str
         The property, for instance ``"log_det_forward"``; :data:`nfref.oracle.FLOW_PROPERTIES`
         and its like say what each one means.
-    verdict : {"pass", "fail", "not applicable"}
+    verdict : {"pass", "fail", "inconclusive", "not applicable"}
     error : float or None
         The worst error measured (the one largest relative to its tolerance).
     tolerance : float or None
         What was allowed there.
     why : str
-        Why that tolerance; or why the property failed or does not apply.
+        Why that tolerance; or why the property failed, could not be judged or does not apply.
     where : str
         The offending row: its input, what came and what was expected.
     """
@@ -40,10 +49,14 @@ class Row:
     def failed(self):
         return self.verdict == FAIL
 
+    @property
+    def inconclusive(self):
+        return self.verdict == INCONCLUSIVE
+
     def __str__(self):
         lines = [f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
                  f"{_number(self.tolerance):>11}  {self.why}"]
-        if self.where and self.verdict == FAIL:
+        if self.where and self.verdict in (FAIL, INCONCLUSIVE):
             lines.append(f"{'':<26}{self.where}")
         return "\n".join(lines)
 
@@ -57,20 +70,50 @@ class Report:
     subject : str
         What was checked.
     rows : tuple of Row
+    skipped : tuple of str
+        Names of properties that were left out on demand.
     """
 
     subject: str
     rows: tuple
+    skipped: tuple = ()
+
+    @property
+    def verdict(self):
+        """What the rows come to: "failed", else "inconclusive" where one row is, else "ok"."""
+        if self.failures:
+            return FAILED
+        return INCONCLUSIVE if self.undecided else OK
 
     @property
     def ok(self):
-        """True when no property failed."""
-        return not self.failures
+        """True when every property that applies was judged, and passed."""
+        return self.verdict == OK
 
     @property
     def failures(self):
         """The rows that failed, as a tuple."""
         return tuple(row for row in self.rows if row.failed)
+
+    @property
+    def undecided(self):
+        """The rows that are inconclusive, as a tuple."""
+        return tuple(row for row in self.rows if row.inconclusive)
+
+    @property
+    def summary(self):
+        """One line: the verdict, on what, and why."""
+        counts = {verdict: sum(row.verdict == verdict for row in self.rows)
+                  for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
+        if self.failures:
+            why = "failed are " + ", ".join(row.name for row in self.failures)
+        elif self.undecided:
+            why = "not judged are " + "; ".join(f"{row.name} ({row.why})"
+                                                for row in self.undecided)
+        else:
+            why = f"{counts[PASS]} properties judged, all pass"
+        skipped = f"; skipped on demand: {', '.join(self.skipped)}" if self.skipped else ""
+        return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
     def __getitem__(self, name):
         for row in self.rows:
@@ -80,22 +123,45 @@ class Report:
 
     def __str__(self):
         counts = {verdict: sum(row.verdict == verdict for row in self.rows)
-                  for verdict in (PASS, FAIL, NOT_APPLICABLE)}
+                  for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
         foot = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        return "\n".join([self.subject, head, *map(str, self.rows), foot])
+        return "\n".join([self.summary, head, *map(str, self.rows), foot])
+
+    def as_dict(self):
+        """The report as JSON-ready data, of the schema ``nfref/data/oracle_report.schema.json``.
+
+        Numbers that JSON does not know (nan and infinities) become null.
+        """
+        from nfref import __version__
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, "nfref": __version__,
+                "subject": self.subject, "verdict": self.verdict, "summary": self.summary,
+                "skipped": list(self.skipped),
+                "rows": [{"name": row.name, "verdict": row.verdict, "error": _finite(row.error),
+                          "tolerance": _finite(row.tolerance), "why": row.why,
+                          "where": row.where} for row in self.rows]}
 
     def raise_if_failed(self):
-        """Do nothing when ``ok``; otherwise raise with the table of the failures.
+        """Do nothing when no property failed; otherwise raise with the table of the failures.
 
         Raises
         ------
         OracleError
             An AssertionError, so that test runners count it as a failed test.
         """
-        if not self.ok:
-            raise OracleError("\n".join([f"{self.subject}: {len(self.failures)} properties failed",
-                                         *map(str, self.failures)]))
+        self._raise(self.failures)
+
+    def raise_unless_ok(self):
+        """Like :meth:`raise_if_failed`, and for what is inconclusive as well."""
+        self._raise(self.failures + self.undecided)
+
+    def _raise(self, rows):
+        if rows:
+            raise OracleError("\n".join([self.summary, *map(str, rows)]))
+
+
+def _finite(value):
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _number(value):
@@ -108,6 +174,10 @@ def passed(name, why, error=None, tolerance=None):
 
 def failed(name, why, where="", error=None, tolerance=None):
     return Row(name, FAIL, error, tolerance, why, where)
+
+
+def inconclusive(name, why, where="", error=None, tolerance=None):
+    return Row(name, INCONCLUSIVE, error, tolerance, why, where)
 
 
 def not_applicable(name, why):

@@ -1,25 +1,32 @@
 """One test case for every property: the oracle inside pytest.
 
-    from nfref.oracle import check_flow
-    from nfref.oracle.testing import property_tests
+    from nfref.oracle.testing import density_tests, flow_tests
 
-    test_my_flow = property_tests(lambda: check_flow(forward, inverse, dim=3, rng=...))
+    test_my_flow = flow_tests(make_my_flow, dim=3)
 
-The check runs once, when its first test case does.
+``make_my_flow`` returns what :func:`nfref.oracle.adapters.of` understands: a flow of nfref, a
+transform or distribution of another library, a pair of functions. The check runs once, when its
+first test case does. Properties that are known to fail are named, with reasons, in a file of
+the repository that is tested (see :mod:`nfref.oracle.pytest_plugin`).
 """
 
 from functools import cache
+
+import numpy as np
 
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
 
 PROPERTIES = {"flow": FLOW_PROPERTIES, "density": DENSITY_PROPERTIES,
               "gradient": GRADIENT_PROPERTIES}
+MADE = "can_be_made"
 
 
 def property_tests(make_report, kind="flow"):
     """A test function with one case for every property.
 
-    A failed property fails its case with its row; one that does not apply is skipped.
+    A failed property fails its case with its row, and so does one that could not be judged; one
+    that does not apply is skipped. When the report itself cannot be made, the case
+    ``can_be_made`` fails, and all others are skipped.
 
     Parameters
     ----------
@@ -34,17 +41,66 @@ def property_tests(make_report, kind="flow"):
         To be bound to a name that starts with ``test``.
     """
     import pytest
-    report = cache(make_report)
 
-    @pytest.mark.parametrize("name", PROPERTIES[kind])
-    def test_property(name):
+    @cache
+    def outcome():
         try:
-            row = report()[name]
+            return make_report(), None
+        except Exception as error:
+            return None, error
+
+    @pytest.mark.parametrize("name", [MADE, *PROPERTIES[kind]])
+    def test_property(name):
+        report, error = outcome()
+        if name == MADE:
+            if error is not None:
+                raise error
+            return
+        if error is not None:
+            pytest.skip("it cannot be made")
+        try:
+            row = report[name]
         except KeyError:
             pytest.skip("not asked of this subject")
-        if row.failed:
-            pytest.fail(f"{report().subject}\n{row}", pytrace=False)
+        if row.failed or row.inconclusive:
+            pytest.fail(f"{report.subject}\n{row}", pytrace=False)
         if row.verdict == "not applicable":
             pytest.skip(row.why)
 
+    test_property.nfref_property_tests = kind
     return test_property
+
+
+def flow_tests(make, *, seed=0, **arguments):
+    """Test cases for a flow.
+
+    Parameters
+    ----------
+    make : callable
+        Without arguments, returns a flow that :func:`nfref.oracle.adapters.of` understands.
+    seed : int
+    **arguments
+        Of :func:`nfref.oracle.check_flow`: ``dim``, ``codomain``, ``dtype``, ``skip``, ...
+
+    Returns
+    -------
+    function
+    """
+    from nfref.oracle.checks.flow import check_flow
+    return property_tests(_maker(check_flow, make, seed, arguments), "flow")
+
+
+def density_tests(make, *, seed=0, **arguments):
+    """The same for a density or distribution, by :func:`nfref.oracle.check_density`."""
+    from nfref.oracle.checks.density import check_density
+    return property_tests(_maker(check_density, make, seed, arguments), "density")
+
+
+def _maker(check, make, seed, arguments):
+    from nfref.oracle import adapters
+
+    def make_report():
+        rng = np.random.default_rng(seed)
+        dtype = arguments.get("dtype", np.float64)
+        return check(**{**adapters.of(make(), rng=rng, dtype=dtype), **arguments}, rng=rng)
+    return make_report

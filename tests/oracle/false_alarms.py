@@ -1,8 +1,9 @@
 """The oracle over flows that are right, where every alarm is a false one.
 
 ``python -m tests.oracle.false_alarms [--seeds 20] [--match TEXT]`` prints a line for every flow of
-the table and dtype: how many rows failed, and the time of one check. ``--peers`` takes
-transforms of other libraries instead, where those are installed.
+the table and dtype: how many rows failed, how many were inconclusive, and the time of one check.
+``--nasty`` takes the suite of ``tests/oracle/sound.py`` instead, ``--peers`` transforms of other
+libraries, where those are installed.
 """
 
 import argparse
@@ -12,8 +13,9 @@ import warnings
 
 import numpy as np
 
-from nfref.oracle import adapters, check_flow
+from nfref.oracle import adapters, check_density, check_flow
 from tests import flow_table
+from tests.oracle.sound import SOUND
 
 
 def report_on(entry, dim, seed, dtype):
@@ -37,7 +39,7 @@ def report_on(entry, dim, seed, dtype):
 # Transforms of other libraries that are right, by the survey and by what they are. Many of
 # their networks refuse a batch of no rows, which is no false alarm and is left out.
 EMPTY = ("empty_batch_forward", "empty_batch_inverse")
-SOUND = {
+SOUND_PEERS = {
     "torch": ("AffineTransform", "ExpTransform", "SigmoidTransform", "TanhTransform"),
     "nflows": ("PointwiseAffineTransform", "LULinear", "QRLinear", "SVDLinear",
                "HouseholderSequence", "RandomPermutation", "ActNorm", "AffineCouplingTransform",
@@ -57,7 +59,7 @@ def peer_cases():
     from tests.oracle.survey import SUBJECTS, run
     for entry in SUBJECTS:
         library, name, dim = entry[:3]
-        if name in SOUND.get(library, ()):
+        if name in SOUND_PEERS.get(library, ()):
             def report(seed, dtype, entry=entry):
                 torch.manual_seed(seed)     # torch draws parameters from its own generator
                 return run(entry, seed, dtype, skip=EMPTY)
@@ -74,26 +76,47 @@ def table_cases():
         yield name, dim, report
 
 
+def nasty_cases():
+    """The suite of flows and densities that are nasty on purpose; each has its own dtype."""
+    for name, build in SOUND.items():
+        def report(seed, dtype, build=build):
+            rng = np.random.default_rng(seed)
+            with np.errstate(all="ignore"):
+                arguments = build(rng)
+            if np.dtype(arguments.get("dtype", np.float64)) != dtype:
+                return None
+            check = check_density if "log_prob" in arguments else check_flow
+            return check(**arguments, rng=rng)
+        yield name, build(np.random.default_rng(0))["dim"], report
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.oracle.false_alarms",
                                      description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--match", default="")
+    parser.add_argument("--nasty", action="store_true", help="flows and densities made to be nasty")
     parser.add_argument("--peers", action="store_true", help="other libraries' sound transforms")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     alarms = 0
-    for name, dim, report_of in peer_cases() if options.peers else table_cases():
+    cases = peer_cases() if options.peers else nasty_cases() if options.nasty else table_cases()
+    for name, dim, report_of in cases:
         if options.match not in name:
             continue
         for dtype in (np.float64, np.float32):
-            start, failed = time.monotonic(), []
-            for seed in range(options.seeds):
-                failed += [(seed, row) for row in report_of(seed, dtype).failures]
+            start, failed, undecided = time.monotonic(), [], []
+            reports = [report_of(seed, dtype) for seed in range(options.seeds)]
+            if None in reports:
+                continue
+            for seed, report in enumerate(reports):
+                failed += [(seed, row) for row in report.failures]
+                undecided += [row.name for row in report.undecided]
             seconds = (time.monotonic() - start) / options.seeds
             alarms += len({seed for seed, _ in failed})
+            names = f" ({', '.join(sorted(set(undecided)))})" if undecided else ""
             print(f"{name:<36} D = {dim} {np.dtype(dtype)}: {len(failed)} alarms, "
-                  f"{seconds:.2f} s a check", flush=True)
+                  f"{len(undecided)} inconclusive{names}, {seconds:.2f} s a check", flush=True)
             for seed, row in failed[:4]:
                 print(f"    seed {seed}: {row}", flush=True)
     print(f"{alarms} false alarms")

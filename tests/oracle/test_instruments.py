@@ -6,9 +6,12 @@ from scipy import stats
 
 from nfref.oracle import check_density, check_parameter_gradients
 from nfref.oracle.checks import global_checks
+from nfref.oracle.checks.uniform import kolmogorov_smirnov
+from nfref.oracle.instruments.importance import bridge, bumps
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
 from nfref.oracle.instruments.kinks import find_kinks
 from nfref.oracle.instruments.points import as_domain, make_probes
+from nfref.oracle.instruments.quadrature import line_integral
 
 
 def rng(seed=0):
@@ -90,28 +93,71 @@ def test_probes_stay_inside_of_every_kind_of_domain():
 def test_line_integrals(distribution, domain):
     box = as_domain("domain", domain, 1)
     pilot = distribution.rvs(size=(2000, 1), random_state=rng())
-    integral, edges, mass = global_checks.line_integral(lambda x: distribution.logpdf(x[:, 0]),
-                                                        box, pilot)
+    integral, edges, mass = line_integral(lambda x: distribution.logpdf(x[:, 0]), box, pilot)
     assert abs(integral.value - 1) < 10 * integral.error + 2e-4
     cumulative = np.cumsum(mass)
     inner = slice(20, -20)
     np.testing.assert_allclose(cumulative[inner], distribution.cdf(edges[1:][inner]), atol=3e-4)
 
 
-@pytest.mark.parametrize("dim", [2, 3, 5])
+def whole_of(log_prob, samples, box):
+    return global_checks.Whole(log_prob, box.contains, box, samples[:4000], samples[4000:], rng())
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5, 10])
 def test_integrals_of_a_correlated_normal(dim):
     matrix = np.tril(rng(dim).standard_normal((dim, dim))) + 2 * np.eye(dim)
     normal = stats.multivariate_normal(np.arange(dim), matrix @ matrix.T)
-    pilot = normal.rvs(size=2000, random_state=rng())
-    box = as_domain("domain", None, dim)
-    integral = global_checks.integrate(normal.logpdf, box, pilot, rng())
-    assert abs(integral.value - 1) < 6 * integral.error + 1e-9
-    assert integral.error < (1e-3 if dim == 2 else 0.03)
+    samples = normal.rvs(size=20000, random_state=rng())
+    row = global_checks.normalised("normalised", whole_of(normal.logpdf, samples,
+                                                          as_domain("domain", None, dim)))
+    assert row.verdict == "pass" and row.tolerance < 0.1, str(row)
+
+
+def funnel(dim):
+    """Neal's funnel: (log-density, samples)."""
+    def log_prob(x):
+        scale = np.exp(x[:, :1] / 2)
+        return stats.norm.logpdf(x[:, 0], scale=3) + np.sum(
+            stats.norm.logpdf(x[:, 1:], scale=scale), axis=1)
+
+    def sample(generator, n):
+        first = 3 * generator.standard_normal((n, 1))
+        others = np.exp(first / 2) * generator.standard_normal((n, dim - 1))
+        return np.concatenate([first, others], axis=1)
+    return log_prob, sample
+
+
+@pytest.mark.parametrize("offset", [0.0, -5.0, 0.7, 40.0])
+@pytest.mark.parametrize("name, dim", [("funnel", 4), ("funnel", 10), ("student", 3),
+                                       ("exponential", 4), ("normal", 20)])
+def test_bridge_finds_the_constant_of_densities_of_all_kinds(name, dim, offset):
+    log_prob, sample = {
+        "funnel": funnel(dim),
+        "student": (lambda x: np.sum(stats.t(2).logpdf(x), axis=1),
+                    lambda g, n: g.standard_t(2, (n, dim))),
+        "exponential": (lambda x: np.where(np.all(x > 0, axis=1), -np.sum(x, axis=1), -np.inf),
+                        lambda g, n: g.exponential(size=(n, dim))),
+        "normal": (lambda x: np.sum(stats.norm.logpdf(x), axis=1),
+                   lambda g, n: g.standard_normal((n, dim)))}[name]
+    x = sample(rng(), 12000)
+    pilot, x = x[:2000], x[2000:]
+    proposal = bumps(pilot, log_prob(pilot) + offset, rng(1))
+    y = proposal.sample(rng(2), len(x))
+    found = bridge(log_prob(x) + offset, proposal.log_prob(x), log_prob(y) + offset,
+                   proposal.log_prob(y))
+    assert abs(found.log_z - offset) < found.tolerance < 0.3
+
+
+def test_bridge_knows_when_it_sees_nothing():
+    x, y = rng(0).standard_normal((2000, 30)), 9 + rng(1).standard_normal((2000, 30))
+    p, q = (lambda rows, m=m: np.sum(stats.norm.logpdf(rows - m), axis=1) for m in (0, 9))
+    assert bridge(p(x), q(x), p(y), q(y)).tolerance == np.inf
 
 
 def test_kolmogorov_smirnov_agrees_with_scipy():
     u = rng().random(500)
-    distance, p_value = global_checks.kolmogorov_smirnov(u)
+    distance, p_value = kolmogorov_smirnov(u)
     expected = stats.kstest(u, "uniform", method="asymp")
     assert distance == pytest.approx(expected.statistic, rel=1e-12)
     assert p_value == pytest.approx(expected.pvalue, rel=1e-6)

@@ -2,7 +2,25 @@
 
 import numpy as np
 
+from nfref import params as trees
 from nfref.checks import check_count, check_positive, check_rng
+
+
+def checked_skip(skip, properties):
+    """The names of properties to leave out, as a tuple; an unknown one is an error."""
+    names = (skip,) if isinstance(skip, str) else tuple(skip)
+    for name in names:
+        if name not in properties:
+            raise ValueError(f"skip: expected names of properties, got {name!r}")
+    return names
+
+
+def bytes_of(parameters):
+    """The bytes of every array of nested parameters, or of what a function returns."""
+    if parameters is None:
+        return None
+    tree = parameters() if callable(parameters) else parameters
+    return [np.asarray(leaf).tobytes() for leaf in trees.leaves(tree)]
 
 
 def checked_setting(dim, rng, seconds, dtype, context):

@@ -1,8 +1,7 @@
-"""Properties of a flow as a function of arrays: shapes, dtypes, batches, memory, randomness."""
+"""Properties of a flow as a function of arrays: shapes, dtypes, what it returns and keeps."""
 
 import numpy as np
 
-from nfref.oracle.checks.local import verdict
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.report import failed, not_applicable, passed, show
 
@@ -75,121 +74,6 @@ def empty_batch(name, subject, dim):
         return failed(name, "a batch of 0 rows is a batch", str(error))
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
     return passed(name, f"shapes {expected}")
-
-
-def _agree(name, measured, index, values, log_det, why, noise=10):
-    """The same rows computed in another way, up to rounding and ``noise`` times its measure."""
-    allowed = (measured.values_tolerance() + noise * measured.values_noise)[index]
-    columns = np.where(np.isfinite(allowed), allowed, np.inf)
-    error = np.abs(values.astype(np.float64) - measured.values[index])
-    same = (values.astype(np.float64) == measured.values[index])
-    error = np.where(same | ~np.isfinite(measured.values[index]), 0.0, error)
-    if (log_det is None) != (measured.log_det is None):
-        return failed(name, why, f"{measured.subject.name} returns log_det for some batches only")
-    if log_det is not None:
-        allowed = (measured.log_det_tolerance() + noise * measured.log_det_noise)[index]
-        columns = np.column_stack([columns, np.where(np.isfinite(allowed), allowed, np.inf)])
-        expected = measured.log_det[index]
-        same = (log_det == expected) | ~np.isfinite(expected)
-        error = np.column_stack([error, np.where(same, 0.0, np.abs(log_det - expected))])
-    error = np.where(np.isnan(error), np.inf, error)
-    worst = np.argmax(error / columns, axis=1)
-    pick = (np.arange(len(error)), worst)
-
-    def describe(k):
-        p = index[k]
-        first = np.append(measured.values[p],
-                          [] if measured.log_det is None else measured.log_det[p])
-        second = np.append(values[k], [] if log_det is None else log_det[k])
-        return (f"{measured.subject.name} at {show(measured.probes.rows[p])}: first "
-                f"{show(first)}, then {show(second)} (log_det last)")
-
-    return verdict(name, error[pick], columns[pick], why, describe)
-
-
-ROUNDING = "rounding: other batches may sum in another order"
-
-
-def row_independence(name, measured, rng):
-    """A row's answer does not depend on the other rows, nor on how many there are."""
-    probes = measured.probes
-    middle = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))[:8]
-    if not len(middle):
-        return not_applicable(name, "no row with a finite answer")
-    # Rows all of whose entries are far out: every branch but that of the tails stays empty.
-    far = np.flatnonzero(probes.tail & np.isfinite(measured.values).all(axis=1))
-    far = far[np.argsort(-np.min(np.abs(probes.rows[far]), axis=1))[:4]]
-    outcomes = []
-    try:
-        for k in middle[:4]:
-            alone = np.array([k])
-            outcomes.append(("alone", alone,
-                             measured.subject(probes.rows[alone], probes.context_row[alone])))
-        if len(far):
-            outcomes.append(("among tails only", far,
-                             measured.subject(probes.rows[far], probes.context_row[far])))
-        outcomes.append(("in a smaller batch", middle,
-                         measured.subject(probes.rows[middle], probes.context_row[middle])))
-        # Its companions are other rows, far more of them, and some repeated.
-        others = rng.choice(np.flatnonzero(probes.bulk), size=61)
-        mixed = np.concatenate([others, middle])
-        values, log_det = measured.subject(probes.rows[mixed], probes.context_row[mixed])
-        tail = None if log_det is None else log_det[61:]
-        outcomes.append(("among other rows", middle, (values[61:], tail)))
-    except CallFailed as error:
-        return failed(name, "some batches get no answer", str(error))
-    for how, index, (values, log_det) in outcomes:
-        row = _agree(name, measured, index, values, log_det, f"{ROUNDING}; {how}")
-        if row.failed:
-            return row
-    return row
-
-
-def permutation(name, measured, rng):
-    """Permuting the rows permutes the answers."""
-    order = rng.permutation(len(measured.probes))
-    try:
-        values, log_det = measured.subject(measured.probes.rows[order],
-                                           measured.probes.context_row[order])
-    except CallFailed as error:
-        return failed(name, "the same rows in another order get no answer", str(error))
-    return _agree(name, measured, order, values, log_det, ROUNDING)
-
-
-def repeatable(name, measured):
-    """The same call gives the same answer."""
-    index = np.arange(len(measured.probes))
-    try:
-        values, log_det = measured.subject(measured.probes.rows, measured.probes.context_row)
-    except CallFailed as error:
-        return failed(name, "the second call got no answer", str(error))
-    # No noise is allowed here: that of a random answer would excuse itself.
-    return _agree(name, measured, index, values, log_det, "rounding; the same call twice", noise=0)
-
-
-def no_memory(name, measured, other, rng):
-    """The same answer after calls with other rows and calls of the other direction (caches)."""
-    probes = measured.probes
-    index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))
-    if len(index) < 2:
-        return not_applicable(name, "too few rows with a finite answer")
-    half = index[:len(index) // 2]
-    first = measured.subject.first_answer
-    if first is not None:
-        # The very first call, before anything could have been remembered.
-        row = _agree(name, measured, np.flatnonzero(probes.bulk), *first,
-                     "rounding; the first call of all and a later one")
-        if row.failed:
-            return row
-    try:
-        measured.subject(probes.rows[index[::-1]], probes.context_row[index[::-1]])
-        if other is not None:
-            other(measured.values[index].astype(measured.dtype), probes.context_row[index])
-        values, log_det = measured.subject(probes.rows[half], probes.context_row[half])
-    except CallFailed as error:
-        return failed(name, "a call in between, and no answer any more", str(error))
-    return _agree(name, measured, half, values, log_det,
-                  "rounding; calls of both directions in between")
 
 
 def answers_stay(name, measured):

@@ -5,7 +5,7 @@ import numpy as np
 from nfref import params as trees
 from nfref.checks import check_callable, check_count, check_positive, check_rng
 from nfref.oracle.checks.local import verdict
-from nfref.oracle.instruments.calling import CallFailed, Stopwatch, in_time
+from nfref.oracle.instruments.calling import CallFailed, StillRunning, Stopwatch, in_time
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import ULPS
 from nfref.oracle.report import Report, failed, passed
@@ -63,7 +63,7 @@ def _call(name, function, vector, unflatten, stopwatch):
     given = vector.copy()
     try:
         answer = in_time(function, (unflatten(given),), stopwatch.left())
-    except TimeoutError:
+    except StillRunning:
         raise CallFailed(f"{name} ran out of time: {stopwatch.seconds:g} s") from None
     except CallFailed as error:
         raise CallFailed(f"{name} {error}") from None

@@ -1,13 +1,9 @@
-"""Properties of a flow at single points: log-determinants, round trips, precision."""
+"""Properties of a flow at single points: round trips, precision, orientation."""
 
 import numpy as np
 
 from nfref.oracle.instruments.calling import CallFailed
-from nfref.oracle.instruments.jacobian import complex_step, log_determinants
 from nfref.oracle.report import failed, not_applicable, passed, show
-
-# Of many error estimates the smallest is taken, for many entries: it is optimistic now and then.
-DOUBT = 16
 
 
 def verdict(name, error, tolerance, why, describe):
@@ -21,75 +17,6 @@ def verdict(name, error, tolerance, why, describe):
     if excess[p] > 1:
         return failed(name, why, describe(p), float(error[p]), float(tolerance[p]))
     return passed(name, why, float(error[p]), float(tolerance[p]))
-
-
-def log_det_matches(name, measured):
-    """log_det against log |det| of the numerical Jacobian of the same direction."""
-    if measured.log_det is None:
-        return not_applicable(name, f"{measured.subject.name} returns no log_det")
-    resolved = np.flatnonzero(measured.resolved & np.isfinite(measured.values).all(axis=1))
-    count = f"{len(resolved)} of {len(measured.probes)} points"
-    if not len(resolved):
-        return not_applicable(name, "the map is too steep or too rough for numerical "
-                                    "differentiation at every point")
-    numeric, unsure = measured.determinants.value, measured.determinants.error
-    tolerance = (DOUBT * unsure + np.nan_to_num(measured.log_det_tolerance(), nan=np.inf)
-                 + 10 * measured.log_det_noise)
-    # A gradient of log_det that cannot be measured must not excuse its value.
-    plain = (measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
-             + measured.accuracy)
-    tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
-    tolerance = np.minimum(tolerance, 0.5)
-
-    def describe(k):
-        p = resolved[k]
-        return (f"at {show(measured.probes.rows[p])} log_det {measured.log_det[p]:.9g}, "
-                f"numerically {numeric[p]:.9g}")
-
-    return verdict(name, np.abs(measured.log_det - numeric)[resolved], tolerance[resolved],
-                   f"error of Richardson differences + rounding, {count}", describe)
-
-
-def complex_step_matches(name, measured):
-    """The same with the complex step, where the callable takes complex numbers."""
-    if measured.log_det is None or measured.dtype != np.float64:
-        return not_applicable(name, "needs float64 and a log_det")
-    subject, probes = measured.subject, measured.probes
-    chosen = np.flatnonzero(measured.resolved & probes.bulk)[:16]
-    if not len(chosen):
-        return not_applicable(name, "no point where differences could confirm it")
-
-    def function(rows, owner):
-        answer = subject.raw(rows, probes.context_row[chosen[owner]])
-        values = np.asarray(answer[0] if isinstance(answer, (tuple, list)) else answer)
-        if values.dtype.kind != "c" or values.shape != rows.shape:
-            raise CallFailed("complex input, real output")
-        return values
-
-    try:
-        jacobian = complex_step(function, probes.rows[chosen])
-    except (CallFailed, TypeError):
-        return not_applicable(name, f"{subject.name} takes no complex numbers")
-    reference = measured.jacobian[chosen]
-    error = measured.derivatives.error[chosen, :measured.values.shape[1]]
-    size = np.max(np.abs(reference), axis=(1, 2), keepdims=True)
-    analytic = np.all(np.abs(jacobian - reference) <= 10 * error + 1e-7 * size, axis=(1, 2))
-    if not np.any(analytic):
-        return not_applicable(name, f"{subject.name} is not analytic as it is written")
-    kept = chosen[analytic]
-    exact = log_determinants(jacobian[analytic], np.zeros_like(jacobian[analytic]),
-                             float(np.finfo(np.float64).eps))
-    # exact.error is machine epsilon times the condition number of the Jacobian.
-    tolerance = (measured.log_det_tolerance()[kept] + 10 * measured.log_det_noise[kept]
-                 + measured.slack / np.finfo(np.float64).eps * exact.error)
-
-    def describe(k):
-        p = kept[k]
-        return (f"at {show(probes.rows[p])} log_det {measured.log_det[p]:.15g}, by complex step "
-                f"{exact.value[k]:.15g}")
-
-    return verdict(name, np.abs(measured.log_det[kept] - exact.value), tolerance,
-                   f"rounding alone: no step to choose, {len(kept)} points", describe)
 
 
 def precise(name, measured):

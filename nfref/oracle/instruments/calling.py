@@ -7,15 +7,23 @@ Limits of the time budget: a call runs in a daemon thread that is waited for. A 
 cannot be killed, so a call that never ends goes on in the background until the process
 ends, and one that holds the interpreter lock in compiled code without ever releasing it
 blocks the oracle as well. Signals would work on the main thread of a Unix process only.
+While a call is still running, its callable is not called again: two at once could end the
+process where compiled code is not made for that.
 """
 
+import copy
+import sys
 import threading
 import time
 import warnings
 
 import numpy as np
 
+from nfref.oracle.instruments.memory import Memory
 from nfref.oracle.report import show
+
+
+KEPT = 1 << 20              # numbers of past calls that are kept to be asked again
 
 
 class CallFailed(Exception):
@@ -27,10 +35,10 @@ class NotThere(CallFailed):
 
 
 class Stopwatch:
-    """The time that one property may take."""
+    """The time that one property may take, and the calls that went on after it was over."""
 
     def __init__(self, seconds):
-        self.seconds = seconds
+        self.seconds, self.running = seconds, []
         self.restart()
 
     def restart(self):
@@ -40,30 +48,74 @@ class Stopwatch:
         return self.end - time.monotonic()
 
 
-def in_time(function, arguments, seconds):
-    """``function(*arguments)``, or `CallFailed` when it raises or takes too long."""
-    outcome = {}
+class _Call(threading.Thread):
+    """One call in a thread of its own; what came of it is in ``value`` or ``error``."""
 
-    def work():
+    def __init__(self, function, arguments):
+        super().__init__(daemon=True)
+        self.function, self.arguments = function, arguments
+        self.value = self.error = None
+
+    def run(self):
         try:
             with np.errstate(all="ignore"):
-                outcome["value"] = function(*arguments)
+                self.value = self.function(*self.arguments)
         except BaseException as error:      # SystemExit too: it must not pass unseen
-            outcome["error"] = error
+            self.error = error
 
+    def result(self):
+        """The value, or `CallFailed` where the call raised."""
+        if self.error is None:
+            return self.value
+        text = (str(self.error).strip().splitlines() or [""])[0]
+        kind = NotThere if isinstance(self.error, NotImplementedError) else CallFailed
+        raise kind(f"raised {type(self.error).__name__}: {text[:160]}")
+
+
+class StillRunning(Exception):
+    """A call did not end in time; ``calls`` are the threads that it goes on in."""
+
+    def __init__(self, calls):
+        super().__init__("no answer in time")
+        self.calls = calls
+
+
+def in_time(function, arguments, seconds):
+    """``function(*arguments)``; `CallFailed` when it raises, `StillRunning` when it goes on."""
+    return together([(function, arguments)], seconds)[0].result()
+
+
+def together(calls, seconds):
+    """Start (function, arguments) pairs at once, each in a thread, and wait for all of them."""
+    threads = [_Call(function, arguments) for function, arguments in calls]
+    end = time.monotonic() + max(seconds, 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join(max(seconds, 0.0))
-    if thread.is_alive():
-        raise TimeoutError
-    if "error" in outcome:
-        error = outcome["error"]
-        text = (str(error).strip().splitlines() or [""])[0]
-        kind = NotThere if isinstance(error, NotImplementedError) else CallFailed
-        raise kind(f"raised {type(error).__name__}: {text[:160]}")
-    return outcome["value"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(end - time.monotonic(), 0.0))
+    running = [thread for thread in threads if thread.is_alive()]
+    if running:
+        raise StillRunning(running)
+    return threads
+
+
+def may_be_called_from_two_threads():
+    """False where Numba's workqueue layer is in use: two parallel kernels at once abort it."""
+    numba = sys.modules.get("numba")
+    if numba is None:
+        return True
+    try:
+        return numba.threading_layer() != "workqueue"
+    except ValueError:          # no parallel kernel has run yet
+        return True
+
+
+def columns(values, log_det):
+    """Values, and log_det where there is one, side by side as (N, K)."""
+    parts = [values if values.ndim == 2 else values[:, None]]
+    return np.concatenate(parts if log_det is None else [*parts, log_det[:, None]], axis=1)
 
 
 class Subject:
@@ -88,41 +140,81 @@ class Subject:
         self.context, self.dtype, self.stopwatch = context, np.dtype(dtype), stopwatch
         self.dtype_faults, self.shape_faults, self.changed_inputs = [], [], []
         self.has_log_det = dim is not None
-        self.timeouts = 0
-        self.first_answer = None
+        self.memory = Memory()
+        self.calls = self.kept = 0
+        self.past = []          # (number of the call, rows, context_row, answers)
+        self.seconds, self.rows = 0.0, 0
 
-    def raw(self, rows, context_row):
-        """The callable's own answer; notes whether it wrote into its arguments."""
-        if self.timeouts >= 2:
-            raise CallFailed(f"{self.name} is not called any more: it ran out of time twice")
-        given = np.array(rows)
-        arguments = [given]
+    def apart(self, **changes):
+        """The same callable, watched with another context, or otherwise, and no memory yet."""
+        other = copy.copy(self)
+        vars(other).update(memory=Memory(), past=[], kept=0, **changes)
+        return other
+
+    def arguments(self, rows, context_row, arrange=np.array):
+        """Copies of the rows and of their context, laid out in memory by ``arrange``."""
+        given = [arrange(rows)]
         if self.context is not None:
-            arguments.append(self.context[context_row])
+            given.append(arrange(self.context[context_row]))
+        return given
+
+    def seconds_a_row(self):
+        """How long a row has taken up to now, in large batches and small."""
+        return self.seconds / max(self.rows, 1)
+
+    def raw(self, rows, context_row, arrange=np.array):
+        """The callable's own answer; notes whether it wrote into its arguments."""
+        running = [call for call in self.stopwatch.running if call.is_alive()]
+        if any(call.function is self.function for call in running) or (
+                running and not may_be_called_from_two_threads()):
+            raise CallFailed(f"{self.name} is not called any more: an earlier call still runs")
+        arguments = self.arguments(rows, context_row, arrange)
         before = [argument.copy() for argument in arguments]
+        start = time.monotonic()
+        self.calls += 1
         try:
             answer = in_time(self.function, arguments, self.stopwatch.left())
-        except TimeoutError:
-            self.timeouts += 1
+        except StillRunning as error:
+            self.stopwatch.running += error.calls
             raise CallFailed(f"{self.name} ran out of time: no answer within "
                              f"{self.stopwatch.seconds:g} s for {len(rows)} rows, largest entry "
                              f"{np.max(np.abs(rows), initial=0):.3g}") from None
         except CallFailed as error:
             where = f", first {show(rows[0])}" if len(rows) else ""
             raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None
+        self.seconds += time.monotonic() - start
+        self.rows += len(rows)
         for name, old, new in zip(("its input", "the context"), before, arguments):
             if old.tobytes() != new.tobytes():
                 self.changed_inputs.append(f"{self.name} wrote into {name}: "
                                            f"{show(old.ravel())} became {show(new.ravel())}")
         return answer
 
-    def __call__(self, rows, context_row):
+    def __call__(self, rows, context_row, arrange=np.array):
         """(values, log_det) in the working dtype, log_det None where there is none.
 
         A wrong dtype or a wrong shape of log_det is noted and worked around, so that the
-        other properties can still be judged; a wrong shape of the values is not.
+        other properties can still be judged; a wrong shape of the values is not. Rows that
+        were asked before are compared with what they got then
+        (see :mod:`nfref.oracle.instruments.memory`).
         """
-        values, log_det = self.split(self.raw(rows, context_row))
+        values, log_det = self.read(self.raw(rows, context_row, arrange), rows)
+        known = None if self.context is None else context_row
+        answers = columns(values, log_det)
+        self.memory.compare(rows, known, answers, self.calls)
+        if len(self.past) < 200 and self.kept + rows.size < KEPT:
+            self.kept += rows.size
+            self.past.append((self.calls, np.array(rows), context_row, answers.astype(np.float64)))
+        return values, log_det
+
+    def learn(self, rows, context_row, values, log_det):
+        """Let these answers be the first ones, which all later ones are compared with."""
+        known = None if self.context is None else context_row
+        self.memory.learn(rows, known, columns(values, log_det))
+
+    def read(self, answer, rows):
+        """(values, log_det) of an answer, checked and cast as :meth:`__call__` says."""
+        values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)
         if values.shape != expected:

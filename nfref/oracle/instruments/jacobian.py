@@ -1,14 +1,23 @@
 """Numerical derivatives that know how wrong they are.
 
 Central differences d(h) = (f(p + h e_j) - f(p - h e_j)) / 2h have an error that falls like
-h^2 until the rounding of f, divided by h, takes over. Over a ladder of steps h, h/4, h/16,
-... Richardson's combination R = (16 d(h/4) - d(h)) / 15 removes the h^2 term, and what
-neighbouring R still disagree about says how good they are. The step is chosen for every
-entry of the Jacobian on its own, where that disagreement is smallest.
+h^2 until the rounding of f, divided by h, takes over. Over a ladder of falling steps
+h_0 > h_1 > ..., Richardson's combination of two neighbours
 
-A kink closer to p than the smallest step would fool it: all d(h) agree, on the mean of two
-slopes. There the one-sided slopes differ by an amount that does not shrink with h, and that
-amount joins the error estimate.
+    R_k = (r^2 d(h_k+1) - d(h_k)) / (r^2 - 1),   r = h_k / h_k+1,
+
+removes the h^2 term.
+
+Which R_k to believe is decided from the small end. At the smallest step every R is true up to
+the rounding of f, which is measured there; going up, each next R has to agree with all those
+below it within what rounding does to them. Where one does not, the step has become longer
+than the features of f (an oscillation, a kink, chaos), and whatever larger steps agree on
+among themselves counts for nothing. Of the run below, that R is taken whose neighbours
+disagree with it least, and the disagreement joins its error estimate.
+
+A kink exactly at p would fool even that: all d(h) agree, on the mean of two slopes. There the
+one-sided slopes differ by an amount that does not shrink with h, and that amount joins the
+error estimate.
 
 nfref's own tests have a second, simpler engine (``tests/contract/numerics.py``), kept apart so
 that no fault of this one can hide in both.
@@ -17,8 +26,6 @@ that no fault of this one can hide in both.
 from dataclasses import dataclass
 
 import numpy as np
-
-RATIO = 4
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class Derivatives:
         Estimated absolute error of each element; inf where nothing could be said.
     noise : (P, K) array
         Measured rounding error of f: how far its values at the smallest steps are from
-        a smooth curve.
+        a smooth curve. Where f stands still at the smallest steps but not at larger ones
+        (a number that passed through a shorter format), its noise is measured at those.
     """
 
     value: np.ndarray
@@ -44,10 +52,24 @@ class Derivatives:
     noise: np.ndarray
 
 
+# Exponents of the steps, relative to the scale of a coordinate. Steps of ratio 4 find the best
+# compromise between truncation and rounding; the wider ones below reach slopes of 1e8 and
+# features of 1e-8, and measure the rounding of f.
+EXPONENTS = {"float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41),
+             "float32": (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 21),
+             "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52)}
+MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
+BLOCK = 1 << 23             # more numbers than this are not asked for at once
+
+
+def format_name(dtype):
+    """One of the keys above; what NumPy calls a longdouble depends on the machine."""
+    return "longdouble" if np.dtype(dtype) == np.longdouble else np.dtype(dtype).name
+
+
 def ladder(dtype):
     """Steps relative to the scale of a coordinate, largest first."""
-    count = 10 if np.finfo(dtype).bits >= 64 else 7
-    return 2.0 ** -(3 if count == 10 else 1) * float(RATIO) ** -np.arange(count)
+    return 2.0 ** -np.array(EXPONENTS[format_name(dtype)], dtype=float)
 
 
 def differentiate(function, points, scale):
@@ -56,9 +78,9 @@ def differentiate(function, points, scale):
     Parameters
     ----------
     function : callable
-        Maps (rows (M, D), owner (M,)) to (M, K) float64 values, where owner[m] is the
-        index of the point that row m was made from.
-    points : (P, D) float32 or float64 array
+        Maps (rows (M, D), owner (M,)) to (M, K) values, float64 or longdouble, where owner[m]
+        is the index of the point that row m was made from.
+    points : (P, D) float32, float64 or longdouble array
     scale : (P, D) array
         Length over which f is expected to vary, and by which p may be moved.
 
@@ -67,10 +89,17 @@ def differentiate(function, points, scale):
     Derivatives
     """
     count, dim = points.shape
+    if count > 1 and count * dim ** 2 * len(ladder(points.dtype)) > BLOCK:
+        halves = [differentiate(lambda rows, owner, part=part: function(rows, part[owner]),
+                                points[part], scale[part])
+                  for part in np.array_split(np.arange(count), 2)]
+        return Derivatives(*(np.concatenate([getattr(half, field) for half in halves])
+                             for field in ("value", "jacobian", "error", "noise")))
     dtype = points.dtype
+    exact = np.promote_types(dtype, np.float64)
     steps = ladder(dtype)
     sign = np.array([1.0, -1.0])
-    moved = points.astype(np.float64)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
+    moved = points.astype(exact)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
     j = np.arange(dim)
     moved[:, j, :, :, j] += (scale.T[:, :, None, None] * steps[:, None] * sign)
     moved = moved.astype(dtype)
@@ -80,33 +109,64 @@ def differentiate(function, points, scale):
     values = function(rows, owners)
     center = values[:count]
     values = values[count:].reshape(count, dim, len(steps), 2, -1)
-    at = moved.astype(np.float64)[:, j, :, :, j].transpose(1, 0, 2, 3)   # (P, D, steps, 2)
+    at = moved.astype(exact)[:, j, :, :, j].transpose(1, 0, 2, 3)   # (P, D, steps, 2)
     width = (at[..., 0] - at[..., 1])[..., None]
     with np.errstate(all="ignore"):
         slope = (values[..., 0, :] - values[..., 1, :]) / width            # (P, D, steps, K)
-        here = points.astype(np.float64)[:, :, None, None]
+        here = points.astype(exact)[:, :, None, None]
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2
-        # At the smallest steps a smooth f is straight: what is left of the differences is noise.
-        rough = np.abs(np.diff(slope[:, :, -3:], axis=2)) * width[:, :, -2:] / 2
-        noise = np.max(np.where(np.isfinite(rough), rough, 0), axis=(1, 2))
-        rounding = (noise + np.finfo(dtype).eps * np.abs(center))[:, None, :]
-        estimate, error = _choose(slope, bend, 2 * rounding[:, :, None, :] / width)
+        bent = np.abs(values[..., 0, :] + values[..., 1, :] - 2 * center[:, None, None, :]) / 2
+        noise = _noise(slope, width, bent, MIDDLE[format_name(dtype)])
+        # At a single point few differences may happen to agree; not at half of all points.
+        noise = np.maximum(noise, np.median(noise, axis=0))
+        rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
+        estimate, error = _choose(slope, bend, 2 * rounding[:, :, None, :] / width, steps)
+    noise = np.max(noise, axis=1)
     return Derivatives(center, estimate.transpose(0, 2, 1), error.transpose(0, 2, 1), noise)
 
 
-def _choose(slope, bend, rounding):
+def _noise(slope, width, bent, middle):
+    """(P, D, K): rounding of f, from differences at the smallest steps.
+
+    There a smooth f is straight, and what is left of the differences of its slopes, and of its
+    second differences, is noise.
+    """
+    def rough(part):
+        size = np.abs(np.diff(slope[:, :, part], axis=2)) * width[:, :, part][:, :, 1:] / 2
+        size = np.concatenate([size, bent[:, :, part][:, :, -2:]], axis=2)
+        return np.max(np.where(np.isfinite(size), size, 0), axis=2)
+
+    smallest = slice(slope.shape[2] - 3, None)
+    stands_still = np.all(slope[:, :, smallest] == 0, axis=2)
+    return np.where(stands_still, rough(middle), rough(smallest))
+
+
+def _choose(slope, bend, rounding, steps):
     """The best Richardson value along the axis of steps, and its error estimate.
 
-    All arguments (P, D, steps, K): central and bent slopes, and what rounding does to a slope.
+    All arguments (P, D, steps, K): central and bent slopes, and what rounding does to a slope;
+    steps is (S,).
     """
-    weight = RATIO ** 2
+    weight = ((steps[:-1] / steps[1:]) ** 2)[:, None]
     richardson = (weight * slope[:, :, 1:] - slope[:, :, :-1]) / (weight - 1)
+    bar = 2 * rounding[:, :, 1:]
+    known = np.isfinite(richardson) & np.isfinite(bar)
+    # What an f that stands still at small steps says there is nothing.
+    still = np.all(slope[:, :, -3:] == 0, axis=2, keepdims=True)
+    silent = still & (np.abs(richardson) <= bar) & (
+        np.max(np.abs(slope), axis=2, keepdims=True) > 0)
+    low = np.where(known & ~silent, richardson - bar, -np.inf)
+    high = np.where(known & ~silent, richardson + bar, np.inf)
+    # From the smallest step up: the run lasts while all intervals have a point in common.
+    low = np.maximum.accumulate(low[:, :, ::-1], axis=2)[:, :, ::-1]
+    high = np.minimum.accumulate(high[:, :, ::-1], axis=2)[:, :, ::-1]
+    in_run = (low <= high)[:, :, :-2] & known[:, :, :-2]
     change = np.abs(np.diff(richardson, axis=2))
     # Three neighbours have to agree: two may do so by chance.
     error = np.maximum(change[:, :, :-1], change[:, :, 1:]) + rounding[:, :, 1:-2]
-    error = np.where(np.isfinite(error), error, np.inf)
+    error = np.where(in_run & np.isfinite(error), error, np.inf)
     best = np.argmin(error, axis=2)[:, :, None]
     estimate = np.take_along_axis(richardson, best, axis=2)[:, :, 0]
     error = np.take_along_axis(error, best, axis=2)[:, :, 0]

@@ -82,7 +82,7 @@ class Measurement:
         """(P, D): |y| + |J||x| + typical |y|, the size of what rounding is relative to."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.einsum("pkj,pj->pk", np.abs(self.jacobian), x)
-        typical = np.nanmedian(np.abs(self.values), axis=0)
+        typical = np.median(np.nan_to_num(np.abs(self.values)), axis=0)
         return np.abs(self.values) + moved + typical
 
     def log_det_condition(self):

@@ -157,6 +157,11 @@ class Probes:
     def __len__(self):
         return len(self.rows)
 
+    def only(self, chosen):
+        """Some of these points."""
+        return Probes(self.rows[chosen], self.context_row[chosen], self.bulk[chosen],
+                      self.tail[chosen])
+
     def join(self, rows, context_row):
         """These probes and some more points, neither bulk nor tail."""
         more = np.zeros(len(rows), dtype=bool)

@@ -10,6 +10,7 @@ from tests.oracle.mutants.equivalent import EQUIVALENT
 from tests.oracle.mutants.formulas import BY_HAND, FAMILIES
 from tests.oracle.mutants.released_bugs import RELEASED_BUGS
 from tests.oracle.mutants.syntax import variants
+from tests.oracle.mutants.usage import USAGE
 from tests.oracle.mutants.wrappers import WRAPPERS, right
 
 
@@ -19,7 +20,7 @@ class Mutant:
 
     Attributes
     ----------
-    kind : {"source", "by hand", "wrapper", "released bug"}
+    kind : {"source", "by hand", "wrapper", "usage", "released bug"}
     name : str
     build : callable
         rng -> arguments of check_flow or, with "log_prob" among them, of check_density.
@@ -44,6 +45,7 @@ def mutants():
         found.append(Mutant("by hand", f"{title}: {old} -> {new}",
                             _from_source(family, family.source.replace(old, new, 1))))
     found += [Mutant("wrapper", name, build) for name, build in WRAPPERS.items()]
+    found += [Mutant("usage", name, build) for name, build in USAGE.items()]
     found += [Mutant("released bug", name, build) for name, build in RELEASED_BUGS.items()]
     return [mutant for mutant in found if not is_equivalent(mutant.name)]
 

@@ -1,0 +1,119 @@
+"""A context is read, with all its digits, and is not remembered."""
+
+import numpy as np
+
+from nfref.oracle.checks.batches import agree
+from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.jacobian import differentiate
+from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+
+POINTS = 6
+
+
+class _Direction:
+    """One direction at a few of its points, as a function of the context alone."""
+
+    def __init__(self, measured):
+        self.subject = measured.subject
+        finite = np.isfinite(measured.values).all(axis=1)
+        points = np.flatnonzero(measured.probes.bulk & finite)[:POINTS]
+        self.points, self.rows = points, measured.probes.rows[points]
+        self.context = self.subject.context[measured.probes.context_row[points]]
+
+    def __len__(self):
+        return len(self.points)
+
+    def __call__(self, context, owner):
+        """(values and, as the last column, log_det) for rows of context (M, C)."""
+        other = self.subject.apart(context=context)
+        values, log_det = other(self.rows[owner], np.arange(len(owner)))
+        parts = [values] if log_det is None else [values, log_det[:, None]]
+        return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def is_read(name, measured, moves=None):
+    """Every feature of the context moves something, and what ``moves`` says that it should.
+
+    ``moves`` is None or a (C, D) bool array: feature c moves coordinate d of the values.
+    """
+    direction = _Direction(measured)
+    if not len(direction):
+        return inconclusive(name, "no row with a finite answer")
+    owner = np.arange(len(direction))
+    width = direction.context.shape[1]
+    still = direction(direction.context, owner)
+    dim = measured.values.shape[1]
+    moved = np.zeros((width, still.shape[1]), dtype=bool)
+    for feature in range(width):
+        for step in (0.5, -1.5):
+            context = direction.context.copy()
+            context[:, feature] += step * (1 + np.abs(context[:, feature]))
+            change = np.abs(direction(context, owner) - still)
+            size = 64 * np.finfo(measured.dtype).eps * (1 + np.abs(still))
+            moved[feature] |= np.any((change > size) | np.isnan(change), axis=0)
+    unread = np.flatnonzero(~np.any(moved, axis=1))
+    if len(unread):
+        return failed(name, f"{width} features, two steps each, at {len(direction)} points",
+                      f"{measured.subject.name}: feature {unread[0]} of the context moves nothing")
+    if moves is not None:
+        missing = np.argwhere(np.asarray(moves, dtype=bool) & ~moved[:, :dim])
+        if len(missing):
+            return failed(name, f"{np.sum(moves)} pairs that should move",
+                          f"{measured.subject.name}: feature {missing[0][0]} of the context does "
+                          f"not move coordinate {missing[0][1]}")
+    stays = np.flatnonzero(~np.any(moved[:, :dim], axis=0))
+    note = f"; coordinates {', '.join(map(str, stays[:6]))} never move" if len(stays) else ""
+    return passed(name, f"each of {width} features moves something{note}")
+
+
+def keeps_precision(name, measured):
+    """The answer varies as smoothly with the context as float64 allows."""
+    if measured.dtype != np.float64:
+        return not_applicable(name, "asked of float64 alone")
+    direction = _Direction(measured)
+    if not len(direction):
+        return inconclusive(name, "no row with a finite answer")
+    context = direction.context
+    found = differentiate(direction, context, np.maximum(np.abs(context), 1.0))
+    reach = np.einsum("pkc,pc->pk", np.nan_to_num(np.abs(found.jacobian)), np.abs(context))
+    size = np.abs(found.value) + reach + np.median(np.abs(found.value), axis=0) + 1e-300
+    tiny = context + 1e-9 * (1 + np.abs(context))
+    coarse = context + 0.5 * (1 + np.abs(context))
+    owner = np.arange(len(context))
+    steps = [np.any(direction(moved, owner) != found.value) for moved in (tiny, coarse)]
+    if steps == [False, True] and not np.array_equal(context, np.round(context)):
+        return failed(name, "a step of 1e-9 in all features, a step of 0.5",
+                      f"{measured.subject.name}: the small step moves nothing, the large one does")
+    ratio = (found.noise - measured.accuracy) / (1e4 * measured.slack * size)
+    worst = np.sort(np.max(np.nan_to_num(ratio, nan=0.0), axis=1))
+    typical = float(worst[len(worst) // 4])
+    why = "noise of answers to nearby contexts, in 1e4 times the rounding allowed elsewhere"
+    if typical > 1:
+        return failed(name, why, f"{measured.subject.name}: steps, as if the context passed "
+                      "through float32", typical, 1.0)
+    return passed(name, why, max(typical, 0.0), 1.0)
+
+
+def is_not_remembered(name, measured):
+    """The same rows with another context in between get the same answer as before."""
+    probes, subject = measured.probes, measured.subject
+    index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))[:8]
+    if not len(index) or len(subject.context) < 2:
+        return not_applicable(name, "needs two rows of context")
+    rows, mine = probes.rows[index], probes.context_row[index]
+    other = (mine + 1) % len(subject.context)
+    try:
+        subject(rows, mine)
+        first = subject(rows, other)
+        values, log_det = subject(rows, mine)
+        again = subject(rows, other)
+    except CallFailed as error:
+        return failed(name, "another context in between, and no answer", str(error))
+    row = agree(name, measured, index, values, log_det, "rounding; another context in between")
+    if row.failed:
+        return row
+    same = np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True)
+    if not same:
+        return failed(name, row.why, f"{subject.name} at {show(rows[0])} with one context: first "
+                      f"{show(first[0][0])}, then {show(again[0][0])}")
+    return row

@@ -1,0 +1,209 @@
+"""Thousands of rows: nan, exceptions and lost digits where a hundred points do not fall.
+
+The tolerance of a row is measured, not known: how far its answer moves when what goes in moves
+by a few roundings.
+"""
+
+import numpy as np
+
+from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.measurement import ULPS
+from nfref.oracle.instruments.points import Box
+from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+
+COUNT = {"float64": 6000, "float32": 20000}
+SECONDS = 0.5
+NUDGE = 8                   # roundings by which the input is moved
+AGAIN = 48                  # rows that are looked at again before anyone is accused
+
+
+def sweep(name, measured, other, start, floor=0.0):
+    """One direction at the rows ``start``, the other at their images, and back to the start."""
+    subject = measured.subject
+    context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
+    try:
+        y, log_det = subject(start, context_row)
+    except CallFailed as error:
+        return failed(name, f"{len(start)} rows", str(error))
+    bad = ~np.isfinite(y).all(axis=1)
+    if log_det is not None:
+        bad |= ~np.isfinite(log_det)
+    if np.any(bad):
+        p = np.flatnonzero(bad)[0]
+        with_log_det = "" if log_det is None else f", log_det {log_det[p]:.6g}"
+        largest = np.max(np.abs(np.nan_to_num(y[~bad], nan=0.0)), initial=0)
+        if not largest > np.finfo(subject.dtype).max ** 0.5:    # else it overflows in truth
+            return failed(name, f"{np.sum(bad)} of {len(start)} rows gave nan or inf",
+                          f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}")
+    if other is None:
+        return passed(name, f"{len(start)} rows, finite; one direction only")
+    inside = ~bad
+    if isinstance(measured.codomain, Box):
+        inside &= measured.codomain.contains(y.astype(np.float64))
+    kept = np.flatnonzero(inside)
+    if not len(kept):
+        return inconclusive(name, "no row leads inside the codomain")
+    return _back(name, measured, other, start[kept], y[kept],
+                 None if log_det is None else log_det[kept], context_row[kept], floor)
+
+
+def _back(name, measured, other, start, y, log_det, context_row, floor):
+    try:
+        back, log_det_back = other(y, context_row)
+    except CallFailed as error:
+        return failed(name, f"the images of {len(start)} rows", str(error))
+
+    def allowed(p, nudge, draws):
+        return floor + _allowed_back(measured, other, start[p], y[p], back[p], context_row[p],
+                                     nudge, draws)
+
+    everything = np.arange(len(start))
+    first = allowed(everything, NUDGE, 2)
+    typical = np.median(np.abs(start.astype(np.float64)), axis=0)
+    clear = np.all(first < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
+    why = f"{np.sum(clear)} of {len(start)} rows there and back; their measured rounding"
+    error = np.abs(back.astype(np.float64) - start)
+    # Without a box for a codomain nobody knows which images were rounded onto its edge.
+    unknown = np.nan if not isinstance(measured.codomain, Box) else np.inf
+    error = np.where(np.isfinite(error), error, unknown)
+    clear &= ~np.any(np.isnan(error), axis=1)
+    worst = _worst(error, first, clear, allowed)
+    if worst is not None:
+        p, error, tolerance = worst
+        return failed(name, why, f"{measured.subject.name} takes {show(start[p])} to "
+                      f"{show(y[p])}, which {other.name} takes to {show(back[p])}",
+                      error, tolerance)
+    if log_det is None or log_det_back is None:
+        return passed(name, why)
+
+    def allowed_log_det(p, nudge, draws):
+        return floor + _allowed_log_det(measured, other, start[p], y[p], log_det[p],
+                                        log_det_back[p], context_row[p], nudge, draws)[:, None]
+
+    first = allowed_log_det(everything, NUDGE, 2)
+    total = np.abs(log_det.astype(np.float64) + log_det_back)[:, None]
+    total = np.where(np.isfinite(total), total, np.inf)
+    worst = _worst(total, first, clear & (first[:, 0] < 0.3), allowed_log_det)
+    if worst is not None:
+        p, error, tolerance = worst
+        return failed(name, f"log-determinants of {why}", f"at {show(start[p])} "
+                      f"{measured.subject.name} has log_det {log_det[p]:.9g}, {other.name} at its "
+                      f"image {log_det_back[p]:.9g}", error, tolerance)
+    return passed(name, why)
+
+
+def _worst(error, allowed, clear, allowed_again):
+    """(row, error, tolerance) of the row that exceeds its tolerance most; None if none does.
+
+    A row just beside a kink exceeds a tolerance that was measured on its own side. So before
+    anyone is accused, rows farther around say what a rounding can do there.
+    """
+    excess = np.where(clear, np.max(error / allowed, axis=1), 0)
+    worst = np.argsort(-excess)[:AGAIN]
+    if not excess[worst[0]] > 1:
+        return None
+    allowed = np.maximum(allowed[worst], allowed_again(worst, 32 * NUDGE, 8))
+    ratio = error[worst] / allowed
+    k, column = np.unravel_index(np.argmax(ratio), ratio.shape)
+    if not ratio[k, column] > 1:
+        return None
+    return worst[k], float(error[worst[k], column]), float(allowed[k, column])
+
+
+def _nudged(rows, typical, eps, nudge, rng, domain):
+    """Rows moved by some roundings, up or down, where that does not lead out of the domain."""
+    step = nudge * eps * (np.abs(rows.astype(np.float64)) + typical)
+    step *= rng.choice([-1.0, 1.0], rows.shape)
+    moved = (rows + step).astype(rows.dtype)
+    if isinstance(domain, Box):
+        for turned in ((rows - step).astype(rows.dtype), rows):
+            moved = np.where((moved > domain.lower) & (moved < domain.upper), moved, turned)
+    return moved
+
+
+def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
+    """The largest movement of ``function``'s answer, per rounding of its input."""
+    rng = np.random.default_rng(len(rows))
+    typical = np.median(np.abs(rows.astype(np.float64)), axis=0)
+    largest = np.zeros(answer.shape)
+    for _ in range(draws):
+        moved = function(_nudged(rows, typical, eps, nudge, rng, domain), context_row)
+        largest = np.fmax(largest, np.abs(moved.astype(np.float64) - answer))
+    return largest / NUDGE
+
+
+def _allowed_back(measured, other, start, y, back, context_row, nudge, draws):
+    eps = float(np.finfo(measured.dtype).eps)
+    typical = np.median(np.abs(start.astype(np.float64)), axis=0)
+    response = _responses(lambda r, c: other(r, c)[0], y, back, measured.codomain, eps, nudge,
+                          draws, context_row)
+    return ULPS[measured.dtype.name] * (eps * (np.abs(start) + typical) + response)
+
+
+def _allowed_log_det(measured, other, start, y, log_det, log_det_back, context_row, nudge, draws):
+    eps = float(np.finfo(measured.dtype).eps)
+    there = _responses(lambda r, c: measured.subject(r, c)[1], start, log_det, measured.domain,
+                       eps, nudge, draws, context_row)
+    back = _responses(lambda r, c: other(r, c)[1], y, log_det_back, measured.codomain, eps, nudge,
+                      draws, context_row)
+    size = 1 + start.shape[1] + np.abs(log_det) + np.abs(log_det_back)
+    return ULPS[measured.dtype.name] * (eps * size + there + back)
+
+
+def against_reference(name, measured, reference, start):
+    """Values and log_det against another implementation that works in float64."""
+    if reference is None:
+        return not_applicable(name, "no reference was named")
+    subject = measured.subject
+    context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
+    exact = start.astype(np.float64)
+    given = [] if subject.context is None else [subject.context[context_row].astype(np.float64)]
+
+    def truth(rows):
+        answer = reference(rows.astype(np.float64), *given)
+        return answer if isinstance(answer, (tuple, list)) else (answer, None)
+
+    try:
+        values, log_det = subject(start, context_row)
+    except CallFailed as error:
+        return failed(name, f"{len(start)} rows", str(error))
+    expected, expected_log_det = (None if part is None else np.asarray(part, dtype=np.float64)
+                                  for part in truth(exact))
+    eps = float(np.finfo(measured.dtype).eps)
+    ulps = ULPS[measured.dtype.name]
+
+    def judge(ours, theirs, part):
+        response = _responses(lambda r, c: np.asarray(truth(r)[part]), exact, theirs,
+                              measured.domain, eps, NUDGE, 3, context_row)
+        size = np.abs(theirs) + np.median(np.abs(theirs), axis=0) + (part == 1)
+        error = np.where(np.isfinite(theirs), np.abs(ours.astype(np.float64) - theirs), 0.0)
+        ratio = np.where(np.isnan(error), np.inf, error) / (ulps * (eps * size + response))
+        return ratio.reshape(len(ratio), -1).max(axis=1)
+
+    ratio = judge(values, expected, 0)
+    if log_det is not None and expected_log_det is not None:
+        ratio = np.maximum(ratio, judge(log_det, expected_log_det, 1))
+    p = int(np.argmax(ratio))
+    why = (f"{len(start)} rows, distance in units of {ulps} roundings of what goes in and of "
+           "what comes out")
+    if ratio[p] > 1:
+        pair = "" if log_det is None else f", log_det {log_det[p]:.9g}"
+        return failed(name, why, f"{subject.name} at {show(start[p])}: {show(values[p])}{pair}; "
+                      f"the reference {show(expected[p])}"
+                      + ("" if expected_log_det is None else f", {expected_log_det[p]:.9g}"),
+                      float(ratio[p]), 1.0)
+    return passed(name, why, float(ratio[p]), 1.0)
+
+
+def affordable(subject, seconds, least, most, dim):
+    """How many rows this many seconds are enough for, and four million numbers."""
+    in_time = seconds / max(subject.seconds_a_row(), 1e-9)
+    return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
+
+
+def rows_for(subject, domain, rng, dim, dtype):
+    """Rows of a box, as many as there is time for: the bulk, and up to four times as wide."""
+    count = affordable(subject, SECONDS / 6, 64, COUNT[dtype.name], dim)
+    rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
+    rows = domain.from_line(rows).astype(dtype)
+    return rows[domain.contains(rows.astype(np.float64))]

@@ -1,0 +1,164 @@
+"""An answer does not depend on what was asked before, nor on who else is asking."""
+
+import sys
+import threading
+
+import numpy as np
+
+from nfref.oracle.checks.batches import agree
+from nfref.oracle.instruments.calling import (CallFailed, StillRunning, columns,
+                                              may_be_called_from_two_threads, together)
+from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+
+CALLS = 256                 # of a few rows each, before the first answers are asked for again
+SECONDS = 0.5               # for all of them
+
+
+def repeatable(name, measured):
+    """The same call gives the same answer."""
+    index = np.arange(len(measured.probes))
+    try:
+        values, log_det = measured.subject(measured.probes.rows, measured.probes.context_row)
+    except CallFailed as error:
+        return failed(name, "the second call got no answer", str(error))
+    # No noise is allowed here: that of a random answer would excuse itself.
+    return agree(name, measured, index, values, log_det, "rounding; the same call twice", noise=0)
+
+
+def no_memory(name, measured, other, rng):
+    """The same answer after calls with other rows and calls of the other direction (caches)."""
+    probes = measured.probes
+    index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))
+    if len(index) < 2:
+        return inconclusive(name, "too few rows with a finite answer")
+    half = index[:len(index) // 2]
+    try:
+        measured.subject(probes.rows[index[::-1]], probes.context_row[index[::-1]])
+        if other is not None:
+            other(measured.values[index].astype(measured.dtype), probes.context_row[index])
+        values, log_det = measured.subject(probes.rows[half], probes.context_row[half])
+    except CallFailed as error:
+        return failed(name, "a call in between, and no answer any more", str(error))
+    return agree(name, measured, half, values, log_det,
+                 "rounding; calls of both directions in between")
+
+
+def many_calls(name, measured, rng):
+    """The first answers still hold after many calls, and so did every answer in between.
+
+    All calls of the whole check count, also those made for something else.
+    """
+    subject, probes = measured.subject, measured.probes
+    index = np.flatnonzero(probes.bulk)[:8]
+    start = subject.stopwatch.left()
+    try:
+        while subject.calls < CALLS and start - subject.stopwatch.left() < min(SECONDS, start / 2):
+            some = rng.choice(index, size=min(3, len(index)), replace=False)
+            subject(probes.rows[some], probes.context_row[some])
+        subject(probes.rows, probes.context_row)
+    except CallFailed as error:
+        return failed(name, "a call as many before, and no answer", str(error))
+    memory = subject.memory
+    known = None if subject.context is None else probes.context_row
+    slots = memory.slot_of(probes.rows, known)
+    points = np.flatnonzero(slots >= 0)
+    points = points[np.argsort(-memory.distance[slots[points]], kind="stable")]
+    if not len(points):
+        return inconclusive(name, "no answer to compare with")
+    dim = measured.values.shape[1]
+
+    def split(answers):
+        return answers[:, :dim], answers[:, dim] if answers.shape[1] > dim else None
+
+    row = agree(name, measured, points, *split(memory.worst[slots[points]]),
+                f"rounding; {subject.calls} calls, each compared with the first",
+                first=split(memory.first[slots[points]]))
+    if not row.failed:
+        return _asked_again(name, measured, row)
+    words = [memory.words[slot] for slot in slots[points] if memory.words[slot]]
+    return failed(name, row.why, f"{row.where}; first seen in {words[0] if words else '?'}",
+                  row.error, row.tolerance)
+
+
+def _asked_again(name, measured, row):
+    """Calls that were made for something else, asked again: their rows were new then."""
+    subject = measured.subject
+    start = subject.stopwatch.left()
+    noise = np.median(measured.derivatives.noise, axis=0)
+    for call, rows, context_row, answers in subject.past.copy():
+        if start - subject.stopwatch.left() > min(SECONDS, start / 2):
+            break
+        try:
+            again = columns(*subject(rows, context_row)).astype(np.float64)
+        except CallFailed as error:
+            return failed(name, f"call {call} asked again, and no answer", str(error))
+        if again.shape != answers.shape or not len(again):
+            continue
+        size = 1 + np.abs(answers) + np.median(np.nan_to_num(np.abs(answers)), axis=0)
+        allowed = measured.slack * size + measured.accuracy + 10 * noise[:answers.shape[1]]
+        error = np.where((again == answers) | ~np.isfinite(answers), 0, np.abs(again - answers))
+        error = np.where(np.isnan(error), np.inf, error)
+        excess = error / np.where(np.isfinite(allowed), allowed, np.inf)
+        p, k = np.unravel_index(np.argmax(excess), excess.shape)
+        if excess[p, k] > 1:
+            return failed(name, row.why, f"{subject.name} at {show(rows[p])}, row {p} of "
+                          f"{len(rows)}: in call {call} {show(answers[p])}, asked again "
+                          f"{show(again[p])}", float(error[p, k]), float(allowed[p, k]))
+    return row
+
+
+def two_threads(name, measured, rng, rounds=24):
+    """Two threads at once get what one alone gets."""
+    if not may_be_called_from_two_threads():
+        return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
+    subject, probes = measured.subject, measured.probes
+    known = np.flatnonzero(np.isfinite(measured.values).all(axis=1))
+    if len(known) < 2:
+        return inconclusive(name, "too few rows with a finite answer")
+    batches = [[rng.choice(known, size=size) for _ in range(rounds)] for size in (47, 64)]
+    start = threading.Barrier(2, timeout=max(subject.stopwatch.left(), 0.01))
+
+    def ask(indices):
+        # Its arguments are made before: what is wanted is two calls at the same time.
+        arguments = [subject.arguments(probes.rows[index], probes.context_row[index])
+                     for index in indices]
+        answers = []
+        for given in arguments:
+            start.wait()
+            answers.append(subject.function(*given))
+        return answers
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)         # threads change places often, as on a busy machine
+    try:
+        calls = together([(ask, (indices,)) for indices in batches], subject.stopwatch.left())
+        answers = [call.result() for call in calls]
+    except StillRunning as error:
+        subject.stopwatch.running += error.calls
+        return failed(name, "two threads at once", f"{subject.name}: no answer in time")
+    except CallFailed as error:
+        return failed(name, "two threads at once", f"{subject.name} {error}")
+    finally:
+        sys.setswitchinterval(interval)
+    for indices, parts in zip(batches, answers):
+        for index, answer in zip(indices, parts):
+            try:
+                values, log_det = subject.read(answer, probes.rows[index])
+            except CallFailed as error:
+                return failed(name, "two threads at once", str(error))
+            row = agree(name, measured, index, values, log_det, "rounding; two threads at once")
+            if row.failed:
+                return row
+    return passed(name, f"{2 * rounds} calls from two threads", row.error, row.tolerance)
+
+
+def parameters_unchanged(name, before, after):
+    """What the parameters were before all calls they are after them, byte by byte."""
+    if before is None:
+        return not_applicable(name, "no parameters were named")
+    changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]
+    if len(before) != len(after) or changed:
+        return failed(name, "bytes compared before and after the whole check",
+                      f"{len(changed)} of {len(before)} arrays changed, the first is number "
+                      f"{changed[0] if changed else min(len(before), len(after))}")
+    return passed(name, f"{len(before)} arrays, bytes compared before and after the whole check")

@@ -1,0 +1,224 @@
+"""log_det against the determinant of a Jacobian that was found without it.
+
+Central differences at every point; where they do not resolve a point, the complex step or
+differences in extended precision, if the callable takes such numbers.
+"""
+
+import numpy as np
+
+from nfref.oracle.checks.local import verdict
+from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.jacobian import (complex_step, differentiate, ladder,
+                                               log_determinants)
+from nfref.oracle.instruments.points import Box, step_scale
+from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+
+# Of many error estimates the smallest is taken, for many entries: it is optimistic now and then.
+DOUBT = 16
+# A comparison whose tolerance is wider than this, in nats, judges nothing.
+WIDEST = 0.5
+# This part of the bulk has to be judged before a direction can be called right.
+MOST = 0.75
+SCREENED = 1200             # rows of the screening, less where rows are wide or calls slow
+SUSPECTS = 12
+
+
+def log_det_matches(name, measured):
+    """log_det against log |det| of the numerical Jacobian of the same direction."""
+    if measured.log_det is None:
+        return inconclusive(name, f"{measured.subject.name} returns no log_det")
+    finite = np.isfinite(measured.values).all(axis=1)
+    numeric, unsure = measured.determinants.value, measured.determinants.error
+    tolerance = (DOUBT * unsure + np.nan_to_num(measured.log_det_tolerance(), nan=np.inf)
+                 + 10 * measured.log_det_noise)
+    # A gradient of log_det that cannot be measured must not excuse its value.
+    plain = (measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
+             + measured.accuracy)
+    tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
+    judged = measured.resolved & finite & (tolerance < WIDEST)
+    points = np.flatnonzero(judged)
+    bulk = measured.probes.bulk
+    confirmed, how = np.zeros(len(judged), dtype=bool), ""
+    if np.mean(judged[bulk]) < 1:
+        confirmed, how = _confirmed(measured, np.flatnonzero(bulk & finite & ~judged)[:16])
+    share = np.mean((judged | confirmed)[bulk]) if np.any(bulk) else 0.0
+    why = f"error of Richardson differences + rounding, {len(points)} of {len(bulk)} points{how}"
+
+    def describe(k):
+        p = points[k]
+        return (f"at {show(measured.probes.rows[p])} log_det {measured.log_det[p]:.9g}, "
+                f"numerically {numeric[p]:.9g}")
+
+    row = None
+    if len(points):
+        row = verdict(name, np.abs(measured.log_det - numeric)[points], tolerance[points], why,
+                      describe)
+        if row.failed:
+            return row
+    if share < MOST:
+        return inconclusive(name, f"only {share:.0%} of the bulk could be judged: the map is too "
+                            f"steep or too rough there for numerical differentiation{how}")
+    return row or passed(name, f"every point{how}")
+
+
+def _confirmed(measured, points):
+    """Points at which log_det agrees with a Jacobian by the complex step or in longdouble.
+
+    A disagreement there accuses nobody: the callable may take such numbers and yet not be
+    analytic in them. Agreement to many digits is no accident.
+    """
+    confirmed = np.zeros(len(measured.probes), dtype=bool)
+    parts = []
+    for what, jacobians in (("complex step", _complex_jacobians),
+                            ("extended precision", _longdouble_jacobians)):
+        left = points[~confirmed[points]]
+        if not len(left) or measured.dtype != np.float64:
+            break
+        try:
+            jacobian, error = jacobians(measured, left)
+        except (CallFailed, TypeError, ValueError):
+            continue
+        exact = log_determinants(jacobian, error, float(np.finfo(np.float64).eps))
+        difference = np.abs(measured.log_det[left] - exact.value)
+        allowed = 1e-6 * (1 + np.abs(measured.log_det[left])) + exact.error
+        # What the map does to its own last digits is in the error of neither.
+        condition = np.max(np.abs(jacobian), axis=(1, 2)) * np.finfo(np.float64).eps
+        agree = (difference <= allowed + 1e2 * condition) & (allowed + 1e2 * condition < 0.1)
+        confirmed[left[agree]] = True
+        if np.any(agree):
+            parts.append(f"{np.sum(agree)} more by {what}")
+    return confirmed, "".join(f", {part}" for part in parts)
+
+
+def _extended(measured, points, kind):
+    """The callable on numbers of another kind, at points that are looked up by their owner."""
+    subject = measured.subject
+
+    def function(rows, owner):
+        answer = subject.raw(rows, measured.probes.context_row[points[owner]])
+        values = np.asarray(answer[0] if isinstance(answer, (tuple, list)) else answer)
+        if values.dtype.kind != kind.kind or values.dtype != kind or values.shape != rows.shape:
+            raise CallFailed(f"{kind} in, {values.dtype} out")
+        return values
+    return function
+
+
+def _complex_jacobians(measured, points):
+    jacobian = complex_step(_extended(measured, points, np.dtype(np.complex128)),
+                            measured.probes.rows[points])
+    return jacobian, np.zeros_like(jacobian)
+
+
+def _longdouble_jacobians(measured, points):
+    if np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps:
+        raise CallFailed("longdouble is float64 on this machine")
+    rows = measured.probes.rows[points]
+    found = differentiate(_extended(measured, points, np.dtype(np.longdouble)),
+                          rows.astype(np.longdouble), step_scale(measured.domain, rows))
+    return found.jacobian.astype(np.float64), found.error.astype(np.float64)
+
+
+def complex_step_matches(name, measured):
+    """The same with the complex step, where the callable takes complex numbers."""
+    if measured.log_det is None or measured.dtype != np.float64:
+        return not_applicable(name, "needs float64 and a log_det")
+    subject, probes = measured.subject, measured.probes
+    chosen = np.flatnonzero(measured.resolved & probes.bulk)[:16]
+    if not len(chosen):
+        return not_applicable(name, "no point where differences could confirm it")
+    try:
+        jacobian, _ = _complex_jacobians(measured, chosen)
+    except (CallFailed, TypeError):
+        return not_applicable(name, f"{subject.name} takes no complex numbers")
+    reference = measured.jacobian[chosen]
+    error = measured.derivatives.error[chosen, :measured.values.shape[1]]
+    size = np.max(np.abs(reference), axis=(1, 2), keepdims=True)
+    analytic = np.all(np.abs(jacobian - reference) <= 10 * error + 1e-7 * size, axis=(1, 2))
+    if not np.any(analytic):
+        return not_applicable(name, f"{subject.name} is not analytic as it is written")
+    kept = chosen[analytic]
+    exact = log_determinants(jacobian[analytic], np.zeros_like(jacobian[analytic]),
+                             float(np.finfo(np.float64).eps))
+    # exact.error is machine epsilon times the condition number of the Jacobian.
+    tolerance = (measured.log_det_tolerance()[kept] + 10 * measured.log_det_noise[kept]
+                 + measured.slack / np.finfo(np.float64).eps * exact.error)
+
+    def describe(k):
+        p = kept[k]
+        return (f"at {show(probes.rows[p])} log_det {measured.log_det[p]:.15g}, by complex step "
+                f"{exact.value[k]:.15g}")
+
+    return verdict(name, np.abs(measured.log_det[kept] - exact.value), tolerance,
+                   f"rounding alone: no step to choose, {len(kept)} points", describe)
+
+
+def suspects(subject, domain, rng, dim, contexts):
+    """Rows of the domain where log_det is farthest from one central difference each.
+
+    The few points that are measured well may all miss a region of little mass. Here many are
+    looked at badly; the worst of them are then measured well, and judged by that alone.
+
+    Returns
+    -------
+    rows : (S, D) array
+    context_row : (S,) int array
+    """
+    if not isinstance(domain, Box):
+        return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)
+    seconds = 0.25 * min(subject.stopwatch.left(), 2.0)
+    affordable = seconds / max(subject.seconds_a_row(), 1e-9) / (2 * dim + 1)
+    count = int(min(SCREENED, affordable, 4e6 / (2 * dim + 1) / dim))
+    if count < 8:
+        return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)
+    rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
+    rows = domain.from_line(rows).astype(subject.dtype)
+    rows = rows[domain.contains(rows.astype(np.float64))]
+    context_row = rng.integers(contexts, size=len(rows))
+    steps = ladder(subject.dtype)
+    scale = steps[5 if subject.dtype == np.float64 else 2] * step_scale(domain, rows)
+    moved = rows[:, None, None, :] + (np.array([1, -1])[:, None, None] * np.eye(dim)
+                                      ).transpose(1, 0, 2) * scale[:, None, None, :]
+    moved = moved.astype(subject.dtype)
+    _, log_det = subject(rows, context_row)
+    values, _ = subject(moved.reshape(-1, dim), np.repeat(context_row, 2 * dim))
+    values = values.astype(np.float64).reshape(len(rows), dim, 2, dim)
+    at = moved.astype(np.float64)
+    width = np.einsum("njj->nj", at[:, :, 0] - at[:, :, 1])
+    slope = (values[:, :, 0] - values[:, :, 1]) / width[:, :, None]
+    usable = np.all(np.isfinite(slope), axis=(1, 2))
+    slope[~usable] = np.eye(dim)
+    difference = np.abs(np.linalg.slogdet(slope)[1] - log_det)
+    difference[~usable] = 0
+    # The worst of all, and some of all that are bad: kinks are among the worst, and harmless.
+    order = np.argsort(-np.nan_to_num(difference, nan=np.inf))
+    bad = np.flatnonzero(difference > (1e-5 if subject.dtype == np.float64 else 0.03))
+    others = rng.permutation(np.setdiff1d(bad, order[:SUSPECTS]))[:SUSPECTS]
+    chosen = np.concatenate([order[:SUSPECTS], others]).astype(int)
+    return rows[chosen], context_row[chosen]
+
+
+def unbiased(name, function, measured, calls=64, sigmas=8.0):
+    """A random log_det (stochastic=True): its mean over many calls, and its noise."""
+    points = np.flatnonzero(measured.resolved & measured.probes.bulk)
+    if np.sum(measured.probes.bulk) * MOST > len(points):
+        return inconclusive(name, "too few points that can be differentiated")
+    draws = []
+    for _ in range(calls):
+        _, log_det = function(measured.probes.rows[points], measured.probes.context_row[points])
+        if log_det is None:
+            return inconclusive(name, f"{measured.subject.name} returns no log_det")
+        draws.append(log_det.astype(np.float64))
+    mean, noise = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1)
+    numeric = measured.determinants.value[points]
+    tolerance = (sigmas * noise / np.sqrt(calls) + DOUBT * measured.determinants.error[points]
+                 + measured.slack * (1 + np.abs(numeric)) + measured.accuracy)
+    why = (f"mean of {calls} calls; the noise of one call is {np.median(noise):.2g} nats, at the "
+           f"worst point {np.max(noise):.2g}")
+    if not np.all(np.isfinite(mean)):
+        return failed(name, why, f"{measured.subject.name}: log_det is nan or inf")
+
+    def describe(k):
+        return (f"at {show(measured.probes.rows[points[k]])} log_det is {mean[k]:.6g} on the "
+                f"average, numerically {numeric[k]:.9g}")
+
+    return verdict(name, np.abs(mean - numeric), tolerance, why, describe)

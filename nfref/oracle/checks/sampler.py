@@ -1,0 +1,128 @@
+"""A sampler as a function of a generator and a number."""
+
+import numpy as np
+
+from nfref.oracle.checks.uniform import SIGMAS
+from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
+from nfref.oracle.report import failed, passed, show
+
+SAMPLES = 20000
+
+
+class Sampler:
+    """``sample(rng, n)``, called with the first row of the context and watched."""
+
+    def __init__(self, function, dim, context, dtype, contains, stopwatch):
+        self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
+        self.contains, self.stopwatch = contains, stopwatch
+
+    def draw(self, rng, n):
+        """n samples as an array, or `CallFailed`."""
+        arguments = [rng, n]
+        if self.context is not None:
+            arguments.append(np.repeat(self.context[:1], n, axis=0))
+        try:
+            answer = in_time(self.function, arguments, self.stopwatch.left())
+        except StillRunning as error:
+            self.stopwatch.running += error.calls
+            raise CallFailed(f"sample ran out of time: no answer within "
+                             f"{self.stopwatch.seconds:g} s for n = {n}") from None
+        try:
+            x = np.asarray(answer)
+        except Exception as error:
+            raise CallFailed(f"sample returned no array: {type(error).__name__}") from None
+        if x.shape != (n, self.dim) or x.dtype.kind not in "fiu":
+            raise CallFailed(f"sample returned {type(answer).__name__} of shape {x.shape}, "
+                             f"expected ({n}, {self.dim})")
+        return x
+
+    def rows(self, rng):
+        """Rows about it; returns samples as float64, none where there are none."""
+        self.stopwatch.restart()
+        seed = int(rng.integers(2 ** 32))
+        try:
+            x = self.draw(np.random.default_rng(seed), SAMPLES)
+        except CallFailed as error:
+            yield failed("sample_shape", "no usable samples", str(error))
+            return np.zeros((0, self.dim))
+        yield self.shape(x)
+        yield self.empty()
+        yield from self.generator(x, seed)
+        x = x.astype(np.float64)
+        x = x[np.isfinite(x).all(axis=1)]
+        yield independent("sample_independent", x)
+        return x
+
+    def shape(self, x):
+        trouble = None
+        if x.dtype != self.dtype:
+            trouble = f"dtype {x.dtype}, expected {self.dtype}"
+        bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
+        if len(bad):
+            trouble = f"sample {bad[0]} is {show(x[bad[0]])}"
+        else:
+            outside = np.flatnonzero(~self.contains(x.astype(np.float64)))
+            if len(outside):
+                trouble = f"sample {outside[0]} {show(x[outside[0]])} is outside the domain"
+        why = f"{len(x)} samples"
+        return failed("sample_shape", why, trouble) if trouble else passed("sample_shape", why)
+
+    def empty(self):
+        try:
+            self.draw(np.random.default_rng(0), 0)
+        except CallFailed as error:
+            return failed("sample_empty", "n = 0 is a number of samples", str(error))
+        return passed("sample_empty", "n = 0 gives shape (0, D)")
+
+    def generator(self, x, seed):
+        """Equal generators give equal samples, other ones and used ones give others."""
+        name, why = "sample_repeatable", "two equal generators, then one of them again"
+        self.stopwatch.restart()
+        n = min(len(x), 2000)
+        try:
+            generator = np.random.default_rng(seed)
+            again, more = self.draw(generator, len(x)), self.draw(generator, n)
+            other = self.draw(np.random.default_rng(seed + 1), n)
+        except CallFailed as error:
+            yield failed(name, "a second draw got no answer", str(error))
+            return
+        if not np.array_equal(x, again, equal_nan=True):
+            yield failed(name, why, "equal generators, different samples")
+        else:
+            yield passed(name, why)
+        name, why = "sample_generator", "a generator that was used, and one of another seed"
+        for second, words in ((more, "the same samples over and over"),
+                              (other, "the same samples whatever the seed")):
+            if n and np.array_equal(x[:n], second):
+                yield failed(name, why, words)
+                return
+        yield passed(name, why)
+
+
+def independent(name, x):
+    """Successive samples are independent: correlations at a few lags, and no row comes twice.
+
+    Correlations are those of signs about the median, coordinate by coordinate, so that heavy
+    tails do not matter.
+    """
+    n = len(x)
+    if n < 1000:
+        return passed(name, "too few samples to say")
+    signs = np.sign(x - np.median(x, axis=0))
+    # Independent signs with mean zero: sums of products have variance n.
+    worst, where = 0.0, ""
+    for lag in (1, 2, 3, 4, 8, 16, 64, 100, 128, 256, 1000, n // 2):
+        z = np.abs(signs[lag:].T @ signs[:-lag]) / np.sqrt(n - lag)
+        i, j = np.unravel_index(np.argmax(z), z.shape)
+        if z[i, j] > worst:
+            worst = float(z[i, j])
+            where = f"coordinate {i} follows coordinate {j} of {lag} samples before"
+    limit = SIGMAS + np.sqrt(2 * np.log(max(x.shape[1], 1)))
+    why = f"z-scores of sign correlations at 12 lags, {n} samples"
+    if worst > limit:
+        return failed(name, why, where, worst, limit)
+    unique = len(np.unique(x, axis=0))
+    # Densities with atoms or few digits repeat themselves a little.
+    if unique < 0.5 * n:
+        return failed(name, why, f"only {unique} of {n} samples are different")
+    return passed(name, why, worst, limit)

@@ -1,0 +1,54 @@
+"""Numbers that should be uniform, as rows of a report.
+
+Statistical tests reject at a level of about 1e-9 a test, so that a correct subject is not
+rejected by chance however many are checked.
+"""
+
+import numpy as np
+
+from nfref.oracle.report import failed, passed, show
+
+LEVEL = 1e-9
+SIGMAS = 6.1                # two-sided level 1e-9
+
+
+def kolmogorov_smirnov(u):
+    """Distance of (N,) numbers from the uniform distribution, and its p-value."""
+    from scipy.special import kolmogorov
+    u = np.sort(u)
+    grid = np.arange(len(u) + 1) / len(u)
+    distance = float(max(np.max(grid[1:] - u), np.max(u - grid[:-1])))
+    return distance, float(kolmogorov(distance * np.sqrt(len(u))))
+
+
+def uniform_row(name, u, what):
+    """Like :func:`ks_row` for one column, and more sensitive to location and scale."""
+    row = ks_row(name, u[:, None], what)
+    if row.failed:
+        return row
+    for moment, expected, spread in ((u, 1 / 2, 1 / 12), ((u - 0.5) ** 2, 1 / 12, 1 / 180)):
+        z = abs(np.mean(moment) - expected) / np.sqrt(spread / len(u))
+        if z > SIGMAS:
+            return failed(name, f"{what}: first two moments, z-scores",
+                          f"{np.mean(moment):.5f}, expected {expected:.5f}", float(z), SIGMAS)
+    return row
+
+
+def ks_row(name, u, what, lost=0.0):
+    """The row for (N, D) numbers each column of which should be uniform.
+
+    ``lost`` is a part of the rows that rounding may have moved anywhere.
+    """
+    bad = ~np.isfinite(u)
+    if np.any(bad):
+        p = np.flatnonzero(np.any(bad, axis=1))[0]
+        return failed(name, f"{what}: nan or inf", f"row {p}: {show(u[p])}")
+    results = [kolmogorov_smirnov(u[:, j]) for j in range(u.shape[1])]
+    j = int(np.argmin([p for _, p in results]))
+    distance, p_value = results[j]
+    why = f"{what}: Kolmogorov-Smirnov, {len(u)} rows, p > {LEVEL:g}"
+    # The distance that has this p-value, for the table.
+    limit = lost + float(np.sqrt(np.log(2 / LEVEL) / (2 * len(u))))
+    if p_value < LEVEL and distance > limit:
+        return failed(name, why, f"coordinate {j}: p = {p_value:.1e}", distance, limit)
+    return passed(name, why, distance, limit)

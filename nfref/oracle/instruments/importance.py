@@ -1,0 +1,186 @@
+"""Integrals of densities in any dimension, from samples.
+
+Forward importance sampling is E_q[p / q] = Z with q around the samples; it needs q to be wider
+than p. Reverse importance sampling is E_p[q / p] = 1 / Z with q inside of p; it needs p's own
+samples and nothing else. Both weights are unbounded, and their standard errors mislead just
+where the weights are large: on heavy tails, at holes and edges. Bridge sampling (Meng and
+Wong 1996, "Simulating ratios of normalizing constants via a simple identity") puts the two
+together without that: for every Z
+
+    E_q[p / (p + Z q)] = int p q / (p + Z q) = Z' E_p[q / (p + Z q)],   p / Z' normalised,
+
+so that the two averages are equal where Z = Z'. All their terms lie between 0 and 1, so that
+the level of a test on them is honest for every density.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.oracle.checks.uniform import SIGMAS
+
+# In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
+BERNSTEIN = 7.0
+# Rows' worth of overlap below which the two densities cannot be compared.
+OVERLAP = 100.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A mixture of normal or Student t densities, all of one scale matrix, around centers.
+
+    Attributes
+    ----------
+    centers : (K, D) array
+    root : (D, D) array
+        Cholesky factor of the scale matrix.
+    freedom : float
+        Of the t densities; infinite for normal ones.
+    """
+
+    centers: np.ndarray
+    root: np.ndarray
+    freedom: float = 5.0
+
+    @classmethod
+    def around(cls, pilot, rng, components=64):
+        """A wide one: Student t around some of the pilot rows, for forward sampling."""
+        dim = pilot.shape[1]
+        chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
+        shrink = len(chosen) ** (-1 / (dim + 4))
+        return cls(chosen, shrink * _root(np.atleast_2d(np.cov(pilot.T))))
+
+    def sample(self, rng, count):
+        normal = rng.standard_normal((count, self.centers.shape[1]))
+        if np.isfinite(self.freedom):
+            normal /= np.sqrt(rng.chisquare(self.freedom, (count, 1)) / self.freedom)
+        return self.centers[rng.integers(len(self.centers), size=count)] + normal @ self.root.T
+
+    def log_prob(self, x):
+        from scipy.special import gammaln
+        dim, nu = self.centers.shape[1], self.freedom
+        inverse = np.linalg.inv(self.root)
+        middle = self.centers[0]            # so that far from the origin no digits are lost
+        a, b = (x - middle) @ inverse.T, (self.centers - middle) @ inverse.T
+        square = a @ (-2 * b.T)
+        square += np.sum(a ** 2, 1)[:, None]
+        square += np.sum(b ** 2, 1)
+        np.maximum(square, 0, out=square)
+        constant = -np.sum(np.log(np.abs(np.diag(self.root)))) - np.log(len(self.centers))
+        if np.isinf(nu):
+            square *= -0.5
+            return constant - dim / 2 * np.log(2 * np.pi) + _log_sum_exp(square)
+        constant += gammaln((nu + dim) / 2) - gammaln(nu / 2) - dim / 2 * np.log(nu * np.pi)
+        return constant + _log_sum_exp(-(nu + dim) / 2 * np.log1p(square / nu))
+
+
+def _log_sum_exp(terms):
+    """Along the second axis; ``terms`` is overwritten, for it is large."""
+    top = np.max(terms, axis=1, keepdims=True)
+    terms -= top
+    np.exp(terms, out=terms)
+    return top[:, 0] + np.log(np.sum(terms, axis=1))
+
+
+def _root(covariance):
+    dim = len(covariance)
+    return np.linalg.cholesky(covariance + 1e-10 * np.trace(covariance) / dim * np.eye(dim))
+
+
+def _middle_half(rows):
+    """Mean and covariance of the half of the rows that lies closest together."""
+    center = np.median(rows, axis=0)
+    spread = np.median(np.abs(rows - center), axis=0) + 1e-300
+    square = np.sum(((rows - center) / spread) ** 2, axis=1)
+    for _ in range(4):
+        half = rows[np.argsort(square)[:len(rows) // 2 + 1]]
+        center = np.mean(half, axis=0)
+        root = _root(np.atleast_2d(np.cov(half.T)))
+        square = np.sum(np.linalg.solve(root, (rows - center).T) ** 2, axis=0)
+    return center, root
+
+
+def bumps(pilot, log_prob, rng, components=200):
+    """The mixture of normal bumps around pilot rows that overlaps best with a density.
+
+    Wide bumps, drawn towards the middle so that the mixture keeps the pilot's covariance, are
+    best where the density is nearly normal; narrow ones where it is bent, in pieces or heavy.
+
+    Parameters
+    ----------
+    pilot : (N, D) array
+        Samples of the density.
+    log_prob : (N,) array
+        Its logarithm there.
+
+    Returns
+    -------
+    Proposal
+    """
+    chosen = rng.permutation(len(pilot))[:components]
+    others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
+    shapes = [(np.mean(pilot, axis=0), _root(np.atleast_2d(np.cov(pilot.T)))),
+              _middle_half(pilot)]
+    best, most = None, -1.0
+    for center, root in shapes:
+        for width in (1.2, 1.0, 0.85, 0.65, 0.45, 0.3, 0.18, 0.1):
+            centers = center + np.sqrt(max(1 - width ** 2, 0)) * (pilot[chosen] - center)
+            candidate = Proposal(centers if width < 1 else center[None], width * root, np.inf)
+            ratio = candidate.log_prob(pilot[others]) - log_prob[others]
+            # A constant that log_prob may be off by must not decide the choice.
+            ratio -= _log_sum_exp(ratio[None] + 0.0)[0] - np.log(len(ratio))
+            overlap = np.mean(_logistic(ratio))
+            if overlap > most:
+                best, most = candidate, overlap
+    return best
+
+
+def _logistic(t):
+    return 1 / (1 + np.exp(-np.clip(t, -700, 700)))
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """log Z of a density from its samples and those of a proposal.
+
+    Attributes
+    ----------
+    log_z : float
+    tolerance : float
+        What chance may do to it, at level 1e-9; inf where the two do not overlap enough.
+    of_samples, of_proposal : (N,), (M,) arrays
+        q / (p + Z q) at the samples and p / (p + Z q) at the proposal's rows: weights under
+        which both follow one density, the normalised overlap of p and q.
+    slope : (M,) array
+        Derivative of ``of_proposal`` by -log Z, for tests that take log Z from the same rows.
+    """
+
+    log_z: float
+    tolerance: float
+    of_samples: np.ndarray
+    of_proposal: np.ndarray
+
+
+def bridge(p_at_x, q_at_x, p_at_y, q_at_y):
+    """Bridge sampling from log-densities at samples x of p and at rows y of q.
+
+    -inf is allowed for p at y (outside of its support) and for q at x.
+    """
+    ratio_x, ratio_y = q_at_x - p_at_x, p_at_y - q_at_y
+    finite = np.concatenate([-ratio_x[np.isfinite(ratio_x)], ratio_y[np.isfinite(ratio_y)]])
+    if not len(finite):
+        return Bridge(0.0, np.inf, np.zeros(len(p_at_x)), np.zeros(len(p_at_y)))
+    low, high = np.min(finite) - 50, np.max(finite) + 50
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        above = np.mean(_logistic(ratio_y - middle)) > np.mean(_logistic(ratio_x + middle))
+        low, high = (middle, high) if above else (low, middle)
+    log_z = 0.5 * (low + high)
+    a, b = _logistic(ratio_x + log_z), _logistic(ratio_y - log_z)
+    slope = np.mean(a * (1 - a)) + np.mean(b * (1 - b))
+    spread = SIGMAS * np.sqrt(np.var(a) / len(a) + np.var(b) / len(b))
+    largest = BERNSTEIN * max(np.max(a) / len(a), np.max(b) / len(b))
+    tolerance = (spread + largest) / slope if slope > 0 else np.inf
+    if min(np.sum(a), np.sum(b)) < OVERLAP:
+        tolerance = np.inf
+    return Bridge(float(log_z), float(tolerance), a, b)

@@ -1,0 +1,79 @@
+"""The first answers of some rows, and the farthest that any later answer was from them.
+
+Every later call passes by here, whatever it was made for, so that an answer that changes with
+the number of calls, the batch or the place in it is seen even where nobody looks at it.
+"""
+
+import numpy as np
+
+LOOKED_AT = 4096            # rows of one call; what comes after them is not compared
+
+
+class Memory:
+    """Answers by row (and context row): (K,) numbers each, log_det last where there is one.
+
+    Attributes
+    ----------
+    slots : dict
+        From a row's bytes to its place in the arrays.
+    first, worst : (S, K) float64 arrays
+        The first answer, and the later one that was farthest from it.
+    distance : (S,) array
+        The largest difference of any entry.
+    words : list of str
+        Which call, and which row of it, gave ``worst``.
+    """
+
+    def __init__(self):
+        self.slots, self.words = {}, []
+        self.first = self.worst = np.zeros((0, 0))
+        self.distance = np.zeros(0)
+
+    def learn(self, rows, context_row, answers):
+        """Remember the (N, K) answers of rows that are not known yet."""
+        new = []
+        for i, key in enumerate(_keys(rows, context_row)):
+            if key not in self.slots:
+                self.slots[key] = len(self.slots)
+                new.append(i)
+        if new:
+            answers = answers[new].astype(np.float64)
+            before = self.first if len(self.first) else answers[:0]
+            self.first = np.concatenate([before, answers])
+            self.worst = np.concatenate([self.worst if len(before) else answers[:0], answers])
+            self.distance = np.append(self.distance, np.zeros(len(new)))
+            self.words += [""] * len(new)
+
+    def compare(self, rows, context_row, answers, call):
+        """Note how far the answers are from the first ones."""
+        if not self.slots:
+            return
+        found = [(i, self.slots[key]) for i, key in enumerate(_keys(rows, context_row))
+                 if key in self.slots]
+        if not found:
+            return
+        at, slots = np.array(found).T
+        if answers.shape[1] != self.first.shape[1]:     # log_det came or went: another property
+            return
+        new, old = answers[at].astype(np.float64), self.first[slots]
+        same = (new == old) | (np.isnan(new) & np.isnan(old))
+        with np.errstate(invalid="ignore"):
+            distance = np.where(same, 0.0, np.abs(new - old))
+        distance = np.max(np.where(np.isnan(distance), np.inf, distance), axis=1)
+        for k in np.flatnonzero(distance > self.distance[slots]):
+            slot = slots[k]
+            if distance[k] > self.distance[slot]:
+                self.distance[slot], self.worst[slot] = distance[k], new[k]
+                self.words[slot] = f"call {call}, row {at[k]} of {len(rows)}"
+
+    def slot_of(self, rows, context_row):
+        """(N,) places of rows in the arrays, -1 for rows that are not known."""
+        return np.array([self.slots.get(key, -1) for key in _keys(rows, context_row)], dtype=int)
+
+
+def _keys(rows, context_row):
+    flat = np.ascontiguousarray(rows[:LOOKED_AT])
+    if not flat.size:
+        return []
+    keys = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).ravel().tolist()
+    return keys if context_row is None else list(zip(keys, context_row[:LOOKED_AT].tolist()))

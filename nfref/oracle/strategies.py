@@ -1,0 +1,66 @@
+"""Hypothesis strategies: rows, parameters and batch shapes for tests of flows.
+
+    from hypothesis import given
+    from nfref.oracle import strategies
+
+    @given(strategies.rows(dim=3))
+    def test_round_trip(z): ...
+
+Needs ``hypothesis``, which nfref itself does not.
+"""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from nfref import params as trees
+
+# Where code for batches goes wrong: none, one, and each side of the sizes of tiles.
+_SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129]
+
+
+def batch_sizes(largest=129):
+    """Numbers of rows: small ones, powers of two and each side of them."""
+    return st.sampled_from([n for n in _SIZES if n <= largest]) | st.integers(0, largest)
+
+
+def numbers(dtype=np.float64, reach=30.0):
+    """Finite numbers of the dtype: the bulk, zero, tiny ones, and up to ``reach``."""
+    width = 8 * np.dtype(dtype).itemsize
+    reach = float(np.dtype(dtype).type(reach))
+    wide = st.floats(-reach, reach, width=width, allow_nan=False, allow_subnormal=False)
+    return st.floats(-3, 3, width=width, allow_subnormal=False) | wide
+
+
+def rows(dim, dtype=np.float64, sizes=None, reach=30.0):
+    """(N, dim) arrays of rows.
+
+    Parameters
+    ----------
+    dim : int
+    dtype : numpy dtype
+    sizes : strategy of int, optional
+        For N; :func:`batch_sizes` if omitted.
+    reach : float
+        Largest absolute value.
+    """
+    sizes = batch_sizes() if sizes is None else sizes
+    return sizes.flatmap(lambda n: arrays.arrays(dtype, (n, dim),
+                                                 elements=numbers(dtype, reach)))
+
+
+def parameters(flow, reach=1.5, dtype=np.float64):
+    """Parameters of a flow of nfref: those of ``init``, moved entry by entry by up to ``reach``.
+
+    Parameters
+    ----------
+    flow : nfref.Flow
+    reach : float
+    dtype : numpy dtype
+    """
+    def moved(seed):
+        rng = np.random.default_rng(seed)
+        made = flow.init(rng)
+        return trees.tree_map(
+            lambda leaf: (leaf + rng.uniform(-reach, reach, leaf.shape)).astype(dtype), made)
+    return st.integers(0, 2 ** 32 - 1).map(moved)
