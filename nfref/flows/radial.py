@@ -56,23 +56,31 @@ def stretched(rows, z0, r, old, new):
     return np.where(factor < 0.5, z0 + v * factor, rows + v * ((new - old) / (old + r)))
 
 
+def log_of_sum(change, total):
+    """log(1 + change), where total = 1 + change is known without cancellation. Elementwise."""
+    small = total < 0.5
+    return np.where(small, np.log(total), np.log1p(np.where(small, 0, change)))
+
+
 def radial_log_det(r, alpha, slack, dim):
-    """log det dx/dz of the forward map; nothing below zero is ever added.
+    """log det dx/dz of the forward map, (D - 1) log factor + log derivative.
 
     Across the radius every length grows by the factor (slack + r) / (alpha + r); along it by
-    the derivative of r (slack + r) / (alpha + r).
+    the derivative of r (slack + r) / (alpha + r), which is (r^2 + 2 alpha r + alpha slack) /
+    (alpha + r)^2.
 
     Paper:   Rezende and Mohamed v6, section 4.1: h(alpha, r) = 1 / (alpha + r) and
              |det| = (1 + beta h)^(D-1) (1 + beta h + beta h' r); the first bracket is the factor,
              the second the derivative; beta is slack - alpha.
     Differs: nothing but the form. Where beta is near -alpha, 1 + beta h is a small difference
-             of large numbers; here it is a quotient of sums.
+             of large numbers; there it is a quotient of sums.
 
     Shapes: r (N, 1); alpha, slack (1,) or (N, 1). Returns (N,).
     """
-    factor = (slack + r) / (alpha + r)
-    derivative = (r * (r + 2 * alpha) + alpha * slack) / (alpha + r) ** 2
-    return ((dim - 1) * np.log(factor) + np.log(derivative))[:, 0]
+    h, beta = 1 / (alpha + r), slack - alpha
+    factor = log_of_sum(beta * h, (slack + r) * h)
+    derivative = log_of_sum(alpha * beta * h ** 2, (r * (r + 2 * alpha) + alpha * slack) * h ** 2)
+    return ((dim - 1) * factor + derivative)[:, 0]
 
 
 def radial_forward(z, z0, alpha, slack):

@@ -174,7 +174,7 @@ def test_equal_alpha_and_slack_are_the_identity_to_the_bit():
     for direction in ("forward", "inverse"):
         value, log_det = getattr(layer, direction)(params, z)
         np.testing.assert_array_equal(value, z)
-        np.testing.assert_allclose(log_det, 0, atol=1e-15)
+        np.testing.assert_array_equal(log_det, 0)
 
 
 def test_infinity_and_nan_stay_in_their_rows():
@@ -187,7 +187,7 @@ def test_infinity_and_nan_stay_in_their_rows():
         alone, log_det_alone = getattr(layer, direction)(params, rows[1:2])
         np.testing.assert_array_equal(value[1], alone[0])
         assert log_det[1] == log_det_alone[0]
-        assert not np.any(np.isfinite(log_det[[0, 2]]))
+        assert np.isnan(log_det[0]) and not np.any(np.isfinite(value[[0, 2], 0]))
 
 
 def test_each_context_row_has_its_own_map():
