@@ -108,7 +108,7 @@ def polar_factor_vjp(g, q, a):
 defvjp(polar_factor, lambda q, a: lambda g: polar_factor_vjp(g, q, a))
 
 
-def reflections(v):
+def reflection_product(v):
     """Q = H_1 H_2 ... with the Householder reflections H_k = I - 2 v_k v_k^T / |v_k|^2.
 
     Paper:   van den Berg et al. 2018, Householder Sylvester flows: the same.
@@ -185,8 +185,8 @@ def sylvester_root(t, r1, r2, slack, b):
 
     Shapes: t (N, M); others as for :func:`sylvester_forward`. Returns (N, M).
     """
-    lowest = np.min(getval(slack), initial=np.inf)
-    if lowest <= 0:
+    if np.any(getval(slack) <= 0):
+        lowest = np.nanmin(getval(slack))
         raise ValueError("params: expected R1_ii R2_ii > -1 for a Sylvester flow to have an "
                          f"inverse, got 1 + R1_ii R2_ii = {lowest:.3g}")
     n, m = t.shape
@@ -250,6 +250,8 @@ class SylvesterLayer(Flow):
             raise ValueError(f"bottleneck: expected dim = {self.dim} for kind {self.kind!r}, "
                              f"got {self.bottleneck}")
         check_count("reflections", self.reflections)
+        if self.reverse and self.kind != "triangular":
+            raise ValueError(f"reverse: expected False for kind {self.kind!r}, got True")
         check_count("context_dim", self.context_dim, minimum=0)
 
     def _init(self, rng):
@@ -286,7 +288,7 @@ class SylvesterLayer(Flow):
         if self.kind == "orthogonal":
             return polar_factor(params["q"])
         if self.kind == "householder":
-            return reflections(params["v"])
+            return reflection_product(params["v"])
         identity = np.eye(self.dim, dtype=getval(params["b"]).dtype)
         return identity[::-1] if self.reverse else identity
 

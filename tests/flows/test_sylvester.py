@@ -242,18 +242,19 @@ def test_a_matrix_that_is_not_finite_leaves_the_others_alone():
 def test_reflections(count, dim):
     """Q^T Q = I, det Q = (-1)^H, and v_k -> -v_k for one reflection; length of v means nothing."""
     v = np.random.default_rng(10).standard_normal((count, dim))
-    q = sylvester.reflections(v)
+    q = sylvester.reflection_product(v)
     np.testing.assert_allclose(q.T @ q, np.eye(dim), atol=1e-14)
     assert np.linalg.det(q) == pytest.approx((-1) ** count, rel=1e-13)
-    np.testing.assert_allclose(sylvester.reflections(v[:1]) @ v[0], -v[0], rtol=1e-13)
-    np.testing.assert_allclose(sylvester.reflections(7 * v), q, atol=1e-14)
-    check_grads(sylvester.reflections, modes=["rev"], order=2)(v)
+    np.testing.assert_allclose(sylvester.reflection_product(v[:1]) @ v[0], -v[0], rtol=1e-13)
+    np.testing.assert_allclose(sylvester.reflection_product(7 * v), q, atol=1e-14)
+    check_grads(sylvester.reflection_product, modes=["rev"], order=2)(v)
 
 
 def test_a_reflection_along_zero_is_none():
     v = np.array([[0.0, 0.0], [1.0, 2.0]])
-    np.testing.assert_array_equal(sylvester.reflections(v), sylvester.reflections(v[1:]))
-    gradient = grad(lambda v: anp.sum(sylvester.reflections(v)))(v)
+    np.testing.assert_array_equal(sylvester.reflection_product(v),
+                                  sylvester.reflection_product(v[1:]))
+    gradient = grad(lambda v: anp.sum(sylvester.reflection_product(v)))(v)
     assert np.all(np.isfinite(gradient))
 
 
@@ -402,6 +403,8 @@ def test_nan_is_no_violation():
      "bottleneck: expected dim = 3 for kind 'triangular', got 2"),
     (lambda: nfref.SylvesterLayer(3, "householder", reflections=0),
      "reflections: expected at least 1, got 0"),
+    (lambda: nfref.SylvesterLayer(3, reverse=True),
+     "reverse: expected False for kind 'orthogonal', got True"),
 ])
 def test_configurations_that_are_not(make, message):
     with pytest.raises(ValueError) as caught:
