@@ -139,7 +139,7 @@ class RadialLayer(Flow):
     ----------
     dim : int
         D, at least 1.
-    context_dim : int
+    context_dim : int, default 0
         With a context, z0, alpha and beta are affine functions of it, one set a row, as when an
         inference network produces them (Rezende and Mohamed, section 4.2).
     """
@@ -185,9 +185,9 @@ class Radial(Composition):
     ----------
     dim : int
         D, at least 1.
-    layers : int
+    layers : int, default 16
         Number K of radial maps.
-    context_dim : int
+    context_dim : int, default 0
         Context features C, see :class:`RadialLayer`.
     """
 

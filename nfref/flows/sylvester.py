@@ -216,16 +216,16 @@ class SylvesterLayer(Flow):
     ----------
     dim : int
         D, at least 1.
-    kind : {"orthogonal", "householder", "triangular"}
+    kind : {"orthogonal", "householder", "triangular"}, default "orthogonal"
         Where Q comes from: the nearest orthonormal columns of a free matrix, a product of
         reflections, or the identity.
     bottleneck : int, optional
         Number M of directions, at most D; D if omitted. Only "orthogonal" can have fewer than D.
-    reflections : int
+    reflections : int, default 8
         Number H of reflections of "householder".
-    reverse : bool
+    reverse : bool, default False
         Whether the Q of "triangular" reverses the order of the coordinates.
-    context_dim : int
+    context_dim : int, default 0
         With a context, every parameter is an affine function of it, one set a row, as when
         an inference network produces them.
     """
@@ -307,9 +307,9 @@ class Sylvester(Composition):
     ----------
     dim : int
         D, at least 1.
-    layers : int
+    layers : int, default 4
         Number K of Sylvester maps.
-    kind : {"orthogonal", "householder", "triangular"}
+    kind : {"orthogonal", "householder", "triangular"}, default "orthogonal"
         See :class:`SylvesterLayer`. The orders of "triangular" layers alternate, the first
         being the coordinates' own.
     bottleneck, reflections, context_dim : int
