@@ -205,21 +205,22 @@ def trace_probes(dim, dtype):
     return dim ** 0.5 * basis(dim, dtype)
 
 
-def roulette_weights(counts, terms):
-    """1 for the first ``terms`` terms, then 1 / P(N >= k) = 2^(k-1) up to the drawn count.
+def roulette_weights(counts, terms, continuation):
+    """1 for the first ``terms`` terms, then 1 / P(N >= k) = q^-(k-1) up to the drawn count N.
 
-    A row's count is geometric: after each further term it stops with probability 1/2. The
-    expectation over counts is the whole series. Its variance is finite for J of spectral radius
-    below 1 / sqrt(2), and otherwise grows with every term that can be drawn.
+    N is geometric: after each further term another one follows with probability q, the
+    ``continuation``. The expectation over counts is the whole series. Its variance is finite where
+    rho^2 < q for the spectral radius rho of J; otherwise the mean of any number of draws is still
+    unbiased but seldom near: what is missing sits in counts that hardly ever come.
 
-    Paper:   residual flows: P(N >= k) = (1 - p)^(k-1) with p = 1/2 after two terms in training,
+    Paper:   residual flows: P(N >= k) = (1 - p)^(k-1) with p = 1/2, after two terms in training and
              twenty in evaluation (published code).
-    Differs: every row draws its own count; the published code draws one for a batch.
+    Differs: every row draws its own count; the published code draws one for a batch. q is free.
 
     Shapes: counts (N,). Returns (N, terms + max count).
     """
     further = numpy.arange(numpy.max(counts, initial=0))
-    drawn = numpy.where(counts[:, None] > further, 2.0 ** further, 0.0)
+    drawn = numpy.where(counts[:, None] > further, float(continuation) ** -further, 0.0)
     return numpy.concatenate([numpy.ones((len(counts), terms)), drawn], axis=1)
 
 
@@ -354,6 +355,9 @@ class ResidualBlock(Flow):
         its traces, unless :meth:`with_probes` gave probes.
     terms : int
         Of ``series``; and those of ``roulette`` that are always there.
+    continuation : float
+        q in (0, 1): the probability that another term of ``roulette`` follows. Its variance is
+        finite for certain if q > L^2.
     gradient : {"direct", "neumann"}
         Of ``series`` and ``roulette``. ``neumann`` remembers one pass instead of one a term, and
         has first derivatives only.
@@ -373,6 +377,7 @@ class ResidualBlock(Flow):
     coefficient: float = 0.97
     estimator: str = "exact"
     terms: int = 10
+    continuation: float = 0.5
     gradient: str = "direct"
     iterations: int = 5
     mode: str = "evaluation"
@@ -383,8 +388,9 @@ class ResidualBlock(Flow):
         check_count("dim", self.dim)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
         check_count("context_dim", self.context_dim, minimum=0)
-        if check_positive("coefficient", self.coefficient) >= 1:
-            raise ValueError(f"coefficient: expected a number in (0, 1), got {self.coefficient}")
+        for name in ("coefficient", "continuation"):
+            if check_positive(name, getattr(self, name)) >= 1:
+                raise ValueError(f"{name}: expected a number in (0, 1), got {getattr(self, name)}")
         check_choice("estimator", self.estimator, ESTIMATORS)
         check_count("terms", self.terms, minimum=0 if self.estimator == "roulette" else 1)
         check_choice("gradient", self.gradient, ("direct", "neumann"))
@@ -461,7 +467,8 @@ class ResidualBlock(Flow):
             return exact_log_det(net, slopes, x)
         self._check_rows("counts", self.counts, len(x), self.estimator == "roulette")
         self._check_rows("probes", self.probes, len(x), False)
-        weights = (roulette_weights(self.counts, self.terms) if self.estimator == "roulette"
+        weights = (roulette_weights(self.counts, self.terms, self.continuation)
+                   if self.estimator == "roulette"
                    else numpy.ones((1, self.terms)))
         probes = (trace_probes(self.dim, x.dtype) if self.probes is None
                   else self.probes.astype(x.dtype))
@@ -502,7 +509,8 @@ def draw(flow, rng, rows, count, blocks):
         raise ValueError("estimator: expected 'series' or 'roulette', which take probes; "
                          "got 'exact'")
     probes = rng.integers(0, 2, (*blocks, count, rows, flow.dim)) * 2.0 - 1.0 if count else None
-    counts = rng.geometric(0.5, (*blocks, rows)) if flow.estimator == "roulette" else None
+    counts = (rng.geometric(1 - flow.continuation, (*blocks, rows))
+              if flow.estimator == "roulette" else None)
     return probes, counts
 
 
@@ -522,7 +530,7 @@ class ResidualFlow(Composition):
         D.
     layers : int
         Number of blocks.
-    hidden, context_dim, coefficient, estimator, terms, gradient, iterations, mode
+    hidden, context_dim, coefficient, estimator, terms, continuation, gradient, iterations, mode
         As for :class:`ResidualBlock`.
     probes : (layers, K, N, D) array, optional
     counts : (layers, N) array of int, optional
@@ -545,6 +553,7 @@ class ResidualFlow(Composition):
     coefficient: float = 0.97
     estimator: str = "exact"
     terms: int = 10
+    continuation: float = 0.5
     gradient: str = "direct"
     iterations: int = 5
     mode: str = "evaluation"
@@ -562,7 +571,7 @@ class ResidualFlow(Composition):
     @property
     def _options(self):
         return (self.dim, self.hidden, self.context_dim, self.coefficient, self.estimator,
-                self.terms, self.gradient, self.iterations, self.mode)
+                self.terms, self.continuation, self.gradient, self.iterations, self.mode)
 
     @cached_property
     def flows(self):

@@ -384,12 +384,22 @@ def test_a_long_neumann_series_gives_the_gradient_of_the_determinant():
 
 
 def test_roulette_weights_have_expectation_one():
-    """sum_c P(count = c) w_k(c) = 1 for every k, but for the counts above 60."""
-    counts = np.arange(1, 61)
-    expected = 0.5 ** counts @ residual.roulette_weights(counts, 2)
-    np.testing.assert_allclose(expected[:20], 1, rtol=0, atol=1e-11)
-    np.testing.assert_array_equal(residual.roulette_weights(np.array([1, 3]), 1),
+    """sum_c P(count = c) w_k(c) = 1 for every k, but for the counts above 60 (q = 0.9: 400)."""
+    for q, largest in ((0.5, 60), (0.9, 400)):
+        counts = np.arange(1, largest + 1)
+        expected = (1 - q) * q ** (counts - 1) @ residual.roulette_weights(counts, 2, q)
+        np.testing.assert_allclose(expected[:20], 1, rtol=0, atol=1e-11)
+    np.testing.assert_array_equal(residual.roulette_weights(np.array([1, 3]), 1, 0.5),
                                   [[1, 1, 0, 0], [1, 1, 2, 4]])
+
+
+def test_roulette_draws_counts_of_the_stated_distribution():
+    flow = nfref.ResidualFlow(1, 2, (), estimator="roulette", continuation=0.8)
+    counts = flow.with_probes(np.random.default_rng(0), 50_000).counts.ravel()
+    for k in (1, 2, 3, 8, 15):
+        expected = 0.8 ** (k - 1)
+        error = np.sqrt(expected * (1 - expected) / counts.size)
+        assert abs(np.mean(counts >= k) - expected) <= 3 * error
 
 
 @pytest.mark.parametrize("gradient", ["direct", "neumann"])
