@@ -194,6 +194,24 @@ def test_how_far_a_fit_exceeds_the_coefficient(iterations, longest):
     assert ("u" in params["flow"][0]) == bool(iterations)
 
 
+def test_a_fit_with_fresh_random_numbers_for_each_batch():
+    """As the docstring of ResidualFlow has it; judged by the exact log-determinant."""
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((300, 2)) * [0.5, 1.8] + [1.0, -2.0]
+    flow = nfref.ResidualFlow(2, 3, (8,), estimator="roulette", terms=2, gradient="neumann")
+    density, exact = nfref.Density(flow), nfref.Density(nfref.ResidualFlow(2, 3, (8,)))
+
+    def objective(density, params, x, context, rng):
+        flow = density.flow.with_probes(rng, len(x))
+        return -anp.mean(nfref.Density(flow, density.base).log_prob(params, x, context))
+
+    params = density.init(rng)
+    result = nfref.fit(density, params, x, rng, epochs=8, batch_size=50, learning_rate=1e-2,
+                       validation=None, objective=objective, progress=False)
+    before, after = (np.mean(exact.log_prob(p, x)) for p in (params, result.params))
+    assert after > before + 1
+
+
 # The fixed point --------------------------------------------------------------------------
 
 
@@ -228,20 +246,23 @@ def test_the_inverse_is_as_exact_as_the_residual_shows(dim, dtype):
         assert np.all(np.linalg.norm(again - z, axis=1) <= 16 * np.finfo(dtype).eps * numbers)
 
 
-def test_plain_steps_lead_where_newton_leaves():
-    """In the papers' algorithm, x <- z - g(x), nothing is done but that."""
-    flow = nfref.ResidualBlock(2, (40,), coefficient=0.999)
-    rng = np.random.default_rng(1)
-    params, _ = drawn(flow, 1)
-    params["net"][0]["weight"] = 400 * rng.standard_normal((2, 40))
-    params["net"][0]["bias"] = 30 * rng.standard_normal(40)
-    params["net"][1]["weight"] = 400 * rng.standard_normal((40, 2))
-    z = 40 * rng.standard_normal((200, 2))
+def test_plain_steps_lead_where_newton_would_leave():
+    """A corner that takes nearly all slope away, and plain steps x <- z - g(x) alone beside it."""
+    flow = nfref.ResidualBlock(1, (1,), coefficient=0.998)
+    params = {"net": [{"weight": np.array([[1.0]]), "bias": np.zeros(1)},
+                      {"weight": np.array([[-1.0]]), "bias": np.zeros(1)}],
+              "beta": [np.array(100.0)], "u": [np.ones(1), np.ones(1)]}
+    net = flow.normalised(params)
+    z = np.linspace(-0.1, 0.1, 401)[:, None]
+    g, slopes = residual.residual(net, z)
+    newton = z - g / (1 + residual.jacobian(net, slopes, z)[:, 0])
+    leaves = np.abs(newton + residual.residual(net, newton)[0] - z) > 10 * np.abs(g)
+    assert np.sum(leaves) >= 5
     x, _ = flow.forward(params, z)
-    net, plain = flow.normalised(params), z
-    for _ in range(5000):
+    plain = z
+    for _ in range(8000):
         plain = z - residual.residual(net, plain)[0]
-    np.testing.assert_allclose(x, plain, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(x, plain, rtol=1e-12, atol=1e-14)
 
 
 def test_a_wrong_constant_is_an_error_of_one_line():
