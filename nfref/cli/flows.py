@@ -99,7 +99,7 @@ def check_memory(name, dim, layers, hidden):
 def parameters(dim, layers, hidden):
     """About how many parameters a flow has: those of its networks, or of planar layers."""
     if hidden is None:
-        return layers * (2 * dim + 1)
+        return (layers or 1) * (2 * dim + 1)
     widths = (dim, *hidden, 2 * dim)
     return (layers or 1) * sum(below * above + above for below, above in zip(widths, widths[1:]))
 

@@ -340,7 +340,7 @@ def test_header_and_arrays_belong_together(saved):
     path, _, params = saved
     whole = path.read_bytes()
     header = header_of(path)
-    density = {**header["density"], "flow": {**header["density"]["flow"], "activation": "tanh"}}
+    density = {**header["density"], "flow": {**header["density"]["flow"], "activation": "relu"}}
     refused(rewritten(path, with_header(density=density)), "they were not written together")
     path.write_bytes(whole)
     refused(rewritten(path, lambda a: {name: a[name] for name in a if name != "digest"}),

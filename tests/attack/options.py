@@ -102,7 +102,7 @@ def run(folder, arguments):
         require(not changed and not new, f"wrote {changed | new} and failed: {errors}")
     require((changed | new) <= named, f"wrote {changed | new}, asked for {named}")
     require(not any(name.endswith(".part") for name in after), "a stray part")
-    if "m.npz" in new and arguments[0] == "fit":
+    if "m.npz" in new and "m.npz" in values_of(arguments, "--out") and arguments[0] == "fit":
         load_model(folder / "m.npz")
     if arguments[0] == "sample" and "m.npz" not in named and status == 0:
         for name in new & {"ü.npz", "-"}:
