@@ -116,7 +116,7 @@ class MADE(Flow):
         order[i] is the place of coordinate i in the autoregressive order; natural if omitted.
     context_dim : int, default 0
         Context features C that every transformer may depend on.
-    activation : {"relu", "tanh", "softplus"}, default "relu"
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
     degrees : "even", "random", or one sequence of int a hidden layer, default "even"
         How many coordinates each hidden unit may see. "even" spreads them evenly, so that
         every coordinate can depend on all before it. "random" draws them once as the paper
@@ -246,7 +246,7 @@ class MAF(Composition):
         last one, has the natural order. Random orders are made by :func:`random_orders`.
     context_dim : int, default 0
         Context features C.
-    activation : {"relu", "tanh", "softplus"}, default "relu"
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
     transformer : Transformer, default Affine()
         What each layer does to a coordinate.
     batch_norm : bool, "running" or "training set", default False

@@ -119,7 +119,7 @@ class Coupling(SplitFlow):
         Hidden widths of the conditioner network.
     context_dim : int, default 0
         Context features C the conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}, default "relu"
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
     """
 
     mask: tuple
@@ -203,7 +203,7 @@ class NICE(Composition):
         Hidden widths of each conditioner network.
     context_dim : int, default 0
         Context features C that every conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}, default "relu"
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
     """
 
     dim: int
@@ -251,7 +251,7 @@ class RealNVP(Composition):
         Hidden widths of each conditioner network.
     context_dim : int, default 0
         Context features C that every conditioner also reads.
-    activation : {"relu", "tanh", "softplus"}, default "relu"
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
     transformer : Transformer, default Affine()
         What each coupling does to the coordinates it changes.
     batch_norm : bool, "running" or "training set", default False

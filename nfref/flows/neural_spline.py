@@ -30,7 +30,8 @@ class NSF(Composition):
     Paper:   NSF v2, section 3.1: the spline, with linear tails. Its two flows are that of
              couplings and the autoregressive one, data to latent. The published code puts a
              linear map before each of them and one after the last.
-    Differs: code (nsf): the linear maps are a random permutation times a learned L U, which
+    Differs: paper: B = 3; here 8, which fits standardised tables better.
+             Code (nsf): the linear maps are a random permutation times a learned L U, which
              starts as the identity. Here ``orders`` stand for permutations, and ``linear="lu"``
              gives learned maps that start as random rotations, the last of them next to the
              base. Its networks are residual, with dropout and batch norm; here they are plain.
@@ -49,9 +50,10 @@ class NSF(Composition):
         Whether the layers are couplings; autoregressive otherwise.
     context_dim : int, default 0
         Context features C.
-    activation : {"relu", "tanh", "softplus"}, default "relu"
-    bound : float, default 3.0
-        B: splines act within [-B, B].
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
+    bound : float, default 8.0
+        B: splines act within [-B, B]. Tables have rows many standard deviations out, and a
+        spline does nothing for these beyond B.
     orders : "alternate", "natural" or one order a layer, default "alternate"
         For autoregressive layers as for :class:`nfref.MAF`. Of couplings the layer next to the
         data keeps the coordinates whose place in its order is odd, the next one those whose
@@ -76,7 +78,7 @@ class NSF(Composition):
     coupling: bool = False
     context_dim: int = 0
     activation: str = "tanh"
-    bound: float = 3.0
+    bound: float = 8.0
     orders: object = "alternate"
     linear: str = "none"
 

@@ -342,29 +342,29 @@ class ResidualBlock(Flow):
     ----------
     dim : int
         D.
-    hidden : sequence of int
+    hidden : sequence of int, default (64, 64)
         Hidden widths of g; none at all makes the map affine.
-    context_dim : int
+    context_dim : int, default 0
         Context features C that g also reads; the bound concerns x alone.
-    coefficient : float
+    coefficient : float, default 0.97
         c in (0, 1): the largest norm of a linear map in g. g has the Lipschitz constant
         c^(len(hidden) + 1).
-    estimator : {"exact", "series", "roulette"}
+    estimator : {"exact", "series", "roulette"}, default "exact"
         Of the log-determinant. ``series`` is truncated and so biased; ``roulette`` has a random
         number of terms, from :meth:`with_probes`, and no bias. The estimate of both is exact in
         its traces, unless :meth:`with_probes` gave probes.
-    terms : int
+    terms : int, default 10
         Of ``series``; and those of ``roulette`` that are always there.
-    continuation : float
+    continuation : float, default 0.5
         q in (0, 1): the probability that another term of ``roulette`` follows. Its variance is
         finite for certain if q > L^2.
-    gradient : {"direct", "neumann"}
+    gradient : {"direct", "neumann"}, default "direct"
         Of ``series`` and ``roulette``. ``neumann`` remembers one pass instead of one a term, and
         has first derivatives only.
-    iterations : int
+    iterations : int, default 5
         Steps of power iteration in each :meth:`adapt`; with 0 there is no ``params["u"]``, and
         training takes the exact norms too.
-    mode : {"evaluation", "training"}
+    mode : {"evaluation", "training"}, default "evaluation"
         Where the norms come from, see above.
     probes : (K, N, D) array, optional
     counts : (N,) array of int, optional
@@ -525,9 +525,17 @@ class ResidualFlow(Composition):
     ----------
     dim : int
         D.
-    layers : int
+    layers : int, default 8
         Number of blocks.
-    hidden, context_dim, coefficient, estimator, terms, continuation, gradient, iterations, mode
+    hidden : sequence of int, default (64, 64)
+    context_dim : int, default 0
+    coefficient : float, default 0.97
+    estimator : {"exact", "series", "roulette"}, default "exact"
+    terms : int, default 10
+    continuation : float, default 0.5
+    gradient : {"direct", "neumann"}, default "direct"
+    iterations : int, default 5
+    mode : {"evaluation", "training"}, default "evaluation"
         As for :class:`ResidualBlock`.
     probes : (layers, K, N, D) array, optional
     counts : (layers, N) array of int, optional

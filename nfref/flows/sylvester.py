@@ -312,7 +312,9 @@ class Sylvester(Composition):
     kind : {"orthogonal", "householder", "triangular"}, default "orthogonal"
         See :class:`SylvesterLayer`. The orders of "triangular" layers alternate, the first
         being the coordinates' own.
-    bottleneck, reflections, context_dim : int
+    bottleneck : int, optional
+    reflections : int, default 8
+    context_dim : int, default 0
         See :class:`SylvesterLayer`.
     """
 
