@@ -296,7 +296,8 @@ class _Check:
         self.stopwatch.restart()
         x = None
         if "forward" in measurements:
-            count = dense.affordable(subjects["forward"], 2.0, 2000, 20000, self.dim)
+            count = min(dense.affordable(subject, 2.0, 2000, 20000, self.dim)
+                        for subject in subjects.values())
             z = there.sample_base(self.rng, count).astype(self.dtype)
             try:
                 x = subjects["forward"](z, np.zeros(len(z), dtype=int))[0]

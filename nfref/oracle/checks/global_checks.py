@@ -10,7 +10,7 @@ import numpy as np
 
 from nfref.oracle.checks.local import verdict
 from nfref.oracle.checks.uniform import SIGMAS, uniform_row
-from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
 from nfref.oracle.instruments.quadrature import line_integral, panel_masses, plane_integral
 from nfref.oracle.report import failed, inconclusive, passed
@@ -85,6 +85,8 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
                 found = attempt(whole)
                 if found is not None:
                     break
+    except TimedOut as error:
+        return inconclusive(name, "too slow to be integrated", str(error))
     except (CallFailed, _NotANumber) as error:
         return failed(name, "no usable answer on the way", str(error))
     except np.linalg.LinAlgError:
@@ -178,6 +180,8 @@ def follows(name, whole):
             if whole.pilot.shape[1] == 1 and whole.box is not None:
                 row = _probability_transform(name, whole)
             return row or _features(name, whole)
+    except TimedOut as error:
+        return inconclusive(name, "too slow for as many rows", str(error))
     except (CallFailed, _NotANumber) as error:
         return failed(name, "no usable answer on the way", str(error))
     except np.linalg.LinAlgError:

@@ -204,6 +204,7 @@ def unbiased(name, function, measured, calls=64, sigmas=8.0):
         return inconclusive(name, "too few points that can be differentiated")
     draws = []
     for _ in range(calls):
+        function.stopwatch.restart()
         _, log_det = function(measured.probes.rows[points], measured.probes.context_row[points])
         if log_det is None:
             return inconclusive(name, f"{measured.subject.name} returns no log_det")

@@ -34,6 +34,10 @@ class NotThere(CallFailed):
     """The callable says itself that it does not exist: it raised NotImplementedError."""
 
 
+class TimedOut(CallFailed):
+    """The callable did not answer in time, or is still busy with an earlier call."""
+
+
 class Stopwatch:
     """The time that one property may take, and the calls that went on after it was over."""
 
@@ -167,7 +171,7 @@ class Subject:
         running = [call for call in self.stopwatch.running if call.is_alive()]
         if any(call.function is self.function for call in running) or (
                 running and not may_be_called_from_two_threads()):
-            raise CallFailed(f"{self.name} is not called any more: an earlier call still runs")
+            raise TimedOut(f"{self.name} is not called any more: an earlier call still runs")
         arguments = self.arguments(rows, context_row, arrange)
         before = [argument.copy() for argument in arguments]
         start = time.monotonic()
@@ -176,9 +180,9 @@ class Subject:
             answer = in_time(self.function, arguments, self.stopwatch.left())
         except StillRunning as error:
             self.stopwatch.running += error.calls
-            raise CallFailed(f"{self.name} ran out of time: no answer within "
-                             f"{self.stopwatch.seconds:g} s for {len(rows)} rows, largest entry "
-                             f"{np.max(np.abs(rows), initial=0):.3g}") from None
+            raise TimedOut(f"{self.name} ran out of time: no answer within "
+                           f"{self.stopwatch.seconds:g} s for {len(rows)} rows, largest entry "
+                           f"{np.max(np.abs(rows), initial=0):.3g}") from None
         except CallFailed as error:
             where = f", first {show(rows[0])}" if len(rows) else ""
             raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None

@@ -59,7 +59,7 @@ EXPONENTS = {"float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41)
              "float32": (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 21),
              "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52)}
 MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
-BLOCK = 1 << 23             # more numbers than this are not asked for at once
+BLOCK = 1 << 21             # more numbers than this are not asked for at once
 
 
 def format_name(dtype):

@@ -112,6 +112,7 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
     has_log_det = log_det is not None
 
     def function(rows, owner):
+        subject.stopwatch.restart()     # there are many rows: the time is that of one call
         x, log_det = subject(rows, probes.context_row[owner])
         if (log_det is not None) != has_log_det:
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")
