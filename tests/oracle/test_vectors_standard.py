@@ -1,0 +1,59 @@
+"""The golden vectors as files for others: schema, manifest, readers without dependencies."""
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nfref.oracle.truth import manifest, vectors
+
+FOLDER = resources.files("nfref") / "data"
+HERE = Path(__file__).parent
+
+
+def test_every_file_follows_the_schema():
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((FOLDER / "golden_vector.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    for name in vectors.shipped():
+        validator.validate(json.loads((FOLDER / "vectors" / f"{name}.json").read_text()))
+
+
+def test_the_manifest_is_that_of_the_files():
+    """``python -m nfref.oracle.truth.manifest`` writes it again."""
+    assert manifest.read() == manifest.manifest()
+    assert [case["file"] for case in manifest.read()["cases"]] == [
+        f"{name}.json" for name in vectors.shipped()]
+    assert all(case["reason"] and 0 < case["tolerance"] < 1e-3
+               for case in manifest.read()["cases"])
+    assert manifest.FORMAT_VERSION.split(".")[0] == str(vectors.SCHEMA)
+
+
+def test_the_reader_in_python_needs_no_package():
+    done = subprocess.run([sys.executable, "-I", "-S", str(HERE / "read_vectors.py"),
+                           str(FOLDER / "vectors")], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == len(vectors.shipped())
+
+
+def test_the_reader_in_c_reads_every_number(tmp_path):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = tmp_path / "read_vectors"
+    subprocess.run([compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-o", str(program),
+                    str(HERE / "read_vectors.c")], check=True)
+    for name in vectors.shipped()[::5]:
+        golden = vectors.load(name)
+        for key in ("z", "x", "log_det_forward", "log_prob"):
+            done = subprocess.run([str(program), str(FOLDER / "vectors" / f"{name}.json"), key],
+                                  capture_output=True, text=True, check=True)
+            np.testing.assert_array_equal([float(line) for line in done.stdout.split()],
+                                          golden[key].ravel())
+    done = subprocess.run([str(program), str(FOLDER / "golden_vector.schema.json"), "z"],
+                          capture_output=True)
+    assert done.returncode == 2
