@@ -241,7 +241,7 @@ _DISTRIBUTIONS = {
     "beta": (stats.beta(2, 3), (0, 1)), "arcsine": (stats.beta(0.5, 0.5), (0, 1)),
     "Gumbel": (stats.gumbel_r(), None)}
 for _name, (_distribution, _domain) in _DISTRIBUTIONS.items():
-    for _dim in (1, 2, 4, 10):
+    for _dim in (1, 2, 4, 10, 20) if _name in ("normal", "exponential") else (1, 2, 4, 10):
         SOUND[f"{_name} density, D = {_dim}"] = _product(_distribution, _dim, _domain)
 
 

@@ -57,3 +57,20 @@ def test_the_reader_in_c_reads_every_number(tmp_path):
     done = subprocess.run([str(program), str(FOLDER / "golden_vector.schema.json"), "z"],
                           capture_output=True)
     assert done.returncode == 2
+
+
+def test_public_log_abs_det_of_a_planar_map():
+    import mpmath as mp
+
+    from nfref.oracle import multiprecision
+    golden = vectors.load("planar_layer")
+    u, w, b = (golden["params"][key].ravel() for key in ("u", "w", "b"))
+    w_u = float(w @ u)
+    u_hat = u + (np.log1p(np.exp(w_u)) - 1 - w_u) * w / (w @ w)
+
+    def planar(z):
+        a = mp.tanh(mp.fsum(float(k) * v for k, v in zip(w, z)) + float(b[0]))
+        return [v + float(k) * a for k, v in zip(u_hat, z)]
+    for row, log_det in zip(golden["z"], golden["log_det_forward"]):
+        found = multiprecision.log_abs_det(planar, row, digits=30)
+        assert abs(float(found) - log_det) < 1e-13     # u_hat was made in float64

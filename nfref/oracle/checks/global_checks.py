@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.checks.local import verdict
-from nfref.oracle.checks.uniform import SIGMAS, uniform_row
+from nfref.oracle.checks.uniform import uniform_row
 from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
+from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.quadrature import line_integral, panel_masses, plane_integral
 from nfref.oracle.report import failed, inconclusive, passed
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nfref.oracle.checks.uniform import SIGMAS
 from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
+from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.report import failed, passed, show
 
 SAMPLES = 20000

@@ -1,15 +1,9 @@
-"""Numbers that should be uniform, as rows of a report.
-
-Statistical tests reject at a level of about 1e-9 a test, so that a correct subject is not
-rejected by chance however many are checked.
-"""
+"""Numbers that should be uniform, as rows of a report."""
 
 import numpy as np
 
+from nfref.oracle.instruments.level import LEVEL, SIGMAS
 from nfref.oracle.report import failed, passed, show
-
-LEVEL = 1e-9
-SIGMAS = 6.1                # two-sided level 1e-9
 
 
 def kolmogorov_smirnov(u):
