@@ -40,9 +40,10 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, extra, status", [
     ("flow", [], 0), ("flow", ["--dtype", "float32"], 0), ("pair", [], 0), ("Box.inner", [], 0),
-    ("wrong", [], 1), ("bounded", ["--codomain", "0:inf"], 0), ("density", [], 0),
+    ("wrong", [], 1), ("bounded", ["--codomain", "0:inf"], 3),
+    ("bounded", ["--codomain", "0:inf", "--skip", "normalised"], 0), ("density", [], 0),
     ("wrong", ["--skip", "log_det_forward,complex_step_forward,log_dets_cancel_z,"
-               "log_dets_cancel_x"], 0)])
+               "log_dets_cancel_x,sweep_forward,sweep_inverse"], 0)])
 def test_exit_status(folder, capsys, name, extra, status):
     assert main(["check", f"things_to_check:{name}", "--dim", "2", *extra]) == status
     printed = capsys.readouterr()
@@ -73,7 +74,12 @@ def test_adapters_import_nothing():
 def test_nfref_adapters():
     rng = np.random.default_rng(0)
     flow = nfref.MAF(2, layers=1, hidden=(4,), context_dim=2)
-    assert check_flow(**adapters.of(flow, rng=rng), dim=2, rng=rng).ok
+    fresh = check_flow(**adapters.of(flow, rng=rng), dim=2, rng=rng)    # starts as the identity
+    assert [row.name for row in fresh.undecided] == ["context_read_forward", "context_read_inverse"]
+    params = nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape),
+                                   flow.init(rng))
+    assert check_flow(**adapters.from_nfref(flow, params, rng.standard_normal((5, 2))), dim=2,
+                      rng=rng).ok
     density = nfref.Density(nfref.ElementwiseAffine(2))
     assert check_density(**adapters.of(density, rng=rng), dim=2, rng=rng).ok
     assert adapters.of(np.sin, rng=rng) == {"forward": np.sin}

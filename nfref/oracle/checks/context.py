@@ -51,6 +51,10 @@ def is_read(name, measured, moves=None):
             change = np.abs(direction(context, owner) - still)
             size = 64 * np.finfo(measured.dtype).eps * (1 + np.abs(still))
             moved[feature] |= np.any((change > size) | np.isnan(change), axis=0)
+    if moves is None and not np.any(moved):
+        # A flow whose last layer is still zero does the same.
+        return inconclusive(name, "no feature of the context moves anything: it is ignored, or "
+                                  "the flow is as it starts, at the identity")
     unread = np.flatnonzero(~np.any(moved, axis=1))
     if len(unread):
         return failed(name, f"{width} features, two steps each, at {len(direction)} points",

@@ -115,6 +115,6 @@ def score(mutant, seeds):
     start, by, rejected = time.monotonic(), set(), 0
     for seed in seeds:
         report = judge(mutant.build, seed)
-        rejected += report is None or not report.ok
+        rejected += report is None or bool(report.failures)
         by |= {"cannot be built"} if report is None else {row.name for row in report.failures}
     return Score(mutant, rejected, len(seeds), tuple(sorted(by)), time.monotonic() - start)

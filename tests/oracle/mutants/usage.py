@@ -186,7 +186,7 @@ def _context(change):
     def build(rng):
         forward, inverse = right(rng, context_dim=2)
         state = {}
-        return dict(dim=3, context=rng.standard_normal((5, 2)),
+        return dict(dim=3, context=rng.standard_normal((5, 2)), context_moves=np.ones((2, 3)),
                     forward=lambda z, c: forward(z, change(c, state)),
                     inverse=lambda x, c: inverse(x, change(c, state)))
     return build
