@@ -117,7 +117,7 @@ def differentiate(function, points, scale):
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2
-        bent = np.abs(values[..., 0, :] + values[..., 1, :] - 2 * center[:, None, None, :]) / 2
+        bent = (values[..., 0, :] + values[..., 1, :]) / 2 - center[:, None, None, :]
         noise = _noise(slope, width, bent, MIDDLE[format_name(dtype)])
         # At a single point few differences may happen to agree; not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
@@ -130,12 +130,13 @@ def differentiate(function, points, scale):
 def _noise(slope, width, bent, middle):
     """(P, D, K): rounding of f, from differences at the smallest steps.
 
-    There a smooth f is straight, and what is left of the differences of its slopes, and of its
-    second differences, is noise.
+    There a smooth f is straight: its slopes are equal, and so are the means of its values on
+    both sides, less f(p). What is left of their differences is noise. An f that is another one
+    at p alone changes neither.
     """
     def rough(part):
         size = np.abs(np.diff(slope[:, :, part], axis=2)) * width[:, :, part][:, :, 1:] / 2
-        size = np.concatenate([size, bent[:, :, part][:, :, -2:]], axis=2)
+        size = np.concatenate([size, np.abs(np.diff(bent[:, :, part], axis=2))], axis=2)
         return np.max(np.where(np.isfinite(size), size, 0), axis=2)
 
     smallest = slice(slope.shape[2] - 3, None)

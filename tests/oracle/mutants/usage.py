@@ -214,7 +214,7 @@ _CONTEXTS = {
     "reversed": lambda c, s: c[::-1], "remembered": _remembered,
     "remembered by size": _remembered_by_size}
 for _name, _change in _CONTEXTS.items():
-    USAGE[f"context {_name}"] = _context(_change)
+    USAGE[f"context in both directions {_name}"] = _context(_change)
 
 # Densities: a constant offset, at a size that the power table says is seen --------------------
 
