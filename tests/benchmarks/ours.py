@@ -71,11 +71,12 @@ class Case:
 
     def density(self):
         dim, layers, hidden = (self.sizes[key] for key in ("dim", "layers", "hidden"))
-        flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden),
-                "MAF": lambda: nfref.MAF(dim, layers, hidden),
-                "NSF": lambda: nfref.NSF(dim, layers, hidden, BINS, bound=BOUND),
-                "NSF coupling": lambda: nfref.NSF(dim, layers, hidden, BINS, coupling=True,
-                                                  bound=BOUND),
+        relu = {"activation": "relu"}       # as in the other libraries
+        spline = {"bins": BINS, "bound": BOUND, **relu}
+        flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden, **relu),
+                "MAF": lambda: nfref.MAF(dim, layers, hidden, **relu),
+                "NSF": lambda: nfref.NSF(dim, layers, hidden, **spline),
+                "NSF coupling": lambda: nfref.NSF(dim, layers, hidden, coupling=True, **spline),
                 "CNF": lambda: nfref.CNF(dim, hidden)}[self.family]()
         density = nfref.Density(flow)
         rng = np.random.default_rng(0)
