@@ -1,6 +1,6 @@
 """One table: nfref with each backend beside other libraries, on this machine, in this run.
 
-    python -m tests.benchmarks [--repeats 7] [--only realnvp maf cnf matrices import]
+    python -m tests.benchmarks [--repeats 7] [--only realnvp maf nsf cnf matrices import]
 
 Every row takes the libraries in turn, again and again, so that a busy moment of the machine
 meets all of them; printed are medians in milliseconds, and how many times faster nfref's

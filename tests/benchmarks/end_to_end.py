@@ -108,7 +108,7 @@ def _nfref(data):
     from nfref import params as trees
     from nfref.training.adam import Adam
     from nfref.training.gradient import flat, loss_and_gradient
-    density = nfref.Density(nfref.RealNVP(2, LAYERS, HIDDEN))
+    density = nfref.Density(nfref.RealNVP(2, LAYERS, HIDDEN, activation="relu"))
     vector, unflatten = flat(trees.cast(density.init(np.random.default_rng(2)), np.float32))
     adam = Adam(RATE, "cosine", steps=STEPS)
     state = adam.start(vector)

@@ -11,6 +11,7 @@ from nfref.continuous.adjoint import adjoint
 from nfref.flows.continuous import NeuralSystem
 from nfref.training import gradient
 from nfref.training.adam import Adam
+from tests.benchmarks.peers import BINS, BOUND
 from tests.flows.continuous_cases import filled
 
 
@@ -22,7 +23,7 @@ class Case:
     ----------
     name : str
     kind : {"log_prob", "step", "sample", "log_abs_det"}
-    family : {"RealNVP", "MAF", "CNF", "matrices"}
+    family : {"RealNVP", "MAF", "NSF", "NSF coupling", "CNF", "matrices"}
     sizes : dict
         dim, layers, hidden, rows.
     flops : float
@@ -70,8 +71,12 @@ class Case:
 
     def density(self):
         dim, layers, hidden = (self.sizes[key] for key in ("dim", "layers", "hidden"))
-        flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden),
-                "MAF": lambda: nfref.MAF(dim, layers, hidden),
+        relu = {"activation": "relu"}       # as in the other libraries
+        spline = {"bins": BINS, "bound": BOUND, **relu}
+        flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden, **relu),
+                "MAF": lambda: nfref.MAF(dim, layers, hidden, **relu),
+                "NSF": lambda: nfref.NSF(dim, layers, hidden, **spline),
+                "NSF coupling": lambda: nfref.NSF(dim, layers, hidden, coupling=True, **spline),
                 "CNF": lambda: nfref.CNF(dim, hidden)}[self.family]()
         density = nfref.Density(flow)
         rng = np.random.default_rng(0)
@@ -133,10 +138,11 @@ def has_device():
 
 def dense(family, dim, layers, hidden):
     """Multiplications and additions a row, of networks without masks."""
-    if family == "RealNVP":
-        widths = [dim - dim // 2, *hidden, 2 * (dim // 2)]
+    size = 3 * BINS - 1 if family.startswith("NSF") else 2
+    if family in ("RealNVP", "NSF coupling"):
+        widths = [dim - dim // 2, *hidden, size * (dim // 2)]
     else:
-        widths = [dim, *hidden, 2 * dim]
+        widths = [dim, *hidden, size * dim]
     return 2 * layers * sum(a * b for a, b in zip(widths[:-1], widths[1:]))
 
 
@@ -145,6 +151,7 @@ def cases():
     small = {"dim": 2, "layers": 8, "hidden": (64, 64)}
     large = {"dim": 16, "layers": 8, "hidden": (128, 128)}
     maf = {"dim": 63, "layers": 5, "hidden": (512, 512)}
+    nsf = {"dim": 11, "layers": 5, "hidden": (128, 128)}
     made = []
 
     def add(name, kind, family, sizes, rows, passes, **options):
@@ -158,6 +165,13 @@ def cases():
     add("MAF log_prob D=63 5x(512, 512)", "log_prob", "MAF", maf, 2000, 1)
     add("MAF step D=63 5x(512, 512)", "step", "MAF", maf, 512, 3)
     add("MAF sample D=63 5x(512, 512)", "sample", "MAF", maf, 2000, 0, slow=True,
+        backends=("numba",))
+    for family in ("NSF", "NSF coupling"):
+        add(f"{family} log_prob D=11 5x(128, 128)", "log_prob", family, nsf, 20_000, 1, slow=True)
+        add(f"{family} step D=11 5x(128, 128)", "step", family, nsf, 256, 3)
+        add(f"{family} sample D=11 5x(128, 128)", "sample", family, nsf, 2000, 0, slow=True,
+            backends=BACKENDS if family == "NSF coupling" else ("numba",))
+    add("NSF sample D=63 5x(128, 128)", "sample", "NSF", {**nsf, "dim": 63}, 2000, 0, slow=True,
         backends=("numba",))
     add("CNF log_prob D=16 (128, 128)", "log_prob", "CNF",
         {"dim": 16, "layers": 1, "hidden": (128, 128)}, 5000, 0, slow=True)

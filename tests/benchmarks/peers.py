@@ -9,6 +9,8 @@ import functools
 import importlib.util
 
 NAMES = ("torch", "nflows", "zuko", "normflows", "flowjax", "torchdiffeq")
+STACKS = ("RealNVP", "MAF", "NSF", "NSF coupling")
+BINS, BOUND = 8, 5.0    # of splines
 
 
 def calls(case):
@@ -52,7 +54,7 @@ def _torch(case):
 
 
 def _nflows(case):
-    if case.family not in ("RealNVP", "MAF"):
+    if case.family not in STACKS:
         return None
     flow = nflows_flow(case.family, *(case.sizes[key] for key in ("dim", "layers", "hidden")))
     return _torch_work(case, flow.log_prob, lambda z: flow._transform.inverse(z),
@@ -63,8 +65,10 @@ def nflows_flow(family, dim, layers, hidden):
     import torch
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
-    from nflows.transforms import (AffineCouplingTransform, CompositeTransform,
-                                   MaskedAffineAutoregressiveTransform, ReversePermutation)
+    from nflows.transforms import (
+        AffineCouplingTransform, CompositeTransform, MaskedAffineAutoregressiveTransform,
+        MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
+        PiecewiseRationalQuadraticCouplingTransform, ReversePermutation)
 
     class Net(torch.nn.Sequential):
         def forward(self, x, context=None):
@@ -77,19 +81,25 @@ def nflows_flow(family, dim, layers, hidden):
             parts += [torch.nn.Linear(a, b), torch.nn.ReLU()]
         return Net(*parts[:-1])
 
-    if family == "RealNVP":
-        transforms = [AffineCouplingTransform(
-            torch.tensor([(i + k) % 2 for i in range(dim)]), net) for k in range(layers)]
+    spline = {}
+    coupling, masked = AffineCouplingTransform, MaskedAffineAutoregressiveTransform
+    if family.startswith("NSF"):
+        spline = dict(num_bins=BINS, tails="linear", tail_bound=BOUND)
+        coupling = PiecewiseRationalQuadraticCouplingTransform
+        masked = MaskedPiecewiseRationalQuadraticAutoregressiveTransform
+    if family in ("RealNVP", "NSF coupling"):
+        transforms = [coupling(torch.tensor([(i + k) % 2 for i in range(dim)]), net, **spline)
+                      for k in range(layers)]
     else:
         transforms = []
         for _ in range(layers):
-            transforms += [ReversePermutation(dim), MaskedAffineAutoregressiveTransform(
-                dim, hidden[0], num_blocks=len(hidden) - 1, use_residual_blocks=False)]
+            transforms += [ReversePermutation(dim), masked(
+                dim, hidden[0], num_blocks=len(hidden) - 1, use_residual_blocks=False, **spline)]
     return Flow(CompositeTransform(transforms), StandardNormal([dim]))
 
 
 def _zuko(case):
-    if case.family not in ("RealNVP", "MAF", "CNF"):
+    if case.family not in (*STACKS, "CNF"):
         return None
     import zuko
     dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
@@ -97,10 +107,27 @@ def _zuko(case):
         flow = zuko.flows.RealNVP(dim, transforms=layers, hidden_features=hidden)
     elif case.family == "MAF":
         flow = zuko.flows.MAF(dim, transforms=layers, hidden_features=hidden)
+    elif case.family == "NSF":      # its bound is 5
+        flow = zuko.flows.NSF(dim, transforms=layers, bins=BINS, hidden_features=hidden)
+    elif case.family == "NSF coupling":
+        flow = zuko_coupling_splines(dim, layers, hidden)
     else:
         return _zuko_continuous(case)
     return _torch_work(case, lambda x: flow().log_prob(x), lambda z: flow().transform.inv(z),
                        flow.parameters)
+
+
+def zuko_coupling_splines(dim, layers, hidden):
+    """Its RealNVP with its splines; its own NSF with ``passes=2`` has a masked network."""
+    import torch
+    import zuko
+    transforms = [zuko.flows.GeneralCouplingTransform(
+        dim, mask=[(i + k) % 2 == 0 for i in range(dim)], hidden_features=hidden,
+        univariate=zuko.transforms.MonotonicRQSTransform,
+        shapes=[(BINS,), (BINS,), (BINS - 1,)]) for k in range(layers)]
+    base = zuko.flows.UnconditionalDistribution(
+        zuko.distributions.DiagNormal, torch.zeros(dim), torch.ones(dim), buffer=True)
+    return zuko.flows.Flow(transforms, base)
 
 
 def _normflows(case):
@@ -119,7 +146,7 @@ def _normflows(case):
 
 
 def _flowjax(case):
-    if case.family not in ("RealNVP", "MAF"):
+    if case.family not in STACKS:
         return None
     import equinox as eqx
     import jax
@@ -147,11 +174,13 @@ def _flowjax(case):
 
 def flowjax_flow(family, dim, layers, hidden):
     import jax
-    from flowjax.bijections import Affine
+    from flowjax.bijections import Affine, RationalQuadraticSpline
     from flowjax.distributions import StandardNormal
     from flowjax.flows import coupling_flow, masked_autoregressive_flow
-    make = coupling_flow if family == "RealNVP" else masked_autoregressive_flow
-    return make(jax.random.key(0), base_dist=StandardNormal((dim,)), transformer=Affine(),
+    make = coupling_flow if family in ("RealNVP", "NSF coupling") else masked_autoregressive_flow
+    transformer = (RationalQuadraticSpline(knots=BINS - 1, interval=BOUND)
+                   if family.startswith("NSF") else Affine())
+    return make(jax.random.key(0), base_dist=StandardNormal((dim,)), transformer=transformer,
                 flow_layers=layers, nn_width=hidden[0], nn_depth=len(hidden), invert=True)
 
 

@@ -215,7 +215,7 @@ def test_nsf(coupling):
             changed = ~np.array(layer.mask) if coupling else np.ones(3, bool)
             raw = (net_of(layer, theta)(u[~changed]) if coupling else masked_mlp(
                 theta["net"], layer.masks, u[None], layer.activation)[0].reshape(11, 3))
-            pairs = [spline(value, h[:4], h[4:8], h[8:], 3.0)
+            pairs = [spline(value, h[:4], h[4:8], h[8:], flow.bound)
                      for value, h in zip(u[changed], raw.T)]
             u[changed], slopes = np.transpose(pairs)
             log_det += np.sum(np.log(slopes))
