@@ -5,6 +5,7 @@ every call.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import autograd.numpy as np
 from autograd.tracer import getval
@@ -59,9 +60,14 @@ class Base:
         Returns
         -------
         (N,) array
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or does not hold numbers.
         """
         z = as_rows("z", z, self.dim)
-        return self._log_prob(trees.cast(params, np.finfo(z.dtype).dtype), z)
+        return self._log_prob(trees.checked(params, self._shapes, np.finfo(z.dtype).dtype), z)
 
     def sample(self, params, rng, n, dtype=np.float64):
         """Draw ``n`` rows.
@@ -69,8 +75,14 @@ class Base:
         Returns
         -------
         (n, D) array of ``dtype``
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or is of another kind.
         """
         check_count("n", n, minimum=0)
+        params = trees.checked(params, self._shapes)
         return self._sample(params, check_rng(rng), n).astype(dtype)
 
     def entropy(self, params):
@@ -82,6 +94,10 @@ class Base:
             If there is none.
         """
         raise NotImplementedError(f"{type(self).__name__} has no closed-form entropy")
+
+    @cached_property
+    def _shapes(self):
+        return trees.shapes_made_by(self._init)
 
     def _init(self, rng):
         return {}

@@ -14,10 +14,12 @@ call.
 How to read a call: ``forward`` and ``inverse`` check the arguments once, bring them to one
 dtype, and call ``_forward`` or ``_inverse``, where a flow does its work, or the compiled twin
 of it (``nfref/dispatch.py`` decides). Flows inside other flows are called by ``_forward`` and
-``_inverse``, unchecked.
+``_inverse``, unchecked; so is the flow of a density, which checks all at its own entry. The
+parameters have to be of the shapes that ``init`` makes, which a flow finds out at its first call.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 
 import autograd.numpy as np
 import numpy
@@ -193,7 +195,12 @@ class Flow:
     def _checked(self, params, name, rows, context):
         rows = as_rows(name, rows, self.dim)
         context = as_context(context, self.context_dim, rows)
-        return trees.cast(params, np.finfo(rows.dtype).dtype), rows, context
+        dtype = np.finfo(rows.dtype).dtype
+        return trees.checked(params, self._shapes, dtype), rows, context
+
+    @cached_property
+    def _shapes(self):
+        return trees.shapes_made_by(self._init)
 
 
 def context_for(flow, context):
@@ -414,12 +421,16 @@ class Density:
         (N,) array
             log p(x) = log p_Z(z) + log |det dz/dx|. A row that holds NaN has NaN, one that
             holds an infinity but no NaN has -inf, whatever the flow; no flow sees either.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or does not hold numbers.
         """
-        x = as_rows("x", x, self.dim)
+        params, x, context = self._checked(params, "x", x, context)
         finite = numpy.isfinite(getval(x)).all(axis=1)
         if finite.all():
             return self._log_prob(params, x, context)
-        context = as_context(context, self.context_dim, x)
         there, lost = numpy.flatnonzero(finite), numpy.flatnonzero(~finite)
         found = self._log_prob(params, x[there], None if context is None else context[there])
         nowhere = numpy.where(numpy.isnan(getval(x)[lost]).any(axis=1), numpy.nan, -numpy.inf)
@@ -427,7 +438,7 @@ class Density:
         return joined[numpy.argsort(numpy.concatenate([there, lost]))]
 
     def _log_prob(self, params, x, context):
-        z, log_det = self.flow.inverse(params["flow"], x, context)
+        z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)
         return self.base.log_prob(params["base"], z) + log_det
 
     def sample(self, params, rng, n, context=None):
@@ -462,15 +473,23 @@ class Density:
         x : (n, D) array
         log_prob : (n,) array
             log p(x) = log p_Z(z) - log |det dx/dz|, in nats.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or is of another kind.
         """
         check_rng(rng)
         check_count("n", n, minimum=0)
+        params = trees.checked(params, self._shapes)
         z = self.base.sample(params["base"], rng, n, dtype=trees.dtype_of(params))
-        x, log_det = self.flow.forward(params["flow"], z, context)
+        params, z, context = self._checked(params, "z", z, context)
+        x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, params["flow"], z, context)
         return x, self.base.log_prob(params["base"], z) - log_det
 
     def adapt(self, params, x, context=None, moment="batch"):
         """Let the flow's statistics learn from rows; see :meth:`Flow.adapt`."""
+        params, x, context = self._checked(params, "x", x, context)
         flow_params = self.flow.adapt(params["flow"], x, context, moment)
         return params if flow_params is params["flow"] else {**params, "flow": flow_params}
 
@@ -478,3 +497,10 @@ class Density:
         """The density as it acts on training batches; see :meth:`Flow.training`."""
         flow = self.flow.training()
         return self if flow is self.flow else Density(flow, self.base)
+
+    def _checked(self, params, name, rows, context):
+        return Flow._checked(self, params, name, rows, context)
+
+    @property
+    def _shapes(self):
+        return {"base": self.base._shapes, "flow": self.flow._shapes}

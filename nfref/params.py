@@ -56,6 +56,110 @@ def cast(params, dtype):
         params)
 
 
+def shapes(params):
+    """The same nested structure with the shape of every array, a tuple, in its place."""
+    return tree_map(np.shape, params)
+
+
+def shapes_made_by(init):
+    """The shapes of what ``init(rng)`` makes; None, for unknown, where it is not implemented."""
+    try:
+        return shapes(init(np.random.default_rng(0)))
+    except NotImplementedError:
+        return None
+
+
+def checked(params, expected, dtype=None):
+    """The parameters in ``dtype``, after a check that a flow or base can take them.
+
+    Kernels read packed parameters at the places where arrays of the expected shapes would be,
+    so that no other array may ever reach them.
+
+    Parameters
+    ----------
+    params : nested dicts and lists of arrays
+    expected : nested dicts and lists of shapes
+        As made by :func:`shapes`. None anywhere in it stands for parameters not known.
+    dtype : dtype, optional
+        The parameters are cast to it; left as they are if omitted.
+
+    Returns
+    -------
+    params : nested dicts and lists of arrays
+        The same object where there is nothing to cast.
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape; if a key or an entry of a list is missing or too much.
+    TypeError
+        If there is something else than an array, dict or list where one is expected.
+    """
+    if _as_expected(params, expected, dtype):
+        return params
+    _check("params", params, expected)
+    return params if dtype is None else cast(params, dtype)
+
+
+def _as_expected(params, expected, dtype):
+    """Whether all is in place and in ``dtype``: the one pass that calls without a fault pay for."""
+    kind = type(expected)
+    if kind is tuple:
+        return (getattr(params, "shape", None) == expected
+                and (dtype is None or params.dtype == dtype))
+    if kind is dict:
+        params = getval(params)
+        if not isinstance(params, dict) or len(params) != len(expected):
+            return False
+        for key, part in expected.items():
+            if key not in params or not _as_expected(params[key], part, dtype):
+                return False
+        return True
+    if kind is list:
+        params = getval(params)
+        if not isinstance(params, (list, tuple)) or len(params) != len(expected):
+            return False
+        for own, part in zip(params, expected):
+            if not _as_expected(own, part, dtype):
+                return False
+        return True
+    return dtype is None or cast(params, dtype) is params
+
+
+def _check(path, params, expected):
+    """Say what :func:`_as_expected` found, with the path to it."""
+    if expected is None:
+        return
+    params = getval(params)
+    if isinstance(expected, tuple):
+        _check_array(path, params, expected)
+        return
+    kind, name = (dict, "dict") if isinstance(expected, dict) else ((list, tuple), "list")
+    if not isinstance(params, kind):
+        raise TypeError(f"{path}: expected a {name}, got {type(params).__name__}")
+    for key, part in _entries(expected).items():
+        if key not in _entries(params):
+            what = f"shape {part}" if isinstance(part, tuple) else f"a {type(part).__name__}"
+            raise ValueError(f"{path}/{key}: expected {what}, got nothing")
+        _check(f"{path}/{key}", params[key], part)
+    for key in _entries(params):
+        if key not in _entries(expected):
+            raise ValueError(f"{path}/{key}: expected nothing, got {type(params[key]).__name__}")
+
+
+def _check_array(path, leaf, shape):
+    if not hasattr(leaf, "shape"):
+        raise TypeError(f"{path}: expected an array of shape {shape}, got {type(leaf).__name__}")
+    if leaf.shape != shape:
+        raise ValueError(f"{path}: expected shape {shape}, got {tuple(leaf.shape)}")
+    if getattr(leaf.dtype, "kind", "f") not in "buifcO":
+        raise TypeError(f"{path}: expected numbers, got dtype {leaf.dtype}")
+
+
+def _entries(node):
+    return node if isinstance(node, dict) else dict(enumerate(node))
+
+
 def dtype_of(params):
     """The common dtype of the parameters; float64 where there are none."""
     arrays = leaves(params)

@@ -141,10 +141,10 @@ class FlowMatching:
             Squared velocity, summed over coordinates, mean over rows. Not in nats.
         """
         check_rng(rng)
-        flow_params, x, context = density.flow._checked(params["flow"], "x", x, context)
+        params, x, context = density._checked(params, "x", x, context)
         if self.pairing == "ot" and context is not None:
             raise ValueError("pairing: expected 'independent' for a flow with a context, got 'ot'")
-        flow, flow_params, x = end_of_cnf(density.flow, flow_params, x, context)
+        flow, flow_params, x = end_of_cnf(density.flow, params["flow"], x, context)
         base_params = trees.tree_map(getval, params["base"])
         z = density.base.sample(base_params, rng, len(x)).astype(x.dtype)
         t = (LATEST[self.path] * rng.random((len(x), 1))).astype(x.dtype)

@@ -76,8 +76,8 @@ class PathLikelihood:
         scalar
             In nats per row, plus the penalties.
         """
-        flow_params, x, context = density.flow._checked(params["flow"], "x", x, context)
-        z, log_det, kinetic, jacobian = self._inverse(density.flow, flow_params, x, context,
+        params, x, context = density._checked(params, "x", x, context)
+        z, log_det, kinetic, jacobian = self._inverse(density.flow, params["flow"], x, context,
                                                       check_rng(rng))
         if kinetic is None:
             raise ValueError("density: expected a CNF in its flow, "

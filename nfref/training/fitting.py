@@ -109,7 +109,7 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         raise ValueError(f"average: expected a number in [0, 1), got {average!r}")
     batches = math.ceil(len(x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
-    vector, unflatten = flat(trees.cast(params, x.dtype))
+    vector, unflatten = flat(trees.checked(params, density._shapes, x.dtype))
     keeps_running = _learns(density, unflatten(vector), x, context, "batch")
     step = _step(density, unflatten, adam, objective, average, keeps_running, rng)
     evaluated = _evaluated(density, unflatten, vector, x, context)

@@ -1,12 +1,18 @@
 """Loss and gradient of one batch, with the parameters as one long vector."""
 
+import weakref
+
 import numpy as np
 from autograd import value_and_grad
 from autograd.extend import SparseObject, defvjp, primitive, vspace
 
 from nfref import dispatch
 from nfref import params as trees
+from nfref.checks import as_context, as_rows
 from nfref.objectives.divergences import negative_log_likelihood
+
+# unflatten -> the density that its parameters, from a vector of that length, were checked for.
+_FITTING = weakref.WeakKeyDictionary()
 
 
 def loss_and_gradient(density, unflatten, vector, x, context=None):
@@ -26,7 +32,18 @@ def loss_and_gradient(density, unflatten, vector, x, context=None):
     loss : scalar
         In nats per row.
     gradient : (P,) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape or does not hold numbers.
     """
+    known, length = _FITTING.get(unflatten, (None, None))
+    if known is not density or length != len(vector):
+        trees.checked(unflatten(vector), density._shapes)
+        _FITTING[unflatten] = density, len(vector)
+    x = as_rows("x", x, density.dim)
+    context = as_context(context, density.context_dim, x)
     return dispatch.run("loss_and_gradient", _by_tape, density, unflatten, vector, x, context)
 
 
