@@ -105,8 +105,11 @@ def _as_expected(params, expected, dtype):
     """Whether all is in place and in ``dtype``: the one pass that calls without a fault pay for."""
     kind = type(expected)
     if kind is tuple:
-        return (getattr(params, "shape", None) == expected
-                and (dtype is None or params.dtype == dtype))
+        try:
+            return params.shape == expected and (_holds_numbers(params) if dtype is None
+                                                 else params.dtype == dtype)
+        except AttributeError:
+            return False
     if kind is dict:
         params = getval(params)
         if not isinstance(params, dict) or len(params) != len(expected):
@@ -148,12 +151,16 @@ def _check(path, params, expected):
 
 
 def _check_array(path, leaf, shape):
-    if not hasattr(leaf, "shape"):
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise TypeError(f"{path}: expected an array of shape {shape}, got {type(leaf).__name__}")
     if leaf.shape != shape:
         raise ValueError(f"{path}: expected shape {shape}, got {tuple(leaf.shape)}")
-    if getattr(leaf.dtype, "kind", "f") not in "buifcO":
+    if not _holds_numbers(leaf):
         raise TypeError(f"{path}: expected numbers, got dtype {leaf.dtype}")
+
+
+def _holds_numbers(leaf):
+    return getattr(leaf.dtype, "kind", "f") in "buifcO"     # other libraries' dtypes have no kind
 
 
 def _entries(node):
