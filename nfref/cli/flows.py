@@ -33,8 +33,7 @@ class Choice:
 
 def families():
     """name -> Choice of every flow of nfref that says in ``for_tables`` how it fits them."""
-    found = {name: getattr(nfref, name) for name in nfref.__all__}
-    return {name.lower(): Choice(kind, **kind.for_tables) for name, kind in found.items()
+    return {name.lower(): Choice(kind, **kind.for_tables) for name, kind in vars(nfref).items()
             if hasattr(kind, "for_tables")}
 
 

@@ -19,7 +19,7 @@ def entry_for(flow):
         return flow_table.Entry(None, reach=14.0, data_rows=lambda rng, n, dim: rng.uniform(
             np.array(flow.lower) + 0.2, np.array(flow.upper) - 0.2, (n, dim)))
     if isinstance(flow, nfref.MADE):
-        return flow_table.Entry(None, pattern=flow_table.autoregressive)
+        return flow_table.Entry(None, pattern=flow_table.triangular)
     constant = (nfref.ElementwiseAffine, nfref.Scale, nfref.BatchNorm, faulty_flows.Convolution)
     return flow_table.Entry(None, log_det="constant" if isinstance(flow, constant) else "varies")
 

@@ -91,10 +91,13 @@ test_broken = flow_tests(broken, dim=2)
 
 
 def run_pytest(folder, *options):
-    """The counts of an adopter's suite, from its own folder and with no other configuration."""
+    """The counts of an adopter's suite, from its own folder and with no other configuration.
+
+    An installed nfref has the plugin as the entry point ``nfref``, and it cannot be there twice.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "nfref.oracle.pytest_plugin", "-p",
-         "no:cacheprovider", "--rootdir", str(folder), "-c", str(folder / "pytest.ini"), *options,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:nfref", "-p",
+         "nfref.oracle.pytest_plugin", "-p", "no:cacheprovider", "--rootdir", str(folder), "-c", str(folder / "pytest.ini"), *options,
          str(folder)], capture_output=True, text=True, cwd=folder)
     return done.returncode, done.stdout
 

@@ -500,7 +500,8 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
     given = given if context_dim else {"context": None, "validation_context": None}
     if not held_out:
         validation = given["validation_context"] = None
-    result = fit(density, params, x, validation=validation, batch_size=50, epochs=4, **given)
+    result = fit(density, params, x, validation=validation, batch_size=50, epochs=4,
+                 **given)
     u, own = x, result.params["flow"]
     for layer, theta in list(zip(density.flow.flows, own))[::-1]:
         if isinstance(layer, nfref.BatchNorm):
@@ -510,7 +511,9 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
     if held_out:
         score = -train.mean_log_prob(density, result.params, validation,
                                      given["validation_context"])
-        assert score == min(result.history["validation"])
+        # The start competes; where it wins, no epoch scored better.
+        best = min(result.history["validation"])
+        assert score < best if result.best_epoch is None else score == best
 
 
 def test_only_flows_that_evaluate_with_the_training_set_pay_for_it():
@@ -533,7 +536,7 @@ def test_only_flows_that_evaluate_with_the_training_set_pay_for_it():
     assert moments() == [("start", 60)]
     assert moments(nfref.BatchNorm(2)) == [("start", 60)] + 4 * [("batch", 30)]
     whole = nfref.BatchNorm(2, statistics="training set")
-    assert moments(whole) == [("start", 60)] + 3 * [("evaluation", 60)]
+    assert moments(whole) == [("start", 60)] + 4 * [("evaluation", 60)]
 
 
 class Looker(nfref.ElementwiseAffine):
