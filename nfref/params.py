@@ -95,38 +95,37 @@ def checked(params, expected, dtype=None):
     TypeError
         If there is something else than an array, dict or list where one is expected.
     """
-    if _as_expected(params, expected, dtype):
+    if _as_expected([params], [expected], dtype):
         return params
     _check("params", params, expected)
     return params if dtype is None else cast(params, dtype)
 
 
 def _as_expected(params, expected, dtype):
-    """Whether all is in place and in ``dtype``: the one pass that calls without a fault pay for."""
-    kind = type(expected)
-    if kind is tuple:
-        try:
-            return params.shape == expected and (_holds_numbers(params) if dtype is None
-                                                 else params.dtype == dtype)
-        except AttributeError:
-            return False
-    if kind is dict:
+    """Whether a container has everything in place and in ``dtype``.
+
+    Every call pays for this pass, so that it stops at the first fault without a word on it.
+    """
+    if type(params) is not type(expected):
         params = getval(params)
-        if not isinstance(params, dict) or len(params) != len(expected):
-            return False
-        for key, part in expected.items():
-            if key not in params or not _as_expected(params[key], part, dtype):
+    is_dict = type(expected) is dict
+    if not isinstance(params, dict if is_dict else (list, tuple)) or len(params) != len(expected):
+        return False
+    try:
+        for key in expected if is_dict else range(len(expected)):
+            own, part = params[key], expected[key]
+            if type(part) is tuple:
+                if own.shape != part or (not _holds_numbers(own) if dtype is None
+                                         else own.dtype != dtype):
+                    return False
+            elif part is None:
+                if dtype is not None and cast(own, dtype) is not own:
+                    return False
+            elif not _as_expected(own, part, dtype):
                 return False
-        return True
-    if kind is list:
-        params = getval(params)
-        if not isinstance(params, (list, tuple)) or len(params) != len(expected):
-            return False
-        for own, part in zip(params, expected):
-            if not _as_expected(own, part, dtype):
-                return False
-        return True
-    return dtype is None or cast(params, dtype) is params
+    except (AttributeError, KeyError):      # not an array; not there
+        return False
+    return True
 
 
 def _check(path, params, expected):
