@@ -316,6 +316,9 @@ class Chain(Composition):
 class Invert(Flow):
     """A flow turned around: its ``forward`` is the other's ``inverse``.
 
+    It passes no :meth:`Flow.adapt` on: data rows reach the inner flow on its latent side, so batch
+    norm and the other layers inside that learn from rows keep what they have.
+
     Parameters
     ----------
     flow : Flow

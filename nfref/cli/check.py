@@ -4,7 +4,9 @@ Exit status 0 when every property was judged and passed, 1 when one failed, 3 wh
 some could not be judged, 2 when the question was wrong.
 """
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import sys
@@ -116,6 +118,8 @@ def check(options):
         arguments = dict(adapters.of(thing, rng=rng, dtype=dtype))
         if arguments.get("context") is not None and context is not None:
             arguments["context"] = context
+        if set(arguments) == {"forward"}:
+            check_is_a_map(options.object, arguments["forward"], options, context)
         if "log_prob" in arguments:
             if options.domain is not None:
                 common["domain"] = options.domain
@@ -129,6 +133,40 @@ def check(options):
         raise UsageError(f"{options.object}: {error}") from None
     print(json.dumps(report.as_dict(), indent=1) if options.json else report)
     return EXIT_STATUS[report.verdict]
+
+
+def check_is_a_map(name, function, options, context):
+    """That a lone function takes rows and returns values at all.
+
+    ``os.system`` is no flow with a fault but a wrong question. What else a function does wrong,
+    and how long it takes, is for the oracle.
+
+    Raises
+    ------
+    UsageError
+        If it does not.
+    """
+    from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
+    from nfref.oracle.instruments.points import as_domain
+
+    rows = as_domain("domain", options.domain, options.dim).from_line(np.zeros((2, options.dim)))
+    given = [rows.astype(options.dtype), *([] if context is None else [context[[0, 0]]])]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            answer = in_time(function, given, options.seconds)
+    except StillRunning:
+        return
+    except CallFailed as error:
+        if not isinstance(error.__cause__, (TypeError, SystemExit)):
+            return
+        got = f"one that {error}"
+    else:
+        values = answer[0] if isinstance(answer, (tuple, list)) and answer else answer
+        if np.ndim(values):
+            return
+        got = f"one that returned {type(answer).__name__}"
+    raise UsageError(f"{name}: expected a function of rows (N, {options.dim}) that returns values "
+                     f"(N, {options.dim}), with log_det (N,) or without; got {got}")
 
 
 def _context(text, rng):

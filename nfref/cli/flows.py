@@ -33,7 +33,8 @@ class Choice:
 
 def families():
     """name -> Choice of every flow of nfref that says in ``for_tables`` how it fits them."""
-    return {name.lower(): Choice(kind, **kind.for_tables) for name, kind in vars(nfref).items()
+    found = vars(nfref)         # and not getattr, which would import matplotlib and SciPy
+    return {name.lower(): Choice(kind, **kind.for_tables) for name, kind in sorted(found.items())
             if hasattr(kind, "for_tables")}
 
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from nfref import datasets as built_in
+import nfref
 from nfref import params as trees
 from nfref.archives import shortened
 from nfref.blocks import BLOCK
@@ -237,10 +237,10 @@ def _outline(flow):
 def datasets(options):
     """The built-in data."""
     _check_there("them")
-    values, columns = built_in.wine()
+    values, columns = nfref.datasets.wine()
     print(f"{'name':<18}{'rows':>6}{'columns':>9}{'floor':>8}  description")
     print(f"{'wine':<18}{len(values):>6}{len(columns):>9}{'':>8}  "
           "white wines: physicochemical measurements, copies dropped")
-    for toy in built_in.TOYS.values():
+    for toy in nfref.datasets.TOYS.values():
         floor = "" if toy.entropy is None else f"{toy.entropy:.3f}"
         print(f"{toy.name:<18}{inputs.TOY_ROWS:>6}{toy.dim:>9}{floor:>8}  {toy.description}")

@@ -150,7 +150,9 @@ class Standardise(Flow):
 class Logit(Flow):
     """Bounded columns: ``inverse`` takes (lower, upper) to the whole line by the logit.
 
-    Columns whose two bounds are None pass through. It has no parameters.
+    Columns whose two bounds are None pass through. It has no parameters. What ``forward`` returns
+    lies strictly between the bounds: where the exact number rounds to a bound, as it does for
+    large ``|z|``, it is the last number before it, with the log-determinant of the exact one.
 
     Parameters
     ----------
@@ -192,7 +194,11 @@ class Logit(Flow):
         return joined[:, np.argsort(there)], log_det
 
     def _forward(self, params, z, context):
-        return self._columnwise(sigmoid_forward, z)
+        def strictly_inside(z, lower, upper):
+            x, log_det = sigmoid_forward(z, lower, upper)
+            return np.clip(x, np.nextafter(lower, upper), np.nextafter(upper, lower)), log_det
+
+        return self._columnwise(strictly_inside, z)
 
     def _inverse(self, params, x, context):
         return self._columnwise(sigmoid_inverse, x)

@@ -157,7 +157,8 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
             if score < best[0]:
                 best[:] = score, len(passed) - 1, now.averaged
             if callback is not None:
-                callback(_state(now, passed, best, held_out is not None, rng, unflatten))
+                callback(_state(now, passed, best, held_out is not None, rng, unflatten,
+                                evaluated))
             yield shown
 
     stopped, cause = run_guarded(rounds(), epochs, "epoch", progress,
@@ -190,8 +191,10 @@ class FitState:
         As in :class:`FitResult`.
     rng : dict
         The state of the generator.
-    unflatten : callable or None
-        From a vector to parameters; None in a state that comes from a file.
+    unflatten, evaluated : callable or None
+        From a vector to parameters, as they are and as they are scored: the second sets the
+        statistics of batch norm that evaluates with those of the training set. None in a state
+        that comes from a file.
     """
 
     vector: np.ndarray
@@ -205,6 +208,7 @@ class FitState:
     history: dict
     rng: dict
     unflatten: object = None
+    evaluated: object = None
 
     @property
     def epoch(self):
@@ -213,20 +217,28 @@ class FitState:
 
     @property
     def params(self):
-        """The parameters as they are, nested."""
+        """The parameters as they are, nested.
+
+        Batch norm that evaluates with the statistics of the training set has stale ones here:
+        training does not use them.
+        """
         return self.unflatten(self.vector)
 
     @property
     def best_params(self):
-        """The best parameters so far, nested."""
-        return self.unflatten(self.best)
+        """The best parameters so far, nested: what a fit that ended here would return.
+
+        With batch norm that evaluates with the statistics of the training set, each access costs
+        a pass over the training rows.
+        """
+        return self.evaluated(self.best)
 
 
-def _state(now, passed, best, validated, rng, unflatten):
+def _state(now, passed, best, validated, rng, unflatten, evaluated):
     score, epoch, vector = best
     return FitState(now.vector, now.averaged, now.optimizer.m, now.optimizer.v,
                     now.optimizer.steps, vector, score, epoch, _history(passed, validated),
-                    rng.bit_generator.state, unflatten)
+                    rng.bit_generator.state, unflatten, evaluated)
 
 
 def _history(passed, validated):

@@ -186,7 +186,8 @@ def test_samples_never_equal_their_bounds(tmp_path):
         params = trees.cast(density.init(np.random.default_rng(0)), dtype)
         params["flow"][0]["log_scale"] += 8
         save_model(tmp_path / "m.npz", density, params)
-        assert np.any(density.sample(params, np.random.default_rng(0), 100)[:, 0] == 1)
+        drawn = density.sample(params, np.random.default_rng(0), 100)[:, 0]
+        assert np.any(drawn == np.nextafter(dtype(1), dtype(0)))
         succeeds("sample", "m.npz", "-n", 100, "--out", "new.csv", cwd=tmp_path)
         shares = read_table(tmp_path / "new.csv").values[:, 0]
         assert np.all((shares > 0) & (shares < 1))
@@ -392,6 +393,16 @@ def test_every_command_has_an_example(capsys, command):
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
     assert done.value.code == 0 and f"example:\n  nfref {command}" in capsys.readouterr().out
+
+
+def test_help_imports_no_more_than_it_needs(tmp_path):
+    """Every command waits for what is imported; SciPy and matplotlib take most of a second."""
+    code = ("import sys, nfref_command\n"
+            "try:\n    nfref_command.main()\n"
+            "finally:\n    print({'numba', 'matplotlib', 'scipy'} & set(sys.modules))")
+    done = subprocess.run([sys.executable, "-c", code, "fit", "--help"], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("usage: ") and done.stdout.endswith("\nset()\n")
 
 
 def test_python_m_nfref(tmp_path):

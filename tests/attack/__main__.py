@@ -17,7 +17,7 @@ def run(kind, seed, number):
     """(counts of outcomes, failures as lines) of so many cases of one kind."""
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     counts, failures = Counter(), []
-    for case in KINDS[kind][0].cases(rng, number):
+    for case in KINDS[kind][0](rng, number):
         with tempfile.TemporaryDirectory() as folder:
             outcome, why = attack(case, Path(folder))
         counts[outcome] += 1
@@ -43,8 +43,8 @@ def main():
               f"{counts['interrupted']:>13}{counts['failed']:>8}"
               f"{time.perf_counter() - began:>9.0f}", flush=True)
     if kills.LOST:
-        print(f"kill -9: {len(kills.LOST)} fits lost {max(kills.LOST):.3f} s of work at most, "
-              f"{np.median(kills.LOST):.3f} s in the middle")
+        print(f"kill -9: what {len(kills.LOST)} fits lost of their work, in seconds: "
+              f"median {np.median(kills.LOST):.3f}, largest {max(kills.LOST):.3f}")
     for line in failed:
         print(line)
     return 1 if failed else 0

@@ -12,18 +12,23 @@ from nfref.model_file import load_model
 from tests.attack.case import SECONDS, Case, require
 
 CODE = "import sys, nfref_command; sys.exit(nfref_command.main())"
-SIGNALS = ("SIGKILL", "SIGKILL", "SIGINT", "SIGTERM", "SIGHUP", "SIGINT twice")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGINT twice")
 FIT = ("fit", "t.csv", "--flow", "realnvp", "--layers", "1", "--hidden", "8", "--epochs", "100000",
        "--lr", "1e-9", "--quiet", "--out", "m.npz")
 LOST = []               # seconds of work that each kill -9 took away
 
 
-def cases(rng, number):
+def cases(rng, number, names=("SIGKILL",)):
     """Kills after a random time, then the same command with --resume."""
     for k in range(number):
         one = np.random.default_rng(rng.integers(2 ** 63))
-        name = SIGNALS[k % len(SIGNALS)]
+        name = names[k % len(names)]
         yield Case(f"kills: {name}", lambda folder, one=one, name=name: kill(folder, one, name))
+
+
+def interruptions(rng, number):
+    """The same with signals that a process may answer."""
+    return cases(rng, number, SIGNALS)
 
 
 def started(folder, *arguments):

@@ -32,6 +32,34 @@ def test_logit_against_fifty_digits():
     np.testing.assert_allclose(back, -log_det[:7], rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("low, high", [(0.0, 1.0), (-3.0, 5.0), (0.1, 0.7), (1e6, 1e6 + 1)])
+def test_logit_lands_strictly_inside(low, high, dtype):
+    """Where x rounds to a bound it is the number before it, and the log-determinant stays."""
+    flow = nfref.Logit((low,), (high,))
+    z = np.array([-np.inf, -1e30, -800, -90, -40, 0, 40, 90, 800, 1e30, np.inf], dtype)[:, None]
+    with np.errstate(all="ignore"):
+        x, log_det = flow.forward({}, z)
+    assert x.dtype == log_det.dtype == dtype
+    assert np.all((np.float64(x) > low) & (np.float64(x) < high))
+    assert x[0, 0] == np.nextafter(dtype(low), dtype(high))
+    assert x[-1, 0] == np.nextafter(dtype(high), dtype(low))
+    with mpmath.workdps(50):
+        for value, got in zip(z[2:9, 0], log_det[2:9]):
+            slope = [1 / (1 + mpmath.exp(sign * mpmath.mpf(float(value)))) for sign in (1, -1)]
+            exact = mpmath.log(mpmath.mpf(high) - mpmath.mpf(low)) + sum(map(mpmath.log, slope))
+            np.testing.assert_allclose(got, float(exact), rtol=4 * np.finfo(dtype).eps)
+    back, log_det = flow.inverse({}, x)
+    assert np.all(np.isfinite(back)) and np.all(np.isfinite(log_det))
+    np.testing.assert_array_equal(np.diff(back, axis=0) >= 0, True)
+
+
+def test_logit_lets_nan_through():
+    with np.errstate(invalid="ignore"):
+        x, log_det = nfref.Logit((0.0,), (1.0,)).forward({}, np.array([[np.nan]]))
+    assert np.isnan(x) and np.isnan(log_det)
+
+
 def test_logit_leaves_free_columns_alone():
     flow = nfref.Logit((None, -1.0, None), (None, 3.0, None))
     rows = np.array([[5.0, 0.0, -7.0], [1.0, 2.9, 0.5]])

@@ -73,7 +73,7 @@ class _Call(threading.Thread):
             return self.value
         text = (str(self.error).strip().splitlines() or [""])[0]
         kind = NotThere if isinstance(self.error, NotImplementedError) else CallFailed
-        raise kind(f"raised {type(self.error).__name__}: {text[:160]}")
+        raise kind(f"raised {type(self.error).__name__}: {text[:160]}") from self.error
 
 
 class StillRunning(Exception):
