@@ -98,7 +98,8 @@ def run_pytest(folder, *options):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:nfref", "-p",
          "nfref.oracle.pytest_plugin", "-p", "no:cacheprovider", "--rootdir", str(folder),
-         "-c", str(folder / "pytest.ini"), *options, str(folder)], capture_output=True, text=True, cwd=folder)
+         "-c", str(folder / "pytest.ini"), *options, str(folder)],
+        capture_output=True, text=True, cwd=folder)
     return done.returncode, done.stdout
 
 
