@@ -27,7 +27,7 @@ from autograd.tracer import getval
 
 from nfref import dispatch
 from nfref import params as trees
-from nfref.base import StandardNormal
+from nfref.base import Base, StandardNormal
 from nfref.blocks import in_blocks
 from nfref.checks import as_context, as_rows, check_choice, check_count, check_rng
 
@@ -385,7 +385,7 @@ class Density:
             raise TypeError(f"Density: expected flow to be a Flow, got {type(self.flow).__name__}")
         if self.base is None:
             object.__setattr__(self, "base", StandardNormal(self.flow.dim))
-        if not hasattr(self.base, "log_prob"):
+        if not isinstance(self.base, Base):
             raise TypeError(f"Density: expected base to be a Base, got {type(self.base).__name__}")
         if self.base.dim != self.flow.dim:
             raise ValueError("Density: expected base and flow of the same dim, "

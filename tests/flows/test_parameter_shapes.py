@@ -234,6 +234,18 @@ def test_a_flow_without_init_is_left_alone():
     assert np.all(chain.forward([own, params], np.zeros((3, 2), np.float32))[0] == 1)
 
 
+def test_a_base_has_to_be_one():
+    """What only looks like a base has no known parameters."""
+    class Lookalike:
+        dim = 2
+
+        def log_prob(self, params, z):
+            return np.zeros(len(z))
+
+    with pytest.raises(TypeError, match="expected base to be a Base, got Lookalike"):
+        nfref.Density(nfref.Scale(2), Lookalike())
+
+
 def test_what_was_found_out_is_not_pickled():
     flow = nfref.RealNVP(2)
     before = flow.__getstate__()
