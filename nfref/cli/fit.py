@@ -101,7 +101,8 @@ def run(options):
           reserved(options.plot) as picture, once() as signals):
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
         _introduce(say, options, data, parts, copies, name, params)
-        result = _fit(density, params, parts, fit_rng, rate, name, options, asked, state)
+        result = _fit(density, params, parts, fit_rng, rate, name, options, asked, state,
+                      signals)
         signals.hold()
         log_prob = inputs.log_prob(density, result.params, parts.test)
         if options.out:
@@ -148,9 +149,15 @@ def _introduce(say, options, data, parts, copies, name, params):
         say("the model will not be kept: --out MODEL.npz writes it to a file")
 
 
-def _fit(density, params, parts, rng, rate, name, options, asked, state):
+def _fit(density, params, parts, rng, rate, name, options, asked, state, signals):
     """The FitResult; a KeyboardInterrupt or a UsageError if nothing came of it."""
-    callback = None if options.checkpoint is None else _Checkpoints(options.checkpoint, asked)
+    keep = None if options.checkpoint is None else _Checkpoints(options.checkpoint, asked)
+
+    def callback(now):
+        with signals.between():
+            if keep is not None:
+                keep(now)
+
     result = nfref.fit(density, params, parts.train.astype(options.dtype), rng,
                        validation=parts.validation.astype(options.dtype),
                        epochs=options.epochs, batch_size=options.batch, learning_rate=rate,

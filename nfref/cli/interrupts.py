@@ -35,19 +35,35 @@ def handled():
 
 
 class Once:
-    """What :func:`once` yields; after ``hold()`` no signal interrupts any more."""
+    """What :func:`once` yields: the first signal interrupts, unless it is held."""
 
     def __init__(self):
-        self._raises, self._pending = True, False
+        self._came = self._held = self._pending = False
 
     def __call__(self, number, frame):
-        if self._raises:
-            self._raises = False
+        raises = not (self._came or self._held)
+        self._came = True
+        if raises:
             raise KeyboardInterrupt
         self._pending = True
 
     def hold(self):
-        self._raises = False
+        """No signal interrupts any more."""
+        self._held = True
+
+    @contextlib.contextmanager
+    def between(self):
+        """Hold signals within the block; if one came in it, or before it, interrupt at its end.
+
+        One that came before is one whose KeyboardInterrupt was lost: Python drops what is raised
+        while an object is finalised.
+        """
+        self._held = True
+        yield
+        self._held = False
+        if self._came:
+            self._pending = False
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

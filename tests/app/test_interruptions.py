@@ -56,6 +56,31 @@ def test_signals_end_a_fit_and_keep_the_best(folder, signals):
     assert names(folder) == ["m.npz", "people.csv"]
 
 
+def test_an_interrupt_that_python_drops_ends_the_fit_after_the_epoch(folder):
+    """What is raised while an object is finalised is printed and goes nowhere."""
+    code = """if True:
+        import signal, sys
+        import nfref_command
+        from nfref.training import fitting
+        class Last:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+        epoch = fitting._epoch
+        def first(*arguments):
+            fitting._epoch = epoch
+            Last()
+            return epoch(*arguments)
+        fitting._epoch = first
+        sys.exit(nfref_command.main())
+    """
+    done = subprocess.run([sys.executable, "-c", code, "fit", "people.csv", *ENDLESS, "--quiet",
+                           "--out", "m.npz"], cwd=folder, capture_output=True, text=True,
+                          timeout=60, preexec_fn=lambda: signal.signal(signal.SIGINT,
+                                                                       signal.SIG_DFL))
+    assert done.returncode == 0 and done.stderr.startswith("Exception ignored in")
+    assert load_model(folder / "m.npz").info["fit"]["stopped"] == "interrupted"
+
+
 def test_nohup_is_respected(folder):
     process = subprocess.Popen(
         [COMMAND, "fit", "people.csv", *SMALL, "--out", "m.npz"], cwd=folder, text=True,
