@@ -1,5 +1,6 @@
-"""Many rows, some at a time: memory for a block of them, whatever their number."""
+"""Rows, some at a time: blocks that bound the memory, and rows that go ways of their own."""
 
+import autograd.numpy as anp
 import numpy as np
 
 BLOCK = 4096        # rows in one call: hidden activations of the usual widths stay below 10 MB
@@ -24,3 +25,12 @@ def in_blocks(function, rows, context=None, block=BLOCK):
     parts = [slice(start, start + block) for start in range(0, max(len(rows), 1), block)]
     arrays = (rows,) if context is None else (rows, context)
     return np.concatenate([function(*(array[part] for array in arrays)) for part in parts])
+
+
+def merged(chosen, ones, others):
+    """Rows ``ones`` where ``chosen`` (N,) is true, ``others`` elsewhere; autograd passes through.
+
+    Shapes: ones (M, ...) and others (N - M, ...), M being how many are chosen. Returns (N, ...).
+    """
+    places = np.concatenate([np.flatnonzero(chosen), np.flatnonzero(~chosen)])
+    return anp.concatenate([ones, others])[np.argsort(places)]

@@ -28,7 +28,7 @@ from autograd.tracer import getval
 from nfref import dispatch
 from nfref import params as trees
 from nfref.base import Base, StandardNormal
-from nfref.blocks import in_blocks
+from nfref.blocks import in_blocks, merged
 from nfref.checks import as_context, as_rows, check_choice, check_count, check_rng
 
 
@@ -435,11 +435,9 @@ class Density:
         if finite.all():        # of all numbers at once: by rows it takes fifteen times as long
             return self._log_prob(params, x, context)
         finite = finite.all(axis=1)
-        there, lost = numpy.flatnonzero(finite), numpy.flatnonzero(~finite)
-        found = self._log_prob(params, x[there], None if context is None else context[there])
-        nowhere = numpy.where(numpy.isnan(getval(x)[lost]).any(axis=1), numpy.nan, -numpy.inf)
-        joined = np.concatenate([found, nowhere.astype(found.dtype)])
-        return joined[numpy.argsort(numpy.concatenate([there, lost]))]
+        found = self._log_prob(params, x[finite], None if context is None else context[finite])
+        nowhere = numpy.where(numpy.isnan(getval(x)[~finite]).any(axis=1), numpy.nan, -numpy.inf)
+        return merged(finite, found, nowhere.astype(found.dtype))
 
     def _log_prob(self, params, x, context):
         z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)

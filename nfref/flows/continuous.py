@@ -18,6 +18,7 @@ from autograd.tracer import getval
 
 from nfref import dispatch
 from nfref import params as trees
+from nfref.blocks import merged
 from nfref.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
                           check_rng)
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
@@ -213,17 +214,16 @@ class CNF(Flow):
 
     def _solve(self, params, rows, context, start, end, norm=None):
         finite = numpy.isfinite(getval(rows)).all(axis=1)
-        if not finite.all() and self.probes is None:
-            # All rows share one step size, so a row that cannot be followed would end it for all.
-            there, lost = numpy.flatnonzero(finite), numpy.flatnonzero(~finite)
-            columns = self.dim + (1 if norm is None else 3)
-            parts = [numpy.full((len(lost), columns), numpy.nan, dtype=rows.dtype)]
-            if len(there):
-                parts.insert(0, self._solve_finite(
-                    params, rows[there], None if context is None else context[there],
-                    start, end, norm))
-            return np.concatenate(parts)[numpy.argsort(numpy.concatenate([there, lost]))]
-        return self._solve_finite(params, rows, context, start, end, norm)
+        if finite.all() or self.probes is not None:
+            return self._solve_finite(params, rows, context, start, end, norm)
+        # All rows share one step size, so a row that cannot be followed would end it for all.
+        columns = self.dim + (1 if norm is None else 3)
+        lost = numpy.full((len(rows) - finite.sum(), columns), numpy.nan, dtype=rows.dtype)
+        if not finite.any():
+            return lost
+        context = None if context is None else context[finite]
+        return merged(finite, self._solve_finite(params, rows[finite], context, start, end, norm),
+                      lost)
 
     def _solve_finite(self, params, rows, context, start, end, norm):
         system = NeuralSystem(self, context is not None, norm)
