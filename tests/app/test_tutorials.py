@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
+LESSONS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
+METHODS = sorted((ROOT / "tutorials" / "methods").glob("[!_]*.py"))     # a page a method
+SCRIPTS = LESSONS + METHODS
 
 every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 
