@@ -4,7 +4,11 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from nfref.backends import backend
-from nfref.base import DiagonalNormal, FullNormal, Logistic, NormalMixture, StandardNormal, Uniform
+from nfref.base import StandardNormal
+from nfref.bases.logistic import Logistic
+from nfref.bases.normal import DiagonalNormal, FullNormal
+from nfref.bases.normal_mixture import NormalMixture
+from nfref.bases.uniform import Uniform
 from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm

@@ -21,7 +21,7 @@ LAYERS = (
     ("formulas", "networks transformers continuous", "foundations"),
     ("kernels", "kernels", "foundations, formulas"),
     ("dispatch", "dispatch", "foundations, kernels"),
-    ("contract", "base flow small_matrices", "foundations, formulas, dispatch"),
+    ("contract", "base bases flow small_matrices", "foundations, formulas, dispatch"),
     ("flows", "flows", "all above but kernels"),
     ("objectives", "objectives", "all above but kernels, dispatch"),
     ("training", "training", "all above but kernels"),

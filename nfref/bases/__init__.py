@@ -1,0 +1,1 @@
+"""Base densities other than the standard normal: one idea a file."""

@@ -1,0 +1,52 @@
+"""A mixture of normals with learned weights, locations and scales."""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref.base import Base, logsumexp, standard_normal_log_prob
+from nfref.checks import check_count
+
+
+@dataclass(frozen=True)
+class NormalMixture(Base):
+    """A mixture of diagonal normals with learned weights, means and scales.
+
+        log p(z) = log sum_k exp(log w_k + log N(z; m_k, exp(s_k))),  w = softmax(logits)
+
+    It starts with equal weights, unit scales and means drawn from the standard normal.
+
+    Parameters
+    ----------
+    dim : int
+    components : int
+        How many normals K.
+
+    Notes
+    -----
+    Parameters in ``params``: ``logits`` (K,), ``means`` m and ``log_scales`` s, each (K, D).
+    """
+
+    dim: int
+    components: int
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        check_count("components", self.components)
+
+    def _init(self, rng):
+        shape = (self.components, self.dim)
+        return {"logits": np.zeros(self.components), "means": rng.standard_normal(shape),
+                "log_scales": np.zeros(shape)}
+
+    def _log_prob(self, params, z):
+        log_weights = params["logits"] - logsumexp(params["logits"])
+        e = (z[:, None, :] - params["means"]) * np.exp(-params["log_scales"])
+        log_normals = standard_normal_log_prob(e) - np.sum(params["log_scales"], axis=1)
+        return logsumexp(log_weights + log_normals)
+
+    def _sample(self, params, rng, n):
+        logits = np.asarray(params["logits"], np.float64)
+        k = rng.choice(self.components, size=n, p=np.exp(logits - logsumexp(logits)))
+        e = rng.standard_normal((n, self.dim))
+        return params["means"][k] + np.exp(params["log_scales"][k]) * e

@@ -1,0 +1,48 @@
+"""The uniform density on a box."""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref.base import Base
+from nfref.checks import as_array
+
+
+@dataclass(frozen=True)
+class Uniform(Base):
+    """The uniform density on a box; log p is -inf outside of it.
+
+    Parameters
+    ----------
+    lower, upper : sequence of float, length D
+        Corners of the box, which belong to it.
+    """
+
+    lower: tuple
+    upper: tuple
+
+    def __post_init__(self):
+        lower, upper = as_array("lower", self.lower), as_array("upper", self.upper)
+        if lower.ndim != 1 or lower.shape != upper.shape or not len(lower):
+            raise ValueError("Uniform: expected lower and upper of one length D of at least 1, "
+                             f"got shapes {lower.shape} and {upper.shape}")
+        if not np.all((lower < upper) & np.isfinite(upper - lower)):
+            raise ValueError("Uniform: expected finite lower < upper, "
+                             f"got {lower.tolist()} and {upper.tolist()}")
+        object.__setattr__(self, "lower", tuple(lower.tolist()))
+        object.__setattr__(self, "upper", tuple(upper.tolist()))
+
+    @property
+    def dim(self):
+        return len(self.lower)
+
+    def _log_prob(self, params, z):
+        lower, upper = np.asarray(self.lower, z.dtype), np.asarray(self.upper, z.dtype)
+        inside = np.all((z >= lower) & (z <= upper), axis=1)
+        return np.where(inside, np.asarray(-self.entropy(params), z.dtype), -np.inf)
+
+    def _sample(self, params, rng, n):
+        return rng.uniform(self.lower, self.upper, (n, self.dim))
+
+    def entropy(self, params):
+        return float(np.sum(np.log(np.subtract(self.upper, self.lower))))
