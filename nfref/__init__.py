@@ -20,6 +20,7 @@ from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
                                       SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
+from nfref.flows.neural_autoregressive import NAF
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.radial import Radial, RadialLayer
@@ -30,6 +31,7 @@ from nfref.networks.masked import random_degrees
 from nfref.training import FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.deep_sigmoid import DeepSigmoid
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer
 

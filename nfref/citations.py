@@ -201,6 +201,11 @@ _TABLE = (
                   symbols="xi: a, 1 - xi: b, d_k: d, g(x): z"),
         )),
 
+    # No section of it was read: what is known of it is its published code, torchkit.
+    Citation(
+        "NAF", "Huang, Krueger, Lacoste, Courville", 2018, "Neural autoregressive flows",
+        arxiv="1804.00779"),
+
     Citation(
         "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
         "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),

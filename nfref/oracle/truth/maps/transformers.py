@@ -6,10 +6,12 @@ parameters.
 """
 
 import mpmath as mp
+import numpy as np
 
 from nfref.oracle.truth.multiprecision import exact
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.deep_sigmoid import DeepSigmoid
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
@@ -68,7 +70,43 @@ def ends(raw, least, bound):
     return [-bound + 2 * bound * mp.fsum(parts[:k]) for k in range(len(raw))] + [bound]
 
 
-TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic}
+def root(function, z):
+    """The x with function(x) = z of an increasing function: ends, halvings, then secants."""
+    with mp.workdps(15):
+        low, high = mp.mpf(-1), mp.mpf(1)
+        while function(low) > z:
+            low *= 4
+        while function(high) < z:
+            high *= 4
+        while high - low > mp.mpf("1e-6") * (1 + abs(low)):
+            middle = (low + high) / 2
+            low, high = (middle, high) if function(middle) <= z else (low, middle)
+    off_low, off = function(low) - z, function(high) - z
+    while off != 0 and abs(high - low) > mp.mpf(10) ** (-mp.mp.dps) * (1 + abs(high)):
+        if off == off_low:
+            raise ArithmeticError("root: expected secants to settle, got two equal values")
+        low, high, off_low = high, high - off * (high - low) / (off - off_low), off
+        off = function(high) - z
+    return high
+
+
+def deep_sigmoid(transformer, raw, own, z):
+    """NAF's y = sigma^-1(w^T sigma(a x + b)) takes x to z; so this solves for x."""
+    J, least = transformer.units, mp.mpf(transformer.min_slope)
+    a = [least + mp.log(1 + mp.exp(value) * (mp.exp(1 - least) - 1)) for value in raw[:J]]
+    b = [value + spread for value, spread in zip(raw[J:], exact(np.linspace(-1, 1, J)))]
+    w = [mp.exp(value) for value in raw[2 * J:]]
+
+    def y(x):
+        odds = [mp.exp(a[j] * x + b[j]) for j in range(J)]
+        return mp.log(mp.fsum(w[j] * odds[j] / (1 + odds[j]) for j in range(J))
+                      / mp.fsum(w[j] / (1 + odds[j]) for j in range(J)))
+
+    return root(y, z)
+
+
+TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic,
+                DeepSigmoid: deep_sigmoid}
 
 
 def transform(flow, params, index, raw, z):
