@@ -10,7 +10,7 @@ from nfref.base import Base
 from nfref.checks import check_count, check_positive
 
 # (k, (2^-k - 2) B_{k+1} / (k (k+1))) for odd k, B the Bernoulli numbers: the coefficients of
-# x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. From x = 8 on, the next term is below 1e-18.
+# x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. The next is below 1e-18 from x = 8 on.
 SERIES = tuple((k, (2.0 ** -k - 2) * bernoulli / (k * (k + 1))) for k, bernoulli in (
     (1, 1 / 6), (3, -1 / 30), (5, 1 / 42), (7, -1 / 30), (9, 5 / 66), (11, -691 / 2730),
     (13, 7 / 6), (15, -3617 / 510), (17, 43867 / 798), (19, -174611 / 330),
