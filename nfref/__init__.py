@@ -21,12 +21,14 @@ from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, cha
                                   checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
+from nfref.flows.hinge import Hinge
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
                                       SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.radial import Radial, RadialLayer
+from nfref.flows.radial_expansion import RadialExpansion
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
 from nfref.flows.units import in_units_of

@@ -364,6 +364,29 @@ _TABLE = (
                   symbols="u: z, p_x: q"),
         )),
 
+    Citation(
+        "Tabak and Vanden-Eijnden", "Tabak, Vanden-Eijnden", 2010,
+        "Density estimation by dual ascent of the log-likelihood",
+        venue="Communications in Mathematical Sciences 8(1), 217-233",
+        places=(
+            Place("section 1", "read", direction=TO_LATENT,
+                  formula="Only the abstract and the beginning could be read: the variables are "
+                          "mapped onto a jointly normal set, ascending the log-likelihood by steps "
+                          "that move the margins along random orthogonal directions to normality"),
+        )),
+
+    Citation(
+        "Tabak and Turner", "Tabak, Turner", 2013,
+        "A family of nonparametric density estimation algorithms",
+        venue="Communications on Pure and Applied Mathematics 66(2), 145-164",
+        places=(
+            Place("section 1", "read", direction=TO_LATENT,
+                  formula="Only the abstract and the beginning could be read: a composition of "
+                          "simple maps; the parameters of each maximise a local quadratic "
+                          "approximation to the log-likelihood; localized radial expansions "
+                          "depend on a single parameter"),
+        )),
+
     # Training --------------------------------------------------------------------------------
 
     Citation(
