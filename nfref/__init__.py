@@ -17,6 +17,7 @@ from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
+from nfref.flows.convex_potential import ConvexPotentialFlow
 from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, channel_mask,
                                   checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
