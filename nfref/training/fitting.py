@@ -9,8 +9,7 @@ import numpy as np
 
 from nfref import params as trees
 from nfref.blocks import BLOCK, in_blocks
-from nfref.checks import (as_context, as_rows, as_weight, check_count, check_finite_rows,
-                          check_rng)
+from nfref.checks import as_context, as_rows, as_weight, check_count, check_finite_rows, check_rng
 from nfref.training.adam import Adam, AdamState, running_average
 from nfref.training.gradient import flat, loss_and_gradient, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, message, run_guarded
