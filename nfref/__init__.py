@@ -5,14 +5,19 @@ from types import ModuleType as _ModuleType
 
 from nfref.backends import backend
 from nfref.base import StandardNormal
+from nfref.bases.laplace import Laplace
 from nfref.bases.logistic import Logistic
 from nfref.bases.normal import DiagonalNormal, FullNormal
 from nfref.bases.normal_mixture import NormalMixture
+from nfref.bases.product import Product
+from nfref.bases.student_t import StudentT
 from nfref.bases.uniform import Uniform
+from nfref.bases.von_mises import VonMises
 from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
+from nfref.flows.convex_potential import ConvexPotentialFlow
 from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, channel_mask,
                                   checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise

@@ -326,6 +326,14 @@ _TABLE = (
         "VFlow: More expressive generative flows with variational data augmentation",
         arxiv="2002.09741"),
 
+    Citation(
+        "CP-Flow", "Huang, Chen, Tsirigotis, Courville", 2020,
+        "Convex potential flows: Universal probability distributions with optimal transport and "
+        "convex optimization", arxiv="2012.05942", version=2),
+
+    Citation(
+        "ICNN", "Amos, Xu, Kolter", 2016, "Input convex neural networks", arxiv="1609.07152"),
+
     # Objectives ------------------------------------------------------------------------------
 
     Citation(
