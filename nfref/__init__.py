@@ -39,6 +39,7 @@ from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.deep_sigmoid import DeepSigmoid
+from nfref.transformers.logistic_mixture import LogisticMixture
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer
 

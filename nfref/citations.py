@@ -206,6 +206,12 @@ _TABLE = (
         "NAF", "Huang, Krueger, Lacoste, Courville", 2018, "Neural autoregressive flows",
         arxiv="1804.00779"),
 
+    # Known from its published code.
+    Citation(
+        "Flow++", "Ho, Chen, Srinivas, Duan, Abbeel", 2019,
+        "Flow++: Improving flow-based generative models with variational dequantization and "
+        "architecture design", arxiv="1902.00275"),
+
     Citation(
         "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
         "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),

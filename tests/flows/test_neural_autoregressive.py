@@ -6,11 +6,14 @@ import pytest
 import nfref
 from nfref import params as trees
 from nfref.networks.masked import masked_mlp
-from tests.flow_table import Entry, hidden, made, random_params, triangular
+from tests.flow_table import Entry, hidden, made, random_params, stays, triangular
 
 CONTRACT = {
     "MADE, sigmoids": Entry(made(transformer=nfref.DeepSigmoid(3)), context=True,
                             pattern=triangular),
+    "Coupling, logistics": Entry(lambda dim, context_dim: nfref.Coupling(
+        tuple(i % 2 == 0 for i in range(dim)), nfref.LogisticMixture(3), hidden(dim), context_dim,
+        "tanh"), dims=(2, 5), context=True, ignores_context=stays, costly=True),
     "NAF": Entry(lambda dim, context_dim: nfref.NAF(dim, 2, hidden(dim), 3, context_dim),
                  context=True),
 }

@@ -1,10 +1,14 @@
-"""Neural autoregressive flows: chains of MADE with monotone networks as transformers."""
+"""Monotone networks as transformers: chains of MADE, and a coupling."""
 
+from nfref.flows.coupling import Coupling
 from nfref.flows.neural_autoregressive import NAF
 from nfref.oracle.truth.maps.composition import chain
+from nfref.transformers.logistic_mixture import LogisticMixture
 
 MAPS = {NAF: chain}
 
 CONFIGURATIONS = {
     "naf": NAF(2, layers=2, hidden=(1,), units=2, activation="tanh"),
+    "coupling_logistics": Coupling((True, False), LogisticMixture(2), hidden=(1,),
+                                   activation="tanh"),
 }

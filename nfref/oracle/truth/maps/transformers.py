@@ -12,6 +12,7 @@ from nfref.oracle.truth.multiprecision import exact
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.deep_sigmoid import DeepSigmoid
+from nfref.transformers.logistic_mixture import LogisticMixture
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
@@ -105,8 +106,28 @@ def deep_sigmoid(transformer, raw, own, z):
     return root(y, z)
 
 
+def logistic_mixture(transformer, raw, own, z):
+    """Flow++'s sigma^-1(MixLogCDF(x; pi, mu, s)) exp(a) + b takes x to z; this solves for x."""
+    K, bound = transformer.components, mp.mpf(transformer.bound)
+
+    def within(r):
+        return r / mp.sqrt(1 + (r / bound) ** 2)
+
+    a, b, raw = within(raw[0]), raw[1], raw[2:]
+    mu = [value + spread for value, spread in zip(raw, exact(np.linspace(-1, 1, K)))]
+    scale = [mp.exp(within(value)) for value in raw[K:2 * K]]
+    pi = [mp.exp(value) for value in raw[2 * K:]]
+
+    def y(x):
+        odds = [mp.exp((x - mu[k]) / scale[k]) for k in range(K)]
+        return mp.log(mp.fsum(pi[k] * odds[k] / (1 + odds[k]) for k in range(K))
+                      / mp.fsum(pi[k] / (1 + odds[k]) for k in range(K)))
+
+    return root(y, (z - b) / mp.exp(a))
+
+
 TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic,
-                DeepSigmoid: deep_sigmoid}
+                DeepSigmoid: deep_sigmoid, LogisticMixture: logistic_mixture}
 
 
 def transform(flow, params, index, raw, z):
