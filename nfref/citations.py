@@ -206,6 +206,11 @@ _TABLE = (
         "NAF", "Huang, Krueger, Lacoste, Courville", 2018, "Neural autoregressive flows",
         arxiv="1804.00779"),
 
+    # Known from its published code and its authors' slides.
+    Citation(
+        "UMNN", "Wehenkel, Louppe", 2019, "Unconstrained monotonic neural networks",
+        arxiv="1908.05164"),
+
     # Known from its published code.
     Citation(
         "Flow++", "Ho, Chen, Srinivas, Duan, Abbeel", 2019,

@@ -1,10 +1,12 @@
 """Autoregressive flows whose transformers are monotone networks.
 
-Sources: Huang, Krueger, Lacoste, Courville 2018, arXiv:1804.00779 (NAF).
+Sources: Huang, Krueger, Lacoste, Courville 2018, arXiv:1804.00779 (NAF); Wehenkel, Louppe 2019,
+arXiv:1908.05164 (UMNN).
 
-The formulas stand elsewhere: the monotone maps in nfref/transformers/deep_sigmoid.py, how they
-are fed in nfref/flows/autoregressive.py. Cost: from x to z one pass a layer, in closed form; from
-z to x D passes, each with a search for roots.
+The formulas stand elsewhere: the monotone maps in nfref/transformers/deep_sigmoid.py and
+monotone_integral.py, how they are fed in nfref/flows/autoregressive.py. Cost: from x to z one
+pass a layer, in closed form or by one quadrature; from z to x D passes, each with a search for
+roots.
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from nfref.checks import check_count
 from nfref.flow import Composition
 from nfref.flows.autoregressive import MADE, check_orders, orders_of
 from nfref.transformers.deep_sigmoid import DeepSigmoid
+from nfref.transformers.monotone_integral import MonotoneIntegral
 
 
 class _Stack(Composition):
@@ -83,3 +86,58 @@ class NAF(_Stack):
     @property
     def _transformer(self):
         return DeepSigmoid(self.units)
+
+
+@dataclass(frozen=True)
+class UMNN(_Stack):
+    """Every coordinate through the integral of a positive network of its own.
+
+    A fresh flow is the identity. Density by one quadrature a coordinate, sampling by roots.
+
+    Paper:   UMNN: UMNN-MAF, its monotonic networks fed by the coordinates before, data to latent.
+    Differs: see :class:`nfref.MonotoneIntegral`. The order is reversed from layer to layer.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    layers : int, default 3
+        Number of layers.
+    hidden : sequence of int, default (64, 64)
+        Hidden widths of each conditioner, see :class:`nfref.MADE`.
+    units : int, default 8
+        J, the hidden units of each integrand.
+    nodes : int, default 64
+        n: each integral takes n + 1 values of the integrand; even, and at least 8 B.
+    bound : float, default 8.0
+        B: outside of [-B, B] the maps are lines.
+    context_dim : int, default 0
+        Context features C.
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
+        Of the conditioner.
+    orders : "alternate", "natural" or one order a layer, default "alternate"
+        As for :class:`nfref.MAF`.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.UMNN(2, layers=2)
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> z, log_det = flow.inverse(params, np.zeros((3, 2)))
+    >>> z.shape, log_det.shape
+    ((3, 2), (3,))
+    """
+
+    dim: int
+    layers: int = 3
+    hidden: tuple = (64, 64)
+    units: int = 8
+    nodes: int = 64
+    bound: float = 8.0
+    context_dim: int = 0
+    activation: str = "tanh"
+    orders: object = "alternate"
+
+    @property
+    def _transformer(self):
+        return MonotoneIntegral(self.units, self.nodes, self.bound)

@@ -58,12 +58,19 @@ def log_probabilities(terms):
     return away - np.log(np.sum(np.exp(away), axis=0))
 
 
-def sigmoids_inverse(x, a, b, log_w):
-    """z = log S - log C and log dz/dx = log sum_j (a_j / w_j) p_j q_j. Elementwise."""
-    u = a * x + b
+def logit_of_sigmoids(u, log_a, log_w):
+    """log S - log C and the logarithm of its slope, log sum_j (a_j / w_j) p_j q_j, by x.
+
+    Shapes: u, log_a, log_w (J, ...). Returns (...) and (...).
+    """
     above, below = log_w - softplus(-u), log_w - softplus(u)
-    log_slope = log_sum(np.log(a) - log_w + log_probabilities(above) + log_probabilities(below))
+    log_slope = log_sum(log_a - log_w + log_probabilities(above) + log_probabilities(below))
     return log_sum(above) - log_sum(below), log_slope
+
+
+def sigmoids_inverse(x, a, b, log_w):
+    """z = logit(sum_j w_j sigma(a_j x + b_j)) and log dz/dx. Elementwise."""
+    return logit_of_sigmoids(a * x + b, np.log(a), log_w)
 
 
 def ends_of_sigmoids(z, a, b, log_w):

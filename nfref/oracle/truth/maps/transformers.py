@@ -5,6 +5,8 @@ numbers that the network gives for it, ``own`` the dict of its share of the tran
 parameters.
 """
 
+from functools import cache
+
 import mpmath as mp
 import numpy as np
 
@@ -13,6 +15,7 @@ from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.deep_sigmoid import DeepSigmoid
 from nfref.transformers.logistic_mixture import LogisticMixture
+from nfref.transformers.monotone_integral import MonotoneIntegral
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
@@ -126,8 +129,45 @@ def logistic_mixture(transformer, raw, own, z):
     return root(y, (z - b) / mp.exp(a))
 
 
+def monotone_integral(transformer, raw, own, z):
+    """UMNN's F(x; h), as the rule of Clenshaw and Curtis has it, takes x to z; solved for x."""
+    J, n, bound = transformer.units, transformer.nodes, mp.mpf(transformer.bound)
+    beta, level, raw = raw[0], raw[1], raw[2:]
+    alpha = [mp.exp(value / mp.sqrt(1 + value ** 2)) for value in raw[:J]]
+    mu = [value + 3 * spread for value, spread in zip(raw[J:], exact(np.linspace(-1, 1, J)))]
+    length = mp.sqrt(1 + J * mp.fsum(value ** 2 for value in raw[2 * J:]) * (bound / n) ** 2)
+    nodes, weights = rule(n, mp.mp.prec)
+
+    def f(t):
+        r = level
+        for j in range(J):
+            odds = mp.exp(2 * alpha[j] * (t - mu[j]))
+            r += raw[2 * J + j] / length / alpha[j] * (odds - 1) / (odds + 1)
+        return mp.exp(r / mp.sqrt(1 + (r / 5) ** 2))
+
+    def F(x):
+        return beta + x * mp.fsum(w * f(x * node) for w, node in zip(weights, nodes))
+
+    for end in (-bound, bound):
+        if (z - F(end)) * end >= 0:
+            return end + (z - F(end)) / mp.diff(F, end)
+    return root(F, z)
+
+
+@cache
+def rule(n, precision):
+    """Nodes on [0, 1] and the weights that integrate x^0, ..., x^n exactly at them."""
+    nodes = [(1 - mp.cos(mp.pi * k / n)) / 2 for k in range(n + 1)]
+    powers = mp.matrix(n + 1, n + 1)
+    for d in range(n + 1):
+        for k in range(n + 1):
+            powers[d, k] = nodes[k] ** d
+    return nodes, list(mp.lu_solve(powers, mp.matrix([mp.mpf(1) / (d + 1) for d in range(n + 1)])))
+
+
 TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic,
-                DeepSigmoid: deep_sigmoid, LogisticMixture: logistic_mixture}
+                DeepSigmoid: deep_sigmoid, LogisticMixture: logistic_mixture,
+                MonotoneIntegral: monotone_integral}
 
 
 def transform(flow, params, index, raw, z):
