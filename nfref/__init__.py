@@ -24,7 +24,7 @@ from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.hinge import Hinge
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze)
+                                      SplitPrior, Squeeze, TopPrior)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
