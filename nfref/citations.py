@@ -426,6 +426,11 @@ _TABLE = (
                   symbols="T_cur: t, T_i: steps, eta_min: 0, eta_max: 1"),
         )),
 
+    Citation(
+        "rectified flow", "Liu, Gong, Liu", 2022,
+        "Flow straight and fast: Learning to generate and transfer data with rectified flow",
+        arxiv="2209.03003"),
+
     # Books -----------------------------------------------------------------------------------
 
     Citation(
