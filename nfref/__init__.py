@@ -32,6 +32,7 @@ from nfref.flows.radial import Radial, RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
+from nfref.flows.tarflow import TarFlow, TarFlowBlock
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
 from nfref.training import FitResult, fit, fit_reverse_kl

@@ -202,6 +202,17 @@ _TABLE = (
         )),
 
     Citation(
+        "TarFlow", "Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind",
+        2024, "Normalizing flows are capable generative models", arxiv="2412.06329", version=3,
+        places=(
+            Place("section 2.2", "quoted", direction=TO_LATENT,
+                  formula="z_0 = x_0, z_i = (x_i - mu_i(x_<i)) exp(-alpha_i(x_<i)) of patches, "
+                          "mu and alpha from a causal Transformer; the permutation of the patches "
+                          "is the identity in the first block and the reversal in every other",
+                  symbols="mu: m, alpha: s"),
+        )),
+
+    Citation(
         "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
         "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),
 
