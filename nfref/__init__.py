@@ -5,6 +5,7 @@ from types import ModuleType as _ModuleType
 
 from nfref.backends import backend
 from nfref.base import StandardNormal
+from nfref.bases.absolute_value import GenerativeAbs, InferenceAbs
 from nfref.bases.laplace import Laplace
 from nfref.bases.logistic import Logistic
 from nfref.bases.normal import DiagonalNormal, FullNormal

@@ -274,6 +274,11 @@ _TABLE = (
         "van den Berg et al.", "van den Berg, Hasenclever, Tomczak, Welling", 2018,
         "Sylvester normalizing flows for variational inference", arxiv="1803.05649"),
 
+    Citation(
+        "SurVAE", "Nielsen, Jaini, Hoogeboom, Winther, Welling", 2020,
+        "SurVAE flows: Surjections to bridge the gap between VAEs and flows", arxiv="2007.02731",
+        version=2),
+
     # Residual flows --------------------------------------------------------------------------
 
     Citation(
