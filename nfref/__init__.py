@@ -36,7 +36,7 @@ from nfref.flows.sylvester import Sylvester, SylvesterLayer
 from nfref.flows.tarflow import TarFlow, TarFlowBlock
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
-from nfref.training import FitResult, fit, fit_reverse_kl
+from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.rational_quadratic import RationalQuadratic
