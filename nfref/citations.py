@@ -353,6 +353,16 @@ _TABLE = (
     # Objectives ------------------------------------------------------------------------------
 
     Citation(
+        "free-form flows", "Draxler, Sorrenson, Zimmermann, Rousselot, Koethe", 2023,
+        "Free-form flows: Make any architecture a normalizing flow", arxiv="2310.16624",
+        version=2,
+        places=(
+            Place("algorithm 1", "quoted", direction=TO_LATENT,
+                  formula="v^T f'_theta(x) SG[g'_phi(z) v], E v v^T = I, in place of "
+                          "log |det f'|; loss -log p(z) - surrogate + beta |x - g(z)|^2"),
+        )),
+
+    Citation(
         "flow matching", "Lipman, Chen, Ben-Hamu, Nickel, Le", 2022,
         "Flow matching for generative modeling", arxiv="2210.02747", version=2,
         places=(
