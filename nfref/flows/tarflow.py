@@ -50,11 +50,12 @@ def block_outputs(network, x, length, reverse):
     Paper:   TarFlow v3, section 2.2 (block autoregressive flows): z_i = (x_i - mu_i(x_<i))
              exp(-alpha_i(x_<i)) for patches i = 1 ... T-1, z_0 = x_0, data to latent, after a
              permutation of the patches that is the identity or the reversal.
-    Differs: from the text, the transformer is any; the paper's is ``Affine("exp")``. From the
-             published code: its first log-scales and shifts are the other way round in memory;
-             its log-determinant is divided by D; of the last layer its weight starts at zero and
-             its bias does not; a class label there is a context here, linear in it; for sampling
-             it keeps keys and values of earlier tokens, where here every pass starts anew.
+    Differs: from the text, in that the transformer is any; the paper's is ``Affine("exp")``, the
+             default here bounds its log-scale. From the published code, in that the outputs hold
+             the shifts before the log-scales; the log-determinant is not divided by D; of the
+             network's last layer the bias starts at zero too; a class label is any context here,
+             and linear; sampling computes the keys and values of earlier tokens again in every
+             pass, where the code keeps them.
     """
     n, dim = x.shape
     outputs = for_the_next(network(as_tokens(x, length, reverse)))
