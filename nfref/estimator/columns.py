@@ -15,7 +15,7 @@ real rows is one on the support, with mass 1 there and nothing outside:
 
 Then come robust units, and long tails are drawn in:
 
-    t = (y - m) / s      m the median, s the interquartile range of y, over 1.349 (a normal's is that)
+    t = (y - m) / s      m the median of y, s its interquartile range over 1.349, a normal's
     u = t  for |t| <= T,     sign(t) (T + log(1 + |t| - T))  beyond      with T = 5
 
 with slope 1 and 1 / (1 + |t| - T). A value at a million s is 18.8 there: it pulls at no fit and
