@@ -13,7 +13,7 @@ real rows is one on the support, with mass 1 there and nothing outside:
     period P      as low:low + P, of x moved there by whole periods; low is the middle of the
                   widest gap between values
 
-Then come robust units, and long tails are drawn in:
+Then come robust units, and the long tails of a real column are drawn in:
 
     t = (y - m) / s      m the median of y, s its interquartile range over 1.349, a normal's
     u = t  for |t| <= T,     sign(t) (T + log(1 + |t| - T))  beyond      with T = 5
@@ -32,7 +32,7 @@ import numpy as np
 
 TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
 IQR_OF_NORMAL = 1.3489795003921634
-LARGEST = 690.0             # exp of it is a float; samples are no further out
+LARGEST = 709.0             # exp of it is a float; samples are no further out
 FEW = 100                   # different whole numbers that are still taken for counts
 DISCRETE = ("category", "count")
 
@@ -114,6 +114,11 @@ class Continuous:
             return "real"
         return f"{self.low:g}:{self.high:g}"
 
+    @property
+    def tail(self):
+        """T; of a support with an end, whose own map draws tails in, they are left."""
+        return TAIL if self.kind == "real" else np.inf
+
     def encode(self, x):
         """(u, log du/dx), (N,) each; rows outside of the support have slope -inf and u 0."""
         x = np.asarray(x, np.float64)
@@ -123,14 +128,14 @@ class Continuous:
         inside = (x > self.low) & (x < self.high)
         with np.errstate(all="ignore"):
             y, log_slope = to_line(x, self.low, self.high)
-            u, drawn = drawn_in((y - self.middle) / self.scale, TAIL)
-        return (np.where(inside, u, 0.0),
-                np.where(inside, log_slope + drawn - np.log(self.scale), -np.inf))
+            u, drawn = drawn_in((y - self.middle) / self.scale, self.tail)
+            log_slope = log_slope + drawn - np.log(self.scale)
+        return np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
 
     def decode(self, u):
         """x, (N,), strictly inside of the support."""
         with np.errstate(all="ignore"):
-            y = self.middle + self.scale * drawn_out(np.asarray(u, np.float64), TAIL)
+            y = self.middle + self.scale * drawn_out(np.asarray(u, np.float64), self.tail)
             largest = np.finfo(np.float64).max
             return from_line(np.clip(y, -largest, largest), self.low, self.high)
 
