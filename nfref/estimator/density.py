@@ -54,6 +54,13 @@ class TableDensity:
         return features(self.discrete_columns, codes, self.centre, self.scale)
 
     @property
+    def dim(self):
+        """How many columns there are."""
+        return len(self.columns)
+
+    context_dim = 0
+
+    @property
     def discrete_columns(self):
         return tuple(column for column in self.columns if not isinstance(column, Continuous))
 

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nfref.checks import check_count, check_positive
 from nfref.estimator.candidates import Plan
-from nfref.estimator.density import fit_table
+from nfref.estimator.density import TableDensity, fit_table
 from nfref.estimator.table import frame_columns, is_frame, like_frame
 from nfref.flow import Flow
 
@@ -132,14 +132,16 @@ class FlowDensity(DensityMixin, BaseEstimator):
         found = fit_table(names, table, plan, int(random.randint(2 ** 31 - 1)),
                           asked=self.columns, weight=sample_weight, validation=self.validation,
                           announce=announce or self._announce)
-        self.density_ = found.density
-        self.columns_ = found.density.columns
+        self._keep(found.density)
         self.candidates_ = found.tried
-        pool = found.density.pool
-        self.weights_ = {} if pool is None else dict(zip(pool.names, pool.weights.tolist()))
         self.n_rows_effective_ = found.rows
         self.n_rows_distinct_, self.n_rows_held_out_ = found.distinct, found.held_out
         return self
+
+    def _keep(self, density):
+        self.density_, self.columns_ = density, density.columns
+        pool = density.pool
+        self.weights_ = {} if pool is None else dict(zip(pool.names, pool.weights.tolist()))
 
     def _plan(self, callback):
         if not (isinstance(self.flow, Flow) or self.flow in FLOWS):
@@ -242,3 +244,40 @@ class FlowDensity(DensityMixin, BaseEstimator):
             return like_frame(self._frame, {column.name: values for column, values
                                             in zip(self.columns_, drawn)})
         return np.stack(drawn, axis=1)
+
+    def save(self, path):
+        """Write what was fitted to a model file, which :meth:`load` and ``nfref score`` read.
+
+        Parameters
+        ----------
+        path : path-like
+        """
+        from nfref.model_file import save_model
+        check_is_fitted(self)
+        save_model(path, self.density_, columns=getattr(self, "feature_names_in_", None))
+
+    @classmethod
+    def load(cls, path):
+        """An estimator from a model file: it scores and draws, and what it was made with is gone.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        nfref.model_file.ModelError
+            If there is none, or it does not hold the density of a table.
+        """
+        from nfref.model_file import ModelError, load_model
+        model = load_model(path)
+        if not isinstance(model.density, TableDensity):
+            raise ModelError(f"{path}: expected the density of a table, got one of a flow alone "
+                             "(nfref.model_file.load_model reads it)")
+        made = cls()
+        made._keep(model.density)
+        made._frame = None
+        made.n_features_in_ = model.density.dim
+        if model.columns is not None:
+            made.feature_names_in_ = np.array(model.columns, object)
+        return made
