@@ -48,15 +48,25 @@ __version__ = "0.1.0"
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
 _LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots", "small_matrices",
          "tables")
+# What needs scikit-learn (the extra "sklearn") likewise: name -> module.
+_ESTIMATORS = {"FlowDensity": "nfref.estimator.flow_density",
+               "FlowOutlierDetector": "nfref.estimator.outliers"}
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()
-                  if not name.startswith("_") and not isinstance(value, _ModuleType)] + [*_LAZY])
+                  if not name.startswith("_") and not isinstance(value, _ModuleType)]
+                 + [*_LAZY, *_ESTIMATORS])
 
 
 def __getattr__(name):
     if name in _LAZY:
         return _import_module(f"nfref.{name}")
+    if name in _ESTIMATORS:
+        try:
+            return getattr(_import_module(_ESTIMATORS[name]), name)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"nfref.{name} needs {error.name}, which is not installed: "
+                                      "pip install nfref[sklearn]") from None
     raise AttributeError(f"module 'nfref' has no attribute {name!r}")
 
 
