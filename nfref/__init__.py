@@ -14,6 +14,7 @@ from nfref.bases.student_t import StudentT
 from nfref.bases.uniform import Uniform
 from nfref.bases.von_mises import VonMises
 from nfref.flow import Chain, Composition, Density, Flow, Invert
+from nfref.flows.amortized import Amortized
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
