@@ -440,6 +440,10 @@ _TABLE = (
                   symbols="theta: x, y: c, f: t"),
         )),
 
+    Citation(
+        "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
+        "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
+
     # Books -----------------------------------------------------------------------------------
 
     Citation(
