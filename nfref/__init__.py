@@ -25,7 +25,7 @@ from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.hinge import Hinge
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze)
+                                      SplitPrior, Squeeze, TopPrior)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
@@ -38,6 +38,7 @@ from nfref.networks.masked import random_degrees
 from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer
 

@@ -443,6 +443,10 @@ _TABLE = (
     Citation(
         "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
         "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
+    Citation(
+        "rectified flow", "Liu, Gong, Liu", 2022,
+        "Flow straight and fast: Learning to generate and transfer data with rectified flow",
+        arxiv="2209.03003"),
 
     # Books -----------------------------------------------------------------------------------
 

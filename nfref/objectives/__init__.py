@@ -3,6 +3,7 @@
 ``divergences``     forward and reverse KL, importance sampling
 ``flow_matching``   regression of a continuous flow's velocity
 ``path_penalties``  maximum likelihood with the penalties of RNODE
+``rectified_flow``  the same on straight lines, and again on the flow's own pairs
 ``potentials``      the unnormalised densities U1-U4
 """
 
