@@ -15,6 +15,7 @@ from nfref.bases.student_t import StudentT
 from nfref.bases.uniform import Uniform
 from nfref.bases.von_mises import VonMises
 from nfref.flow import Chain, Composition, Density, Flow, Invert
+from nfref.flows.amortized import Amortized
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
@@ -51,6 +52,8 @@ _LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots",
 # What needs scikit-learn (the extra "sklearn") likewise: name -> module.
 _ESTIMATORS = {"FlowDensity": "nfref.estimator.flow_density",
                "FlowOutlierDetector": "nfref.estimator.outliers"}
+_LAZY = ("datasets", "diagnostics", "estimator", "model_file", "objectives", "oracle", "plots",
+         "small_matrices", "tables")
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()
