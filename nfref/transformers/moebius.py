@@ -17,8 +17,8 @@ K of these, weighted with r_k > 0 that add up to one, are again such a map,
 
     f(e) = r_1 g_1(e) + ... + r_K g_K(e),
 
-and its inverse has a closed form for K = 1 alone. Angles here lie in [-pi, pi), as those of the
-circular spline do, so e is pi more than the coordinate, which -pi is the fixed point of.
+and its inverse has a closed form for K = 1 alone. Coordinates lie in [-pi, pi), as those of the
+circular spline with bound pi do: e is the coordinate plus pi, and -pi is what stays.
 
 Arrays hold parameters first: axis 0 counts the K maps, the trailing axes are those of the angle.
 Cost: O(K) a number from data to latent, some ten times as much the other way.
