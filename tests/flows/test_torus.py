@@ -1,10 +1,13 @@
 """Flows of angles: no seam, mass one on the circle and the torus, angles beside real numbers."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
 import nfref
+from nfref.model_file import describe, rebuild
 from nfref.networks.masked import made_masks
 from nfref.networks.mlp import angles_as_points
 from tests.flow_table import Entry, hidden, random_params, stays, triangular
@@ -269,6 +272,15 @@ def test_the_option_reaches_every_layer():
     for flow in (nfref.MAF(3, 2, (4,), periodic=[2, 0]), nfref.RealNVP(3, 2, periodic=[2, 0]),
                  nfref.IAF(3, 2, (4,), periodic=[2, 0]).flow):
         assert [layer.periodic for layer in flow.flows] == [(0, 2)] * 2
+
+
+def test_descriptions_come_back():
+    """What model files hold of a flow: its angles, its kinds of maps, the bases side by side."""
+    kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine()])
+    density = nfref.Density(nfref.MAF(2, 2, (4,), transformer=kinds, periodic=(0,)),
+                            nfref.Product([box(1), nfref.StudentT(1, 3.0)]))
+    again = rebuild(json.loads(json.dumps(describe(density))))
+    assert again == density and again.flow.flows[0].periodic == (0,)
 
 
 @pytest.mark.parametrize("periodic", [(2,), (-1,), (0, 0), (0.5,)])
