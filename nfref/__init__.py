@@ -40,6 +40,7 @@ from nfref.networks.masked import random_degrees
 from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.by_coordinate import ByCoordinate
 from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer
