@@ -5,6 +5,7 @@ from types import ModuleType as _ModuleType
 
 from nfref.backends import backend
 from nfref.base import StandardNormal
+from nfref.bases.absolute_value import GenerativeAbs, InferenceAbs
 from nfref.bases.laplace import Laplace
 from nfref.bases.logistic import Logistic
 from nfref.bases.normal import DiagonalNormal, FullNormal
@@ -33,6 +34,7 @@ from nfref.flows.radial import Radial, RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
+from nfref.flows.tarflow import TarFlow, TarFlowBlock
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
 from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
@@ -45,17 +47,29 @@ from nfref.transformers.transformer import Transformer
 __version__ = "0.1.0"
 
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
+_LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots", "small_matrices",
+         "tables")
+# What needs scikit-learn (the extra "sklearn") likewise: name -> module.
+_ESTIMATORS = {"FlowDensity": "nfref.estimator.flow_density",
+               "FlowOutlierDetector": "nfref.estimator.outliers"}
 _LAZY = ("datasets", "diagnostics", "estimator", "model_file", "objectives", "oracle", "plots",
          "small_matrices", "tables")
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()
-                  if not name.startswith("_") and not isinstance(value, _ModuleType)] + [*_LAZY])
+                  if not name.startswith("_") and not isinstance(value, _ModuleType)]
+                 + [*_LAZY, *_ESTIMATORS])
 
 
 def __getattr__(name):
     if name in _LAZY:
         return _import_module(f"nfref.{name}")
+    if name in _ESTIMATORS:
+        try:
+            return getattr(_import_module(_ESTIMATORS[name]), name)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"nfref.{name} needs {error.name}, which is not installed: "
+                                      "pip install nfref[sklearn]") from None
     raise AttributeError(f"module 'nfref' has no attribute {name!r}")
 
 
