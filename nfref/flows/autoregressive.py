@@ -45,12 +45,13 @@ def autoregressive_inverse(x, inverse, conditioner):
     return z, np.sum(log_slope, axis=1)
 
 
-def autoregressive_forward(z, forward, conditioner):
+def autoregressive_forward(z, forward, conditioner, passes=None):
     """x_i = T(z_i; h_i(x_<i)) one coordinate after the other. D passes.
 
     Every pass applies the map to the x known so far. After pass k the k coordinates that
     come first are right, since they look only at coordinates that were right before; so
-    after D passes all are. Where the others start does not matter.
+    after D passes all are. Where the others start does not matter. Where coordinates come in
+    groups that do not look at each other, as many ``passes`` as there are groups do.
 
     Paper:   MAF v4, section 3.1: x_i = u_i exp(alpha_i) + mu_i, where mu_i and alpha_i are
              functions of x_1 ... x_{i-1}; u is z.
@@ -59,7 +60,7 @@ def autoregressive_forward(z, forward, conditioner):
     Shapes: z (N, D). Returns (N, D) and (N,).
     """
     x = np.zeros_like(z)
-    for _ in range(z.shape[1]):
+    for _ in range(z.shape[1] if passes is None else passes):
         x, log_slope = forward(z, conditioner(x))
     return x, np.sum(log_slope, axis=1)
 
