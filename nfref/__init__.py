@@ -5,6 +5,7 @@ from types import ModuleType as _ModuleType
 
 from nfref.backends import backend
 from nfref.base import StandardNormal
+from nfref.bases.absolute_value import GenerativeAbs, InferenceAbs
 from nfref.bases.laplace import Laplace
 from nfref.bases.logistic import Logistic
 from nfref.bases.normal import DiagonalNormal, FullNormal
@@ -34,11 +35,13 @@ from nfref.flows.radial_expansion import RadialExpansion
 from nfref.flows.real_nvp_image import ImageCoupling, RealNVPImage
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
+from nfref.flows.tarflow import TarFlow, TarFlowBlock
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
 from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer
 

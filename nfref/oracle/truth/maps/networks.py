@@ -15,6 +15,13 @@ def activate(name, value):
     return mp.tanh(value) if name == "tanh" else mp.log(1 + mp.exp(value))
 
 
+def read_by_network(coordinates, periodic):
+    """What a conditioner reads: numbers as they are, then cosines, then sines of the angles."""
+    angles = [coordinates[i] for i in periodic]
+    return [value for i, value in enumerate(coordinates) if i not in periodic] \
+        + [mp.cos(angle) for angle in angles] + [mp.sin(angle) for angle in angles]
+
+
 def network(params, inputs, activation, sees=lambda layer, source, target: True):
     """An MLP; a connection takes part where ``sees(layer, source, target)``."""
     values = inputs
