@@ -22,6 +22,7 @@ from nfref.flows.continuous import CNF
 from nfref.flows.convex_potential import ConvexPotentialFlow
 from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, channel_mask,
                                   checkerboard_mask)
+from nfref.flows.dequantisation import VariationalDequantisation, bits_per_dim, dequantised
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.hinge import Hinge
@@ -32,6 +33,7 @@ from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.radial import Radial, RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion
+from nfref.flows.real_nvp_image import ImageCoupling, RealNVPImage
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
 from nfref.flows.tarflow import TarFlow, TarFlowBlock
