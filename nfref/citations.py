@@ -202,6 +202,17 @@ _TABLE = (
         )),
 
     Citation(
+        "TarFlow", "Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind",
+        2024, "Normalizing flows are capable generative models", arxiv="2412.06329", version=3,
+        places=(
+            Place("section 2.2", "quoted", direction=TO_LATENT,
+                  formula="z_0 = x_0, z_i = (x_i - mu_i(x_<i)) exp(-alpha_i(x_<i)) of patches, "
+                          "mu and alpha from a causal Transformer; the permutation of the patches "
+                          "is the identity in the first block and the reversal in every other",
+                  symbols="mu: m, alpha: s"),
+        )),
+
+    Citation(
         "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
         "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),
 
@@ -262,6 +273,11 @@ _TABLE = (
     Citation(
         "van den Berg et al.", "van den Berg, Hasenclever, Tomczak, Welling", 2018,
         "Sylvester normalizing flows for variational inference", arxiv="1803.05649"),
+
+    Citation(
+        "SurVAE", "Nielsen, Jaini, Hoogeboom, Winther, Welling", 2020,
+        "SurVAE flows: Surjections to bridge the gap between VAEs and flows", arxiv="2007.02731",
+        version=2),
 
     # Residual flows --------------------------------------------------------------------------
 
@@ -342,6 +358,16 @@ _TABLE = (
     # Objectives ------------------------------------------------------------------------------
 
     Citation(
+        "free-form flows", "Draxler, Sorrenson, Zimmermann, Rousselot, Koethe", 2023,
+        "Free-form flows: Make any architecture a normalizing flow", arxiv="2310.16624",
+        version=2,
+        places=(
+            Place("algorithm 1", "quoted", direction=TO_LATENT,
+                  formula="v^T f'_theta(x) SG[g'_phi(z) v], E v v^T = I, in place of "
+                          "log |det f'|; loss -log p(z) - surrogate + beta |x - g(z)|^2"),
+        )),
+
+    Citation(
         "flow matching", "Lipman, Chen, Ben-Hamu, Nickel, Le", 2022,
         "Flow matching for generative modeling", arxiv="2210.02747", version=2,
         places=(
@@ -375,6 +401,29 @@ _TABLE = (
             Place("section 2.3", "quoted", direction=TO_DATA,
                   formula="2.3.1 forward KL and maximum likelihood, 2.3.2 reverse KL",
                   symbols="u: z, p_x: q"),
+        )),
+
+    Citation(
+        "Tabak and Vanden-Eijnden", "Tabak, Vanden-Eijnden", 2010,
+        "Density estimation by dual ascent of the log-likelihood",
+        venue="Communications in Mathematical Sciences 8(1), 217-233",
+        places=(
+            Place("section 1", "read", direction=TO_LATENT,
+                  formula="Only the abstract and the beginning could be read: the variables are "
+                          "mapped onto a jointly normal set, ascending the log-likelihood by steps "
+                          "that move the margins along random orthogonal directions to normality"),
+        )),
+
+    Citation(
+        "Tabak and Turner", "Tabak, Turner", 2013,
+        "A family of nonparametric density estimation algorithms",
+        venue="Communications on Pure and Applied Mathematics 66(2), 145-164",
+        places=(
+            Place("section 1", "read", direction=TO_LATENT,
+                  formula="Only the abstract and the beginning could be read: a composition of "
+                          "simple maps; the parameters of each maximise a local quadratic "
+                          "approximation to the log-likelihood; localized radial expansions "
+                          "depend on a single parameter"),
         )),
 
     # Training --------------------------------------------------------------------------------

@@ -1,72 +1,180 @@
 """A small convolution network for images: the conditioner of Glow's couplings.
 
-Images are (N, H, W, C) in here, channels last, so that every convolution is one matrix
-product over all pixels. A 3x3 convolution is a 1x1 convolution of the nine shifted copies
-of the image, and a 1x1 convolution is a matrix product.
+Images are (N, H, W, C) in here, channels last, so that a convolution is one matrix product
+over all pixels. Its cost is in the copies: every pixel stands in nine neighbourhoods. They are
+made of whichever side has fewer channels:
+
+    rows of neighbourhoods @ W                  (im2col), where the input has fewer,
+    sum of nine shifted parts of image @ W      where the output has fewer.
+
+:func:`correlate` is bilinear in image and weight, and each of its two derivatives is a
+bilinear function of the same kind. So two primitives, each the derivative of the other,
+differentiate as often as one likes, and autograd never sees the copies.
 """
 
 import autograd.numpy as np
+import numpy
 from autograd.extend import defvjp, primitive
 
 from nfref.networks.activations import ACTIVATIONS
 
-OFFSETS = [(row, column) for row in range(3) for column in range(3)]
+GAIN = 3.0      # of the published code of Glow: its log-gains learn three times as fast
+
+# Copies -----------------------------------------------------------------------------------
+
+
+def neighbours(image, size):
+    """The pixels around every pixel, zeros beyond the edge: (N, H, W, C) -> (N*H*W, k*k*C).
+
+    Row (n, i, j) has image[n, i + a - r, j + b - r, c] at column (a, b, c), with r = (k - 1) / 2.
+    """
+    n, height, width, channels = image.shape
+    if size == 1:
+        return image.reshape(n * height * width, channels)
+    reach = size // 2
+    # Not numpy.pad, whose result is in the order of the image, and that may be another one.
+    padded = numpy.zeros((n, height + 2 * reach, width + 2 * reach, channels), image.dtype)
+    padded[:, reach:reach + height, reach:reach + width] = image
+    per_image, per_row, per_pixel, per_number = padded.strides
+    # One row of a neighbourhood lies in one piece: k pixels of C numbers each.
+    view = numpy.lib.stride_tricks.as_strided(
+        padded, (n, height, width, size, size * channels),
+        (per_image, per_row, per_pixel, per_row, per_number), writeable=False)
+    return view.reshape(n * height * width, size * size * channels)
+
+
+def gathered(copies, shape, size):
+    """The transpose of :func:`neighbours`: (N*H*W, k*k*C) -> ``shape``, which is (N, H, W, C).
+
+    out[n, i, j] = sum_ab copies[(n, i - a + r, j - b + r), (a, b)].
+    """
+    n, height, width, channels = shape
+    if size == 1:
+        return copies.reshape(shape)
+    copies = copies.reshape(n, height, width, size, size, channels)
+    padded = numpy.zeros((n, height + size - 1, width + size - 1, channels), copies.dtype)
+    for a in range(size):
+        for b in range(size):
+            padded[:, a:a + height, b:b + width] += copies[:, :, :, a, b]
+    reach = size // 2
+    return padded[:, reach:reach + height, reach:reach + width]
+
+
+# Convolution ------------------------------------------------------------------------------
+
+
+def turned(weight):
+    """The weight of the transposed convolution: turned by 180 degrees, input and output swapped.
+
+    Shapes: weight (k, k, C, E). Returns (k, k, E, C).
+    """
+    return np.transpose(weight[::-1, ::-1], (0, 1, 3, 2))
 
 
 @primitive
-def neighbours(image):
-    """The nine pixels around every pixel, zeros beyond the edge: (N, H, W, C) -> (N, H, W, 9, C).
+def correlate(image, weight):
+    """out[n, i, j] = sum_ab image[n, i + a - r, j + b - r] W[a, b] with r = (k - 1) / 2.
 
-    out[n, i, j, 3 a + b] = image[n, i + a - 1, j + b - 1].
+    Shapes: image (N, H, W, C); weight (k, k, C, E) with odd k. Returns (N, H, W, E).
     """
-    _, height, width, _ = image.shape
-    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return np.stack([padded[:, a:a + height, b:b + width] for a, b in OFFSETS], axis=3)
+    n, height, width, fan_in = image.shape
+    size, _, _, fan_out = weight.shape
+    shape = (n, height, width, fan_out)
+    if size == 1 or fan_in <= fan_out:
+        rows = neighbours(image, size) @ weight.reshape(size * size * fan_in, fan_out)
+        return rows.reshape(shape)
+    by_place = turned(weight).transpose(3, 0, 1, 2).reshape(fan_in, size * size * fan_out)
+    return gathered(image.reshape(n * height * width, fan_in) @ by_place, shape, size)
 
 
 @primitive
-def gather_neighbours(copies):
-    """The transpose of :func:`neighbours`, which is linear: (N, H, W, 9, C) -> (N, H, W, C).
+def weight_gradient(image, g, size):
+    """out[a, b] = sum_nij image[n, i + a - r, j + b - r]^T g[n, i, j], the gradient of W.
 
-    out[n, i, j] = sum_ab copies[n, i - a + 1, j - b + 1, 3 a + b].
+    Shapes: image (N, H, W, C); g (N, H, W, E). Returns (size, size, C, E).
     """
-    _, height, width, _, _ = copies.shape
-    padded = np.pad(copies, ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0)))
-    return sum(padded[:, 2 - a:2 - a + height, 2 - b:2 - b + width, 3 * a + b]
-               for a, b in OFFSETS)
+    n, height, width, fan_in = image.shape
+    fan_out = g.shape[3]
+    if size == 1 or fan_in <= fan_out:
+        total = neighbours(image, size).T @ g.reshape(n * height * width, fan_out)
+        return total.reshape(size, size, fan_in, fan_out)
+    total = neighbours(g, size).T @ image.reshape(n * height * width, fan_in)
+    return turned(total.reshape(size, size, fan_out, fan_in))
 
 
-defvjp(neighbours, lambda copies, image: gather_neighbours)
-defvjp(gather_neighbours, lambda image, copies: neighbours)
+defvjp(correlate,
+       lambda out, image, weight: lambda g: correlate(g, turned(weight)),
+       lambda out, image, weight: lambda g: weight_gradient(image, g, len(weight)))
+defvjp(weight_gradient,
+       lambda out, image, g, size: lambda weight: correlate(g, turned(weight)),
+       lambda out, image, g, size: lambda weight: correlate(image, weight))
 
 
-def convolve(image, weight, bias):
-    """out[n, i, j] = b + sum_ab image[n, i + a - r, j + b - r] W[a, b] with r = (k - 1) / 2.
+def beyond_the_edge(height, width, size):
+    """Which neighbours of a pixel lie beyond the edge: (H, W, k*k) of zeros and ones."""
+    inside = neighbours(numpy.ones((1, height, width, 1)), size)
+    return 1 - inside.reshape(height, width, size * size)
 
-    Shapes: image (N, H, W, C); weight (k, k, C, E) with k = 1 or 3; bias (E,).
-    Returns (N, H, W, E).
+
+def convolve(layer, image):
+    """(image * W + bias of the pixel) exp(3 g): what networks call a convolution.
+
+    With ``layer["edge"]`` the bias of a pixel depends on which of its neighbours lie beyond the
+    edge: it is what a further input channel adds that is 1 there and 0 in the image.
+
+    Paper:   Glow, the published code: an input channel of ones in the padding
+             (``add_edge_padding``); the output of the last convolution times exp(3 logs), with
+             logs zero at the start (``conv2d_zeros``). The text has neither.
+    Differs: nothing.
+
+    Parameters
+    ----------
+    layer : dict
+        "bias" (E,); "weight" (k, k, C, E) with odd k, unless the image has no channels; and
+        maybe "edge" (k, k, E) and "log_gain" (E,), which is g.
+    image : (N, H, W, C) array
+
+    Returns
+    -------
+    (N, H, W, E) array
     """
-    n, height, width, _ = image.shape
-    size, _, fan_in, fan_out = weight.shape
-    seen = image if size == 1 else neighbours(image)
-    rows = seen.reshape((n * height * width, size * size * fan_in))
-    out = rows @ weight.reshape((size * size * fan_in, fan_out)) + bias
-    return out.reshape((n, height, width, fan_out))
+    bias = layer["bias"]
+    if "edge" in layer:
+        size, _, fan_out = layer["edge"].shape
+        beyond = beyond_the_edge(*image.shape[1:3], size).astype(bias.dtype)
+        bias = bias + np.dot(beyond, np.reshape(layer["edge"], (size * size, fan_out)))
+    if "weight" in layer:
+        out = correlate(image, layer["weight"]) + bias
+    else:
+        out = np.zeros((*image.shape[:3], 1), dtype=bias.dtype) + bias
+    return out * np.exp(GAIN * layer["log_gain"]) if "log_gain" in layer else out
 
 
-def init_conv_net(rng, channels):
+# Network ----------------------------------------------------------------------------------
+
+
+def init_conv_net(rng, channels, edge_channel=False, output_gain=False):
     """Parameters of a network with ``channels``: input, hidden ..., output.
 
-    The first and the last convolution are 3x3, those between them 1x1, as in Glow.
-    Hidden layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero.
+    The first and the last convolution are 3x3, those between them 1x1, as in Glow. Hidden
+    layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero. For
+    ``edge_channel`` (of the 3x3 ones) and ``output_gain`` (of the last) see :func:`convolve`.
     """
     layers = []
     last = len(channels) - 2
     for k, (fan_in, fan_out) in enumerate(zip(channels, channels[1:])):
         size = 3 if k in (0, last) else 1
-        limit = 0 if k == last else 1 / np.sqrt(size * size * fan_in)
-        layers.append({"weight": rng.uniform(-limit, limit, (size, size, fan_in, fan_out)),
-                       "bias": rng.uniform(-limit, limit, fan_out)})
+        has_edge = edge_channel and size > 1
+        limit = 0 if k == last else 1 / np.sqrt(max(size * size * (fan_in + has_edge), 1))
+        layer = {}
+        if fan_in:
+            layer["weight"] = rng.uniform(-limit, limit, (size, size, fan_in, fan_out))
+        layer["bias"] = rng.uniform(-limit, limit, fan_out)
+        if has_edge:
+            layer["edge"] = rng.uniform(-limit, limit, (size, size, fan_out))
+        layers.append(layer)
+    if output_gain:
+        layers[last]["log_gain"] = np.zeros(channels[-1])
     return layers
 
 
@@ -75,7 +183,8 @@ def conv_net(params, image, activation="relu"):
 
     Parameters
     ----------
-    params : list of {"weight", "bias"}
+    params : list of dict
+        One layer each, see :func:`convolve`.
     image : (N, H, W, C) array
     activation : {"relu", "tanh", "softplus"}
 
@@ -85,5 +194,5 @@ def conv_net(params, image, activation="relu"):
     """
     activate = ACTIVATIONS[activation]
     for layer in params[:-1]:
-        image = activate(convolve(image, layer["weight"], layer["bias"]))
-    return convolve(image, params[-1]["weight"], params[-1]["bias"])
+        image = activate(convolve(layer, image))
+    return convolve(params[-1], image)

@@ -29,13 +29,14 @@ def cotangents(program, theta, x, context, g_out, g_log_det, threads):
     """Cotangents of (theta, x, context) for cotangents of the value and the log-determinant."""
     g_values = chain.Values(np.ascontiguousarray(g_out, x.dtype),
                             np.ascontiguousarray(g_log_det, x.dtype))
-    no_loss = chain.NormalLoss(x.dtype.type(0), np.empty(0, x.dtype))
+    no_loss = chain.NormalLoss(np.empty(0, x.dtype), np.empty(0, x.dtype))
     return _vjp(program, theta, x, context, g_values, no_loss, threads)
 
 
-def normal_loss_cotangents(program, theta, x, context, threads):
-    """log_prob under a standard normal, and the cotangents of -mean log_prob."""
-    loss = chain.NormalLoss(x.dtype.type(-1 / max(len(x), 1)), np.empty(len(x), x.dtype))
+def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
+    """log_prob under a standard normal, and the cotangents of -mean weight * log_prob."""
+    weights = np.full(len(x), -1 / max(len(x), 1)) if weight is None else weight / -len(x)
+    loss = chain.NormalLoss(weights.astype(x.dtype, copy=False), np.empty(len(x), x.dtype))
     nothing = chain.Values(np.empty((0, x.shape[1]), x.dtype), np.empty(0, x.dtype))
     return loss.log_prob, *_vjp(program, theta, x, context, nothing, loss, threads)
 

@@ -65,12 +65,12 @@ class Values(NamedTuple):
 
 
 class NormalLoss(NamedTuple):
-    """weight * sum log_prob under a standard normal, and log_prob (N,) itself, to be filled.
+    """sum of weights * log_prob under a standard normal, and log_prob (N,) itself, to be filled.
 
-    Where the weight is 0 there is no such loss: the cotangents of the values are given.
+    Where there are no weights there is no such loss: the cotangents of the values are given.
     """
 
-    weight: object
+    weights: object
     log_prob: object
 
 
@@ -188,7 +188,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
         couplings, masks, splines, others):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
-    From the cotangents of the values, or of a loss with a weight other than 0, to ``gradients``.
+    From the cotangents of the values, or of a loss that has weights, to ``gradients``.
     ``workspace`` is for the tape and for scratch.
     """
     code, x = chain.code, rows.x
@@ -211,7 +211,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
                   couplings, masks, splines, others)
             pc += code[pc + 2]
         there = min(ROWS, len(x) - start)
-        if loss.weight != 0:
+        if len(loss.weights) > 0:
             normal_cotangents(block, loss, g, start)
         else:
             gather_block(g_values.value, start, g.u)
@@ -231,15 +231,16 @@ def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
 
 @body
 def normal_cotangents(block, loss, g, start):
-    """log_prob = log N(u) + log_det of each row, and what weight * sum log_prob gives u."""
+    """log_prob = log N(u) + log_det of each row, and what sum weights * log_prob gives u."""
     u = block.u
     constant = len(u) * HALF_LOG_TWO_PI
     for r in range(ROWS):
         square = 0.0
+        weight = loss.weights[min(start + r, len(loss.weights) - 1)]
         for j in range(len(u)):
             square += u[j, r] * u[j, r]
-            g.u[j, r] = -loss.weight * u[j, r]
-        g.log_det[r] = loss.weight
+            g.u[j, r] = -weight * u[j, r]
+        g.log_det[r] = weight
         if start + r < len(loss.log_prob):
             loss.log_prob[start + r] = block.log_det[r] - 0.5 * square - constant
 
