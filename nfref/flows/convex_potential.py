@@ -13,7 +13,7 @@ has nothing to choose but the distribution.
 The inverse is a convex problem, z = argmin F(z) - x . z, which Newton's method solves. It is the
 gradient of a convex function too, the conjugate F*(x) = max x . z - F(z).
 
-Cost of ``forward``: D passes of the network and D^3 a row. ``inverse``: as a rule twelve times
+Cost of ``forward``: D passes of the network and D^3 a row. ``inverse``: as a rule fifteen times
 that. Density estimation wants it the other way round, as in the paper: ``Invert(flow)``.
 """
 
