@@ -15,6 +15,7 @@ from nfref.bases.student_t import StudentT
 from nfref.bases.uniform import Uniform
 from nfref.bases.von_mises import VonMises
 from nfref.flow import Chain, Composition, Density, Flow, Invert
+from nfref.flows.amortized import Amortized
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
@@ -48,15 +49,27 @@ __version__ = "0.1.0"
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
 _LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots", "small_matrices",
          "tables")
+# What needs scikit-learn (the extra "sklearn") likewise: name -> module.
+_ESTIMATORS = {"FlowDensity": "nfref.estimator.flow_density",
+               "FlowOutlierDetector": "nfref.estimator.outliers"}
+_LAZY = ("datasets", "diagnostics", "estimator", "model_file", "objectives", "oracle", "plots",
+         "small_matrices", "tables")
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()
-                  if not name.startswith("_") and not isinstance(value, _ModuleType)] + [*_LAZY])
+                  if not name.startswith("_") and not isinstance(value, _ModuleType)]
+                 + [*_LAZY, *_ESTIMATORS])
 
 
 def __getattr__(name):
     if name in _LAZY:
         return _import_module(f"nfref.{name}")
+    if name in _ESTIMATORS:
+        try:
+            return getattr(_import_module(_ESTIMATORS[name]), name)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"nfref.{name} needs {error.name}, which is not installed: "
+                                      "pip install nfref[sklearn]") from None
     raise AttributeError(f"module 'nfref' has no attribute {name!r}")
 
 

@@ -86,7 +86,7 @@ def as_weight(name, value, n):
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {weight[bad[0]]:g} "
                          f"in row {bad[0]}")
     if not np.any(weight > 0):
-        raise ValueError(f"{name}: expected one above 0, got none in {n} rows")
+        raise ValueError(f"{name}: expected one above 0, got zero in each of {n} rows")
     return weight
 
 

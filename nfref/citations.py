@@ -452,6 +452,28 @@ _TABLE = (
                   symbols="T_cur: t, T_i: steps, eta_min: 0, eta_max: 1"),
         )),
 
+    # Calibration -----------------------------------------------------------------------------
+
+    Citation(
+        "Talts et al.", "Talts, Betancourt, Simpson, Vehtari, Gelman", 2018,
+        "Validating Bayesian inference algorithms with simulation-based calibration",
+        arxiv="1804.06788",
+        places=(
+            Place("theorem 1", "quoted",
+                  formula="theta from pi(theta), y from pi(y | theta), theta_1 ... theta_L from "
+                          "pi(theta | y): the rank of f(theta) among the f(theta_l) is uniform "
+                          "on 0 ... L for every f with values on the line",
+                  symbols="theta: x, y: c, f: t"),
+        )),
+
+    Citation(
+        "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
+        "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
+    Citation(
+        "rectified flow", "Liu, Gong, Liu", 2022,
+        "Flow straight and fast: Learning to generate and transfer data with rectified flow",
+        arxiv="2209.03003"),
+
     # Books -----------------------------------------------------------------------------------
 
     Citation(
