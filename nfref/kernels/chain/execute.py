@@ -17,9 +17,14 @@ def value(program, theta, x, context, threads):
     blocks = -(-len(x) // ROWS)
     chunk = max(1, min(CHUNK, -(-blocks // threads)))
 
+    workspace = program.workspace
+    size = block_size(rows) + program.chain.longest
+
     def task(k):
-        chain.evaluate(program.chain, theta, rows, values, k * chunk, (k + 1) * chunk,
+        space = workspace.take((size,), x.dtype)
+        chain.evaluate(program.chain, theta, rows, values, space, k * chunk, (k + 1) * chunk,
                        *program.optional)
+        workspace.give_back(space)
 
     share(task, -(-blocks // chunk), threads)
     return tuple(values)
@@ -51,8 +56,10 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     # A single sum is the result.
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
+    size = 2 * block_size(rows) + program.working_size
+
     def task(k):
-        space = workspace.take((program.working_size,), x.dtype)
+        space = workspace.take((size,), x.dtype)
         chain.vjp(program.chain, theta, rows, g_values, loss,
                   chain.Gradients(g_x, g_context, partial_sums[k]), space, k * blocks,
                   (k + 1) * blocks, *program.optional)
@@ -66,3 +73,8 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
               program.size, threads)
     workspace.give_back(partial_sums)
     return g_theta, g_x, g_context
+
+
+def block_size(rows):
+    """How many numbers a block of such rows takes."""
+    return (rows.x.shape[1] + rows.context.shape[1] + 1) * ROWS

@@ -14,14 +14,13 @@ activations never leave the cache. Between instructions nothing is sliced, copie
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
 from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
 from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
 from nfref.kernels.chain.made import decode_made, made, made_vjp
 from nfref.kernels.chain.planar import planar, planar_vjp
+from nfref.kernels.chain.network import units_of
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.products import ROWS
 
@@ -37,17 +36,16 @@ OPTIONAL = ("couplings", "masks", "splines", "others")
 
 
 class Chain(NamedTuple):
-    """What the kernels read of a program: code, real operands, and three sizes.
+    """What the kernels read of a program: code, where its instructions start, and real operands.
 
-    ``longest``: numbers on the tape of any one instruction; ``tape``: of all; ``count``: how
-    many instructions there are.
+    ``longest``: numbers on the tape of any one instruction; ``tape``: of all.
     """
 
     code: object
+    starts: object
     reals: object
     longest: object
     tape: object
-    count: object
 
 
 class Rows(NamedTuple):
@@ -162,22 +160,36 @@ def scatter_block(block, rows, start):
             rows[start + r, j] = block[j, r]
 
 
+@body
+def block_of(rows, workspace, at):
+    """A Block at ``workspace[at]``, for these rows with their context."""
+    dim, n_context = rows.x.shape[1], rows.context.shape[1]
+    return Block(units_of(workspace, at, dim), units_of(workspace, at + dim * ROWS, n_context),
+                 workspace[at + (dim + n_context) * ROWS:at + block_size(rows)])
+
+
+@body
+def block_size(rows):
+    """How many numbers a block of such rows has, with its log-determinants."""
+    return (rows.x.shape[1] + rows.context.shape[1] + 1) * ROWS
+
+
 @kernel
-def evaluate(chain, theta, rows, values, first, last, couplings, masks, splines, others):
-    """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``."""
-    x = rows.x
-    block = Block(np.empty((x.shape[1], ROWS), x.dtype),
-                  np.empty((rows.context.shape[1], ROWS), x.dtype), np.empty(ROWS, x.dtype))
-    tape = np.empty(chain.longest, x.dtype)
+def evaluate(chain, theta, rows, values, workspace, first, last, couplings, masks, splines, others):
+    """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
+
+    ``workspace`` is for a block and the tape of one instruction.
+    """
+    code, starts, x = chain.code, chain.starts, rows.x
+    block, tape = block_of(rows, workspace, 0), workspace[block_size(rows):]
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
         block.log_det[:] = 0
-        pc = 0
-        while pc < len(chain.code):
-            layer(chain, pc, Storage(theta, chain.code[pc + 4], tape, 0), block,
+        for k in range(len(starts)):
+            pc = starts[k]
+            layer(chain, pc, Storage(theta, code[pc + 4], tape, 0), block,
                   couplings, masks, splines, others)
-            pc += chain.code[pc + 2]
         scatter_block(block.u, values.value, start)
         for r in range(min(ROWS, len(x) - start)):
             values.log_det[start + r] = block.log_det[r]
@@ -189,27 +201,23 @@ def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss with a weight other than 0, to ``gradients``.
-    ``workspace`` is for the tape and for scratch.
+    ``workspace`` is for two blocks, the tape and scratch.
     """
-    code, x = chain.code, rows.x
-    dim, n_context = x.shape[1], rows.context.shape[1]
-    block = Block(np.empty((dim, ROWS), x.dtype), np.empty((n_context, ROWS), x.dtype),
-                  np.empty(ROWS, x.dtype))
-    g = Cotangents(np.empty((dim, ROWS), x.dtype), np.empty((n_context, ROWS), x.dtype),
-                   np.empty(ROWS, x.dtype), gradients.theta)
-    tape, scratch = workspace[:chain.tape], workspace[chain.tape:]
-    starts = np.empty(chain.count, np.int64)
+    code, starts, x = chain.code, chain.starts, rows.x
+    size = block_size(rows)
+    block, back = block_of(rows, workspace, 0), block_of(rows, workspace, size)
+    g = Cotangents(back.u, back.context, back.log_det, gradients.theta)
+    tape, scratch = (workspace[2 * size:2 * size + chain.tape],
+                     workspace[2 * size + chain.tape:])
     g.theta[:] = 0
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
         block.log_det[:] = 0
-        pc = 0
         for k in range(len(starts)):
-            starts[k] = pc
+            pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), block,
                   couplings, masks, splines, others)
-            pc += code[pc + 2]
         there = min(ROWS, len(x) - start)
         if loss.weight != 0:
             normal_cotangents(block, loss, g, start)

@@ -5,10 +5,13 @@ other and have twins become one :class:`Program`; a member without a twin stays 
 by its formula. What comes out is a list of pieces in the order of execution.
 """
 
+import math
+
 import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import HEADER, OPTIONAL, Chain
+from nfref.kernels.rows import aligned
 from nfref.kernels.simd.products import ROWS
 from nfref.params import at_path
 
@@ -52,8 +55,9 @@ class Program:
         self.size = ends[-1]
         self.plain = all(instruction.plain for instruction in instructions)
         starts = {path: start for (path, _), (start, _) in zip(self.instructions, self.spans)}
-        code, reals, tape = [], [], 0
+        code, begin, reals, tape = [], [], [], 0
         for path, instruction in zip(paths, instructions):
+            begin.append(len(code))
             code += [instruction.opcode, instruction.direction,
                      HEADER + len(instruction.operands), tape, starts[path], len(reals),
                      *map(int, instruction.operands)]
@@ -61,8 +65,8 @@ class Program:
             tape += instruction.tape * ROWS
         longest, scratch = (max(getattr(instruction, name) for instruction in instructions) * ROWS
                             for name in ("tape", "scratch"))
-        self.chain = Chain(np.array(code, np.int64), np.array(reals, np.float64), longest, tape,
-                           len(instructions))
+        self.chain = Chain(np.array(code, np.int64), np.array(begin, np.int64),
+                           np.array(reals, np.float64), longest, tape)
         needs = {name for instruction in instructions for name in instruction.needs}
         self.optional = tuple(True if name in needs else None for name in OPTIONAL)
         self.workspace, self.working_size = Workspace(), tape + scratch
@@ -113,7 +117,7 @@ class Workspace:
         try:
             return self.free[shape, dtype].pop()
         except (KeyError, IndexError):
-            return np.empty(shape, dtype)
+            return aligned(math.prod(shape), dtype).reshape(shape)
 
     def give_back(self, array):
         """Nobody may use the array afterwards."""
