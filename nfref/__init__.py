@@ -5,29 +5,36 @@ from types import ModuleType as _ModuleType
 
 from nfref.backends import backend
 from nfref.base import StandardNormal
+from nfref.bases.laplace import Laplace
 from nfref.bases.logistic import Logistic
 from nfref.bases.normal import DiagonalNormal, FullNormal
 from nfref.bases.normal_mixture import NormalMixture
+from nfref.bases.product import Product
+from nfref.bases.student_t import StudentT
 from nfref.bases.uniform import Uniform
+from nfref.bases.von_mises import VonMises
 from nfref.flow import Chain, Composition, Density, Flow, Invert
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
+from nfref.flows.convex_potential import ConvexPotentialFlow
 from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, channel_mask,
                                   checkerboard_mask)
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
+from nfref.flows.hinge import Hinge
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
                                       SplitPrior, Squeeze)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.radial import Radial, RadialLayer
+from nfref.flows.radial_expansion import RadialExpansion
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
-from nfref.training import FitResult, fit, fit_reverse_kl
+from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.rational_quadratic import RationalQuadratic

@@ -71,6 +71,25 @@ def check_finite_rows(name, rows):
     return rows
 
 
+def as_weight(name, value, n):
+    """What each of ``n`` rows counts, (n,) in float64, 0 or more and not all 0; or None."""
+    if value is None:
+        return None
+    weight = as_array(name, value)
+    if weight.shape != (n,):
+        raise ValueError(f"{name}: expected shape ({n},), one a row; got {weight.shape}")
+    if weight.dtype.kind == "c":
+        raise TypeError(f"{name}: expected real numbers, got dtype {weight.dtype}")
+    weight = weight.astype(np.float64, copy=False)
+    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
+    if len(bad):
+        raise ValueError(f"{name}: expected finite numbers of at least 0, got {weight[bad[0]]:g} "
+                         f"in row {bad[0]}")
+    if not np.any(weight > 0):
+        raise ValueError(f"{name}: expected one above 0, got none in {n} rows")
+    return weight
+
+
 def check_rng(rng):
     """The generator itself; anything else is a TypeError."""
     if not isinstance(rng, np.random.Generator):

@@ -326,6 +326,14 @@ _TABLE = (
         "VFlow: More expressive generative flows with variational data augmentation",
         arxiv="2002.09741"),
 
+    Citation(
+        "CP-Flow", "Huang, Chen, Tsirigotis, Courville", 2020,
+        "Convex potential flows: Universal probability distributions with optimal transport and "
+        "convex optimization", arxiv="2012.05942", version=2),
+
+    Citation(
+        "ICNN", "Amos, Xu, Kolter", 2016, "Input convex neural networks", arxiv="1609.07152"),
+
     # Objectives ------------------------------------------------------------------------------
 
     Citation(
@@ -362,6 +370,29 @@ _TABLE = (
             Place("section 2.3", "quoted", direction=TO_DATA,
                   formula="2.3.1 forward KL and maximum likelihood, 2.3.2 reverse KL",
                   symbols="u: z, p_x: q"),
+        )),
+
+    Citation(
+        "Tabak and Vanden-Eijnden", "Tabak, Vanden-Eijnden", 2010,
+        "Density estimation by dual ascent of the log-likelihood",
+        venue="Communications in Mathematical Sciences 8(1), 217-233",
+        places=(
+            Place("section 1", "read", direction=TO_LATENT,
+                  formula="Only the abstract and the beginning could be read: the variables are "
+                          "mapped onto a jointly normal set, ascending the log-likelihood by steps "
+                          "that move the margins along random orthogonal directions to normality"),
+        )),
+
+    Citation(
+        "Tabak and Turner", "Tabak, Turner", 2013,
+        "A family of nonparametric density estimation algorithms",
+        venue="Communications on Pure and Applied Mathematics 66(2), 145-164",
+        places=(
+            Place("section 1", "read", direction=TO_LATENT,
+                  formula="Only the abstract and the beginning could be read: a composition of "
+                          "simple maps; the parameters of each maximise a local quadratic "
+                          "approximation to the log-likelihood; localized radial expansions "
+                          "depend on a single parameter"),
         )),
 
     # Training --------------------------------------------------------------------------------

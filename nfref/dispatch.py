@@ -52,7 +52,7 @@ _SOLVES = "nfref.kernels.continuous.solves"
 TWINS = {
     "flow": Twin(lambda flow, direction, params, rows, context: len(rows) * trees.count(params),
                  CALL, "nfref.kernels.chain.primitives:apply", "nfref.kernels.cuda.flows:apply"),
-    "loss_and_gradient": Twin(lambda density, unflatten, vector, x, context: len(x) * len(vector),
+    "loss_and_gradient": Twin(lambda density, unflatten, vector, x, *others: len(x) * len(vector),
                               REPEATED, "nfref.kernels.chain.training:loss_and_gradient"),
     "adam_update": Twin(lambda vector, *others: len(vector),
                         LONG, "nfref.kernels.adam:adam_update"),

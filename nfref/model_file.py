@@ -403,7 +403,7 @@ def _check_sizes(description, numbers_held, arrays_held, depth=0):
     layers = count("layers") * count("levels")
     if description.get("class") == "Glow":
         layers *= count("steps")
-    sizeless = ("StandardNormal", "Logistic", "OnFirst")
+    sizeless = ("StandardNormal", "Logistic", "Laplace", "OnFirst")
     dim = 1 if description.get("class") in sizeless else count("dim")
     widths = description.get("hidden", [])
     widest = max((width for width in (widths if isinstance(widths, list) else [widths])

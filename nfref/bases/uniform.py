@@ -16,10 +16,14 @@ class Uniform(Base):
     ----------
     lower, upper : sequence of float, length D
         Corners of the box, which belong to it.
+    periodic : bool, default False
+        Whether opposite sides of the box are one, as on a torus. Then every row has a place in
+        the box, and log p is the same everywhere.
     """
 
     lower: tuple
     upper: tuple
+    periodic: bool = False
 
     def __post_init__(self):
         lower, upper = as_array("lower", self.lower), as_array("upper", self.upper)
@@ -38,7 +42,7 @@ class Uniform(Base):
 
     def _log_prob(self, params, z):
         lower, upper = np.asarray(self.lower, z.dtype), np.asarray(self.upper, z.dtype)
-        inside = np.all((z >= lower) & (z <= upper), axis=1)
+        inside = np.all((z >= lower) & (z <= upper), axis=1) | self.periodic
         return np.where(inside, np.asarray(-self.entropy(params), z.dtype), -np.inf)
 
     def _sample(self, params, rng, n):

@@ -235,7 +235,7 @@ FAR = 10        # standard errors by which a flow is worse than a Gaussian beyon
 
 def _compare(name, log_prob, data, parts, rng):
     """(lines that have to be said about the table, lines of the table)."""
-    from nfref.estimator.baselines import Gaussian, GaussianMixture
+    from nfref.estimator.closed_form import Gaussian, GaussianMixture
     notes, gaussian = [], None
     figures = {name: _figure(log_prob)}
     try:

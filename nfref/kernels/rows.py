@@ -73,7 +73,7 @@ LINE = 64       # bytes of a line of the cache, and of the longest register
 
 
 def aligned(size, dtype):
-    """An array of ``size`` numbers, with anything in it, that starts where a line of the cache does.
+    """``size`` numbers, with anything in them, that start where a line of the cache does.
 
     What fills a register then lies in one line, and not half the time in two.
     """

@@ -1,57 +1,122 @@
 """A small convolution network for images: the conditioner of Glow's couplings.
 
-Images are (N, H, W, C) in here, channels last, so that every convolution is one matrix
-product over all pixels. A 3x3 convolution is a 1x1 convolution of the nine shifted copies
-of the image, and a 1x1 convolution is a matrix product.
+Images are (N, H, W, C) in here, channels last, so that a convolution is one matrix product
+over all pixels. Its cost is in the copies: every pixel stands in nine neighbourhoods. They are
+made of whichever side has fewer channels:
+
+    rows of neighbourhoods @ W                  (im2col), where the input has fewer,
+    sum of nine shifted parts of image @ W      where the output has fewer.
+
+:func:`correlate` is bilinear in image and weight, and each of its two derivatives is a
+bilinear function of the same kind. So two primitives, each the derivative of the other,
+differentiate as often as one likes, and autograd never sees the copies.
 """
 
 import autograd.numpy as np
+import numpy
 from autograd.extend import defvjp, primitive
 
 from nfref.networks.activations import ACTIVATIONS
 
-OFFSETS = [(row, column) for row in range(3) for column in range(3)]
+# Copies -----------------------------------------------------------------------------------
+
+
+def neighbours(image, size):
+    """The pixels around every pixel, zeros beyond the edge: (N, H, W, C) -> (N*H*W, k*k*C).
+
+    Row (n, i, j) has image[n, i + a - r, j + b - r, c] at column (a, b, c), with r = (k - 1) / 2.
+    """
+    n, height, width, channels = image.shape
+    if size == 1:
+        return image.reshape(n * height * width, channels)
+    reach = size // 2
+    # Not numpy.pad, whose result is in the order of the image, and that may be another one.
+    padded = numpy.zeros((n, height + 2 * reach, width + 2 * reach, channels), image.dtype)
+    padded[:, reach:reach + height, reach:reach + width] = image
+    per_image, per_row, per_pixel, per_number = padded.strides
+    # One row of a neighbourhood lies in one piece: k pixels of C numbers each.
+    view = numpy.lib.stride_tricks.as_strided(
+        padded, (n, height, width, size, size * channels),
+        (per_image, per_row, per_pixel, per_row, per_number), writeable=False)
+    return view.reshape(n * height * width, size * size * channels)
+
+
+def gathered(copies, shape, size):
+    """The transpose of :func:`neighbours`: (N*H*W, k*k*C) -> (N, H, W, C), which is ``shape``.
+
+    out[n, i, j] = sum_ab copies[(n, i - a + r, j - b + r), (a, b)].
+    """
+    n, height, width, channels = shape
+    if size == 1:
+        return copies.reshape(shape)
+    copies = copies.reshape(n, height, width, size, size, channels)
+    padded = numpy.zeros((n, height + size - 1, width + size - 1, channels), copies.dtype)
+    for a in range(size):
+        for b in range(size):
+            padded[:, a:a + height, b:b + width] += copies[:, :, :, a, b]
+    reach = size // 2
+    return padded[:, reach:reach + height, reach:reach + width]
+
+
+# Convolution ------------------------------------------------------------------------------
+
+
+def turned(weight):
+    """The weight of the transposed convolution: turned by 180 degrees, input and output swapped.
+
+    Shapes: weight (k, k, C, E). Returns (k, k, E, C).
+    """
+    return np.transpose(weight[::-1, ::-1], (0, 1, 3, 2))
 
 
 @primitive
-def neighbours(image):
-    """The nine pixels around every pixel, zeros beyond the edge: (N, H, W, C) -> (N, H, W, 9, C).
+def correlate(image, weight):
+    """out[n, i, j] = sum_ab image[n, i + a - r, j + b - r] W[a, b] with r = (k - 1) / 2.
 
-    out[n, i, j, 3 a + b] = image[n, i + a - 1, j + b - 1].
+    Shapes: image (N, H, W, C); weight (k, k, C, E) with odd k. Returns (N, H, W, E).
     """
-    _, height, width, _ = image.shape
-    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return np.stack([padded[:, a:a + height, b:b + width] for a, b in OFFSETS], axis=3)
+    n, height, width, fan_in = image.shape
+    size, _, _, fan_out = weight.shape
+    shape = (n, height, width, fan_out)
+    if size == 1 or fan_in <= fan_out:
+        rows = neighbours(image, size) @ weight.reshape(size * size * fan_in, fan_out)
+        return rows.reshape(shape)
+    by_place = turned(weight).transpose(3, 0, 1, 2).reshape(fan_in, size * size * fan_out)
+    return gathered(image.reshape(n * height * width, fan_in) @ by_place, shape, size)
 
 
 @primitive
-def gather_neighbours(copies):
-    """The transpose of :func:`neighbours`, which is linear: (N, H, W, 9, C) -> (N, H, W, C).
+def weight_gradient(image, g, size):
+    """out[a, b] = sum_nij image[n, i + a - r, j + b - r]^T g[n, i, j], the gradient of W.
 
-    out[n, i, j] = sum_ab copies[n, i - a + 1, j - b + 1, 3 a + b].
+    Shapes: image (N, H, W, C); g (N, H, W, E). Returns (size, size, C, E).
     """
-    _, height, width, _, _ = copies.shape
-    padded = np.pad(copies, ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0)))
-    return sum(padded[:, 2 - a:2 - a + height, 2 - b:2 - b + width, 3 * a + b]
-               for a, b in OFFSETS)
+    n, height, width, fan_in = image.shape
+    fan_out = g.shape[3]
+    if size == 1 or fan_in <= fan_out:
+        total = neighbours(image, size).T @ g.reshape(n * height * width, fan_out)
+        return total.reshape(size, size, fan_in, fan_out)
+    total = neighbours(g, size).T @ image.reshape(n * height * width, fan_in)
+    return turned(total.reshape(size, size, fan_out, fan_in))
 
 
-defvjp(neighbours, lambda copies, image: gather_neighbours)
-defvjp(gather_neighbours, lambda image, copies: neighbours)
+defvjp(correlate,
+       lambda out, image, weight: lambda g: correlate(g, turned(weight)),
+       lambda out, image, weight: lambda g: weight_gradient(image, g, len(weight)))
+defvjp(weight_gradient,
+       lambda out, image, g, size: lambda weight: correlate(g, turned(weight)),
+       lambda out, image, g, size: lambda weight: correlate(image, weight))
 
 
 def convolve(image, weight, bias):
-    """out[n, i, j] = b + sum_ab image[n, i + a - r, j + b - r] W[a, b] with r = (k - 1) / 2.
+    """:func:`correlate` and a bias: what networks call a convolution.
 
-    Shapes: image (N, H, W, C); weight (k, k, C, E) with k = 1 or 3; bias (E,).
-    Returns (N, H, W, E).
+    Shapes: image (N, H, W, C); weight (k, k, C, E) with odd k; bias (E,). Returns (N, H, W, E).
     """
-    n, height, width, _ = image.shape
-    size, _, fan_in, fan_out = weight.shape
-    seen = image if size == 1 else neighbours(image)
-    rows = seen.reshape((n * height * width, size * size * fan_in))
-    out = rows @ weight.reshape((size * size * fan_in, fan_out)) + bias
-    return out.reshape((n, height, width, fan_out))
+    return correlate(image, weight) + bias
+
+
+# Network ----------------------------------------------------------------------------------
 
 
 def init_conv_net(rng, channels):

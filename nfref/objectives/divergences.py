@@ -11,8 +11,8 @@ import autograd.numpy as np
 from nfref.checks import check_count, check_positive
 
 
-def negative_log_likelihood(density, params, x, context=None):
-    """-1/N sum_n log q(x_n): forward KL to the data, up to the entropy of the data.
+def negative_log_likelihood(density, params, x, context=None, weight=None):
+    """-1/N sum_n w_n log q(x_n): forward KL to the data, up to the entropy of the data.
 
     Parameters
     ----------
@@ -20,13 +20,16 @@ def negative_log_likelihood(density, params, x, context=None):
     params : nested dicts and lists of arrays
     x : (N, D) array
     context : (N, C) array, optional
+    weight : (N,) array, optional
+        w, of mean 1; 1 for every row if omitted.
 
     Returns
     -------
     scalar
         In nats per row.
     """
-    return -np.mean(density.log_prob(params, x, context))
+    log_prob = density.log_prob(params, x, context)
+    return -np.mean(log_prob if weight is None else weight * log_prob)
 
 
 def reverse_kl(density, params, log_target, rng, n, beta=1.0):

@@ -3,20 +3,21 @@
 import math
 import numbers
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from nfref import params as trees
 from nfref.blocks import BLOCK, in_blocks
-from nfref.checks import as_context, as_rows, check_count, check_finite_rows, check_rng
+from nfref.checks import as_context, as_rows, as_weight, check_count, check_finite_rows, check_rng
 from nfref.training.adam import Adam, AdamState, running_average
 from nfref.training.gradient import flat, loss_and_gradient, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, message, run_guarded
 
 
 def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
-        epochs=200, batch_size=256, learning_rate=1e-3, schedule=None, clip_norm=5.0,
-        patience=20, average=0.99, data_dependent_init=True,
+        sample_weight=None, validation_weight=None, epochs=200, batch_size=256, learning_rate=1e-3,
+        schedule=None, clip_norm=5.0, patience=20, average=0.99, data_dependent_init=True,
         objective=None, progress=True, callback=None, resume=None):
     """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
@@ -44,6 +45,15 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     context : (N, C) array, optional
         Required exactly when the density has ``context_dim`` C > 0.
     validation_context : (M, C) array, optional
+        The same for validation rows that are given as an array.
+    sample_weight : (N,) array, optional
+        What each row counts, 0 or more and not all 0: in the loss, which is then
+        -sum w log p / sum w, and in the score of those that are held out. Only their ratios
+        matter. Rows of weight 0 are as good as not there, and a whole weight w counts as
+        w copies of the row do, as long as one batch takes all rows: otherwise copies fall into
+        different batches. Statistics that layers take of rows (actnorm, batch norm) count every
+        row once.
+    validation_weight : (M,) array, optional
         The same for validation rows that are given as an array.
     epochs : int
         At most so many.
@@ -99,27 +109,29 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         If an argument does not fit; if rows hold NaN or infinity.
     """
     check_rng(rng)
-    x, context, held_out, held_out_context = _parts(density, x, context, validation,
-                                                    validation_context, rng)
+    if objective is not None and sample_weight is not None:
+        raise ValueError("sample_weight: expected None with an objective of your own, got weights")
+    x, held_out = _parts(density, Rows(x, context, sample_weight), validation,
+                         validation_context, validation_weight, rng)
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
     if patience is not None:
         check_count("patience", patience)
     if not isinstance(average, numbers.Real) or not 0 <= average < 1:
         raise ValueError(f"average: expected a number in [0, 1), got {average!r}")
-    batches = math.ceil(len(x) / batch_size)
+    batches = math.ceil(len(x.x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
-    vector, unflatten = flat(trees.checked(params, density._shapes, x.dtype))
-    keeps_running = _learns(density, unflatten(vector), x, context, "batch")
+    vector, unflatten = flat(trees.checked(params, density._shapes, x.x.dtype))
+    keeps_running = _learns(density, unflatten(vector), x, "batch")
     step = _step(density, unflatten, adam, objective, average, keeps_running, rng)
-    evaluated = _evaluated(density, unflatten, vector, x, context)
+    evaluated = _evaluated(density, unflatten, vector, x)
     if resume is not None:
         _check_resume(resume, vector, held_out is not None, rng)
     passed = []                             # (train, validation) of each epoch
     best = [math.inf, None, vector]         # validation, epoch, parameters
 
     def validation_score(vector):
-        return -mean_log_prob(density, evaluated(vector), held_out, held_out_context)
+        return -mean_log_prob(density, evaluated(vector), *held_out)
 
     def begin():
         if resume is not None:
@@ -131,7 +143,7 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
                             AdamState(resume.m, resume.v, resume.steps))
         start = vector
         if data_dependent_init:
-            start = _data_dependent_init(density, unflatten(vector), x, context, rng)
+            start = _data_dependent_init(density, unflatten(vector), x, rng)
         best[2] = start
         if held_out is not None:
             score = validation_score(start)
@@ -146,7 +158,7 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
                 return "patience"
             if len(passed) >= epochs:
                 return "epochs"
-            now, train = _epoch(step, now, x, context, batches, rng)
+            now, train = _epoch(step, now, x, batches, rng)
             score = train
             shown = f"train {train:.3f}"
             if held_out is not None:
@@ -284,12 +296,13 @@ class Progress:
 
 
 def _step(density, unflatten, adam, objective, average, keeps_running, rng):
-    """The function (progress, rows, context) -> (progress, loss) of one step."""
+    """The function (progress, rows, context, weight) -> (progress, loss) of one step."""
     training = density.training()
 
-    def step(now, rows, context):
+    def step(now, rows, context, weight):
         if objective is None:
-            loss, gradient = loss_and_gradient(training, unflatten, now.vector, rows, context)
+            loss, gradient = loss_and_gradient(training, unflatten, now.vector, rows, context,
+                                               weight)
         else:
             loss, gradient = value_and_gradient(
                 lambda tree: objective(training, tree, rows, context, rng), unflatten, now.vector)
@@ -303,86 +316,111 @@ def _step(density, unflatten, adam, objective, average, keeps_running, rng):
     return step
 
 
-def _epoch(step, now, x, context, batches, rng):
+def _epoch(step, now, x, batches, rng):
     """All rows once, in a new order: (progress, mean loss in nats per row)."""
-    total = 0.0
-    for batch in np.array_split(rng.permutation(len(x)), batches):
-        now, loss = step(now, x[batch], None if context is None else context[batch])
+    total, count = 0.0, len(x.x)
+    for batch in np.array_split(rng.permutation(count), batches):
+        now, loss = step(now, *x.at(batch))
         total += loss * len(batch)
-    return now, total / len(x)
+    return now, total / count
 
 
-def mean_log_prob(density, params, x, context=None):
-    """Mean log-likelihood in nats per row, computed in blocks of rows and summed in float64."""
+def mean_log_prob(density, params, x, context=None, weight=None):
+    """Mean log-likelihood in nats per row, computed in blocks of rows and summed in float64.
+
+    ``weight`` (N,) says what each row counts.
+    """
     log_prob = in_blocks(lambda *rows: density.log_prob(params, *rows), x, context)
-    return float(np.mean(log_prob, dtype=np.float64))
+    return float(np.average(log_prob.astype(np.float64), weights=weight))
 
 
-def _data_dependent_init(density, params, x, context, rng):
+def _data_dependent_init(density, params, x, rng):
     """The parameters as a vector, after data-dependent layers have seen some rows."""
-    chosen = np.sort(rng.permutation(len(x))[:BLOCK])
-    given = None if context is None else context[chosen]
-    return trees.flatten(density.adapt(params, x[chosen], given, "start"))[0]
+    rows, given, _ = x.at(np.sort(rng.permutation(len(x.x))[:BLOCK]))
+    return trees.flatten(density.adapt(params, rows, given, "start"))[0]
 
 
-def _learns(density, params, x, context, moment):
+def _learns(density, params, x, moment):
     """Whether any layer learns from rows at this moment, found out with a single row."""
-    given = None if context is None else context[:1]
-    return density.adapt(params, x[:1], given, moment) is not params
+    row, given, _ = x.at(slice(1))
+    return density.adapt(params, row, given, moment) is not params
 
 
-def _evaluated(density, unflatten, start, x, context):
+def _evaluated(density, unflatten, start, x):
     """The function vector -> params that density is evaluated with.
 
     With the statistics of all training rows where layers evaluate with those; for any other
     flow it does nothing but ``unflatten``.
     """
-    if not _learns(density, unflatten(start), x, context, "evaluation"):
+    if not _learns(density, unflatten(start), x, "evaluation"):
         return unflatten
-    return lambda vector: density.adapt(unflatten(vector), x, context, "evaluation")
+    return lambda vector: density.adapt(unflatten(vector), x.x, x.context, "evaluation")
 
 
 # Rows -------------------------------------------------------------------------------------
 
 
-def _parts(density, x, context, validation, validation_context, rng):
-    """Training rows and context, validation rows and context: checked, in the dtype of x."""
-    x, context = _checked_rows(density, "x", x, "context", context)
+class Rows(NamedTuple):
+    """Rows (N, D) with their context (N, C) and weight (N,), each None where there is none."""
+
+    x: np.ndarray
+    context: np.ndarray = None
+    weight: np.ndarray = None
+
+    def at(self, places):
+        """Some of the rows."""
+        return Rows(*(None if array is None else array[places] for array in self))
+
+
+def _parts(density, rows, validation, validation_context, validation_weight, rng):
+    """Training and validation rows: checked, in the dtype of x; the second may be None."""
+    rows = _checked_rows(density, ("x", "context", "sample_weight"), rows)
     if validation is None or np.ndim(validation) == 0:
-        if validation_context is not None:
-            raise ValueError("validation_context: expected None unless validation is an array "
-                             f"of rows, got shape {np.shape(validation_context)}")
+        for name, given in (("validation_context", validation_context),
+                            ("validation_weight", validation_weight)):
+            if given is not None:
+                raise ValueError(f"{name}: expected None unless validation is an array of rows, "
+                                 f"got shape {np.shape(given)}")
     if validation is None:
-        return x, context, None, None
+        return _balanced(rows), None
     if np.ndim(validation):
-        rows, given = _checked_rows(density, "validation", validation, "validation_context",
-                                    validation_context)
-        given = None if given is None else given.astype(x.dtype, copy=False)
-        return x, context, rows.astype(x.dtype, copy=False), given
+        held_out = _checked_rows(density, ("validation", "validation_context",
+                                           "validation_weight"),
+                                 Rows(validation, validation_context, validation_weight))
+        held_out = Rows(*(None if array is None else array.astype(rows.x.dtype, copy=False)
+                          for array in held_out[:2]), held_out.weight)
+        return _balanced(rows), held_out
     if not isinstance(validation, numbers.Real) or not 0 < validation < 1:
         raise ValueError("validation: expected a fraction in (0, 1), rows or None, "
                          f"got {validation!r}")
-    count = max(1, round(validation * len(x)))
-    if count >= len(x):
-        raise ValueError(f"x: expected enough rows to hold out {validation} of them, got {len(x)}")
-    order = rng.permutation(len(x))
-    held_out, kept = np.sort(order[:count]), np.sort(order[count:])
-    if context is None:
-        return x[kept], None, x[held_out], None
-    return x[kept], context[kept], x[held_out], context[held_out]
+    count = max(1, round(validation * len(rows.x)))
+    if count >= len(rows.x):
+        raise ValueError(f"x: expected enough rows to hold out {validation} of them, "
+                         f"got {len(rows.x)}")
+    order = rng.permutation(len(rows.x))
+    return _balanced(rows.at(np.sort(order[count:]))), rows.at(np.sort(order[:count]))
 
 
-def _checked_rows(density, name, rows, context_name, context):
-    rows = as_rows(name, rows, density.dim)
+def _balanced(rows):
+    """The rows with weights of mean 1, in their dtype: losses of batches average to that of all."""
+    if rows.weight is None:
+        return rows
+    return rows._replace(weight=(rows.weight / np.mean(rows.weight)).astype(rows.x.dtype))
+
+
+def _checked_rows(density, names, given):
+    name, context_name, weight_name = names
+    rows = as_rows(name, given.x, density.dim)
     if rows.dtype.kind == "c":
         raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
     if not len(rows):
         raise ValueError(f"{name}: expected at least one row, got none")
     check_finite_rows(name, rows)
     try:
-        context = as_context(context, density.context_dim, rows)
+        context = as_context(given.context, density.context_dim, rows)
     except (TypeError, ValueError) as error:
         raise type(error)(str(error).replace("context", context_name, 1)) from None
     if context is not None:
         check_finite_rows(context_name, context)
-    return rows, context
+    rows = Rows(rows, context, as_weight(weight_name, given.weight, len(rows)))
+    return rows if rows.weight is None else rows.at(rows.weight > 0)

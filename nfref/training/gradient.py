@@ -15,7 +15,7 @@ from nfref.objectives.divergences import negative_log_likelihood
 _FITTING = weakref.WeakKeyDictionary()
 
 
-def loss_and_gradient(density, unflatten, vector, x, context=None):
+def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
     """Negative log-likelihood of a batch and its gradient.
 
     Parameters
@@ -26,11 +26,13 @@ def loss_and_gradient(density, unflatten, vector, x, context=None):
     vector : (P,) array
     x : (N, D) array
     context : (N, C) array, optional
+    weight : (N,) array, optional
+        What each row counts, 1 if omitted; in the dtype of x.
 
     Returns
     -------
     loss : scalar
-        In nats per row.
+        -1/N sum_n w_n log p(x_n), in nats per row.
     gradient : (P,) array
 
     Raises
@@ -44,12 +46,14 @@ def loss_and_gradient(density, unflatten, vector, x, context=None):
         _FITTING[unflatten] = density, len(vector)
     x = as_rows("x", x, density.dim)
     context = as_context(context, density.context_dim, x)
-    return dispatch.run("loss_and_gradient", _by_tape, density, unflatten, vector, x, context)
+    return dispatch.run("loss_and_gradient", _by_tape, density, unflatten, vector, x, context,
+                        weight)
 
 
-def _by_tape(density, unflatten, vector, x, context):
+def _by_tape(density, unflatten, vector, x, context, weight):
     return value_and_gradient(
-        lambda params: negative_log_likelihood(density, params, x, context), unflatten, vector)
+        lambda params: negative_log_likelihood(density, params, x, context, weight), unflatten,
+        vector)
 
 
 def value_and_gradient(objective, unflatten, vector):

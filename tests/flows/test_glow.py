@@ -158,12 +158,15 @@ def test_parameter_gradients(name):
 # Convolution network ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_convolution_against_loops(size):
+# Fewer channels on either side, and none at all: the two ways to multiply.
+@pytest.mark.parametrize("fan_in, fan_out", [(2, 3), (4, 1), (0, 2)])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_convolution_against_loops(size, fan_in, fan_out):
     rng = np.random.default_rng(2)
-    image = rng.standard_normal((2, 3, 4, 2))
-    weight, bias = rng.standard_normal((size, size, 2, 3)), rng.standard_normal(3)
-    expected = np.zeros((2, 3, 4, 3)) + bias
+    image = rng.standard_normal((2, 3, 4, fan_in))
+    weight = rng.standard_normal((size, size, fan_in, fan_out))
+    bias = rng.standard_normal(fan_out)
+    expected = np.zeros((2, 3, 4, fan_out)) + bias
     reach = size // 2
     for i in range(3):
         for j in range(4):
@@ -172,17 +175,37 @@ def test_convolution_against_loops(size):
                     row, column = i + a - reach, j + b - reach
                     if 0 <= row < 3 and 0 <= column < 4:
                         expected[:, i, j] += image[:, row, column] @ weight[a, b]
-    out = conv_nets.convolve(image, weight, bias)
-    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-13)
+    for order in ("C", "F"):
+        out = conv_nets.convolve(np.asarray(image, order=order), weight, bias)
+        np.testing.assert_allclose(out, expected, rtol=0, atol=1e-13)
 
 
-def test_neighbours_and_their_transpose():
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_neighbours_and_their_transpose(size):
     rng = np.random.default_rng(3)
-    image, copies = rng.standard_normal((2, 3, 4, 2)), rng.standard_normal((2, 3, 4, 9, 2))
-    np.testing.assert_allclose(np.sum(conv_nets.neighbours(image) * copies),
-                               np.sum(image * conv_nets.gather_neighbours(copies)), rtol=1e-13)
-    check_grads(conv_nets.neighbours, modes=["rev"], order=2)(image)
-    check_grads(conv_nets.gather_neighbours, modes=["rev"], order=2)(copies)
+    image = rng.standard_normal((2, 3, 4, 2))
+    copies = rng.standard_normal((24, 2 * size * size))
+    np.testing.assert_allclose(
+        np.sum(conv_nets.neighbours(image, size) * copies),
+        np.sum(image * conv_nets.gathered(copies, image.shape, size)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("fan_in, fan_out", [(2, 3), (3, 1)])
+@pytest.mark.parametrize("size", [1, 3])
+def test_derivatives_of_the_convolution(size, fan_in, fan_out):
+    """Both primitives are bilinear, and each is the derivative of the other, to any order."""
+    rng = np.random.default_rng(4)
+    image, g = rng.standard_normal((2, 3, 2, fan_in)), rng.standard_normal((2, 3, 2, fan_out))
+    weight = rng.standard_normal((size, size, fan_in, fan_out))
+    check_grads(conv_nets.correlate, modes=["rev"], order=2)(image, weight)
+    check_grads(lambda image, g: conv_nets.weight_gradient(image, g, size), modes=["rev"],
+                order=2)(image, g)
+    # <g, image * W> in three ways.
+    total = np.sum(g * conv_nets.correlate(image, weight))
+    np.testing.assert_allclose(np.sum(weight * conv_nets.weight_gradient(image, g, size)), total,
+                               rtol=1e-12)
+    np.testing.assert_allclose(
+        np.sum(image * conv_nets.correlate(g, conv_nets.turned(weight))), total, rtol=1e-12)
 
 
 def test_conv_net_has_the_sizes_of_the_paper():

@@ -1,5 +1,7 @@
 """Programs at work: values, derivatives, and the training loss with its gradient."""
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
@@ -17,14 +19,10 @@ def value(program, theta, x, context, threads):
     blocks = -(-len(x) // ROWS)
     chunk = max(1, min(CHUNK, -(-blocks // threads)))
 
-    workspace = program.workspace
-    size = block_size(rows) + program.chain.longest
-
     def task(k):
-        space = workspace.take((size,), x.dtype)
-        chain.evaluate(program.chain, theta, rows, values, space, k * chunk, (k + 1) * chunk,
-                       *program.optional)
-        workspace.give_back(space)
+        with working(program, rows, 1, program.longest) as arrays:
+            chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk,
+                           (k + 1) * chunk, *program.optional)
 
     share(task, -(-blocks // chunk), threads)
     return tuple(values)
@@ -34,13 +32,14 @@ def cotangents(program, theta, x, context, g_out, g_log_det, threads):
     """Cotangents of (theta, x, context) for cotangents of the value and the log-determinant."""
     g_values = chain.Values(np.ascontiguousarray(g_out, x.dtype),
                             np.ascontiguousarray(g_log_det, x.dtype))
-    no_loss = chain.NormalLoss(x.dtype.type(0), np.empty(0, x.dtype))
+    no_loss = chain.NormalLoss(np.empty(0, x.dtype), np.empty(0, x.dtype))
     return _vjp(program, theta, x, context, g_values, no_loss, threads)
 
 
-def normal_loss_cotangents(program, theta, x, context, threads):
-    """log_prob under a standard normal, and the cotangents of -mean log_prob."""
-    loss = chain.NormalLoss(x.dtype.type(-1 / max(len(x), 1)), np.empty(len(x), x.dtype))
+def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
+    """log_prob under a standard normal, and the cotangents of -mean weight * log_prob."""
+    weights = np.full(len(x), -1 / max(len(x), 1)) if weight is None else weight / -len(x)
+    loss = chain.NormalLoss(weights.astype(x.dtype, copy=False), np.empty(len(x), x.dtype))
     nothing = chain.Values(np.empty((0, x.shape[1]), x.dtype), np.empty(0, x.dtype))
     return loss.log_prob, *_vjp(program, theta, x, context, nothing, loss, threads)
 
@@ -56,14 +55,11 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     # A single sum is the result.
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
-    size = 2 * block_size(rows) + program.working_size
-
     def task(k):
-        space = workspace.take((size,), x.dtype)
-        chain.vjp(program.chain, theta, rows, g_values, loss,
-                  chain.Gradients(g_x, g_context, partial_sums[k]), space, k * blocks,
-                  (k + 1) * blocks, *program.optional)
-        workspace.give_back(space)
+        with working(program, rows, 2, program.tape, program.scratch) as arrays:
+            chain.vjp(program.chain, theta, rows, g_values, loss,
+                      chain.Gradients(g_x, g_context, partial_sums[k]), *arrays, k * blocks,
+                      (k + 1) * blocks, *program.optional)
 
     share(task, count, threads)
     if count == 1:
@@ -75,6 +71,13 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     return g_theta, g_x, g_context
 
 
-def block_size(rows):
-    """How many numbers a block of such rows takes."""
-    return (rows.x.shape[1] + rows.context.shape[1] + 1) * ROWS
+@contextmanager
+def working(program, rows, count, *sizes):
+    """Arrays that a kernel works in: for ``count`` blocks of the rows, and of these sizes."""
+    workspace, dtype = program.workspace, rows.x.dtype
+    columns = rows.x.shape[1] + rows.context.shape[1] + 1
+    arrays = [workspace.take(shape, dtype)
+              for shape in ((count, columns, ROWS), *((size,) for size in sizes))]
+    yield arrays
+    for array in arrays:
+        workspace.give_back(array)

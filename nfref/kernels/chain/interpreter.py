@@ -20,7 +20,6 @@ from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
 from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
 from nfref.kernels.chain.made import decode_made, made, made_vjp
 from nfref.kernels.chain.planar import planar, planar_vjp
-from nfref.kernels.chain.network import units_of
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.products import ROWS
 
@@ -36,16 +35,11 @@ OPTIONAL = ("couplings", "masks", "splines", "others")
 
 
 class Chain(NamedTuple):
-    """What the kernels read of a program: code, where its instructions start, and real operands.
-
-    ``longest``: numbers on the tape of any one instruction; ``tape``: of all.
-    """
+    """What the kernels read of a program: code, where its instructions start, real operands."""
 
     code: object
     starts: object
     reals: object
-    longest: object
-    tape: object
 
 
 class Rows(NamedTuple):
@@ -63,12 +57,12 @@ class Values(NamedTuple):
 
 
 class NormalLoss(NamedTuple):
-    """weight * sum log_prob under a standard normal, and log_prob (N,) itself, to be filled.
+    """sum of weights * log_prob under a standard normal, and log_prob (N,) itself, to be filled.
 
-    Where the weight is 0 there is no such loss: the cotangents of the values are given.
+    Where there are no weights there is no such loss: the cotangents of the values are given.
     """
 
-    weight: object
+    weights: object
     log_prob: object
 
 
@@ -161,27 +155,21 @@ def scatter_block(block, rows, start):
 
 
 @body
-def block_of(rows, workspace, at):
-    """A Block at ``workspace[at]``, for these rows with their context."""
-    dim, n_context = rows.x.shape[1], rows.context.shape[1]
-    return Block(units_of(workspace, at, dim), units_of(workspace, at + dim * ROWS, n_context),
-                 workspace[at + (dim + n_context) * ROWS:at + block_size(rows)])
-
-
-@body
-def block_size(rows):
-    """How many numbers a block of such rows has, with its log-determinants."""
-    return (rows.x.shape[1] + rows.context.shape[1] + 1) * ROWS
+def block_of(rows, numbers):
+    """A Block that stands in ``numbers`` (D + C + 1, ROWS)."""
+    dim = rows.x.shape[1]
+    return Block(numbers[:dim], numbers[dim:-1], numbers[-1])
 
 
 @kernel
-def evaluate(chain, theta, rows, values, workspace, first, last, couplings, masks, splines, others):
+def evaluate(chain, theta, rows, values, blocks, tape, first, last,
+             couplings, masks, splines, others):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
-    ``workspace`` is for a block and the tape of one instruction.
+    ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction.
     """
     code, starts, x = chain.code, chain.starts, rows.x
-    block, tape = block_of(rows, workspace, 0), workspace[block_size(rows):]
+    block = block_of(rows, blocks[0])
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
@@ -196,19 +184,16 @@ def evaluate(chain, theta, rows, values, workspace, first, last, couplings, mask
 
 
 @kernel
-def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
+def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, first, last,
         couplings, masks, splines, others):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
-    From the cotangents of the values, or of a loss with a weight other than 0, to ``gradients``.
-    ``workspace`` is for two blocks, the tape and scratch.
+    From the cotangents of the values, or of a loss that has weights, to ``gradients``.
+    ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
     """
     code, starts, x = chain.code, chain.starts, rows.x
-    size = block_size(rows)
-    block, back = block_of(rows, workspace, 0), block_of(rows, workspace, size)
+    block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
     g = Cotangents(back.u, back.context, back.log_det, gradients.theta)
-    tape, scratch = (workspace[2 * size:2 * size + chain.tape],
-                     workspace[2 * size + chain.tape:])
     g.theta[:] = 0
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         gather_block(x, start, block.u)
@@ -219,7 +204,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
             layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), block,
                   couplings, masks, splines, others)
         there = min(ROWS, len(x) - start)
-        if loss.weight != 0:
+        if len(loss.weights) > 0:
             normal_cotangents(block, loss, g, start)
         else:
             gather_block(g_values.value, start, g.u)
@@ -239,15 +224,16 @@ def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
 
 @body
 def normal_cotangents(block, loss, g, start):
-    """log_prob = log N(u) + log_det of each row, and what weight * sum log_prob gives u."""
+    """log_prob = log N(u) + log_det of each row, and what sum weights * log_prob gives u."""
     u = block.u
     constant = len(u) * HALF_LOG_TWO_PI
     for r in range(ROWS):
         square = 0.0
+        weight = loss.weights[min(start + r, len(loss.weights) - 1)]
         for j in range(len(u)):
             square += u[j, r] * u[j, r]
-            g.u[j, r] = -loss.weight * u[j, r]
-        g.log_det[r] = loss.weight
+            g.u[j, r] = -weight * u[j, r]
+        g.log_det[r] = weight
         if start + r < len(loss.log_prob):
             loss.log_prob[start + r] = block.log_det[r] - 0.5 * square - constant
 

@@ -37,8 +37,9 @@ class Program:
     optional : tuple
         Which optional parts of the kernels it needs, as these take it.
     workspace : Workspace
-    working_size : int
-        How many numbers the derivative of a block needs, for tape and scratch.
+    longest, tape, scratch : int
+        How many numbers the tape of any one instruction has, that of all, and what scratch the
+        derivative of any one needs.
     size : int
         How many numbers theta has.
     plain : bool
@@ -63,13 +64,14 @@ class Program:
                      *map(int, instruction.operands)]
             reals += instruction.reals
             tape += instruction.tape * ROWS
-        longest, scratch = (max(getattr(instruction, name) for instruction in instructions) * ROWS
-                            for name in ("tape", "scratch"))
+        self.longest, self.scratch = (
+            max(getattr(instruction, name) for instruction in instructions) * ROWS
+            for name in ("tape", "scratch"))
         self.chain = Chain(np.array(code, np.int64), np.array(begin, np.int64),
-                           np.array(reals, np.float64), longest, tape)
+                           np.array(reals, np.float64))
         needs = {name for instruction in instructions for name in instruction.needs}
         self.optional = tuple(True if name in needs else None for name in OPTIONAL)
-        self.workspace, self.working_size = Workspace(), tape + scratch
+        self.workspace, self.tape = Workspace(), tape
 
     def formula(self, params, rows, context):
         """What the program computes, by the formulas of its members."""

@@ -20,7 +20,7 @@ from nfref.kernels.names import twin_of
 _ALIGNED = weakref.WeakKeyDictionary()
 
 
-def loss_and_gradient(density, unflatten, vector, x, context=None):
+def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
     """See :func:`nfref.training.gradient.loss_and_gradient`; None where no kernel does all of it.
 
     That is any base but the standard normal, and flows that are not one program.
@@ -36,17 +36,22 @@ def loss_and_gradient(density, unflatten, vector, x, context=None):
     context = np.empty((len(x), 0), x.dtype) if context is None else context
     if _is_aligned(program, unflatten, vector):
         log_prob, gradient, _, _ = run.normal_loss_cotangents(program, vector, x, context,
-                                                              threads())
-        return -np.mean(log_prob), gradient
+                                                              threads(), weight)
+        return _loss(log_prob, weight), gradient
     params = unflatten(vector)
     flow_params = params["flow"]
     theta = program.pack(flow_params, x.dtype)
-    log_prob, g_theta, _, _ = run.normal_loss_cotangents(program, theta, x, context, threads())
+    log_prob, g_theta, _, _ = run.normal_loss_cotangents(program, theta, x, context, threads(),
+                                                         weight)
     cotangent = cotangent_structure(flow_params, dict(program.unpack(flow_params, g_theta)))
     parts = []
     trees.tree_map(lambda leaf, g: parts.append(g.ravel()), params,
                    {"base": params["base"], "flow": cotangent})
-    return -np.mean(log_prob), np.concatenate(parts)
+    return _loss(log_prob, weight), np.concatenate(parts)
+
+
+def _loss(log_prob, weight):
+    return -np.mean(log_prob if weight is None else weight * log_prob)
 
 
 def _is_aligned(program, unflatten, vector):

@@ -27,8 +27,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from nfref.kernels.jit import address, body, kernel, reduction
-from nfref.kernels.simd.tiles import (FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at, tile_of,
-                                      transpose)
+from nfref.kernels.simd.tiles import (FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at,
+                                      tile_of, transpose)
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
 

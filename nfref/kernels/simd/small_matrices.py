@@ -19,9 +19,9 @@ from nfref.kernels.jit import body, kernel
 from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd import unrolled
 from nfref.kernels.simd.elementary import LOG_TWO
-from nfref.kernels.simd.lanes import (BYTES, absolute, exponent, load, load_strided, load_at,
-                                      mantissa, prefetch, broadcast, store, transpose, where_equal,
-                                      where_longer)
+from nfref.kernels.simd.lanes import (BYTES, absolute, broadcast, exponent, load, load_at,
+                                      load_strided, mantissa, prefetch, store, transpose,
+                                      where_equal, where_longer)
 from nfref.kernels.simd.unrolled import LIFT
 from nfref.kernels.tracing import boxes, is_forward_mode
 
@@ -131,7 +131,8 @@ def _in_chunks(matrices, task):
 
 
 # The kernels --------------------------------------------------------------------------------
-# The buffer starts where a register can be loaded and holds ``width`` columns of ``dim`` entries, ``lanes`` numbers each.
+# The buffer holds ``width`` columns of ``dim`` entries, ``lanes`` numbers each, and starts where
+# a register can be loaded.
 
 
 @kernel

@@ -1,13 +1,20 @@
-"""What a flow has to beat: a full-covariance Gaussian, and a mixture of them fitted by EM.
+"""Densities in closed form: what a flow has to beat, and what stands beside it in a pool.
 
-Both answer ``log_prob(x)`` in nats, in the units of the data.
+A full-covariance Gaussian, by maximum likelihood or shrunk so that any number of rows is
+enough; a mixture of Gaussians fitted by EM; and a wide density, by which no row costs much.
+All answer ``log_prob(x)`` in nats, in the units of the data, and ``sample(rng, n)``. Where rows
+have weights, a whole weight counts as so many copies of the row.
+
+Sources: Bishop 2006 (EM); Arthur and Vassilvitskii 2007 (where EM starts); Schaefer and
+Strimmer 2005 (shrinkage).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.checks import as_array, as_rows, check_count, check_finite_rows, check_rng
+from nfref.checks import as_array, as_rows, as_weight, check_count, check_finite_rows, check_rng
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
@@ -45,12 +52,14 @@ class Gaussian:
     cholesky: np.ndarray
 
     @classmethod
-    def fit(cls, x):
+    def fit(cls, x, weight=None):
         """The maximum-likelihood Gaussian: mean and covariance of the rows, divided by N.
 
         Parameters
         ----------
         x : (N, D) array
+        weight : (N,) array, optional
+            What each row counts.
 
         Raises
         ------
@@ -58,22 +67,60 @@ class Gaussian:
             If the covariance is singular: fewer than D + 1 rows, or columns that are linear
             functions of others.
         """
-        x = _rows(x)
-        mean, std = np.mean(x, axis=0), np.std(x, axis=0)
+        x, share = _rows(x, weight)
+        mean, std = _moments(x, share)
         singular = ValueError("x: expected columns that are linearly independent, got a "
                               f"covariance without full rank in {x.shape[1]} columns")
         if not np.all(std > 0):
             raise singular
         # The correlations have no units, so one bound on their eigenvalues tells rank.
         z = (x - mean) / std
-        correlation = z.T @ z / len(z)
+        correlation = (share[:, None] * z).T @ z
         if np.linalg.eigvalsh(correlation)[0] < 100 * x.shape[1] * np.finfo(float).eps:
             raise singular
         return cls(mean, std[:, None] * np.linalg.cholesky(correlation))
 
+    @classmethod
+    def shrunk(cls, x, weight=None):
+        """A Gaussian whose correlations r are shrunk to (1 - lambda) r, for any number of rows.
+
+        lambda = sum Var(r_ij) / sum r_ij^2 over i < j, between 0 and 1: next to nothing for many
+        rows, 1 where correlations are noise (Schaefer and Strimmer 2005). Variances are
+        unbiased, and at least ``VARIANCE_FLOOR`` of the largest; those of few rows are drawn
+        towards their median in the same manner.
+
+        Parameters
+        ----------
+        x : (N, D) array
+        weight : (N,) array, optional
+        """
+        x, share = _rows(x, weight)
+        rows = 1 / np.sum(share ** 2) if weight is None else np.sum(weight)
+        mean, std = _moments(x, share)
+        known = rows / (rows + 1)
+        variance = known * std ** 2 * rows / max(rows - 1, 1)
+        variance = variance + (1 - known) * (np.median(std ** 2) or 1.0)
+        variance = np.maximum(variance, VARIANCE_FLOOR * np.max(variance))
+        z = (x - mean) / np.where(std > 0, std, 1)
+        correlation = (share[:, None] * z).T @ z
+        # The variance of each product z_i z_j over the rows, and of its mean.
+        spread = (share[:, None] * z ** 2).T @ z ** 2 - correlation ** 2
+        off = ~np.eye(len(mean), dtype=bool)
+        signal = np.sum(correlation[off] ** 2)
+        noise = np.sum(spread[off]) / max(rows - 1, 1)
+        shrinkage = min(1.0, noise / signal) if signal > 0 else 1.0
+        # However alike columns are, a part of each is its own, as of a column known to rounding.
+        shrinkage = max(shrinkage, VARIANCE_FLOOR)
+        correlation = np.where(off, (1 - shrinkage) * correlation, 1.0)
+        return cls(mean, np.sqrt(variance)[:, None] * np.linalg.cholesky(correlation))
+
     def log_prob(self, x):
         """Log-density in nats, (N,), of rows (N, D)."""
         return gaussian_log_prob(as_rows("x", x, len(self.mean)), self.mean, self.cholesky)
+
+    def sample(self, rng, n):
+        """``n`` rows, (n, D)."""
+        return self.mean + check_rng(rng).standard_normal((n, len(self.mean))) @ self.cholesky.T
 
 
 # A mixture of Gaussians -------------------------------------------------------------------
@@ -100,7 +147,7 @@ class GaussianMixture:
     collapsed: int = 0
 
     @classmethod
-    def fit(cls, x, components, rng, *, iterations=200, tolerance=1e-4):
+    def fit(cls, x, components, rng, *, weight=None, iterations=200, tolerance=1e-4):
         """Expectation-maximisation, in logarithms (Bishop 2006, section 9.2).
 
         Columns are standardised first, which only affects how ``VARIANCE_FLOOR`` is meant.
@@ -113,34 +160,38 @@ class GaussianMixture:
         components : int
             K, at most N.
         rng : numpy.random.Generator
+        weight : (N,) array, optional
+            What each row counts.
         iterations : int
             At most so many.
         tolerance : float
             It ends when the mean log-likelihood rises by less than this, in nats per row.
         """
-        x = _rows(x)
+        x, share = _rows(x, weight)
         check_rng(rng)
         if check_count("components", components) > len(x):
             raise ValueError(f"components: expected at most {len(x)}, one a row; "
                              f"got {components}")
-        mean, std = np.mean(x, axis=0), np.std(x, axis=0)
+        mean, std = _moments(x, share)
         std = np.where(std > 0, std, 1)
         z = (x - mean) / std
         responsibilities = _nearest(z, _spread_rows(z, components, rng))
         previous = -np.inf
         for _ in range(check_count("iterations", iterations)):
-            mixture = cls(*_maximise(z, responsibilities))
+            mixture = cls(*_maximise(z, share[:, None] * responsibilities))
             joint = mixture._joint(z)
             log_prob = np.logaddexp.reduce(joint, axis=1)
             responsibilities = np.exp(joint - log_prob[:, None])
-            if np.mean(log_prob) - previous < tolerance:
+            mean_log_prob = share @ log_prob
+            if mean_log_prob - previous < tolerance:
                 break
-            previous = np.mean(log_prob)
+            previous = mean_log_prob
         return cls(mixture.log_weights, mean + std * mixture.means,
                    std[:, None] * mixture.choleskys, _collapsed(mixture.choleskys))
 
     @classmethod
-    def choose(cls, x, validation, rng, *, components=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32)):
+    def choose(cls, x, validation, rng, *, weight=None, validation_weight=None,
+               components=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32)):
         """The mixture whose number of components gives validation rows the highest density.
 
         Numbers are tried in order, until two in a row are no better than the best or there
@@ -150,18 +201,20 @@ class GaussianMixture:
         ----------
         x, validation : (N, D), (M, D) array
         rng : numpy.random.Generator
+        weight, validation_weight : (N,), (M,) array, optional
+            What each row counts.
         components : sequence of int
         """
         from threadpoolctl import threadpool_limits
-        x, best, best_score, worse = _rows(x), None, -np.inf, 0
+        x, best, best_score, worse = _rows(x)[0], None, -np.inf, 0
         # Matrices as small as these are slower on several BLAS threads, much slower where
         # processors are busy.
         with threadpool_limits(limits=1, user_api="blas"):
             for number in components:
                 if best is not None and number * (x.shape[1] + 1) > len(x):
                     break
-                mixture = cls.fit(x, number, rng)
-                score = np.mean(mixture.log_prob(validation))
+                mixture = cls.fit(x, number, rng, weight=weight)
+                score = np.average(mixture.log_prob(validation), weights=validation_weight)
                 if best is None or score > best_score:
                     best, best_score, worse = mixture, score, 0
                 else:
@@ -185,9 +238,19 @@ class GaussianMixture:
         x = as_rows("x", x, self.means.shape[1])
         return np.logaddexp.reduce(self._joint(x), axis=1)
 
+    def sample(self, rng, n):
+        """``n`` rows, (n, D)."""
+        weights = np.exp(self.log_weights)
+        chosen = check_rng(rng).choice(len(weights), n, p=weights / np.sum(weights))
+        noise = rng.standard_normal((n, self.means.shape[1]))
+        return self.means[chosen] + np.einsum("nij,nj->ni", self.choleskys[chosen], noise)
+
 
 def _maximise(z, responsibilities):
-    """The weights, means and Cholesky factors that the responsibilities (N, K) ask for."""
+    """The weights, means and Cholesky factors that the responsibilities (N, K) ask for.
+
+    They may count rows with weights.
+    """
     dim = z.shape[1]
     # A component that no row belongs to keeps a weight near zero instead of none.
     mass = np.sum(responsibilities, axis=0) + 10 * np.finfo(float).eps
@@ -224,10 +287,60 @@ def _nearest(z, centres):
     return np.eye(len(centres))[np.argmin(distance, axis=1)]
 
 
-def _rows(x):
-    """At least one finite row, in float64."""
+def _rows(x, weight=None):
+    """At least one finite row, in float64, and the share (N,) of each row in the whole."""
     x = as_array("x", x)
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"x: expected shape (N, D) with rows, got {x.shape}")
     check_finite_rows("x", x)
-    return x.astype(np.float64, copy=False)
+    weight = as_weight("weight", weight, len(x))
+    share = np.full(len(x), 1 / len(x)) if weight is None else weight / np.sum(weight)
+    return x.astype(np.float64, copy=False), share
+
+
+def _moments(x, share):
+    """Mean and standard deviation of the columns."""
+    # Not their one-pass forms: a mean far from zero would take the digits of the spread.
+    mean = x[0] + share @ (x - x[0])
+    return mean, np.sqrt(share @ (x - mean) ** 2)
+
+
+# A wide density ---------------------------------------------------------------------------
+
+
+def student_log_prob(x, freedom):
+    """Of independent Student t: sum_j log Gamma((v+1)/2) - log Gamma(v/2) - log(v pi)/2
+    - (v+1)/2 log(1 + x_j^2/v).
+
+    Shapes: x (N, D), freedom v > 0. Returns (N,).
+    """
+    constant = (math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+                - 0.5 * math.log(freedom * math.pi))
+    # log(1 + t^2) = 2 log hypot(1, t), which no large t overflows.
+    return np.sum(constant - (freedom + 1) * np.log(np.hypot(1, x / math.sqrt(freedom))), axis=1)
+
+
+@dataclass(frozen=True)
+class Wide:
+    """Independent columns, each Student t about 0 with scale 1: of columns in robust units.
+
+    Nothing in it is fitted. A column c scales out costs a row about (v + 1) log c nats, where a
+    Gaussian makes it pay c^2 / 2.
+
+    Parameters
+    ----------
+    dim : int
+    freedom : float, default 3.0
+        v, the degrees of freedom.
+    """
+
+    dim: int
+    freedom: float = 3.0
+
+    def log_prob(self, x):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        return student_log_prob(as_rows("x", x, self.dim), self.freedom)
+
+    def sample(self, rng, n):
+        """``n`` rows, (n, D)."""
+        return check_rng(rng).standard_t(self.freedom, (n, self.dim))

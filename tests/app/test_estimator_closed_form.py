@@ -1,10 +1,10 @@
-"""The baselines: against closed forms, scipy.stats, and mixtures whose parameters are known."""
+"""Densities in closed form: against formulas, scipy.stats, and mixtures that are known."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from nfref.estimator.baselines import VARIANCE_FLOOR, Gaussian, GaussianMixture
+from nfref.estimator.closed_form import VARIANCE_FLOOR, Gaussian, GaussianMixture, Wide
 
 
 def correlated(rng, n, scales=(1.0, 10.0, 0.1)):
@@ -131,3 +131,76 @@ def test_bad_arguments():
         Gaussian.fit(np.array([[1.0], [np.nan], [3.0]]))
     with pytest.raises(ValueError, match=r"x: expected shape \(N, D\) with rows, got \(0, 2\)"):
         Gaussian.fit(np.zeros((0, 2)))
+
+
+# Weights, few rows, samples ---------------------------------------------------------------
+
+
+def same_density(one, other, x):
+    np.testing.assert_allclose(one.log_prob(x), other.log_prob(x), rtol=0, atol=1e-11)
+
+
+def test_whole_weights_are_repeated_rows():
+    rng = np.random.default_rng(9)
+    x, weight = correlated(rng, 60), rng.integers(0, 4, 60)
+    x, weight = x[weight > 0], weight[weight > 0]
+    repeated = np.repeat(x, weight, axis=0)
+    same_density(Gaussian.fit(x, weight), Gaussian.fit(repeated), x)
+    same_density(Gaussian.shrunk(x, weight), Gaussian.shrunk(repeated), x)
+    one = GaussianMixture.fit(x, 1, np.random.default_rng(0), weight=weight)
+    same_density(one, GaussianMixture.fit(repeated, 1, np.random.default_rng(0)), x)
+
+
+def test_shrinkage_is_that_of_schaefer_and_strimmer():
+    """Their formula entry by entry; for many rows next to nothing, for noise all of it."""
+    x = correlated(np.random.default_rng(10), 12, (1, 1, 1))
+    z = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
+    r, noise = np.corrcoef(x.T), 0
+    for i in range(3):
+        for j in range(3):
+            if i != j:
+                products = z[:, i] * z[:, j]
+                noise += np.sum((products - r[i, j]) ** 2) / 12 / 11
+    shrinkage = noise / (np.sum(r ** 2) - 3)
+    found = Gaussian.shrunk(x)
+    covariance = found.cholesky @ found.cholesky.T
+    std = np.sqrt(np.diag(covariance))
+    off = ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose((covariance / np.outer(std, std))[off], ((1 - shrinkage) * r)[off],
+                               rtol=1e-12)
+    many = correlated(np.random.default_rng(11), 50_000, (1, 1, 1))
+    np.testing.assert_allclose(Gaussian.shrunk(many).log_prob(many[:9]),
+                               Gaussian.fit(many).log_prob(many[:9]), atol=2e-3)
+
+
+@pytest.mark.parametrize("rows, dim", [(1, 3), (2, 1), (3, 50), (40, 40)])
+def test_a_shrunk_gaussian_of_any_number_of_rows(rows, dim):
+    rng = np.random.default_rng(12)
+    x = rng.standard_normal((rows, dim))
+    new = Gaussian.shrunk(x).log_prob(rng.standard_normal((500, dim)))
+    truth = -0.5 * dim * (1 + np.log(2 * np.pi))
+    assert np.mean(new) > truth - 3.0 * dim
+
+
+def test_samples_come_from_their_density():
+    """-log p(x) has the same mean under samples as by quadrature of the density itself."""
+    rng = np.random.default_rng(13)
+    x = known_mixture(rng, 500)[0]
+    for density in (Gaussian.fit(x), GaussianMixture.fit(x, 3, rng)):
+        drawn = density.sample(rng, 20_000)
+        # Importance weights of another sample, whose density is known, have mean 1.
+        wide = stats.multivariate_t(np.mean(x, axis=0), 3 * np.cov(x.T), df=5, seed=rng)
+        points = wide.rvs(40_000)
+        weight = np.exp(density.log_prob(points) - wide.logpdf(points))
+        for function in (lambda x: x[:, 0], lambda x: np.abs(x[:, 1] - 20), density.log_prob):
+            expected, came = weight * function(points), function(drawn)
+            error = np.hypot(stats.sem(expected), stats.sem(came))
+            assert abs(np.mean(expected) - np.mean(came)) < 4.5 * error
+
+
+def test_the_wide_density_is_student_t():
+    x = np.random.default_rng(14).standard_normal((20, 3)) * [1, 10, 1e6]
+    expected = np.sum(stats.t(3).logpdf(x), axis=1)
+    np.testing.assert_allclose(Wide(3).log_prob(x), expected, rtol=1e-12)
+    drawn = Wide(2).sample(np.random.default_rng(15), 5000)
+    assert stats.kstest(drawn[:, 1], stats.t(3).cdf).pvalue > 1e-4

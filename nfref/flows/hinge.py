@@ -1,0 +1,125 @@
+"""Hinges: coordinate by coordinate a smooth bend from one slope to another.
+
+Source: Tabak and Vanden-Eijnden 2010, where the margins of the data along random orthogonal
+directions are moved towards the normal, again and again; a hinge between two rotations
+(:class:`nfref.FixedLinear`) is such a step.
+
+With u = x - m, the two branches of a hyperbola are positive and share its root,
+
+    right = (sqrt(width^2 + u^2) + u) / 2,    left = (sqrt(width^2 + u^2) - u) / 2,
+
+and u = right - left, sqrt(width^2 + u^2) = right + left, right left = width^2 / 4. The hinge gives
+each its own slope, R and L, and sends m to b:
+
+    z = b + R (right - width/2) - L (left - width/2),
+    dz/dx = (R right + L left) / (right + left).
+
+R right and L left are the branches of z, up to its shift: so the inverse is a hinge too, with the
+slopes 1/R and 1/L and the width sqrt(R L) width. Cost: one pass in either direction.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref.checks import check_count
+from nfref.flow import Flow
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def branches(u, width):
+    """right = (sqrt(w^2 + u^2) + u) / 2 and left = (sqrt(w^2 + u^2) - u) / 2, w the width.
+
+    The larger one is a sum; the smaller one is w^2 / 4 over the larger, without cancellation.
+
+    Shapes: u (N, D); width (D,). Returns two (N, D), above zero.
+    """
+    larger = 0.5 * (np.sqrt(width ** 2 + u ** 2) + np.where(u > 0, u, -u))
+    smaller = 0.25 * width ** 2 / larger
+    return np.where(u > 0, larger, smaller), np.where(u > 0, smaller, larger)
+
+
+def log_mean(right, left, log_right, log_left):
+    """log((R right + L left) / (right + left)), measured from the slope with the larger weight.
+
+    Shapes: right, left (N, D); log_right, log_left (D,). Returns (N, D).
+    """
+    rightmost = right > left
+    log_right, log_left = log_right + np.zeros_like(right), log_left + np.zeros_like(right)
+    near, far = (np.where(rightmost, log_right, log_left), np.where(rightmost, log_left, log_right))
+    minor = np.where(rightmost, left, right) / (right + left)
+    return near + np.log1p(minor * np.expm1(far - near))
+
+
+def hinge(x, location, shift, log_left, log_right, log_width):
+    """z = b + R (right - width/2) - L (left - width/2), with x = location sent to b = shift.
+
+    dz/dx = (R right + L left) / (right + left), a mean of the two slopes.
+
+    Paper:   Tabak and Vanden-Eijnden, section 1: data to latent; a series of steps that move
+             the marginal distributions along random orthogonal directions towards normality.
+    Differs: of the paper only the beginning could be read, not its one-dimensional map.
+
+    Shapes: x (N, D); all else (D,). Returns (N, D) and (N,).
+    """
+    width = np.exp(log_width)
+    right, left = branches(x - location, width)
+    z = (shift + np.exp(log_right) * (right - 0.5 * width)
+         - np.exp(log_left) * (left - 0.5 * width))
+    return z, np.sum(log_mean(right, left, log_right, log_left), axis=1)
+
+
+def hinge_inverse(z, location, shift, log_left, log_right, log_width):
+    """x = m + right / R - left / L, with the branches of z, which are sqrt(R L) as wide.
+
+    The middle of these branches, where both are half as wide, lies at z = b - (R - L) width/2.
+
+    Shapes as for :func:`hinge`. Returns (N, D) and (N,).
+    """
+    width = np.exp(log_width)
+    u = z - shift + 0.5 * width * (np.exp(log_right) - np.exp(log_left))
+    half = 0.5 * (log_left + log_right)
+    right, left = branches(u, np.exp(log_width + half))
+    x = location + np.exp(-log_right) * right - np.exp(-log_left) * left
+    return x, np.sum(log_mean(right, left, -log_right, -log_left), axis=1)
+
+
+# Flow -------------------------------------------------------------------------------------
+
+PARAMETERS = ("location", "shift", "log_left", "log_right", "log_width")
+
+
+@dataclass(frozen=True)
+class Hinge(Flow):
+    """One hinge a coordinate, :func:`hinge` from data to latent.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+
+    Notes
+    -----
+    Parameters in ``params``, all (D,): ``location`` m in the data and ``shift`` b where it comes
+    to lie; ``log_left`` and ``log_right``, the logarithms of the slopes of ``inverse`` on both
+    sides; ``log_width``, over which the one goes over into the other.
+    """
+
+    dim: int
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+
+    def _init(self, rng):
+        # The same slope on both sides, 1, and location = shift are the identity.
+        location = rng.standard_normal(self.dim)
+        return {"location": location, "shift": location.copy(),
+                "log_left": rng.uniform(-0.1, 0.1, self.dim),
+                "log_right": rng.uniform(-0.1, 0.1, self.dim), "log_width": np.zeros(self.dim)}
+
+    def _forward(self, params, z, context):
+        return hinge_inverse(z, *(params[name] for name in PARAMETERS))
+
+    def _inverse(self, params, x, context):
+        return hinge(x, *(params[name] for name in PARAMETERS))

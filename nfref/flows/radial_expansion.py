@@ -1,0 +1,175 @@
+"""Radial expansions: space grows or shrinks around a point, smoothly, and keeps still far away.
+
+Source: Tabak and Turner 2013, where densities are built of many such maps, one after the other.
+
+From data to latent, as there, every point moves away from a centre c by a share of its distance.
+With s = |x - c| / width, and e^a the factor by which lengths grow at the centre itself,
+
+    z = c + (x - c) (1 + beta f(s)),    f(s) = (1 + s^2)^(-1/2),    beta = e^a - 1,
+    det dz/dx = (1 + beta f(s))^(D-1) (1 + beta f(s)^3).
+
+It is a diffeomorphism for every a, and smooth at the centre, where the radial map of Rezende and
+Mohamed (``nfref/flows/radial.py``) has a kink. No point moves further than |beta| width. Cost: one
+pass from data to latent, one root of one scalar equation a row the other way, whatever D is.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+from autograd.extend import defvjp, primitive
+
+from nfref.checks import check_count
+from nfref.flow import Flow
+from nfref.flows.radial import log_of_sum
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def shares(square):
+    """f = (1 + s^2)^(-1/2) and f^3 = d(s f)/ds, each with its distance from 1.
+
+    Shapes: square, s^2, (N, 1). Returns four (N, 1): f, 1 - f, f^3, 1 - f^3.
+    """
+    log_f = -0.5 * np.log1p(square)
+    return np.exp(log_f), -np.expm1(log_f), np.exp(3 * log_f), -np.expm1(3 * log_f)
+
+
+def grown(rows, centre, share, rest, log_slack):
+    """c + v (1 + beta share) for v = rows - c; the bracket is rest + e^a share, rest = 1 - share.
+
+    Where the bracket is not small, the same is rows + v beta share, which loses no digits of the
+    rows to a centre far away.
+
+    Shapes: rows (N, D); centre (D,); share, rest (N, 1); log_slack (1,). Returns (N, D).
+    """
+    v = rows - centre
+    factor = rest + np.exp(log_slack) * share
+    return np.where(factor < 0.5, centre + v * factor, rows + v * (np.expm1(log_slack) * share))
+
+
+def expansion_log_det(square, log_slack, dim):
+    """log det dz/dx = (D - 1) log(1 + beta f) + log(1 + beta f^3).
+
+    Lengths across the radius grow like the radius itself, by 1 + beta f; lengths along it by its
+    derivative. Both brackets are means of 1 and e^a with weights 1 - f and f, or 1 - f^3 and f^3.
+
+    Shapes: square, s^2, (N, 1); log_slack (1,). Returns (N,).
+    """
+    f, f_rest, cube, cube_rest = shares(square)
+    slack, beta = np.exp(log_slack), np.expm1(log_slack)
+    across = log_of_sum(beta * f, f_rest + slack * f)
+    along = log_of_sum(beta * cube, cube_rest + slack * cube)
+    return ((dim - 1) * across + along)[:, 0]
+
+
+def expansion_inverse(x, centre, log_width, log_slack):
+    """z = c + (x - c) (1 + beta f(s)), with s = |x - c| / width.
+
+    Paper:   Tabak and Turner, section 1: data to latent; localized radial expansions that depend
+             on one parameter, here beta.
+    Differs: of the paper only the beginning could be read, not its profile f; this one is the
+             simplest that is smooth at the centre and one to one for every beta above -1.
+
+    Shapes: x (N, D); centre (D,); log_width, log_slack (1,). Returns (N, D) and (N,).
+    """
+    square = np.sum(((x - centre) * np.exp(-log_width)) ** 2, axis=1, keepdims=True)
+    f, f_rest, _, _ = shares(square)
+    return (grown(x, centre, f, f_rest, log_slack),
+            expansion_log_det(square, log_slack, x.shape[1]))
+
+
+def expansion_forward(z, centre, log_width, log_slack):
+    """x = c + (z - c) / (1 + beta f(s)), where s solves one scalar equation.
+
+    Lengths: |z - c| / width = s (1 + beta f(s)), and :func:`expansion_root` turns it around.
+
+    Shapes as for :func:`expansion_inverse`. Returns (N, D) and (N,).
+    """
+    v = (z - centre) * np.exp(-log_width)
+    square = expansion_root(np.sum(v ** 2, axis=1, keepdims=True), log_slack)
+    f, f_rest, _, _ = shares(square)
+    slack, beta = np.exp(log_slack), np.expm1(log_slack)
+    factor = f_rest + slack * f
+    x = np.where(factor > 2, centre + (z - centre) / factor, z - (z - centre) * (beta * f / factor))
+    return x, -expansion_log_det(square, log_slack, z.shape[1])
+
+
+@primitive
+def expansion_root(target, log_slack):
+    """The square of the s that solves s (1 - f(s)) + e^a s f(s) = sqrt(target).
+
+    The left-hand side grows with s, with the slope (1 - f^3) + e^a f^3; it bends down for a > 0
+    and up for a < 0. Newton's steps from the left for the one and from the right for the other
+    never overshoot. |beta s f| <= |beta| and a slope of at least min(1, e^a) give the start; a
+    row stops where its step has turned around or is down to a few ulp.
+
+    In squares, because at the centre they have derivatives and lengths have none.
+
+    Shapes: target (N, 1), at least 0; log_slack (1,). Returns (N, 1).
+    """
+    slack = np.exp(log_slack)
+    length = np.sqrt(target)
+    s = np.where(slack < 1, np.minimum(length + (1 - slack), length / np.minimum(slack, 1)),
+                 np.maximum(length - (slack - 1), length / slack))
+    moves = np.isfinite(length)
+    s = np.where(moves, s, length)
+    for _ in range(200):
+        f, f_rest, cube, cube_rest = shares(s ** 2)
+        step = (length - s * (f_rest + slack * f)) / (cube_rest + slack * cube)
+        onward = np.where(slack < 1, step < 0, step > 0)
+        moves = moves & onward & (np.abs(step) > np.finfo(s.dtype).eps * s)
+        if not np.any(moves):
+            break
+        s = np.where(moves, s + step, s)
+    return s ** 2
+
+
+def _root_slope(square, log_slack):
+    """d target / d square for target = square (1 + beta f)^2: (1 + beta f) (1 + beta f^3)."""
+    f, f_rest, cube, cube_rest = shares(square)
+    slack = np.exp(log_slack)
+    return (f_rest + slack * f) * (cube_rest + slack * cube)
+
+
+# Implicit differentiation of target = square (1 + beta f)^2, with d beta / d a = e^a:
+#   _root_slope dsquare + 2 square (1 + beta f) f e^a da = dtarget.
+defvjp(expansion_root,
+       lambda square, target, log_slack: lambda g: g / _root_slope(square, log_slack),
+       lambda square, target, log_slack: lambda g: np.sum(
+           -2 * g * square * shares(square)[0] * np.exp(log_slack)
+           / (shares(square)[3] + np.exp(log_slack) * shares(square)[2]), axis=0))
+
+
+# Flow -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RadialExpansion(Flow):
+    """One radial expansion; ``inverse`` is the explicit direction, as where densities are fitted.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+
+    Notes
+    -----
+    Parameters in ``params``: ``centre`` (D,); ``log_width`` (1,); ``log_slack`` a, (1,), the
+    logarithm of the factor by which ``inverse`` lets lengths grow at the centre.
+    """
+
+    dim: int
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+
+    def _init(self, rng):
+        # a = 0 is the identity, and the start is near it.
+        return {"centre": rng.standard_normal(self.dim), "log_width": np.zeros(1),
+                "log_slack": rng.uniform(-0.1, 0.1, 1)}
+
+    def _forward(self, params, z, context):
+        return expansion_forward(z, params["centre"], params["log_width"], params["log_slack"])
+
+    def _inverse(self, params, x, context):
+        return expansion_inverse(x, params["centre"], params["log_width"], params["log_slack"])

@@ -1,0 +1,338 @@
+"""Density estimation by dual ascent: a flow grows by one small map at a time, and each one pays.
+
+Sources: Tabak and Vanden-Eijnden 2010; Tabak and Turner 2013.
+
+The rows are taken towards the normal, x -> z_0 -> z_1 -> ..., first by whitening, then by maps
+close to the identity, each of which is chosen to raise the log-likelihood
+
+    sum_n log N(z_n; 0, 1) + log |det dz_n/dx_n|
+
+of the rows where they stand now; earlier maps are never touched again. There is no network and no
+gradient through the chain: a candidate's own log-likelihood is concave in its few parameters, and
+Newton's method climbs it. Turned around, the maps are a flow, with its density in closed form.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.base import standard_normal_log_prob
+from nfref.checks import as_rows, check_choice, check_count, check_finite_rows, check_rng
+from nfref.flow import Chain, Density
+from nfref.flows.hinge import Hinge, branches
+from nfref.flows.linear import FixedLinear, Linear, random_rotation
+from nfref.flows.radial_expansion import RadialExpansion
+
+# One map ----------------------------------------------------------------------------------
+
+
+def best_expansions(z, centres, widths, bound, rounds=50):
+    """The beta of each radial expansion that raises the log-likelihood of z most, and by how much.
+
+    With v = z - c, f = (1 + |v|^2 / width^2)^(-1/2), the gain is the mean over the rows of
+
+        -beta f z.v - beta^2 f^2 |v|^2 / 2 + (D - 1) log(1 + beta f) + log(1 + beta f^3),
+
+    which is concave in beta; Newton's steps run inside of a bracket that its slope narrows, and
+    halve it, on the scale of log(1 + beta), where they would leave it.
+
+    Paper:   Tabak and Turner, section 1: the parameters of a map maximise a local quadratic
+             approximation to the log-likelihood.
+    Differs: there one quadratic is enough, the first step here; how the candidates are drawn
+             could not be read.
+
+    Shapes: z (N, D); centres (K, D); widths (K,). Returns two (K,).
+    """
+    dim = z.shape[1]
+    v = z[None] - centres[:, None]
+    square = np.sum(v ** 2, axis=2)
+    f = (1 + square / widths[:, None] ** 2) ** -0.5
+    cube = f ** 3
+    linear = np.mean(f * np.sum(z * v, axis=2), axis=1)
+    quadratic = np.mean(f ** 2 * square, axis=1)
+    low, high = np.full(len(widths), 1 / bound - 1), np.full(len(widths), bound - 1)
+    beta = np.zeros(len(widths))
+    for _ in range(rounds):
+        across, along = f / (1 + beta[:, None] * f), cube / (1 + beta[:, None] * cube)
+        slope = (np.mean((dim - 1) * across + along, axis=1) - linear - beta * quadratic)
+        curvature = np.mean((dim - 1) * across ** 2 + along ** 2, axis=1) + quadratic
+        low, high = np.where(slope > 0, beta, low), np.where(slope > 0, high, beta)
+        newton, before = beta + slope / curvature, beta
+        beta = np.where((newton > low) & (newton < high), newton,
+                        np.sqrt((1 + low) * (1 + high)) - 1)
+        if np.all(np.abs(beta - before) < 1e-6 * (1 + beta)):
+            break
+    across, along = beta[:, None] * f, beta[:, None] * cube
+    return beta, (np.mean((dim - 1) * np.log1p(across) + np.log1p(along), axis=1)
+                  - beta * linear - 0.5 * beta ** 2 * quadratic)
+
+
+def best_hinge(x, location, width, bound, rounds=30):
+    """The best hinge for one column: (shift, left slope, right slope).
+
+    With u = x - location, z = c . (1, u, sqrt(width^2 + u^2)) and the slope is linear in c as
+    well, so that the mean of -z^2/2 + log dz/dx is concave in c. Newton's steps, halved until they
+    climb and both slopes, c_1 - c_2 and c_1 + c_2, are between 1/bound and bound.
+
+    Paper:   Tabak and Vanden-Eijnden, section 1: steps that move the marginals towards the normal.
+    Differs: what map and what step the paper takes could not be read.
+
+    Shapes: x (N,); location, width, floats. Returns three floats.
+    """
+    u = x - location
+    right, left = branches(u[:, None], np.array([width]))
+    root = (right + left)[:, 0]
+    basis = np.stack([np.ones_like(u), u, root], axis=1)
+    derivative = np.stack([np.zeros_like(u), np.ones_like(u), u / root], axis=1)
+    squares = basis.T @ basis / len(x)
+
+    def score(c):
+        if not all(1 / bound <= slope <= bound for slope in (c[1] - c[2], c[1] + c[2])):
+            return -np.inf
+        return np.mean(np.log(derivative @ c)) - 0.5 * c @ squares @ c
+
+    c = np.array([location, 1.0, 0.0])      # the identity
+    best = score(c)
+    for _ in range(rounds):
+        relative = derivative / (derivative @ c)[:, None]
+        slope = np.mean(relative, axis=0) - squares @ c
+        step = np.linalg.solve(squares + relative.T @ relative / len(x), slope)
+        size = 1.0
+        while size > 1e-3 and not score(c + size * step) > best:
+            size /= 2
+        if size <= 1e-3:
+            break
+        c = c + size * step
+        best, before = score(c), best
+        if best - before < 1e-9:
+            break
+    return c[0] + c[2] * width, c[1] - c[2], c[1] + c[2]
+
+
+# The ascent -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What a dual ascent found: a density and how it got there.
+
+    Attributes
+    ----------
+    density : Density
+        A chain over the standard normal.
+    params : nested dicts and lists of arrays
+    history : dict of list of float
+        ``history["train"][k]``, the mean log-likelihood in nats per row after whitening and k
+        maps: it rises with every entry. ``history["validation"]`` where rows were held out.
+    maps : int
+        How many maps ``density`` has: all, or as many as the rows held out liked best.
+    """
+
+    density: Density
+    params: object
+    history: dict
+    maps: int
+    _steps: tuple
+
+    def after(self, maps):
+        """The density of whitening and the first ``maps`` maps, and its parameters.
+
+        Parameters
+        ----------
+        maps : int
+            From 0 to ``len(history["train"]) - 1``.
+
+        Returns
+        -------
+        density : Density
+        params : nested dicts and lists of arrays
+        """
+        check_count("maps", maps, minimum=0)
+        if maps >= len(self._steps):
+            raise ValueError(f"maps: expected at most {len(self._steps) - 1}, got {maps}")
+        return _density(self._steps[:maps + 1])
+
+
+@dataclass(frozen=True)
+class DualAscent:
+    """A density estimator of many small maps, each the best of a few for the rows as they are.
+
+    In turns a radial expansion (:class:`nfref.RadialExpansion`) about one of several random
+    points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A map that does
+    not raise the log-likelihood of the rows is dropped.
+
+    Parameters
+    ----------
+    steps : int, default 300
+        How many maps are tried after whitening.
+    kinds : {"both", "radial", "marginal"}, default "both"
+        Expansions and hinges in turns, or one kind alone.
+    candidates : int, default 16
+        How many random centres and widths an expansion is chosen from.
+    smallest : float, default 0.02
+        The share of the rows that lie within one width of a map's centre at least; larger is
+        smoother.
+    bound : float, default 4
+        No map makes any length more than so many times longer or shorter.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> rng = np.random.default_rng(0)
+    >>> x = nfref.datasets.two_moons(rng, 500)
+    >>> found = nfref.DualAscent(steps=20).fit(x, rng)
+    >>> bool(np.all(np.diff(found.history["train"]) > 0))
+    True
+    >>> found.density.log_prob(found.params, x).shape
+    (500,)
+    """
+
+    steps: int = 300
+    kinds: str = "both"
+    candidates: int = 16
+    smallest: float = 0.02
+    bound: float = 4.0
+
+    def __post_init__(self):
+        check_count("steps", self.steps, minimum=0)
+        check_choice("kinds", self.kinds, ("both", "radial", "marginal"))
+        check_count("candidates", self.candidates)
+        if not 0 < self.smallest <= 1:
+            raise ValueError(f"smallest: expected a share in (0, 1], got {self.smallest}")
+        if not 1 < self.bound < np.inf:
+            raise ValueError(f"bound: expected a finite number above 1, got {self.bound}")
+
+    def fit(self, x, rng, validation=None):
+        """Climb from the normal with the mean and covariance of the rows.
+
+        Parameters
+        ----------
+        x : (N, D) array
+            More than D rows that do not lie in one hyperplane.
+        rng : numpy.random.Generator
+        validation : (M, D) array, optional
+            Rows that decide how many of the maps are kept.
+
+        Returns
+        -------
+        Ascent
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument does not fit.
+        """
+        check_rng(rng)
+        z = _rows("x", x, np.shape(x)[1] if np.ndim(x) == 2 else 1)
+        held_out = None if validation is None else _rows("validation", validation, z.shape[1])
+        steps, curves = [], {"train": []}
+        parts = {"train": (z, np.zeros(len(z)))}
+        if held_out is not None:
+            parts["validation"] = held_out, np.zeros(len(held_out))
+            curves["validation"] = []
+        for flow, params in self._proposals(parts, rng):
+            moved = {name: _moved(flow, params, *part) for name, part in parts.items()}
+            reached = {name: _mean_log_prob(*part) for name, part in moved.items()}
+            if steps and not reached["train"] > curves["train"][-1]:
+                continue
+            steps.append((flow, params))
+            parts.update(moved)
+            for name, value in reached.items():
+                curves[name].append(value)
+        kept = int(np.argmax(curves.get("validation", curves["train"])))
+        return Ascent(*_density(steps[:kept + 1]), curves, kept, tuple(steps))
+
+    def _proposals(self, parts, rng):
+        """Whitening, then ``steps`` maps for the rows where they stand when each is asked for."""
+        yield whitening(parts["train"][0])
+        kinds = {"both": (self._expansion, self._hinges), "radial": (self._expansion,),
+                 "marginal": (self._hinges,)}[self.kinds]
+        for step in range(self.steps):
+            yield kinds[step % len(kinds)](parts["train"][0], rng)
+
+    def _expansion(self, z, rng):
+        """The best of some expansions about rows and about draws of the normal they are to be."""
+        count, dim = self.candidates, z.shape[1]
+        centres = np.where(np.arange(count)[:, None] % 2, rng.standard_normal((count, dim)),
+                           z[rng.integers(len(z), size=count)])
+        distances = np.linalg.norm(z[None] - centres[:, None], axis=2)
+        widths = np.array([self._width(rng, row) for row in distances])
+        beta, gain = best_expansions(z, centres, widths, self.bound)
+        best = np.argmax(gain)
+        return RadialExpansion(dim), {"centre": centres[best], "log_width": np.log(widths[[best]]),
+                                      "log_slack": np.log1p(beta[[best]])}
+
+    def _hinges(self, z, rng):
+        """The best hinges along random orthogonal directions, one a direction."""
+        dim = z.shape[1]
+        rotation = random_rotation(rng, dim)
+        margins = z @ rotation
+        location = margins[rng.integers(len(z), size=dim), np.arange(dim)]
+        width = np.array([self._width(rng, np.abs(margin - m))
+                          for margin, m in zip(margins.T, location)])
+        shift, left, right = np.transpose([
+            best_hinge(*column, self.bound) for column in zip(margins.T, location, width)])
+        hinges = {"location": location, "shift": shift, "log_left": np.log(left),
+                  "log_right": np.log(right), "log_width": np.log(width)}
+        return Chain((Hinge(dim), FixedLinear(rotation))), [hinges, {}]
+
+    def _width(self, rng, distances):
+        """The distance within which a share of the rows lies, at least ``smallest`` of them.
+
+        The share is spread evenly on a logarithmic scale. Rows that coincide have no distance;
+        the smallest that they have from others stands in for it.
+        """
+        share = np.exp(rng.uniform(np.log(self.smallest), 0))
+        width = np.quantile(distances, share)
+        return width if width > 0 else np.min(distances[distances > 0])
+
+
+def whitening(x):
+    """The affine flow that gives the rows mean 0 and covariance I, and its parameters.
+
+    Of all normals theirs has the largest likelihood, which is where the ascent starts.
+
+    Parameters
+    ----------
+    x : (N, D) array
+
+    Returns
+    -------
+    flow : Linear
+    params : dict
+    """
+    mean = np.mean(x, axis=0)
+    covariance = np.cov(x.T, bias=True).reshape(x.shape[1], x.shape[1])
+    try:
+        weight = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        weight = np.zeros((1, 1))
+    scale = np.sqrt(np.diag(covariance))
+    # What of a column its predecessors do not explain, measured in units of the column.
+    if not np.all(np.diag(weight) > 1e-7 * scale) or not np.all(scale > 0):
+        raise ValueError("x: expected columns none of which is an affine function of the others, "
+                         f"got a covariance of rank {np.linalg.matrix_rank(covariance)}")
+    return Linear(x.shape[1]), {"weight": weight, "bias": mean}
+
+
+def _density(steps):
+    flows, params = zip(*reversed(steps))
+    return Density(Chain(flows)), {"base": {}, "flow": list(params)}
+
+
+def _moved(flow, params, z, log_det):
+    z, change = flow.inverse(params, z)
+    return z, log_det + change
+
+
+def _mean_log_prob(z, log_det):
+    return float(np.mean(standard_normal_log_prob(z) + log_det))
+
+
+def _rows(name, x, dim):
+    rows = as_rows(name, x, dim)
+    if rows.dtype.kind == "c":
+        raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
+    if len(rows) < 2:
+        raise ValueError(f"{name}: expected at least two rows, got {len(rows)}")
+    return check_finite_rows(name, rows).astype(np.float64)

@@ -1,0 +1,193 @@
+"""Dual ascent: every map is the best of its kind, none lowers the likelihood, the sum is a density.
+"""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+import nfref
+from nfref.base import standard_normal_log_prob
+from nfref.training.dual_ascent import best_expansions, best_hinge, whitening
+
+FAST = nfref.DualAscent(steps=60)
+
+
+def eight(n, seed):
+    return nfref.datasets.eight_gaussians(np.random.default_rng(seed), n)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return FAST.fit(eight(1500, 0), np.random.default_rng(1))
+
+
+def mean_log_prob(flow, params, x):
+    z, log_det = flow.inverse(params, x)
+    return np.mean(standard_normal_log_prob(z) + log_det)
+
+
+# One map ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_an_expansion_is_the_best_for_its_centre_and_width(dim):
+    """Against a search over the likelihood that the flow itself gives."""
+    rng = np.random.default_rng(dim)
+    z = np.concatenate([rng.normal(-0.8, 0.3, (150, dim)), rng.standard_normal((80, dim))])
+    centres, widths = rng.standard_normal((4, dim)), np.array([0.2, 0.7, 1.5, 4.0])
+    flow, before = nfref.RadialExpansion(dim), np.mean(standard_normal_log_prob(z))
+    for centre, width, beta, gain in zip(centres, widths, *best_expansions(z, centres, widths, 50)):
+        def loss(a):
+            return -mean_log_prob(flow, {"centre": centre, "log_width": np.log([width]),
+                                         "log_slack": np.atleast_1d(a)}, z)
+        best = minimize(loss, [0.0], method="Nelder-Mead",
+                        options={"xatol": 1e-9, "fatol": 1e-14, "maxiter": 500})
+        assert np.log1p(beta) == pytest.approx(best.x[0], abs=1e-5)
+        assert gain == pytest.approx(-best.fun - before, abs=1e-10)
+        assert gain >= 0
+
+
+def test_an_expansion_stops_at_its_bound():
+    z = np.full((10, 1), 1e-3) * np.arange(1, 11)[:, None]      # it wants to grow a thousandfold
+    beta, _ = best_expansions(z, np.zeros((1, 1)), np.array([1.0]), 4.0)
+    assert 2.99 < beta[0] <= 3
+
+
+@pytest.mark.parametrize("location, width", [(0.0, 0.3), (-1.0, 1.0), (0.7, 0.05)])
+def test_hinges_are_the_best_for_their_location_and_width(location, width):
+    """Against a search over shift and slopes with the likelihood that the flow itself gives."""
+    rng = np.random.default_rng(3)
+    x = np.concatenate([rng.exponential(1, 200) - 1, rng.normal(0.5, 0.2, 100)])
+    flow = nfref.Hinge(1)
+
+    def params(free):
+        return {"location": np.array([location]), "shift": free[:1], "log_left": free[1:2],
+                "log_right": free[2:], "log_width": np.log([width])}
+
+    best = minimize(lambda free: -mean_log_prob(flow, params(free), x[:, None]),
+                    [location, 0.0, 0.0], method="BFGS", options={"gtol": 1e-9})
+    shift, left, right = best_hinge(x, location, width, 50.0)
+    got = np.array([shift, np.log(left), np.log(right)])
+    np.testing.assert_allclose(got, best.x, atol=2e-3)
+    assert mean_log_prob(flow, params(got), x[:, None]) >= -best.fun - 1e-8
+
+
+def test_a_hinge_keeps_its_bound():
+    x = np.random.default_rng(0).normal(0, 1e-3, 200)
+    _, left, right = best_hinge(x, 0.0, 1e-3, 4.0)
+    assert max(left, right) <= 4
+    assert max(left, right) > 2
+
+
+# The ascent -------------------------------------------------------------------------------
+
+
+def test_the_likelihood_never_falls(found):
+    curve = np.array(found.history["train"])
+    assert len(curve) > 50
+    assert np.all(np.diff(curve) > 0)
+    assert curve[-1] - curve[0] > 0.5
+
+
+@pytest.mark.parametrize("kinds", ["radial", "marginal"])
+def test_neither_kind_alone_lets_it_fall(kinds):
+    curve = nfref.DualAscent(steps=30, kinds=kinds).fit(eight(600, 2), np.random.default_rng(3))
+    assert np.all(np.diff(curve.history["train"]) > 0)
+    assert curve.history["train"][-1] - curve.history["train"][0] > 0.2
+
+
+def test_the_curve_is_the_likelihood_of_the_density(found):
+    """With every number of maps, the chain says of the rows what the curve says."""
+    x = eight(1500, 0)
+    for maps in (0, 1, 17, found.maps):
+        density, params = found.after(maps)
+        assert np.mean(density.log_prob(params, x)) == pytest.approx(
+            found.history["train"][maps], abs=1e-12)
+    assert np.mean(found.density.log_prob(found.params, x)) == pytest.approx(
+        found.history["train"][-1], abs=1e-12)
+
+
+def test_it_starts_at_the_best_normal():
+    """-(D/2) log 2 pi e - log |cov| / 2, the largest likelihood that a normal can have."""
+    x = eight(300, 4) @ np.array([[2.0, 1.0], [0.0, 0.1]]) + 5
+    start = nfref.DualAscent(steps=0).fit(x, np.random.default_rng(0))
+    _, log_det = np.linalg.slogdet(np.cov(x.T, bias=True))
+    expected = -np.log(2 * np.pi * np.e) - 0.5 * log_det
+    assert start.history["train"] == [pytest.approx(expected, abs=1e-12)]
+    flow, params = whitening(x)
+    z, _ = flow.inverse(params, x)
+    np.testing.assert_allclose(np.cov(z.T, bias=True), np.eye(2), atol=1e-12)
+
+
+def test_the_density_has_unit_mass_and_comes_nearer_to_the_truth(found):
+    axis = np.linspace(-7, 7, 281)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    mass = np.exp(found.density.log_prob(found.params, grid)).sum() * (axis[1] - axis[0]) ** 2
+    assert mass == pytest.approx(1, abs=2e-3)
+    test = eight(4000, 5)
+    truth = nfref.datasets.eight_gaussians.log_prob(test)
+
+    def divergence(density, params):
+        return np.mean(truth - density.log_prob(params, test))
+    assert divergence(found.density, found.params) < 0.6 * divergence(*found.after(0))
+
+
+def test_samples_come_back(found):
+    x, log_prob = found.density.sample_and_log_prob(found.params, np.random.default_rng(6), 200)
+    np.testing.assert_allclose(found.density.log_prob(found.params, x), log_prob, atol=1e-8)
+
+
+def test_rows_held_out_choose_how_many_maps():
+    """A normal needs none: what the ascent finds in 60 rows, others do not confirm."""
+    rng = np.random.default_rng(7)
+    x, other = rng.standard_normal((60, 3)), rng.standard_normal((2000, 3))
+    found = nfref.DualAscent(steps=40, smallest=0.05).fit(x, rng, other)
+    assert len(found.history["validation"]) == len(found.history["train"])
+    assert found.maps == np.argmax(found.history["validation"]) < 20
+    assert len(found.density.flow.flows) == found.maps + 1
+    assert np.mean(found.density.log_prob(found.params, other)) == pytest.approx(
+        max(found.history["validation"]), abs=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, 4])
+def test_other_dims_and_the_same_seed_the_same_fit(dim):
+    x = np.random.default_rng(8).standard_normal((200, dim)) ** 3
+    estimator = nfref.DualAscent(steps=10)
+    a, b = (estimator.fit(x, np.random.default_rng(9)) for _ in range(2))
+    assert a.history == b.history
+    assert np.all(np.diff(a.history["train"]) > 0)
+
+
+def test_rows_that_coincide():
+    x = np.repeat(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), 50, axis=0)
+    found = nfref.DualAscent(steps=10).fit(x, np.random.default_rng(0))
+    assert np.all(np.isfinite(found.history["train"]))
+    assert np.all(np.diff(found.history["train"]) > 0)
+
+
+@pytest.mark.parametrize("options, name", [
+    ({"steps": -1}, "steps"), ({"kinds": "planar"}, "kinds"), ({"candidates": 0}, "candidates"),
+    ({"smallest": 0.0}, "smallest"), ({"bound": 1.0}, "bound")])
+def test_options_are_checked(options, name):
+    with pytest.raises(ValueError, match=f"^{name}: expected .* got"):
+        nfref.DualAscent(**options)
+
+
+@pytest.mark.parametrize("x, message", [
+    (np.zeros(5), r"x: expected shape \(N, 1\), got \(5,\)"),
+    (np.zeros((1, 2)), "x: expected at least two rows, got 1"),
+    (np.full((5, 2), np.nan), "x: expected finite numbers"),
+    (np.ones((9, 2)), "x: expected columns none of which"),
+    (np.arange(9.0)[:, None] * [1.0, 2.0], "x: expected columns none of which")])
+def test_rows_are_checked(x, message):
+    with pytest.raises(ValueError, match=message):
+        FAST.fit(x, np.random.default_rng(0))
+
+
+def test_other_arguments_are_checked(found):
+    with pytest.raises(TypeError, match="rng: expected"):
+        FAST.fit(eight(10, 0), 0)
+    with pytest.raises(ValueError, match="validation: expected shape"):
+        FAST.fit(eight(10, 0), np.random.default_rng(0), np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="maps: expected at most"):
+        found.after(len(found.history["train"]))
