@@ -86,7 +86,7 @@ def as_weight(name, value, n):
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {weight[bad[0]]:g} "
                          f"in row {bad[0]}")
     if not np.any(weight > 0):
-        raise ValueError(f"{name}: expected one above 0, got none in {n} rows")
+        raise ValueError(f"{name}: expected one above 0, got zero in each of {n} rows")
     return weight
 
 
@@ -134,6 +134,15 @@ def check_hidden(hidden):
     """Hidden layer widths as a tuple of whole numbers of at least 1."""
     widths = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
     return tuple(check_count("hidden", width) for width in widths)
+
+
+def check_columns(name, columns, dim):
+    """Different columns of 0 ... ``dim``-1, as a tuple in rising order; it may be empty."""
+    columns = tuple(columns)
+    whole = all(isinstance(column, numbers.Integral) and 0 <= column < dim for column in columns)
+    if not whole or len(set(columns)) < len(columns):
+        raise ValueError(f"{name}: expected different columns of 0 ... {dim - 1}, got {columns}")
+    return tuple(sorted(int(column) for column in columns))
 
 
 def check_permutation(name, order, dim=None):

@@ -1,5 +1,8 @@
 """Model files: a density, its parameters and the names of its columns in one .npz.
 
+A model may also be the density of a table that ``nfref.FlowDensity`` found: columns, a pool of
+densities and their weights.
+
 The file is a plain NumPy archive, not compressed. ``header`` is JSON as bytes: what the file
 is, the version of its format, and the density as nested descriptions ``{"class": "MAF",
 "dim": 2, ...}``. Every parameter is an array of its own, named by its place, as in
@@ -24,12 +27,14 @@ import numpy as np
 from nfref.archives import ArchiveError, one_line, opened_archive, shortened, write_archive
 from nfref.base import Base
 from nfref.checks import as_array, as_rows
+from nfref.estimator import stored
+from nfref.estimator.density import TableDensity
 from nfref.flow import Density, Flow
 from nfref.tables.table import Table, match_columns, named_columns, numbered_columns
 from nfref.transformers.transformer import Transformer
 
 FORMAT = "nfref model"
-VERSION = 2                 # 1 had no digest
+VERSION = 3                 # 1 had no digest, and 2 no densities of tables
 OWN = ("header", "digest")
 DEEPEST = 50                # descriptions inside of each other
 SLACK = 4096                # what a description may ask for however small the file is
@@ -45,8 +50,9 @@ class Model:
 
     Parameters
     ----------
-    density : Density
+    density : Density or TableDensity
     params : nested dicts and lists of arrays
+        None for the density of a table, which holds them.
     columns : tuple of str or None
         The names of the D columns, if they have any.
     info : dict
@@ -131,6 +137,8 @@ def describe(thing):
 
 
 def _plain(value, owner, field):
+    if isinstance(value, dict):
+        return {key: _plain(item, owner, key) for key, item in value.items()}
     if dataclasses.is_dataclass(value):
         return describe(value)
     if isinstance(value, np.ndarray):
@@ -198,9 +206,9 @@ def _filled(template, arrays, place="params"):
     return arrays[place]
 
 
-def _check_shapes(template, arrays):
+def _check_shapes(template, arrays, place="params"):
     """That ``arrays`` (name -> shape and dtype) are those of the template's parameters."""
-    expected = dict(_named_leaves(template))
+    expected = dict(_named_leaves(template, place))
     for name, array in expected.items():
         if name not in arrays:
             raise ModelError(f"{name}: expected an array of shape {array.shape}, got none")
@@ -253,16 +261,17 @@ def _check_writable_names(columns):
 # Writing ----------------------------------------------------------------------------------
 
 
-def save_model(path, density, params, *, columns=None, info=None):
+def save_model(path, density, params=None, *, columns=None, info=None):
     """Write a model file, whole or not at all.
 
     Parameters
     ----------
     path : path-like or nfref.files.Reservation
-    density : Density
-        Made of the :func:`described_classes`.
+    density : Density or nfref.estimator.density.TableDensity
+        A Density made of the :func:`described_classes`.
     params : nested dicts and lists of arrays
-        Finite, in one dtype, of the shapes that ``density.init`` makes.
+        Finite, in one dtype, of the shapes that ``density.init`` makes. None for the density of a
+        table.
     columns : sequence of str, optional
         The names of the D columns, which differ.
     info : dict, optional
@@ -273,6 +282,8 @@ def save_model(path, density, params, *, columns=None, info=None):
     TypeError, ValueError
         If the density, the parameters or ``info`` cannot be stored.
     """
+    if isinstance(density, TableDensity):
+        return _save_table(path, density, columns, info)
     if not isinstance(density, Density):
         raise TypeError(f"density: expected a Density, got {type(density).__name__}")
     leaves = dict(_named_leaves(params))
@@ -280,11 +291,29 @@ def save_model(path, density, params, *, columns=None, info=None):
     _check_finite(leaves)
     columns = _check_columns(density, columns)
     _check_writable_names(columns)
+    _write(path, 2, {"density": describe(density), "columns": columns}, info, leaves)
+
+
+def _write(path, version, described, info, leaves):
     from nfref import __version__
-    header = {"format": FORMAT, "version": VERSION, "density": describe(density),
-              "columns": columns, "info": info or {},
+    header = {"format": FORMAT, "version": version, **described, "info": info or {},
               "written_by": {"nfref": __version__, "numpy": np.__version__}}
     write_archive(path, header, leaves)
+
+
+def _save_table(path, density, columns, info):
+    description, arrays = stored.to_plain(density)
+    leaves = {name: np.asarray(array, np.float64)
+              for name, array in _named_leaves(arrays, "table")}
+    _check_finite(leaves)
+    columns = _check_columns(density, columns)
+    names = tuple(column.name for column in density.columns)
+    if columns not in (None, names):
+        raise ModelError(f"columns: expected those of the table, {shortened(names)}, "
+                         f"got {shortened(columns)}")
+    _check_writable_names(names)
+    described = {"table": _plain(description, "TableDensity", "table"), "columns": columns}
+    _write(path, 3, described, info, leaves)
 
 
 # Reading ----------------------------------------------------------------------------------
@@ -317,13 +346,16 @@ def load_model(path):
 
 def _read(archive):
     header = archive.header(FORMAT, VERSION, "a model that nfref wrote")
-    for name in ("density", "columns"):
+    kind = "table" if "table" in header else "density"
+    for name in (kind, "columns"):
         if name not in header:
             raise ModelError(f"expected {name!r} in its header, got none")
     info, makers = header.get("info", {}), header.get("written_by", {})
     if not isinstance(info, dict) or not isinstance(makers, dict):
         raise ModelError(f"info: expected a dictionary, got {shortened(info)}, "
                          f"{shortened(makers)}")
+    if kind == "table":
+        return _read_table(header, archive, {**info, "written_by": makers})
     density = _built(header["density"], archive)
     try:
         template = density.init(_Budget(2 * archive.numbers + SLACK))
@@ -331,16 +363,58 @@ def _read(archive):
         raise
     except Exception as error:
         raise ModelError(f"density: expected one that can be made, got {one_line(error)}") from None
-    held = {name: form for name, form in archive.forms.items() if name not in OWN}
-    _check_shapes(template, held)
     columns = _check_columns(density, header["columns"])
+    return Model(density, _arrays(template, archive, header["version"], "params"), columns,
+                 {**info, "written_by": makers})
+
+
+def _arrays(template, archive, version, place):
+    """The file's arrays in a structure like ``template``, if that is what it holds."""
+    held = {name: form for name, form in archive.forms.items() if name not in OWN}
+    _check_shapes(template, held, place)
     arrays = {name: archive.read(name) for name in held}
-    if header["version"] > 1:
+    if version > 1:
         archive.check_digest(arrays)
     _check_finite(arrays)
     native = {name: array.astype(array.dtype.newbyteorder("="), copy=False)
               for name, array in arrays.items()}
-    return Model(density, _filled(template, native), columns, {**info, "written_by": makers})
+    return _filled(template, native, place)
+
+
+def _read_table(header, archive, info):
+    """The Model of a table's density."""
+    budget = _Budget(2 * archive.numbers + SLACK)
+    _check_sizes(header["table"], archive.numbers + archive.forms["header"].size + SLACK,
+                 len(archive.forms) + DEEPEST)
+    try:
+        description = _rebuilt_within(header["table"])
+        template = stored.forms(description, lambda density: density.init(budget))
+        arrays = _arrays(template, archive, header["version"], "table")
+        density = stored.from_plain(description, arrays)
+    except ArchiveError:
+        raise
+    except Exception as error:      # a stranger's description fails in whatever way it likes
+        raise ModelError(f"table: expected the density of one, got {one_line(error)}") from None
+    columns = _check_columns(density, header["columns"])
+    if columns not in (None, tuple(column.name for column in density.columns)):
+        raise ModelError("columns: expected those of the table, got others")
+    return Model(density, None, columns, info)
+
+
+def _rebuilt_within(description):
+    """A description with the densities in it built; all else as it is."""
+    if isinstance(description, dict):
+        if "class" in description:
+            density = rebuild(description)
+            if not isinstance(density, Density):
+                raise ModelError(f"density: expected a Density, got {type(density).__name__}")
+            if not isinstance(density.base, Base):
+                raise ModelError(f"base: expected a Base, got {type(density.base).__name__}")
+            return density
+        return {key: _rebuilt_within(value) for key, value in description.items()}
+    if isinstance(description, list):
+        return [_rebuilt_within(item) for item in description]
+    return description
 
 
 class _Budget(np.random.Generator):
@@ -413,6 +487,7 @@ def _check_sizes(description, numbers_held, arrays_held, depth=0):
                              ("hidden", max(layers, 1) * widest, numbers_held),
                              ("context_dim", count("context_dim"), numbers_held),
                              ("components", count("components"), numbers_held),
+                             ("classes", count("classes"), numbers_held),
                              ("bins", count("bins"), numbers_held)):
         if size > most:
             raise ModelError(f"{name}: expected at most what the file's arrays hold, "

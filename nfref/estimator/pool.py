@@ -67,6 +67,9 @@ def stacking_weights(log_densities, weight=None, prior=None, tolerance=1e-9, ite
     return weights
 
 
+# Members ----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class FittedFlow:
     """A density with its parameters: what a flow is in a pool.
@@ -80,26 +83,62 @@ class FittedFlow:
     density: object
     params: object
 
-    def log_prob(self, x):
-        """Log-density in nats, (N,), of rows (N, D), in float64."""
-        with np.errstate(all="ignore"):
-            return in_blocks(lambda rows: self.density.log_prob(self.params, rows), x)
+    def log_prob(self, x, context=None):
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in float64."""
+        return in_blocks(lambda *rows: self.density.log_prob(self.params, *rows), x, context)
 
-    def sample(self, rng, n):
+    def sample(self, rng, n, context=None):
         """``n`` rows, (n, D)."""
-        params = trees.cast(self.params, np.float64)
-        with np.errstate(all="ignore"):
-            return self.density.sample(params, rng, n)
+        return self.density.sample(trees.cast(self.params, np.float64), rng, n, context)
+
+
+@dataclass(frozen=True)
+class Regressed:
+    """A density of what is left of rows after a linear function of their context: p(x - c B).
+
+    Parameters
+    ----------
+    density : object
+        With ``log_prob(x)`` and ``sample(rng, n)``.
+    slopes : (C, D) array
+        B.
+    """
+
+    density: object
+    slopes: np.ndarray
+
+    @classmethod
+    def fit(cls, fit, x, context, weight=None):
+        """``fit(x, weight)`` of what the least squares with a little ridge leave of x."""
+        if context is None or not context.shape[1]:
+            return fit(x, weight)
+        share = np.ones(len(x)) if weight is None else weight
+        centred = context - np.average(context, axis=0, weights=share)
+        gram = (share[:, None] * centred).T @ centred + np.eye(context.shape[1])
+        middle = np.average(x, axis=0, weights=share)
+        slopes = np.linalg.solve(gram, (share[:, None] * centred).T @ (x - middle))
+        return cls(fit(x - context @ slopes, weight), slopes)
+
+    def log_prob(self, x, context):
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
+        return self.density.log_prob(x - context @ self.slopes)
+
+    def sample(self, rng, n, context):
+        """``n`` rows, (n, D)."""
+        return self.density.sample(rng, n) + context @ self.slopes
+
+
+# Pools ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Pool:
-    """p(x) = sum_k w_k p_k(x).
+    """p(x) = sum_k w_k p_k(x), or the same of x given a context.
 
     Parameters
     ----------
     members : tuple
-        Densities with ``log_prob(x)`` and ``sample(rng, n)``.
+        Densities with ``log_prob(x)`` and ``sample(rng, n)``, which may take a context.
     weights : (K,) array
         At least 0, with sum 1.
     names : tuple of str
@@ -109,29 +148,34 @@ class Pool:
     weights: np.ndarray
     names: tuple
 
-    def log_probs(self, x):
+    def log_probs(self, x, context=None):
         """log p_k(x) of every member, (N, K); -inf where a member cannot tell."""
+        arguments = (x,) if context is None else (x, context)
         with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
-            found = np.stack([member.log_prob(x) for member in self.members], axis=1)
+            found = np.stack([member.log_prob(*arguments) for member in self.members], axis=1)
         return np.where(np.isnan(found), -np.inf, found)
 
-    def log_prob(self, x):
+    def log_prob(self, x, context=None):
         """Log-density in nats, (N,), of rows (N, D)."""
-        return self.pooled(self.log_probs(x))
+        return self.pooled(self.log_probs(x, context))
 
     def pooled(self, log_probs):
         """log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""
         used = self.weights > 0
-        joint = np.log(self.weights[used]) + log_probs[:, used]
-        return np.logaddexp.reduce(joint, axis=1)
+        return np.logaddexp.reduce(np.log(self.weights[used]) + log_probs[:, used], axis=1)
 
-    def sample(self, rng, n):
+    def sample(self, rng, n, context=None):
         """``n`` rows, (n, D), each drawn from a member chosen by the weights."""
-        counts = check_rng(rng).multinomial(n, self.weights / np.sum(self.weights))
-        drawn = [member.sample(rng, count) for member, count in zip(self.members, counts) if count]
-        if not drawn:
-            return self.members[-1].sample(rng, 0)
-        return np.concatenate(drawn)[rng.permutation(n)]
+        chosen = check_rng(rng).choice(len(self.weights), n, p=self.weights / np.sum(self.weights))
+        places, drawn = [], []
+        for k in range(len(self.members)):
+            place = np.flatnonzero(chosen == k)
+            given = () if context is None else (context[place],)
+            if len(place) or not k:
+                with np.errstate(all="ignore"):
+                    drawn.append(self.members[k].sample(rng, len(place), *given))
+                places.append(place)
+        return np.concatenate(drawn)[np.argsort(np.concatenate(places))]
 
 
 def mean_and_error(log_prob, weight=None):

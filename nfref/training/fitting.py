@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from nfref import params as trees
 from nfref.blocks import BLOCK, in_blocks
-from nfref.checks import as_context, as_rows, as_weight, check_count, check_finite_rows, check_rng
+from nfref.checks import (as_context, as_rows, as_weight, check_count, check_finite_rows,
+                          check_positive, check_rng)
 from nfref.training.adam import Adam, AdamState, running_average
 from nfref.training.gradient import flat, loss_and_gradient, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, message, run_guarded
@@ -18,7 +20,7 @@ from nfref.training.loop import FitResult, check_finite, message, run_guarded
 def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
         sample_weight=None, validation_weight=None, epochs=200, batch_size=256, learning_rate=1e-3,
         schedule=None, clip_norm=5.0, patience=20, average=0.99, data_dependent_init=True,
-        objective=None, progress=True, callback=None, resume=None):
+        objective=None, progress=True, callback=None, resume=None, time_limit=None):
     """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)
@@ -91,6 +93,9 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         the same arguments and a generator in the state it had at the first call, the bits are
         those of a fit that was never interrupted. ``epochs`` counts from the first call;
         with a schedule it has to stay the same for that.
+    time_limit : float, optional
+        Stop after the first epoch that ends later than this many seconds after the call. What
+        comes back then depends on how fast the machine is.
 
     Returns
     -------
@@ -119,6 +124,9 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
         check_count("patience", patience)
     if not isinstance(average, numbers.Real) or not 0 <= average < 1:
         raise ValueError(f"average: expected a number in [0, 1), got {average!r}")
+    if time_limit is not None:
+        check_positive("time_limit", time_limit)
+    began = time.perf_counter()
     batches = math.ceil(len(x.x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     vector, unflatten = flat(trees.checked(params, density._shapes, x.x.dtype))
@@ -158,6 +166,8 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
                 return "patience"
             if len(passed) >= epochs:
                 return "epochs"
+            if time_limit is not None and passed and time.perf_counter() - began > time_limit:
+                return "time"
             now, train = _epoch(step, now, x, batches, rng)
             score = train
             shown = f"train {train:.3f}"

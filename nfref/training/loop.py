@@ -20,7 +20,7 @@ class FitResult:
     best_epoch : int or None
         The epoch that ``params`` come from; None where none was completed and ``params``
         are those the fit started from.
-    stopped : {"epochs", "patience", "interrupted", "non-finite"}
+    stopped : {"epochs", "patience", "time", "interrupted", "non-finite"}
         Why it ended.
     message : str
         The same in one line for people.
@@ -62,7 +62,7 @@ def run_guarded(rounds, total, unit, progress, done=0):
 
     Returns
     -------
-    stopped : {"epochs", "patience", "interrupted", "non-finite"}
+    stopped : {"epochs", "patience", "time", "interrupted", "non-finite"}
     cause : str
         What was not finite; empty otherwise.
     """
@@ -91,6 +91,7 @@ def message(stopped, cause, unit, completed, best, patience):
     return {
         "epochs": f"all {completed} {unit}s done; parameters of {kept}",
         "patience": f"nothing better in {patience} {unit}s; parameters of {kept}",
+        "time": f"no time left after {completed} {unit}s; parameters of {kept}",
         "interrupted": f"interrupted in {unit} {completed}; parameters of {kept}",
         "non-finite": f"{cause} in {unit} {completed}; parameters of {kept}",
     }[stopped]

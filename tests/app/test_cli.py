@@ -523,7 +523,7 @@ def test_a_newer_model_file(bad_files):
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez(bad_files / "newer.npz", **arrays)
     done = nfref_command("info", "newer.npz", cwd=bad_files)
-    assert done.returncode == 2 and "expected format version 2 or older, got 99" in done.stderr
+    assert done.returncode == 2 and "expected format version 3 or older, got 99" in done.stderr
 
 
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write anywhere")

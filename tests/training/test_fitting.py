@@ -782,7 +782,7 @@ def test_held_out_rows_keep_their_weights():
     (np.ones(3), r"sample_weight: expected shape \(20,\), one a row; got \(3,\)"),
     (-np.arange(20.0), "sample_weight: expected finite numbers of at least 0, got -1 in row 1"),
     (np.full(20, np.nan), "sample_weight: expected finite numbers of at least 0, got nan in row 0"),
-    (np.zeros(20), "sample_weight: expected one above 0, got none in 20 rows"),
+    (np.zeros(20), "sample_weight: expected one above 0, got zero in each of 20 rows"),
 ])
 def test_bad_weights(weight, message):
     with pytest.raises(ValueError, match=message):
@@ -794,3 +794,12 @@ def test_weights_where_they_have_no_meaning():
         fit(*normal(), rows(20), sample_weight=np.ones(20), objective=lambda *_: 0.0)
     with pytest.raises(ValueError, match="validation_weight: expected None unless validation"):
         fit(*normal(), rows(20), validation_weight=np.ones(2))
+
+
+def test_a_time_limit_ends_a_fit_and_keeps_the_best():
+    density, params = normal()
+    result = fit(density, params, rows(), epochs=10 ** 6, time_limit=0.2, patience=None)
+    assert result.stopped == "time" and "no time left after" in result.message
+    assert len(result.history["train"]) >= 1
+    with pytest.raises(ValueError, match="time_limit: expected a finite number above 0, got 0"):
+        fit(density, params, rows(), time_limit=0)

@@ -1,0 +1,286 @@
+"""What is tried on a table: which densities, of which size, and the pool that they end in.
+
+Everything here works on rows in robust units (:mod:`nfref.estimator.columns`), with features of the
+discrete columns as context.
+
+The simple densities come first: a Gaussian with shrunk correlations, mixtures, and the wide density
+that bounds what a row can cost. With few rows they are all there is, and their weights come
+from cross-validation. With more, flows follow: a neural spline flow, a masked autoregressive
+flow, and then as many more of whichever did better, each with orders and starting points of its
+own. Their weights come from the rows that are held out, by which training stops too.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref import params as trees
+from nfref.estimator.closed_form import Gaussian, GaussianMixture, Wide
+from nfref.estimator.pool import FittedFlow, Pool, Regressed, mean_and_error, stacking_weights
+from nfref.flow import Density
+from nfref.flows.autoregressive import MAF, random_orders
+from nfref.flows.neural_spline import NSF
+from nfref.training.fitting import fit as fit_flow
+
+FOLDS = 5
+FLOW_ROWS = 300         # below so many rows, or ten a column, no flow is tried
+SMALL_MIXTURES = (2, 4)
+FEWER_UNITS = 2000      # rows below which networks are smaller
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Distinct rows of a table, in an order that their content decides.
+
+    Parameters
+    ----------
+    u : (N, D) array
+        In robust units.
+    context : (N, C) array or None
+    weight : (N,) array or None
+        How often each row is there.
+    """
+
+    u: np.ndarray
+    context: np.ndarray = None
+    weight: np.ndarray = None
+
+    def at(self, places):
+        """Some of the rows."""
+        return Rows(*(None if array is None else array[places]
+                      for array in (self.u, self.context, self.weight)))
+
+    def __len__(self):
+        return len(self.u)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate and how it did on rows it was not fitted to.
+
+    Attributes
+    ----------
+    name : str
+    mean, error : float
+        Nats per row in the units that it was fitted in, and the standard error.
+    weight : float
+        In the pool.
+    seconds : float
+    message : str
+        How its training ended.
+    """
+
+    name: str
+    mean: float
+    error: float
+    weight: float
+    seconds: float
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the user decides.
+
+    Parameters
+    ----------
+    flow : str or Flow
+        "auto", "nsf", "maf", "mixture", "gaussian", or a flow of D columns.
+    members : int
+        How many flows.
+    epochs : int
+    batch_size, learning_rate : int, float or None
+        None goes by the number of rows.
+    time_budget : float or None
+        Seconds for all.
+    progress : bool
+    callback : callable or None
+        Called with the state of a fit after every epoch.
+    """
+
+    flow: object = "auto"
+    members: int = 4
+    epochs: int = 200
+    batch_size: int = None
+    learning_rate: float = None
+    time_budget: float = None
+    progress: bool = False
+    callback: object = None
+
+    @property
+    def wants_flows(self):
+        return self.members > 0 and self.flow not in ("mixture", "gaussian")
+
+
+# Simple densities -------------------------------------------------------------------------
+
+
+def simple_densities(flow, training, rng, components=None):
+    """name -> density of the closed forms, fitted to rows.
+
+    ``components`` are numbers of components of mixtures, each one a member.
+    """
+    u, context, weight = training.u, training.context, training.weight
+    found = {"gaussian": Regressed.fit(Gaussian.shrunk, u, context, weight)}
+    for number in components if flow != "gaussian" else ():
+        if number * (u.shape[1] + 1) * 2 <= len(u):
+            found[f"mixture of {number}"] = Regressed.fit(
+                lambda x, w: GaussianMixture.fit(x, number, rng, weight=w), u, context, weight)
+    found["wide"] = Regressed.fit(lambda x, w: Wide(x.shape[1]), u, context, weight)
+    return found
+
+
+def _arguments(rows):
+    return (rows.u,) if rows.context is None else (rows.u, rows.context)
+
+
+def _scores(member, rows):
+    with np.errstate(all="ignore"):
+        found = member.log_prob(*_arguments(rows))
+    return np.where(np.isnan(found), -np.inf, found)
+
+
+def prior_of(names):
+    """One row each that is thought to have come from the Gaussian and from the wide density."""
+    return np.array([1.0 if name in ("gaussian", "wide") else 0.0 for name in names])
+
+
+def by_cross_validation(rows, flow, rng):
+    """(Pool, list of Tried) of simple densities; every row is scored by fits without it."""
+    began = time.perf_counter()
+    folds = min(FOLDS, len(rows))
+    parts = np.arange(len(rows)) % folds
+    scores = {}
+    for fold in range(folds):
+        held_out = rows.at(parts == fold)
+        fitted = simple_densities(flow, rows.at(parts != fold), rng, SMALL_MIXTURES)
+        for name, member in fitted.items():
+            scores.setdefault(name, np.full(len(rows), -np.inf))[parts == fold] = _scores(
+                member, held_out)
+    members = simple_densities(flow, rows, rng, SMALL_MIXTURES)
+    names = tuple(name for name in members if name in scores)
+    table = np.stack([scores[name] for name in names], axis=1)
+    return _finished(names, tuple(members[name] for name in names), table, rows.weight,
+                     {name: (time.perf_counter() - began) / len(names) for name in names}, {})
+
+
+def _finished(names, members, scores, weight, seconds, messages):
+    weights = stacking_weights(scores, weight, prior_of(names))
+    weights = np.where(weights < 1e-6, 0.0, weights)
+    pool = Pool(members, weights / np.sum(weights), names)
+    tried = [Tried(name, *mean_and_error(scores[:, k], weight), float(pool.weights[k]),
+                   seconds.get(name, 0.0), messages.get(name, ""))
+             for k, name in enumerate(names)]
+    pooled = mean_and_error(pool.pooled(scores), weight)
+    return pool, [*tried, Tried("pool", *pooled, 1.0, sum(seconds.values()))]
+
+
+# Flows ------------------------------------------------------------------------------------
+
+
+def batch_size_for(rows):
+    """Rows a step: about a hundred steps an epoch or fewer, in powers of two from 64 to 1024."""
+    return int(min(1024, max(64, 2 ** np.ceil(np.log2(max(rows / 100, 1))))))
+
+
+def sized_flow(kind, rows, dim, context_dim, rng):
+    """A flow of that kind in the size that so many rows of so many columns can carry."""
+    width = max(128 if rows >= FEWER_UNITS else 48, dim + context_dim)
+    layers = 5 if rows >= FEWER_UNITS else 3
+    orders = random_orders(rng, dim, layers) if dim > 2 else "alternate"
+    flow = NSF if kind == "nsf" or dim == 1 else MAF
+    return flow(dim, layers, (width, width), context_dim=context_dim, orders=orders)
+
+
+def flow_kinds(plan):
+    """Which kind comes next, as a generator that is sent name -> mean score of those before."""
+    if plan.flow != "auto":
+        while True:
+            yield plan.flow
+    yield "nsf"
+    scores = yield "maf"
+    while True:
+        scores = yield max(("nsf", "maf"), key=lambda kind: scores.get(kind, -np.inf))
+
+
+def try_flow(kind, training, held_out, rng, plan, seconds_left):
+    """(FittedFlow, FitResult, seconds) of one flow."""
+    began = time.perf_counter()
+    dim = training.u.shape[1]
+    context_dim = 0 if training.context is None else training.context.shape[1]
+    flow = kind if not isinstance(kind, str) else sized_flow(kind, len(training), dim, context_dim,
+                                                             rng)
+    density = Density(flow)
+    batch = plan.batch_size or batch_size_for(len(training))
+    single = [None if array is None else array.astype(np.float32)
+              for array in (training.u, training.context, held_out.u, held_out.context)]
+    result = fit_flow(
+        density, density.init(rng), single[0], rng, context=single[1], validation=single[2],
+        validation_context=single[3], sample_weight=training.weight,
+        validation_weight=held_out.weight, epochs=plan.epochs, batch_size=batch,
+        learning_rate=plan.learning_rate or 1e-3, patience=20, progress=plan.progress,
+        callback=plan.callback, time_limit=seconds_left)
+    return (FittedFlow(density, trees.cast(result.params, np.float64)), result,
+            time.perf_counter() - began)
+
+
+def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
+    """(Pool, list of Tried): simple densities and flows, weighted by the rows held out."""
+    began = time.perf_counter()
+    members, seconds, messages = {}, {}, {}
+    announce("gaussian and mixtures")
+    for name, member in simple_densities(plan.flow, training, rng, ()).items():
+        members[name], seconds[name] = member, 0.0
+    if plan.flow != "gaussian":
+        def choose(x, weight):
+            validation = held_out.u
+            if slopes is not None:
+                validation = validation - held_out.context @ slopes
+            return GaussianMixture.choose(x, validation, rng, weight=weight,
+                                          validation_weight=held_out.weight)
+        start = time.perf_counter()
+        slopes = getattr(members["gaussian"], "slopes", None)
+        mixture = Regressed.fit(choose, training.u, training.context, training.weight)
+        count = getattr(mixture, "density", mixture).components
+        members[f"mixture of {count}"] = mixture
+        seconds[f"mixture of {count}"] = time.perf_counter() - start
+    scores = {name: _scores(member, held_out) for name, member in members.items()}
+    kinds, means = flow_kinds(plan), {}
+    kind = next(kinds)
+    for k in range(plan.members if plan.wants_flows else 0):
+        left = None
+        if plan.time_budget is not None:
+            spent = time.perf_counter() - began
+            left = (plan.time_budget - spent) / (plan.members - k)
+            if left <= 0:
+                break
+        label = kind if isinstance(kind, str) else type(kind).__name__.lower()
+        name = label if label not in members else f"{label} {k + 1}"
+        announce(f"{name}, flow {k + 1} of {plan.members}")
+        member, result, seconds[name] = try_flow(kind, training, held_out, rng, plan, left)
+        members[name], messages[name] = member, result.message
+        scores[name] = _scores(member, held_out)
+        means[label] = max(means.get(label, -np.inf),
+                           np.average(scores[name], weights=held_out.weight))
+        if result.stopped == "interrupted":
+            break
+        kind = kinds.send(means)
+    names = tuple(members)
+    return _finished(names, tuple(members.values()), np.stack(list(scores.values()), axis=1),
+                     held_out.weight, seconds, messages)
+
+
+def find_pool(rows, plan, rng, validation=0.1, announce=lambda name: None):
+    """(Pool, list of Tried, how many rows were held out; 0 where all were by turns)."""
+    dim = rows.u.shape[1]
+    if not plan.wants_flows or len(rows) < max(FLOW_ROWS, 10 * dim):
+        return *by_cross_validation(rows, plan.flow, rng), 0
+    count = held_out_count(len(rows), validation)
+    return *by_held_out_rows(rows.at(slice(count, None)), rows.at(slice(count)), plan, rng,
+                             announce), count
+
+
+def held_out_count(rows, share):
+    """A share of the rows, but up to a hundred of few rows, and no more than twenty thousand."""
+    return int(np.clip(round(share * rows), min(100, rows // 5), 20_000))

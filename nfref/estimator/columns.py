@@ -1,0 +1,385 @@
+"""Columns as they come: what values each can take, and real rows for a flow to work on.
+
+A column is continuous or discrete. A continuous one lives on a *support*: the line, a half-line,
+an interval or a circle, and goes to the line by a fixed map of known slope, so that a density of
+real rows is one on the support, with mass 1 there and nothing outside:
+
+    support       y                          log dy/dx
+    real          x                          0
+    low:inf       log(x - low)               -log(x - low)
+    -inf:high     -log(high - x)             -log(high - x)
+    low:high      log(x - low) - log(high - x)
+                                             log(high - low) - log(x - low) - log(high - x)
+    period P      as low:low + P, of x moved there by whole periods; low is the middle of the
+                  widest gap between values
+
+Then come robust units, and the long tails of a real column are drawn in:
+
+    t = (y - m) / s      m the median of y, s its interquartile range over 1.349, a normal's
+    u = t  for |t| <= T,     sign(t) (T + log(1 + |t| - T))  beyond      with T = 5
+
+with slope 1 and 1 / (1 + |t| - T). A value at a million s is 18.8 there: it pulls at no fit and
+its density is that of t all the same. Subtracting m first loses no digits of values that are
+large and close together.
+
+A discrete column is a *category*, one of a few labels, or a *count*, a whole number. Its values go
+into codes; they have a probability each (:mod:`nfref.estimator.discrete`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
+IQR_OF_NORMAL = 1.3489795003921634
+LARGEST = 709.0             # exp of it is a float; samples are no further out
+FEW = 100                   # different whole numbers that are still taken for counts
+DISCRETE = ("category", "count")
+
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def drawn_in(t, tail):
+    """u = t within [-T, T], sign(t) (T + log(1 + |t| - T)) beyond, and log du/dt. Elementwise."""
+    beyond = np.log1p(np.maximum(np.abs(t) - tail, 0))
+    return np.clip(t, -tail, tail) + np.sign(t) * beyond, -beyond
+
+
+def drawn_out(u, tail):
+    """t = u within [-T, T], sign(u) (T + exp(|u| - T) - 1) beyond. Elementwise."""
+    beyond = np.expm1(np.minimum(np.maximum(np.abs(u) - tail, 0), LARGEST))
+    return np.clip(u, -tail, tail) + np.sign(u) * beyond
+
+
+def to_line(x, low, high):
+    """y and log dy/dx of a support; -inf and inf are its missing ends. Elementwise."""
+    if np.isfinite(low) and np.isfinite(high):
+        below, above = np.log(x - low), np.log(high - x)
+        return below - above, np.log(high - low) - below - above
+    if np.isfinite(low):
+        below = np.log(x - low)
+        return below, -below
+    if np.isfinite(high):
+        above = np.log(high - x)
+        return -above, -above
+    return x, np.zeros_like(x)
+
+
+def from_line(y, low, high):
+    """x of a support, strictly inside of it. Elementwise."""
+    if np.isfinite(low) and np.isfinite(high):
+        # Measured from the nearer end.
+        part = (high - low) * np.exp(-np.logaddexp(0, np.abs(y)))
+        x = np.where(y < 0, low + part, high - part)
+    elif np.isfinite(low):
+        x = low + np.exp(np.minimum(y, LARGEST))
+    elif np.isfinite(high):
+        x = high - np.exp(np.minimum(-y, LARGEST))
+    else:
+        x = y
+    return np.clip(x, np.nextafter(low, np.inf), np.nextafter(high, -np.inf))
+
+
+# Columns ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """A column of real numbers.
+
+    Parameters
+    ----------
+    name : str
+    low, high : float
+        The ends of its support, which belong to no row; -inf and inf where there is none.
+    period : float or None
+        high - low, if the support is a circle.
+    middle, scale : float
+        m and s, in the units of y.
+    """
+
+    name: str
+    low: float = -np.inf
+    high: float = np.inf
+    period: float = None
+    middle: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def kind(self):
+        if self.period is not None:
+            return f"period {self.period:g}"
+        if np.isinf(self.low) and np.isinf(self.high):
+            return "real"
+        return f"{self.low:g}:{self.high:g}"
+
+    @property
+    def tail(self):
+        """T; of a support with an end, whose own map draws tails in, they are left."""
+        return TAIL if self.kind == "real" else np.inf
+
+    def encode(self, x):
+        """(u, log du/dx), (N,) each; rows outside of the support have slope -inf and u 0."""
+        x = np.asarray(x, np.float64)
+        if self.period is not None:
+            x = self.low + np.mod(x - self.low, self.period)
+            x = np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
+        inside = (x > self.low) & (x < self.high)
+        with np.errstate(all="ignore"):
+            y, log_slope = to_line(x, self.low, self.high)
+            u, drawn = drawn_in((y - self.middle) / self.scale, self.tail)
+            log_slope = log_slope + drawn - np.log(self.scale)
+        return np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
+
+    def decode(self, u):
+        """x, (N,), strictly inside of the support."""
+        with np.errstate(all="ignore"):
+            y = self.middle + self.scale * drawn_out(np.asarray(u, np.float64), self.tail)
+            largest = np.finfo(np.float64).max
+            return from_line(np.clip(y, -largest, largest), self.low, self.high)
+
+    def in_units_of(self, x, weight):
+        """The same support with the robust units of values x."""
+        x = np.asarray(x, np.float64)
+        if self.period is not None:
+            x = self.low + np.mod(x - self.low, self.period)
+        y = to_line(x, self.low, self.high)[0]
+        middle, scale = robust_units(y, weight)
+        return Continuous(self.name, self.low, self.high, self.period, middle, scale)
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of labels.
+
+    Parameters
+    ----------
+    name : str
+    labels : tuple
+        The values it can take, in order; a row holds the place of its own as code.
+    """
+
+    name: str
+    labels: tuple
+
+    kind = "category"
+
+    def encode(self, values):
+        """Codes (N,)."""
+        place = {label: k for k, label in enumerate(self.labels)}
+        try:
+            return np.array([place[plain(value)] for value in values], np.int64)
+        except KeyError:
+            row = next(k for k, value in enumerate(values) if plain(value) not in place)
+            more = ", ..." if len(self.labels) > 5 else ""
+            known = ", ".join(map(repr, self.labels[:5])) + more
+            raise ValueError(f"column {self.name!r}: expected one of the {len(self.labels)} "
+                             f"categories {known}, got {plain(values[row])!r} in row {row}"
+                             ) from None
+
+    def decode(self, codes):
+        """Labels (N,)."""
+        labels = np.array(self.labels)
+        return labels[codes]
+
+
+@dataclass(frozen=True)
+class Count:
+    """A column of whole numbers of at least ``low``; a row holds its number as code."""
+
+    name: str
+    low: float = -np.inf
+
+    kind = "count"
+
+    def encode(self, values):
+        """Whole numbers (N,), in float64; NaN for values that are none, or below ``low``."""
+        values = np.asarray(values, np.float64)
+        return np.where((values == np.round(values)) & (values >= self.low), values, np.nan)
+
+    def decode(self, codes):
+        """Whole numbers (N,)."""
+        return np.round(codes)
+
+
+def plain(value):
+    """A label as Python has it, so that one of NumPy or pandas is equal to it."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def robust_units(y, weight=None):
+    """Median, and the interquartile range as a standard deviation.
+
+    Where half of the values and more are the same, wider ranges serve, and the standard deviation
+    in the end.
+    """
+    order = np.argsort(y, kind="stable")
+    y = y[order]
+    mass = np.cumsum(np.ones(len(y)) if weight is None else np.asarray(weight)[order])
+
+    def quantile(q):
+        return y[min(np.searchsorted(mass, q * mass[-1] * (1 - 1e-12)), len(y) - 1)]
+
+    for part, width in ((0.25, IQR_OF_NORMAL), (0.1, 2.5631031310892007), (0.02, 4.107497821)):
+        scale = (quantile(1 - part) - quantile(part)) / width
+        if scale > 0:
+            return float(quantile(0.5)), float(scale)
+    middle = float(quantile(0.5))
+    share = np.diff(mass, prepend=0) / mass[-1]
+    scale = np.sqrt(share @ (y - middle) ** 2)
+    return middle, float(scale) if scale > 0 else 1.0
+
+
+# Finding out ------------------------------------------------------------------------------
+
+
+def column_of(name, values, asked=None, weight=None):
+    """The column that values are of: as asked for, or as they look.
+
+    Parameters
+    ----------
+    name : str
+    values : (N,) array
+        Numbers, or anything that is equal or not.
+    asked : str, tuple or None
+        "real"; "positive"; "LOW:HIGH" or (low, high) with -inf, inf or None for ends that are not
+        there; "period P" or ("period", P); "count"; "category". None finds out: text, truth
+        values and pandas' categories are categories; up to 100 different whole numbers of a type
+        that holds nothing else, each there ten times on average, are counts; all other numbers
+        are real.
+    weight : (N,) array, optional
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the values do not lie on the support; if all are the same.
+    """
+    values = np.asarray(values)
+    support = asked_support(name, asked, values)
+    if support == "category":
+        column = Category(name, tuple(sorted(set(map(plain, values.tolist())),
+                                             key=lambda label: (str(type(label)), label))))
+        _check_varies(name, len(column.labels) > 1, values)
+        return column
+    numbers = as_numbers(name, values)
+    _check_varies(name, np.any(numbers != numbers[0]), values)
+    if support == "count":
+        column = Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
+        bad = np.flatnonzero(np.isnan(column.encode(numbers)))
+        if len(bad):
+            raise ValueError(f"column {name!r}: expected whole numbers, got {numbers[bad[0]]:g} "
+                             f"in row {bad[0]}")
+        return column
+    if support[0] == "period":
+        low = _widest_gap(numbers, support[1])
+        return Continuous(name, low, low + support[1], support[1]).in_units_of(numbers, weight)
+    low, high = support
+    bad = np.flatnonzero(~((numbers > low) & (numbers < high)))
+    if len(bad):
+        raise ValueError(f"column {name!r}: expected values strictly between {low:g} and {high:g}, "
+                         f"got {len(bad)} that are not, the first {numbers[bad[0]]:g} in row "
+                         f"{bad[0]}")
+    return Continuous(name, low, high).in_units_of(numbers, weight)
+
+
+def as_numbers(name, values):
+    """Finite float64 numbers."""
+    try:
+        numbers = np.asarray(values).astype(np.float64)
+    except (TypeError, ValueError):
+        bad = next(value for value in values if not _is_number(value))
+        raise ValueError(f"column {name!r}: expected numbers, got {plain(bad)!r}") from None
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise ValueError(f"column {name!r}: expected finite numbers, got {numbers[bad[0]]} "
+                         f"in row {bad[0]}")
+    return numbers
+
+
+def _is_number(value):
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def asked_support(name, asked, values):
+    """"category", "count", ("period", P) or (low, high)."""
+    if asked is None:
+        if values.dtype.kind in "bOUST":
+            return "category"
+        if values.dtype.kind in "iu":
+            distinct = len(np.unique(values))
+            if distinct <= FEW and 10 * distinct <= len(values):
+                return "count"
+        return -np.inf, np.inf
+    if asked in DISCRETE:
+        return asked
+    words = asked.split() if isinstance(asked, str) else list(asked)
+    if words == ["real"]:
+        return -np.inf, np.inf
+    if words == ["positive"]:
+        return 0.0, np.inf
+    try:
+        if words[0] == "period":
+            period = float(words[1])
+            if len(words) == 2 and 0 < period < np.inf:
+                return "period", period
+        elif isinstance(asked, str):
+            words = asked.split(":")
+        if len(words) == 2:
+            low, high = (end if word in (None, "") else float(word)
+                         for word, end in zip(words, (-np.inf, np.inf)))
+            if low < high:
+                return low, high
+    except (TypeError, ValueError, IndexError):
+        pass
+    raise ValueError(f"columns[{name!r}]: expected real, positive, LOW:HIGH, period P, count or "
+                     f"category; got {asked!r}")
+
+
+def _check_varies(name, varies, values):
+    if not varies:
+        raise ValueError(f"column {name!r}: expected values that differ, got {plain(values[0])!r} "
+                         "in every row; leave the column out")
+
+
+def _widest_gap(numbers, period):
+    """The middle of the widest gap between values on a circle."""
+    turned = np.unique(np.mod(numbers, period))
+    gaps = np.diff(turned, append=turned[0] + period)
+    k = np.argmax(gaps)
+    return float(turned[k] + gaps[k] / 2)
+
+
+def check_independent(columns, values):
+    """That no column is exactly a linear function of others, where there are rows to tell.
+
+    Parameters
+    ----------
+    columns : sequence of Continuous
+    values : list of (N,) arrays
+    """
+    u = np.stack([column.encode(x)[0] for column, x in zip(columns, values)], axis=1)
+    x = np.stack([np.asarray(x, np.float64) for x in values], axis=1)
+    near = x[np.all(np.abs(u) < TAIL, axis=1)]      # one row far out would hide all others
+    if len(np.unique(near, axis=0)) <= 2 * len(columns):
+        return
+    near = near - near[0]
+    z = near - np.mean(near, axis=0)
+    size = np.sqrt(np.mean(z ** 2, axis=0))
+    if not np.all(size > 0):
+        return
+    _, singular, directions = np.linalg.svd(z / size, full_matrices=False)
+    # What rounding leaves: half an ulp of the largest number in each entry.
+    ulp = np.max(np.spacing(np.max(np.abs(x), axis=0)) / size)
+    if singular[-1] > max(4 * ulp, 1e-13) * np.sqrt(len(z)) * len(columns):
+        return
+    null = directions[-1] / size
+    used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
+    last = used[-1]
+    terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
+    raise ValueError(f"column {columns[last].name!r}: expected one that is no linear function of "
+                     f"others, got {terms} and a constant in every row; leave it out")

@@ -1,0 +1,209 @@
+"""Probabilities of discrete columns: a latent class model, fitted by EM.
+
+Within a class the columns are independent, and classes make them depend:
+
+    P(d) = sum_r pi_r prod_j P_jr(d_j).
+
+A category has a table of probabilities in each class, drawn towards those of all rows by as many
+rows as it has labels, so that none is zero. A count has such a table of the numbers seen, and
+besides a Student t of the class, of which each whole number takes what lies within half of it;
+how much each of the two counts depends on how many rows there are for a number. So the
+probabilities of all whole numbers add up to one, and none is zero.
+
+Source: Bishop 2006 (EM for mixtures, of which this is one of discrete distributions).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.checks import check_rng
+from nfref.estimator.closed_form import student_log_prob
+
+FREEDOM = 4.0           # of the Student t of a count
+
+
+@dataclass(frozen=True)
+class Table:
+    """log P of labels 0 ... L-1 in each class, (R, L)."""
+
+    log_prob: np.ndarray
+
+    @classmethod
+    def fit(cls, codes, shares, size):
+        """Of codes below ``size``; ``shares`` (N, R) say what each row counts in each class."""
+        counts = np.stack([np.bincount(codes, share, size) for share in shares.T])
+        whole = np.sum(counts, axis=0) + 0.5
+        whole = whole / np.sum(whole)
+        smoothed = counts + whole * size
+        return cls(np.log(smoothed / np.sum(smoothed, axis=1, keepdims=True)))
+
+    def of(self, codes):
+        """log P, (N, R)."""
+        return self.log_prob.T[codes]
+
+    def sample(self, rng, classes):
+        """A code for each class, (N,)."""
+        edges = np.cumsum(np.exp(self.log_prob), axis=1)
+        u = rng.random(len(classes)) * edges[classes, -1]
+        return np.sum(u[:, None] >= edges[classes, :-1], axis=1)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Whole numbers in each class: a table of those seen, and a Student t cut into unit cells.
+
+    Parameters
+    ----------
+    low : float
+        The least whole number there is; -inf where there is none.
+    seen : (L,) array
+        Numbers with a place of their own, in order.
+    log_prob : (R, L) array
+        Of these, given that one is drawn from the table.
+    table : (R,) array
+        How often one is.
+    middle, scale : (R,) array
+        Of the Student t.
+    """
+
+    low: float
+    seen: np.ndarray
+    log_prob: np.ndarray
+    table: np.ndarray
+    middle: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, numbers, shares, low):
+        seen, codes = np.unique(numbers, return_inverse=True)
+        table = Table.fit(codes, shares, len(seen))
+        mass = np.sum(shares, axis=0) + 1e-12
+        middle = shares.T @ numbers / mass
+        spread = np.sum(shares * (numbers[:, None] - middle) ** 2, axis=0) / mass
+        scale = np.sqrt((spread + 0.1) * (FREEDOM - 2) / FREEDOM)
+        # Rows for each number seen: with few, the table says little.
+        rows = np.sum(shares)
+        return cls(low, seen, table.log_prob, (mass + 1) / (mass + 2 + len(seen) * mass / rows),
+                   middle, scale)
+
+    def of(self, numbers):
+        """log P, (N, R)."""
+        place = np.minimum(np.searchsorted(self.seen, numbers), len(self.seen) - 1)
+        known = self.seen[place] == numbers
+        from_table = np.where(known[:, None], self.log_prob.T[place], -np.inf)
+        return np.logaddexp(np.log(self.table) + from_table,
+                            np.log1p(-self.table) + self._log_cells(numbers))
+
+    def _log_cells(self, numbers):
+        """log P of the Student t within half of each number, given at least ``low``."""
+        from scipy.special import stdtr
+
+        # The upper tail is the lower one turned around, which keeps its digits.
+        t = (numbers[:, None] - self.middle) / self.scale
+        half = 0.5 / self.scale
+        turned = -np.abs(t)
+        cell = stdtr(FREEDOM, turned + half) - stdtr(FREEDOM, turned - half)
+        narrow = half < 1e-4 * np.abs(t)
+        # Far out the two differ in no digit, and the middle of the cell is as good as all of it.
+        flat = student_log_prob(t.reshape(-1, 1), FREEDOM).reshape(t.shape)
+        whole = (stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
+                 if np.isfinite(self.low) else 1.0)
+        with np.errstate(divide="ignore"):
+            return np.where(narrow, flat + np.log(2 * half), np.log(cell)) - np.log(whole)
+
+    def sample(self, rng, classes):
+        """A number for each class, (N,)."""
+        from scipy.special import stdtr, stdtrit
+        place = Table(self.log_prob).sample(rng, classes)
+        middle, scale = self.middle[classes], self.scale[classes]
+        least = stdtr(FREEDOM, (self.low - 0.5 - middle) / scale) if np.isfinite(self.low) else 0.0
+        u = least + (1 - least) * rng.uniform(1e-12, 1 - 1e-12, len(classes))
+        drawn = np.maximum(np.round(middle + scale * stdtrit(FREEDOM, u)), self.low)
+        return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
+
+
+@dataclass(frozen=True)
+class LatentClasses:
+    """P(d) = sum_r pi_r prod_j P_jr(d_j).
+
+    Parameters
+    ----------
+    log_weights : (R,) array
+        log pi.
+    parts : tuple of Table or Numbers
+        One a column.
+    """
+
+    log_weights: np.ndarray
+    parts: tuple
+
+    @classmethod
+    def fit(cls, codes, columns, classes, rng, weight=None, *, iterations=200, tolerance=1e-5):
+        """Expectation-maximisation from random classes.
+
+        Parameters
+        ----------
+        codes : (N, J) array
+        columns : sequence of Category or Count, length J
+        classes : int
+            R.
+        rng : numpy.random.Generator
+        weight : (N,) array, optional
+        """
+        check_rng(rng)
+        weight = np.ones(len(codes)) if weight is None else weight
+        shares = rng.dirichlet(np.full(classes, 0.5), len(codes))
+        previous = -np.inf
+        for _ in range(iterations if classes > 1 else 1):
+            model = cls._of_shares(codes, columns, weight[:, None] * shares)
+            joint = model._joint(codes)
+            log_prob = np.logaddexp.reduce(joint, axis=1)
+            shares = np.exp(joint - log_prob[:, None])
+            mean = np.average(log_prob, weights=weight)
+            if mean - previous < tolerance:
+                break
+            previous = mean
+        return model
+
+    @classmethod
+    def _of_shares(cls, codes, columns, shares):
+        mass = np.sum(shares, axis=0) + 1e-12
+        parts = tuple(Numbers.fit(values, shares, column.low) if column.kind == "count"
+                      else Table.fit(values.astype(np.int64), shares, len(column.labels))
+                      for values, column in zip(codes.T, columns))
+        return cls(np.log(mass / np.sum(mass)), parts)
+
+    @classmethod
+    def choose(cls, codes, columns, validation, rng, weight=None, validation_weight=None,
+               most=(1, 2, 4, 8, 16)):
+        """The number of classes that gives validation rows the highest probability."""
+        best, best_score = None, -np.inf
+        for classes in most if codes.shape[1] > 1 else (1,):
+            if best is not None and classes * codes.shape[1] > len(codes):
+                break
+            model = cls.fit(codes, columns, classes, rng, weight)
+            score = np.average(model.log_prob(validation), weights=validation_weight)
+            if best is not None and score <= best_score:
+                break
+            best, best_score = model, score
+        return best
+
+    def _joint(self, codes):
+        total = self.log_weights
+        for part, column in zip(self.parts, codes.T):
+            total = total + part.of(column.astype(np.int64) if isinstance(part, Table) else column)
+        return total
+
+    def log_prob(self, codes):
+        """log P, (N,), of codes (N, J); -inf where one is NaN."""
+        bad = np.any(np.isnan(codes), axis=1)
+        found = np.logaddexp.reduce(self._joint(np.where(bad[:, None], 0.0, codes)), axis=1)
+        return np.where(bad, -np.inf, found)
+
+    def sample(self, rng, n):
+        """Codes, (n, J)."""
+        weights = np.exp(self.log_weights)
+        classes = rng.choice(len(weights), n, p=weights / np.sum(weights))
+        return np.stack([part.sample(rng, classes) for part in self.parts],
+                        axis=1).astype(np.float64)

@@ -1,0 +1,96 @@
+"""Tables as they are handed over: arrays, DataFrames of any library; and rows that repeat."""
+
+import numpy as np
+
+
+def is_frame(X):
+    """Whether something is a DataFrame, of pandas, polars or another library narwhals knows."""
+    if not hasattr(X, "columns") and not hasattr(X, "collect_schema"):
+        return False
+    import narwhals
+    try:
+        narwhals.from_native(X, eager_only=True)
+    except TypeError:
+        return False
+    return True
+
+
+def frame_columns(X):
+    """name -> (N,) array of a DataFrame; text and categories become arrays of objects.
+
+    Raises
+    ------
+    ValueError
+        If a cell is missing.
+    """
+    import narwhals
+    frame = narwhals.from_native(X, eager_only=True)
+    found = {}
+    for name, column in zip(frame.columns, frame.iter_columns()):
+        missing = column.is_null().to_numpy()
+        if column.dtype.is_numeric():
+            missing = missing | np.isnan(column.to_numpy().astype(np.float64))
+        if np.any(missing):
+            raise ValueError(f"column {name!r}: expected a value in every row, got "
+                             f"{np.sum(missing)} that are missing (NaN), the first in row "
+                             f"{np.argmax(missing)}")
+        values = column.to_numpy()
+        if column.dtype.is_numeric() or column.dtype == narwhals.Boolean:
+            found[str(name)] = values
+        else:
+            found[str(name)] = np.array([str(value) for value in values.tolist()], object)
+    return found
+
+
+def like_frame(X, columns):
+    """A DataFrame of the same library as X, with these columns (name -> array)."""
+    import narwhals
+    frame = narwhals.from_native(X, eager_only=True)
+    return narwhals.from_dict({name: values.tolist() if values.dtype.kind in "OU" else values
+                               for name, values in columns.items()},
+                              backend=frame.implementation).to_native()
+
+
+# Rows that repeat -------------------------------------------------------------------------
+
+
+def _mixed(bits):
+    """The finaliser of splitmix64: every bit of the result depends on every bit of the input."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def distinct_rows(values, weight, seed):
+    """One of each set of equal rows, with how often it is there, in an order of its own.
+
+    The order looks random, and is decided by the content of rows and ``seed`` alone: not by how
+    they stand in the table, nor by whether a row repeats or has a weight. So parts that are
+    cut from it hold no copies of each other's rows, and whole weights make the same parts as
+    repeated rows do.
+
+    Parameters
+    ----------
+    values : (N, D) array
+    weight : (N,) array or None
+        What each row counts, above 0.
+    seed : int
+
+    Returns
+    -------
+    places : (M,) array
+        Of the rows that are kept.
+    weight : (M,) array
+        What they count with their copies.
+    """
+    bits = (np.asarray(values, np.float64) + 0.0).view(np.uint64)      # + 0.0 makes -0.0 0.0
+    keys = np.full(len(values), seed % 2 ** 64, np.uint64)
+    for column in bits.T:
+        keys = _mixed(keys + np.uint64(0x9E3779B97F4A7C15) ^ column)
+    order = np.argsort(keys, kind="stable")
+    ordered = bits[order]
+    first = np.ones(len(order), bool)
+    first[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
+    starts = np.flatnonzero(first)
+    weight = np.ones(len(order)) if weight is None else np.asarray(weight, np.float64)[order]
+    return order[starts], np.add.reduceat(weight, starts)
