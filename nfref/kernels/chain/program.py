@@ -49,6 +49,8 @@ class Program:
     def __init__(self, members, instructions):
         self.members = members
         paths = [path for _, _, path in members]
+        self.paths = set(paths)
+        self.above = {path[:k] for path in paths for k in range(len(path))}
         # In theta they stand in the order of the parameters, whatever the direction.
         self.instructions = sorted(zip(paths, instructions), key=lambda pair: pair[0])
         ends = np.cumsum([instruction.size for _, instruction in self.instructions]).tolist()
@@ -80,6 +82,19 @@ class Program:
             rows, log_det = flow._apply(direction, at_path(params, path), rows, context)
             total = total + log_det
         return rows, total
+
+    def own(self, params, path=()):
+        """The same structure with nothing in it but the parameters of the members.
+
+        What autograd is told that a program depends on takes time, in every program of a flow.
+        """
+        if path in self.paths:
+            return params
+        if path not in self.above:
+            return []
+        if isinstance(params, dict):
+            return {key: self.own(value, (*path, key)) for key, value in params.items()}
+        return [self.own(value, (*path, k)) for k, value in enumerate(params)]
 
     def pack(self, params, dtype):
         """One vector of all numbers that the kernels read."""
