@@ -5,6 +5,7 @@ from types import ModuleType as _ModuleType
 
 from nfref.backends import backend
 from nfref.base import StandardNormal
+from nfref.bases.absolute_value import GenerativeAbs, InferenceAbs
 from nfref.bases.laplace import Laplace
 from nfref.bases.logistic import Logistic
 from nfref.bases.normal import DiagonalNormal, FullNormal
@@ -14,6 +15,7 @@ from nfref.bases.student_t import StudentT
 from nfref.bases.uniform import Uniform
 from nfref.bases.von_mises import VonMises
 from nfref.flow import Chain, Composition, Density, Flow, Invert
+from nfref.flows.amortized import Amortized
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.continuous import CNF
@@ -24,7 +26,7 @@ from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.hinge import Hinge
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze)
+                                      SplitPrior, Squeeze, TopPrior)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
@@ -32,11 +34,13 @@ from nfref.flows.radial import Radial, RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
+from nfref.flows.tarflow import TarFlow, TarFlowBlock
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
 from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer
 
@@ -48,6 +52,8 @@ _LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots",
 # What needs scikit-learn (the extra "sklearn") likewise: name -> module.
 _ESTIMATORS = {"FlowDensity": "nfref.estimator.flow_density",
                "FlowOutlierDetector": "nfref.estimator.outliers"}
+_LAZY = ("datasets", "diagnostics", "estimator", "model_file", "objectives", "oracle", "plots",
+         "small_matrices", "tables")
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()

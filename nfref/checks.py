@@ -136,6 +136,15 @@ def check_hidden(hidden):
     return tuple(check_count("hidden", width) for width in widths)
 
 
+def check_columns(name, columns, dim):
+    """Different columns of 0 ... ``dim``-1, as a tuple in rising order; it may be empty."""
+    columns = tuple(columns)
+    whole = all(isinstance(column, numbers.Integral) and 0 <= column < dim for column in columns)
+    if not whole or len(set(columns)) < len(columns):
+        raise ValueError(f"{name}: expected different columns of 0 ... {dim - 1}, got {columns}")
+    return tuple(sorted(int(column) for column in columns))
+
+
 def check_permutation(name, order, dim=None):
     """Each of 0 ... ``dim``-1 exactly once, as a tuple; ``dim`` is its length if omitted."""
     order = tuple(order)

@@ -202,6 +202,17 @@ _TABLE = (
         )),
 
     Citation(
+        "TarFlow", "Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind",
+        2024, "Normalizing flows are capable generative models", arxiv="2412.06329", version=3,
+        places=(
+            Place("section 2.2", "quoted", direction=TO_LATENT,
+                  formula="z_0 = x_0, z_i = (x_i - mu_i(x_<i)) exp(-alpha_i(x_<i)) of patches, "
+                          "mu and alpha from a causal Transformer; the permutation of the patches "
+                          "is the identity in the first block and the reversal in every other",
+                  symbols="mu: m, alpha: s"),
+        )),
+
+    Citation(
         "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
         "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),
 
@@ -262,6 +273,11 @@ _TABLE = (
     Citation(
         "van den Berg et al.", "van den Berg, Hasenclever, Tomczak, Welling", 2018,
         "Sylvester normalizing flows for variational inference", arxiv="1803.05649"),
+
+    Citation(
+        "SurVAE", "Nielsen, Jaini, Hoogeboom, Winther, Welling", 2020,
+        "SurVAE flows: Surjections to bridge the gap between VAEs and flows", arxiv="2007.02731",
+        version=2),
 
     # Residual flows --------------------------------------------------------------------------
 
@@ -335,6 +351,16 @@ _TABLE = (
         "ICNN", "Amos, Xu, Kolter", 2016, "Input convex neural networks", arxiv="1609.07152"),
 
     # Objectives ------------------------------------------------------------------------------
+
+    Citation(
+        "free-form flows", "Draxler, Sorrenson, Zimmermann, Rousselot, Koethe", 2023,
+        "Free-form flows: Make any architecture a normalizing flow", arxiv="2310.16624",
+        version=2,
+        places=(
+            Place("algorithm 1", "quoted", direction=TO_LATENT,
+                  formula="v^T f'_theta(x) SG[g'_phi(z) v], E v v^T = I, in place of "
+                          "log |det f'|; loss -log p(z) - surrogate + beta |x - g(z)|^2"),
+        )),
 
     Citation(
         "flow matching", "Lipman, Chen, Ben-Hamu, Nickel, Le", 2022,
@@ -425,6 +451,28 @@ _TABLE = (
                   formula="eta_t = eta_min + (eta_max - eta_min) (1 + cos(pi T_cur / T_i)) / 2",
                   symbols="T_cur: t, T_i: steps, eta_min: 0, eta_max: 1"),
         )),
+
+    # Calibration -----------------------------------------------------------------------------
+
+    Citation(
+        "Talts et al.", "Talts, Betancourt, Simpson, Vehtari, Gelman", 2018,
+        "Validating Bayesian inference algorithms with simulation-based calibration",
+        arxiv="1804.06788",
+        places=(
+            Place("theorem 1", "quoted",
+                  formula="theta from pi(theta), y from pi(y | theta), theta_1 ... theta_L from "
+                          "pi(theta | y): the rank of f(theta) among the f(theta_l) is uniform "
+                          "on 0 ... L for every f with values on the line",
+                  symbols="theta: x, y: c, f: t"),
+        )),
+
+    Citation(
+        "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
+        "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
+    Citation(
+        "rectified flow", "Liu, Gong, Liu", 2022,
+        "Flow straight and fast: Learning to generate and transfer data with rectified flow",
+        arxiv="2209.03003"),
 
     # Books -----------------------------------------------------------------------------------
 

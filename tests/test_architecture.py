@@ -25,6 +25,7 @@ LAYERS = (
     ("flows", "flows", "all above but kernels"),
     ("objectives", "objectives", "all above but kernels, dispatch"),
     ("training", "training", "all above but kernels"),
+    ("diagnostics", "diagnostics", "foundations, formulas, contract"),
     ("data", "tables datasets", "foundations, formulas, contract"),
     ("package", "__init__", "all above but kernels, dispatch"),
     ("tools", "plots estimator model_file", "all above but kernels, dispatch"),

@@ -14,7 +14,7 @@ from nfref.citations import CITATIONS, TO_DATA, TO_LATENT
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted({path for pattern in ("*.rst", "docs/*.rst", "nfref/**/*.py", "tests/**/*.py",
-                                     "tutorials/*.py") for path in ROOT.glob(pattern)}
+                                     "tutorials/**/*.py") for path in ROOT.glob(pattern)}
                - {Path(__file__), ROOT / "nfref" / "citations.py"})
 
 SINGULAR = {"sections": "section", "appendices": "appendix", "algorithms": "algorithm",

@@ -16,15 +16,15 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import (check_choice, check_count, check_hidden, check_permutation, check_rng)
+from nfref.checks import (check_choice, check_columns, check_count, check_hidden, check_permutation,
+                          check_rng)
 from nfref.flow import Composition, Flow, Invert
 from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
-from nfref.networks.mlp import init_mlp, with_context
+from nfref.networks.mlp import angles_as_points, init_mlp, with_context
 from nfref.transformers.affine import Affine
-from nfref.transformers.transformer import (Transformer, check_transformer, constrained,
-                                            with_own)
+from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -45,12 +45,13 @@ def autoregressive_inverse(x, inverse, conditioner):
     return z, np.sum(log_slope, axis=1)
 
 
-def autoregressive_forward(z, forward, conditioner):
+def autoregressive_forward(z, forward, conditioner, passes=None):
     """x_i = T(z_i; h_i(x_<i)) one coordinate after the other. D passes.
 
     Every pass applies the map to the x known so far. After pass k the k coordinates that
     come first are right, since they look only at coordinates that were right before; so
-    after D passes all are. Where the others start does not matter.
+    after D passes all are. Where the others start does not matter. Where coordinates come in
+    groups that do not look at each other, as many ``passes`` as there are groups do.
 
     Paper:   MAF v4, section 3.1: x_i = u_i exp(alpha_i) + mu_i, where mu_i and alpha_i are
              functions of x_1 ... x_{i-1}; u is z.
@@ -59,7 +60,7 @@ def autoregressive_forward(z, forward, conditioner):
     Shapes: z (N, D). Returns (N, D) and (N,).
     """
     x = np.zeros_like(z)
-    for _ in range(z.shape[1]):
+    for _ in range(z.shape[1] if passes is None else passes):
         x, log_slope = forward(z, conditioner(x))
     return x, np.sum(log_slope, axis=1)
 
@@ -121,6 +122,10 @@ class MADE(Flow):
         How many coordinates each hidden unit may see. "even" spreads them evenly, so that
         every coordinate can depend on all before it. "random" draws them once as the paper
         does, always the same ones; :func:`nfref.random_degrees` draws others.
+    periodic : sequence of int, default ()
+        The coordinates that are angles, in radians. The network reads their cosine and sine, so
+        that no density has a seam where a turn ends; the transformer of an angle has to be one
+        of the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
     """
 
     dim: int
@@ -130,6 +135,7 @@ class MADE(Flow):
     context_dim: int = 0
     activation: str = "tanh"
     degrees: object = "even"
+    periodic: tuple = ()
 
     _twin = "made"
 
@@ -138,6 +144,7 @@ class MADE(Flow):
         check_count("context_dim", self.context_dim, minimum=0)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_transformer(self.transformer)
+        object.__setattr__(self, "periodic", check_columns("periodic", self.periodic, self.dim))
         order = natural_order(self.dim) if self.order is None else self.order
         object.__setattr__(self, "order", check_permutation("order", order, self.dim))
         hidden = check_hidden(self.hidden)
@@ -171,18 +178,20 @@ class MADE(Flow):
         """(in, out) bool arrays, one a layer of the network; see :func:`made_masks`."""
         degrees = (even_degrees(self.dim, self.hidden, self.context_dim)
                    if self.degrees == "even" else self.degrees)
-        return made_masks(self.order, degrees, self.transformer.size, self.context_dim)
+        return made_masks(self.order, degrees, self.transformer.size, self.context_dim,
+                          self.periodic)
 
     def _init(self, rng):
         outputs = self.transformer.size * self.dim
-        sizes = (self.dim + self.context_dim, *self.hidden, outputs)
+        read = self.dim + len(self.periodic)
+        sizes = (read + self.context_dim, *self.hidden, outputs)
         return with_own(self.transformer, {"net": init_mlp(rng, sizes)}, self.dim)
 
     def conditioner(self, params, context):
         """The function x -> h."""
         def parameters(x):
-            outputs = masked_mlp(params["net"], self.masks, with_context(x, context),
-                                 self.activation)
+            inputs = with_context(angles_as_points(x, self.periodic), context)
+            outputs = masked_mlp(params["net"], self.masks, inputs, self.activation)
             return constrained(self.transformer, params, outputs)
         return parameters
 
@@ -255,6 +264,8 @@ class MAF(Composition):
     degrees : "even", "random" or one set a layer, default "even"
         A set is one sequence of int a hidden layer, see :class:`MADE`. "random" draws one for
         each layer, always the same ones.
+    periodic : sequence of int, default ()
+        The coordinates that are angles, see :class:`MADE`.
     """
 
     dim: int
@@ -266,6 +277,7 @@ class MAF(Composition):
     transformer: Transformer = Affine()
     batch_norm: object = False
     degrees: object = "even"
+    periodic: tuple = ()
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 5, "hidden": (128, 128)}
@@ -276,6 +288,7 @@ class MAF(Composition):
         object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
         check_batch_norm(self.batch_norm)
         object.__setattr__(self, "hidden", self._layer(None, "even").hidden)
+        object.__setattr__(self, "periodic", self._layer(None, "even").periodic)
         object.__setattr__(self, "degrees", self._checked_degrees())
 
     def _checked_degrees(self):
@@ -294,7 +307,7 @@ class MAF(Composition):
 
     def _layer(self, order, degrees):
         return MADE(self.dim, self.hidden, self.transformer, order, self.context_dim,
-                    self.activation, degrees)
+                    self.activation, degrees, self.periodic)
 
     @cached_property
     def flows(self):
@@ -326,8 +339,8 @@ def IAF(dim, layers=5, hidden=(64, 64), **options):
         Hidden widths of each network, see :class:`MADE`.
     **options
         All others of :class:`MAF`, with its defaults: ``orders``, ``context_dim``,
-        ``activation``, ``transformer``, ``batch_norm``, ``degrees``. Of ``orders``, the last
-        is that of the first step from the noise.
+        ``activation``, ``transformer``, ``batch_norm``, ``degrees``, ``periodic``. Of ``orders``,
+        the last is that of the first step from the noise.
 
     Returns
     -------

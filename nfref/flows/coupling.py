@@ -14,17 +14,16 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_count, check_hidden
+from nfref.checks import check_choice, check_columns, check_count, check_hidden
 from nfref.flow import Composition, Flow
 from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
 from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
-from nfref.networks.mlp import init_mlp, mlp, with_context
+from nfref.networks.mlp import angles_as_points, init_mlp, mlp, with_context
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
-from nfref.transformers.transformer import (Transformer, check_transformer, constrained,
-                                            with_own)
+from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
 # Formula ----------------------------------------------------------------------------------
 
@@ -120,6 +119,10 @@ class Coupling(SplitFlow):
     context_dim : int, default 0
         Context features C the conditioner also reads.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
+    periodic : sequence of int, default ()
+        The coordinates that are angles, in radians. The network reads their cosine and sine, so
+        that no density has a seam where a turn ends; the transformer of an angle has to be one
+        of the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
     """
 
     mask: tuple
@@ -127,6 +130,7 @@ class Coupling(SplitFlow):
     hidden: tuple = (64, 64)
     context_dim: int = 0
     activation: str = "tanh"
+    periodic: tuple = ()
 
     _twin = "coupling"
 
@@ -140,6 +144,7 @@ class Coupling(SplitFlow):
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
         check_count("context_dim", self.context_dim, minimum=0)
         check_choice("activation", self.activation, ACTIVATIONS)
+        object.__setattr__(self, "periodic", check_columns("periodic", self.periodic, len(mask)))
 
     @property
     def dim(self):
@@ -150,10 +155,17 @@ class Coupling(SplitFlow):
         """The coordinates that stay, then those that change."""
         return np.concatenate([np.flatnonzero(self.mask), np.flatnonzero(~np.array(self.mask))])
 
+    @cached_property
+    def _angles_that_stay(self):
+        """Which of the coordinates that stay are angles, counted among those that stay."""
+        stay = np.flatnonzero(self.mask).tolist()
+        return tuple(stay.index(column) for column in self.periodic if column in stay)
+
     def _init(self, rng):
         stay = sum(self.mask)
         change = self.dim - stay
-        sizes = (stay + self.context_dim, *self.hidden, self.transformer.size * change)
+        read = stay + len(self._angles_that_stay)
+        sizes = (read + self.context_dim, *self.hidden, self.transformer.size * change)
         return with_own(self.transformer, {"net": init_mlp(rng, sizes)}, change)
 
     def halves(self, rows):
@@ -166,8 +178,9 @@ class Coupling(SplitFlow):
 
     def conditioner(self, params, kept, context):
         """h for the coordinates that change, from those that stay."""
-        outputs = mlp(params["net"], with_context(kept, context), self.activation)
-        return constrained(self.transformer, params, outputs)
+        inputs = with_context(angles_as_points(kept, self._angles_that_stay), context)
+        return constrained(self.transformer, params,
+                           mlp(params["net"], inputs, self.activation))
 
 
 # Stacks -----------------------------------------------------------------------------------
@@ -257,6 +270,8 @@ class RealNVP(Composition):
     batch_norm : bool, "running" or "training set", default False
         Put a :class:`nfref.BatchNorm` on the latent side of every coupling. A word says with
         which statistics it evaluates; True means the paper's, "running".
+    periodic : sequence of int, default ()
+        The coordinates that are angles, see :class:`Coupling`.
 
     Examples
     --------
@@ -275,6 +290,7 @@ class RealNVP(Composition):
     activation: str = "tanh"
     transformer: Transformer = Affine()
     batch_norm: object = False
+    periodic: tuple = ()
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 8, "hidden": (64, 64)}
@@ -285,9 +301,11 @@ class RealNVP(Composition):
         check_transformer(self.transformer)
         check_batch_norm(self.batch_norm)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
+        object.__setattr__(self, "periodic", check_columns("periodic", self.periodic, self.dim))
 
     @cached_property
     def flows(self):
         return with_batch_norm(self.batch_norm, (
             Coupling(alternating_mask(self.dim, k), self.transformer, self.hidden,
-                     self.context_dim, self.activation) for k in range(self.layers)), "running")
+                     self.context_dim, self.activation, self.periodic)
+            for k in range(self.layers)), "running")

@@ -20,8 +20,8 @@ import autograd.numpy as np
 
 from nfref.checks import check_choice, check_count, check_image_shape
 from nfref.flow import Chain, Composition, Flow, maps_as
-from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze)
+from nfref.flows.image_layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
+                                      Squeeze, TopPrior)
 from nfref.flows.linear import random_pivots
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer
@@ -88,7 +88,7 @@ class Glow(Composition):
 
     Latent rows hold the parts in the order of the levels, deepest first: at every level the
     half that goes on, then the half that is split off. All parts are scored under learned
-    priors inside the flow, see :class:`SplitPrior` and :class:`ChannelAffine`.
+    priors inside the flow, see :class:`SplitPrior` and :class:`TopPrior`.
 
     ``adapt(params, x, moment="start")`` makes the data-dependent start of every actnorm.
 
@@ -97,7 +97,8 @@ class Glow(Composition):
              Glow, section 3.2: W = P L (U + diag(s)) starts as a random rotation; P and, in the
              published code, the signs of s stay as they are in its LU decomposition.
     Differs: log-scales are bounded smoothly by default: ``transformer=Affine("sigmoid")`` and
-             ``split_transformer=Affine("exp")`` are the published code's. P and the signs
+             ``split_transformer=Affine("exp")`` are the published code's. Its edge channel and
+             output gain are the default; without them the networks are the text's. P and the signs
              are drawn before the rotation and not read off it. That is the same distribution:
              of a uniform rotation P is uniform and independent of P^T W, and so are the
              signs of W's columns. They are configuration, so that parameters hold nothing
@@ -114,17 +115,19 @@ class Glow(Composition):
     hidden : sequence of int, default (64, 64)
         Hidden channels of the coupling networks, see :class:`ChannelCoupling`.
     context_dim : int, default 0
-        Context features, seen by every coupling and every split prior.
+        Context features, seen by every coupling and every prior.
     permutation : {"lu", "full"}, default "lu"
         Form of the invertible 1x1 convolutions, see :class:`InvertibleConv`.
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
         What the couplings do to a number.
     split_transformer : Transformer, default Affine()
-        What the split priors do to a number.
+        What the priors do to a number.
     pivots : int, or one (permutation, signs) for each convolution, default 0
         The fixed parts of the LU forms, first those of the level next to the data. From a
         number they are drawn with it as the seed; the field then holds what was drawn.
+    edge_channel, output_gain : bool, default True
+        What the published code adds to the networks, see :class:`ChannelCoupling`.
 
     Examples
     --------
@@ -146,6 +149,8 @@ class Glow(Composition):
     transformer: Transformer = Affine()
     split_transformer: Transformer = Affine()
     pivots: object = 0
+    edge_channel: bool = True
+    output_gain: bool = True
 
     def __post_init__(self):
         shape = check_image_shape("shape", self.shape)
@@ -190,15 +195,18 @@ class Glow(Composition):
         unsqueezed = Squeeze(shape)
         channels, height, width = squeezed = unsqueezed.squeezed_shape
         coupling = ChannelCoupling(squeezed, self.hidden, self.context_dim, self.activation,
-                                   self.transformer)
+                                   self.transformer, self.edge_channel, self.output_gain)
         steps = tuple(flow for step in range(self.steps) for flow in (
             coupling, self._convolution(squeezed, level * self.steps + step), ActNorm(squeezed)))
         if level + 1 == self.levels:
-            return (ChannelAffine(squeezed), *steps, unsqueezed)
+            return (self._prior(TopPrior, squeezed), *steps, unsqueezed)
         rest = Chain(self._level((channels // 2, height, width), level + 1))
-        prior = SplitPrior(squeezed, context_dim=self.context_dim,
-                           transformer=self.split_transformer)
-        return (OnFirst(rest, unsqueezed.dim), prior, *steps, unsqueezed)
+        return (OnFirst(rest, unsqueezed.dim), self._prior(SplitPrior, squeezed), *steps,
+                unsqueezed)
+
+    def _prior(self, kind, shape):
+        return kind(shape, (), self.context_dim, self.activation, self.split_transformer,
+                    self.edge_channel, self.output_gain)
 
     def _convolution(self, shape, index):
         if self.permutation == "full":

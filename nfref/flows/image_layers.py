@@ -75,14 +75,6 @@ def unsqueeze(rows, shape):
 class ChannelAffine(Flow):
     """x = z exp(s) + t with one learned s and t a channel. It starts as the identity.
 
-    At the latent end of a flow it is a learned normal prior, N(t, exp(s)^2) in each channel:
-
-        log N(x; t, exp(s)^2) = log N(z; 0, 1) - sum s.
-
-    Paper:   Glow, the prior of the deepest level in the published code: a mean and a log
-             standard deviation a channel, latent to data.
-    Differs: the code's are the outputs of a convolution that sees zeros, times exp(3 logs).
-
     Parameters
     ----------
     shape : (C, H, W)
@@ -251,8 +243,8 @@ class ChannelCoupling(SplitFlow):
     Differs: the first half is what the network sees and the second is changed, as in the
              published code; table 1 has it the other way round. The default log-scale is
              bounded smoothly, see :class:`nfref.Affine`; the published code's scale is
-             ``transformer=Affine("sigmoid")``. Hidden convolutions have a bias and no actnorm
-             of their own; the last has no factor exp(3 logs).
+             ``transformer=Affine("sigmoid")``. Hidden convolutions have a bias where those of
+             the code have an actnorm.
 
     Parameters
     ----------
@@ -266,6 +258,11 @@ class ChannelCoupling(SplitFlow):
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
         What is done to each number that changes.
+    edge_channel : bool, default True
+        The 3x3 convolutions know where the image ends; see :func:`convolve
+        <nfref.networks.convolution.convolve>` for this and the next.
+    output_gain : bool, default True
+        A learned factor exp(3 g) on each output of the network. False for both is the text.
     """
 
     shape: tuple
@@ -273,16 +270,21 @@ class ChannelCoupling(SplitFlow):
     context_dim: int = 0
     activation: str = "relu"
     transformer: Transformer = Affine()
+    edge_channel: bool = True
+    output_gain: bool = True
 
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
-        if self.shape[0] < 2:
-            raise ValueError("shape: expected at least 2 channels, because a channel coupling "
-                             f"changes some by looking at others; got {self.shape}")
+        self._check_channels()
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
         check_count("context_dim", self.context_dim, minimum=0)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_transformer(self.transformer)
+
+    def _check_channels(self):
+        if self.shape[0] < 2:
+            raise ValueError("shape: expected at least 2 channels, because a channel coupling "
+                             f"changes some by looking at others; got {self.shape}")
 
     @property
     def dim(self):
@@ -296,7 +298,8 @@ class ChannelCoupling(SplitFlow):
     def _init(self, rng):
         changed = self.shape[0] - self.kept
         channels = (self.kept + self.context_dim, *self.hidden, self.transformer.size * changed)
-        return with_own(self.transformer, {"net": init_conv_net(rng, channels)},
+        net = init_conv_net(rng, channels, self.edge_channel, self.output_gain)
+        return with_own(self.transformer, {"net": net},
                         changed * self.shape[1] * self.shape[2])
 
     def halves(self, rows):
@@ -347,6 +350,42 @@ class SplitPrior(ChannelCoupling):
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
         What maps z_b to x_b.
+    edge_channel, output_gain : bool, default True
+        As for :class:`ChannelCoupling`.
     """
 
     hidden: tuple = ()
+
+
+@dataclass(frozen=True)
+class TopPrior(SplitPrior):
+    """The learned prior of the channels that are left at the deepest level.
+
+    It is a :class:`SplitPrior` that splits everything off: no half is left to look at, so its
+    convolution sees the context and the edges alone. Without a context it is a mean and a log
+    standard deviation for each channel, which depend on where the pixel is by its edges.
+
+    Paper:   Glow, the published code with ``learntop`` and ``ycond``: mean and logs are a
+             convolution of zeros, with its edge channel and factor exp(3 logs), plus a linear
+             function of the class with a factor of its own; latent to data.
+    Differs: the class is the context, and the convolution reads it as constant channels. The
+             default log_scale is bounded smoothly; the code's is ``transformer=Affine("exp")``.
+
+    Parameters
+    ----------
+    shape : (C, H, W)
+    hidden : sequence of int, default ()
+        Hidden channels of the network; without any it is one convolution.
+    context_dim : int, default 0
+        Context features C that it reads.
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
+        What maps z to x.
+    edge_channel, output_gain : bool, default True
+        As for :class:`ChannelCoupling`.
+    """
+
+    kept = 0
+
+    def _check_channels(self):
+        """One channel is enough."""

@@ -18,6 +18,8 @@ from autograd.extend import defvjp, primitive
 
 from nfref.networks.activations import ACTIVATIONS
 
+GAIN = 3.0      # of the published code of Glow: its log-gains learn three times as fast
+
 # Copies -----------------------------------------------------------------------------------
 
 
@@ -42,7 +44,7 @@ def neighbours(image, size):
 
 
 def gathered(copies, shape, size):
-    """The transpose of :func:`neighbours`: (N*H*W, k*k*C) -> (N, H, W, C), which is ``shape``.
+    """The transpose of :func:`neighbours`: (N*H*W, k*k*C) -> ``shape``, which is (N, H, W, C).
 
     out[n, i, j] = sum_ab copies[(n, i - a + r, j - b + r), (a, b)].
     """
@@ -108,30 +110,71 @@ defvjp(weight_gradient,
        lambda out, image, g, size: lambda weight: correlate(image, weight))
 
 
-def convolve(image, weight, bias):
-    """:func:`correlate` and a bias: what networks call a convolution.
+def beyond_the_edge(height, width, size):
+    """Which neighbours of a pixel lie beyond the edge: (H, W, k*k) of zeros and ones."""
+    inside = neighbours(numpy.ones((1, height, width, 1)), size)
+    return 1 - inside.reshape(height, width, size * size)
 
-    Shapes: image (N, H, W, C); weight (k, k, C, E) with odd k; bias (E,). Returns (N, H, W, E).
+
+def convolve(layer, image):
+    """(image * W + bias of the pixel) exp(3 g): what networks call a convolution.
+
+    With ``layer["edge"]`` the bias of a pixel depends on which of its neighbours lie beyond the
+    edge: it is what a further input channel adds that is 1 there and 0 in the image.
+
+    Paper:   Glow, the published code: an input channel of ones in the padding
+             (``add_edge_padding``); the output of the last convolution times exp(3 logs), with
+             logs zero at the start (``conv2d_zeros``). The text has neither.
+    Differs: nothing.
+
+    Parameters
+    ----------
+    layer : dict
+        "bias" (E,); "weight" (k, k, C, E) with odd k, unless the image has no channels; and
+        maybe "edge" (k, k, E) and "log_gain" (E,), which is g.
+    image : (N, H, W, C) array
+
+    Returns
+    -------
+    (N, H, W, E) array
     """
-    return correlate(image, weight) + bias
+    bias = layer["bias"]
+    if "edge" in layer:
+        size, _, fan_out = layer["edge"].shape
+        beyond = beyond_the_edge(*image.shape[1:3], size).astype(bias.dtype)
+        bias = bias + np.dot(beyond, np.reshape(layer["edge"], (size * size, fan_out)))
+    if "weight" in layer:
+        out = correlate(image, layer["weight"]) + bias
+    else:
+        out = np.zeros((*image.shape[:3], 1), dtype=bias.dtype) + bias
+    return out * np.exp(GAIN * layer["log_gain"]) if "log_gain" in layer else out
 
 
 # Network ----------------------------------------------------------------------------------
 
 
-def init_conv_net(rng, channels):
+def init_conv_net(rng, channels, edge_channel=False, output_gain=False):
     """Parameters of a network with ``channels``: input, hidden ..., output.
 
-    The first and the last convolution are 3x3, those between them 1x1, as in Glow.
-    Hidden layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero.
+    The first and the last convolution are 3x3, those between them 1x1, as in Glow. Hidden
+    layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero. For
+    ``edge_channel`` (of the 3x3 ones) and ``output_gain`` (of the last) see :func:`convolve`.
     """
     layers = []
     last = len(channels) - 2
     for k, (fan_in, fan_out) in enumerate(zip(channels, channels[1:])):
         size = 3 if k in (0, last) else 1
-        limit = 0 if k == last else 1 / np.sqrt(size * size * fan_in)
-        layers.append({"weight": rng.uniform(-limit, limit, (size, size, fan_in, fan_out)),
-                       "bias": rng.uniform(-limit, limit, fan_out)})
+        has_edge = edge_channel and size > 1
+        limit = 0 if k == last else 1 / np.sqrt(max(size * size * (fan_in + has_edge), 1))
+        layer = {}
+        if fan_in:
+            layer["weight"] = rng.uniform(-limit, limit, (size, size, fan_in, fan_out))
+        layer["bias"] = rng.uniform(-limit, limit, fan_out)
+        if has_edge:
+            layer["edge"] = rng.uniform(-limit, limit, (size, size, fan_out))
+        layers.append(layer)
+    if output_gain:
+        layers[last]["log_gain"] = np.zeros(channels[-1])
     return layers
 
 
@@ -140,7 +183,8 @@ def conv_net(params, image, activation="relu"):
 
     Parameters
     ----------
-    params : list of {"weight", "bias"}
+    params : list of dict
+        One layer each, see :func:`convolve`.
     image : (N, H, W, C) array
     activation : {"relu", "tanh", "softplus"}
 
@@ -150,5 +194,5 @@ def conv_net(params, image, activation="relu"):
     """
     activate = ACTIVATIONS[activation]
     for layer in params[:-1]:
-        image = activate(convolve(image, layer["weight"], layer["bias"]))
-    return convolve(image, params[-1]["weight"], params[-1]["bias"])
+        image = activate(convolve(layer, image))
+    return convolve(params[-1], image)

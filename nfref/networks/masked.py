@@ -6,7 +6,7 @@ Source: Germain, Gregor, Murray, Larochelle 2015, arXiv:1502.03509.
 import autograd.numpy as np
 
 from nfref.checks import check_hidden, check_rng
-from nfref.networks.mlp import mlp
+from nfref.networks.mlp import mlp, real_columns
 
 
 def even_degrees(dim, hidden, context_dim=0):
@@ -51,7 +51,7 @@ def random_degrees(rng, dim, hidden, context_dim=0):
     return tuple(degrees)
 
 
-def made_masks(order, degrees, outputs_per_dim, context_dim=0):
+def made_masks(order, degrees, outputs_per_dim, context_dim=0, periodic=()):
     """Masks that make an MLP autoregressive.
 
     Input i has degree ``order[i]`` + 1, context has degree 0. A hidden unit sees inputs and
@@ -74,13 +74,17 @@ def made_masks(order, degrees, outputs_per_dim, context_dim=0):
     outputs_per_dim : int
         How many outputs each coordinate has; output columns come in blocks of D.
     context_dim : int
+    periodic : tuple of int
+        Coordinates that the network reads as two numbers each, see
+        :func:`nfref.networks.mlp.angles_as_points`; both have the degree of the coordinate.
 
     Returns
     -------
     list of (in, out) bool arrays, one a layer
     """
     order = np.asarray(order)
-    levels = [np.concatenate([order + 1, np.zeros(context_dim, dtype=int)]),
+    inputs = [*real_columns(len(order), periodic), *periodic, *periodic]
+    levels = [np.concatenate([order[inputs] + 1, np.zeros(context_dim, dtype=int)]),
               *map(np.asarray, degrees)]
     masks = [below[:, None] <= above[None, :] for below, above in zip(levels, levels[1:])]
     masks.append(levels[-1][:, None] <= np.tile(order, outputs_per_dim)[None, :])

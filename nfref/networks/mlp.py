@@ -44,6 +44,33 @@ def mlp(params, x, activation="relu"):
     return x @ params[last]["weight"] + params[last]["bias"]
 
 
+def angles_as_points(x, periodic):
+    """Angles as points of the unit circle: [x without them, their cosines, their sines].
+
+    A network that reads points cannot tell an angle from the same one a turn on.
+
+    Parameters
+    ----------
+    x : (N, D) array
+    periodic : tuple of int
+        The columns that are angles, in radians, in rising order; none leave x as it is.
+
+    Returns
+    -------
+    (N, D + A) array, for A angles
+    """
+    if not periodic:
+        return x
+    angles = x[:, list(periodic)]
+    return np.concatenate([x[:, real_columns(x.shape[1], periodic)], np.cos(angles),
+                           np.sin(angles)], axis=1)
+
+
+def real_columns(dim, periodic):
+    """The columns of 0 ... ``dim``-1 that are no angles."""
+    return [column for column in range(dim) if column not in periodic]
+
+
 def with_context(x, context):
     """The input of a conditioner: [x, context], or x alone."""
     return x if context is None else np.concatenate([x, context], axis=1)

@@ -34,6 +34,12 @@ CONTRACT = {
                              dims=COUPLING_DIMS, context=True, ignores_context=stays),
     "SplitPrior": Entry(lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
                         dims=COUPLING_DIMS, context=True, ignores_context=stays),
+    "TopPrior": Entry(lambda d, c: nfref.TopPrior(image(d), (), c, "tanh"), context=True,
+                      log_det="constant", pattern=diagonal),
+    "ChannelCoupling, text": Entry(
+        lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh", edge_channel=False,
+                                           output_gain=False),
+        dims=(8,), context=True, ignores_context=stays),
     "ChannelCoupling, sigmoid": Entry(
         lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh", nfref.Affine("sigmoid")),
         dims=COUPLING_DIMS, context=True, ignores_context=stays),
@@ -50,10 +56,11 @@ FLOWS = {
     "coupling": nfref.ChannelCoupling((3, 2, 3), (5, 4), 2, "tanh"),
     "coupling, no context": nfref.ChannelCoupling((2, 1, 2), (4,), activation="softplus"),
     "split prior": nfref.SplitPrior((4, 2, 2), context_dim=2),
+    "top prior": nfref.TopPrior((3, 2, 2), context_dim=2),
     "on first": nfref.OnFirst(nfref.ChannelCoupling((2, 2, 1), (4,), 2, "tanh"), 6),
     "glow, one level": nfref.Glow((1, 2, 2), 1, 3, (5, 4), activation="tanh"),
     "glow, full": nfref.Glow((2, 2, 2), 1, 2, (5, 4), 2, "full", "tanh"),
-    "glow, two levels": nfref.Glow((1, 4, 4), 2, 2, (4, 4), 2, activation="tanh"),
+    "glow, two levels": nfref.Glow((1, 4, 4), 2, 1, (4, 4), 2, activation="tanh"),
     "glow, wide": nfref.Glow((1, 2, 6), 1, 1, (4,), activation="softplus"),
 }
 NO_LOG_DET = ("squeeze",)
@@ -64,11 +71,16 @@ def moved(flow, seed=0):
     """Parameters away from where ``init`` starts, with rows and a context to act on."""
     rng = np.random.default_rng(seed)
 
-    def away(leaf):
-        fan_in = leaf.size / leaf.shape[-1] if leaf.ndim > 1 else 4
-        return leaf + 0.7 * rng.standard_normal(leaf.shape) / np.sqrt(fan_in)
+    def away(name, node):
+        if isinstance(node, dict):
+            return {key: away(key, value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [away(name, value) for value in node]
+        fan_in = node.size / node.shape[-1] if node.ndim > 1 else 4
+        size = 0.7 / conv_nets.GAIN if name == "log_gain" else 0.7
+        return node + size * rng.standard_normal(node.shape) / np.sqrt(fan_in)
 
-    params = nfref.params.tree_map(away, flow.init(rng))
+    params = away("", flow.init(rng))
     context = rng.standard_normal((7, flow.context_dim)) if flow.context_dim else None
     return params, rng.standard_normal((7, flow.dim)), context
 
@@ -176,7 +188,7 @@ def test_convolution_against_loops(size, fan_in, fan_out):
                     if 0 <= row < 3 and 0 <= column < 4:
                         expected[:, i, j] += image[:, row, column] @ weight[a, b]
     for order in ("C", "F"):
-        out = conv_nets.convolve(np.asarray(image, order=order), weight, bias)
+        out = conv_nets.convolve({"weight": weight, "bias": bias}, np.asarray(image, order=order))
         np.testing.assert_allclose(out, expected, rtol=0, atol=1e-13)
 
 
@@ -208,11 +220,32 @@ def test_derivatives_of_the_convolution(size, fan_in, fan_out):
         np.sum(image * conv_nets.correlate(g, conv_nets.turned(weight))), total, rtol=1e-12)
 
 
-def test_conv_net_has_the_sizes_of_the_paper():
-    params = conv_nets.init_conv_net(np.random.default_rng(4), (2, 5, 6, 3))
-    shapes = [layer["weight"].shape for layer in params]
-    assert shapes == [(3, 3, 2, 5), (1, 1, 5, 6), (3, 3, 6, 3)]
-    assert not np.any(params[-1]["weight"]) and not np.any(params[-1]["bias"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 2)])
+def test_edge_channel_is_a_channel_of_ones_in_the_padding(shape):
+    """Against the published code's way: pad, add the channel, convolve without padding."""
+    rng = np.random.default_rng(5)
+    image = rng.standard_normal((2, *shape, 2))
+    layer = {"weight": rng.standard_normal((3, 3, 2, 4)), "edge": rng.standard_normal((3, 3, 4)),
+             "bias": rng.standard_normal(4), "log_gain": rng.standard_normal(4)}
+    channel = np.pad(np.zeros((2, *shape, 1)), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
+    padded = np.concatenate([np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0))), channel], axis=3)
+    weight = np.concatenate([layer["weight"], layer["edge"][:, :, None]], axis=2)
+    expected = sum(padded[:, a:a + shape[0], b:b + shape[1]] @ weight[a, b]
+                   for a in range(3) for b in range(3)) + layer["bias"]
+    expected = expected * np.exp(3 * layer["log_gain"])
+    np.testing.assert_allclose(conv_nets.convolve(layer, image), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_conv_net_has_the_sizes_of_the_paper(published):
+    params = conv_nets.init_conv_net(np.random.default_rng(4), (2, 5, 6, 3), published, published)
+    shapes = [{name: array.shape for name, array in layer.items()} for layer in params]
+    edges = [{"edge": (3, 3, width)} if published else {} for width in (5, 3)]
+    gain = {"log_gain": (3,)} if published else {}
+    assert shapes == [{"weight": (3, 3, 2, 5), "bias": (5,), **edges[0]},
+                      {"weight": (1, 1, 5, 6), "bias": (6,)},
+                      {"weight": (3, 3, 6, 3), "bias": (3,), **edges[1], **gain}]
+    assert not any(np.any(array) for array in params[-1].values())
 
 
 # Squeeze ------------------------------------------------------------------------------------
@@ -362,17 +395,30 @@ def test_every_actnorm_of_a_glow_starts_from_the_data():
 
 
 def test_the_deepest_prior_is_learned_and_not_started_from_data():
-    """A mean and a log-scale a channel, zero at the start, scored as a normal."""
+    """A normal at every number, standard at the start, with a mean and a scale that are learned."""
     flow = nfref.Glow((1, 4, 4), levels=2, steps=1, hidden=(4,))
     prior = flow.flows[0].flow.flows[0]
-    assert type(prior) is nfref.ChannelAffine and prior.shape == (8, 1, 1)
+    assert type(prior) is nfref.TopPrior and prior.shape == (8, 1, 1)
     rng = np.random.default_rng(8)
     params = flow.adapt(flow.init(rng), 3 + rng.standard_normal((30, 16)), moment="start")
-    assert all(not np.any(leaf) for leaf in params[0][0].values())
-    learned, rows, _ = moved(prior)
-    z, log_det = prior.inverse(learned, rows)
-    expected = norm.logpdf(rows, learned["shift"], np.exp(learned["log_scale"])).sum(axis=1)
+    assert not np.any(nfref.params.flatten(params[0][0])[0])
+
+
+def test_top_prior_knows_the_context_and_the_edges_and_no_row():
+    """Equal contexts have equal normals; pixels differ by their edges alone."""
+    flow = nfref.TopPrior((2, 5, 5), context_dim=3, transformer=nfref.Affine("exp"))
+    params, x, context = moved(flow)
+    context[1] = context[0]
+    mean, log_scale = flow.conditioner(params, x[:, :0], context)
+    z, log_det = flow.inverse(params, x, context)
+    expected = norm.logpdf(x, mean, np.exp(log_scale)).sum(axis=1)
     np.testing.assert_allclose(norm.logpdf(z).sum(axis=1) + log_det, expected, rtol=1e-12)
+    np.testing.assert_array_equal(mean[0], mean[1])
+    assert np.all(mean[0] != mean[2])
+    mean = mean.reshape(7, 2, 5, 5)
+    inner = mean[:, :, 1:4, 1:4]
+    np.testing.assert_allclose(inner, inner[:, :, :1, :1] + np.zeros((3, 3)), rtol=1e-13)
+    assert np.all(np.abs(mean[:, :, 0, 0] - mean[:, :, 0, 1]) > 1e-3)
 
 
 # Coupling and split -------------------------------------------------------------------------
@@ -410,6 +456,9 @@ def test_glow_scores_images_as_the_paper_does():
     def score(flows, params, rows):
         total = 0
         for layer, layer_params in reversed(list(zip(flows, params))):
+            if isinstance(layer, nfref.TopPrior):
+                mean, log_scale = layer.conditioner(layer_params, rows[:, :0], context)
+                return total + norm.logpdf(rows, mean, np.exp(log_scale)).sum(axis=1)
             if isinstance(layer, nfref.SplitPrior):
                 half = layer.dim // 2
                 mean, log_scale = layer.conditioner(layer_params, rows[:, :half], context)
@@ -421,7 +470,7 @@ def test_glow_scores_images_as_the_paper_does():
                 rows, log_det = layer.inverse(layer_params, rows,
                                               context if layer.context_dim else None)
                 total = total + log_det
-        return total + norm.logpdf(rows).sum(axis=1)
+        raise AssertionError("expected a prior at the deepest level")
 
     density = nfref.Density(flow)
     log_prob = density.log_prob({"base": {}, "flow": params}, x, context)

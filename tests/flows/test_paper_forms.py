@@ -245,19 +245,29 @@ def test_glow():
     assert from_data == ["Squeeze", "ActNorm", "InvertibleConv", "ChannelCoupling", "SplitPrior",
                          "OnFirst"]
     deepest = [type(layer).__name__ for layer in flow.flows[0].flow.flows[::-1]]
-    assert deepest == ["Squeeze", "ActNorm", "InvertibleConv", "ChannelCoupling", "ChannelAffine"]
+    assert deepest == ["Squeeze", "ActNorm", "InvertibleConv", "ChannelCoupling", "TopPrior"]
 
     def conv_net(net, image):
-        """3x3 relu, 1x1 relu, 3x3; (channels, H, W) to (channels, H, W)."""
+        """3x3 relu, 1x1 relu, 3x3; (channels, H, W) to (channels, H, W).
+
+        The padding of a 3x3 has a channel of its own, which is 1 there; the last output is
+        multiplied by exp(3 logs).
+        """
         for k, layer in enumerate(net):
-            weight, reach = layer["weight"], len(layer["weight"]) // 2
+            weight = layer.get("weight", np.zeros((3, 3, 0, len(layer["bias"]))))
+            reach = len(weight) // 2
             around = np.pad(image, ((0, 0), (reach, reach), (reach, reach)))
+            if reach:
+                edge = np.pad(np.zeros((1, *image.shape[1:])), ((0, 0), (1, 1), (1, 1)),
+                              constant_values=1)
+                around = np.concatenate([around, edge])
+                weight = np.concatenate([weight, layer["edge"][:, :, None]], axis=2)
             out = np.zeros((len(layer["bias"]), *image.shape[1:])) + layer["bias"][:, None, None]
             for i, j in np.ndindex(weight.shape[:2]):
                 seen = around[:, i:i + image.shape[1], j:j + image.shape[2]]
                 out += np.einsum("chw,ce->ehw", seen, weight[i, j])
             image = np.maximum(out, 0) if k + 1 < len(net) else out
-        return image
+        return image * np.exp(3 * net[-1]["log_gain"])[:, None, None]
 
     def level(h, flows, params):
         """log p of an image (C, H, W)."""
@@ -275,7 +285,7 @@ def test_glow():
         z2 = (z2 + -shift) * sigmoid(scale + 2)
         objective += np.sum(np.log(sigmoid(scale + 2)))
         if len(rest) == 1:
-            mean, logs = (rest[0][name][:, None, None] for name in ("shift", "log_scale"))
+            mean, logs = np.split(conv_net(rest[0]["net"], np.zeros((0, *z1.shape[1:]))), 2)
             return objective + normal(np.concatenate([z1, z2]), mean, logs)
         mean, logs = np.split(conv_net(rest[1]["net"], z1), 2)
         return objective + normal(z2, mean, logs) + level(z1, flows[0].flow.flows, rest[0])

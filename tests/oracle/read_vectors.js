@@ -121,6 +121,8 @@ const MAPS = {
   Planar: (flow, params, z, context) =>
     chain(params.map(() => ({ ...flow, class: "PlanarLayer" })), params, z, context),
   Coupling(flow, params, z, context) {
+    const known = flow.transformer.class in TRANSFORMERS;
+    if (!known || (flow.periodic || []).length) return null;
     const transform = TRANSFORMERS[flow.transformer.class](flow.transformer, params.transformer);
     return couple(flow, params, z, context, transform);
   },

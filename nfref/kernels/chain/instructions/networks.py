@@ -35,7 +35,7 @@ def _net_size(widths):
 
 def coupling(flow, direction):
     transformer = operands_of(flow.transformer)
-    if transformer is None:
+    if transformer is None or flow.periodic:    # the kernels' networks read numbers as they are
         return None
     stay, change = np.flatnonzero(flow.mask), np.flatnonzero(~np.array(flow.mask))
     widths = [len(stay) + flow.context_dim, *flow.hidden, transformer.raw_rows * len(change)]
@@ -62,7 +62,7 @@ def made(flow, direction):
     Hidden units stand by rising degree; even degrees rise by themselves.
     """
     transformer = operands_of(flow.transformer)
-    if transformer is None or not flow.hidden:
+    if transformer is None or not flow.hidden or flow.periodic:
         return None
     dim, order = flow.dim, np.argsort(flow.order)
     sequential = direction == 1

@@ -4,18 +4,20 @@ import mpmath as mp
 
 from nfref.flows.autoregressive import IAF, MADE, MAF
 from nfref.oracle.truth.maps.composition import chain
-from nfref.oracle.truth.maps.networks import network
+from nfref.oracle.truth.maps.networks import network, read_by_network
 from nfref.oracle.truth.maps.transformers import transform
 from nfref.transformers.affine import Affine
 
 
 def made(flow, params, z, context):
     dim = flow.dim
+    # Which coordinate each number comes from that the network reads.
+    read = [i for i in range(dim) if i not in flow.periodic] + 2 * list(flow.periodic)
 
     def degree(layer, unit):
         """How many coordinates, counted in the order, unit ``unit`` of ``layer`` may see."""
         if layer == 0:
-            return flow.order[unit] + 1 if unit < dim else 0
+            return flow.order[read[unit]] + 1 if unit < len(read) else 0
         if layer == len(params["net"]):
             return flow.order[unit % dim]
         if flow.degrees != "even":
@@ -28,7 +30,8 @@ def made(flow, params, z, context):
 
     x = [mp.mpf(0)] * dim
     for i in sorted(range(dim), key=lambda i: flow.order[i]):
-        outputs = network(params["net"], x + context, flow.activation, sees)
+        inputs = read_by_network(x, flow.periodic) + context
+        outputs = network(params["net"], inputs, flow.activation, sees)
         x[i] = transform(flow, params, i, outputs[i::dim], z[i])
     return x
 

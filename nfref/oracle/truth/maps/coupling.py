@@ -2,7 +2,7 @@
 
 from nfref.flows.coupling import NICE, Coupling, RealNVP
 from nfref.oracle.truth.maps.composition import chain
-from nfref.oracle.truth.maps.networks import network
+from nfref.oracle.truth.maps.networks import network, read_by_network
 from nfref.oracle.truth.maps.transformers import transform
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
@@ -10,7 +10,9 @@ from nfref.transformers.affine import Affine
 
 def coupling_outputs(flow, params, z, context):
     """For each changing coordinate the numbers the network gives for it."""
-    stay = [z[i] for i in range(flow.dim) if flow.mask[i]]
+    places = [i for i in range(flow.dim) if flow.mask[i]]
+    stay = read_by_network([z[i] for i in places],
+                           [k for k, i in enumerate(places) if i in flow.periodic])
     changing = [i for i in range(flow.dim) if not flow.mask[i]]
     outputs = network(params["net"], stay + context, flow.activation)
     return {i: outputs[k::len(changing)] for k, i in enumerate(changing)}

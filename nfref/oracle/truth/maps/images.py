@@ -4,7 +4,7 @@ import mpmath as mp
 
 from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze)
+                                      SplitPrior, Squeeze, TopPrior)
 from nfref.flows.linear import LULinear
 from nfref.oracle.truth.maps.composition import chain, on_first
 from nfref.oracle.truth.maps.linear import linear_matrix
@@ -57,7 +57,7 @@ def unsqueeze(flow, params, z, context):
 
 def channel_coupling(flow, params, z, context):
     channels = flow.shape[0]
-    kept = channels // 2
+    kept = flow.kept
     image = image_of(z, flow.shape)
     seen = {place: values[:kept] + context for place, values in image.items()}
     outputs = convolution_network(params["net"], seen, flow.activation)
@@ -72,6 +72,7 @@ MAPS = {
     ActNorm: channel_affine, ChannelAffine: channel_affine,
     InvertibleConv: invertible_convolution, Squeeze: unsqueeze,
     ChannelCoupling: channel_coupling, SplitPrior: channel_coupling,
+    TopPrior: channel_coupling,
     OnFirst: on_first, Glow: chain,
 }
 
@@ -83,8 +84,10 @@ CONFIGURATIONS = {
     "invertible_conv_lu": InvertibleConv((3, 2, 1), "lu", (2, 0, 1), (1, -1, 1)),
     "channel_coupling": ChannelCoupling((2, 2, 2), hidden=(2,), context_dim=1),
     "channel_sigmoid": ChannelCoupling((2, 1, 2), (2,), transformer=Affine("sigmoid")),
+    "channel_text": ChannelCoupling((2, 2, 1), (2,), edge_channel=False, output_gain=False),
     "split_prior": SplitPrior((2, 1, 2)),
+    "top_prior": TopPrior((1, 2, 2), context_dim=1),
     "on_first": OnFirst(LULinear(2), 3),
-    "glow": Glow((1, 2, 2), levels=1, steps=2, hidden=(2,),
-                 pivots=(((2, 0, 3, 1), (1, -1, 1, 1)), ((0, 1, 2, 3), (1, 1, -1, -1)))),
+    "glow": Glow((1, 2, 2), levels=1, steps=1, hidden=(1,),
+                 pivots=(((2, 0, 3, 1), (1, -1, 1, 1)),)),
 }

@@ -15,6 +15,13 @@ def activate(name, value):
     return mp.tanh(value) if name == "tanh" else mp.log(1 + mp.exp(value))
 
 
+def read_by_network(coordinates, periodic):
+    """What a conditioner reads: numbers as they are, then cosines, then sines of the angles."""
+    angles = [coordinates[i] for i in periodic]
+    return [value for i, value in enumerate(coordinates) if i not in periodic] \
+        + [mp.cos(angle) for angle in angles] + [mp.sin(angle) for angle in angles]
+
+
 def network(params, inputs, activation, sees=lambda layer, source, target: True):
     """An MLP; a connection takes part where ``sees(layer, source, target)``."""
     values = inputs
@@ -29,19 +36,31 @@ def network(params, inputs, activation, sees=lambda layer, source, target: True)
 
 
 def convolution_network(params, pixels, activation):
-    """Convolutions over images that are dicts {(row, column): list of channels}, zero outside."""
+    """Convolutions over images that are dicts {(row, column): list of channels}, zero outside.
+
+    A layer with an edge has one more input channel: 0 in the image, 1 outside. A log-gain g
+    multiplies by exp(3 g).
+    """
     for layer, parameters in enumerate(params):
-        weight, bias = exact(parameters["weight"]), exact(parameters["bias"])
-        reach = (len(weight) - 1) // 2
+        bias = exact(parameters["bias"])
+        weight, edge, log_gain = (exact(parameters[name]) if name in parameters else default
+                                  for name, default in (("weight", None), ("edge", None),
+                                                        ("log_gain", [0] * len(bias))))
+        reach = (len(edge or weight or [0]) - 1) // 2
         sums = {}
         for (i, j) in pixels:
-            around = [(a, b) for a in range(-reach, reach + 1) for b in range(-reach, reach + 1)
-                      if (i + a, j + b) in pixels]
-            sums[i, j] = [
-                bias[e] + mp.fsum(value * weight[a + reach][b + reach][c][e]
-                                  for a, b in around
-                                  for c, value in enumerate(pixels[i + a, j + b]))
-                for e in range(len(bias))]
+            terms = [[value] for value in bias]
+            for a in range(-reach, reach + 1):
+                for b in range(-reach, reach + 1):
+                    inside = (i + a, j + b) in pixels
+                    for e, collected in enumerate(terms):
+                        if inside:
+                            collected.append(mp.fsum(
+                                value * weight[a + reach][b + reach][c][e]
+                                for c, value in enumerate(pixels[i + a, j + b])))
+                        elif edge is not None:
+                            collected.append(edge[a + reach][b + reach][e])
+            sums[i, j] = [mp.fsum(term) * mp.exp(3 * g) for term, g in zip(terms, log_gain)]
         last = layer + 1 == len(params)
         pixels = {place: values if last else [activate(activation, value) for value in values]
                   for place, values in sums.items()}

@@ -10,6 +10,7 @@ import mpmath as mp
 from nfref.oracle.truth.multiprecision import exact
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
@@ -68,7 +69,48 @@ def ends(raw, least, bound):
     return [-bound + 2 * bound * mp.fsum(parts[:k]) for k in range(len(raw))] + [bound]
 
 
-TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic}
+def moebius_circle(transformer, raw, own, z):
+    """The angle whose image under the convex combination is z, counted from -pi; whole turns kept.
+
+    Each map is omega's (1 - |omega|^2) / |e - omega|^2 (e - omega) - omega of the point e of the
+    unit circle, divided by the image of the point 1. Its argument in [0, 2 pi) is the new angle.
+    """
+    count, limit = transformer.components, mp.mpf(transformer.limit)
+    total = mp.fsum(mp.exp(value) for value in raw[:count])
+    weights = [mp.exp(value) / total for value in raw[:count]]
+    omegas = []
+    for k in range(count):
+        start = mp.expjpi(mp.mpf(2 * k + 1) / count) / 2 if count > 1 else 0
+        point = start + mp.mpc(raw[count + k], raw[2 * count + k])
+        omegas.append(limit * point / mp.sqrt(1 + abs(point) ** 2))
+
+    def value_and_slope(angle):
+        point, value, slope = mp.expj(angle), mp.mpf(0), mp.mpf(0)
+        for weight, omega in zip(weights, omegas):
+            stretch, at_one = ((1 - abs(omega) ** 2) / abs(e - omega) ** 2 for e in (point, 1))
+            image = stretch * (point - omega) - omega
+            image_of_one = at_one * (1 - omega) - omega
+            value += weight * (mp.arg(image / image_of_one) % (2 * mp.pi))
+            slope += weight * stretch
+        return value, slope
+
+    turns = mp.floor((z + mp.pi) / (2 * mp.pi))
+    target = z + mp.pi - 2 * mp.pi * turns
+    low, high = mp.mpf(0), 2 * mp.pi
+    with mp.workdps(15):
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = ((middle, high) if value_and_slope(middle)[0] <= target
+                         else (low, middle))
+    angle = low
+    for _ in range(5):      # each of Newton's steps doubles the digits, nine to begin with
+        value, slope = value_and_slope(angle)
+        angle -= (value - target) / slope
+    return angle - mp.pi + 2 * mp.pi * turns
+
+
+TRANSFORMERS = {Additive: additive, Affine: affine, MoebiusCircle: moebius_circle,
+                RationalQuadratic: rational_quadratic}
 
 
 def transform(flow, params, index, raw, z):

@@ -1,0 +1,136 @@
+"""Free-form flows: an encoder and a decoder of any form, of which training makes inverses.
+
+Source: Draxler, Sorrenson, Zimmermann, Rousselot, Koethe 2023, arXiv:2310.16624 (Free-form
+flows: Make any architecture a normalizing flow).
+
+    z = f(x),  x^ = g(z),    both R^D -> R^D,  g(f(x)) ~ x.
+
+Nothing in either network makes it one to one. It is the objective that does
+(:mod:`nfref.objectives.free_form`): a likelihood whose gradient needs no determinant, and a
+penalty on x - g(f(x)). What is then a likelihood? For small D the Jacobian can be written out,
+
+    log q(x) = log p_Z(f(x)) + log |det f'(x)|,
+
+which is the density of f^-1(Z) where f is one to one. Samples g(Z) follow it as far as g is the
+inverse of f, and :meth:`FreeFormFlow.reconstruction_error` says how far that is.
+"""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+from autograd import make_vjp
+
+from nfref import small_matrices
+from nfref.checks import as_context, as_rows, check_choice, check_count, check_hidden
+from nfref.flow import Flow
+from nfref.networks.activations import ACTIVATIONS
+from nfref.networks.mlp import init_mlp, mlp, with_context
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def residual_network(params, rows, context, activation):
+    """h <- h + mlp_k(h, context), one k after the other: no step has to be invertible."""
+    for block in params:
+        rows = rows + mlp(block, with_context(rows, context), activation)
+    return rows
+
+
+def value_and_jacobians(function, rows):
+    """A function of rows, each of itself alone, and its D x D Jacobian at every row. D products.
+
+    Shapes: rows (N, D). Returns (N, D) and (N, D, D).
+    """
+    vjp, value = make_vjp(function)(rows)
+    axes = np.eye(rows.shape[1], dtype=np.finfo(rows.dtype).dtype)
+    return value, np.stack([vjp(axis + np.zeros_like(value)) for axis in axes], axis=1)
+
+
+def exact_log_det(function, rows):
+    """(function(rows), log |det function'(rows)|), by the Jacobian written out.
+
+    Shapes: rows (N, D). Returns (N, D) and (N,).
+    """
+    value, jacobians = value_and_jacobians(function, rows)
+    return value, small_matrices.log_abs_det(jacobians)
+
+
+# Flow -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FreeFormFlow(Flow):
+    """An encoder (``inverse``) and a decoder (``forward``), two networks of their own.
+
+    Each log-determinant is exact for the direction taken, but ``forward`` and ``inverse`` undo
+    each other only as far as training has brought them to. That breaks the contract of
+    :class:`nfref.Flow`, so ``nfref`` does not list this class among its flows, and
+    :func:`nfref.oracle.check_flow` rejects it; to load a model file with one in it, import this
+    module first. It starts as the identity, where both are exact.
+
+    Paper:   free-form flows v2: encoder f_theta from data to latent, decoder g_phi back, of any
+             architecture; a sample is one pass of the decoder.
+    Differs: nothing; the networks here are chains of residual blocks.
+
+    Parameters
+    ----------
+    dim : int
+        D, at least 1.
+    blocks : int, default 3
+        Residual blocks of either network.
+    hidden : sequence of int, default (64, 64)
+        Hidden widths of each block.
+    activation : {"relu", "tanh", "softplus"}, default "tanh"
+    context_dim : int, default 0
+        Context features that both networks read.
+    """
+
+    dim: int
+    blocks: int = 3
+    hidden: tuple = (64, 64)
+    activation: str = "tanh"
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("dim", self.dim)
+        check_count("blocks", self.blocks)
+        object.__setattr__(self, "hidden", check_hidden(self.hidden))
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_count("context_dim", self.context_dim, minimum=0)
+
+    def _init(self, rng):
+        sizes = (self.dim + self.context_dim, *self.hidden, self.dim)
+        return {name: [init_mlp(rng, sizes) for _ in range(self.blocks)]
+                for name in ("encoder", "decoder")}
+
+    def encoder(self, params, context=None):
+        """The function x -> z of rows, unchecked."""
+        return lambda x: residual_network(params["encoder"], x, context, self.activation)
+
+    def decoder(self, params, context=None):
+        """The function z -> x of rows, unchecked."""
+        return lambda z: residual_network(params["decoder"], z, context, self.activation)
+
+    def _forward(self, params, z, context):
+        return exact_log_det(self.decoder(params, context), z)
+
+    def _inverse(self, params, x, context):
+        return exact_log_det(self.encoder(params, context), x)
+
+    def reconstruction_error(self, params, x, context=None):
+        """|x - g(f(x))| of each row, in the units of x: how far from a flow this is.
+
+        Parameters
+        ----------
+        params : dict
+        x : (N, D) array
+        context : (N, C) array, optional
+
+        Returns
+        -------
+        (N,) array
+        """
+        x = as_rows("x", x, self.dim)
+        context = as_context(context, self.context_dim, x)
+        back = self.decoder(params, context)(self.encoder(params, context)(x))
+        return np.sqrt(np.sum((x - back) ** 2, axis=1))

@@ -1,0 +1,148 @@
+"""A causal Transformer: the output of each token sees that token and the ones before it.
+
+Source: the pre-norm Transformer of TarFlow's published code (Zhai et al. 2024,
+arXiv:2412.06329).
+
+    h_t = E x_t + position_t
+    h   = h + attention(norm(h)),   h = h + mlp(norm(h)),   once a layer
+    out_t = W h_t + b
+
+Tokens are rows of an (N, T, C) array. Only the attention mixes them, and its weights are zero
+for tokens that come later.
+"""
+
+import autograd.numpy as np
+from autograd.extend import defjvp, defvjp, primitive
+from autograd.tracer import getval
+
+EPSILON = 1e-5      # of the layer norm, PyTorch's
+
+
+def layer_norm(params, h):
+    """(h - mean) / sqrt(variance + eps) * gain + offset over the channels of each token."""
+    centred = h - np.mean(h, axis=-1, keepdims=True)
+    variance = np.mean(centred ** 2, axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + EPSILON) * params["gain"] + params["offset"]
+
+
+@primitive
+def normal_cdf(x):
+    """Phi(x), the distribution function of the standard normal. Elementwise."""
+    from scipy.special import ndtr  # slow to import, so only on use
+    return ndtr(x)
+
+
+def normal_density(x):
+    """exp(-x^2 / 2) / sqrt(2 pi). Elementwise."""
+    return np.exp(-0.5 * x ** 2) / (2 * np.pi) ** 0.5
+
+
+defvjp(normal_cdf, lambda ans, x: lambda g: g * normal_density(x))
+defjvp(normal_cdf, lambda g, ans, x: g * normal_density(x))
+
+
+def gelu(x):
+    """x Phi(x). Elementwise."""
+    return x * normal_cdf(x)
+
+
+def dense(params, h):
+    """W h_t + b for every token, as one matrix product. (N, T, C) -> (N, T, E)."""
+    n, length, channels = h.shape
+    rows = np.reshape(h, (n * length, channels)) @ params["weight"] + params["bias"]
+    return np.reshape(rows, (n, length, rows.shape[1]))
+
+
+def causal_attention(params, h, heads):
+    """out_t = P sum_{s <= t} w_ts v_s,  w_ts = softmax_s(q_t . k_s / sqrt(C / heads)).
+
+    Queries, keys and values are linear in h; each head has its own share of the channels and
+    its own weights w.
+
+    Shapes: h (N, T, C). Returns (N, T, C).
+    """
+    n, length, channels = h.shape
+
+    def by_head(name):          # (N, T, C) -> (N, heads, T, C / heads)
+        parts = np.reshape(dense(params[name], h), (n, length, heads, channels // heads))
+        return np.transpose(parts, (0, 2, 1, 3))
+
+    q, k, v = by_head("query"), by_head("key"), by_head("value")
+    scores = q @ np.transpose(k, (0, 1, 3, 2)) / (channels // heads) ** 0.5
+    later = np.triu(np.full((length, length), -np.inf, np.finfo(getval(h).dtype).dtype), 1)
+    scores = scores + later
+    weights = np.exp(scores - np.max(getval(scores), axis=-1, keepdims=True))
+    weights = weights / np.sum(weights, axis=-1, keepdims=True)
+    mixed = np.transpose(weights @ v, (0, 2, 1, 3))
+    return dense(params["output"], np.reshape(mixed, (n, length, channels)))
+
+
+def causal_transformer(params, tokens, heads, context=None):
+    """The network at the head of this file. A context is added, linearly, to every token.
+
+    Parameters
+    ----------
+    params : dict
+        As made by :func:`init_causal_transformer`.
+    tokens : (N, T, W) array
+    heads : int
+    context : (N, K) array, optional
+
+    Returns
+    -------
+    (N, T, E) array
+        Entry t is a function of tokens 1 ... t and of the context.
+    """
+    h = dense(params["embed"], tokens) + params["position"]
+    if context is not None:
+        h = h + (context @ params["from_context"])[:, None, :]
+    for layer in params["layers"]:
+        h = h + causal_attention(layer["attention"], layer_norm(layer["norm"], h), heads)
+        hidden = gelu(dense(layer["mlp"][0], layer_norm(layer["mlp_norm"], h)))
+        h = h + dense(layer["mlp"][1], hidden)
+    return dense(params["output"], h)
+
+
+def init_causal_transformer(rng, length, width, channels, depth, expansion, outputs,
+                            context_dim=0):
+    """Parameters of :func:`causal_transformer`.
+
+    Weights and biases are uniform in +-1/sqrt(fan_in), positions normal with standard deviation
+    0.01; the last layer is zero, weight and bias.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    length, width : int
+        T tokens of W numbers each.
+    channels : int
+        C.
+    depth : int
+        Layers of attention and MLP.
+    expansion : int
+        The MLP between has ``expansion`` C hidden units.
+    outputs : int
+        E, numbers a token.
+    context_dim : int
+    """
+    def linear(fan_in, fan_out):
+        limit = fan_in ** -0.5
+        return {"weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
+                "bias": rng.uniform(-limit, limit, fan_out)}
+
+    def norm():
+        return {"gain": np.ones(channels), "offset": np.zeros(channels)}
+
+    params = {"embed": linear(width, channels),
+              "position": 0.01 * rng.standard_normal((length, channels))}
+    if context_dim:
+        params["from_context"] = linear(context_dim, channels)["weight"]
+    params["layers"] = [
+        {"norm": norm(),
+         "attention": {name: linear(channels, channels)
+                       for name in ("query", "key", "value", "output")},
+         "mlp_norm": norm(),
+         "mlp": [linear(channels, expansion * channels), linear(expansion * channels, channels)]}
+        for _ in range(depth)]
+    params["output"] = {"weight": np.zeros((channels, outputs)), "bias": np.zeros(outputs)}
+    return params
