@@ -211,7 +211,8 @@ FAMILIES = {
 # Changes of masks, indices and orders, which have no arithmetic to swap: (family, old, new).
 # Those of planar_root are by hand too: it is a safeguarded solver, and a change of one node
 # mostly changes the path to the same root.
-MASKS = "made_masks(self.order, degrees, self.transformer.size, self.context_dim)"
+MASKS = ("made_masks(self.order, degrees, self.transformer.size, self.context_dim,\n"
+         + 26 * " " + "self.periodic)")
 BY_HAND = (
     ("planar", "minus_tanh(a) + slack * np.tanh(a) - target",
      "minus_tanh(a) + np.tanh(a) - target"),

@@ -13,6 +13,7 @@ import numpy as np
 from nfref.oracle.truth.multiprecision import exact
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.by_coordinate import ByCoordinate
 from nfref.transformers.deep_sigmoid import DeepSigmoid
 from nfref.transformers.logistic_mixture import LogisticMixture
 from nfref.transformers.moebius import MoebiusCircle
@@ -206,6 +207,12 @@ def moebius_circle(transformer, raw, own, z):
     return angle - mp.pi + 2 * mp.pi * turns
 
 
+def by_coordinate(transformer, raw, own, z, index):
+    """What the transformer of this coordinate does, with as many numbers as it takes."""
+    kind = transformer.transformers[index]
+    return TRANSFORMERS[type(kind)](kind, raw[:kind.size], own, z)
+
+
 TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic,
                 DeepSigmoid: deep_sigmoid, LogisticMixture: logistic_mixture,
                 MonotoneIntegral: monotone_integral, MoebiusCircle: moebius_circle}
@@ -213,5 +220,7 @@ TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_
 
 def transform(flow, params, index, raw, z):
     """x of one coordinate, number ``index`` of those that the flow's transformer changes."""
+    if isinstance(flow.transformer, ByCoordinate):
+        return by_coordinate(flow.transformer, raw, {}, z, index)
     own = {name: exact(values)[index] for name, values in params.get("transformer", {}).items()}
     return TRANSFORMERS[type(flow.transformer)](flow.transformer, raw, own, z)
