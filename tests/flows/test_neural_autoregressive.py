@@ -17,7 +17,8 @@ CONTRACT = {
         "tanh"), dims=(2, 5), context=True, ignores_context=stays, costly=True),
     "NAF": Entry(lambda dim, context_dim: nfref.NAF(dim, 2, hidden(dim), 3, context_dim),
                  context=True),
-    "UMNN": Entry(lambda dim, context_dim: nfref.UMNN(dim, 2, (dim + 1,), 2, 8, 1.0, context_dim),
+    # Its maps have bends where their tangents begin: differences need rows that are within.
+    "UMNN": Entry(lambda dim, context_dim: nfref.UMNN(dim, 1, (dim + 1,), 2, 32, 4.0, context_dim),
                   dims=(1, 2), context=True, costly=True, integrable=False),
 }
 
