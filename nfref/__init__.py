@@ -31,6 +31,7 @@ from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, I
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
+from nfref.flows.probability_flow import ProbabilityFlow
 from nfref.flows.radial import Radial, RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion
 from nfref.flows.real_nvp_image import ImageCoupling, RealNVPImage

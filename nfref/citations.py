@@ -378,6 +378,11 @@ _TABLE = (
     Citation(
         "ICNN", "Amos, Xu, Kolter", 2016, "Input convex neural networks", arxiv="1609.07152"),
 
+    Citation(
+        "score SDE", "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole", 2020,
+        "Score-based generative modeling through stochastic differential equations",
+        arxiv="2011.13456"),
+
     # Objectives ------------------------------------------------------------------------------
 
     Citation(

@@ -3,6 +3,12 @@
 Two kinds: a ``kernel`` is called from Python and cached, a ``body`` is called by kernels
 and becomes part of them. Products and sums may be contracted to fused multiply-adds, which
 rounds once instead of twice; nothing else about floating point is relaxed.
+
+Compiled code owns no memory: what it works on and in comes from Python, which keeps it until
+the kernel returns. Otherwise Numba counts the references to the owner of every array, by an
+atomic instruction up and down around each call of a body and each slice; where a body is one
+row of a block, that takes as long as its arithmetic. So kernels allocate nothing (to compile
+one that does is an error), and bodies return no arrays.
 """
 
 from contextlib import suppress
@@ -13,7 +19,7 @@ from numba.core import event
 from nfref.kernels.announce import announce
 from nfref.kernels.cache import Cache
 
-OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "_nrt": False}
 
 # What is part of kernels needs no wrapper for calls from Python.
 PART = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}

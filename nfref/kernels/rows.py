@@ -12,6 +12,8 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from nfref.backends import processors
 
 
@@ -65,3 +67,16 @@ def in_pieces(task, size, threads):
         task(0, size)
         return
     share(lambda k: task(k * PIECE, min((k + 1) * PIECE, size)), -(-size // PIECE), threads)
+
+
+LINE = 64       # bytes of a line of the cache, and of the longest register
+
+
+def aligned(size, dtype):
+    """``size`` numbers, with anything in them, that start where a line of the cache does.
+
+    What fills a register then lies in one line, and not half the time in two.
+    """
+    memory = np.empty(size * np.dtype(dtype).itemsize + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start:start + size * np.dtype(dtype).itemsize].view(dtype)

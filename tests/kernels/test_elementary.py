@@ -19,12 +19,16 @@ SIDES = {"exp": 2, "tanh": 2, "softplus": 2, "exp_neg": 1, "one_minus_exp_neg": 
 def loop_of(name):
     function = getattr(elementary, name)
 
-    def loop(x):
-        out = np.empty_like(x)
+    @numba.njit(**jit.OPTIONS)
+    def fill(x, out):
         for i in range(len(x)):
             out[i] = function(x[i])
+
+    def loop(x):
+        out = np.empty_like(x)
+        fill(x, out)
         return out
-    return numba.njit(**jit.OPTIONS)(loop)
+    return loop
 
 
 LOOPS = {name: loop_of(name) for name in EXACT}

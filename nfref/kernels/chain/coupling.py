@@ -70,22 +70,20 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines):
     direction, operands, splines : as for :func:`coupling`
     storage : Storage; the tape as :func:`coupling` left it
     cotangents : Cotangents; u changes in place, context and theta grow
-    scratch : two arrays of the network's widest layer
+    scratch : twice the numbers of the network's widest layer
     """
     widths, stay, change = operands.widths, operands.stay, operands.change
     tape, g = storage.tape, cotangents.u
-    half = len(scratch) // 2
-    g_outputs, other = scratch[:half], scratch[half:]
     raw_at = storage.tape_at + rows_before(widths, len(widths) - 1)
-    raw, g_raw = units_of(tape, raw_at, widths[-1]), units_of(g_outputs, 0, widths[-1])
+    raw, g_raw = units_of(tape, raw_at, widths[-1]), units_of(scratch, 0, widths[-1])
     transformer, n, g_log_det = operands.transformer, len(change), cotangents.log_det
     extra = transformer.tape_rows
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
         transform_vjp(transformer, direction, g, g_log_det, raw, extras,
                       Place(change[c], c, n, c * extra), g_raw, splines)
-    g_seen = units_of(mlp_vjp(widths, operands.activation, storage, cotangents.theta, g_outputs,
-                              other), 0, widths[0])
+    g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
+    g_seen = units_of(scratch, g_seen_at, widths[0])
     for k in range(len(stay)):
         for r in range(ROWS):
             g[stay[k], r] += g_seen[k, r]

@@ -1,5 +1,7 @@
 """Programs at work: values, derivatives, and the training loss with its gradient."""
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
@@ -18,8 +20,9 @@ def value(program, theta, x, context, threads):
     chunk = max(1, min(CHUNK, -(-blocks // threads)))
 
     def task(k):
-        chain.evaluate(program.chain, theta, rows, values, k * chunk, (k + 1) * chunk,
-                       *program.optional)
+        with working(program, rows, 1, program.longest) as arrays:
+            chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk,
+                           (k + 1) * chunk, *program.optional)
 
     share(task, -(-blocks // chunk), threads)
     return tuple(values)
@@ -53,11 +56,10 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
     def task(k):
-        space = workspace.take((program.working_size,), x.dtype)
-        chain.vjp(program.chain, theta, rows, g_values, loss,
-                  chain.Gradients(g_x, g_context, partial_sums[k]), space, k * blocks,
-                  (k + 1) * blocks, *program.optional)
-        workspace.give_back(space)
+        with working(program, rows, 2, program.tape, program.scratch) as arrays:
+            chain.vjp(program.chain, theta, rows, g_values, loss,
+                      chain.Gradients(g_x, g_context, partial_sums[k]), *arrays, k * blocks,
+                      (k + 1) * blocks, *program.optional)
 
     share(task, count, threads)
     if count == 1:
@@ -67,3 +69,15 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
               program.size, threads)
     workspace.give_back(partial_sums)
     return g_theta, g_x, g_context
+
+
+@contextmanager
+def working(program, rows, count, *sizes):
+    """Arrays that a kernel works in: for ``count`` blocks of the rows, and of these sizes."""
+    workspace, dtype = program.workspace, rows.x.dtype
+    columns = rows.x.shape[1] + rows.context.shape[1] + 1
+    arrays = [workspace.take(shape, dtype)
+              for shape in ((count, columns, ROWS), *((size,) for size in sizes))]
+    yield arrays
+    for array in arrays:
+        workspace.give_back(array)

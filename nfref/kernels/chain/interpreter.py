@@ -14,8 +14,6 @@ activations never leave the cache. Between instructions nothing is sliced, copie
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
 from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
@@ -37,17 +35,11 @@ OPTIONAL = ("couplings", "masks", "splines", "others")
 
 
 class Chain(NamedTuple):
-    """What the kernels read of a program: code, real operands, and three sizes.
-
-    ``longest``: numbers on the tape of any one instruction; ``tape``: of all; ``count``: how
-    many instructions there are.
-    """
+    """What the kernels read of a program: code, where its instructions start, real operands."""
 
     code: object
+    starts: object
     reals: object
-    longest: object
-    tape: object
-    count: object
 
 
 class Rows(NamedTuple):
@@ -162,54 +154,55 @@ def scatter_block(block, rows, start):
             rows[start + r, j] = block[j, r]
 
 
+@body
+def block_of(rows, numbers):
+    """A Block that stands in ``numbers`` (D + C + 1, ROWS)."""
+    dim = rows.x.shape[1]
+    return Block(numbers[:dim], numbers[dim:-1], numbers[-1])
+
+
 @kernel
-def evaluate(chain, theta, rows, values, first, last, couplings, masks, splines, others):
-    """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``."""
-    x = rows.x
-    block = Block(np.empty((x.shape[1], ROWS), x.dtype),
-                  np.empty((rows.context.shape[1], ROWS), x.dtype), np.empty(ROWS, x.dtype))
-    tape = np.empty(chain.longest, x.dtype)
+def evaluate(chain, theta, rows, values, blocks, tape, first, last,
+             couplings, masks, splines, others):
+    """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
+
+    ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction.
+    """
+    code, starts, x = chain.code, chain.starts, rows.x
+    block = block_of(rows, blocks[0])
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
         block.log_det[:] = 0
-        pc = 0
-        while pc < len(chain.code):
-            layer(chain, pc, Storage(theta, chain.code[pc + 4], tape, 0), block,
+        for k in range(len(starts)):
+            pc = starts[k]
+            layer(chain, pc, Storage(theta, code[pc + 4], tape, 0), block,
                   couplings, masks, splines, others)
-            pc += chain.code[pc + 2]
         scatter_block(block.u, values.value, start)
         for r in range(min(ROWS, len(x) - start)):
             values.log_det[start + r] = block.log_det[r]
 
 
 @kernel
-def vjp(chain, theta, rows, g_values, loss, gradients, workspace, first, last,
+def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, first, last,
         couplings, masks, splines, others):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
-    ``workspace`` is for the tape and for scratch.
+    ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
     """
-    code, x = chain.code, rows.x
-    dim, n_context = x.shape[1], rows.context.shape[1]
-    block = Block(np.empty((dim, ROWS), x.dtype), np.empty((n_context, ROWS), x.dtype),
-                  np.empty(ROWS, x.dtype))
-    g = Cotangents(np.empty((dim, ROWS), x.dtype), np.empty((n_context, ROWS), x.dtype),
-                   np.empty(ROWS, x.dtype), gradients.theta)
-    tape, scratch = workspace[:chain.tape], workspace[chain.tape:]
-    starts = np.empty(chain.count, np.int64)
+    code, starts, x = chain.code, chain.starts, rows.x
+    block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
+    g = Cotangents(back.u, back.context, back.log_det, gradients.theta)
     g.theta[:] = 0
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
         block.log_det[:] = 0
-        pc = 0
         for k in range(len(starts)):
-            starts[k] = pc
+            pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), block,
                   couplings, masks, splines, others)
-            pc += code[pc + 2]
         there = min(ROWS, len(x) - start)
         if len(loss.weights) > 0:
             normal_cotangents(block, loss, g, start)

@@ -4,15 +4,19 @@ Everything is flat arrays with offsets; see ``products`` for the layout. Weights
 follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
 """
 
+from numba import types
+from numba.core import cgutils
+from numba.extending import lower_builtin, type_callable
+
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.tiles import matrix
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
 ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
 
 
-@body
 def units_of(flat, at, units):
     """The (units, ROWS) numbers that start at ``at``.
 
@@ -20,6 +24,21 @@ def units_of(flat, at, units):
     every access checks, and nothing fills the vector registers.
     """
     return flat[at:at + units * ROWS].reshape(units, ROWS)
+
+
+@type_callable(units_of)
+def _type_of_units(context):
+    return lambda flat, at, units: types.Array(flat.dtype, 2, "C")
+
+
+@lower_builtin(units_of, types.Array, types.Integer, types.Integer)
+def _units_of(context, builder, signature, arguments):
+    """Without slicing and reshaping, which check at run time what is known."""
+    flat, at, units = (context.cast(builder, value, kind, wanted) for value, kind, wanted in zip(
+        arguments, signature.args, (signature.args[0], types.intp, types.intp)))
+    flat = context.make_array(signature.args[0])(context, builder, flat)
+    return matrix(context, builder, signature.return_type, builder.gep(flat.data, [at]),
+                  units, cgutils.intp_t(ROWS))
 
 
 @body
@@ -124,25 +143,27 @@ def mlp(widths, activation, storage):
 
 
 @body
-def mlp_vjp(widths, activation, storage, g_theta, g, scratch):
-    """From g (fan_out, ROWS), the cotangent of the output, to that of the input.
+def mlp_vjp(widths, activation, storage, g_theta, scratch):
+    """From the cotangent of the output (fan_out, ROWS) to that of the input.
 
-    The tape is as :func:`mlp` left it. ``g`` and ``scratch`` are two arrays of the widest
-    layer; the returned one holds the result. Adds to ``g_theta``.
+    The tape is as :func:`mlp` left it. The halves of ``scratch`` hold the widest layer each;
+    the first has the cotangent of the output, and returned is where that of the input starts.
+    Adds to ``g_theta``.
     """
     theta, at, h = storage.theta, storage.at, storage.tape
     h_at = storage.tape_at + rows_before(widths, len(widths) - 1)
     for k in range(len(widths) - 1):
         at += (widths[k] + 1) * widths[k + 1]
+    g_at, other_at = 0, len(scratch) // 2
     for k in range(len(widths) - 2, -1, -1):
         fan_in, fan_out = widths[k], widths[k + 1]
         at -= fan_out
-        add_row_sums(g, 0, fan_out, g_theta, at)
+        add_row_sums(scratch, g_at, fan_out, g_theta, at)
         at -= fan_in * fan_out
         h_at -= fan_in * ROWS
-        add_outer(h, h_at, fan_in, g, 0, fan_out, g_theta, at, fan_out)
-        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, scratch, 0, 0)
+        add_outer(h, h_at, fan_in, scratch, g_at, fan_out, g_theta, at, fan_out)
+        times_transposed(theta, at, fan_out, fan_in, fan_out, scratch, g_at, scratch, other_at, 0)
         if k > 0:
-            activate_vjp(activation, fan_in, h, h_at, scratch, 0)
-        g, scratch = scratch, g
-    return g
+            activate_vjp(activation, fan_in, h, h_at, scratch, other_at)
+        g_at, other_at = other_at, g_at
+    return g_at

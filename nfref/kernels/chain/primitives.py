@@ -55,6 +55,7 @@ def _through(program, params, rows, context, traced):
     if isinstance(params, Box):
         result = chain_of_structure(program, params, rows, context)
     else:
+        params = program.own(params)
         result = chain_of_arrays(program, params, rows, context, *parts(params))
     return result[0], result[1]
 

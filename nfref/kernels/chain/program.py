@@ -5,10 +5,13 @@ other and have twins become one :class:`Program`; a member without a twin stays 
 by its formula. What comes out is a list of pieces in the order of execution.
 """
 
+import math
+
 import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import HEADER, OPTIONAL, Chain
+from nfref.kernels.rows import aligned
 from nfref.kernels.simd.products import ROWS
 from nfref.params import at_path
 
@@ -34,8 +37,9 @@ class Program:
     optional : tuple
         Which optional parts of the kernels it needs, as these take it.
     workspace : Workspace
-    working_size : int
-        How many numbers the derivative of a block needs, for tape and scratch.
+    longest, tape, scratch : int
+        How many numbers the tape of any one instruction has, that of all, and what scratch the
+        derivative of any one needs.
     size : int
         How many numbers theta has.
     plain : bool
@@ -45,6 +49,8 @@ class Program:
     def __init__(self, members, instructions):
         self.members = members
         paths = [path for _, _, path in members]
+        self.paths = set(paths)
+        self.above = {path[:k] for path in paths for k in range(len(path))}
         # In theta they stand in the order of the parameters, whatever the direction.
         self.instructions = sorted(zip(paths, instructions), key=lambda pair: pair[0])
         ends = np.cumsum([instruction.size for _, instruction in self.instructions]).tolist()
@@ -52,20 +58,22 @@ class Program:
         self.size = ends[-1]
         self.plain = all(instruction.plain for instruction in instructions)
         starts = {path: start for (path, _), (start, _) in zip(self.instructions, self.spans)}
-        code, reals, tape = [], [], 0
+        code, begin, reals, tape = [], [], [], 0
         for path, instruction in zip(paths, instructions):
+            begin.append(len(code))
             code += [instruction.opcode, instruction.direction,
                      HEADER + len(instruction.operands), tape, starts[path], len(reals),
                      *map(int, instruction.operands)]
             reals += instruction.reals
             tape += instruction.tape * ROWS
-        longest, scratch = (max(getattr(instruction, name) for instruction in instructions) * ROWS
-                            for name in ("tape", "scratch"))
-        self.chain = Chain(np.array(code, np.int64), np.array(reals, np.float64), longest, tape,
-                           len(instructions))
+        self.longest, self.scratch = (
+            max(getattr(instruction, name) for instruction in instructions) * ROWS
+            for name in ("tape", "scratch"))
+        self.chain = Chain(np.array(code, np.int64), np.array(begin, np.int64),
+                           np.array(reals, np.float64))
         needs = {name for instruction in instructions for name in instruction.needs}
         self.optional = tuple(True if name in needs else None for name in OPTIONAL)
-        self.workspace, self.working_size = Workspace(), tape + scratch
+        self.workspace, self.tape = Workspace(), tape
 
     def formula(self, params, rows, context):
         """What the program computes, by the formulas of its members."""
@@ -74,6 +82,19 @@ class Program:
             rows, log_det = flow._apply(direction, at_path(params, path), rows, context)
             total = total + log_det
         return rows, total
+
+    def own(self, params, path=()):
+        """The same structure with nothing in it but the parameters of the members.
+
+        What autograd is told that a program depends on takes time, in every program of a flow.
+        """
+        if path in self.paths:
+            return params
+        if path not in self.above:
+            return []
+        if isinstance(params, dict):
+            return {key: self.own(value, (*path, key)) for key, value in params.items()}
+        return [self.own(value, (*path, k)) for k, value in enumerate(params)]
 
     def pack(self, params, dtype):
         """One vector of all numbers that the kernels read."""
@@ -113,7 +134,7 @@ class Workspace:
         try:
             return self.free[shape, dtype].pop()
         except (KeyError, IndexError):
-            return np.empty(shape, dtype)
+            return aligned(math.prod(shape), dtype).reshape(shape)
 
     def give_back(self, array):
         """Nobody may use the array afterwards."""

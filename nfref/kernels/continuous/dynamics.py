@@ -97,19 +97,20 @@ def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
 
 
 @body
-def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes, g, scratch,
+def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes, scratch,
                   g_theta):
-    """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``g``.
+    """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``scratch``.
 
-    Returns the array that holds the cotangent of [z, t, c]; it is one of g and scratch.
+    It holds the widest layer twice. Returns where in it the cotangent of [z, t, c] starts.
     """
+    g_at, other_at = 0, len(scratch) // 2
     for layer in range(len(widths) - 2, -1, -1):
         fan_in, fan_out = widths[layer], widths[layer + 1]
-        add_row_sums(g, 0, fan_out, g_theta, at + fan_in * fan_out)
-        add_outer(values, h_at, fan_in, g, 0, fan_out, g_theta, at, fan_out)
-        times_transposed(theta, at, fan_out, fan_in, fan_out, g, 0, scratch, 0, 0)
+        add_row_sums(scratch, g_at, fan_out, g_theta, at + fan_in * fan_out)
+        add_outer(values, h_at, fan_in, scratch, g_at, fan_out, g_theta, at, fan_out)
+        times_transposed(theta, at, fan_out, fan_in, fan_out, scratch, g_at, scratch, other_at, 0)
         if layer > 0:
-            g_h, h = units_of(scratch, 0, fan_in), units_of(values, h_at, fan_in)
+            g_h, h = units_of(scratch, other_at, fan_in), units_of(values, h_at, fan_in)
             d, g_d = units_of(slopes, h_at, fan_in), units_of(g_slopes, h_at, fan_in)
             for j in range(fan_in):
                 for r in range(ROWS):
@@ -119,8 +120,8 @@ def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes,
             fan_in = widths[layer - 1]
             at -= (fan_in + 1) * fan_out
             h_at -= fan_in * ROWS
-        g, scratch = scratch, g
-    return g
+        g_at, other_at = other_at, g_at
+    return g_at
 
 
 # Steps ---------------------------------------------------------------------------------------
@@ -151,10 +152,9 @@ def inputs(y, dim, context, k, t, h, weights, count, state, values):
 
 
 @reduction
-def finish(y, k, h, b, e, rtol, atol, rows, state, y_new):
+def finish(y, k, h, b, e, rtol, atol, rows, state, error, y_new):
     """The new state, and the sum over the rows of (error / scale)^2."""
     total = 0.0
-    error = np.empty(ROWS)
     for column in range(len(y)):
         moved(y, column, k, h, b, len(b), state)
         for r in range(ROWS):
@@ -172,16 +172,17 @@ def finish(y, k, h, b, e, rtol, atol, rows, state, y_new):
 
 @kernel
 def stages(theta, widths, activation, context, y, k, t, h, a, c, first, last, n, begin, end,
-           b, e, rtol, atol, y_new, errors):
+           b, e, rtol, atol, y_new, errors, workspace, columns_of_state):
     """Slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
 
     With ``errors`` (blocks,), which are otherwise of length 0, the step is finished too.
+    ``workspace`` is for values and slopes, and for twice the widest layer; two columns (2, ROWS)
+    for the state.
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns = y.shape[1]
-    values, slopes = np.empty(size, theta.dtype), np.empty(size, theta.dtype)
-    scratch = np.empty(np.max(widths) * ROWS, theta.dtype)
-    state = np.empty(ROWS)
+    values, slopes, scratch = (workspace[:size], workspace[size:2 * size], workspace[2 * size:])
+    state, error = columns_of_state[0], columns_of_state[1]
     for block in range(begin, end):
         flat = k[block].reshape(k[block].size)
         for s in range(first, last):
@@ -193,12 +194,12 @@ def stages(theta, widths, activation, context, y, k, t, h, a, c, first, last, n,
                   at + dim * ROWS)
         if len(errors):
             errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
-                                   min(ROWS, n - block * ROWS), state, y_new[block])
+                                   min(ROWS, n - block * ROWS), state, error, y_new[block])
 
 
 @kernel
 def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, last, n, begin,
-                end, b, e, rtol, atol, y_new, errors, g_theta):
+                end, b, e, rtol, atol, y_new, errors, workspace, columns_of_state, g_theta):
     """The same for [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
 
     ``q`` (blocks, ROWS) is the constant adjoint of the log-determinant. The sums over these
@@ -206,28 +207,29 @@ def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, 
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns = y.shape[1]
-    values, slopes = np.empty(size, theta.dtype), np.empty(size, theta.dtype)
-    g_slopes = np.empty(size, theta.dtype)
-    one = np.empty(np.max(widths) * ROWS, theta.dtype)
-    two = np.empty(np.max(widths) * ROWS, theta.dtype)
-    state = np.empty(ROWS)
+    values, slopes, g_slopes = (workspace[:size], workspace[size:2 * size],
+                                workspace[2 * size:3 * size])
+    scratch = workspace[3 * size:]
+    other = scratch[len(scratch) // 2:]
+    state, error = columns_of_state[0], columns_of_state[1]
     g_theta[first:last] = 0
     for block in range(begin, end):
         flat = k[block].reshape(k[block].size)
         for s in range(first, last):
             inputs(y[block], dim, context[block], k[block], t + c[s] * h, h, a[s], s, state,
                    values)
-            g_f = units_of(one, 0, dim)
+            g_f = units_of(scratch, 0, dim)
             for j in range(dim):
                 moved(y[block], dim + j, k[block], h, a[s], s, state)
                 for r in range(ROWS):
                     g_f[j, r] = state[r]
             out, h_at = velocity(theta, widths, activation, values, slopes, flat,
                                  s * columns * ROWS)
-            trace_back(theta, out + (widths[-2] + 1) * dim, widths, slopes, q[block], two,
+            trace_back(theta, out + (widths[-2] + 1) * dim, widths, slopes, q[block], other,
                        g_slopes, g_theta[s])
-            g_input = units_of(velocity_back(theta, out, h_at, widths, activation, values, slopes,
-                                             g_slopes, one, two, g_theta[s]), 0, widths[0])
+            g_input_at = velocity_back(theta, out, h_at, widths, activation, values, slopes,
+                                       g_slopes, scratch, g_theta[s])
+            g_input = units_of(scratch, g_input_at, widths[0])
             for j in range(dim):
                 for r in range(ROWS):
                     k[block, s, dim + j, r] = -g_input[j, r]
@@ -236,4 +238,4 @@ def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, 
                     k[block, s, 2 * dim + j, r] = -g_input[dim + 1 + j, r]
         if len(errors):
             errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
-                                   min(ROWS, n - block * ROWS), state, y_new[block])
+                                   min(ROWS, n - block * ROWS), state, error, y_new[block])

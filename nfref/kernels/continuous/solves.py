@@ -13,7 +13,7 @@ from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.kernels.continuous.dynamics import stages, stages_back
 from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
-from nfref.kernels.rows import share
+from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd.products import ROWS, ensure_compiled
 
 CHUNK = 4           # blocks that a thread takes at a time when nothing is summed over rows
@@ -147,6 +147,12 @@ class Values:
     def allocate(self, count):
         self.k = np.zeros((len(self.y), count, self.y.shape[1], ROWS), self.dtype)
 
+    def workspace(self, count):
+        """What a kernel works in: ``count`` times all layers but the last, twice the widest; and
+        two columns of a block of the state."""
+        size = count * self.widths[:-1].sum() + 2 * self.widths.max()
+        return aligned(size * ROWS, self.dtype), np.empty((2, ROWS))
+
     def run(self, method, t, h, first, last, rtol, atol, errors):
         blocks = len(self.y)
         chunk = max(1, min(CHUNK, -(-blocks // threads())))
@@ -155,7 +161,7 @@ class Values:
             stages(self.theta, self.widths, self.activation, self.context, self.y, self.k,
                    t, h, method.a, method.c, first, last, self.n, i * chunk,
                    min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol, self.y_new,
-                   errors)
+                   errors, *self.workspace(2))
 
         share(task, -(-blocks // chunk), threads())
 
@@ -239,7 +245,7 @@ class Derivatives(Values):
             stages_back(self.theta, self.widths, self.activation, self.context, self.q, self.y,
                         self.k, t, h, method.a, method.c, first, last, self.n, i * chunk,
                         min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol,
-                        self.y_new, errors, self.partial_sums[i])
+                        self.y_new, errors, *self.workspace(3), self.partial_sums[i])
 
         share(task, len(self.partial_sums), threads())
         self.totals[first:last] = -self.partial_sums[:, first:last].sum(axis=0)

@@ -27,7 +27,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from nfref.kernels.jit import address, body, kernel, reduction
-from nfref.kernels.simd.tiles import FLAT, TALL, VECTORS, lanes_of, start_at, tile_of, transpose
+from nfref.kernels.simd.tiles import (FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at,
+                                      tile_of, transpose)
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
 
@@ -144,6 +145,7 @@ def ensure_compiled(dtype):
 
 _tall_tile, _flat_tile = tile_of(TALL, VECTORS), tile_of(1, FLAT)
 _narrow_tile, _single_tile = tile_of(TALL, 1), tile_of(1, 1)
+_columns_of_rows = stack_of(ROWS * VECTORS)
 
 
 @kernel
@@ -166,7 +168,7 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width):
     lanes = lanes_of(weight)
     columns = VECTORS * lanes
     whole = fan_out // lanes * lanes if fan_in >= TALL else 0
-    transposed = np.empty(ROWS * columns, numba.carray(g, 1).dtype)
+    transposed = _columns_of_rows(g)
     for start in range(0, width, ROWS):
         for j in range(0, whole, columns):
             some = min(columns, whole - j)
@@ -174,9 +176,9 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width):
                 for r in range(0, ROWS, lanes):
                     transpose(start_at(g, (j + first) * width + start + r), width,
                               start_at(transposed, r * columns + first), columns)
-            _add_columns(fan_in, some, start_at(h, start), width, start_at(transposed, 0), columns,
+            _add_columns(fan_in, some, start_at(h, start), width, transposed, columns,
                          start_at(weight, j), stride)
-    _add_dots(whole, numba.carray(h, (fan_in, width)), numba.carray(g, (fan_out, width)), weight,
+    _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight,
               stride)
 
 

@@ -16,12 +16,12 @@ from autograd.extend import Box, defvjp, primitive
 
 from nfref.backends import threads
 from nfref.kernels.jit import body, kernel
-from nfref.kernels.rows import share
+from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd import unrolled
 from nfref.kernels.simd.elementary import LOG_TWO
-from nfref.kernels.simd.lanes import (BYTES, absolute, exponent, load, load_strided, load_at,
-                                      mantissa, prefetch, broadcast, store, transpose, where_equal,
-                                      where_longer)
+from nfref.kernels.simd.lanes import (BYTES, absolute, broadcast, exponent, load, load_at,
+                                      load_strided, mantissa, prefetch, store, transpose,
+                                      where_equal, where_longer)
 from nfref.kernels.simd.unrolled import LIFT
 from nfref.kernels.tracing import boxes, is_forward_mode
 
@@ -59,7 +59,12 @@ def log_abs_det(matrices):
     out = np.empty(len(matrices), matrices.dtype)
     dim = matrices.shape[1]
     column = (0,) * dim if dim <= unrolled.LARGEST else None
-    _in_chunks(matrices, lambda start, stop: _log_abs_det(matrices, column, start, stop, out))
+    size = (dim * dim + 1) * BYTES // matrices.itemsize
+
+    def task(start, stop):
+        _log_abs_det(matrices, column, start, stop, aligned(size, matrices.dtype), out)
+
+    _in_chunks(matrices, task)
     return out
 
 
@@ -107,7 +112,13 @@ def _solutions(matrices, right):
     """A^-1 R for matrices (N, D, D) and R (N, D, M), or (1, D, M), the same for all."""
     matrices, right = np.ascontiguousarray(matrices), np.ascontiguousarray(right, matrices.dtype)
     out = np.empty((len(matrices), *right.shape[1:]), matrices.dtype)
-    _in_chunks(matrices, lambda start, stop: _solve(matrices, right, start, stop, out))
+    dim, columns = right.shape[1:]
+    size = dim * (dim + columns) * BYTES // matrices.itemsize
+
+    def task(start, stop):
+        _solve(matrices, right, start, stop, aligned(size, matrices.dtype), out)
+
+    _in_chunks(matrices, task)
     return out
 
 
@@ -120,11 +131,12 @@ def _in_chunks(matrices, task):
 
 
 # The kernels --------------------------------------------------------------------------------
-# The buffer holds ``width`` columns of ``dim`` entries, ``lanes`` numbers each.
+# The buffer holds ``width`` columns of ``dim`` entries, ``lanes`` numbers each, and starts where
+# a register can be loaded.
 
 
 @kernel
-def _log_abs_det(matrices, column, start, stop, out):
+def _log_abs_det(matrices, column, start, stop, buffer, out):
     """Of matrices start ... stop - 1, by mantissas and exponents, which do not overflow.
 
     A^T has the same determinant as A, and its columns are what lies side by side in memory.
@@ -132,7 +144,7 @@ def _log_abs_det(matrices, column, start, stop, out):
     """
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
     flat, size = matrices.reshape(matrices.size), dim * dim
-    buffer, values = aligned(size * lanes, matrices), aligned(lanes, matrices)
+    values = buffer[size * lanes:]
     for first in range(start, stop, lanes):
         fill(buffer, lanes, 1, 0, flat, 1, size, first)
         if column is None:
@@ -145,12 +157,11 @@ def _log_abs_det(matrices, column, start, stop, out):
 
 
 @kernel
-def _solve(matrices, right, start, stop, out):
+def _solve(matrices, right, start, stop, buffer, out):
     """Of systems start ... stop - 1."""
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
     columns = right.shape[2]
     width = dim + columns
-    buffer = aligned(dim * width * lanes, matrices)
     flat, sides = matrices.reshape(matrices.size), right.reshape(right.size)
     out = out.reshape(out.size)
     for first in range(start, stop, lanes):
@@ -159,14 +170,6 @@ def _solve(matrices, right, start, stop, out):
         eliminate(buffer, lanes, dim, width)
         substitute_back(buffer, lanes, dim, width)
         drain(buffer, lanes, dim, dim, out, dim, columns, first, min(lanes, stop - first))
-
-
-@body
-def aligned(size, like):
-    """An array of ``size`` numbers from which lanes can be loaded."""
-    memory = np.empty(size + BYTES // like.itemsize, like.dtype)
-    start = -(memory.ctypes.data // like.itemsize) % (BYTES // like.itemsize)
-    return memory[start:start + size]
 
 
 @body

@@ -9,6 +9,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
+from numba.np.arrayobj import populate_array
 
 from nfref.kernels.jit import body
 
@@ -35,6 +36,23 @@ def start_at(typing, numbers, at):
         return builder.gep(numbers, [at])
 
     return pointer(numbers, types.intp), generate
+
+
+@intrinsic
+def matrix_at(typing, pointer, rows, columns):
+    """The numbers from a pointer on as an array (rows, columns)."""
+    def generate(context, builder, signature, arguments):
+        return matrix(context, builder, signature.return_type, *arguments)
+
+    return types.Array(pointer.dtype, 2, "C")(pointer, types.intp, types.intp), generate
+
+
+def matrix(context, builder, kind, data, rows, columns):
+    """An array of a kind that owns nothing, from values of LLVM's."""
+    view = context.make_array(kind)(context, builder)
+    item = cgutils.intp_t(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    populate_array(view, data, [rows, columns], [builder.mul(columns, item), item], item, None)
+    return view._getvalue()
 
 
 def lanes_of(pointer):
@@ -141,6 +159,20 @@ def transpose(typing, a, stride, out, out_stride):
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def stack_of(vectors):
+    """A compiled function that gives a kernel so many vectors on its stack, as a pointer."""
+    @intrinsic
+    def vectors_like(typing, pointer):
+        def generate(context, builder, signature, arguments):
+            whole = cgutils.alloca_once(builder, ir.ArrayType(_vector_of(pointer), vectors))
+            whole.align = BYTES
+            return builder.bitcast(whole, arguments[0].type)
+
+        return pointer(pointer), generate
+
+    return vectors_like
 
 
 def _vector_of(pointer):

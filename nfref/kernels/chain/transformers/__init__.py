@@ -2,8 +2,7 @@
 
 A transformer maps one coordinate, given P rows of a network's output, and leaves E rows on the
 tape. Its derivative may rely on what the value made of the P rows. All is found by the numbers of
-rows in larger arrays (..., ROWS), because slices are counted references, which cost as much as
-the arithmetic.
+rows in larger arrays (..., ROWS), because to slice them costs as much as the arithmetic.
 """
 
 from typing import NamedTuple
