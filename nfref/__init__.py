@@ -22,6 +22,7 @@ from nfref.flows.continuous import CNF
 from nfref.flows.convex_potential import ConvexPotentialFlow
 from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, channel_mask,
                                   checkerboard_mask)
+from nfref.flows.dequantisation import VariationalDequantisation, bits_per_dim, dequantised
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.hinge import Hinge
@@ -30,8 +31,10 @@ from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, I
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
+from nfref.flows.probability_flow import ProbabilityFlow
 from nfref.flows.radial import Radial, RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion
+from nfref.flows.real_nvp_image import ImageCoupling, RealNVPImage
 from nfref.flows.residual import ResidualBlock, ResidualFlow
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
 from nfref.flows.tarflow import TarFlow, TarFlowBlock
@@ -40,6 +43,7 @@ from nfref.networks.masked import random_degrees
 from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.by_coordinate import ByCoordinate
 from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer

@@ -238,6 +238,34 @@ _TABLE = (
         )),
 
     Citation(
+        "weight normalisation", "Salimans, Kingma", 2016,
+        "Weight normalization: A simple reparameterization to accelerate training of deep neural "
+        "networks", arxiv="1602.07868",
+        places=(
+            Place("section 2", "quoted", formula="w = (g / |v|) v, one g for each output",
+                  symbols="g: length, v: direction"),
+        )),
+
+    Citation(
+        "Theis et al.", "Theis, van den Oord, Bethge", 2015,
+        "A note on the evaluation of generative models", arxiv="1511.01844", version=3),
+
+    Citation(
+        "Burda et al.", "Burda, Grosse, Salakhutdinov", 2015,
+        "Importance weighted autoencoders", arxiv="1509.00519"),
+
+    Citation(
+        "Flow++", "Ho, Chen, Srinivas, Duan, Abbeel", 2019,
+        "Flow++: Improving flow-based generative models with variational dequantization and "
+        "architecture design", arxiv="1902.00275",
+        places=(
+            Place("section 3.1", "quoted",
+                  formula="log P(x) >= E_q(u|x) [log p(x + u) - log q(u|x)], u on [0, 1)^D; "
+                          "u = q_x(eps) with eps standard normal and q_x a flow that sees x",
+                  symbols="x: n"),
+        )),
+
+    Citation(
         "TAN", "Oliva, Dubey, Zaheer, Poczos, Salakhutdinov, Xing, Schneider", 2018,
         "Transformation autoregressive networks", arxiv="1801.09819"),
 
@@ -349,6 +377,11 @@ _TABLE = (
 
     Citation(
         "ICNN", "Amos, Xu, Kolter", 2016, "Input convex neural networks", arxiv="1609.07152"),
+
+    Citation(
+        "score SDE", "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole", 2020,
+        "Score-based generative modeling through stochastic differential equations",
+        arxiv="2011.13456"),
 
     # Objectives ------------------------------------------------------------------------------
 

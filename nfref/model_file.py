@@ -474,7 +474,7 @@ def _check_sizes(description, numbers_held, arrays_held, depth=0):
         value = description.get(key, 1)
         return value if isinstance(value, int) else 1
 
-    layers = count("layers") * count("levels")
+    layers = count("layers") * count("levels") * max(count("blocks"), 1)
     if description.get("class") == "Glow":
         layers *= count("steps")
     sizeless = ("StandardNormal", "Logistic", "Laplace", "OnFirst")

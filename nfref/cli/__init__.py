@@ -9,13 +9,13 @@ import sys
 
 from nfref import __version__
 from nfref.backends import chosen as chosen_backend
-from nfref.kernels.announce import when_compiling
 from nfref.cli import check as oracle
 from nfref.cli import fit, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
 from nfref.continuous.solve import SolverError
+from nfref.kernels.announce import when_compiling
 
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file

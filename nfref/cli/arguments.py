@@ -5,6 +5,7 @@ import math
 import sys
 
 from nfref.archives import shortened
+from nfref.estimator.columns import asked_support
 from nfref.tables import HEADERS
 
 
@@ -81,3 +82,16 @@ def bound(text):
         raise argparse.ArgumentTypeError("expected NAME=LOW:HIGH with finite numbers "
                                          f"LOW < HIGH, got {text!r}")
     return name, low, high
+
+
+def support(text):
+    """A type of option: NAME=SUPPORT as (name, support)."""
+    name, equals, kind = text.rpartition("=")
+    if not (name and kind):
+        raise argparse.ArgumentTypeError("expected NAME=SUPPORT, as in age=positive or "
+                                         f"share=0:1, got {text!r}")
+    try:
+        asked_support(name, kind)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).split(": ", 1)[1]) from None
+    return name, kind

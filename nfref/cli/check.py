@@ -29,8 +29,12 @@ def add_commands(commands):
         example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32")
     parser.add_argument("object", metavar="MODULE:OBJECT",
                         help="what to check, as package.module:name.of.attribute")
-    parser.add_argument("--dim", type=count(1), required=True, metavar="D",
-                        help="number of coordinates")
+    parser.add_argument("--dim", type=count(1), metavar="D", help="number of coordinates")
+    parser.add_argument("--event-shape", type=_shape, metavar="C,H,W",
+                        help="the object takes events of this shape; --dim is their size")
+    parser.add_argument("--make", action="store_true",
+                        help="OBJECT is a function without arguments that makes it; what it makes "
+                        "anew, in training mode, is asked for its first calls")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64",
                         help="(default: %(default)s)")
     parser.add_argument("--seed", type=count(0), default=0, metavar="S",
@@ -67,6 +71,14 @@ def _interval(text):
     if not (colon and ends[0] < ends[1]):
         raise argparse.ArgumentTypeError(f"expected LOW:HIGH with LOW < HIGH, got {text!r}")
     return ends
+
+
+def _shape(text):
+    import argparse
+    sizes = text.split(",")
+    if not all(size.strip().isdigit() and int(size) for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected sizes such as 3,8,8, got {text!r}")
+    return tuple(int(size) for size in sizes)
 
 
 def load(name):
@@ -112,19 +124,22 @@ def check(options):
     support = None if options.support is None else load(options.support)
     dtype = np.dtype(options.dtype)
     thing = load(options.object)
-    common = dict(dim=options.dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
+    dim = _dim(options)
+    common = dict(dim=dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
                   subject=options.object, context=context, support=support)
     try:
-        arguments = dict(adapters.of(thing, rng=rng, dtype=dtype))
-        if arguments.get("context") is not None and context is not None:
-            arguments["context"] = context
-        if set(arguments) == {"forward"}:
-            check_is_a_map(options.object, arguments["forward"], options, context)
+        adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
+        made = _made(options.object, thing) if options.make else thing
+        arguments = dict(adapters.of(made, **adapt))
+        if "forward" in arguments and not ({"inverse", "log_prob"} & set(arguments)):
+            check_is_a_map(options.object, arguments["forward"], options, dim, context)
         if "log_prob" in arguments:
             if options.domain is not None:
                 common["domain"] = options.domain
             report = check_density(**{**common, **arguments})
         else:
+            if options.make:
+                arguments.setdefault("make", adapters.maker(thing, **adapt))
             report = check_flow(**{**common, "domain": options.domain,
                                    "codomain": options.codomain, "smooth": options.smooth,
                                    "stochastic": options.stochastic,
@@ -135,7 +150,29 @@ def check(options):
     return EXIT_STATUS[report.verdict]
 
 
-def check_is_a_map(name, function, options, context):
+def _dim(options):
+    """The number of coordinates, which --event-shape may give."""
+    if options.event_shape is None:
+        if options.dim is None:
+            raise UsageError("--dim: expected a number of coordinates, or --event-shape, got none")
+        return options.dim
+    size = int(np.prod(options.event_shape))
+    if options.dim not in (None, size):
+        raise UsageError(f"--dim: expected {size}, the size of --event-shape, got {options.dim}")
+    return size
+
+
+def _made(name, construct):
+    if not callable(construct):
+        raise UsageError(f"{name}: expected a function without arguments, with --make, got "
+                         f"{type(construct).__name__}")
+    try:
+        return construct()
+    except Exception as error:
+        raise UsageError(f"{name}: cannot be called: {type(error).__name__}: {error}") from None
+
+
+def check_is_a_map(name, function, options, dim, context):
     """That a lone function takes rows and returns values at all.
 
     ``os.system`` is no flow with a fault but a wrong question. What else a function does wrong,
@@ -149,7 +186,7 @@ def check_is_a_map(name, function, options, context):
     from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
     from nfref.oracle.instruments.points import as_domain
 
-    rows = as_domain("domain", options.domain, options.dim).from_line(np.zeros((2, options.dim)))
+    rows = as_domain("domain", options.domain, dim).from_line(np.zeros((2, dim)))
     given = [rows.astype(options.dtype), *([] if context is None else [context[[0, 0]]])]
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -165,8 +202,8 @@ def check_is_a_map(name, function, options, context):
         if np.ndim(values):
             return
         got = f"one that returned {type(answer).__name__}"
-    raise UsageError(f"{name}: expected a function of rows (N, {options.dim}) that returns values "
-                     f"(N, {options.dim}), with log_det (N,) or without; got {got}")
+    raise UsageError(f"{name}: expected a function of rows (N, {dim}) that returns values "
+                     f"(N, {dim}), with log_det (N,) or without; got {got}")
 
 
 def _context(text, rng):

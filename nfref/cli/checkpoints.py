@@ -18,7 +18,7 @@ NUMBERS = ("steps", "best_score", "best_epoch", "history", "rng")
 def asked_for(options, name, rate, values):
     """All that decides the bits of a fit, as a dictionary; equal for a fit that goes on."""
     kept = ("layers", "hidden", "batch", "seed", "dtype", "bounded", "drop_duplicates", "trace",
-            "rtol", "regularise")
+            "rtol", "regularise", "weights")
     given = {option: getattr(options, option) for option in kept}
     given = {option: list(map(list, value)) if option == "bounded" else
              list(value) if isinstance(value, tuple) else value

@@ -1,30 +1,41 @@
 """``nfref fit``: from a table to a model file, and how good the model is."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
 import nfref
 from nfref import params as trees
-from nfref.cli import checkpoints, continuous, inputs
-from nfref.cli.arguments import UsageError, add_header, bound, count, positive, widths
+from nfref.cli import auto, checkpoints, continuous, inputs
+from nfref.cli.arguments import UsageError, add_header, bound, count, positive, support, widths
 from nfref.cli.flows import FLOWS, MOST_LAYERS, build_flow, default_flow
 from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
+from nfref.estimator.closed_form import Gaussian, GaussianMixture
+from nfref.estimator.pool import mean_and_error
 from nfref.files import check_writable, reserved
+
+BATCH = 256
 
 DESCRIPTION = """\
 Fit a density to the rows of DATA by maximum likelihood.
 
-A tenth of the rows is held out to stop by and a tenth to test by. Last comes a small table:
-the mean log-likelihood of the test rows under the flow, under a full-covariance Gaussian and
-under a Gaussian mixture whose size the validation rows choose, in nats per row and in the
-units of the data, each with its standard error. More is better. Ctrl-C ends the training
-and keeps the best so far; so do SIGTERM and SIGHUP. With --checkpoint a fit that was killed
-goes on where it was: --resume, and the same DATA and options, give the same bits."""
+Several candidates are tried: a Gaussian, a mixture, neural spline and masked autoregressive
+flows; the model is a weighted sum of them, with weights from rows that are held out. It is
+what nfref.FlowDensity finds in Python. Or one flow alone: --flow NAME.
+
+A tenth of the rows is kept to test by, and a tenth of the others to choose and to stop by.
+Last comes a small table: the mean log-likelihood of the test rows under every candidate and
+under all together, in nats per row and in the units of the data, each with its standard
+error. More is better. Ctrl-C ends the training and keeps the best so far; so do SIGTERM and
+SIGHUP. With --checkpoint a fit of one flow that was killed goes on where it was: --resume,
+and the same DATA and options, give the same bits."""
 
 EXAMPLE = """\
 example:
+  nfref fit wine --out wine.npz
+  nfref fit people.csv --weights w --column age=positive --column town=category --time 60
   nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
   nfref fit shares.csv --bounded share=0:1 --drop-duplicates --out shares.npz
   nfref fit wine --checkpoint half.npz --out wine.npz
@@ -36,8 +47,21 @@ def add_commands(commands):
     parser = commands.add_parser("fit", help="fit a density to a table",
                                  description=DESCRIPTION, example=EXAMPLE)
     parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
-    parser.add_argument("--flow", choices=tuple(FLOWS),
-                        help="the family of flows (default: maf, or planar for one column)")
+    parser.add_argument("--flow", choices=("auto", *FLOWS),
+                        help="auto tries several; a name is one flow alone (default: auto; where "
+                             "an option is given that only one flow has, maf, or planar for one "
+                             "column)")
+    parser.add_argument("--members", type=count(0, 1000), default=4, metavar="K",
+                        help="auto: how many flows (default: %(default)s)")
+    parser.add_argument("--time", type=positive, metavar="SECONDS",
+                        help=f"train for about so long (default: {60 * auto.MINUTES} for auto, "
+                             "any for one flow)")
+    parser.add_argument("--weights", metavar="COLUMN",
+                        help="this column says what each row counts")
+    parser.add_argument("--column", type=support, action="append", default=[],
+                        metavar="NAME=SUPPORT",
+                        help="auto: what values column NAME takes: real, positive, LOW:HIGH, "
+                             "'period P', count or category; may be given for several columns")
     add_header(parser)
     parser.add_argument("--layers", type=count(1, MOST_LAYERS), metavar="K",
                         help="how many layers (default: the flow's own)")
@@ -46,8 +70,8 @@ def add_commands(commands):
     continuous.add_options(parser)
     parser.add_argument("--epochs", type=count(1), default=200, metavar="E",
                         help="train for at most so many epochs (default: %(default)s)")
-    parser.add_argument("--batch", type=count(1), default=256, metavar="B",
-                        help="rows a training step (default: %(default)s)")
+    parser.add_argument("--batch", type=count(1), metavar="B",
+                        help=f"rows a training step (default: {BATCH}; auto goes by the rows)")
     parser.add_argument("--lr", type=positive, metavar="R",
                         help="learning rate of Adam (default: the flow's own)")
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
@@ -74,12 +98,22 @@ def add_commands(commands):
 def run(options):
     """Fit, write, compare."""
     check_outputs(options)
+    if auto.is_asked_for(options):
+        return auto.run(options)
+    options.batch = options.batch or BATCH
+    if options.column:
+        raise UsageError(f"--column: expected none with --flow {options.flow or 'maf'}, "
+                         "only with auto")
     data = inputs.load(options.data, options.header)
     copies = inputs.duplicates(data.values)
     if options.drop_duplicates:
         data = inputs.without_duplicates(data)
     split_rng, start_rng, fit_rng, baseline_rng = np.random.default_rng(options.seed).spawn(4)
-    parts = inputs.split(data, split_rng)
+    data, weight = inputs.without_weights(data, options.weights)
+    if weight is not None:
+        data = replace(data, table=replace(data.table, values=data.values[weight > 0]))
+        weight = weight[weight > 0]
+    parts = inputs.split(data, split_rng, weight)
     inputs.check_dtype(data, options.dtype)
     lower, upper = inputs.bounds(data, options.bounded, options.dtype)
 
@@ -107,7 +141,7 @@ def run(options):
         log_prob = inputs.log_prob(density, result.params, parts.test)
         if options.out:
             from nfref.model_file import save_model
-            figure = _figure(log_prob)
+            figure = mean_and_error(log_prob, parts.weights[2])
             save_model(place, density, result.params, columns=data.columns,
                        info={"fit": _info(options, name, rate, parts, result, figure)})
         say(result.message)
@@ -144,6 +178,10 @@ def _introduce(say, options, data, parts, copies, name, params):
     for column, value, share in inputs.repeated_values(data):
         say(f"{column!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
             "value without bound, so compare log-likelihoods with care")
+    if parts.weights[0] is not None:
+        weight = np.concatenate(parts.weights)
+        say(f"weights of {options.weights!r}: as good as "
+            f"{np.sum(weight) ** 2 / np.sum(weight ** 2):,.1f} rows of equal weight")
     say(f"{name}: {trees.count(params):,} parameters, {options.dtype}, seed {options.seed}")
     if not options.out:
         say("the model will not be kept: --out MODEL.npz writes it to a file")
@@ -160,7 +198,9 @@ def _fit(density, params, parts, rng, rate, name, options, asked, state, signals
 
     result = nfref.fit(density, params, parts.train.astype(options.dtype), rng,
                        validation=parts.validation.astype(options.dtype),
-                       epochs=options.epochs, batch_size=options.batch, learning_rate=rate,
+                       sample_weight=parts.weights[0], validation_weight=parts.weights[1],
+                       time_limit=options.time, epochs=options.epochs,
+                       batch_size=options.batch, learning_rate=rate,
                        objective=continuous.objective(name, options),
                        progress=not options.quiet, callback=callback, resume=state)
     if not result.history["train"]:
@@ -222,39 +262,32 @@ def _about_copies(copies, dropped):
 # How good it is ---------------------------------------------------------------------------
 
 
-def _figure(log_prob):
-    """Mean in nats per row and its standard error; NaN for one row."""
-    log_prob = np.asarray(log_prob, dtype=np.float64)
-    if len(log_prob) < 2 or not np.all(np.isfinite(log_prob)):
-        return float(np.mean(log_prob)), float("nan")
-    return float(np.mean(log_prob)), float(np.std(log_prob, ddof=1) / np.sqrt(len(log_prob)))
-
-
 FAR = 10        # standard errors by which a flow is worse than a Gaussian beyond all doubt
 
 
 def _compare(name, log_prob, data, parts, rng):
     """(lines that have to be said about the table, lines of the table)."""
-    from nfref.estimator.closed_form import Gaussian, GaussianMixture
     notes, gaussian = [], None
-    figures = {name: _figure(log_prob)}
+    train, validation, test = parts.weights
+    figures = {name: mean_and_error(log_prob, test)}
     try:
-        gaussian = Gaussian.fit(parts.train).log_prob(parts.test)
-        figures["full Gaussian"] = _figure(gaussian)
+        gaussian = Gaussian.fit(parts.train, train).log_prob(parts.test)
+        figures["full Gaussian"] = mean_and_error(gaussian, test)
     except ValueError:
         figures["full Gaussian"] = None
-    mixture = GaussianMixture.choose(parts.train, parts.validation, rng)
+    mixture = GaussianMixture.choose(parts.train, parts.validation, rng, weight=train,
+                                     validation_weight=validation)
     title = f"Gaussian mixture of {mixture.components}"
     if mixture.collapsed:
         title += " (collapsed)"
         notes.append(f"note: {mixture.collapsed} of the mixture's {mixture.components} components "
                      "have shrunk onto repeated values, as far as they may: its figure is no "
                      "density to compare with")
-    figures[title] = _figure(mixture.log_prob(parts.test))
+    figures[title] = mean_and_error(mixture.log_prob(parts.test), test)
     if data.truth is not None:
-        figures["true density"] = _figure(data.truth.log_prob(parts.test))
+        figures["true density"] = mean_and_error(data.truth.log_prob(parts.test), test)
     if gaussian is not None:
-        mean, error = _figure(log_prob - gaussian)
+        mean, error = mean_and_error(log_prob - gaussian, test)
         if mean == -np.inf or mean < -FAR * error:
             notes.append(f"note: {name} is worse than the Gaussian by {-mean:.3g} nats per row, "
                          f"more than {FAR} standard errors: it needs more rows, more epochs or a "

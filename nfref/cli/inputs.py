@@ -8,7 +8,9 @@ import numpy as np
 import nfref
 from nfref import params as trees
 from nfref.blocks import in_blocks
+from nfref.checks import as_weight
 from nfref.cli.arguments import UsageError
+from nfref.estimator.density import TableDensity
 from nfref.flow import Chain
 from nfref.flows.elementwise import Logit
 from nfref.flows.units import in_units_of
@@ -35,10 +37,11 @@ class Data:
         return self.table.columns
 
 
-def load(name, header="auto"):
+def load(name, header="auto", texts=()):
     """The data of that name: of a file if there is one, built in otherwise.
 
-    ``header`` says of a text file whether its first line holds names.
+    ``header`` says of a text file whether its first line holds names, and ``texts`` names the
+    columns that hold text.
 
     A built-in toy is always the same 5,000 rows, so that a score can be repeated.
     """
@@ -48,7 +51,7 @@ def load(name, header="auto"):
             raise UsageError(f"{name}: expected a file or the name of built-in data "
                              "(nfref datasets lists them), found neither")
         try:
-            return Data(name, read_quietly(name, header))
+            return Data(name, read_quietly(name, header, texts))
         except TableError as error:
             raise UsageError(str(error)) from None
     if known == "wine":
@@ -57,6 +60,24 @@ def load(name, header="auto"):
     toy = nfref.datasets.TOYS[known]
     table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
     return Data(name, table, toy if toy.entropy is not None else None)
+
+
+def without_weights(data, column):
+    """(data without that column, its values as weights of the rows); (data, None) for None."""
+    if column is None:
+        return data, None
+    if column not in data.columns:
+        raise UsageError(f"--weights: expected a column of {data.name}, got {column!r}")
+    if len(data.columns) == 1:
+        raise UsageError(f"--weights: expected other columns beside {column!r}, got none")
+    k = data.columns.index(column)
+    try:
+        weight = as_weight(f"{data.name}: column {column!r}", data.values[:, k], len(data.values))
+    except ValueError as error:
+        raise UsageError(f"--weights: {error}") from None
+    return replace(data, table=replace(
+        data.table, values=np.delete(data.values, k, axis=1),
+        columns=data.columns[:k] + data.columns[k + 1:])), weight
 
 
 def duplicates(values):
@@ -89,9 +110,10 @@ class Parts:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    weights: tuple = (None, None, None)
 
 
-def split(data, rng):
+def split(data, rng, weight=None):
     """Training, validation and test parts, drawn at random; each good enough for its use.
 
     Raises
@@ -112,7 +134,9 @@ def split(data, rng):
         order = rng.permutation(len(data.values))
         test, validation, train = (np.sort(part) for part in
                                    np.split(order, [held_out, 2 * held_out]))
-        parts = Parts(*(data.values[part] for part in (train, validation, test)))
+        parts = Parts(*(data.values[part] for part in (train, validation, test)),
+                      weights=tuple(None if weight is None else weight[part]
+                                    for part in (train, validation, test)))
         check_varies(f"{data.name}, training part", replace(data.table, values=parts.train))
     except TableError as error:
         raise UsageError(str(error)) from None
@@ -197,8 +221,26 @@ def limits(density):
     return lower, upper
 
 
+class AsDensity:
+    """The density of a table with the calls of one that has parameters: what pictures take."""
+
+    context_dim = 0
+
+    def __init__(self, table):
+        self.table, self.dim = table, table.dim
+
+    def log_prob(self, params, x, context=None):
+        return self.table.log_prob(list(x.T))
+
+    def sample(self, params, rng, n, context=None):
+        return np.stack(self.table.sample(rng, n), axis=1)
+
+
 def draw(density, params, rng, n):
     """``n`` rows of a density, strictly between the bounds of bounded columns."""
+    if isinstance(density, TableDensity):
+        return np.stack([np.asarray(values, object) if values.dtype.kind in "OU" else values
+                         for values in density.sample(rng, n)], axis=1)
     with np.errstate(all="ignore"):
         return density.sample(params, rng, n)
 
@@ -219,6 +261,11 @@ def log_prob(density, params, x):
     -------
     (N,) array
     """
+    if isinstance(density, TableDensity):
+        for column, values in zip(density.columns, x.T):
+            if column.kind == "category":       # before blocks of rows count rows of their own
+                column.encode(values, first=1)
+        return in_blocks(lambda rows: density.log_prob(list(rows.T)), x)
     dtype = trees.dtype_of(params)
     with np.errstate(all="ignore"):
         x = x.astype(dtype)

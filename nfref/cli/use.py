@@ -14,6 +14,7 @@ from nfref.cli import inputs
 from nfref.cli.arguments import UsageError, add_header, count
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
 from nfref.cli.system import system
+from nfref.estimator.density import TableDensity
 from nfref.files import check_writable, is_special
 from nfref.flow import Composition, Invert
 from nfref.tables import Table, numbered_columns, write_blocks, write_csv
@@ -106,11 +107,23 @@ def _check_output(out, *inputs):
 
 def _rows_for(model, options):
     """The rows of DATA in the order of the model's columns; says so if names were guessed."""
-    data = inputs.load(options.data, options.header)
+    texts = [column.name for column in getattr(model.density, "columns", ())
+             if column.kind == "category" and isinstance(column.labels[0], str)]
+    data = inputs.load(options.data, options.header, texts)
     values, sure = inputs.for_model(data, model)
     if data.table.remark and not sure:
         complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
+    if data.table.labels:
+        return _with_text(data, values, model)
     return values
+
+
+def _with_text(data, values, model):
+    """The values with the text itself where they hold the places of it."""
+    labels = {name: np.array(texts, object) for name, texts in data.table.labels.items()}
+    columns = [labels[column.name][part.astype(np.int64)] if column.name in labels else part
+               for column, part in zip(model.density.columns, values.T)]
+    return np.stack([part.astype(object) for part in columns], axis=1)
 
 
 def score(options):
@@ -119,7 +132,11 @@ def score(options):
     if not options.out:
         _check_there("scores")
     model = _load_model(options.model)
-    log_prob = inputs.log_prob(model.density, model.params, _rows_for(model, options))
+    rows = _rows_for(model, options)
+    try:
+        log_prob = inputs.log_prob(model.density, model.params, rows)
+    except ValueError as error:         # a category never seen
+        raise UsageError(f"{options.data}: {error}") from None
     if options.out:
         write_csv(options.out, Table(log_prob[:, None], ("log_likelihood",)))
     else:
@@ -147,7 +164,8 @@ def sample(options):
         nonlocal overflown
         for start in range(0, options.n, BLOCK):
             values = inputs.draw(model.density, model.params, rng, min(BLOCK, options.n - start))
-            overflown += np.sum(~np.all(np.isfinite(values), axis=1))
+            if values.dtype.kind == "f":
+                overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
@@ -179,7 +197,10 @@ def plot(options):
     model = _load_model(options.model)
     x = None if options.data is None else _rows_for(model, options)
     columns = model.columns or numbered_columns(model.density.dim)
-    draw("--out", options.out, model.density, model.params, columns, x)
+    density = model.density
+    if isinstance(density, TableDensity):
+        density = inputs.AsDensity(density)
+    draw("--out", options.out, density, model.params, columns, x)
 
 
 def info(options):
@@ -192,11 +213,10 @@ def info(options):
 
 def _about_model(model):
     columns = model.columns or numbered_columns(model.density.dim)
-    lines = {"flow": _outline(model.density.flow),
-             "base": type(model.density.base).__name__,
-             "columns": f"{len(columns)}: {', '.join(columns)}",
-             "parameters": f"{trees.count(model.params):,} numbers in "
-                           f"{trees.dtype_of(model.params)}"}
+    if isinstance(model.density, TableDensity):
+        lines = _about_table(model.density)
+    else:
+        lines = _about_density(model, columns)
     for name, value in model.info.items():
         if name == "fit":
             try:
@@ -211,16 +231,43 @@ def _about_model(model):
     return lines
 
 
+def _about_table(density):
+    lines = {"columns": f"{density.dim}: " + ", ".join(
+        column.name if column.kind == "real" else f"{column.name} ({column.kind})"
+        for column in density.columns)}
+    if density.discrete is not None:
+        lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
+    if density.pool is not None:
+        shares = sorted(zip(density.pool.weights, density.pool.names), reverse=True)
+        lines["pool"] = ", ".join(f"{name} {weight:.3f}" for weight, name in shares)
+        for name, member in zip(density.pool.names, density.pool.members):
+            if hasattr(member, "params"):
+                lines[name] = (f"{_outline(member.density.flow)}, "
+                               f"{trees.count(member.params):,} numbers")
+    return lines
+
+
+def _about_density(model, columns):
+    return {"flow": _outline(model.density.flow),
+            "base": type(model.density.base).__name__,
+            "columns": f"{len(columns)}: {', '.join(columns)}",
+            "parameters": f"{trees.count(model.params):,} numbers in "
+                          f"{trees.dtype_of(model.params)}"}
+
+
 def _about_fit(fit):
     """What ``nfref fit`` noted down, in lines."""
     rows, test = fit["rows"], fit["test"]
     error = test["standard_error"]
     error = "" if error is None else f", standard error {error:.3f}"
-    return {"fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
-                         f"{rows['validation']:,} to validate, {rows['test']:,} to test",
-            "training": f"batches of {fit['batch']}, learning rate {fit['learning_rate']:g}, "
-                        f"seed {fit['seed']}; {fit['message']}",
-            "test": f"{test['mean']:.3f} nats per row{error}"}
+    lines = {"fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
+                          f"{rows['validation']:,} to validate, {rows['test']:,} to test",
+             "test": f"{test['mean']:.3f} nats per row{error}"}
+    if "candidates" in fit:
+        return {**lines, "training": f"seed {fit['seed']}"}
+    lines["training"] = (f"batches of {fit['batch']}, learning rate {fit['learning_rate']:g}, "
+                         f"seed {fit['seed']}; {fit['message']}")
+    return lines
 
 
 def _outline(flow):

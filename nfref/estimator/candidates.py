@@ -3,11 +3,12 @@
 Everything here works on rows in robust units (:mod:`nfref.estimator.columns`), with features of the
 discrete columns as context.
 
-The simple densities come first: a Gaussian with shrunk correlations, mixtures, and the wide density
-that bounds what a row can cost. With few rows they are all there is, and their weights come
-from cross-validation. With more, flows follow: a neural spline flow, a masked autoregressive
-flow, and then as many more of whichever did better, each with orders and starting points of its
-own. Their weights come from the rows that are held out, by which training stops too.
+The simple densities come first: a Gaussian by maximum likelihood, one with shrunk correlations,
+mixtures, and the wide density that bounds what a row can cost. With few rows they are all there
+is, and their weights come from cross-validation. With more, flows follow: a neural spline flow, a
+masked autoregressive flow, and then as many more of whichever did better, each with orders and
+starting points of its own. Their weights come from the rows that are held out, by which training
+stops too.
 """
 
 import time
@@ -122,7 +123,13 @@ def simple_densities(flow, training, rng, components=None):
     ``components`` are numbers of components of mixtures, each one a member.
     """
     u, context, weight = training.u, training.context, training.weight
-    found = {"gaussian": Regressed.fit(Gaussian.shrunk, u, context, weight)}
+    found = {}
+    if len(u) > u.shape[1] + 1:
+        try:
+            found["gaussian"] = Regressed.fit(Gaussian.fit, u, context, weight)
+        except ValueError:      # too few rows for all these columns
+            pass
+    found["shrunk gaussian"] = Regressed.fit(Gaussian.shrunk, u, context, weight)
     for number in components if flow != "gaussian" else ():
         if number * (u.shape[1] + 1) * 2 <= len(u):
             found[f"mixture of {number}"] = Regressed.fit(
@@ -240,7 +247,7 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
             return GaussianMixture.choose(x, validation, rng, weight=weight,
                                           validation_weight=held_out.weight)
         start = time.perf_counter()
-        slopes = getattr(members["gaussian"], "slopes", None)
+        slopes = getattr(members["shrunk gaussian"], "slopes", None)
         mixture = Regressed.fit(choose, training.u, training.context, training.weight)
         count = getattr(mixture, "density", mixture).components
         members[f"mixture of {count}"] = mixture

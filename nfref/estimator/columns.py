@@ -165,8 +165,8 @@ class Category:
 
     kind = "category"
 
-    def encode(self, values):
-        """Codes (N,)."""
+    def encode(self, values, first=0):
+        """Codes (N,); messages count rows from ``first``."""
         place = {label: k for k, label in enumerate(self.labels)}
         try:
             return np.array([place[plain(value)] for value in values], np.int64)
@@ -175,7 +175,8 @@ class Category:
             more = ", ..." if len(self.labels) > 5 else ""
             known = ", ".join(map(repr, self.labels[:5])) + more
             raise ValueError(f"column {self.name!r}: expected one of the {len(self.labels)} "
-                             f"categories {known}, got {plain(values[row])!r} in row {row}"
+                             f"categories {known}, got {plain(values[row])!r} in row "
+                             f"{row + first}"
                              ) from None
 
     def decode(self, codes):
@@ -234,7 +235,7 @@ def robust_units(y, weight=None):
 # Finding out ------------------------------------------------------------------------------
 
 
-def column_of(name, values, asked=None, weight=None):
+def column_of(name, values, asked=None, weight=None, first=0):
     """The column that values are of: as asked for, or as they look.
 
     Parameters
@@ -249,6 +250,8 @@ def column_of(name, values, asked=None, weight=None):
         that holds nothing else, each there ten times on average, are counts; all other numbers
         are real.
     weight : (N,) array, optional
+    first : int
+        From where messages count rows.
 
     Raises
     ------
@@ -262,14 +265,14 @@ def column_of(name, values, asked=None, weight=None):
                                              key=lambda label: (str(type(label)), label))))
         _check_varies(name, len(column.labels) > 1, values)
         return column
-    numbers = as_numbers(name, values)
+    numbers = as_numbers(name, values, first)
     _check_varies(name, np.any(numbers != numbers[0]), values)
     if support == "count":
         column = Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
         bad = np.flatnonzero(np.isnan(column.encode(numbers)))
         if len(bad):
             raise ValueError(f"column {name!r}: expected whole numbers, got {numbers[bad[0]]:g} "
-                             f"in row {bad[0]}")
+                             f"in row {bad[0] + first}")
         return column
     if support[0] == "period":
         low = _widest_gap(numbers, support[1])
@@ -279,12 +282,12 @@ def column_of(name, values, asked=None, weight=None):
     if len(bad):
         raise ValueError(f"column {name!r}: expected values strictly between {low:g} and {high:g}, "
                          f"got {len(bad)} that are not, the first {numbers[bad[0]]:g} in row "
-                         f"{bad[0]}")
+                         f"{bad[0] + first}")
     return Continuous(name, low, high).in_units_of(numbers, weight)
 
 
-def as_numbers(name, values):
-    """Finite float64 numbers."""
+def as_numbers(name, values, first=0):
+    """Finite float64 numbers; messages count rows from ``first``."""
     try:
         numbers = np.asarray(values).astype(np.float64)
     except (TypeError, ValueError):
@@ -293,7 +296,7 @@ def as_numbers(name, values):
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         raise ValueError(f"column {name!r}: expected finite numbers, got {numbers[bad[0]]} "
-                         f"in row {bad[0]}")
+                         f"in row {bad[0] + first}")
     return numbers
 
 
@@ -305,8 +308,8 @@ def _is_number(value):
     return True
 
 
-def asked_support(name, asked, values):
-    """"category", "count", ("period", P) or (low, high)."""
+def asked_support(name, asked, values=None):
+    """"category", "count", ("period", P) or (low, high); ``values`` say where nothing is asked."""
     if asked is None:
         if values.dtype.kind in "bOUST":
             return "category"

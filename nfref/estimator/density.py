@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.checks import as_weight
 from nfref.estimator import candidates
 from nfref.estimator.candidates import Rows
 from nfref.estimator.columns import Continuous, as_numbers, check_independent, column_of
@@ -163,22 +162,58 @@ class Fitted:
     held_out: int
 
 
-def fit_table(names, table, plan, seed, *, asked=None, weight=None, validation=0.1,
-              announce=lambda name: None):
-    """The density of a table.
+def find_columns(names, table, asked=None, first=0):
+    """What values the columns of a table take.
 
     Parameters
     ----------
     names : sequence of str
     table : list of (N,) arrays
         The columns' values.
+    asked : dict, optional
+        name -> support, see :func:`nfref.estimator.columns.column_of`.
+    first : int
+        From where messages count rows.
+
+    Returns
+    -------
+    tuple of Continuous, Category or Count
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a column is constant or an exact linear function of others, or does not lie on the
+        support that was asked for.
+    """
+    asked = asked or {}
+    unknown = [name for name in asked if name not in names]
+    if unknown:
+        raise ValueError(f"columns: expected names among {', '.join(map(repr, names))}; "
+                         f"got {unknown[0]!r}")
+    columns = tuple(column_of(name, values, asked.get(name), first=first)
+                    for name, values in zip(names, table))
+    continuous = [(column, values) for column, values in zip(columns, table)
+                  if isinstance(column, Continuous)]
+    if continuous:
+        check_independent(*zip(*continuous))
+    return columns
+
+
+def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
+              announce=lambda name: None):
+    """The density of a table.
+
+    Parameters
+    ----------
+    columns : tuple of Continuous, Category or Count
+        From :func:`find_columns`; continuous ones get the robust units of these rows.
+    table : list of (N,) arrays
+        The columns' values.
     plan : Plan
     seed : int
         The same rows and seed give the same density, in whatever order the rows stand.
-    asked : dict, optional
-        name -> support, see :func:`nfref.estimator.columns.column_of`.
     weight : (N,) array, optional
-        What each row counts.
+        What each row counts, above 0.
     validation : float
         The share of rows that is held out to choose by.
     announce : callable
@@ -187,26 +222,9 @@ def fit_table(names, table, plan, seed, *, asked=None, weight=None, validation=0
     Returns
     -------
     Fitted
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a column, a weight or a support does not fit.
     """
-    asked = asked or {}
-    unknown = [name for name in asked if name not in names]
-    if unknown:
-        raise ValueError(f"columns: expected names among {', '.join(map(repr, names))}; "
-                         f"got {unknown[0]!r}")
-    weight = as_weight("sample_weight", weight, len(table[0]))
-    if weight is not None:
-        table, weight = [values[weight > 0] for values in table], weight[weight > 0]
-    columns = tuple(column_of(name, values, asked.get(name), weight)
-                    for name, values in zip(names, table))
-    continuous = [(column, values) for column, values in zip(columns, table)
-                  if isinstance(column, Continuous)]
-    if continuous:
-        check_independent(*zip(*continuous))
+    columns = tuple(column.in_units_of(values, weight) if isinstance(column, Continuous)
+                    else column for column, values in zip(columns, table))
     places, counts = distinct_rows(_numbers_of(columns, table), weight, seed)
     effective = (float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)) if weight is not None
                  else float(len(table[0])))

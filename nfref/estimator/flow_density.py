@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from nfref.checks import check_count, check_positive
+from nfref.checks import as_weight, check_count, check_positive
 from nfref.estimator.candidates import Plan
-from nfref.estimator.density import TableDensity, fit_table
+from nfref.estimator.density import TableDensity, find_columns, fit_table
 from nfref.estimator.table import frame_columns, is_frame, like_frame
 from nfref.flow import Flow
 
@@ -128,10 +128,13 @@ class FlowDensity(DensityMixin, BaseEstimator):
             sample_weight = np.asarray(sample_weight)
             if not sample_weight.ndim:      # as other estimators take it
                 sample_weight = np.full(len(table[0]), sample_weight)
+        weight = as_weight("sample_weight", sample_weight, len(table[0]))
+        if weight is not None:
+            table, weight = [values[weight > 0] for values in table], weight[weight > 0]
         random = check_random_state(self.random_state)
-        found = fit_table(names, table, plan, int(random.randint(2 ** 31 - 1)),
-                          asked=self.columns, weight=sample_weight, validation=self.validation,
-                          announce=announce or self._announce)
+        found = fit_table(find_columns(names, table, self.columns), table, plan,
+                          int(random.randint(2 ** 31 - 1)), weight=weight,
+                          validation=self.validation, announce=announce or self._announce)
         self._keep(found.density)
         self.candidates_ = found.tried
         self.n_rows_effective_ = found.rows

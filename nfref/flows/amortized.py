@@ -9,8 +9,9 @@ every family has a conditional density p(x | c), those too whose own formulas ta
 
 The rows of one call have different parameters then, and a formula takes one set a call: rows are
 sorted by context, and each different context costs a call of the inner flow. That is cheap for
-classes and for many draws under one context; with a continuous context it is one call a row (0.4
-to 1.5 ms each at D = 2), where a flow that takes a context itself has one for all rows.
+classes and for many draws under one context. With a continuous context it is one call a row, of
+0.1 (a radial layer) to 0.5 ms (a MAF of five layers), and 4 to 9 ms with a gradient: to train on
+such a context, take a flow that reads it itself, with one call for all rows.
 """
 
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class Amortized(Flow):
         check_count("context_dim", self.context_dim)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))
         check_choice("activation", self.activation, ACTIVATIONS)
-        if not self._size:
+        if not trees.count(self._template):
             raise ValueError("flow: expected one with parameters, "
                              f"got a {type(self.flow).__name__} without any")
 
@@ -92,33 +93,28 @@ class Amortized(Flow):
         return self.flow.dim
 
     @cached_property
-    def _packing(self):
-        """How many parameters the flow has, and the function that puts a vector of them in place.
-        """
-        vector, unflatten = trees.flatten(self.flow._init(numpy.random.default_rng(0)))
-        return len(vector), unflatten
-
-    @property
-    def _size(self):
-        return self._packing[0]
+    def _template(self):
+        """Parameters of the flow, for their structure."""
+        return self.flow._init(numpy.random.default_rng(0))
 
     def _init(self, rng):
-        sizes = (self.context_dim, *self.hidden, self._size)
+        sizes = (self.context_dim, *self.hidden, trees.count(self._template))
         return {"flow": self.flow._init(rng), "network": init_mlp(rng, sizes)}
 
-    def parameters(self, params, shift):
-        """theta_0 + shift for one (P,) row of the network's output, nested as the flow has them."""
-        return trees.tree_map(lambda own, change: own + change, params["flow"],
-                              self._packing[1](shift))
+    def parameters(self, params, context):
+        """theta(c) for each row of the context, (N, C): a list of parameters of the flow."""
+        start = []
+        trees.tree_map(lambda _, own: start.append(np.ravel(own)), self._template, params["flow"])
+        theta = np.concatenate(start) + mlp(params["network"], context, self.activation)
+        _, unflatten = trees.flatten(self._template)
+        return [unflatten(theta[n]) for n in range(len(context))]
 
     def _rows(self, formula, params, rows, context):
         if not len(rows):
             return formula(params["flow"], rows, None)
         groups = same_rows(context)
-        shifts = mlp(params["network"], context[numpy.array([group[0] for group in groups])],
-                     self.activation)
-        parts = [formula(self.parameters(params, shifts[k]), rows[group], None)
-                 for k, group in enumerate(groups)]
+        thetas = self.parameters(params, context[numpy.array([group[0] for group in groups])])
+        parts = [formula(theta, rows[group], None) for theta, group in zip(thetas, groups)]
         back = numpy.argsort(numpy.concatenate(groups))
         return tuple(np.concatenate(part)[back] for part in zip(*parts))
 

@@ -13,7 +13,7 @@ has nothing to choose but the distribution.
 The inverse is a convex problem, z = argmin F(z) - x . z, which Newton's method solves. It is the
 gradient of a convex function too, the conjugate F*(x) = max x . z - F(z).
 
-Cost of ``forward``: D passes of the network and D^3 a row. ``inverse``: as a rule twelve times
+Cost of ``forward``: D passes of the network and D^3 a row. ``inverse``: as a rule fifteen times
 that. Density estimation wants it the other way round, as in the paper: ``Invert(flow)``.
 """
 
@@ -93,7 +93,7 @@ def gradient_and_hessian(net, z, context=None):
         passed.append((a, sigmoid(a), across))
     gradient = net["strength"] * z + shift(net, context)
     hessian = net["strength"] * np.eye(dim, dtype=z.dtype) + np.zeros((len(z), 1, 1), z.dtype)
-    g = net["output"]
+    g = net.get("output")
     for layer, (a, slope, jacobian) in zip(net["layers"][::-1], passed[::-1]):
         curvature = g * slope * sigmoid(-a)
         hessian = hessian + np.swapaxes(jacobian, 1, 2) @ (curvature[:, :, None] * jacobian)
@@ -248,9 +248,10 @@ class ConvexPotentialFlow(Flow):
                 before = self.hidden[k - 1]
                 layers[k]["positive"] = rng.uniform(-1, 1, (before, width)) * before ** -0.5
         params = {"layers": layers,
-                  "output": np.zeros(self.hidden[-1] if self.hidden else 0),
                   "shift": np.zeros(self.dim),
                   "strength": np.log(np.expm1(np.ones(1)))}     # a = 1
+        if self.hidden:
+            params["output"] = np.zeros(self.hidden[-1])
         if self.context_dim:
             params["from_context"] = np.zeros((self.context_dim, self.dim))
         return params
@@ -259,9 +260,10 @@ class ConvexPotentialFlow(Flow):
         """The net of the formulas: P, w and a are softplus of free numbers, P and w over H."""
         layers = [{**layer, "positive": softplus(layer["positive"]) / len(layer["positive"])}
                   if "positive" in layer else layer for layer in params["layers"]]
-        width = max(len(params["output"]), 1)
-        return {**params, "layers": layers, "output": softplus(params["output"]) / width,
-                "strength": softplus(params["strength"])}
+        net = {**params, "layers": layers, "strength": softplus(params["strength"])}
+        if self.hidden:
+            net["output"] = softplus(params["output"]) / self.hidden[-1]
+        return net
 
     def potential(self, params, z, context=None):
         """F(z), whose gradient ``forward`` is.

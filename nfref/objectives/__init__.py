@@ -1,5 +1,6 @@
 """What a fit makes small, and the targets of variational fits.
 
+``dequantisation``  maximum likelihood for whole numbers
 ``divergences``     forward and reverse KL, importance sampling
 ``flow_matching``   regression of a continuous flow's velocity
 ``free_form``       likelihood without a determinant, for an encoder and a decoder of any form
@@ -8,6 +9,7 @@
 ``potentials``      the unnormalised densities U1-U4
 """
 
+from nfref.objectives.dequantisation import dequantised_likelihood
 from nfref.objectives.divergences import importance_estimate, negative_log_likelihood, reverse_kl
 
-__all__ = ["importance_estimate", "negative_log_likelihood", "reverse_kl"]
+__all__ = ["dequantised_likelihood", "importance_estimate", "negative_log_likelihood", "reverse_kl"]

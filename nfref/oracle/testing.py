@@ -77,17 +77,19 @@ def flow_tests(make, *, seed=0, **arguments):
     Parameters
     ----------
     make : callable
-        Without arguments, returns a flow that :func:`nfref.oracle.adapters.of` understands.
+        Without arguments, returns a flow that :func:`nfref.oracle.adapters.of` understands. It
+        is called again for a look at the first calls of a flow in training mode.
     seed : int
     **arguments
-        Of :func:`nfref.oracle.check_flow`: ``dim``, ``codomain``, ``dtype``, ``skip``, ...
+        Of :func:`nfref.oracle.check_flow` (``dim``, ``codomain``, ``dtype``, ``skip``, ...) and
+        of :func:`nfref.oracle.adapters.of` (``context``, ``event_shape``).
 
     Returns
     -------
     function
     """
     from nfref.oracle.checks.flow import check_flow
-    return property_tests(_maker(check_flow, make, seed, arguments), "flow")
+    return property_tests(_maker(check_flow, make, seed, arguments, fresh=True), "flow")
 
 
 def density_tests(make, *, seed=0, **arguments):
@@ -96,11 +98,16 @@ def density_tests(make, *, seed=0, **arguments):
     return property_tests(_maker(check_density, make, seed, arguments), "density")
 
 
-def _maker(check, make, seed, arguments):
+def _maker(check, make, seed, arguments, fresh=False):
     from nfref.oracle import adapters
 
     def make_report():
         rng = np.random.default_rng(seed)
-        dtype = arguments.get("dtype", np.float64)
-        return check(**{**adapters.of(make(), rng=rng, dtype=dtype), **arguments}, rng=rng)
+        options = {name: arguments[name] for name in ("dtype", "context") if name in arguments}
+        options["event_shape"] = arguments.get("event_shape")
+        given = {**adapters.of(make(), rng=rng, **options), **arguments}
+        given.pop("event_shape", None)
+        if fresh:
+            given.setdefault("make", adapters.maker(make, rng=rng, **options))
+        return check(**given, rng=rng)
     return make_report

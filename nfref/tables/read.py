@@ -45,8 +45,12 @@ def read_table(path, header="auto"):
     return table
 
 
-def read_quietly(path, header="auto"):
-    """:func:`read_table` without the warning; the remark of the table says it."""
+def read_quietly(path, header="auto", texts=()):
+    """:func:`read_table` without the warning; the remark of the table says it.
+
+    ``texts`` names columns of a text file whose cells are taken as they stand: see
+    ``Table.labels``.
+    """
     path = os.fspath(path)
     check_choice("header", header, HEADERS)
     extension = os.path.splitext(path)[1].lower()
@@ -61,7 +65,8 @@ def read_quietly(path, header="auto"):
             raise TableError(f"{path}: expected a regular file, got a device or a pipe")
         if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
             raise TableError(f"{path}: expected a table, got an empty file")
-        table = READERS[extension](path, header) if extension in TEXT else READERS[extension](path)
+        table = (read_text(path, header, texts) if extension in TEXT
+                 else READERS[extension](path))
     except FileNotFoundError:
         raise TableError(f"{path}: expected a file, found none there") from None
     except (OSError, ValueError) as error:

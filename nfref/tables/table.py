@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Table:
         What a text file's first line was taken for; empty where there is nothing to say.
     doubtful : bool
         Whether the remark is about a guess.
+    labels : dict
+        Of columns that hold text: name -> the texts, of which ``values`` hold the places.
     """
 
     values: np.ndarray
@@ -32,12 +34,19 @@ class Table:
     named: bool = True
     remark: str = ""
     doubtful: bool = False
+    labels: dict = field(default_factory=dict)
 
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))
         if self.values.ndim != 2 or self.values.shape[1] != len(self.columns):
             raise TableError(f"Table: expected values of shape (N, {len(self.columns)}) for "
                              f"{len(self.columns)} columns, got {self.values.shape}")
+
+    def cells(self):
+        """The values of every column as they stand in the file: numbers, or text."""
+        return [np.array(self.labels[name], object)[values.astype(np.int64)]
+                if name in self.labels else values
+                for name, values in zip(self.columns, self.values.T)]
 
 
 def numbered_columns(dim):

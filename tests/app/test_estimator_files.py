@@ -77,7 +77,7 @@ def contents(path):
     (lambda h, a: h["table"]["columns"][0].update(kind="odd"), "expected a known kind"),
     (lambda h, a: h["table"]["columns"][0].update(name="share"), "expected names that differ"),
     (lambda h, a: h["table"]["members"][0].update(kind="odd"), "expected a known kind"),
-    (lambda h, a: h["table"]["members"].pop(), "table/weights: expected shape (3,), got (4,)"),
+    (lambda h, a: h["table"]["members"].pop(), "table/weights: expected shape"),
     (lambda h, a: h["table"].update(classes=10 ** 12), "classes: expected"),
     (lambda h, a: h["table"].update(members=7), "members: expected at least one"),
     (lambda h, a: h.update(table=7), "table: expected the density of one"),

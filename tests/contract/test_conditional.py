@@ -19,8 +19,10 @@ from tests.test_declarations import exported, kinds_within
 CONTEXTS = np.array([[0.0, 0.0], [1.0, -2.0], [-0.5, 3.0]])
 
 TABLE = flow_table.flows()
-OWN = [(name, next(dim for dim in entry.dims if dim <= 2)) for name, entry in TABLE.items()
-       if entry.context and entry.integrable and not entry.costly and entry.dims[0] <= 2]
+# Not integrable on a plane, says the table, to 1e-6 or in no time: here 1e-3 is asked for.
+ROUGH = {"CNF", "MADE, circular", "NSF, LU", "NSF, coupling"}
+OWN = [(name, entry.dims[0]) for name, entry in TABLE.items() if entry.context and (
+    entry.dims[0] == 1 or entry.dims[0] == 2 and (entry.integrable or name in ROUGH))]
 
 
 def families():
@@ -38,20 +40,22 @@ def families():
 FAMILIES = families()
 
 
-def mass(flow, params, context):
+def mass(flow, params, context, most=512):
     """The integral of p(x | c), by the quadrature of the contract."""
     rows = np.zeros((1, flow.dim))
     subject = FlowCase(flow, params, rows, rows, context[None])
-    return quadrature.integral(subject, most=512)[:2]
+    return quadrature.integral(subject, most=most)[:2]
 
 
 @pytest.mark.parametrize("name, dim", OWN)
 def test_it_integrates_to_one_for_every_context(name, dim):
+    """To 1e-6; to 1e-3 for splines on a plane, whose knots a grid of 256^2 points does not meet."""
+    tolerance, most = (1e-3, 256) if name in ROUGH else (1e-6, 512)
     flow = TABLE[name].make(dim, CONTEXT_DIM)
     params = random_params(flow, np.random.default_rng(1), 0.5)
     for context in CONTEXTS:
-        total, change = mass(flow, params, context)
-        assert abs(total - 1) < 1e-6 and change < 1e-6, (context, total, change)
+        total, change = mass(flow, params, context, most)
+        assert abs(total - 1) < tolerance and change < 3 * tolerance, (context, total, change)
 
 
 @pytest.mark.parametrize("name", [name for name, (flow, entry) in FAMILIES.items()

@@ -1,9 +1,13 @@
 """Flows of angles: no seam, mass one on the circle and the torus, angles beside real numbers."""
 
+import json
+
 import numpy as np
 import pytest
+from scipy import stats
 
 import nfref
+from nfref.model_file import describe, rebuild
 from nfref.networks.masked import made_masks
 from nfref.networks.mlp import angles_as_points
 from tests.flow_table import Entry, hidden, random_params, stays, triangular
@@ -24,6 +28,11 @@ def every_other(dim, context_dim):
                           "tanh", range(0, dim, 2))
 
 
+def by_coordinate(count):
+    kinds = [nfref.MoebiusCircle(3), nfref.Affine()]
+    return nfref.ByCoordinate([kinds[i % 2] for i in range(count)])
+
+
 # Densities of a flow of the line over a standard normal base are no densities of angles.
 CONTRACT = {
     "MADE, Moebius": Entry(made(nfref.MoebiusCircle(3)), context=True, log_det="varies",
@@ -37,6 +46,10 @@ CONTRACT = {
         integrable=False),
     "Coupling, angles decide": Entry(every_other, dims=(2, 5), context=True, pattern=coupled,
                                      ignores_context=stays),
+    "MADE, by coordinate": Entry(
+        lambda d, c: nfref.MADE(d, hidden(d), by_coordinate(d), None, c, "tanh",
+                                periodic=range(0, d, 2)),
+        dims=(2, 3, 5), context=True, pattern=triangular, integrable=False),
 }
 
 
@@ -174,6 +187,50 @@ def test_a_torus_is_learned():
     assert -4 * behind.std() / np.sqrt(4000) < behind.mean() < 0.1
 
 
+def test_an_angle_and_real_numbers_in_one_layer():
+    """Each coordinate has its own kind of map; a dense layer of three, one of them an angle."""
+    kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine(), nfref.MoebiusCircle(3)])
+    flow = nfref.MAF(3, 2, (8,), transformer=kinds, periodic=(0, 2))
+    base = nfref.Product([nfref.VonMises(1), nfref.Laplace(1), nfref.VonMises(1)])
+    log_prob = log_density(flow, base, random_params(flow, np.random.default_rng(9), 0.4))
+    x = np.random.default_rng(10).standard_normal((50, 3))
+    np.testing.assert_allclose(log_prob(x + [TURN, 0, -TURN]), log_prob(x), atol=1e-10)
+    # Importance sampling: two uniform angles and a wide number.
+    rng, n = np.random.default_rng(11), 40_000
+    rows = np.concatenate([rng.uniform(-np.pi, np.pi, (n, 1)), 3 * rng.standard_t(3, (n, 1)),
+                           rng.uniform(-np.pi, np.pi, (n, 1))], axis=1)
+    ratio = np.exp(log_prob(rows) + 2 * np.log(TURN)
+                   - stats.t(3, scale=3).logpdf(rows[:, 1]))
+    error = ratio.std() / np.sqrt(n)
+    assert error < 0.02 and abs(ratio.mean() - 1) < 4 * error
+
+
+def test_each_coordinate_has_its_own_map():
+    kinds = [nfref.MoebiusCircle(2), nfref.Affine(), SPLINE, nfref.Affine()]
+    mixed = nfref.ByCoordinate(kinds)
+    rng = np.random.default_rng(12)
+    raw, v = rng.standard_normal((mixed.size, 6, 4)), rng.standard_normal((6, 4))
+    for direction in ("forward", "inverse"):
+        found = getattr(mixed, direction)(v, mixed.constrain(raw))
+        for i, kind in enumerate(kinds):
+            own = kind.constrain(raw[:kind.size, :, i])
+            for got, expected in zip(found, getattr(kind, direction)(v[:, i], own)):
+                np.testing.assert_allclose(got[:, i], expected, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: nfref.ByCoordinate([]), "^transformers: expected at least one, got none$"),
+    (lambda: nfref.ByCoordinate([nfref.Affine("tanh")]), "expected none with parameters of its"),
+    (lambda: nfref.MADE(3, transformer=nfref.ByCoordinate([nfref.Affine()])).init(
+        np.random.default_rng(0)), "^transformers: expected 3, one for each .*; got 1$"),
+])
+def test_transformers_that_are_not(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+    with pytest.raises(TypeError, match="^transformer: expected a Transformer"):
+        nfref.ByCoordinate([3])
+
+
 # What networks read ------------------------------------------------------------------------
 
 
@@ -215,6 +272,15 @@ def test_the_option_reaches_every_layer():
     for flow in (nfref.MAF(3, 2, (4,), periodic=[2, 0]), nfref.RealNVP(3, 2, periodic=[2, 0]),
                  nfref.IAF(3, 2, (4,), periodic=[2, 0]).flow):
         assert [layer.periodic for layer in flow.flows] == [(0, 2)] * 2
+
+
+def test_descriptions_come_back():
+    """What model files hold of a flow: its angles, its kinds of maps, the bases side by side."""
+    kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine()])
+    density = nfref.Density(nfref.MAF(2, 2, (4,), transformer=kinds, periodic=(0,)),
+                            nfref.Product([box(1), nfref.StudentT(1, 3.0)]))
+    again = rebuild(json.loads(json.dumps(describe(density))))
+    assert again == density and again.flow.flows[0].periodic == (0,)
 
 
 @pytest.mark.parametrize("periodic", [(2,), (-1,), (0, 0), (0.5,)])

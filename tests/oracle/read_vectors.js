@@ -135,7 +135,8 @@ const MAPS = {
     return chain(params.map((_, k) => ({ ...flow, class: "Coupling",
       mask: alternating(flow.dim, k) })), params, z, context);
   },
-  Chain: (flow, params, z, context) => chain(flow.flows, params, z, context),
+  Chain: (flow, params, z, context) => flow.flows.every((member) => member.class in MAPS)
+    ? chain(flow.flows, params, z, context) : null,
 };
 
 let compared = 0;

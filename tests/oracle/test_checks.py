@@ -310,3 +310,99 @@ def test_report_can_be_read():
         report["nonsense"]
     assert check_flow(lambda z: (2 * z, np.full(len(z), np.log(2))), dim=2, rng=rng(),
                       skip=("log_det_forward", "complex_step_forward", "normalised")).ok
+
+
+def self_initialising(kind):
+    """An activation normalisation that takes mean and deviation from its first batch."""
+    state = {}
+
+    def inverse(x):
+        if not state:
+            spread = x.std(axis=0)
+            state.update(shift=x.mean(axis=0), scale=np.where(spread > 0, spread, 1.0)
+                         if kind == "guarded" else spread)
+            if kind == "late":
+                return x.copy(), np.zeros(len(x))
+        return (x - state["shift"]) / state["scale"], np.full(
+            len(x), -np.sum(np.log(state["scale"])))
+
+    def forward(z):
+        scale, shift = state.get("scale", np.ones(2)), state.get("shift", np.zeros(2))
+        return z * scale + shift, np.full(len(z), np.sum(np.log(scale)))
+
+    return forward, inverse
+
+
+@pytest.mark.parametrize("kind, wrong", [("guarded", []), ("plain", ["first_row_inverse"]),
+                                         ("late", ["first_row_inverse", "first_batch_inverse"])])
+def test_first_calls_of_a_flow_that_was_just_made(kind, wrong):
+    rng = np.random.default_rng(0)
+    forward, inverse = self_initialising(kind)
+    inverse(1 + 2 * rng.standard_normal((64, 2)))
+    report = check_flow(forward, inverse, dim=2, rng=rng,
+                        make=adapters.maker(lambda: self_initialising(kind), rng=rng))
+    assert [row.name for row in report.failures] == wrong
+
+
+def shear(cut_off=False):
+    """x2 = z2 exp(sin z1) + c z1, its own derivatives written down; or as if detached."""
+    def forward(z, c):
+        log_scale = np.sin(z[:, :1])
+        return (np.concatenate([z[:, :1], z[:, 1:] * np.exp(log_scale) + c * z[:, :1]], axis=1),
+                log_scale[:, 0] + 0 * c[:, 0])
+
+    def inverse(x, c):
+        log_scale = np.sin(x[:, :1])
+        return (np.concatenate([x[:, :1], (x[:, 1:] - c * x[:, :1]) * np.exp(-log_scale)], axis=1),
+                -log_scale[:, 0])
+
+    def gradient(rows, c):
+        by_row = np.zeros_like(rows)
+        if not cut_off:
+            by_row[:, 0] = np.cos(rows[:, 0])
+        return by_row, np.zeros_like(c)
+
+    return forward, inverse, (gradient, lambda *given: tuple(-part for part in gradient(*given)))
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_flow_s_own_gradients(cut_off):
+    rng = np.random.default_rng(0)
+    forward, inverse, gradient = shear(cut_off)
+    report = check_flow(forward, inverse, dim=2, rng=rng, gradient=gradient,
+                        context=rng.standard_normal((5, 1)))
+    expected = ["gradient_forward", "gradient_inverse"] if cut_off else []
+    assert [row.name for row in report.failures] == expected
+    assert report["context_gradient_forward"].verdict == "pass"
+
+
+def test_a_density_s_own_gradient_by_its_context():
+    rng = np.random.default_rng(0)
+
+    def log_prob(x, c):
+        return -0.5 * np.sum((x - c) ** 2, axis=1) - np.log(2 * np.pi)
+
+    def sample(rng, n, c):
+        return c + rng.standard_normal((n, 2))
+
+    for right in (True, False):
+        report = check_density(
+            log_prob, sample, dim=2, rng=rng, context=rng.standard_normal((4, 2)),
+            gradient=lambda x, c, right=right: (c - x, x - c if right else c - x))
+        assert [row.name for row in report.failures] == ([] if right else ["context_gradient"])
+
+
+def test_events_that_are_no_vectors():
+    rng = np.random.default_rng(0)
+    scale = np.linspace(-0.5, 0.5, 12).reshape(3, 2, 2)
+
+    def forward(z):
+        assert z.shape[1:] == (3, 2, 2)
+        return z * np.exp(scale), np.full(len(z), np.sum(scale))
+
+    def inverse(x):
+        return x * np.exp(-scale), np.full(len(x), -np.sum(scale))
+
+    report = check_flow(**adapters.of((forward, inverse), rng=rng, event_shape=(3, 2, 2)), dim=12,
+                        rng=rng)
+    assert report.ok, report

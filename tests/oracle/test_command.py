@@ -153,3 +153,25 @@ def test_peers_are_turned_to_our_direction(name):
     report = check_flow(**adapters.of(thing, rng=rng), dim=2, rng=rng, **arguments)
     report.raise_if_failed()
     assert report["log_det_forward"].verdict == report["log_dets_cancel_x"].verdict == "pass"
+
+
+def test_event_shapes_and_factories(tmp_path, monkeypatch, capsys):
+    (tmp_path / "pictures.py").write_text(
+        "import numpy as np\n"
+        "def build():\n"
+        "    def forward(z):\n        return 2 * z, np.full(len(z), z[0].size * np.log(2)) "
+        "if len(z) else np.zeros(0)\n"
+        "    def inverse(x):\n        return x / 2, np.full(len(x), -x[0].size * np.log(2)) "
+        "if len(x) else np.zeros(0)\n"
+        "    return forward, inverse\n"
+        "model = build()\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "pictures:build", "--make", "--event-shape", "1,2,2"]) == 0
+    assert "D = 4" in capsys.readouterr().out
+    for wrong, words in ((["pictures:model", "--event-shape", "1,2,2", "--dim", "3"], "--dim"),
+                         (["pictures:model"], "--dim"), (["pictures:model", "--make", "--dim", "2"],
+                                                         "without arguments")):
+        assert main(["check", *wrong]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
+    sys.modules.pop("pictures")

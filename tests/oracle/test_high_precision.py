@@ -37,7 +37,7 @@ def ulps_of_parameters(c, rows, direction):
 
 
 @pytest.mark.parametrize("name", [name for name, c in CONFIGURATIONS.items()
-                                  if not isinstance(c.flow, nfref.CNF)])
+                                  if not hasattr(c.flow, "rtol")])
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_formula_loses_no_digits(name, direction):
     c = CONFIGURATIONS[name]

@@ -117,6 +117,8 @@ def test_it_starts_at_the_best_normal():
     flow, params = whitening(x)
     z, _ = flow.inverse(params, x)
     np.testing.assert_allclose(np.cov(z.T, bias=True), np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(params["weight"], np.linalg.cholesky(np.cov(x.T, bias=True)),
+                               atol=1e-12)
 
 
 def test_the_density_has_unit_mass_and_comes_nearer_to_the_truth(found):
@@ -177,8 +179,10 @@ def test_options_are_checked(options, name):
     (np.zeros(5), r"x: expected shape \(N, 1\), got \(5,\)"),
     (np.zeros((1, 2)), "x: expected at least two rows, got 1"),
     (np.full((5, 2), np.nan), "x: expected finite numbers"),
-    (np.ones((9, 2)), "x: expected columns none of which"),
-    (np.arange(9.0)[:, None] * [1.0, 2.0], "x: expected columns none of which")])
+    (np.full((9, 2), 0.1), "x: expected columns none of which .* got 2 columns of rank 0"),
+    (np.eye(2), "x: expected columns none of which .* of rank 1"),
+    (np.eye(4)[:2], "x: expected columns none of which .* got 4 columns of rank 1"),
+    (np.arange(9.0)[:, None] * [1.0, 2.0] + 3, "x: expected columns none of which .* of rank 1")])
 def test_rows_are_checked(x, message):
     with pytest.raises(ValueError, match=message):
         FAST.fit(x, np.random.default_rng(0))

@@ -10,7 +10,7 @@ from nfref.oracle.report import failed, inconclusive, not_applicable, passed, sh
 POINTS = 6
 
 
-class _Direction:
+class Direction:
     """One direction at a few of its points, as a function of the context alone."""
 
     def __init__(self, measured):
@@ -36,7 +36,7 @@ def is_read(name, measured, moves=None):
 
     ``moves`` is None or a (C, D) bool array: feature c moves coordinate d of the values.
     """
-    direction = _Direction(measured)
+    direction = Direction(measured)
     if not len(direction):
         return inconclusive(name, "no row with a finite answer")
     owner = np.arange(len(direction))
@@ -74,7 +74,7 @@ def keeps_precision(name, measured):
     """The answer varies as smoothly with the context as float64 allows."""
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone")
-    direction = _Direction(measured)
+    direction = Direction(measured)
     if not len(direction):
         return inconclusive(name, "no row with a finite answer")
     context = direction.context

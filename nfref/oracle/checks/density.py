@@ -3,8 +3,8 @@
 import numpy as np
 
 from nfref.checks import check_callable
-from nfref.oracle.checks import batches, behaviour, context, global_checks, history
-from nfref.oracle.checks import log_prob_gradient
+from nfref.oracle.checks import (batches, behaviour, context, global_checks, history,
+                                 own_gradient)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
@@ -45,7 +45,8 @@ def check_density(log_prob, sample=None, *, dim, rng, gradient=None, context=Non
         D.
     rng : numpy.random.Generator
     gradient : callable, optional
-        x (N, D) -> (N, D): the derivative of log_prob by x, as the library computes it.
+        x (N, D) -> (N, D): the derivative of log_prob by x, as the library computes it. With a
+        context ``gradient(x, context)`` may return two, the second (N, C) by the context.
     context : (M, C) array, optional
         Whether it integrates to one and is followed is asked for the first row.
     dtype : numpy dtype
@@ -148,7 +149,7 @@ class _Check:
             yield failed("finite", "no answer near points where it had answered", str(error))
             return
         yield self.timed(behaviour.finite, "finite", measured)
-        yield self.timed(log_prob_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
+        yield self.timed(own_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
         yield self.timed(batches.row_independence, "row_independence", measured, self.rng)
         yield self.timed(batches.permutation, "permutation", measured, self.rng)
         yield self.timed(history.repeatable, "repeatable", measured)
@@ -159,6 +160,7 @@ class _Check:
             yield self.timed(context.is_read, "context_read", measured)
             yield self.timed(context.keeps_precision, "context_precision", measured)
             yield self.timed(context.is_not_remembered, "context_memory", measured)
+            yield self.timed(own_gradient.by_context, "context_gradient", measured, self.gradient)
         yield self.timed(batches.batch_sizes, "batch_sizes", measured, self.rng)
         yield self.timed(batches.memory_layout, "memory_layout", measured)
         yield self.timed(history.two_threads, "threads", measured, self.rng)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from nfref.checks import check_callable
-from nfref.oracle.checks import (batches, behaviour, context, dense, global_checks, history, knots,
-                                 local, log_det, uniform)
+from nfref.oracle.checks import (batches, behaviour, context, dense, first_calls, global_checks,
+                                 history, knots, local, log_det, own_gradient, uniform)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.calling import CallFailed, NotThere, Stopwatch, Subject
@@ -16,8 +16,8 @@ from nfref.oracle.report import Report, failed, inconclusive, not_applicable, pa
 
 def check_flow(forward=None, inverse=None, *, dim, rng, context=None, context_moves=None,
                dtype=np.float64, domain=None, codomain=None, support=None, reference=None,
-               parameters=None, smooth=False, stochastic=False, seconds=20.0, accuracy=0.0,
-               skip=(), stop_early=False, subject="flow"):
+               gradient=(None, None), make=None, parameters=None, smooth=False, stochastic=False,
+               seconds=20.0, accuracy=0.0, skip=(), stop_early=False, subject="flow"):
     """Check a flow that is given as one or two plain functions.
 
     Parameters
@@ -47,6 +47,13 @@ def check_flow(forward=None, inverse=None, *, dim, rng, context=None, context_mo
         than a box it is needed for that.
     reference : (forward, inverse), optional
         The same flow in float64, either one None: what float32 answers are held to.
+    gradient : (forward, inverse), optional
+        Rows (N, D) -> (N, D): the derivative of each direction's log_det by its rows, as the
+        library computes it; either one None. With a context it is given both, and may return
+        two derivatives, the second (N, C) by the context.
+    make : callable, optional
+        Without arguments, returns such arguments (``forward``, ``inverse``) for a flow that was
+        just made, as :func:`nfref.oracle.adapters.maker` does: its first call is looked at.
     parameters : nested arrays, or a function that returns them, optional
         What must be the same after all calls.
     smooth : bool
@@ -79,14 +86,16 @@ def check_flow(forward=None, inverse=None, *, dim, rng, context=None, context_mo
     skip = checked_skip(skip, FLOW_PROPERTIES)
     if forward is None and inverse is None:
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
-    for name, function in (("forward", forward), ("inverse", inverse), ("support", support)):
+    for name, function in (("forward", forward), ("inverse", inverse), ("support", support),
+                           ("make", make)):
         if function is not None:
             check_callable(name, function)
     check = _Check(dim, rng, given, dtype, seconds, accuracy)
     check.domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
     check.support, check.smooth, check.stochastic = support, smooth, stochastic
     check.reference = dict(zip(("forward", "inverse"), reference or (None, None)))
-    check.context_moves = context_moves
+    check.gradient = dict(zip(("forward", "inverse"), gradient or (None, None)))
+    check.make, check.context_moves = make, context_moves
     before = bytes_of(parameters)
     rows, skipped = [], []
     with np.errstate(all="ignore"):     # what overflows is judged, not warned of
@@ -193,7 +202,7 @@ class _Check:
                 except CallFailed:
                     pass        # what it does not answer is reported by other rows
         self.stopwatch.restart()
-        for candidates in (probes, middle):
+        for candidates in (probes.affordable(), middle.affordable()):
             try:
                 measurements[name] = measure_direction(subject, there, back, candidates,
                                                        self.accuracy)
@@ -255,6 +264,8 @@ class _Check:
         yield self.timed(history.no_memory, f"no_memory_{name}", measured, other, self.rng)
         yield self.timed(behaviour.answers_stay, f"answers_stay_{name}", measured)
         yield self.timed(behaviour.empty_batch, f"empty_batch_{name}", measured.subject, self.dim)
+        yield self.timed(own_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name],
+                         self.rng)
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
         yield self.timed(knots.continuity, f"continuity_{name}", measured, kinks, self.smooth)
         if self.context is not None:
@@ -262,6 +273,8 @@ class _Check:
                              self.context_moves)
             yield self.timed(context.keeps_precision, f"context_precision_{name}", measured)
             yield self.timed(context.is_not_remembered, f"context_memory_{name}", measured)
+            yield self.timed(own_gradient.by_context, f"context_gradient_{name}", measured,
+                             self.gradient[name])
 
     def sweeps(self, subjects, measurements):
         """Many rows and their images, and the reference where one was named."""
@@ -281,11 +294,14 @@ class _Check:
                              self.reference[name], start)
 
     def as_it_is_used(self, name, measured):
-        """In batches of all sizes, laid out otherwise in memory, from threads, for long."""
+        """In batches of all sizes, laid out otherwise in memory, from threads, for long, fresh."""
         yield self.timed(batches.batch_sizes, f"batch_sizes_{name}", measured, self.rng)
         yield self.timed(batches.memory_layout, f"memory_layout_{name}", measured)
         yield self.timed(history.two_threads, f"threads_{name}", measured, self.rng)
         yield self.timed(history.many_calls, f"history_{name}", measured, self.rng)
+        for label, rows in (("first_row", 1), ("first_batch", first_calls.ROWS)):
+            yield self.timed(first_calls.first_call, f"{label}_{name}", self.make, name, measured,
+                             rows)
 
     def globally(self, subjects, measurements):
         """Under a simple base density on z: samples come back as they went, and mass is one."""

@@ -89,31 +89,41 @@ def differentiate(function, points, scale):
     Derivatives
     """
     count, dim = points.shape
-    if count > 1 and count * dim ** 2 * len(ladder(points.dtype)) > BLOCK:
+    numbers = count * dim ** 2 * len(ladder(points.dtype))
+    if count > 1 and numbers > BLOCK:
         halves = [differentiate(lambda rows, owner, part=part: function(rows, part[owner]),
                                 points[part], scale[part])
                   for part in np.array_split(np.arange(count), 2)]
         return Derivatives(*(np.concatenate([getattr(half, field) for half in halves])
                              for field in ("value", "jacobian", "error", "noise")))
+    blocks = np.array_split(np.arange(dim), -(-numbers // BLOCK))
+    parts = [_by_coordinates(function, points, scale, block) for block in blocks if len(block)]
+    return Derivatives(parts[0].value, np.concatenate([part.jacobian for part in parts], axis=2),
+                       np.concatenate([part.error for part in parts], axis=2),
+                       np.max([part.noise for part in parts], axis=0))
+
+
+def _by_coordinates(function, points, scale, j):
+    """The derivatives by the coordinates ``j`` alone."""
+    count, dim = len(points), len(j)
     dtype = points.dtype
     exact = np.promote_types(dtype, np.float64)
     steps = ladder(dtype)
     sign = np.array([1.0, -1.0])
     moved = points.astype(exact)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
-    j = np.arange(dim)
-    moved[:, j, :, :, j] += (scale.T[:, :, None, None] * steps[:, None] * sign)
+    moved[:, np.arange(dim), :, :, j] += (scale.T[j][:, :, None, None] * steps[:, None] * sign)
     moved = moved.astype(dtype)
     owner = np.broadcast_to(np.arange(count)[:, None, None, None], moved.shape[:4])
-    rows = np.concatenate([points, moved.reshape(-1, dim)])
+    rows = np.concatenate([points, moved.reshape(-1, points.shape[1])])
     owners = np.concatenate([np.arange(count), owner.ravel()])
     values = function(rows, owners)
     center = values[:count]
     values = values[count:].reshape(count, dim, len(steps), 2, -1)
-    at = moved.astype(exact)[:, j, :, :, j].transpose(1, 0, 2, 3)   # (P, D, steps, 2)
+    at = moved.astype(exact)[:, np.arange(dim), :, :, j].transpose(1, 0, 2, 3)  # (P, D, steps, 2)
     width = (at[..., 0] - at[..., 1])[..., None]
     with np.errstate(all="ignore"):
         slope = (values[..., 0, :] - values[..., 1, :]) / width            # (P, D, steps, K)
-        here = points.astype(exact)[:, :, None, None]
+        here = points.astype(exact)[:, j, None, None]
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2

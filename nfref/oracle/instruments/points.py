@@ -7,6 +7,11 @@ import numpy as np
 from nfref.checks import check_rng
 
 
+# A numerical Jacobian takes some thirty times D^2 numbers: so many are asked for in all.
+NUMBERS = 1 << 20
+FEWEST = 6
+
+
 @dataclass(frozen=True)
 class Box:
     """A domain that is a product of intervals, open, each end possibly infinite.
@@ -161,6 +166,19 @@ class Probes:
         """Some of these points."""
         return Probes(self.rows[chosen], self.context_row[chosen], self.bulk[chosen],
                       self.tail[chosen])
+
+    def affordable(self):
+        """These points, or of each kind a part, where derivatives at all would take too long."""
+        dim = self.rows.shape[1]
+        most = max(FEWEST, NUMBERS // dim ** 2)
+        if len(self) <= most:
+            return self
+        kept = np.zeros(len(self), dtype=bool)
+        for kind in (self.bulk, self.tail, ~self.bulk & ~self.tail):
+            index = np.flatnonzero(kind)
+            share = int(np.ceil(most * len(index) / len(self)))
+            kept[index[np.linspace(0, len(index) - 1, share).astype(int)] if share else []] = True
+        return self.only(kept)
 
     def join(self, rows, context_row):
         """These probes and some more points, neither bulk nor tail."""

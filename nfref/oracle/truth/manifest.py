@@ -18,7 +18,7 @@ from nfref.files import replacing
 # the "schema" of each file.
 FORMAT_VERSION = "1.0.0"
 # Relative to 1 + |truth|: what a float64 implementation without avoidable losses stays below.
-TOLERANCE = {"CNF": 1e-6, "Logit": 1e-9}
+TOLERANCE = {"CNF": 1e-6, "ProbabilityFlow": 1e-6, "Logit": 1e-9}
 DEFAULT_TOLERANCE = 1e-11
 
 

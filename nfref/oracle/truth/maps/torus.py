@@ -4,6 +4,8 @@ import math
 
 from nfref.flows.autoregressive import MADE
 from nfref.flows.coupling import Coupling
+from nfref.transformers.affine import Affine
+from nfref.transformers.by_coordinate import ByCoordinate
 from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
@@ -14,4 +16,7 @@ CONFIGURATIONS = {
                                periodic=(0, 1)),
     "torus_spline": MADE(3, (3,), RationalQuadratic(2, math.pi, "circular"), (1, 2, 0),
                          activation="tanh", periodic=(0, 1, 2)),
+    "cylinder": MADE(3, (2,), ByCoordinate((RationalQuadratic(2, math.pi, "circular"),
+                                            Affine("exp"), Affine())),
+                     activation="tanh", periodic=(0,)),
 }

@@ -10,6 +10,7 @@ import mpmath as mp
 from nfref.oracle.truth.multiprecision import exact
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.by_coordinate import ByCoordinate
 from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
@@ -109,11 +110,19 @@ def moebius_circle(transformer, raw, own, z):
     return angle - mp.pi + 2 * mp.pi * turns
 
 
+def by_coordinate(transformer, raw, own, z, index):
+    """What the transformer of this coordinate does, with as many numbers as it takes."""
+    kind = transformer.transformers[index]
+    return TRANSFORMERS[type(kind)](kind, raw[:kind.size], own, z)
+
+
 TRANSFORMERS = {Additive: additive, Affine: affine, MoebiusCircle: moebius_circle,
                 RationalQuadratic: rational_quadratic}
 
 
 def transform(flow, params, index, raw, z):
     """x of one coordinate, number ``index`` of those that the flow's transformer changes."""
+    if isinstance(flow.transformer, ByCoordinate):
+        return by_coordinate(flow.transformer, raw, {}, z, index)
     own = {name: exact(values)[index] for name, values in params.get("transformer", {}).items()}
     return TRANSFORMERS[type(flow.transformer)](flow.transformer, raw, own, z)

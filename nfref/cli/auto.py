@@ -1,0 +1,238 @@
+"""``nfref fit --flow auto``: what ``nfref.FlowDensity`` does, from a file to a file."""
+
+import numpy as np
+
+from nfref import params as trees
+from nfref.cli import inputs
+from nfref.cli.arguments import UsageError
+from nfref.cli.interrupts import once
+from nfref.cli.streams import complain, patient
+from nfref.estimator.candidates import Plan, sized_flow
+from nfref.estimator.closed_form import Gaussian
+from nfref.estimator.columns import Continuous
+from nfref.estimator.density import find_columns, fit_table
+from nfref.estimator.pool import mean_and_error
+from nfref.estimator.table import distinct_rows
+from nfref.files import reserved
+
+LEAST_ROWS = 5
+MINUTES = 10                # the time budget where none is given
+# What only a single flow has a use for.
+OF_ONE_FLOW = ("layers", "hidden", "trace", "rtol", "regularise", "checkpoint", "resume")
+
+
+def is_asked_for(options):
+    """Whether a fit is one of several candidates; without a word it is, unless an option is given
+    that only a single flow has a use for."""
+    if options.flow is not None:
+        return options.flow == "auto"
+    return options.dtype == "float64" and all(getattr(options, name) is None
+                                              for name in OF_ONE_FLOW)
+
+
+def check_options(options):
+    """That no option is given that has no meaning where several candidates are tried."""
+    for name in OF_ONE_FLOW:
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name}: expected none with --flow auto, which tries several; "
+                             "--flow maf is one that takes it")
+    if options.dtype != "float64":
+        raise UsageError("--dtype: expected float64 with --flow auto, which trains in float32 and "
+                         f"scores in float64; got {options.dtype}")
+
+
+def run(options):
+    """Fit, write, compare."""
+    check_options(options)
+    data = inputs.load(options.data, options.header, texts=texts(options))
+    copies = inputs.duplicates(data.values)
+    data, weight = inputs.without_weights(data, options.weights)
+    rows = _distinct(data, weight, options)
+    try:
+        columns = find_columns(data.columns, data.table.cells(), supports(data, options), first=1)
+    except ValueError as error:
+        raise UsageError(f"{data.name}: {error}") from None
+    with patient(options.out or options.plot), once() as signals:
+        say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
+        _introduce(say, options, data, rows, copies, weight)
+        with (reserved(options.out, _size(data, rows, options)) as place,
+              reserved(options.plot) as picture):
+            fitted = _fit(columns, data, rows, options, say, signals)
+            signals.hold()
+            problem = _write(say, options, data, rows, fitted, place, picture)
+    print("\n".join(table_lines(data, rows, fitted)))
+    if problem is not None:
+        raise problem
+
+
+def texts(options):
+    """Names of columns whose cells are text."""
+    return tuple(name for name, support in options.column if support == "category")
+
+
+def supports(data, options):
+    """name -> support that was asked for."""
+    asked = {}
+    given = [("--column", *one) for one in options.column]
+    given += [("--bounded", name, (low, high)) for name, low, high in options.bounded]
+    for option, name, support in given:
+        if name not in data.columns:
+            raise UsageError(f"{option}: expected a column of {data.name}, got {name!r}")
+        if name in asked:
+            raise UsageError(f"{option}: expected each column once, got {name!r} twice")
+        asked[name] = support
+    return asked
+
+
+# Rows -------------------------------------------------------------------------------------
+
+
+class _Distinct:
+    """Distinct rows with what they count, and where the test part ends."""
+
+    def __init__(self, places, weight, tests):
+        self.places, self.weight, self.tests = places, weight, tests
+
+    def columns(self, data, part):
+        """The columns' values of a part."""
+        return [values[self.places[part]] for values in data.table.cells()]
+
+    @property
+    def test(self):
+        return slice(self.tests)
+
+    @property
+    def train(self):
+        return slice(self.tests, None)
+
+
+def _distinct(data, weight, options):
+    values = data.values
+    if weight is not None:
+        values, kept = values[weight > 0], np.flatnonzero(weight > 0)
+        places, counts = distinct_rows(values, weight[kept], options.seed)
+        places = kept[places]
+    else:
+        places, counts = distinct_rows(values, None, options.seed)
+    if options.drop_duplicates and weight is None:
+        counts = np.ones(len(places))
+    if len(places) < LEAST_ROWS:
+        raise UsageError(f"{data.name}: expected at least {LEAST_ROWS} rows that differ, "
+                         f"got {len(places)}")
+    return _Distinct(places, counts, max(1, round(len(places) / 10)))
+
+
+def _introduce(say, options, data, rows, copies, weight):
+    if data.table.doubtful:
+        complain(f"nfref: warning: {data.table.remark}")
+    elif data.table.remark:
+        say(data.table.remark)
+    say(f"{data.name}: {len(data.values):,} rows, {len(data.columns)} columns; "
+        f"{len(rows.places):,} rows differ, of which {rows.tests:,} are kept to test by")
+    if weight is not None:
+        effective = np.sum(weight) ** 2 / np.sum(weight ** 2)
+        say(f"weights of {options.weights!r}: as good as {effective:,.1f} rows of equal weight")
+    elif copies:
+        row = "row" if copies == 1 else "rows"
+        say(f"dropped {copies:,} {row} equal to an earlier one" if options.drop_duplicates else
+            f"{copies:,} {row} equal to an earlier one: these count as often as they are there, "
+            "all in the same part")
+    if not options.out:
+        say("the model will not be kept: --out MODEL.npz writes it to a file")
+
+
+def _size(data, rows, options):
+    """Bytes of the model file, or a little more."""
+    dim = len(data.columns)
+    widest = sized_flow("nsf", len(rows.places), dim, 0, np.random.default_rng(0))
+    flow = trees.count(widest.init(np.random.default_rng(0)))
+    return 9 * (options.members * flow + 33 * (dim + 1) ** 2) + 2 ** 18
+
+
+# Fitting ----------------------------------------------------------------------------------
+
+
+def _fit(columns, data, rows, options, say, signals):
+    def callback(state):
+        with signals.between():
+            pass
+
+    plan = Plan("auto", options.members, options.epochs, options.batch, options.lr,
+                options.time or 60 * MINUTES, not options.quiet, callback)
+    weight = rows.weight[rows.train]
+    return fit_table(columns, rows.columns(data, rows.train), plan, options.seed,
+                     weight=None if np.all(weight == 1) else weight,
+                     announce=lambda name: say(f"trying {name}"))
+
+
+def _write(say, options, data, rows, fitted, place, picture):
+    """Model and picture; a problem with the second is given back."""
+    density = fitted.density
+    kinds = [f"{column.name!r} {column.kind}" for column in density.columns
+             if column.kind != "real"]
+    if kinds:
+        say(f"columns that are not simply real: {', '.join(kinds)}")
+    if options.out:
+        from nfref.model_file import save_model
+        figure = mean_and_error(density.log_prob(rows.columns(data, rows.test)),
+                                rows.weight[rows.test])
+        save_model(place, density, columns=data.columns if data.table.named else None,
+                   info={"fit": _info(options, rows, fitted, figure)})
+        say(f"wrote {options.out}")
+    if options.plot:
+        from nfref.cli.pictures import draw
+        try:
+            draw("--plot", picture, inputs.AsDensity(density), None, data.columns, data.values)
+            say(f"wrote {options.plot}")
+        except UsageError as error:
+            return error
+    return None
+
+
+def _info(options, rows, fitted, figure):
+    """What the model file says about its own making."""
+    mean, error = figure
+    return {"flow": "auto", "data": options.data, "seed": options.seed,
+            "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,
+                     "test": rows.tests},
+            "candidates": [{"name": one.name, "weight": one.weight, "message": one.message,
+                            "validation": {"mean": one.mean, "standard_error":
+                                           None if np.isnan(one.error) else one.error}}
+                           for one in fitted.tried],
+            "test": {"mean": mean, "standard_error": None if np.isnan(error) else error}}
+
+
+# How good it is ---------------------------------------------------------------------------
+
+
+def table_lines(data, rows, fitted):
+    """Every candidate, the pool, and what else there is to compare with, on the test rows."""
+    density, table = fitted.density, rows.columns(data, rows.test)
+    weight = rows.weight[rows.test]
+    total, members = density.parts(table)
+    rest = []
+    if density.pool is not None:
+        others = total - density.pool.pooled(members)
+        for k, one in enumerate(fitted.tried[:-1]):
+            rest.append((one.name, mean_and_error(others + members[:, k], weight),
+                         f"{one.weight:.3f}", f"{one.seconds:.1f}"))
+    seconds = sum(one.seconds for one in fitted.tried[:-1])
+    rest.append(("pool" if density.pool is not None else fitted.tried[-1].name,
+                 mean_and_error(total, weight), "1.000", f"{seconds:.1f}"))
+    if all(isinstance(column, Continuous) for column in density.columns):
+        train = np.stack(rows.columns(data, rows.train), axis=1).astype(np.float64)
+        try:
+            gaussian = Gaussian.fit(train, rows.weight[rows.train])
+            rest.append(("full Gaussian", mean_and_error(gaussian.log_prob(
+                np.stack(table, axis=1).astype(np.float64)), weight), "", ""))
+        except ValueError:
+            pass
+    if data.truth is not None:
+        rest.append(("true density", mean_and_error(data.truth.log_prob(
+            np.stack(table, axis=1)), weight), "", ""))
+    width = max(24, *(len(name) for name, *_ in rest))
+    yield (f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}  {'weight':>7}  "
+           f"{'seconds':>8}")
+    for name, (mean, error), share, spent in rest:
+        shown = "-" if np.isnan(error) else f"{error:.3f}"
+        yield f"{name:<{width}}  {mean:>10.3f}  {shown:>10}  {share:>7}  {spent:>8}".rstrip()

@@ -1,0 +1,193 @@
+"""Other libraries' flows as plain functions on NumPy arrays, in nfref's direction.
+
+Every adapter returns a dictionary of arguments for :func:`check_flow` or
+:func:`check_density`:
+
+>>> report = check_flow(**adapters.from_nflows(transform), dim=3, rng=rng)  # doctest: +SKIP
+
+``forward`` maps latent z to data x. Libraries whose objects map data to latent variables
+(nflows, FrEIA, zuko's flows) are turned around here. The libraries' own derivatives of log_det
+and log_prob by rows and context come along as ``gradient``. Nothing is imported before it is
+used; objects are copied before their dtype is changed.
+"""
+
+import numpy as np
+
+from nfref.oracle.adapters.jax_arrays import jax_function
+from nfref.oracle.adapters.jax_libraries import (from_distrax, from_distrax_distribution,
+                                                 from_flowjax, from_flowjax_distribution, from_jax,
+                                                 from_numpyro, from_numpyro_distribution, from_tfp,
+                                                 from_tfp_distribution)
+from nfref.oracle.adapters.nfref_flows import (drawn_density, drawn_flow, from_nfref,
+                                               from_nfref_density)
+from nfref.oracle.adapters.parameters import of_adapter as _parameters_of_adapter
+from nfref.oracle.adapters.shapes import with_event_shape
+from nfref.oracle.adapters.torch_arrays import torch_function
+from nfref.oracle.adapters.torch_libraries import (from_freia, from_nflows,
+                                                   from_nflows_distribution, from_normflows,
+                                                   from_normflows_distribution, from_torch,
+                                                   from_torch_distribution, from_torch_transform,
+                                                   from_zuko, from_zuko_distribution)
+
+__all__ = ["from_distrax", "from_distrax_distribution", "from_flowjax",
+           "from_flowjax_distribution", "from_freia", "from_jax", "from_nflows",
+           "from_nflows_distribution", "from_nfref", "from_nfref_density", "from_normflows",
+           "from_normflows_distribution", "from_numpyro", "from_numpyro_distribution", "from_tfp",
+           "from_tfp_distribution", "from_torch", "from_torch_distribution",
+           "from_torch_transform", "from_zuko", "from_zuko_distribution", "jax_function",
+           "maker", "of",
+           "parameter_gradients_of", "torch_function", "with_event_shape"]
+
+
+def of(thing, *, rng, dtype=np.float64, context=None, event_shape=None, train=False):
+    """The adapter that fits an object, found by the module its class comes from.
+
+    Parameters
+    ----------
+    thing : object
+        A flow of nfref (parameters are drawn), a transform or a distribution of another
+        library, a pair of NumPy callables, a dictionary of arguments, or one callable.
+    rng : numpy.random.Generator
+    dtype : numpy dtype
+    context : (M, C) array, optional
+        Rows that the object is conditioned on.
+    event_shape : tuple of int, optional
+        The shape of one event, such as (C, H, W), where it is no vector. The check asks for
+        rows of ``dim`` numbers, which are given to the object in that shape.
+    train : bool
+        Leave a flow of torch in training mode; evaluation otherwise.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    TypeError
+        If nothing fits, or it cannot be conditioned.
+    """
+    functions = _functions(thing, rng, dtype, context, train)
+    if context is not None and functions.get("context") is None:
+        functions = {**functions, "context": np.asarray(context)}
+    return functions if event_shape is None else with_event_shape(functions, event_shape)
+
+
+def maker(construct, *, rng, dtype=np.float64, train=True, **options):
+    """A function that makes a flow anew and adapts it: ``make=`` of ``check_flow``.
+
+    Parameters
+    ----------
+    construct : callable
+        Without arguments, returns what :func:`of` understands.
+    rng, dtype, train
+        As for :func:`of`. Each flow gets a generator of the same seed.
+    **options
+        Of :func:`of`.
+
+    Returns
+    -------
+    callable
+    """
+    seed = int(rng.integers(2 ** 32))
+    return lambda: of(construct(), rng=np.random.default_rng(seed), dtype=dtype, train=train,
+                      **options)
+
+
+def parameter_gradients_of(thing, *, dim, rng, dtype=np.float64, direction="inverse",
+                           context=None):
+    """The library's own derivatives by its parameters, for ``check_parameter_gradients``.
+
+    >>> report = check_parameter_gradients(                                 # doctest: +SKIP
+    ...     **adapters.parameter_gradients_of(flow, dim=3, rng=rng), rng=rng)
+
+    Parameters
+    ----------
+    thing : object
+        A module of torch with the interface of nflows, normflows, FrEIA, Pyro or zuko; a
+        bijection or a distribution of flowjax; a bijector of distrax or TFP.
+    dim : int
+    rng : numpy.random.Generator
+    dtype : numpy dtype
+    direction : {"inverse", "forward"}
+        Of a flow: which of them is differentiated.
+    context : (M, C) array, optional
+
+    Returns
+    -------
+    dict
+        ``loss``, ``gradient`` and ``params``.
+
+    Raises
+    ------
+    TypeError
+        If its parameters cannot be reached.
+    """
+    adapter, _ = _adapter_of(thing)
+    if adapter is None:
+        raise TypeError(f"parameters: cannot be reached in {type(thing).__name__}")
+    return _parameters_of_adapter(adapter, thing, dim=dim, rng=rng, dtype=dtype,
+                                  direction=direction, context=context)
+
+
+def _functions(thing, rng, dtype, context, train):
+    if isinstance(thing, dict):
+        return thing
+    if isinstance(thing, (tuple, list)) and all(callable(part) or part is None for part in thing):
+        return dict(zip(("forward", "inverse"), thing))
+    adapter, takes_context = _adapter_of(thing)
+    if adapter is drawn_flow:
+        return drawn_flow(thing, rng, dtype, context)
+    if adapter is drawn_density:
+        return drawn_density(thing, rng)
+    if adapter is not None:
+        if context is not None and not takes_context:
+            raise TypeError(f"context: {type(thing).__name__} takes none")
+        options = {} if context is None else {"context": context}
+        if train and adapter in _WITH_MODES:
+            options["train"] = True
+        return adapter(thing, dtype, **options)
+    if callable(thing) and not isinstance(thing, type):
+        return {"forward": thing}
+    raise TypeError("expected a flow, a transform, a distribution or a callable, "
+                    f"got {type(thing).__name__}")
+
+
+def _adapter_of(thing):
+    """The adapter for an object, and whether it takes a context; (None, False) if none fits."""
+    for kind in type(thing).__mro__:
+        name = f"{kind.__module__}.{kind.__name__}"
+        for start, adapter, takes_context in _BY_NAME:
+            if name.startswith(start):
+                return adapter, takes_context
+    return None, False
+
+
+# How a class's full name starts, its adapter, and whether that takes a context.
+_BY_NAME = (
+    ("nfref.flow.Density", drawn_density, False),
+    ("nfref.flow.Flow", drawn_flow, True),
+    ("nfref.base.Base", drawn_density, False),
+    ("nflows.distributions.base.Distribution", from_nflows_distribution, True),
+    ("nflows.transforms.base.Transform", from_nflows, True),
+    ("normflows.core.NormalizingFlow", from_normflows_distribution, False),
+    ("normflows.core.ConditionalNormalizingFlow", from_normflows_distribution, True),
+    ("normflows.distributions.base.BaseDistribution", from_normflows_distribution, True),
+    ("normflows.flows.base.Flow", from_normflows, True),
+    ("FrEIA.modules.base.InvertibleModule", from_freia, True),
+    ("FrEIA.framework.", from_freia, True),
+    ("zuko.lazy.", from_zuko, True),
+    ("zuko.flows.", from_zuko, True),
+    ("torch.distributions.transforms.Transform", from_torch_transform, False),
+    ("pyro.distributions.conditional.ConditionalTransform", from_torch_transform, True),
+    ("torch.distributions.distribution.Distribution", from_torch_distribution, False),
+    ("flowjax.bijections.bijection.AbstractBijection", from_flowjax, True),
+    ("flowjax.distributions.AbstractDistribution", from_flowjax_distribution, True),
+    ("distrax._src.bijectors.bijector.Bijector", from_distrax, False),
+    ("distrax._src.distributions.", from_distrax_distribution, False),
+    ("numpyro.distributions.transforms.Transform", from_numpyro, False),
+    ("numpyro.distributions.distribution.Distribution", from_numpyro_distribution, False),
+    ("tensorflow_probability.substrates.jax.distributions.", from_tfp_distribution, False),
+    ("tensorflow_probability.substrates.jax.bijectors.", from_tfp, False),
+)
+# Flows that are modules of torch, and so in training or in evaluation.
+_WITH_MODES = (from_freia, from_nflows, from_normflows, from_torch_transform, from_zuko)

@@ -1,0 +1,178 @@
+"""JAX's functions as functions of NumPy arrays, compiled, with JAX's own gradients.
+
+A compiled function is compiled again for every number of rows, and the oracle asks for some
+hundred. So batches are padded with copies of their last row to the next power of two, and what
+comes back is cut. Batches of no row and of one are not. What is lost: a fault that appears at
+certain batch sizes alone is seen at powers of two alone. ``padded=False`` asks every size as it
+is, without compiling.
+"""
+
+import numpy as np
+
+SMALLEST = 16               # rows of a padded batch
+
+
+def padded_size(n):
+    """The number of rows that a batch of n is padded to."""
+    return n if n < 2 else max(SMALLEST, 1 << (n - 1).bit_length())
+
+
+def jax_function(function, padded=False):
+    """A function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
+
+    Parameters
+    ----------
+    function : callable
+        Arrays of N rows -> arrays of N rows.
+    padded : bool
+        Compile it, and pad what it is given.
+    """
+    compiled = []
+
+    def call(*arrays):
+        import jax
+        n = len(arrays[0])
+        if padded:
+            if not compiled:
+                # Methods of modules cannot be hashed, which jit asks of what it is given.
+                compiled.append(jax.jit(lambda *given: function(*given)))
+            extra = padded_size(n) - n
+            arrays = [np.concatenate([array, np.repeat(array[-1:], extra, axis=0)])
+                      for array in arrays]
+        with jax.enable_x64(True):
+            answer = (compiled[0] if padded else function)(*map(jax.numpy.asarray, arrays))
+            return _to_numpy(answer, n, padded)
+    return call
+
+
+def _to_numpy(answer, n, padded):
+    if isinstance(answer, (tuple, list)):
+        return tuple(_to_numpy(part, n, padded) for part in answer)
+    answer = np.array(answer)
+    return answer[:n] if padded and answer.ndim else answer
+
+
+def row_gradient(number, padded=False):
+    """JAX's derivative of one number a row by that row and, with a context, by its context.
+
+    Parameters
+    ----------
+    number : callable
+        Arrays (N, D), and (N, C) with a context -> (N,).
+    padded : bool
+
+    Returns
+    -------
+    callable
+        Arrays -> (N, D), or ((N, D), (N, C)).
+    """
+    def gradient(*arrays):
+        import jax
+        found = jax.grad(lambda *given: number(*given).sum(),
+                         argnums=tuple(range(len(arrays))))(*arrays)
+        return found if len(arrays) > 1 else found[0]
+    return jax_function(gradient, padded)
+
+
+def sampler(draw):
+    """sample(rng, n) for a function of (key, n)."""
+    def sample(rng, n, *context):
+        import jax
+        with jax.enable_x64(True):
+            return np.array(draw(jax.random.key(int(rng.integers(2 ** 62))), n,
+                                 *map(jax.numpy.asarray, context)))
+    return sample
+
+
+def in_dtype(thing, dtype):
+    """A copy whose floating arrays have ``dtype``: of a tree, or of an object's attributes."""
+    import copy
+
+    import jax
+    with jax.enable_x64(True):
+        leaves, structure = jax.tree_util.tree_flatten(thing)
+        if len(leaves) == 1 and leaves[0] is thing:         # no tree to JAX
+            thing = copy.deepcopy(thing)
+            _cast_attributes(thing, dtype, set())
+            return thing
+        return jax.tree_util.tree_unflatten(structure, [_cast(leaf, dtype) for leaf in leaves])
+
+
+def _cast(leaf, dtype):
+    import jax
+    floating = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+    return leaf.astype(dtype) if floating else leaf
+
+
+def _cast_attributes(thing, dtype, seen):
+    if id(thing) in seen or not hasattr(thing, "__dict__"):
+        return
+    seen.add(id(thing))
+    for name, value in list(vars(thing).items()):
+        cast = _cast(value, dtype)
+        if cast is not value:
+            vars(thing)[name] = cast
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                _cast_attributes(part, dtype, seen)
+        elif type(value).__module__.split(".")[0] in ("distrax", "numpyro",
+                                                      "tensorflow_probability"):
+            _cast_attributes(value, dtype, seen)
+
+
+def flow_functions(forward=None, inverse=None, context=None, padded=False):
+    """Arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
+    def log_det_of(function):
+        return lambda *given: function(*given)[1]
+
+    functions, gradients = {}, {}
+    for name, function in (("forward", forward), ("inverse", inverse)):
+        if function is not None:
+            functions[name] = jax_function(function, padded)
+            gradients[name] = row_gradient(log_det_of(function), padded)
+    functions["gradient"] = (gradients.get("forward"), gradients.get("inverse"))
+    return functions if context is None else {**functions, "context": np.asarray(context)}
+
+
+def density_functions(log_prob, draw, context=None, padded=False):
+    """Arguments of ``check_density`` from functions of JAX arrays."""
+    functions = {"log_prob": jax_function(log_prob, padded), "sample": sampler(draw),
+                 "gradient": row_gradient(log_prob, padded)}
+    return functions if context is None else {**functions, "context": np.asarray(context)}
+
+
+def parameter_gradient(tree, number, dtype):
+    """Arguments of ``check_parameter_gradients`` for a number that a tree of JAX computes.
+
+    Parameters
+    ----------
+    tree : pytree
+        Its floating arrays are the parameters.
+    number : callable
+        tree -> one number.
+    dtype : numpy dtype
+    """
+    import jax
+    with jax.enable_x64(True):
+        leaves, structure = jax.tree_util.tree_flatten(in_dtype(tree, dtype))
+    which = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)
+             and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)]
+
+    def of_parameters(params):
+        filled = list(leaves)
+        for i, value in zip(which, params):
+            filled[i] = value
+        return number(jax.tree_util.tree_unflatten(structure, filled))
+
+    value, derivative = jax.jit(of_parameters), jax.jit(jax.grad(of_parameters))
+
+    def loss(params):
+        with jax.enable_x64(True):
+            return float(value([jax.numpy.asarray(part) for part in params]))
+
+    def gradient(params):
+        with jax.enable_x64(True):
+            return [np.array(part) for part in
+                    derivative([jax.numpy.asarray(part) for part in params])]
+
+    return {"loss": loss, "gradient": gradient, "params": [np.array(leaves[i]) for i in which]}

@@ -1,0 +1,148 @@
+"""flowjax, distrax, NumPyro and TensorFlow Probability on JAX.
+
+A library is described by what its objects do with JAX's arrays; all four have nfref's
+direction. Their functions are compiled and their batches padded
+(:mod:`nfref.oracle.adapters.jax_arrays`) unless ``padded=False``.
+"""
+
+import numpy as np
+
+from nfref.oracle.adapters.jax_arrays import density_functions, flow_functions, in_dtype
+from nfref.oracle.adapters.shapes import for_all_rows, summed
+
+
+def from_jax(forward, inverse=None, context=None, padded=False):
+    """Functions of JAX arrays (N, D), and (N, C) with a context -> (values, log_det) or values."""
+    return flow_functions(forward, inverse, context, padded)
+
+
+# What the libraries' objects do with JAX's arrays -------------------------------------------
+
+
+def flowjax_bijection(bijection):
+    import jax
+    return (jax.vmap(lambda z, *c: bijection.transform_and_log_det(z, *c)),
+            jax.vmap(lambda x, *c: bijection.inverse_and_log_det(x, *c)))
+
+
+def flowjax_distribution(distribution):
+    def draw(key, n, *context):
+        if context:
+            return distribution.sample(key, (), *context)
+        return distribution.sample(key, (n,))
+    return distribution.log_prob, draw
+
+
+def distrax_bijector(bijector):
+    """A bijector of single numbers is applied to every coordinate and summed."""
+    def there(rows):
+        values, log_det = bijector.forward_and_log_det(rows)
+        return values, for_all_rows(summed(log_det), rows)
+
+    def back(rows):
+        values, log_det = bijector.inverse_and_log_det(rows)
+        return values, for_all_rows(summed(log_det), rows)
+    return there, back
+
+
+def distrax_distribution(distribution):
+    """A distribution of single numbers is taken as one of rows of one column."""
+    width = len(distribution.event_shape)
+
+    def draw(key, n):
+        x = distribution.sample(seed=key, sample_shape=(n,))
+        return x if width else x[:, None]
+    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
+
+
+def numpyro_transform(transform):
+    """A transform of single numbers is applied to every coordinate and summed."""
+    def there(rows):
+        values = transform(rows)
+        log_det = transform.log_abs_det_jacobian(rows, values)
+        return values, for_all_rows(summed(log_det), rows)
+
+    def back(rows):
+        values = transform.inv(rows)
+        log_det = transform.log_abs_det_jacobian(values, rows)
+        return values, -for_all_rows(summed(log_det), rows)
+    return there, back
+
+
+def numpyro_distribution(distribution):
+    """A distribution of single numbers is taken as one of rows of one column."""
+    width = len(distribution.event_shape)
+
+    def draw(key, n):
+        x = distribution.sample(key, (n,))
+        return x if width else x[:, None]
+    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
+
+
+def tfp_bijector(bijector):
+    """One log_det for all rows is TFP's convention where the Jacobian is constant.
+
+    Bijectors cache what they computed; each direction is given arrays of its own, so that
+    the inverse is computed and not remembered.
+    """
+    def there(z):
+        return bijector.forward(z), for_all_rows(
+            bijector.forward_log_det_jacobian(z, event_ndims=1), z)
+
+    def back(x):
+        return bijector.inverse(x), for_all_rows(
+            bijector.inverse_log_det_jacobian(x, event_ndims=1), x)
+    return there, back
+
+
+def tfp_distribution(distribution):
+    """A distribution of single numbers is taken as one of rows of one column."""
+    width = len(distribution.event_shape)
+
+    def draw(key, n):
+        x = distribution.sample(n, seed=key)
+        return x if width else x[:, None]
+    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
+
+
+# The same as functions of arrays ------------------------------------------------------------
+
+
+def from_flowjax(bijection, dtype=np.float64, context=None, padded=True):
+    """A bijection of flowjax on vectors, conditioned on rows of ``context`` if it takes some."""
+    return flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded)
+
+
+def from_flowjax_distribution(distribution, dtype=np.float64, context=None, padded=True):
+    """A distribution of flowjax on vectors."""
+    return density_functions(*flowjax_distribution(in_dtype(distribution, dtype)), context, padded)
+
+
+def from_distrax(bijector, dtype=np.float64, padded=True):
+    """A bijector of distrax."""
+    return flow_functions(*distrax_bijector(in_dtype(bijector, dtype)), padded=padded)
+
+
+def from_distrax_distribution(distribution, dtype=np.float64, padded=True):
+    """A distribution of distrax."""
+    return density_functions(*distrax_distribution(in_dtype(distribution, dtype)), padded=padded)
+
+
+def from_numpyro(transform, dtype=np.float64, padded=True):
+    """A transform of NumPyro."""
+    return flow_functions(*numpyro_transform(in_dtype(transform, dtype)), padded=padded)
+
+
+def from_numpyro_distribution(distribution, dtype=np.float64, padded=True):
+    """A distribution of NumPyro."""
+    return density_functions(*numpyro_distribution(in_dtype(distribution, dtype)), padded=padded)
+
+
+def from_tfp(bijector, dtype=np.float64, padded=True):
+    """A bijector of TensorFlow Probability's JAX substrate, on vectors."""
+    return flow_functions(*tfp_bijector(in_dtype(bijector, dtype)), padded=padded)
+
+
+def from_tfp_distribution(distribution, dtype=np.float64, padded=True):
+    """A distribution of TensorFlow Probability's JAX substrate."""
+    return density_functions(*tfp_distribution(in_dtype(distribution, dtype)), padded=padded)

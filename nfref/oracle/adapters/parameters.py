@@ -1,0 +1,87 @@
+"""Derivatives by the parameters of another library's flow or density, as it computes them."""
+
+import numpy as np
+
+from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
+
+# What an adapter's object does, in tensors or in JAX's arrays: (library's arrays, description).
+_DESCRIBED = {
+    torch_libraries.from_nflows: torch_libraries.nflows_transform,
+    torch_libraries.from_normflows: torch_libraries.normflows_flow,
+    torch_libraries.from_freia: torch_libraries.freia_module,
+    torch_libraries.from_torch_transform: torch_libraries.torch_transform,
+    torch_libraries.from_zuko: torch_libraries.zuko_flow,
+    jax_libraries.from_flowjax: jax_libraries.flowjax_bijection,
+    jax_libraries.from_distrax: jax_libraries.distrax_bijector,
+    jax_libraries.from_tfp: jax_libraries.tfp_bijector,
+    jax_libraries.from_numpyro: jax_libraries.numpyro_transform,
+}
+_DENSITIES = {
+    torch_libraries.from_nflows_distribution: torch_libraries.nflows_distribution,
+    torch_libraries.from_normflows_distribution: torch_libraries.normflows_distribution,
+    torch_libraries.from_zuko_distribution: torch_libraries.zuko_distribution,
+    jax_libraries.from_flowjax_distribution: jax_libraries.flowjax_distribution,
+}
+
+
+def of_adapter(adapter, thing, *, dim, rng, dtype=np.float64, direction="inverse", context=None,
+               rows=24):
+    """Arguments of :func:`nfref.oracle.check_parameter_gradients` for an object of a library.
+
+    The number that is differentiated is a random weighting of values and log_det (of log_prob,
+    for a density) over some rows: a log_det that the library cuts off from its parameters, or
+    from the values, has another derivative than differences have.
+
+    Parameters
+    ----------
+    adapter : callable
+        ``adapters.from_nflows`` for instance.
+    thing : object
+        Of that library, with parameters.
+    dim : int
+    rng : numpy.random.Generator
+    dtype : numpy dtype
+    direction : {"inverse", "forward"}
+        Of a flow: which of them is differentiated.
+    context : (M, C) array, optional
+    rows : int
+        How many rows.
+
+    Returns
+    -------
+    dict
+        ``loss``, ``gradient`` and ``params``.
+
+    Raises
+    ------
+    TypeError
+        If the library's objects have no parameters that can be reached.
+    """
+    x = rng.standard_normal((rows, dim)).astype(dtype)
+    weights = rng.standard_normal((rows, dim + 1)).astype(dtype)
+    given = [x]
+    if context is not None:
+        given.append(np.asarray(context, dtype)[rng.integers(len(context), size=rows)])
+    in_torch = adapter.__module__ == torch_libraries.__name__
+
+    def arrays():
+        if in_torch:
+            import torch
+            return [torch.from_numpy(array) for array in (*given, weights)]
+        import jax
+        return [jax.numpy.asarray(array) for array in (*given, weights)]
+
+    if adapter in _DESCRIBED:
+        def number(made):
+            *inputs, w = arrays()
+            run = _DESCRIBED[adapter](made)[("forward", "inverse").index(direction)]
+            values, log_det = run(*inputs)
+            return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
+    elif adapter in _DENSITIES:
+        def number(made):
+            *inputs, w = arrays()
+            return (w[:, -1] * _DENSITIES[adapter](made)[0](*inputs)).mean()
+    else:
+        raise TypeError(f"parameters: cannot be reached through {adapter.__name__}")
+    library = torch_arrays if in_torch else jax_arrays
+    return library.parameter_gradient(thing, number, dtype)

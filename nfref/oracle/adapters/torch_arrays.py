@@ -1,0 +1,175 @@
+"""PyTorch's functions of tensors as functions of arrays, with PyTorch's own gradients."""
+
+import copy
+
+import numpy as np
+
+
+def torch_function(function):
+    """A function of tensors as one of arrays; tensors share the arrays' memory.
+
+    Gradients stay switched on: flows that differentiate inside of themselves need them.
+    """
+    def call(*arrays):
+        import torch
+        with torch.enable_grad():
+            answer = function(*(torch.from_numpy(array) for array in arrays))
+        if isinstance(answer, (tuple, list)):
+            return tuple(to_numpy(part) for part in answer)
+        return to_numpy(answer)
+    return call
+
+
+def to_numpy(part):
+    return part.detach().numpy() if hasattr(part, "detach") else part
+
+
+def row_gradient(number):
+    """Torch's derivative of one number a row by that row and, with a context, by its context.
+
+    Parameters
+    ----------
+    number : callable
+        Tensors (N, D), and (N, C) with a context -> (N,).
+
+    Returns
+    -------
+    callable
+        Arrays -> (N, D), or ((N, D), (N, C)). Zeros where torch knows of no dependence: whether
+        there is one is for the check to find out.
+    """
+    def gradient(*arrays):
+        import torch
+        with torch.enable_grad():
+            inputs = [torch.from_numpy(array).requires_grad_() for array in arrays]
+            total = number(*inputs).sum()
+            if not total.requires_grad:
+                found = [None] * len(inputs)
+            else:
+                found = torch.autograd.grad(total, inputs, allow_unused=True)
+        found = tuple(np.zeros_like(array) if part is None else to_numpy(part)
+                      for array, part in zip(arrays, found))
+        return found if len(found) > 1 else found[0]
+    return gradient
+
+
+def sampler(draw, dtype=np.float64):
+    """sample(rng, n) for a function of n that uses torch's global generator, left as it was.
+
+    Bases draw in torch's default dtype, which is set to ``dtype`` for the call.
+    """
+    def sample(rng, n, *context):
+        import torch
+        default = torch.get_default_dtype()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(int(rng.integers(2 ** 62)))
+            torch.set_default_dtype(torch_dtype(dtype))
+            try:
+                return to_numpy(draw(n, *(torch.from_numpy(part) for part in context)))
+            finally:
+                torch.set_default_dtype(default)
+    return sample
+
+
+def torch_dtype(dtype):
+    import torch
+    return torch.float32 if np.dtype(dtype) == np.float32 else torch.float64
+
+
+def in_dtype(thing, dtype, train=False):
+    """A copy whose floating parameters, buffers and other tensors have ``dtype``.
+
+    Modules are set to evaluation, unless ``train``, and their parameters are frozen, so that no
+    graph is kept of calls that nobody differentiates. Distributions and transforms keep their
+    tensors in plain attributes; those are found, also in what they are made of.
+    """
+    import torch
+    thing = copy.deepcopy(thing)
+    if isinstance(thing, torch.nn.Module):
+        thing = thing.train(train).to(torch_dtype(dtype)).requires_grad_(False)
+    _cast_attributes(thing, torch_dtype(dtype), set())
+    return thing
+
+
+def _cast_attributes(thing, dtype, seen):
+    import torch
+    if id(thing) in seen or not hasattr(thing, "__dict__"):
+        return
+    seen.add(id(thing))
+    for name, value in list(vars(thing).items()):
+        if isinstance(value, torch.nn.Parameter):
+            continue
+        if isinstance(value, torch.Tensor):
+            if value.is_floating_point() and value.dtype != dtype:
+                vars(thing)[name] = value.detach().to(dtype)
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                _cast_attributes(part, dtype, seen)
+        elif type(value).__module__.split(".")[0] in ("torch", "pyro", "zuko", "nflows",
+                                                      "normflows", "FrEIA"):
+            if not isinstance(value, (torch.dtype, torch.device, torch.Size)):
+                _cast_attributes(value, dtype, seen)
+
+
+def flow_functions(forward=None, inverse=None, context=None):
+    """Arguments of ``check_flow`` from tensor functions (rows, *context) -> (values, log_det)."""
+    functions, gradients = {}, {}
+    for name, function in (("forward", forward), ("inverse", inverse)):
+        if function is not None:
+            functions[name] = torch_function(function)
+            gradients[name] = row_gradient(_log_det_of(function))
+    functions["gradient"] = (gradients.get("forward"), gradients.get("inverse"))
+    return functions if context is None else {**functions, "context": np.asarray(context)}
+
+
+def _log_det_of(function):
+    def log_det(rows, *context):
+        return function(rows, *context)[1]
+    return log_det
+
+
+def density_functions(log_prob, draw, dtype=np.float64, context=None):
+    """Arguments of ``check_density`` from tensor functions."""
+    functions = {"log_prob": torch_function(log_prob), "sample": sampler(draw, dtype),
+                 "gradient": row_gradient(log_prob)}
+    return functions if context is None else {**functions, "context": np.asarray(context)}
+
+
+def parameter_gradient(module, number, dtype):
+    """Arguments of ``check_parameter_gradients`` for a number that a module computes.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Copied.
+    number : callable
+        module -> a tensor of one number.
+    dtype : numpy dtype
+    """
+    import torch
+    module = in_dtype(module, dtype)
+    parameters = {name: value for name, value in module.named_parameters()
+                  if value.is_floating_point()}
+    start = {name: to_numpy(value).copy() for name, value in parameters.items()}
+
+    def evaluate(params, wanted):
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(torch.from_numpy(np.asarray(params[name])))
+        for value in parameters.values():
+            value.requires_grad_(wanted)
+        return number(module)
+
+    def loss(params):
+        with torch.enable_grad():
+            return float(evaluate(params, False).detach())
+
+    def gradient(params):
+        with torch.enable_grad():
+            total = evaluate(params, True)
+            found = (torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+                     if total.requires_grad else [None] * len(parameters))
+        return {name: np.zeros_like(start[name]) if part is None else to_numpy(part).copy()
+                for (name, _), part in zip(parameters.items(), found)}
+
+    return {"loss": loss, "gradient": gradient, "params": start}

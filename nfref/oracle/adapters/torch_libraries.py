@@ -1,0 +1,181 @@
+"""nflows, normflows, FrEIA, torch.distributions, Pyro and zuko.
+
+A library is described by what its objects do with tensors, in nfref's direction: forward maps
+latent z to data x. What nflows, FrEIA and the flows of zuko call forward maps data to latent.
+"""
+
+import numpy as np
+
+from nfref.oracle.adapters.shapes import for_all_rows, summed
+from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
+
+
+def from_torch(forward, inverse=None, context=None):
+    """Functions of tensors (N, D), and (N, C) with a context -> (values, log_det) or values."""
+    return flow_functions(forward, inverse, context)
+
+
+# What the libraries' objects do with tensors ------------------------------------------------
+
+
+def nflows_transform(transform):
+    return (lambda z, *c: transform.inverse(z, *c), lambda x, *c: transform(x, *c))
+
+
+def nflows_distribution(distribution):
+    def draw(n, *context):
+        if not context:
+            return distribution.sample(n)
+        return distribution.sample(1, *context)[:, 0]       # one for each row of context
+    return distribution.log_prob, draw
+
+
+def normflows_flow(flow):
+    """One log_det for all rows is normflows' convention, as in its LU and affine layers."""
+    def there(z, *context):
+        x, log_det = flow(z, *context)
+        return x, for_all_rows(log_det, z)
+
+    def back(x, *context):
+        z, log_det = flow.inverse(x, *context)
+        return z, for_all_rows(log_det, x)
+    return there, back
+
+
+def normflows_distribution(distribution):
+    """Flows of normflows and their bases: ``sample`` and ``forward`` return (x, log_prob)."""
+    def draw(n, *context):
+        draws = getattr(distribution, "sample", distribution)(n, *context)
+        return draws[0] if isinstance(draws, tuple) else draws
+    return distribution.log_prob, draw
+
+
+def freia_module(module):
+    """Modules take and return tuples of tensors, graphs tensors."""
+    is_graph = hasattr(module, "node_list") or hasattr(module, "module_list")
+
+    def run(rev, rows, *context):
+        given = {"c": list(context)} if context else {}
+        if is_graph:
+            return module(rows, rev=rev, **given)
+        values, log_det = module((rows,), rev=rev, **given)
+        return values[0], log_det
+    return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
+
+
+def torch_transform(transform):
+    """Transforms of single numbers (``event_dim`` 0) give a log-derivative a coordinate."""
+    def given(context):
+        return transform.condition(*context) if context else transform
+
+    def there(rows, *context):
+        made = given(context)
+        if hasattr(made, "call_and_ladj"):
+            values, log_det = made.call_and_ladj(rows)
+        else:
+            values = made(rows)
+            log_det = made.log_abs_det_jacobian(rows, values)
+        return values, for_all_rows(summed(log_det), rows)
+
+    def back(rows, *context):
+        made = given(context)
+        inverse = made.inv
+        if hasattr(inverse, "call_and_ladj"):
+            values, log_det = inverse.call_and_ladj(rows)
+            return values, for_all_rows(summed(log_det), rows)
+        values = inverse(rows)
+        return values, -for_all_rows(summed(made.log_abs_det_jacobian(values, rows)), rows)
+    return there, back
+
+
+def torch_distribution(distribution):
+    """A distribution of single numbers is taken as one of rows of one column."""
+    width = len(distribution.event_shape)
+
+    def log_prob(x):
+        return distribution.log_prob(x if width else x[:, 0])
+
+    def draw(n):
+        x = distribution.sample((n,))
+        return x if width else x[:, None]
+    return log_prob, draw
+
+
+def zuko_flow(lazy):
+    """Lazy transforms and flows, which are made for each context."""
+    def transform_of(context):
+        made = lazy(*context)
+        return getattr(made, "transform", made)
+    return (lambda z, *c: transform_of(c).inv.call_and_ladj(z),
+            lambda x, *c: transform_of(c).call_and_ladj(x))
+
+
+def zuko_distribution(lazy):
+    """The distributions that a flow of zuko makes, one for each context."""
+    def draw(n, *context):
+        made = lazy(*context)
+        return made.sample() if context else made.sample((n,))
+    return lambda x, *c: lazy(*c).log_prob(x), draw
+
+
+# The same as functions of arrays ------------------------------------------------------------
+
+
+def from_nflows(transform, dtype=np.float64, context=None, train=False):
+    """A transform of nflows, conditioned on rows of ``context`` if it takes some."""
+    return flow_functions(*nflows_transform(in_dtype(transform, dtype, train)), context)
+
+
+def from_nflows_distribution(distribution, dtype=np.float64, context=None):
+    """A flow or a distribution of nflows, as a density."""
+    return density_functions(*nflows_distribution(in_dtype(distribution, dtype)), dtype, context)
+
+
+def from_normflows(flow, dtype=np.float64, context=None, train=False):
+    """A flow of normflows; its directions are nfref's."""
+    return flow_functions(*normflows_flow(in_dtype(flow, dtype, train)), context)
+
+
+def from_normflows_distribution(distribution, dtype=np.float64, context=None):
+    """A ``NormalizingFlow`` or a base distribution of normflows, as a density."""
+    return density_functions(*normflows_distribution(in_dtype(distribution, dtype)), dtype,
+                             context)
+
+
+def from_freia(module, dtype=np.float64, context=None, train=False):
+    """A module or graph of FrEIA."""
+    return flow_functions(*freia_module(in_dtype(module, dtype, train)), context)
+
+
+def from_torch_transform(transform, dtype=np.float64, data_to_latent=False, context=None,
+                         train=False):
+    """A transform of torch.distributions, Pyro or zuko.
+
+    Parameters
+    ----------
+    transform : torch.distributions.Transform
+        With a context, one with a method ``condition`` (Pyro's).
+    dtype : numpy dtype
+    data_to_latent : bool
+        True for the ``transform`` of a zuko flow, which maps data to latent.
+    context : (M, C) array, optional
+    train : bool
+        Training mode instead of evaluation.
+    """
+    there, back = torch_transform(in_dtype(transform, dtype, train))
+    return flow_functions(*((back, there) if data_to_latent else (there, back)), context)
+
+
+def from_torch_distribution(distribution, dtype=np.float64):
+    """A distribution of torch.distributions, Pyro or zuko whose events are vectors."""
+    return density_functions(*torch_distribution(in_dtype(distribution, dtype)), dtype)
+
+
+def from_zuko(flow, dtype=np.float64, context=None, train=False):
+    """A flow or a lazy transform of zuko, conditioned on ``context`` rows if it takes some."""
+    return flow_functions(*zuko_flow(in_dtype(flow, dtype, train)), context)
+
+
+def from_zuko_distribution(flow, dtype=np.float64, context=None):
+    """A flow of zuko as a density."""
+    return density_functions(*zuko_distribution(in_dtype(flow, dtype)), dtype, context)

@@ -1,0 +1,56 @@
+"""What a flow that was just made does at its very first call.
+
+Layers that choose their parameters, or their mode, by the first batch they see (activation
+normalisation, batch statistics) are wrong there if anywhere: with one row a standard deviation
+is zero; and what they then answer must be what the flow they have become answers.
+"""
+
+import numpy as np
+
+from nfref.oracle.checks.batches import agree
+from nfref.oracle.instruments.calling import CallFailed, Subject
+from nfref.oracle.report import failed, inconclusive, not_applicable, show
+
+ROWS = 32
+
+
+def first_call(name, make, direction, measured, count):
+    """The first call of a fresh flow, with ``count`` rows, and the same call once more.
+
+    Parameters
+    ----------
+    name : str
+    make : callable or None
+        Returns the arguments of ``check_flow`` for a fresh flow.
+    direction : {"forward", "inverse"}
+    measured : Measurement
+        Of the flow that is not fresh any more: where the rows come from.
+    count : int
+    """
+    if make is None:
+        return not_applicable(name, "no factory was named (make=)")
+    probes = measured.probes
+    index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))[:count]
+    if not len(index):
+        return inconclusive(name, "no row with a finite answer")
+    old = measured.subject
+    try:
+        function = make().get(direction)
+    except Exception as error:
+        return failed(name, "it cannot be made", f"{type(error).__name__}: {error}")
+    if function is None:
+        return not_applicable(name, "a fresh one has no such direction")
+    subject = Subject(direction, function, old.dim, old.context, old.dtype, old.stopwatch)
+    subject.has_log_det = old.has_log_det
+    rows, context_row = probes.rows[index], probes.context_row[index]
+    why = f"a fresh flow asked for {len(index)} row{'s' * (len(index) > 1)}, twice"
+    try:
+        first = subject(rows, context_row)
+        again = subject(rows, context_row)
+    except CallFailed as error:
+        return failed(name, why, str(error))
+    for values in first:
+        if values is not None and not np.all(np.isfinite(values)):
+            bad = np.argwhere(~np.isfinite(values))[0][0]
+            return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
+    return agree(name, measured, index, *again, why, first=first, noise=0)

@@ -1,0 +1,145 @@
+"""The derivative that a library computes itself, by rows and context, against differences.
+
+Of log_prob for a density, of log_det for a direction of a flow: of the one number a row that a
+loss adds up. A number that is cut off from its input (detached, or computed outside of the
+graph) has a derivative of zero there, which differences do not have.
+"""
+
+import numpy as np
+
+from nfref.oracle.checks.context import Direction
+from nfref.oracle.checks.local import verdict
+from nfref.oracle.checks.log_det import DOUBT
+from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
+from nfref.oracle.instruments.jacobian import differentiate
+from nfref.oracle.instruments.kinks import find_kinks, snapped
+from nfref.oracle.instruments.points import Box
+from nfref.oracle.report import failed, inconclusive, not_applicable, show
+
+
+class _Number:
+    """The number of each row that is differentiated, with what was measured of it."""
+
+    def __init__(self, measured):
+        self.measured = measured
+        if measured.subject.dim is None:
+            self.name, self.value = "log_prob", measured.values[:, 0]
+            self.jacobian = measured.derivatives.jacobian[:, 0]
+            self.error = measured.derivatives.error[:, 0]
+        else:
+            self.name, self.value = "log_det", measured.log_det
+            self.jacobian = measured.log_det_gradient
+            self.error = measured.derivatives.error[:, measured.values.shape[1]]
+
+    def __call__(self, rows, context_row):
+        values, log_det = self.measured.subject(rows, context_row)
+        return (values if log_det is None else log_det[:, None]).astype(np.float64)
+
+
+def by_rows(name, measured, gradient, rng):
+    """d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
+    if gradient is None:
+        return not_applicable(name, "no gradient was named")
+    if measured.subject.dim is not None and measured.log_det is None:
+        return not_applicable(name, "there is no log_det")
+    number, probes = _Number(measured), measured.probes
+    try:
+        ours = _ask(measured.subject, gradient, probes.rows, probes.context_row)[0]
+    except CallFailed as error:
+        return failed(name, "no gradient", str(error))
+    numeric = number.jacobian
+    size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
+    scale = 1 + np.abs(probes.rows.astype(np.float64))
+    tolerance = (DOUBT * number.error + measured.slack * (size + np.abs(number.value)[:, None]
+                                                          / scale) + measured.accuracy)
+    known = np.isfinite(number.value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
+    points = np.flatnonzero(known)
+    if not np.any(known & probes.bulk):
+        return inconclusive(name, "too rough to be differentiated numerically")
+    row = _compared(name, ours[points], numeric[points], tolerance[points],
+                    f"error of Richardson differences + rounding, {len(points)} points",
+                    lambda k: f"at {show(probes.rows[points[k]])}")
+    return row if row.failed else _on_knots(row, number, gradient, rng)
+
+
+def by_context(name, measured, gradient):
+    """The same number by the context, at a few points."""
+    if gradient is None:
+        return not_applicable(name, "no gradient was named")
+    if measured.subject.dim is not None and measured.log_det is None:
+        return not_applicable(name, "there is no log_det")
+    direction = Direction(measured)
+    if not len(direction):
+        return inconclusive(name, "no row with a finite answer")
+    probes, points = measured.probes, direction.points
+    try:
+        found = _ask(measured.subject, gradient, direction.rows, probes.context_row[points])
+    except CallFailed as error:
+        return failed(name, "no gradient", str(error))
+    if len(found) < 2:
+        return not_applicable(name, "the gradient is that by rows alone")
+    derivatives = differentiate(direction, direction.context,
+                                np.maximum(np.abs(direction.context), 1.0))
+    numeric, error = derivatives.jacobian[:, -1], derivatives.error[:, -1]
+    size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
+    tolerance = (DOUBT * error + measured.slack * (size + np.abs(derivatives.value[:, -1:]))
+                 + measured.accuracy)
+    known = np.flatnonzero(np.all(tolerance < 0.05 * (size + 1), axis=1))
+    if not len(known):
+        return inconclusive(name, "too rough to be differentiated numerically")
+    return _compared(name, found[1][known], numeric[known], tolerance[known],
+                     f"error of Richardson differences + rounding, {len(known)} points",
+                     lambda k: f"at {show(direction.rows[known[k]])}, by its context,")
+
+
+def _compared(name, ours, numeric, tolerance, why, where):
+    """The entry of each row that is farthest off, in units of its tolerance."""
+    error = np.abs(ours - numeric)
+    error = np.where(np.isnan(error), np.inf, error)
+    worst = np.argmax(error / tolerance, axis=1)
+    pick = (np.arange(len(ours)), worst)
+    return verdict(name, error[pick], tolerance[pick], why,
+                   lambda k: f"{where(k)} gradient {show(ours[k])}, numerically "
+                             f"{show(numeric[k])}")
+
+
+def _on_knots(row, number, gradient, rng):
+    """On a knot the gradient is finite, and that of one of the two sides."""
+    measured = number.measured
+    if not isinstance(measured.domain, Box):
+        return row
+    subject, probes = measured.subject, measured.probes
+    kinks = find_kinks(number, measured.domain, rng, probes.rows[probes.bulk],
+                       probes.context_row[probes.bulk])
+    distance = 1e-6 if measured.dtype == np.float64 else 1e-2
+    for kink, rows in snapped(kinks, measured.dtype):
+        sides = rows[1] + distance * np.array([[-1.0], [1.0]]) * kink.direction
+        asked = np.concatenate([rows, sides]).astype(measured.dtype)
+        found = _ask(subject, gradient, asked, np.full(5, kink.context_row))[0]
+        low, high = np.min(found[3:], axis=0), np.max(found[3:], axis=0)
+        allowed = 1e-2 * (1 + high - low + np.abs(low) + np.abs(high))
+        inside = (found[:3] >= low - allowed) & (found[:3] <= high + allowed)
+        if not np.all(inside):
+            return failed(row.name, "on a knot: between the gradients of its sides",
+                          f"at {show(rows[1])} gradient {show(found[1])}, beside it "
+                          f"{show(found[3])} and {show(found[4])}")
+    return row
+
+
+def _ask(subject, gradient, rows, context_row):
+    """[gradient by rows] or [gradient by rows, gradient by context], in float64."""
+    given = subject.arguments(rows, context_row)
+    try:
+        answer = in_time(gradient, given, subject.stopwatch.left())
+    except StillRunning as error:
+        subject.stopwatch.running += error.calls
+        raise CallFailed("the gradient ran out of time") from None
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    found = []
+    for part, by in zip(parts, given):
+        if part is None:
+            raise CallFailed("the gradient is None: the number is cut off from its input")
+        found.append(np.asarray(part, dtype=np.float64))
+        if found[-1].shape != by.shape:
+            raise CallFailed(f"the gradient has shape {found[-1].shape}, expected {by.shape}")
+    return found

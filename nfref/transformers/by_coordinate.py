@@ -1,0 +1,89 @@
+"""Another transformer for every coordinate: angles beside real numbers in one layer.
+
+A transformer does the same to each coordinate. Where coordinates are of different kinds, such
+as angles and lengths, each needs a map of its own kind; the network is still one.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+
+from nfref.transformers.transformer import Transformer, check_transformer
+
+
+@dataclass(frozen=True)
+class ByCoordinate(Transformer):
+    """One transformer a coordinate; those that are equal act together.
+
+    Parameters
+    ----------
+    transformers : sequence of Transformer
+        One for each coordinate that the layer changes, in their order, and none that has
+        parameters of its own beside those from the network, as ``Affine("tanh")`` has.
+
+    Notes
+    -----
+    The network gives every coordinate as many numbers as the largest transformer takes; the
+    others leave the last of theirs unused.
+
+    Examples
+    --------
+    An angle and a real number:
+
+    >>> import numpy as np, nfref
+    >>> kinds = nfref.ByCoordinate([nfref.MoebiusCircle(), nfref.Affine()])
+    >>> flow = nfref.MADE(2, transformer=kinds, periodic=(0,))
+    >>> x, log_det = flow.forward(flow.init(np.random.default_rng(0)), np.zeros((3, 2)))
+    >>> x.shape, log_det.shape
+    ((3, 2), (3,))
+    """
+
+    transformers: tuple
+
+    def __post_init__(self):
+        transformers = tuple(map(check_transformer, self.transformers))
+        object.__setattr__(self, "transformers", transformers)
+        if not transformers:
+            raise ValueError("transformers: expected at least one, got none")
+        for transformer in transformers:
+            if transformer.init(1):
+                raise ValueError("transformers: expected none with parameters of its own, "
+                                 f"got {transformer}")
+
+    @property
+    def size(self):
+        return max(transformer.size for transformer in self.transformers)
+
+    @cached_property
+    def groups(self):
+        """(transformer, columns) of every kind, in the order of their first columns."""
+        found = {}
+        for column, transformer in enumerate(self.transformers):
+            found.setdefault(transformer, []).append(column)
+        return tuple(found.items())
+
+    def init(self, count):
+        if count != len(self.transformers):
+            raise ValueError(f"transformers: expected {count}, one for each coordinate that the "
+                             f"layer changes; got {len(self.transformers)}")
+        return {}
+
+    def constrain(self, raw):
+        """One h for every group, from raw (P, ..., D)."""
+        return tuple(transformer.constrain(raw[:transformer.size][..., columns])
+                     for transformer, columns in self.groups)
+
+    def forward(self, z, h):
+        """(x, log dx/dz), each in the shape (..., D) of z."""
+        return self._each("forward", z, h)
+
+    def inverse(self, x, h):
+        """(z, log dz/dx), each in the shape (..., D) of x."""
+        return self._each("inverse", x, h)
+
+    def _each(self, direction, rows, h):
+        parts = [getattr(transformer, direction)(rows[..., columns], own)
+                 for (transformer, columns), own in zip(self.groups, h)]
+        back = np.argsort([column for _, columns in self.groups for column in columns])
+        return tuple(np.concatenate(part, axis=-1)[..., back] for part in zip(*parts))

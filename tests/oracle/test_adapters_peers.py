@@ -1,0 +1,199 @@
+"""Adapters on the libraries themselves; each test skips where its library is missing."""
+
+import numpy as np
+import pytest
+
+from nfref.oracle import adapters, check_density, check_flow, check_parameter_gradients
+
+# Loading another library may warn about that library's own dependencies.
+pytestmark = pytest.mark.filterwarnings("default")
+
+QUICK = dict(seconds=60.0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def fine(report, but=()):
+    """Nothing is wrong with it, but for what the library is known not to do."""
+    wrong = [str(row) for row in report.rows if (row.failed or row.inconclusive)
+             and not row.name.startswith(tuple(but))]
+    assert not wrong, "\n".join([str(report).split("\n")[0], *wrong])
+    return report
+
+
+NO_EMPTY_BATCH = ("empty_batch", "sample_empty")
+
+
+def test_zuko_flow_with_context(rng):
+    zuko = pytest.importorskip("zuko")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    flow = zuko.flows.MAF(3, 2, transforms=2, hidden_features=(16,))
+    context = rng.standard_normal((6, 2))
+    report = fine(check_flow(**adapters.of(flow, rng=rng, context=context), dim=3, rng=rng),
+                  NO_EMPTY_BATCH)
+    for name in ("gradient_inverse", "context_gradient_inverse"):
+        assert report[name].verdict == "pass"
+    fine(check_density(**adapters.from_zuko_distribution(flow, context=context), dim=3, rng=rng),
+         NO_EMPTY_BATCH)
+    fine(check_parameter_gradients(
+        **adapters.parameter_gradients_of(flow, dim=3, rng=rng, context=context), rng=rng))
+
+
+def test_nflows_flow_as_density(rng):
+    pytest.importorskip("nflows")
+    from nflows.distributions.normal import StandardNormal
+    from nflows.flows import Flow
+    from nflows.transforms import AffineCouplingTransform
+    import torch
+    from nflows.nn.nets import ResidualNet
+    torch.manual_seed(1)
+    transform = AffineCouplingTransform(torch.tensor([1, -1, 1]), lambda i, o: ResidualNet(
+        i, o, hidden_features=16, num_blocks=1))
+    flow = Flow(transform, StandardNormal([3]))
+    report = fine(check_density(**adapters.of(flow, rng=rng), dim=3, rng=rng), NO_EMPTY_BATCH)
+    assert report["gradient"].verdict == "pass"
+    fine(check_parameter_gradients(**adapters.parameter_gradients_of(transform, dim=3, rng=rng),
+                                   rng=rng))
+
+
+def test_normflows_density_and_scalar_log_det(rng):
+    nf = pytest.importorskip("normflows")
+    import torch
+    torch.manual_seed(0)
+    flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(3), [nf.flows.LULinearPermute(3)])
+    report = check_density(**adapters.of(flow, rng=rng), dim=3, rng=rng)
+    assert report["normalised"].verdict == report["sample_follows"].verdict == "pass", report
+    # One log_det for all rows is what normflows adds to its log-densities.
+    report = check_flow(**adapters.of(nf.flows.InvertibleAffine(3), rng=rng), dim=3, rng=rng)
+    assert report["shapes_forward"].verdict == "pass", report
+
+
+def test_a_log_det_without_gradient_is_found(rng):
+    torch = pytest.importorskip("torch")
+
+    def forward(z):
+        log_scale = torch.sin(z[:, :1])
+        x = torch.cat([z[:, :1], z[:, 1:] * torch.exp(log_scale)], 1)
+        return x, log_scale[:, 0].detach()
+
+    def inverse(x):
+        log_scale = torch.sin(x[:, :1])
+        return torch.cat([x[:, :1], x[:, 1:] * torch.exp(-log_scale)], 1), -log_scale[:, 0]
+
+    report = check_flow(**adapters.from_torch(forward, inverse), dim=2, rng=rng)
+    assert [row.name for row in report.failures] == ["gradient_forward"], report
+    assert report["gradient_inverse"].verdict == "pass"
+
+
+def test_parameters_cut_off_from_log_det_are_found(rng):
+    torch = pytest.importorskip("torch")
+    from nfref.oracle.adapters import torch_arrays
+
+    class Scale(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log_scale = torch.nn.Parameter(torch.tensor([0.3, -0.2]))
+
+    x = torch.from_numpy(rng.standard_normal((5, 2)))
+    for detach in (False, True):
+        def number(module, detach=detach):
+            log_det = module.log_scale.sum()
+            return (x * torch.exp(module.log_scale)).sum() + 3 * (log_det.detach() if detach
+                                                                  else log_det)
+        report = check_parameter_gradients(
+            **torch_arrays.parameter_gradient(Scale(), number, np.float64), rng=rng)
+        assert report.ok is not detach
+
+
+def test_flows_that_differentiate_inside(rng):
+    torch = pytest.importorskip("torch")
+
+    def forward(z):
+        # A gradient map: x = d/dz of sqrt(1 + z^2) + z^2.
+        z = z.detach().requires_grad_()
+        x, = torch.autograd.grad((torch.sqrt(1 + z ** 2) + z ** 2).sum(), z)
+        return x.detach(), torch.log((1 + z ** 2) ** -1.5 + 2).sum(1)
+
+    fine(check_flow(adapters.from_torch(forward)["forward"], dim=2, rng=rng,
+                    skip=("normalised",)))
+
+
+def test_torch_distributions_are_cast(rng):
+    torch = pytest.importorskip("torch")
+    d = torch.distributions
+    mixture = d.MixtureSameFamily(
+        d.Categorical(logits=torch.zeros(2)),
+        d.Independent(d.Normal(torch.tensor([[0., 1.], [2., -1.]]), torch.ones(2, 2)), 1))
+    fine(check_density(**adapters.of(mixture, rng=rng), dim=2, rng=rng), NO_EMPTY_BATCH)
+    fine(check_density(**adapters.of(d.Normal(torch.tensor(0.3), torch.tensor(2.0)), rng=rng),
+                       dim=1, rng=rng))
+
+
+def test_images(rng):
+    torch = pytest.importorskip("torch")
+    scale = torch.linspace(-0.5, 0.5, 12).reshape(3, 2, 2).double()
+
+    def forward(z):
+        assert z.shape[1:] == (3, 2, 2)
+        return z * torch.exp(scale), torch.full((len(z),), float(scale.sum()))
+
+    def inverse(x):
+        return x * torch.exp(-scale), torch.full((len(x),), -float(scale.sum()))
+
+    functions = adapters.with_event_shape(adapters.from_torch(forward, inverse), (3, 2, 2))
+    report = check_flow(**functions, dim=12, rng=rng)
+    assert not [row for row in report.failures if not row.name.startswith("dtypes")], report
+
+
+def test_flowjax_compiled(rng):
+    flowjax = pytest.importorskip("flowjax")
+    import flowjax.bijections
+    import flowjax.distributions
+    import flowjax.flows
+    import jax
+    with jax.enable_x64(True):
+        flow = flowjax.flows.coupling_flow(
+            jax.random.key(0), base_dist=flowjax.distributions.Normal(jax.numpy.zeros(3)),
+            cond_dim=2, flow_layers=2, nn_width=8)
+    context = rng.standard_normal((6, 2))
+    report = check_flow(**adapters.of(flow.bijection, rng=rng, context=context), dim=3, rng=rng,
+                        **QUICK)
+    assert report["gradient_inverse"].verdict == "pass", report
+    assert not report.failures, report
+    density = check_density(**adapters.of(flow, rng=rng, context=context), dim=3, rng=rng, **QUICK)
+    assert not density.failures, density
+    assert density["gradient"].verdict == "pass"
+    fine(check_parameter_gradients(**adapters.parameter_gradients_of(
+        flow.bijection, dim=3, rng=rng, context=context), rng=rng))
+
+
+def test_padding_changes_no_answer(rng):
+    pytest.importorskip("jax")
+    import jax.numpy as jnp
+
+    def forward(z):
+        return jnp.sinh(z), jnp.log(jnp.cosh(z)).sum(1)
+
+    plain, padded = (adapters.from_jax(forward, padded=p)["forward"] for p in (False, True))
+    for n in (0, 1, 2, 15, 16, 17, 100):
+        z = rng.standard_normal((n, 3))
+        for a, b in zip(plain(z), padded(z)):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
+
+
+def test_distrax_and_tfp_distributions(rng):
+    distrax = pytest.importorskip("distrax")
+    tfp = pytest.importorskip("tensorflow_probability.substrates.jax")
+    fine(check_density(**adapters.of(distrax.MultivariateNormalDiag(
+        np.zeros(2), np.array([1.0, 2.0])), rng=rng), dim=2, rng=rng, **QUICK))
+    fine(check_density(**adapters.of(tfp.distributions.MultivariateNormalDiag(
+        np.zeros(2), np.array([1.0, 2.0])), rng=rng), dim=2, rng=rng, **QUICK))
+    # One log_det for all rows is TFP's convention.
+    report = check_flow(**adapters.of(tfp.bijectors.Scale(np.float64(2.0)), rng=rng), dim=2,
+                        rng=rng, **QUICK)
+    assert report["shapes_forward"].verdict == "pass", report

@@ -1,0 +1,145 @@
+"""
+A Transformer as a flow's conditioner
+=====================================
+
+TarFlow (Zhai et al. 2024, arXiv:2412.06329) is a masked autoregressive flow,
+
+    z_t = (x_t - m_t(x_<t)) exp(-s_t(x_<t)),
+
+with a causal Transformer where MAF has a masked network. Both are exact. What the Transformer
+promises is a better likelihood, where what matters about the past is not at which place it stood.
+
+Here each row is a short series with a law of its own: x_t = a sin(x_{t-1}) + noise, and a, drawn
+once a row, is not shown. Whoever predicts x_t has to estimate a from the pairs seen so far. A
+masked network has to learn that anew at every place of the series; attention learns it once. The
+truth is known, by an integral over a, so nats above the entropy can be counted. With about 9,000
+parameters each and the same 3,000 rows, MAF ends 1.4 nats above it, TarFlow 0.3.
+
+Run it with ``--full`` for the figure as it is kept here; without, both learn for a moment.
+"""
+
+# %%
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import LogLocator
+
+import nfref
+from nfref import params as trees
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _figures import figure_path  # noqa: E402
+
+LENGTH, NOISE, STEEPEST = 12, 0.3, 1.5
+COLOURS = {"MAF": "#d95f02", "TarFlow": "#1f4e9c"}
+
+# %%
+# The data, and their exact density: for each a the series is a chain of normals, and a is uniform.
+
+
+def series(rng, rows):
+    a = rng.uniform(-STEEPEST, STEEPEST, rows)
+    x = [rng.standard_normal(rows)]
+    while len(x) < LENGTH:
+        x.append(a * np.sin(x[-1]) + NOISE * rng.standard_normal(rows))
+    return np.column_stack(x)
+
+
+def true_log_prob(x, points=400):
+    a = STEEPEST * (2 * (np.arange(points) + 0.5) / points - 1)
+    e = (x[:, 1:, None] - np.sin(x[:, :-1, None]) * a) / NOISE
+    given_a = -0.5 * np.sum(e ** 2, axis=1) - (LENGTH - 1) * np.log(NOISE)
+    largest = given_a.max(axis=1)
+    mixed = largest + np.log(np.mean(np.exp(given_a - largest[:, None]), axis=1))
+    return mixed - 0.5 * x[:, 0] ** 2 - 0.5 * LENGTH * np.log(2 * np.pi)
+
+
+# %%
+# Two flows with about as many parameters each.
+
+
+def fit(flow, x, validation, epochs):
+    """The density, its parameters, and the nats above the truth after each epoch."""
+    density, rng = nfref.Density(flow), np.random.default_rng(1)
+    found = nfref.fit(density, density.init(rng), x, rng, validation=validation, epochs=epochs,
+                      batch_size=128, learning_rate=3e-3, schedule="cosine", patience=None,
+                      progress=False)
+    truth = np.mean(true_log_prob(validation))
+    return density, found.params, np.array(found.history["validation"]) + truth
+
+
+# %%
+# Do drawn rows have one a each? What the best a of a row leaves unexplained says so.
+
+
+def best_slope(x):
+    """The a of each row by least squares."""
+    s = np.sin(x[:, :-1])
+    return np.sum(s * x[:, 1:], axis=1) / np.sum(s ** 2, axis=1)
+
+
+def unexplained(x):
+    """Standard deviation of x_t - a sin(x_{t-1}) in each row, for the best a of the row."""
+    e = x[:, 1:] - best_slope(x)[:, None] * np.sin(x[:, :-1])
+    return np.sqrt(np.sum(e ** 2, axis=1) / (LENGTH - 2))
+
+
+def figure(x, curves, drawn):
+    fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
+    at, slopes = np.linspace(-2.2, 2.2, 100), best_slope(x)
+    for a, colour in zip((-1.2, -0.4, 1.3), ("#1b9e77", "0.35", "#7570b3")):
+        row = x[np.argmin(np.abs(slopes - a))]
+        axes[0].plot(at, a * np.sin(at), color=colour, linewidth=1)
+        axes[0].plot(row[:-1], row[1:], "o", color=colour, markersize=4)
+    axes[0].set(xlabel="$x_{t-1}$", ylabel="$x_t$", title="three rows, each with its own law")
+    for (name, curve), style in zip(curves.items(), ("--", "-")):
+        axes[1].plot(np.arange(1, len(curve) + 1), curve, style, color=COLOURS[name], label=name)
+    axes[1].set(xlabel="epochs", ylabel="nats above the entropy", yscale="log",
+                title="rows held out")
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].minorticks_off()
+    axes[1].legend(frameon=False)
+    edges = np.linspace(0, 1.2, 49)
+    axes[2].hist(unexplained(x), edges, density=True, color="0.8", label="data")
+    for (name, rows), style in zip(drawn.items(), ("--", "-")):
+        axes[2].hist(unexplained(rows), edges, density=True, histtype="step", linestyle=style,
+                     color=COLOURS[name], linewidth=1.5, label=name)
+    axes[2].set(xlabel="standard deviation about the row's law", yticks=[], title="drawn rows")
+    axes[2].legend(frameon=False)
+    fig.savefig(figure_path("tarflow.png"), dpi=130)
+    plt.close(fig)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="A Transformer as a flow's conditioner")
+    parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
+    full = parser.parse_args().full
+    rows, epochs, channels, hidden = (3000, 40, 16, 32) if full else (600, 4, 8, 14)
+    rng = np.random.default_rng(0)
+    x, validation = series(rng, rows), series(rng, 1000 if full else 200)
+    flows = {"MAF": nfref.MAF(LENGTH, 4, (hidden, hidden)),
+             "TarFlow": nfref.TarFlow(LENGTH, 2, channels=channels, heads=2, depth=2, expansion=2)}
+    curves, drawn, test = {}, {}, series(rng, 4000 if full else 500)
+    for name, flow in flows.items():
+        density, params, curves[name] = fit(flow, x, validation, epochs)
+        drawn[name] = density.sample(params, np.random.default_rng(2), len(test) // 2)
+        above = np.mean(true_log_prob(test) - density.log_prob(params, test))
+        count = trees.flatten(params)[0].size
+        print(f"{name}: {count:,} parameters, {above:.2f} nats above the entropy")
+        # However little it has learned, it is a density of its own and never beats the truth.
+        assert above > 0
+        z, log_det = flow.inverse(params["flow"], test[:50])
+        back, log_det_back = flow.forward(params["flow"], z)
+        assert np.allclose(back, test[:50], atol=1e-9)
+        assert np.allclose(log_det_back, -log_det, atol=1e-9)
+    figure(test, curves, drawn)
+    # What the Transformer promises.
+    assert curves["TarFlow"].min() < curves["MAF"].min() / (3 if full else 1)
+
+
+if __name__ == "__main__":
+    main()
