@@ -283,6 +283,11 @@ def column_of(name, values, asked=None, weight=None, first=0):
         raise ValueError(f"column {name!r}: expected values strictly between {low:g} and {high:g}, "
                          f"got {len(bad)} that are not, the first {numbers[bad[0]]:g} in row "
                          f"{bad[0] + first}")
+    with np.errstate(all="ignore"):
+        y = to_line(numbers, low, high)[0]
+    if not np.all(np.isfinite(y)) or np.all(y == y[0]):
+        raise ValueError(f"column {name!r}: expected bounds near the values, so that their logits "
+                         f"differ, got {low:g} and {high:g}")
     return Continuous(name, low, high).in_units_of(numbers, weight)
 
 

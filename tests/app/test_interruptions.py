@@ -174,7 +174,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_fit(folder):
     (("--epochs=--",), "--epochs: expected a value, got '--'"),
     (("--layers", "100000000"), "--layers: expected at most 10000, got 100000000"),
     (("--hidden", "1000000,1000000"), "GiB; fewer --layers"),
-    (("--bounded", "height=-1e300:1e300"), "--bounded: expected bounds near the values"),
+    (("--bounded", "height=-1e300:1e300"), "expected bounds near the values"),
     (("--header", "no"), "row 1 (line 1), column 'x1': expected a number, got 'height'"),
     (("--resume", "none.npz"), "--resume: none.npz: expected a checkpoint, found none there"),
     (("--resume", "people.csv"), "--checkpoint: expected a file of its own"),

@@ -9,7 +9,8 @@ x = g(z), networks of any form; nothing in them is invertible by construction. T
 
 The middle term stands for log \\|det f'(x)\\|. Its value is not that of the determinant, but its
 gradient is, on average over random v and as far as g is the inverse of f: that is the promise, and
-here it is checked against the determinant itself, which two dimensions allow.
+here it is checked against the determinant itself, which two dimensions allow. To rounding where g
+is the inverse; after training, where g(f(x)) misses x by 0.02, to less than a hundredth.
 
 Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
 """
