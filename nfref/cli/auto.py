@@ -8,7 +8,7 @@ from nfref.cli.arguments import UsageError
 from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
 from nfref.estimator.candidates import Plan, sized_flow
-from nfref.estimator.closed_form import Gaussian
+from nfref.estimator.closed_form import Gaussian, KernelDensity
 from nfref.estimator.columns import Continuous
 from nfref.estimator.density import find_columns, fit_table
 from nfref.estimator.pool import mean_and_error
@@ -182,7 +182,8 @@ def _write(say, options, data, rows, fitted, place, picture):
     if options.plot:
         from nfref.cli.pictures import draw
         try:
-            draw("--plot", picture, inputs.AsDensity(density), None, data.columns, data.values)
+            shown = inputs.AsDensity(density)
+            draw("--plot", picture, shown, None, data.columns, shown.numbers(data.table.cells()))
             say(f"wrote {options.plot}")
         except UsageError as error:
             return error
@@ -203,6 +204,20 @@ def _info(options, rows, fitted, figure):
 
 
 # How good it is ---------------------------------------------------------------------------
+
+
+KERNELS = 4000              # rows at most that have kernels, and that widths are chosen by
+
+
+def _by_kernels(density, rows, data):
+    """Log-likelihoods of the test rows under a kernel density in the columns' robust units."""
+    _, u, _ = density.encode(rows.columns(data, rows.train))
+    weight, held_out = rows.weight[rows.train], max(1, len(u) // 10)
+    kernels = KernelDensity.choose(
+        u[held_out:][:KERNELS], u[:held_out][:KERNELS], weight=weight[held_out:][:KERNELS],
+        validation_weight=weight[:held_out][:KERNELS])
+    _, u, log_slope = density.encode(rows.columns(data, rows.test))
+    return kernels.log_prob(u) + log_slope
 
 
 def table_lines(data, rows, fitted):
@@ -227,6 +242,8 @@ def table_lines(data, rows, fitted):
                 np.stack(table, axis=1).astype(np.float64)), weight), "", ""))
         except ValueError:
             pass
+        rest.append(("kernel density", mean_and_error(_by_kernels(density, rows, data), weight),
+                     "", ""))
     if data.truth is not None:
         rest.append(("true density", mean_and_error(data.truth.log_prob(
             np.stack(table, axis=1)), weight), "", ""))
