@@ -18,6 +18,7 @@ from numba.core import event
 
 from nfref.kernels.announce import announce
 from nfref.kernels.cache import Cache
+from nfref.kernels.libraries import BodyCompiler, KernelCompiler
 
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "_nrt": False}
 
@@ -36,7 +37,7 @@ def reduction(function):
 
 
 def _part(function, options):
-    compiled = numba.njit(**options)(function)
+    compiled = numba.njit(**options, pipeline_class=BodyCompiler)(function)
     if numba.config.DISABLE_JIT:
         return compiled
 
@@ -54,7 +55,7 @@ def _part(function, options):
 
 def kernel(function):
     """Compile on first call and keep the result on disk, where that is possible."""
-    compiled = numba.njit(**OPTIONS)(function)
+    compiled = numba.njit(**OPTIONS, pipeline_class=KernelCompiler)(function)
     # What a function took from another one's variables is not in its source.
     if not numba.config.DISABLE_JIT and function.__closure__ is None:
         with suppress(OSError, SyntaxError, ValueError):    # no sources: zipped, or bytecode alone

@@ -6,6 +6,7 @@ import pytest
 
 from nfref.kernels import jit
 from nfref.kernels.chain.network import units_of
+from nfref.kernels.libraries import BodyLibrary
 from nfref.kernels.rows import LINE, aligned
 from nfref.kernels.simd.products import ROWS
 
@@ -89,3 +90,25 @@ def test_memory_to_work_in_starts_a_line_of_the_cache(size, dtype):
         assert array.shape == (size,) and array.dtype == dtype
         assert array.ctypes.data % LINE == 0
         array[:] = 1        # it is writable to its end
+
+
+@compiled_only
+def test_bodies_are_optimised_in_kernels_only_and_every_kernel_holds_its_own():
+    @jit.body
+    def square(x):
+        return x * x
+
+    @jit.kernel
+    def fourth(x):
+        return square(square(x))
+
+    @jit.kernel
+    def cube(x):
+        return x * square(x)
+
+    assert fourth(3.0) == 81.0 and cube(3.0) == 27.0 and fourth(np.float32(2)) == 16.0
+    for result in square.overloads.values():
+        assert isinstance(result.library, BodyLibrary)
+        assert result.library.get_pointer_to_function(result.fndesc.llvm_func_name) == 0
+    with pytest.raises(TypeError, match="square: expected to be called by a kernel"):
+        square(3.0)

@@ -14,8 +14,9 @@ from nfref.oracle.truth.high_precision import measure
 FACTORS = (0.0, 1e-9, 40.0, 1000.0)
 # A logit's data saturate at its bounds: in float64 nothing is left of a z beyond 36.
 FACTORS_NEARER = (0.0, 1e-9, 10.0)
-# Gates have no bound: farther out their scales are beyond what float64 can hold.
-NEARER = ("logit", "channel_sigmoid", "iaf_gate")
+# Gates have no bound: farther out their scales are beyond what float64 can hold. Noise in a cell
+# goes through a logit too.
+NEARER = ("logit", "channel_sigmoid", "iaf_gate", "dequantisation")
 
 
 def rows_of(name, configuration):
