@@ -160,9 +160,12 @@ def _fit(columns, data, rows, options, say, signals):
     plan = Plan("auto", options.members, options.epochs, options.batch, options.lr,
                 options.time or 60 * MINUTES, not options.quiet, callback)
     weight = rows.weight[rows.train]
-    return fit_table(columns, rows.columns(data, rows.train), plan, options.seed,
-                     weight=None if np.all(weight == 1) else weight,
-                     announce=lambda name: say(f"trying {name}"))
+    try:
+        return fit_table(columns, rows.columns(data, rows.train), plan, options.seed,
+                         weight=None if np.all(weight == 1) else weight,
+                         announce=lambda name: say(f"trying {name}"))
+    except ValueError as error:
+        raise UsageError(f"{data.name}: {error}") from None
 
 
 def _write(say, options, data, rows, fitted, place, picture):
@@ -237,10 +240,12 @@ def table_lines(data, rows, fitted):
     if all(isinstance(column, Continuous) for column in density.columns):
         train = np.stack(rows.columns(data, rows.train), axis=1).astype(np.float64)
         try:
-            gaussian = Gaussian.fit(train, rows.weight[rows.train])
-            rest.append(("full Gaussian", mean_and_error(gaussian.log_prob(
-                np.stack(table, axis=1).astype(np.float64)), weight), "", ""))
-        except ValueError:
+            with np.errstate(all="ignore"):     # its units are not robust
+                gaussian = Gaussian.fit(train, rows.weight[rows.train])
+                figure = mean_and_error(gaussian.log_prob(
+                    np.stack(table, axis=1).astype(np.float64)), weight)
+            rest.append(("full Gaussian", figure, "", ""))
+        except (ValueError, np.linalg.LinAlgError):
             pass
         rest.append(("kernel density", mean_and_error(_by_kernels(density, rows, data), weight),
                      "", ""))
