@@ -106,8 +106,8 @@ times that of ``from_context``
         "from_context": "an array for each of the others with the context's features first",
     }),
     "Coupling": Meaning(r"""
-coordinates with ``mask`` true stay and feed ``net``; the others go through ``transformer``; outputs are the first raw number of each of them, then the second of each, and so
-on
+coordinates with ``mask`` true stay and feed ``net``; the others go through ``transformer``;
+outputs are the first raw number of each of them, then the second of each, and so on
 """, {
         "net":
             "its outputs, the transformer's raw numbers, are functions of the coordinates "
