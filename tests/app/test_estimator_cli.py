@@ -21,9 +21,9 @@ def table_of(output):
     """The last lines of ``fit`` as {name: [numbers]}."""
     lines = output.splitlines()
     start = next(k for k, line in enumerate(lines) if line.startswith("test nats per row"))
-    rows = [(line[:24].strip(), line[24:].replace(" - ", " nan ").split())
-            for line in lines[start + 1:]]
-    return {name: [float(number) for number in numbers] for name, numbers in rows}
+    rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1:]]
+    return {name: [float("nan" if number == "-" else number) for number in numbers]
+            for name, numbers in rows}
 
 
 def people(n=500, seed=0):
