@@ -8,5 +8,8 @@
 - :mod:`~nfref.estimator.pool`: a weighted sum of densities;
 - :mod:`~nfref.estimator.candidates`: what is tried, and in which size;
 - :mod:`~nfref.estimator.density`: all of it together, with neither scikit-learn nor DataFrames;
+- :mod:`~nfref.estimator.marginals`: the closed forms when only some columns are known;
+- :mod:`~nfref.estimator.conditional`: rows with gaps, columns given others;
+- :mod:`~nfref.estimator.gaps`: training on rows with gaps;
 - :mod:`~nfref.estimator.flow_density`, :mod:`~nfref.estimator.outliers`: scikit-learn's estimators.
 """

@@ -15,8 +15,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nfref.checks import as_weight, check_count, check_positive
+from nfref.estimator import conditional
 from nfref.estimator.candidates import Plan
 from nfref.estimator.density import TableDensity, find_columns, fit_table
+from nfref.estimator.gaps import fit_with_gaps
 from nfref.estimator.table import frame_columns, is_frame, like_frame
 from nfref.flow import Flow
 
@@ -103,7 +105,9 @@ class FlowDensity(DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : (N, D) array or DataFrame
-            At least two rows that differ. A DataFrame may hold text.
+            At least two rows that differ. A DataFrame may hold text. Cells may be missing (NaN,
+            None): they are drawn anew while the simple densities are fitted, and the flows learn
+            from the last draw (:mod:`nfref.estimator.gaps`).
         y : None
             Not used.
         sample_weight : (N,) array, optional
@@ -116,8 +120,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a value is missing, a column is constant or a linear function of others, or a
-            weight or a parameter does not fit.
+            If a column has no value, is constant or a linear function of others, or a weight or
+            a parameter does not fit.
         """
         return self._fit(X, sample_weight)
 
@@ -132,9 +136,14 @@ class FlowDensity(DensityMixin, BaseEstimator):
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
         random = check_random_state(self.random_state)
-        found = fit_table(find_columns(names, table, self.columns), table, plan,
-                          int(random.randint(2 ** 31 - 1)), weight=weight,
-                          validation=self.validation, announce=announce or self._announce)
+        seed = int(random.randint(2 ** 31 - 1))
+        options = {"weight": weight, "validation": self.validation,
+                   "announce": announce or self._announce}
+        if conditional.has_gaps(table):
+            found = fit_with_gaps(names, table, self.columns, plan, seed, **options)
+        else:
+            found = fit_table(find_columns(names, table, self.columns), table, plan, seed,
+                              **options)
         self._keep(found.density)
         self.candidates_ = found.tried
         self.n_rows_effective_ = found.rows
@@ -179,14 +188,19 @@ class FlowDensity(DensityMixin, BaseEstimator):
             if reset:
                 self._frame = X[:0]
             return list(found), list(found.values())
-        X = validate_data(self, X, reset=reset, dtype=np.float64,
+        X = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan",
                           ensure_min_samples=2 if reset else 1)
         if reset:
             self._frame = None
         names = [f"x{k + 1}" for k in range(X.shape[1])]
         return names, list(X.T)
 
-    def score_samples(self, X, return_spread=False):
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def score_samples(self, X, return_spread=False, return_error=False, draws=1000):
         """Log-likelihood of every row, in nats and the units of the data.
 
         Of a table with discrete columns it is the log of a probability of these times a density
@@ -195,21 +209,38 @@ class FlowDensity(DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : (N, D) array or DataFrame
+            Where cells are missing (NaN, None), it is the likelihood of those that are there.
+            It is exact where the pool holds no flows, and the mean of weighted draws else.
         return_spread : bool, default False
             Return also how far the flows of the pool are apart.
+        return_error : bool, default False
+            Return also the standard error of what is drawn.
+        draws : int, default 1000
+            For each row with gaps. It does not depend on the other rows, nor on a random state.
 
         Returns
         -------
         (N,) array
             -inf for values that a column cannot take.
         spread : (N,) array
-            The standard deviation of log p under the single flows; NaN with fewer than two. Only
-            if asked for.
+            The standard deviation of log p under the single flows; NaN with fewer than two, and
+            of rows with gaps. Only if asked for.
+        error : (N,) array
+            In nats; 0 for what is exact. Only if asked for.
         """
         check_is_fitted(self)
         _, table = self._table(X)
-        found = self.density_.log_prob(table)
-        return (found, self.density_.spread(table)) if return_spread else found
+        found = conditional.log_marginal(self.density_, table, check_count("draws", draws, 2))
+        answer = [found.log_prob]
+        if return_spread:
+            whole = ~np.any([conditional.gaps(values) for values in table], axis=0)
+            spread = np.full(len(whole), np.nan)
+            if np.any(whole):
+                spread[whole] = self.density_.spread([values[whole] for values in table])
+            answer.append(spread)
+        if return_error:
+            answer.append(found.error)
+        return answer[0] if len(answer) == 1 else tuple(answer)
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-likelihood in nats per row.
@@ -227,26 +258,113 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """
         return float(np.average(self.score_samples(X), weights=sample_weight))
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples=1, random_state=None, *, given=None):
         """Draw rows.
 
         Parameters
         ----------
         n_samples : int, default 1
         random_state : int, RandomState instance or None, default None
+        given : dict, optional
+            name -> value: rows in which these columns have these values, and the others their
+            law given them.
 
         Returns
         -------
         (n_samples, D) array, or a DataFrame like the one it was fitted to
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or it cannot take the value.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, minimum=0)
         rng = np.random.default_rng(check_random_state(random_state).randint(2 ** 31 - 1))
-        drawn = self.density_.sample(rng, n_samples)
+        return self._like_data(self.density_.sample(rng, n_samples) if not given else
+                               conditional.sample_given(self.density_, given, rng, n_samples))
+
+    def _like_data(self, columns):
+        """Columns' values as an array or a DataFrame, whichever was fitted to."""
         if self._frame is not None:
             return like_frame(self._frame, {column.name: values for column, values
-                                            in zip(self.columns_, drawn)})
-        return np.stack(drawn, axis=1)
+                                            in zip(self.columns_, columns)})
+        return np.stack(columns, axis=1)
+
+    def impute(self, X, random_state=None):
+        """The rows with every missing cell drawn from its law given the cells that are there.
+
+        One draw is one of many answers: their spread over several calls is how little is known.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+        random_state : int, RandomState instance or None, default None
+
+        Returns
+        -------
+        (N, D) array, or a DataFrame like the one it was fitted to
+        """
+        check_is_fitted(self)
+        _, table = self._table(X)
+        rng = np.random.default_rng(check_random_state(random_state).randint(2 ** 31 - 1))
+        return self._like_data(conditional.impute(self.density_, table, rng))
+
+    def quantile(self, X, column, levels=(0.05, 0.5, 0.95), draws=1000):
+        """Quantiles of a column given the other cells of every row.
+
+        Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+            What stands in the column itself does not matter; cells that are missing (NaN, None)
+            are not known.
+        column : str
+            The name of a column of numbers; of arrays "x1", "x2", ...
+        levels : sequence of float, default (0.05, 0.5, 0.95)
+            Each above 0 and below 1.
+        draws : int, default 1000
+            For each row; the same for all, so that quantiles change smoothly with what is given.
+
+        Returns
+        -------
+        (N, len(levels)) array
+            In the units of the data.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or it holds categories; if a level does not fit.
+        """
+        check_is_fitted(self)
+        levels = np.asarray(levels, np.float64)
+        if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)):
+            raise ValueError(f"levels: expected numbers above 0 and below 1, got {levels}")
+        _, table = self._table(X)
+        return conditional.quantiles(self.density_, table, column, levels,
+                                     check_count("draws", draws, 2))
+
+    def distribution(self, X, column, draws=1000):
+        """P(column <= its value) given the other cells of every row: uniform where the density is
+        right.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+        column : str
+            The name of a column of numbers.
+        draws : int, default 1000
+            For each row.
+
+        Returns
+        -------
+        (N,) array
+        """
+        check_is_fitted(self)
+        _, table = self._table(X)
+        return conditional.distribution(self.density_, table, column,
+                                        check_count("draws", draws, 2))
 
     def save(self, path):
         """Write what was fitted to a model file, which :meth:`load` and ``nfref score`` read.

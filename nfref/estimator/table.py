@@ -18,27 +18,24 @@ def is_frame(X):
 def frame_columns(X):
     """name -> (N,) array of a DataFrame; text and categories become arrays of objects.
 
-    Raises
-    ------
-    ValueError
-        If a cell is missing.
+    Missing cells are NaN among numbers, which are float64 then, and None among all else.
     """
     import narwhals
     frame = narwhals.from_native(X, eager_only=True)
     found = {}
     for name, column in zip(frame.columns, frame.iter_columns()):
         missing = column.is_null().to_numpy()
-        if column.dtype.is_numeric():
-            missing = missing | np.isnan(column.to_numpy().astype(np.float64))
-        if np.any(missing):
-            raise ValueError(f"column {name!r}: expected a value in every row, got "
-                             f"{np.sum(missing)} that are missing (NaN), the first in row "
-                             f"{np.argmax(missing)}")
         values = column.to_numpy()
-        if column.dtype.is_numeric() or column.dtype == narwhals.Boolean:
+        if not np.any(missing) and (column.dtype.is_numeric() or column.dtype == narwhals.Boolean):
             found[str(name)] = values
+        elif column.dtype.is_numeric():
+            found[str(name)] = np.array([np.nan if gap else value for gap, value
+                                         in zip(missing, values.tolist())], np.float64)
         else:
-            found[str(name)] = np.array([str(value) for value in values.tolist()], object)
+            text = column.dtype != narwhals.Boolean
+            found[str(name)] = np.array(
+                [None if gap or value != value else str(value) if text else value
+                 for gap, value in zip(missing, values.tolist())], object)
     return found
 
 

@@ -1,0 +1,488 @@
+"""Rows with gaps: their likelihood, what may stand in the gaps, and columns given others.
+
+Of a row only the cells O are known, and M are missing. With q a density near p whose marginals
+and conditionals have closed forms (:mod:`nfref.estimator.marginals`),
+
+    p(x_O) = int p(x_O, x_M) dx_M = q(x_O) E[p(x) / q(x)],    x_M ~ q(x_M | x_O)
+
+so S draws with weights w_s = q(x_O) p(x_s) / q(x_s) give p(x_O) as their mean, with standard error
+sd(w) / sqrt(S), and p(x_M | x_O) as their law under these weights. Labels are in it as well:
+
+    q(d, u) = P(d) q(u | d)
+
+with all labels that may be missing written out. Counts that are missing are drawn from P instead.
+Where p is in closed form itself, q = p, every weight is p(x_O), and the answer is exact. It
+is exact too, for the flow in question, where one order runs through all layers.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.estimator.columns import Continuous, plain
+from nfref.estimator.density import encoded
+from nfref.estimator.marginals import ClosedForm, Noise
+
+DRAWS = 1000
+ROWS_AT_ONCE = 2 ** 16      # draws that are scored at once
+LABELS_AT_ONCE = 256        # combinations of labels that are written out
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """Log-likelihoods of the cells that are there.
+
+    Attributes
+    ----------
+    log_prob : (N,) array
+        Nats, in the units of the data.
+    error : (N,) array
+        Standard error of it; 0 where it is exact.
+    effective : (N,) array
+        (sum w)^2 / sum w^2 of the draws; infinite where there were none.
+    """
+
+    log_prob: np.ndarray
+    error: np.ndarray
+    effective: np.ndarray
+
+
+def gaps(values):
+    """Which cells of a column are missing, (N,): NaN, None and the like."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype.kind != "O":
+        return np.zeros(len(values), bool)
+    return np.array([value is None or value != value for value in values.tolist()], bool)
+
+
+def has_gaps(table):
+    """Whether a cell of a table is missing."""
+    return any(np.any(gaps(values)) for values in table)
+
+
+# Particles --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Rows that have the same gaps, each filled S times.
+
+    Attributes
+    ----------
+    places : (N,) array
+        In the table.
+    codes, u : (N, S, J), (N, S, D) array
+    log_weight : (N, S) array
+        log p(x_O) is that of their mean, in robust units.
+    """
+
+    places: np.ndarray
+    codes: np.ndarray
+    u: np.ndarray
+    log_weight: np.ndarray
+
+    def shares(self):
+        """The weights with sum 1 in each row, (N, S)."""
+        largest = np.max(self.log_weight, axis=1, keepdims=True)
+        weight = np.exp(self.log_weight - np.where(np.isfinite(largest), largest, 0.0))
+        weight = np.where(np.isfinite(largest), weight, 1.0)    # nothing is likelier than the rest
+        return weight / np.sum(weight, axis=1, keepdims=True)
+
+
+class Filler:
+    """Fills the gaps of rows under a density of tables.
+
+    Parameters
+    ----------
+    density : TableDensity
+    """
+
+    def __init__(self, density):
+        self.density = density
+        self.near = None
+        if density.pool is not None:
+            rng = np.random.default_rng(0)
+            context = None
+            if density.discrete is not None:
+                context = density.context(density.discrete.sample(rng, 2000))
+            self.near = ClosedForm.near(density.pool, rng, context)
+
+    @property
+    def exact(self):
+        """Whether one draw tells all about a likelihood."""
+        closed = self.density.pool is None or self.near.same
+        return closed and not any(column.kind == "count" for column in self.density.columns)
+
+    def encode(self, table):
+        """(codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
+        columns = self.density.columns
+        known = np.stack([~gaps(values) for values in table], axis=1)
+        whole = [values if np.all(here) else _stood_in(column, values, here)
+                 for column, values, here in zip(columns, table, known.T)]
+        codes, u, _ = encoded(columns, whole)
+        log_slope = np.zeros(len(known))
+        for column, values, here in zip(columns, whole, known.T):
+            if isinstance(column, Continuous):
+                log_slope = log_slope + np.where(here, column.encode(values)[1], 0.0)
+        return codes, u, log_slope, known
+
+    def blocks(self, codes, u, known, draws, rng, shared):
+        """:class:`Filled` rows, block by block; rows share their noise, or have each their own."""
+        continuous = np.array([isinstance(column, Continuous) for column in self.density.columns])
+        noise = Noise.draw(rng, 1, draws, u.shape[1]) if shared else None
+        patterns, which = np.unique(known, axis=0, return_inverse=True)
+        which = which.reshape(-1)
+        for k, pattern in enumerate(patterns):
+            places = np.flatnonzero(which == k)
+            size = max(1, ROWS_AT_ONCE // draws)
+            for start in range(0, len(places), size):
+                block = places[start:start + size]
+                own = (noise.shared(len(block)) if shared
+                       else Noise.draw(rng, len(block), draws, u.shape[1]))
+                yield self._fill(block, np.repeat(codes[block], draws, axis=0),
+                                 np.repeat(u[block], draws, axis=0), pattern[~continuous],
+                                 np.flatnonzero(pattern[continuous]), own)
+
+    def _fill(self, places, codes, u, seen, observed, noise):
+        """One block: ``seen`` (J,) says of the discrete columns what ``observed`` does of u's."""
+        pool, discrete = self.density.pool, self.density.discrete
+        with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
+            codes, log_q = self._fill_labels(codes, u, seen, observed, noise)
+            if pool is None:
+                log_weight = log_q
+            else:
+                context = None if discrete is None else self.density.context(np.nan_to_num(codes))
+                u = self.near.fill(u, observed, noise, context)
+                log_weight = log_q
+                if not self.near.same:
+                    log_weight = (log_q + pool.log_prob(u, context)
+                                  - self.near.log_prob(u, np.arange(u.shape[1]), context))
+        shape = len(places), len(codes) // len(places)
+        log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
+        return Filled(places, codes.reshape(*shape, codes.shape[1]),
+                      u.reshape(*shape, u.shape[1]), log_weight.reshape(shape))
+
+    def _fill_labels(self, codes, u, seen, observed, noise):
+        """(codes without gaps, log q of what is known)."""
+        discrete, near = self.density.discrete, self.near
+        if discrete is None:
+            return codes, near.log_prob(u, observed)
+
+        def log_continuous(codes, u):
+            if near is None:
+                return 0.0
+            return near.log_prob(u, observed, self.density.context(np.nan_to_num(codes)))
+
+        missing = np.flatnonzero(~seen)
+        if not len(missing):
+            return codes, discrete.log_prob(codes) + log_continuous(codes, u)
+        columns = [self.density.discrete_columns[j] for j in missing]
+        labels = [len(column.labels) if column.kind == "category" else np.inf
+                  for column in columns]
+        if np.prod(labels) > LABELS_AT_ONCE:
+            codes, log_q = self._draw_codes(codes, seen, noise)
+            return codes, log_q + log_continuous(codes, u)
+        written = np.array(list(itertools.product(*map(range, labels))), np.float64)
+        joint = np.empty((len(codes), len(written)))
+        for k, combination in enumerate(written):
+            codes = codes.copy()
+            codes[:, missing] = combination
+            joint[:, k] = discrete.log_prob(codes) + log_continuous(codes, u)
+        log_q = np.logaddexp.reduce(joint, axis=1)
+        edges = np.cumsum(np.exp(joint - log_q[:, None]), axis=1)
+        chosen = np.sum(noise.label[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
+        codes[:, missing] = written[chosen]
+        return codes, log_q
+
+    def _draw_codes(self, codes, seen, noise):
+        """Codes drawn from P(d_M | d_O), and log P(d_O)."""
+        discrete, draws = self.density.discrete, len(codes) // len(noise.seeds)
+        joint = np.tile(discrete.log_weights, (len(noise.seeds), 1))
+        for j in np.flatnonzero(seen):
+            values = codes[::draws, j]
+            part = discrete.parts[j]
+            known = np.isfinite(values)
+            values = np.where(known, values, 0.0)
+            if self.density.discrete_columns[j].kind == "category":
+                values = values.astype(np.int64)
+            joint = joint + np.where(known[:, None], part.of(values), -np.inf)
+        total = np.logaddexp.reduce(joint, axis=1)
+        codes = codes.copy()
+        for row, seed in enumerate(noise.seeds):
+            rng = np.random.default_rng(int(seed))
+            if not np.isfinite(total[row]):
+                continue
+            share = np.exp(joint[row] - total[row])
+            classes = rng.choice(len(share), draws, p=share / np.sum(share))
+            for j in np.flatnonzero(~seen):
+                codes[row * draws:(row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
+        return codes, np.repeat(total, draws)
+
+    def decode(self, codes, u):
+        """A list of columns' values of rows without gaps."""
+        discrete, continuous = iter(codes.T), iter(u.T)
+        found = []
+        for column in self.density.columns:
+            if isinstance(column, Continuous):
+                found.append(column.decode(next(continuous)))
+            else:
+                code = next(discrete)
+                found.append(column.decode(code.astype(np.int64) if column.kind == "category"
+                                           else code))
+        return found
+
+
+def _stood_in(column, values, known):
+    """The values with one that the column can take where they are missing."""
+    if column.kind == "category":
+        fill = column.labels[0]
+    else:
+        fill = (column.decode(np.zeros(1))[0] if isinstance(column, Continuous)
+                else max(column.low, 0.0))
+    whole = np.array(values, object if column.kind == "category" else np.float64)
+    whole[~known] = fill
+    return whole
+
+
+# Answers ----------------------------------------------------------------------------------
+
+
+def log_marginal(density, table, draws=DRAWS, seed=0):
+    """Log-likelihood of the cells that are there, of every row.
+
+    Parameters
+    ----------
+    density : TableDensity
+    table : list of (N,) arrays
+        The columns' values, with NaN or None where they are missing.
+    draws : int
+        S, for each row with gaps. What a row gets does not depend on the other rows.
+    seed : int
+
+    Returns
+    -------
+    Marginal
+    """
+    whole = ~np.any([gaps(values) for values in table], axis=0)
+    rows = len(whole)
+    log_prob, error, effective = np.empty(rows), np.zeros(rows), np.full(rows, np.inf)
+    if np.any(whole):
+        log_prob[whole] = density.log_prob([values[whole] for values in table])
+    places = np.flatnonzero(~whole)
+    if not len(places):
+        return Marginal(log_prob, error, effective)
+    filler = Filler(density)
+    codes, u, log_slope, known = filler.encode([values[places] for values in table])
+    draws = 1 if filler.exact else draws
+    for block in filler.blocks(codes, u, known, draws, np.random.default_rng(seed), True):
+        here = places[block.places]
+        log_prob[here] = (np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws)
+                          + log_slope[block.places])
+        if draws > 1:
+            effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
+            error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
+    nothing = places[~known.any(axis=1)]        # of which the likelihood is 1
+    log_prob[nothing], error[nothing] = 0.0, 0.0
+    return Marginal(log_prob, error, effective)
+
+
+def impute(density, table, rng, draws=200, filler=None):
+    """The table with every gap filled by a draw from its law given the cells that are there.
+
+    Parameters
+    ----------
+    density : TableDensity
+    table : list of (N,) arrays
+    rng : numpy.random.Generator
+    draws : int
+        For each row, of which one is kept with chances as their weights.
+
+    Returns
+    -------
+    list of (N,) arrays
+    """
+    missing = [gaps(values) for values in table]
+    places = np.flatnonzero(np.any(missing, axis=0))
+    if not len(places):
+        return list(table)
+    filler = filler or Filler(density)
+    filled = [np.array(values) for values in table]
+    codes, u, _, known = filler.encode([values[places] for values in table])
+    draws = 1 if filler.exact else draws
+    for block in filler.blocks(codes, u, known, draws, rng, False):
+        edges = np.cumsum(block.shares(), axis=1)
+        chosen = np.sum(rng.random(len(edges))[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
+        rows = np.arange(len(chosen))
+        drawn = filler.decode(block.codes[rows, chosen], block.u[rows, chosen])
+        here = places[block.places]
+        for column, values, gap in zip(filled, drawn, missing):
+            column[here[gap[here]]] = values[gap[here]]
+    return filled
+
+
+def sample_given(density, given, rng, n, draws=DRAWS):
+    """Rows drawn given the values of some columns.
+
+    Parameters
+    ----------
+    density : TableDensity
+    given : dict
+        name -> value.
+    rng : numpy.random.Generator
+    n : int
+    draws : int
+        At least so many are weighted, and ten for each row that is wanted.
+
+    Returns
+    -------
+    list of (n,) arrays
+
+    Raises
+    ------
+    ValueError
+        If a name or a value does not fit.
+    """
+    table = row_given(density, given)
+    filler = Filler(density)
+    codes, u, _, known = filler.encode(table)
+    draws = max(n, 1) if filler.exact else max(draws, 10 * n)
+    block = next(filler.blocks(codes, u, known, draws, rng, False))
+    # Systematic resampling: where weights are equal no draw is taken twice.
+    edges = np.cumsum(block.shares()[0])
+    points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
+    chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
+    drawn = filler.decode(block.codes[0, chosen], block.u[0, chosen])
+    return [values if gaps(value)[0] else np.repeat(value, n)
+            for values, value in zip(drawn, table)]
+
+
+def row_given(density, given):
+    """A table of one row that holds the given values, and gaps else."""
+    names = [column.name for column in density.columns]
+    check_known("given", given, names)
+    table = []
+    for column in density.columns:
+        if column.name not in given:
+            table.append(np.array([None if column.kind == "category" else np.nan],
+                                  object if column.kind == "category" else np.float64))
+            continue
+        table.append(_checked_value(column, given[column.name]))
+    return table
+
+
+def check_known(what, given, names):
+    """That all names are those of columns."""
+    for name in given:
+        if name not in names:
+            raise ValueError(f"{what}: expected columns among {', '.join(map(repr, names))}; "
+                             f"got {name!r}")
+
+
+def _checked_value(column, value):
+    """The value as a column of one row, if the column can take it."""
+    name = f"given[{column.name!r}]"
+    if column.kind == "category":
+        if plain(value) not in column.labels:
+            raise ValueError(f"{name}: expected one of the categories "
+                             f"{', '.join(map(repr, column.labels[:5]))}"
+                             f"{', ...' if len(column.labels) > 5 else ''}, got {plain(value)!r}")
+        return np.array([plain(value)], object)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {plain(value)!r}")
+    values = np.array([number])
+    if isinstance(column, Continuous):
+        if column.encode(values)[1][0] == -np.inf:
+            raise ValueError(f"{name}: expected a value strictly between {column.low:g} and "
+                             f"{column.high:g}, got {number:g}")
+    elif np.isnan(column.encode(values)[0]):
+        least = "" if np.isinf(column.low) else f" of at least {column.low:g}"
+        raise ValueError(f"{name}: expected a whole number{least}, got {number:g}")
+    return values
+
+
+# One column given others ------------------------------------------------------------------
+
+
+def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
+    """Quantiles of a column given the other cells of each row.
+
+    Parameters
+    ----------
+    density : TableDensity
+    table : list of (N,) arrays
+        What stands in the column does not matter; gaps in others are integrated out.
+    name : str
+        Of a column of numbers.
+    levels : sequence of float
+        In (0, 1).
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    (N, len(levels)) array
+        Of a count the least number whose probability or less is at least the level.
+    """
+    column, filler, blocks = _of_one_column(density, table, name, draws, seed)
+    levels = np.asarray(levels, np.float64)
+    found = np.empty((len(table[0]), len(levels)))
+    for block, values in blocks:
+        order = np.argsort(values, axis=1, kind="stable")
+        values = np.take_along_axis(values, order, axis=1)
+        shares = np.take_along_axis(block.shares(), order, axis=1)
+        edges = np.cumsum(shares, axis=1)
+        for place, value, edge, share in zip(block.places, values, edges, shares):
+            if isinstance(column, Continuous):
+                found[place] = column.decode(np.interp(levels, edge - share / 2, value))
+            else:
+                found[place] = value[np.minimum(np.searchsorted(edge, levels), draws - 1)]
+    return found
+
+
+def distribution(density, table, name, draws=DRAWS, seed=0):
+    """P(X <= x) of a column's own values given the other cells of each row, (N,).
+
+    For rows that follow the density, and a continuous column, it is uniform on (0, 1).
+
+    Parameters
+    ----------
+    As for :func:`quantiles`; no value of the column may be missing.
+    """
+    column, filler, blocks = _of_one_column(density, table, name, draws, seed)
+    place = [one.name for one in density.columns].index(name)
+    own = np.asarray(table[place], np.float64)
+    own = column.encode(own)[0] if isinstance(column, Continuous) else column.encode(own)
+    found = np.empty(len(own))
+    for block, values in blocks:
+        below = values <= own[block.places][:, None]
+        found[block.places] = np.sum(block.shares() * below, axis=1)
+    return found
+
+
+def _of_one_column(density, table, name, draws, seed):
+    """(column, Filler, an iterator of (Filled, that column's values (N, S)))."""
+    names = [column.name for column in density.columns]
+    check_known("column", [name], names)
+    column = density.columns[names.index(name)]
+    if column.kind == "category":
+        raise ValueError(f"column: expected one of numbers, got the category {name!r}")
+    table = list(table)
+    table[names.index(name)] = np.full(len(table[0]), np.nan)
+    filler = Filler(density)
+    codes, u, _, known = filler.encode(table)
+    continuous = isinstance(column, Continuous)
+    alike = [one.name for one in density.columns if isinstance(one, Continuous) == continuous]
+    place = alike.index(name)
+
+    def blocks():
+        for block in filler.blocks(codes, u, known, draws, np.random.default_rng(seed), True):
+            yield block, (block.u if continuous else block.codes)[:, :, place]
+
+    return column, filler, blocks()
