@@ -29,6 +29,7 @@ from nfref.flows.hinge import Hinge
 from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
                                       SplitPrior, Squeeze, TopPrior)
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
+from nfref.flows.neural_autoregressive import NAF, UMNN
 from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.probability_flow import ProbabilityFlow
@@ -44,7 +45,10 @@ from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.by_coordinate import ByCoordinate
+from nfref.transformers.deep_sigmoid import DeepSigmoid
+from nfref.transformers.logistic_mixture import LogisticMixture
 from nfref.transformers.moebius import MoebiusCircle
+from nfref.transformers.monotone_integral import MonotoneIntegral
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import Transformer
 

@@ -201,6 +201,22 @@ _TABLE = (
                   symbols="xi: a, 1 - xi: b, d_k: d, g(x): z"),
         )),
 
+    # No section of it was read: what is known of it is its published code, torchkit.
+    Citation(
+        "NAF", "Huang, Krueger, Lacoste, Courville", 2018, "Neural autoregressive flows",
+        arxiv="1804.00779"),
+
+    # Known from its published code and its authors' slides.
+    Citation(
+        "UMNN", "Wehenkel, Louppe", 2019, "Unconstrained monotonic neural networks",
+        arxiv="1908.05164"),
+
+    # Known from its published code.
+    Citation(
+        "Flow++", "Ho, Chen, Srinivas, Duan, Abbeel", 2019,
+        "Flow++: Improving flow-based generative models with variational dequantization and "
+        "architecture design", arxiv="1902.00275"),
+
     Citation(
         "TarFlow", "Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind",
         2024, "Normalizing flows are capable generative models", arxiv="2412.06329", version=3,

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nfref.oracle.truth import manifest, vectors
+from nfref.oracle.truth import manifest, pages, vectors
+from nfref.oracle.truth.meaning import MEANING
 
 FOLDER = resources.files("nfref") / "data"
 HERE = Path(__file__).parent
@@ -74,3 +75,21 @@ def test_public_log_abs_det_of_a_planar_map():
     for row, log_det in zip(golden["z"], golden["log_det_forward"]):
         found = multiprecision.log_abs_det(planar, row, digits=30)
         assert abs(float(found) - log_det) < 1e-13     # u_hat was made in float64
+
+
+def test_every_class_and_parameter_with_vectors_has_a_meaning():
+    for kind, (names, _) in pages.found().items():
+        assert kind in MEANING, f"nfref/oracle/truth/meaning.py: {kind} is missing"
+        meaning = MEANING[kind]
+        assert set(names) <= set(meaning.parameters), (kind, names)
+        assert meaning.map.strip()
+    assert {"MADE", "CNF", "NSF", "RealNVP"} <= set(pages.found())
+
+
+def test_the_pages_are_those_of_the_files():
+    """``python -m nfref.oracle.truth.pages`` writes them again."""
+    folder = HERE.parents[1] / "docs" / "vectors"
+    made = pages.pages()
+    assert {path.name for path in folder.iterdir()} == set(made)
+    for name, text in made.items():
+        assert (folder / name).read_text(encoding="utf-8") == text, name

@@ -234,6 +234,40 @@ def test_all_is_finite_and_of_its_dtype(tails, kind, scale, dtype, direction):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1, 50])
+def test_gradients_at_inside_and_outside_of_the_interval_in_one_batch(scale, dtype, direction):
+    """No row changes another one's gradient, and at the ends it is that of the tails: 1 and 0.
+
+    A branch that is not taken and has an infinite derivative would make NaN of 0 times infinity.
+    """
+    transformer = RationalQuadratic(bins=4)
+    bound, infinity = dtype(transformer.bound), dtype(np.inf)
+    ends = np.array([-bound, bound])
+    within = np.nextafter(ends, dtype(0))
+    beyond = np.concatenate([ends, np.nextafter(ends, infinity * ends), [-1e30, 1e30]])
+    v = np.concatenate([beyond, within, [-1.7, 0.0, 2.2]]).astype(dtype)
+    raw = (scale * np.random.default_rng(7).standard_normal((transformer.size, len(v))))
+    raw = raw.astype(dtype)
+    for output in (0, 1):
+        g_v, g_raw = derivatives(transformer, direction, v, raw, output)
+        assert g_v.dtype == g_raw.dtype == dtype
+        for n in range(len(v)):
+            alone_v, alone_raw = derivatives(transformer, direction, v[n:n + 1], raw[:, n:n + 1],
+                                             output)
+            np.testing.assert_array_equal(g_v[n], alone_v[0])
+            np.testing.assert_array_equal(g_raw[:, n], alone_raw[:, 0])
+        assert np.all(np.isfinite(g_v)) and np.all(np.isfinite(g_raw))
+        np.testing.assert_array_equal(g_v[:len(beyond)], 1 - output)
+        np.testing.assert_array_equal(g_raw[:, :len(beyond)], 0)
+        assert np.all(np.any(g_raw[:, len(beyond) + 2:] != 0, axis=0))
+    # The curve joins the tails with slope 1: so it is an ulp within, to what an ulp does.
+    if scale == 1:
+        slopes = derivatives(transformer, direction, v, raw, 0)[0][len(beyond):len(beyond) + 2]
+        np.testing.assert_allclose(slopes, 1, atol=1e3 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
 def test_linear_tails_are_the_identity_whatever_the_knots(direction):
     transformer = RationalQuadratic()
     v = np.concatenate([batch("in the tails", transformer, float), [-3.0, 3.0]])

@@ -211,7 +211,8 @@ FAMILIES = {
 # Changes of masks, indices and orders, which have no arithmetic to swap: (family, old, new).
 # Those of planar_root are by hand too: it is a safeguarded solver, and a change of one node
 # mostly changes the path to the same root.
-MASKS = "made_masks(self.order, degrees, self.transformer.size, self.context_dim)"
+MASKS = ("made_masks(self.order, degrees, self.transformer.size, self.context_dim,\n"
+         + 26 * " " + "self.periodic)")
 BY_HAND = (
     ("planar", "minus_tanh(a) + slack * np.tanh(a) - target",
      "minus_tanh(a) + np.tanh(a) - target"),
@@ -247,8 +248,8 @@ BY_HAND = (
      "constrained(self.transformer, params, outputs[:, ::-1])"),
     ("MADE layer", "constrained(self.transformer, params, outputs)",
      "constrained(self.transformer, params, np.concatenate([outputs[:, 1:], outputs[:, :1]], 1))"),
-    ("autoregressive", "range(z.shape[1])", "range(z.shape[1] - 1)"),
-    ("autoregressive", "range(z.shape[1])", "range(1)"),
+    ("autoregressive", "z.shape[1] if passes is None else passes", "z.shape[1] - 1"),
+    ("autoregressive", "z.shape[1] if passes is None else passes", "1"),
     ("squeeze", "transpose((0, 1, 4, 2, 5, 3))", "transpose((0, 1, 4, 3, 5, 2))"),
     ("squeeze", "transpose((0, 1, 3, 5, 2, 4))", "transpose((0, 1, 5, 3, 2, 4))"),
     ("actnorm", "np.repeat(params[\"shift\"], pixels)", "np.tile(params[\"shift\"], pixels) * z0"),

@@ -254,6 +254,140 @@ def not_onto(rng):
         2 * (np.log(2) - x / 2.5 - softplus(-2 * x / 2.5)), axis=1)))
 
 
+def sigmoids(x):
+    """logit(S) and the log of its slope, for S = 0.3 sigma(2 x - 1) + 0.7 sigma(x + 1)."""
+    u, a, w = np.stack([2 * x - 1, x + 1]), np.array([2.0, 1.0]), np.array([0.3, 0.7])
+    a, w = (part.reshape(-1, *[1] * x.ndim) for part in (a, w))
+    log_s = np.logaddexp.reduce(np.log(w) - softplus(-u))
+    log_c = np.logaddexp.reduce(np.log(w) - softplus(u))
+    log_slope = np.logaddexp.reduce(np.log(w * a) - softplus(u) - softplus(-u))
+    return log_s - log_c, log_slope - log_s - log_c
+
+
+def bisected(function, y, low, high, steps=200):
+    low, high = np.full_like(y, low), np.full_like(y, high)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        above = function(middle) > y
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return (low + high) / 2
+
+
+def sigmoids_without_logs(rng):
+    """log S - log(1 - S) of an S that is computed: infinite from x = 37 on (NAF's code clips)."""
+    def inverse(x):
+        s, t = 1 / (1 + np.exp(1 - 2 * x)), 1 / (1 + np.exp(-1 - x))
+        S = 0.3 * s + 0.7 * t
+        slope = 0.6 * s * (1 - s) + 0.7 * t * (1 - t)
+        return np.log(S) - np.log(1 - S), np.sum(np.log(slope / (S * (1 - S))), axis=1)
+    return dict(dim=2, inverse=inverse)
+
+
+def clipped_sigmoids(rng):
+    """S moved into [d/2, 1 - d/2], as NAF's code does: bounded, and its log-slope falls off."""
+    def inverse(x):
+        s, t = 1 / (1 + np.exp(1 - 2 * x)), 1 / (1 + np.exp(-1 - x))
+        S = (0.3 * s + 0.7 * t) * (1 - 1e-6) + 0.5e-6
+        slope = (0.6 * s * (1 - s) + 0.7 * t * (1 - t)) * (1 - 1e-6)
+        return np.log(S) - np.log(1 - S), np.sum(np.log(slope / (S * (1 - S))), axis=1)
+    return dict(dim=2, inverse=inverse, forward=lambda z: (
+        x := bisected(lambda x: sigmoids(x)[0], z, -1e9, 1e9),
+        -np.sum(sigmoids(x)[1], axis=1)))
+
+
+def clipped_probability(rng):
+    """A mixture of logistics inverted for S in [1e-5, 1 - 1e-5] alone (Flow++'s code)."""
+    def forward(z):
+        bound = np.log(1e5 - 1)
+        x = bisected(lambda x: sigmoids(x)[0], np.clip(z, -bound, bound), -1e3, 1e3)
+        return x, -np.sum(sigmoids(x)[1], axis=1)
+    return dict(dim=2, forward=forward, inverse=lambda x: (
+        sigmoids(x)[0], np.sum(sigmoids(x)[1], axis=1)))
+
+
+def absolute_tolerance(rng):
+    """A bisection down to an interval of 1e-6, however small or steep things are (zuko)."""
+    def forward(z):
+        x = bisected(lambda x: sigmoids(x)[0], z, -1e3, 1e3, steps=31)
+        return x, -np.sum(sigmoids(x)[1], axis=1)
+    return dict(dim=2, forward=forward, inverse=lambda x: (
+        sigmoids(x)[0], np.sum(sigmoids(x)[1], axis=1)))
+
+
+def squared_stopping_rule(rng):
+    """Steps that end when the square of the residue is below a tolerance meant for the residue."""
+    def inverse(x):
+        z = x.copy()
+        for _ in range(200):
+            residue = z + 0.5 * np.tanh(z) - x
+            moves = np.sum(residue ** 2, axis=1, keepdims=True) > 1e-9
+            z = np.where(moves, z - residue, z)
+        return z, -np.sum(np.log1p(0.5 * (1 - np.tanh(z) ** 2)), axis=1)
+    return dict(dim=2, inverse=inverse, forward=lambda z: (
+        z + 0.5 * np.tanh(z), np.sum(np.log1p(0.5 * (1 - np.tanh(z) ** 2)), axis=1)))
+
+
+def slope_of_the_integral(rng):
+    """log g(x) as the log-slope of a quadrature of g that is coarse (UMNN's code)."""
+    tau, q = np.array([0, 0.5, 1]), np.array([1, 4, 1]) / 6
+
+    def g(t):
+        return 0.1 + np.exp(-2 * (t - 1) ** 2)
+
+    return dict(dim=1, inverse=lambda x: (x * (g(x * tau) @ q)[:, None], np.log(g(x))[:, 0]))
+
+
+def log_of_a_product(rng):
+    """The logarithm of the product of eight scales, which is beyond float64 (zunis #28)."""
+    s = np.array([95.0, 80.0, 99.0, 90.0, 98.0, 93.0, 97.0, 96.0])
+    return dict(dim=8, forward=lambda z: (
+        z * np.exp(s), np.full(len(z), np.log(np.prod(np.exp(s))))))
+
+
+def unclamped_discriminant(rng):
+    """A spline's b^2 - 4 a c that rounding makes negative, in single precision (nflows #87).
+
+    So it is just below the knot at 1e-9: the origin and rows near it have no image.
+    """
+    x_k = np.array([-3, -0.5, -0.1, 1.0, 3], np.float32)
+    y_k = np.array([-3, -2.9, 1e-9, 2.1, 3], np.float32)
+    d = np.array([1, 1e-3, 1e-3, 0.5, 1], np.float32)
+
+    def forward(z):
+        inside = np.abs(z) < 3
+        y = np.where(inside, z, np.float32(0))
+        k = np.sum(y[..., None] >= y_k[1:-1], axis=-1)
+        width, height = x_k[k + 1] - x_k[k], y_k[k + 1] - y_k[k]
+        s, y = height / width, y - y_k[k]
+        bend = d[k + 1] + d[k] - 2 * s
+        a, b, c = height * (s - d[k]) + y * bend, height * d[k] - y * bend, -s * y
+        xi = 2 * c / (-b - np.sqrt(b * b - 4 * a * c))
+        bottom = s + bend * xi * (1 - xi)
+        top = s * s * (d[k + 1] * xi * xi + 2 * s * xi * (1 - xi) + d[k] * (1 - xi) ** 2)
+        log_slope = 2 * np.log(bottom) - np.log(top)
+        return (np.where(inside, x_k[k] + xi * width, z),
+                np.sum(np.where(inside, log_slope, np.float32(0)), axis=1))
+    return dict(dim=2, forward=forward, dtype=np.float32)
+
+
+def end_slopes(rng):
+    """A spline whose inverse has other slopes at the ends than its map: a padding forgotten."""
+    from nfref.transformers.rational_quadratic import RationalQuadratic, curve, curve_inverse
+    raw = rng.standard_normal((23, 1))
+    x_k, y_k, s, d = (part[..., 0] for part in RationalQuadratic().constrain(raw))
+    other = np.concatenate([[0.5], d[1:-1], [0.5]])
+
+    def acting(formula, slopes):
+        def act(v):
+            h = [part.reshape(-1, 1, 1) + np.zeros(v.shape) for part in (x_k, y_k, s, slopes)]
+            inside = np.abs(v) < 3
+            value, log_slope = formula(np.where(inside, v, 0), h)
+            return (np.where(inside, value, v),
+                    np.sum(np.where(inside, log_slope, 0), axis=1))
+        return act
+    return dict(dim=2, inverse=acting(curve, d), forward=acting(curve_inverse, other))
+
+
 def residual_not_contracting(rng):
     """x + g(x) with a Lipschitz constant above 1 folds space."""
     def forward(z):
@@ -355,4 +489,5 @@ def mixture_weights(rng):
 
 
 RELEASED_BUGS = {name: value for name, value in dict(globals()).items()
-                 if callable(value) and name not in ("softplus", "leaky_tails")}
+                 if callable(value)
+                 and name not in ("softplus", "leaky_tails", "sigmoids", "bisected")}

@@ -5,13 +5,19 @@ numbers that the network gives for it, ``own`` the dict of its share of the tran
 parameters.
 """
 
+from functools import cache
+
 import mpmath as mp
+import numpy as np
 
 from nfref.oracle.truth.multiprecision import exact
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.by_coordinate import ByCoordinate
+from nfref.transformers.deep_sigmoid import DeepSigmoid
+from nfref.transformers.logistic_mixture import LogisticMixture
 from nfref.transformers.moebius import MoebiusCircle
+from nfref.transformers.monotone_integral import MonotoneIntegral
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
@@ -70,6 +76,97 @@ def ends(raw, least, bound):
     return [-bound + 2 * bound * mp.fsum(parts[:k]) for k in range(len(raw))] + [bound]
 
 
+def root(function, z):
+    """The x with function(x) = z of an increasing function: ends, halvings, then secants."""
+    with mp.workdps(15):
+        low, high = mp.mpf(-1), mp.mpf(1)
+        while function(low) > z:
+            low *= 4
+        while function(high) < z:
+            high *= 4
+        while high - low > mp.mpf("1e-6") * (1 + abs(low)):
+            middle = (low + high) / 2
+            low, high = (middle, high) if function(middle) <= z else (low, middle)
+    off_low, off = function(low) - z, function(high) - z
+    while off != 0 and abs(high - low) > mp.mpf(10) ** (-mp.mp.dps) * (1 + abs(high)):
+        if off == off_low:
+            raise ArithmeticError("root: expected secants to settle, got two equal values")
+        low, high, off_low = high, high - off * (high - low) / (off - off_low), off
+        off = function(high) - z
+    return high
+
+
+def deep_sigmoid(transformer, raw, own, z):
+    """NAF's y = sigma^-1(w^T sigma(a x + b)) takes x to z; so this solves for x."""
+    J, least = transformer.units, mp.mpf(transformer.min_slope)
+    a = [least + mp.log(1 + mp.exp(value) * (mp.exp(1 - least) - 1)) for value in raw[:J]]
+    b = [value + spread for value, spread in zip(raw[J:], exact(np.linspace(-1, 1, J)))]
+    w = [mp.exp(value) for value in raw[2 * J:]]
+
+    def y(x):
+        odds = [mp.exp(a[j] * x + b[j]) for j in range(J)]
+        return mp.log(mp.fsum(w[j] * odds[j] / (1 + odds[j]) for j in range(J))
+                      / mp.fsum(w[j] / (1 + odds[j]) for j in range(J)))
+
+    return root(y, z)
+
+
+def logistic_mixture(transformer, raw, own, z):
+    """Flow++'s sigma^-1(MixLogCDF(x; pi, mu, s)) exp(a) + b takes x to z; this solves for x."""
+    K, bound = transformer.components, mp.mpf(transformer.bound)
+
+    def within(r):
+        return r / mp.sqrt(1 + (r / bound) ** 2)
+
+    a, b, raw = within(raw[0]), raw[1], raw[2:]
+    mu = [value + spread for value, spread in zip(raw, exact(np.linspace(-1, 1, K)))]
+    scale = [mp.exp(within(value)) for value in raw[K:2 * K]]
+    pi = [mp.exp(value) for value in raw[2 * K:]]
+
+    def y(x):
+        odds = [mp.exp((x - mu[k]) / scale[k]) for k in range(K)]
+        return mp.log(mp.fsum(pi[k] * odds[k] / (1 + odds[k]) for k in range(K))
+                      / mp.fsum(pi[k] / (1 + odds[k]) for k in range(K)))
+
+    return root(y, (z - b) / mp.exp(a))
+
+
+def monotone_integral(transformer, raw, own, z):
+    """UMNN's F(x; h), as the rule of Clenshaw and Curtis has it, takes x to z; solved for x."""
+    J, n, bound = transformer.units, transformer.nodes, mp.mpf(transformer.bound)
+    beta, level, raw = raw[0], raw[1], raw[2:]
+    alpha = [mp.exp(value / mp.sqrt(1 + value ** 2)) for value in raw[:J]]
+    mu = [value + 3 * spread for value, spread in zip(raw[J:], exact(np.linspace(-1, 1, J)))]
+    length = mp.sqrt(1 + J * mp.fsum(value ** 2 for value in raw[2 * J:]) * (bound / n) ** 2)
+    nodes, weights = rule(n, mp.mp.prec)
+
+    def f(t):
+        r = level
+        for j in range(J):
+            odds = mp.exp(2 * alpha[j] * (t - mu[j]))
+            r += raw[2 * J + j] / length / alpha[j] * (odds - 1) / (odds + 1)
+        return mp.exp(r / mp.sqrt(1 + (r / 5) ** 2))
+
+    def F(x):
+        return beta + x * mp.fsum(w * f(x * node) for w, node in zip(weights, nodes))
+
+    for end in (-bound, bound):
+        if (z - F(end)) * end >= 0:
+            return end + (z - F(end)) / mp.diff(F, end)
+    return root(F, z)
+
+
+@cache
+def rule(n, precision):
+    """Nodes on [0, 1] and the weights that integrate x^0, ..., x^n exactly at them."""
+    nodes = [(1 - mp.cos(mp.pi * k / n)) / 2 for k in range(n + 1)]
+    powers = mp.matrix(n + 1, n + 1)
+    for d in range(n + 1):
+        for k in range(n + 1):
+            powers[d, k] = nodes[k] ** d
+    return nodes, list(mp.lu_solve(powers, mp.matrix([mp.mpf(1) / (d + 1) for d in range(n + 1)])))
+
+
 def moebius_circle(transformer, raw, own, z):
     """The angle whose image under the convex combination is z, counted from -pi; whole turns kept.
 
@@ -116,8 +213,9 @@ def by_coordinate(transformer, raw, own, z, index):
     return TRANSFORMERS[type(kind)](kind, raw[:kind.size], own, z)
 
 
-TRANSFORMERS = {Additive: additive, Affine: affine, MoebiusCircle: moebius_circle,
-                RationalQuadratic: rational_quadratic}
+TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic,
+                DeepSigmoid: deep_sigmoid, LogisticMixture: logistic_mixture,
+                MonotoneIntegral: monotone_integral, MoebiusCircle: moebius_circle}
 
 
 def transform(flow, params, index, raw, z):

@@ -1,0 +1,181 @@
+"""The transformer of unconstrained monotonic networks: the integral of a positive network.
+
+Source: Wehenkel, Louppe 2019, arXiv:1908.05164 (UMNN).
+
+    z = beta + F(x),    F(x) = integral from 0 to x of g(t) dt,    log g a network.
+
+A function is increasing where its derivative is positive, and nothing else is asked of g. The
+integral is taken by the rule of Clenshaw and Curtis, whose nodes lie on [0, x]: with fractions
+tau_k in [0, 1] and weights q_k > 0, which add up to 1,
+
+    F(x)  = x sum_k q_k g(s_k),    s_k = tau_k x,
+    F'(x) = sum_k q_k g(s_k) (1 + s_k (log g)'(s_k)).
+
+The sum is the map here, not an approximation of one: the log-slope is that of the sum, and not
+log g(x), to which it tends as nodes are added, faster than any power of their number. So
+densities are normalised however few nodes there are, as long as F' > 0. What could make it
+negative is a g that falls faster than the nodes can follow. So log g is nowhere steeper than n / B
+for n nodes and x within [-B, B], its bends are no sharper than e, and n is at least 8 B: in a
+million random draws F' was then never below 0.98 g(x). Beyond [-B, B] F goes on along its
+tangents, as no number of nodes would do for all x.
+
+Shapes: parameters first, x, beta, l (...) and alpha, mu, p (J, ...). Cost: O(n J) a number from x
+to z; some ten times that from z to x, by :func:`nfref.transformers.root.increasing_root`.
+
+Paper:   UMNN: F(x; h) = integral from 0 to x of f(t; h) dt + beta(h) with a network f > 0, data to
+         latent, by Clenshaw-Curtis quadrature. F(x; h) is z here, f is g.
+Differs: paper: f is a network of several layers that reads t and the outputs h of the conditioner,
+         and is made positive by 1 + ELU. Here it has one layer, whose weights are what the
+         conditioner gives, and it is the exponential of a bounded number; at raw 0 it is 1, and
+         the map the identity. The paper has no interval and no limit on the steepness.
+         Code (UMNN): log-slopes are log(g(x) + 1e-10), those of the integral and not of the sum;
+         z is clamped to [-10, 10] where it is scored, and the inverse looks within [-50, 50].
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import autograd.numpy as np
+import numpy
+
+from nfref.checks import check_count, check_positive
+from nfref.networks.activations import sech_squared, tanh
+from nfref.transformers.affine import bounded
+from nfref.transformers.deep_sigmoid import spread
+from nfref.transformers.root import increasing_root
+from nfref.transformers.transformer import Transformer
+
+LARGEST_LOG = 5.0       # of g: it stays within (e^-5, e^5), as the scale of an affine transformer
+LARGEST_LOG_RATE = 1.0  # of alpha_j: how sharp a unit of the network is
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+@cache
+def clenshaw_curtis(count):
+    """Fractions tau_k and weights q_k, k = 0 ... n, of the rule on [0, 1] with n = ``count`` even.
+
+    The integral of the polynomial through the values at (1 - cos(pi k / n)) / 2; with m = n/2,
+
+        q_k = (1 - 2 sum_{j=1}^{m} b_j cos(2 pi j k / n) / (4 j^2 - 1)) / n,    b_m = 1/2, else 1,
+
+    and half of that at both ends. Exact for polynomials of degree n.
+
+    Source: Clenshaw and Curtis 1960, "A method for numerical integration on an automatic computer".
+    """
+    k, j = numpy.arange(count + 1), numpy.arange(1, count // 2 + 1)
+    b = numpy.where(2 * j == count, 0.5, 1.0)
+    cosines = numpy.cos(2 * numpy.pi * numpy.outer(k, j) / count)
+    weights = (1 - 2 * cosines @ (b / (4 * j ** 2 - 1))) / count
+    weights[[0, -1]] /= 2
+    return (numpy.sin(numpy.pi * k / (2 * count)) ** 2).tolist(), weights.tolist()
+
+
+def integrand(t, level, alpha, mu, p):
+    """g(t) = exp(m(r)), r = l + sum_j (p_j / alpha_j) tanh(alpha_j (t - mu_j)), and (log g)'.
+
+    m(r) = r / sqrt(1 + (r/5)^2) with m' = (1 + (r/5)^2)^(-3/2) <= 1, so that |(log g)'| <= sum_j
+    |p_j|. Elementwise.
+    """
+    inner = alpha * (t - mu)
+    r = level + np.sum(p / alpha * tanh(inner), axis=0)
+    slope = np.sum(p * sech_squared(inner), axis=0)
+    return np.exp(bounded(r, LARGEST_LOG)), slope * (1 + (r / LARGEST_LOG) ** 2) ** -1.5
+
+
+def quadrature(x, level, alpha, mu, p, nodes):
+    """F(x) = x sum_k q_k g(tau_k x) and F'(x). Elementwise."""
+    mean = slope = 0
+    for tau, q in zip(*clenshaw_curtis(nodes)):
+        g, log_g_slope = integrand(tau * x, level, alpha, mu, p)
+        mean = mean + q * g
+        slope = slope + q * (g * (1 + tau * x * log_g_slope))
+    return x * mean, slope
+
+
+def integral_inverse(x, beta, level, alpha, mu, p, nodes, bound):
+    """z = beta + F(c) + F'(c) (x - c) with c = x clipped to [-B, B], and log F'(c). Elementwise."""
+    c = np.clip(x, -bound, bound)
+    integral, slope = quadrature(c, level, alpha, mu, p, nodes)
+    return beta + (integral + slope * (x - c)), np.log(slope)
+
+
+def ends_of_integral(z, beta, level, alpha, mu, p, nodes, bound):
+    """-B and B for z between their images; else, on a tangent, the root itself, twice."""
+    rest = z - beta
+    low, high = (np.full_like(rest, end) for end in (-bound, bound))
+    for end in (low, high):
+        integral, slope = quadrature(end, level, alpha, mu, p, nodes)
+        beyond = (rest - integral) * np.sign(end) > 0
+        along = end + (rest - integral) / slope
+        low, high = np.where(beyond, along, low), np.where(beyond, along, high)
+    return low, high
+
+
+def integral_forward(z, beta, level, alpha, mu, p, nodes, bound):
+    """The x that :func:`integral_inverse` takes to z, and log dx/dz. Elementwise."""
+    def inverse(x, *h):
+        return integral_inverse(x, *h, nodes, bound)
+
+    def ends(z, *h):
+        return ends_of_integral(z, *h, nodes, bound)
+
+    x = increasing_root(inverse, ends, z, beta, level, alpha, mu, p)
+    return x, -inverse(x, beta, level, alpha, mu, p)[1]
+
+
+def gentle(p, steepest):
+    """p / sqrt(1 + J sum_j (p_j / S)^2), so that sum_j |p_j| < S. Shapes: p (J, ...)."""
+    return p / np.sqrt(1 + len(p) * np.sum((p / steepest) ** 2, axis=0))
+
+
+# Transformer ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MonotoneIntegral(Transformer):
+    """The integral of a positive network by Clenshaw-Curtis quadrature; identity where raw is 0.
+
+    Parameters
+    ----------
+    units : int, default 8
+        J, the hidden units of the integrand; a coordinate takes 3J + 2 numbers.
+    nodes : int, default 64
+        n: the rule has n + 1 nodes on [0, x]; even, and at least 8 B.
+    bound : float, default 8.0
+        B: the map is a line outside of [-B, B]. log g is at most n / B steep.
+    """
+
+    units: int = 8
+    nodes: int = 64
+    bound: float = 8.0
+
+    def __post_init__(self):
+        check_count("units", self.units)
+        if check_count("nodes", self.nodes, minimum=2) % 2:
+            raise ValueError(f"nodes: expected an even number, got {self.nodes}")
+        if self.nodes < 8 * check_positive("bound", self.bound):
+            raise ValueError(f"nodes: expected at least 8 times the bound, {8 * self.bound:g}, "
+                             f"got {self.nodes}")
+
+    @property
+    def size(self):
+        """Numbers a coordinate takes: 3J + 2."""
+        return 3 * self.units + 2
+
+    def constrain(self, raw):
+        """(beta, l, alpha, mu, p) from raw (3J + 2, ...): beta and l first, then blocks of J.
+
+        log alpha_j is bounded by 1; mu_j is spread over [-3, 3] where raw is 0.
+        """
+        alpha, mu, p = np.split(raw[2:], 3)
+        return (raw[0], raw[1], np.exp(bounded(alpha, LARGEST_LOG_RATE)), 3 * spread(mu) + mu,
+                gentle(p, self.nodes / self.bound))
+
+    def forward(self, z, h):
+        """(x, log dx/dz), each in the shape of z."""
+        return integral_forward(z, *h, self.nodes, self.bound)
+
+    def inverse(self, x, h):
+        """(z, log dz/dx), each in the shape of x."""
+        return integral_inverse(x, *h, self.nodes, self.bound)
