@@ -4,6 +4,7 @@ import glob
 import itertools
 import math
 import os
+import socket
 import sys
 import threading
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from nfref.tables import TableError, batch_rows, batches, write_batches
 
 LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them
+WAIT = 20           # seconds for a scheduler to answer
 # Compiled code takes all threads itself, and two threads of one worker may not enter it at once.
 ONE_AT_A_TIME = threading.Lock()
 
@@ -248,7 +250,10 @@ def _by_cluster(address, model, paths, header, least):
         raise UsageError("--dask: expected dask and distributed to be installed, found they are "
                          "not; pip install 'nfref[dask]' brings them") from None
     try:
-        client = distributed.Client(address, timeout=10, set_as_default=False)
+        # Dask itself tells in many lines, and late, that nobody is there.
+        place = distributed.comm.parse_host_port(address.rpartition("://")[2])
+        socket.create_connection(place, timeout=WAIT).close()
+        client = distributed.Client(address, timeout=WAIT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"--dask: expected the address of a scheduler, got {address}: "
                          f"{error}") from None

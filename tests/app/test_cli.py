@@ -286,8 +286,8 @@ def test_out_of_memory_is_one_line(folder):
     import resource
     np.lib.format.open_memmap(folder / "sparse.npy", "w+", np.float32, (10 ** 8, 3))
     done = nfref_command("plot", "people.npz", "--data", "sparse.npy", "--out", "x.png",
-                         cwd=folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA,
-                                                               (2 ** 30, 2 ** 30)))
+                         cwd=folder, preexec_fn=lambda: resource.setrlimit(
+                             resource.RLIMIT_DATA, (2 ** 30, 2 ** 30)))
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("nfref: error: out of memory: Unable to allocate")
 
