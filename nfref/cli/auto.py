@@ -8,7 +8,7 @@ from nfref.cli.arguments import UsageError
 from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
 from nfref.estimator.candidates import Plan, sized_flow
-from nfref.estimator.closed_form import Gaussian
+from nfref.estimator.closed_form import Gaussian, KernelDensity
 from nfref.estimator.columns import Continuous
 from nfref.estimator.density import find_columns, fit_table
 from nfref.estimator.pool import mean_and_error
@@ -160,9 +160,12 @@ def _fit(columns, data, rows, options, say, signals):
     plan = Plan("auto", options.members, options.epochs, options.batch, options.lr,
                 options.time or 60 * MINUTES, not options.quiet, callback)
     weight = rows.weight[rows.train]
-    return fit_table(columns, rows.columns(data, rows.train), plan, options.seed,
-                     weight=None if np.all(weight == 1) else weight,
-                     announce=lambda name: say(f"trying {name}"))
+    try:
+        return fit_table(columns, rows.columns(data, rows.train), plan, options.seed,
+                         weight=None if np.all(weight == 1) else weight,
+                         announce=lambda name: say(f"trying {name}"))
+    except ValueError as error:
+        raise UsageError(f"{data.name}: {error}") from None
 
 
 def _write(say, options, data, rows, fitted, place, picture):
@@ -182,7 +185,8 @@ def _write(say, options, data, rows, fitted, place, picture):
     if options.plot:
         from nfref.cli.pictures import draw
         try:
-            draw("--plot", picture, inputs.AsDensity(density), None, data.columns, data.values)
+            shown = inputs.AsDensity(density)
+            draw("--plot", picture, shown, None, data.columns, shown.numbers(data.table.cells()))
             say(f"wrote {options.plot}")
         except UsageError as error:
             return error
@@ -205,6 +209,20 @@ def _info(options, rows, fitted, figure):
 # How good it is ---------------------------------------------------------------------------
 
 
+KERNELS = 4000              # rows at most that have kernels, and that widths are chosen by
+
+
+def _by_kernels(density, rows, data):
+    """Log-likelihoods of the test rows under a kernel density in the columns' robust units."""
+    _, u, _ = density.encode(rows.columns(data, rows.train))
+    weight, held_out = rows.weight[rows.train], max(1, len(u) // 10)
+    kernels = KernelDensity.choose(
+        u[held_out:][:KERNELS], u[:held_out][:KERNELS], weight=weight[held_out:][:KERNELS],
+        validation_weight=weight[:held_out][:KERNELS])
+    _, u, log_slope = density.encode(rows.columns(data, rows.test))
+    return kernels.log_prob(u) + log_slope
+
+
 def table_lines(data, rows, fitted):
     """Every candidate, the pool, and what else there is to compare with, on the test rows."""
     density, table = fitted.density, rows.columns(data, rows.test)
@@ -222,11 +240,15 @@ def table_lines(data, rows, fitted):
     if all(isinstance(column, Continuous) for column in density.columns):
         train = np.stack(rows.columns(data, rows.train), axis=1).astype(np.float64)
         try:
-            gaussian = Gaussian.fit(train, rows.weight[rows.train])
-            rest.append(("full Gaussian", mean_and_error(gaussian.log_prob(
-                np.stack(table, axis=1).astype(np.float64)), weight), "", ""))
-        except ValueError:
+            with np.errstate(all="ignore"):     # its units are not robust
+                gaussian = Gaussian.fit(train, rows.weight[rows.train])
+                figure = mean_and_error(gaussian.log_prob(
+                    np.stack(table, axis=1).astype(np.float64)), weight)
+            rest.append(("full Gaussian", figure, "", ""))
+        except (ValueError, np.linalg.LinAlgError):
             pass
+        rest.append(("kernel density", mean_and_error(_by_kernels(density, rows, data), weight),
+                     "", ""))
     if data.truth is not None:
         rest.append(("true density", mean_and_error(data.truth.log_prob(
             np.stack(table, axis=1)), weight), "", ""))

@@ -222,18 +222,33 @@ def limits(density):
 
 
 class AsDensity:
-    """The density of a table with the calls of one that has parameters: what pictures take."""
+    """The density of a table with the calls of one that has parameters: what pictures take.
+
+    Its rows are numbers: of a category the place of each label.
+    """
 
     context_dim = 0
 
     def __init__(self, table):
         self.table, self.dim = table, table.dim
 
+    def numbers(self, cells):
+        """Rows of numbers (N, D) for a list of columns' values."""
+        return np.stack([column.encode(values) if column.kind == "category" else values
+                         for column, values in zip(self.table.columns, cells)],
+                        axis=1).astype(np.float64)
+
     def log_prob(self, params, x, context=None):
-        return self.table.log_prob(list(x.T))
+        cells = []
+        for column, values in zip(self.table.columns, x.T):
+            if column.kind == "category":       # a picture asks between labels too
+                values = column.decode(np.clip(np.round(values), 0, len(column.labels) - 1
+                                               ).astype(np.int64))
+            cells.append(values)
+        return self.table.log_prob(cells)
 
     def sample(self, params, rng, n, context=None):
-        return np.stack(self.table.sample(rng, n), axis=1)
+        return self.numbers(self.table.sample(rng, n))
 
 
 def draw(density, params, rng, n):

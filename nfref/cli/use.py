@@ -155,6 +155,8 @@ def plot(options):
     density = model.density
     if isinstance(density, TableDensity):
         density = inputs.AsDensity(density)
+        if x is not None:
+            x = density.numbers(list(x.T))
     draw("--out", options.out, density, model.params, columns, x)
 
 

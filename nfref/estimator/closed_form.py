@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.blocks import in_blocks
 from nfref.checks import as_array, as_rows, as_weight, check_count, check_finite_rows, check_rng
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -303,6 +304,62 @@ def _moments(x, share):
     # Not their one-pass forms: a mean far from zero would take the digits of the spread.
     mean = x[0] + share @ (x - x[0])
     return mean, np.sqrt(share @ (x - mean) ** 2)
+
+
+# Kernel density ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KernelDensity:
+    """log 1/W sum_i w_i N(x; x_i, h^2 I): a normal kernel on every row, all of one width.
+
+    Something to compare with, and in no pool: it would keep the rows themselves.
+
+    Parameters
+    ----------
+    rows : (M, D) array
+        In units in which columns are alike.
+    log_weights : (M,) array
+        log(w / W).
+    bandwidth : float
+        h.
+    """
+
+    rows: np.ndarray
+    log_weights: np.ndarray
+    bandwidth: float
+
+    @classmethod
+    def choose(cls, x, validation, *, weight=None, validation_weight=None,
+               bandwidths=tuple(0.05 * 1.3 ** np.arange(14))):
+        """The width that gives validation rows the highest density.
+
+        Parameters
+        ----------
+        x, validation : (N, D), (M, D) array
+        weight, validation_weight : (N,), (M,) array, optional
+            What each row counts.
+        bandwidths : sequence of float
+        """
+        x, share = _rows(x, weight)
+        with np.errstate(divide="ignore"):
+            log_share = np.log(share)
+        tried = [cls(x, log_share, float(width)) for width in bandwidths]
+        scores = [np.average(one.log_prob(validation), weights=validation_weight) for one in tried]
+        return tried[int(np.argmax(scores))]
+
+    def log_prob(self, x):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        x = as_rows("x", x, self.rows.shape[1])
+        constant = -x.shape[1] * (math.log(self.bandwidth) + 0.5 * LOG_TWO_PI)
+        squares = np.sum(self.rows ** 2, axis=1)
+
+        def some(x):
+            apart = np.sum(x ** 2, axis=1)[:, None] + squares - 2 * x @ self.rows.T
+            return np.logaddexp.reduce(
+                self.log_weights - 0.5 * np.maximum(apart, 0) / self.bandwidth ** 2, axis=1)
+
+        return constant + in_blocks(some, x, block=256)
 
 
 # A wide density ---------------------------------------------------------------------------

@@ -121,16 +121,21 @@ class Continuous:
 
     def encode(self, x):
         """(u, log du/dx), (N,) each; rows outside of the support have slope -inf and u 0."""
-        x = np.asarray(x, np.float64)
-        if self.period is not None:
-            x = self.low + np.mod(x - self.low, self.period)
-            x = np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
+        x = self._turned(x)
         inside = (x > self.low) & (x < self.high)
         with np.errstate(all="ignore"):
             y, log_slope = to_line(x, self.low, self.high)
             u, drawn = drawn_in((y - self.middle) / self.scale, self.tail)
             log_slope = log_slope + drawn - np.log(self.scale)
         return np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
+
+    def _turned(self, x):
+        """On a circle: x by whole periods moved to where the support is."""
+        x = np.asarray(x, np.float64)
+        if self.period is None:
+            return x
+        x = self.low + np.mod(x - self.low, self.period)
+        return np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
 
     def decode(self, u):
         """x, (N,), strictly inside of the support."""
@@ -141,10 +146,7 @@ class Continuous:
 
     def in_units_of(self, x, weight):
         """The same support with the robust units of values x."""
-        x = np.asarray(x, np.float64)
-        if self.period is not None:
-            x = self.low + np.mod(x - self.low, self.period)
-        y = to_line(x, self.low, self.high)[0]
+        y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
         return Continuous(self.name, self.low, self.high, self.period, middle, scale)
 
@@ -273,8 +275,14 @@ def column_of(name, values, asked=None, weight=None, first=0):
         if len(bad):
             raise ValueError(f"column {name!r}: expected whole numbers, got {numbers[bad[0]]:g} "
                              f"in row {bad[0] + first}")
+        if not np.max(np.abs(numbers)) < 2 ** 53:
+            raise ValueError(f"column {name!r}: expected whole numbers below 2^53, got values up "
+                             f"to {np.max(np.abs(numbers)):g}")
         return column
     if support[0] == "period":
+        if not np.spacing(np.max(np.abs(numbers))) < 1e-6 * support[1]:
+            raise ValueError(f"column {name!r}: expected values that a period of {support[1]:g} "
+                             f"can tell apart, got values up to {np.max(np.abs(numbers)):g}")
         low = _widest_gap(numbers, support[1])
         return Continuous(name, low, low + support[1], support[1]).in_units_of(numbers, weight)
     low, high = support
@@ -288,7 +296,13 @@ def column_of(name, values, asked=None, weight=None, first=0):
     if not np.all(np.isfinite(y)) or np.all(y == y[0]):
         raise ValueError(f"column {name!r}: expected bounds near the values, so that their logits "
                          f"differ, got {low:g} and {high:g}")
-    return Continuous(name, low, high).in_units_of(numbers, weight)
+    with np.errstate(all="ignore"):
+        column = Continuous(name, low, high).in_units_of(numbers, weight)
+        u, log_slope = column.encode(numbers)
+    if not (0 < column.scale < np.inf and np.all(np.isfinite(u + log_slope))):
+        raise ValueError(f"column {name!r}: expected values whose spread float64 can hold, got "
+                         f"values up to {np.max(np.abs(numbers)):g}")
+    return column
 
 
 def as_numbers(name, values, first=0):
@@ -370,22 +384,27 @@ def check_independent(columns, values):
     columns : sequence of Continuous
     values : list of (N,) arrays
     """
+    if len(columns) < 2:
+        return
     u = np.stack([column.encode(x)[0] for column, x in zip(columns, values)], axis=1)
     x = np.stack([np.asarray(x, np.float64) for x in values], axis=1)
     near = x[np.all(np.abs(u) < TAIL, axis=1)]      # one row far out would hide all others
     if len(np.unique(near, axis=0)) <= 2 * len(columns):
         return
-    near = near - near[0]
-    z = near - np.mean(near, axis=0)
-    size = np.sqrt(np.mean(z ** 2, axis=0))
-    if not np.all(size > 0):
+    ulp = np.spacing(np.max(np.abs(near), axis=0))
+    z = near - near[0]
+    largest = np.max(np.abs(z), axis=0)
+    if not np.all((largest > 0) & (largest < np.inf)):
         return
+    z = z / largest
+    z = z - np.mean(z, axis=0)
+    size = np.sqrt(np.mean(z ** 2, axis=0))
     _, singular, directions = np.linalg.svd(z / size, full_matrices=False)
     # What rounding leaves: half an ulp of the largest number in each entry.
-    ulp = np.max(np.spacing(np.max(np.abs(x), axis=0)) / size)
+    ulp = np.max(ulp / largest / size)
     if singular[-1] > max(4 * ulp, 1e-13) * np.sqrt(len(z)) * len(columns):
         return
-    null = directions[-1] / size
+    null = directions[-1] / size / largest
     used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
     last = used[-1]
     terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])

@@ -87,6 +87,14 @@ class ImageCoupling(SplitFlow):
     def dim(self):
         return int(np.prod(self.shape))
 
+    @property
+    def kept(self):
+        """How many numbers of a row stay; counted without the mask, which may be large."""
+        channels, height, width = self.shape
+        count = (channels * (height * width // 2) if self.mask == "checkerboard"
+                 else channels // 2 * height * width)
+        return count if self.parity == 0 else self.dim - count
+
     @cached_property
     def stays(self):
         """(D,) bool array: which numbers of a row stay."""
@@ -101,11 +109,11 @@ class ImageCoupling(SplitFlow):
         channels = self.shape[0]
         net = init_residual_conv_net(rng, 2 * channels + self.context_dim, self.hidden,
                                      self.blocks, self.transformer.size * channels)
-        return with_own(self.transformer, {"net": net}, np.sum(~self.stays))
+        return with_own(self.transformer, {"net": net}, self.dim - self.kept)
 
     def halves(self, rows):
         """The numbers that stay (N, A) and those that change (N, B)."""
-        return np.split(permute(rows, self._order), [np.sum(self.stays)], axis=1)
+        return np.split(permute(rows, self._order), [self.kept], axis=1)
 
     def joined(self, kept, changed):
         """The rows (N, D) that :func:`halves` took apart."""

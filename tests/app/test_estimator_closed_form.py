@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nfref.estimator.closed_form import VARIANCE_FLOOR, Gaussian, GaussianMixture, Wide
+from nfref.estimator.closed_form import (VARIANCE_FLOOR, Gaussian, GaussianMixture, KernelDensity,
+                                         Wide)
 
 
 def correlated(rng, n, scales=(1.0, 10.0, 0.1)):
@@ -204,3 +205,16 @@ def test_the_wide_density_is_student_t():
     np.testing.assert_allclose(Wide(3).log_prob(x), expected, rtol=1e-12)
     drawn = Wide(2).sample(np.random.default_rng(15), 5000)
     assert stats.kstest(drawn[:, 1], stats.t(3).cdf).pvalue > 1e-4
+
+
+def test_kernels_are_those_of_scikit_learn():
+    from sklearn.neighbors import KernelDensity as Theirs
+    rng = np.random.default_rng(16)
+    x, new = correlated(rng, 300, (1, 1, 1)), correlated(rng, 100, (1, 1, 1))
+    weight = rng.integers(1, 4, 300)
+    ours = KernelDensity.choose(x, new, weight=weight)
+    theirs = Theirs(bandwidth=ours.bandwidth).fit(x, sample_weight=weight)
+    np.testing.assert_allclose(ours.log_prob(new), theirs.score_samples(new), atol=1e-9)
+    for width in (ours.bandwidth * 1.3, ours.bandwidth / 1.3):
+        other = Theirs(bandwidth=width).fit(x, sample_weight=weight)
+        assert np.mean(other.score_samples(new)) < np.mean(ours.log_prob(new))

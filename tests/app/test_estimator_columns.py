@@ -254,6 +254,10 @@ def test_what_a_column_is_taken_for(values, kind):
     ([0.0, 0.5, 1.0], "count", "column 'a': expected whole numbers, got 0.5 in row 1"),
     ([0.0, np.nan, 1.0], "real", "column 'a': expected finite numbers, got nan in row 1"),
     (["1", "two", "3"], "real", "column 'a': expected numbers, got 'two'"),
+    ([0.0, 1e17], "count", "expected whole numbers below 2.53, got values up to 1e[+]17"),
+    ([0.0, 1e300], "period 3", "expected values that a period of 3 can tell apart, got values"),
+    ([0.5, 0.7], "-1e300:1e300", "expected bounds near the values, so that their logits differ"),
+    ([-1.7e308, 0.0, 1.7e308], "real", "expected values whose spread float64 can hold, got values"),
     ([1.0, 2.0], "1:0", r"columns\['a'\]: expected real, positive, LOW:HIGH, period P, count or"),
     ([1.0, 2.0], "period -1", r"columns\['a'\]: expected real"),
     ([1.0, 2.0], "period", r"columns\['a'\]: expected real"),
@@ -290,6 +294,9 @@ def test_exact_linear_dependence_is_named(shift):
     outlier.loc[0] = 1e9
     with pytest.raises(ValueError, match="column 'sum': expected one that is no linear function"):
         nfref.FlowDensity("gaussian").fit(outlier)
+    far = pd.DataFrame({"a": x[:, 0], "b": x[:, 1]})
+    far.loc[0] = [1e300, -1e300]
+    assert np.all(np.isfinite(nfref.FlowDensity("gaussian").fit(far).score_samples(far)))
     nearly = data.assign(sum=data["sum"] + 1e-6 * rng.standard_normal(200))
     assert np.all(np.isfinite(nfref.FlowDensity("gaussian").fit(nearly).score_samples(nearly)))
 

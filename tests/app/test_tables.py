@@ -401,3 +401,18 @@ def test_unwritable_places(tmp_path):
         write_csv(tmp_path / "missing" / "t.csv", Table(ROWS, ("a", "b")))
     check_writable(tmp_path / "fine.csv")
     assert os.listdir(tmp_path) == []
+
+
+def test_text_where_a_column_holds_it(tmp_path):
+    """Its places in the order of first appearance, and blank cells are missing as anywhere."""
+    from nfref.tables import read_quietly
+    path = written(tmp_path, "t.csv", 'town,a\nRome,1\n"New York, NY",2\n Rome ,3\n')
+    table = read_quietly(path, texts=("town", "county"))
+    assert table.labels == {"town": ["Rome", "New York, NY"]}
+    np.testing.assert_array_equal(table.values, [[0, 1], [1, 2], [0, 3]])
+    town, a = table.cells()
+    assert town.tolist() == ["Rome", "New York, NY", "Rome"] and a.tolist() == [1, 2, 3]
+    assert read_table(written(tmp_path, "n.csv", "a\n1\n2\n")).cells()[0].tolist() == [1, 2]
+    with pytest.raises(TableError, match=r"row 2 \(line 3\), column 'town': expected a number, got "
+                                         "an empty cell"):
+        read_quietly(written(tmp_path, "blank.csv", "town,a\nRome,1\n,2\n"), texts=("town",))

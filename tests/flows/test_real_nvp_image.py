@@ -116,6 +116,17 @@ def test_paper_form(mask, parity):
         np.testing.assert_allclose(log_det[n], np.sum((1 - b) * s), rtol=1e-11)
 
 
+@pytest.mark.parametrize("parity", [0, 1])
+@pytest.mark.parametrize("mask", ["checkerboard", "channels"])
+@pytest.mark.parametrize("shape", [(3, 3, 5), (2, 1, 2), (5, 2, 3)])
+def test_numbers_that_stay_are_counted_without_the_mask(mask, parity, shape):
+    flow = nfref.ImageCoupling(shape, mask, parity)
+    assert flow.kept == np.sum(flow.stays) and 0 < flow.kept < flow.dim
+    # A model file from a stranger may name any shape: parameters must not take memory for it.
+    assert nfref.params.count(nfref.ImageCoupling((2, 10 ** 5, 10 ** 5), mask, parity, 2, 1)
+                              .init(np.random.default_rng(0))) < 500
+
+
 def test_start_is_the_identity():
     """The last layer's weights have length zero; after the start only actnorm stretches."""
     flow = nfref.RealNVPImage((1, 4, 4), hidden=4, blocks=1)

@@ -106,9 +106,8 @@ times that of ``from_context``
         "from_context": "an array for each of the others with the context's features first",
     }),
     "Coupling": Meaning(r"""
-coordinates with ``mask`` true stay and feed ``net``; the others go through ``transformer``,
-see below; outputs are the first raw number of each of them, then the second of each, and so
-on
+coordinates with ``mask`` true stay and feed ``net``; the others go through ``transformer``;
+outputs are the first raw number of each of them, then the second of each, and so on
 """, {
         "net":
             "its outputs, the transformer's raw numbers, are functions of the coordinates "
@@ -119,7 +118,8 @@ on
     }),
     "MADE": Meaning(r"""
 every coordinate goes through ``transformer``; outputs are the first raw number of each
-coordinate, then the second of each, and so on. A unit of degree d sees units of degree at most d in the layer below: input i has degree ``order[i]`` + 1, context
+coordinate, then the second of each, and so on. A unit of degree d sees units of degree at
+most d in the layer below: input i has degree ``order[i]`` + 1, context
 0, output i ``order[i]``, hidden unit k of H has ``degrees[layer][k]`` or, if ``degrees`` is
 "even", l + floor(k m / H), with l = 1 and m = max(D - 1, 1), or l = 0 and m = D with a
 context

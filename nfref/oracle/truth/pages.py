@@ -15,8 +15,8 @@ from nfref.oracle.truth import manifest, vectors
 from nfref.oracle.truth.meaning import MEANING
 
 FOLDER = Path(__file__).parents[3] / "docs" / "vectors"
-NETWORK = """A network is a list of layers ``{weight (in, out), bias (out,)}``: h @ weight + bias, and
-all but the last are followed by ``activation``. A context is appended to its input."""
+NETWORK = """A network is a list of layers ``{weight (in, out), bias (out,)}``: h @ weight + bias,
+and all but the last are followed by ``activation``. A context is appended to its input."""
 
 
 def members(flow, params):
