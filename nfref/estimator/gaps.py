@@ -8,8 +8,8 @@ where it began, and the next with the mixtures, which both cost little; and at t
 that the plan asks for is fitted to the rows as they are filled then.
 
 So the parameters are those of one draw of what is missing, not of its mean; flows learn what the
-simple densities have put into the gaps; and the rows held out are scored as filled. It supposes that
-what is missing says nothing more once the other cells are known ("missing at random").
+simple densities have put into the gaps; and the rows held out are scored as filled. It supposes
+that what is missing says nothing more once the other cells are known ("missing at random").
 
 Source: Bishop 2006 (EM).
 """
