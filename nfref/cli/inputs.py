@@ -265,7 +265,7 @@ def draw(density, params, rng, n, given=None):
         return density.sample(params, rng, n)
 
 
-def log_prob(density, params, x):
+def log_prob(density, params, x, first=1):
     """log p(x) in the dtype of the parameters, a block of rows at a time.
 
     It is -inf where the density is zero: outside of the bounds of a bounded column, or too
@@ -276,6 +276,8 @@ def log_prob(density, params, x):
     density : Density
     params : nested dicts and lists of arrays
     x : (N, D) array
+    first : int
+        From where messages count rows.
 
     Returns
     -------
@@ -284,7 +286,7 @@ def log_prob(density, params, x):
     if isinstance(density, TableDensity):
         for column, values in zip(density.columns, x.T):
             if column.kind == "category":       # before blocks of rows count rows of their own
-                column.encode(values, first=1)
+                column.encode(values, first=first)
         return in_blocks(lambda rows: density.log_prob(list(rows.T)), x)
     dtype = trees.dtype_of(params)
     with np.errstate(all="ignore"):
@@ -305,3 +307,17 @@ def for_model(data, model):
                 data.table.named and (named or data.columns == columns))
     except TableError as error:
         raise UsageError(str(error)) from None
+
+
+def texts_of(model):
+    """Names of the model's columns whose cells are text."""
+    return tuple(column.name for column in getattr(model.density, "columns", ())
+                 if column.kind == "category" and isinstance(column.labels[0], str))
+
+
+def with_text(data, values, model):
+    """The values with the text itself where they hold the places of it."""
+    labels = {name: np.array(texts, object) for name, texts in data.table.labels.items()}
+    columns = [labels[column.name][part.astype(np.int64)] if column.name in labels else part
+               for column, part in zip(model.density.columns, values.T)]
+    return np.stack([part.astype(object) for part in columns], axis=1)

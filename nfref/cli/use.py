@@ -1,8 +1,7 @@
-"""Commands that use what there is: score, sample, plot, info, datasets."""
+"""Commands that use what there is: sample, plot, info, datasets."""
 
 import os
 import shutil
-import sys
 
 import numpy as np
 
@@ -17,22 +16,11 @@ from nfref.cli.system import system
 from nfref.estimator.density import TableDensity
 from nfref.files import check_writable, is_special
 from nfref.flow import Composition, Invert
-from nfref.tables import Table, numbered_columns, write_blocks, write_csv
+from nfref.tables import numbered_columns, write_blocks
 
 
 def add_commands(commands):
     """Add the commands of this file to the command line."""
-    parser = commands.add_parser(
-        "score", help="log-likelihood of every row",
-        description="Print the log-likelihood of every row of DATA, in nats, then their mean.\n"
-                    "Columns are matched by name where both sides have names, else by place.",
-        example="example:\n  nfref score wine.npz wine --out scores.csv")
-    parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
-    add_header(parser)
-    parser.add_argument("--out", metavar="CSV", help="write the rows here; the mean is printed")
-    parser.set_defaults(run=score)
-
     parser = commands.add_parser(
         "sample", help="draw new rows",
         description="Draw rows from a model, as csv with the columns it was fitted to; with\n"
@@ -80,13 +68,14 @@ def add_commands(commands):
     parser.set_defaults(run=datasets)
 
 
-def _check_there(what):
+def check_there(what):
     """That there is a standard output, for commands that do nothing but write to it."""
     if is_closed():
         raise UsageError(f"standard output: expected one to write {what} to, got a closed one")
 
 
-def _load_model(path):
+def loaded_model(path):
+    """The model of a file, which has to be one without context."""
     from nfref.model_file import ModelError, load_model
     try:
         model = load_model(path)
@@ -98,7 +87,7 @@ def _load_model(path):
     return model
 
 
-def _check_output(out, *inputs):
+def check_output(out, *inputs):
     """That ``out`` can be written and is none of the files that are read."""
     if out is None:
         return
@@ -113,55 +102,21 @@ def _check_output(out, *inputs):
 
 def _rows_for(model, options):
     """The rows of DATA in the order of the model's columns; says so if names were guessed."""
-    texts = [column.name for column in getattr(model.density, "columns", ())
-             if column.kind == "category" and isinstance(column.labels[0], str)]
-    data = inputs.load(options.data, options.header, texts)
+    data = inputs.load(options.data, options.header, inputs.texts_of(model))
     values, sure = inputs.for_model(data, model)
     if data.table.remark and not sure:
         complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
     if data.table.labels:
-        return _with_text(data, values, model)
+        return inputs.with_text(data, values, model)
     return values
-
-
-def _with_text(data, values, model):
-    """The values with the text itself where they hold the places of it."""
-    labels = {name: np.array(texts, object) for name, texts in data.table.labels.items()}
-    columns = [labels[column.name][part.astype(np.int64)] if column.name in labels else part
-               for column, part in zip(model.density.columns, values.T)]
-    return np.stack([part.astype(object) for part in columns], axis=1)
-
-
-def score(options):
-    """One log-likelihood a row, then the mean."""
-    _check_output(options.out, options.model, options.data)
-    if not options.out:
-        _check_there("scores")
-    model = _load_model(options.model)
-    rows = _rows_for(model, options)
-    try:
-        log_prob = inputs.log_prob(model.density, model.params, rows)
-    except ValueError as error:         # a category never seen
-        raise UsageError(f"{options.data}: {error}") from None
-    if options.out:
-        write_csv(options.out, Table(log_prob[:, None], ("log_likelihood",)))
-    else:
-        sys.stdout.writelines(f"{value}\n" for value in log_prob.astype(str).tolist())
-    impossible, unknown = np.sum(log_prob == -np.inf), np.sum(np.isnan(log_prob))
-    if impossible:
-        complain(f"nfref: note: {impossible} rows lie where the model's density is zero or too "
-                 "small to compute: -inf")
-    if unknown:
-        complain(f"nfref: note: {unknown} rows have a density that can't be computed: nan")
-    print(f"mean log-likelihood: {np.mean(log_prob, dtype=np.float64):.6f} nats")
 
 
 def sample(options):
     """New rows as csv."""
-    _check_output(options.out, options.model)
+    check_output(options.out, options.model)
     if not options.out:
-        _check_there("rows")
-    model = _load_model(options.model)
+        check_there("rows")
+    model = loaded_model(options.model)
     _check_disk(options.out, options.n, model.density.dim)
     rng = np.random.default_rng(options.seed)
     given = _given(model, options)
@@ -225,9 +180,9 @@ def _check_disk(out, n, dim):
 def plot(options):
     """A picture of data and samples."""
     from nfref.cli.pictures import check_format, draw
-    _check_output(options.out, options.model, options.data)
+    check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
-    model = _load_model(options.model)
+    model = loaded_model(options.model)
     x = None if options.data is None else _rows_for(model, options)
     columns = model.columns or numbered_columns(model.density.dim)
     density = model.density
@@ -240,8 +195,8 @@ def plot(options):
 
 def info(options):
     """What a model file holds, or what nfref runs on."""
-    _check_there("it")
-    lines = system() if options.system else _about_model(_load_model(options.model))
+    check_there("it")
+    lines = system() if options.system else _about_model(loaded_model(options.model))
     for name, text in lines.items():
         print(printable(f"{name + ':':<12}{text}"))
 
@@ -318,7 +273,7 @@ def _outline(flow):
 
 def datasets(options):
     """The built-in data."""
-    _check_there("them")
+    check_there("them")
     values, columns = nfref.datasets.wine()
     print(f"{'name':<18}{'rows':>6}{'columns':>9}{'floor':>8}  description")
     print(f"{'wine':<18}{len(values):>6}{len(columns):>9}{'':>8}  "

@@ -6,11 +6,12 @@ file is a :class:`TableError` of one line: the file, what was expected, what cam
 Rows are counted from 1, the header not included; lines are lines of the file.
 """
 
+from nfref.tables.batches import batch_rows, batches, write_batches
 from nfref.tables.read import HEADERS, READERS, read_quietly, read_table
 from nfref.tables.table import (Table, TableError, check_finite, check_varies, match_columns,
                                 numbered_columns, quoted_names)
 from nfref.tables.text import write_blocks, write_csv
 
-__all__ = ["HEADERS", "READERS", "Table", "TableError", "check_finite", "check_varies",
-           "match_columns", "numbered_columns", "quoted_names", "read_quietly", "read_table",
-           "write_blocks", "write_csv"]
+__all__ = ["HEADERS", "READERS", "Table", "TableError", "batch_rows", "batches", "check_finite",
+           "check_varies", "match_columns", "numbered_columns", "quoted_names", "read_quietly",
+           "read_table", "write_batches", "write_blocks", "write_csv"]

@@ -1,8 +1,10 @@
 """Reading a table from a file, by its extension."""
 
+import contextlib
 import os
 import stat
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,6 +56,20 @@ def read_quietly(path, header="auto", texts=()):
     path = os.fspath(path)
     check_choice("header", header, HEADERS)
     extension = os.path.splitext(path)[1].lower()
+    with readable(path):
+        if extension in TEXT:
+            table = read_text(path, header, texts)
+        elif extension == ".parquet":
+            table = _read_parquet(path, texts)
+        else:
+            table = READERS[extension](path)
+        return check_finite(path, table)
+
+
+@contextlib.contextmanager
+def readable(path):
+    """That a file of a known kind can be read; whatever goes wrong in the block is a TableError."""
+    extension = os.path.splitext(path)[1].lower()
     if extension not in READERS:
         raise TableError(f"{path}: expected a file named {', '.join(READERS)}, "
                          f"got {repr(extension) if extension else 'no extension'}")
@@ -65,8 +81,7 @@ def read_quietly(path, header="auto", texts=()):
             raise TableError(f"{path}: expected a regular file, got a device or a pipe")
         if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
             raise TableError(f"{path}: expected a table, got an empty file")
-        table = (read_text(path, header, texts) if extension in TEXT
-                 else READERS[extension](path))
+        yield
     except FileNotFoundError:
         raise TableError(f"{path}: expected a file, found none there") from None
     except (OSError, ValueError) as error:
@@ -74,17 +89,19 @@ def read_quietly(path, header="auto", texts=()):
             raise
         came = getattr(error, "strerror", None) or error     # a ValueError for a zero byte in it
         raise TableError(f"{path}: expected a readable file, got {came}") from None
-    return check_finite(path, table)
 
 
 def _read_npy(path):
+    return from_array(path, mapped(path))
+
+
+def mapped(path):
+    """The array of an .npy file, mapped: one that claims more than it holds takes no memory."""
     _check_kind(path)
     try:
-        # Mapped, a file that claims more than it holds is refused before it takes memory.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
         raise _unreadable(path, error) from None
-    return _from_array(path, array)
 
 
 def _read_npz(path):
@@ -104,7 +121,7 @@ def _read_npz(path):
         held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise TableError(f"{path}: expected one array, or only one of two dimensions; "
                          f"got {held or 'none'}")
-    return _from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
+    return from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
 
 
 def _check_kind(path):
@@ -125,7 +142,8 @@ def _unreadable(path, error):
                       "kind of file")
 
 
-def _from_array(path, array):
+def from_array(path, array):
+    """The table of an array, if it is one."""
     if array.dtype.kind not in "buif":
         raise TableError(f"{path}: expected real numbers, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -137,7 +155,22 @@ def _from_array(path, array):
     return Table(values, numbered_columns(array.shape[1]), named=False)
 
 
-def _read_parquet(path):
+def _read_parquet(path, texts=()):
+    tables = list(parquet_tables(path, texts, lambda columns: 1 << 16))
+    return replace(tables[0], values=np.concatenate([table.values for table in tables]))
+
+
+def parquet_tables(path, texts, rows):
+    """The rows of a .parquet as tables, some at a time.
+
+    Parameters
+    ----------
+    path : str
+    texts : sequence of str
+        Names of columns whose cells are text; see ``Table.labels``, which grow.
+    rows : int or callable
+        Rows in a table; a function of the number of columns.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -145,29 +178,51 @@ def _read_parquet(path):
         raise TableError(f"{path}: reading .parquet needs pyarrow, which is not installed "
                          "(pip install pyarrow)") from None
     try:
-        file = parquet.ParquetFile(path)
-        # What pandas stores of a table's row labels is no column of the table.
-        kept = [k for k, name in enumerate(file.schema_arrow.names)
-                if not name.startswith("__index_level_")]
-        fields = [file.schema_arrow.field(k) for k in kept]
-        rows = file.metadata.num_rows
-        if not fields or rows == 0:
-            raise TableError(f"{path}: expected rows and columns, got {rows} rows "
-                             f"of {len(fields)} columns")
-        columns = named_columns(path, [field.name for field in fields])
-        for column, field in zip(columns, fields):
-            if not (pyarrow.types.is_integer(field.type) or pyarrow.types.is_floating(field.type)
-                    or pyarrow.types.is_boolean(field.type)):
-                raise TableError(f"{path}: column {column!r}: expected numbers, got {field.type}")
-        values, start = np.empty((rows, len(fields))), 0
-        for batch in file.iter_batches():
-            for k, place in enumerate(kept):
-                numbers = batch.column(place).cast(pyarrow.float64(), safe=False)
-                values[start:start + len(batch), k] = numbers.to_numpy(zero_copy_only=False)
-            start += batch.num_rows
+        # Read ahead, it would hold whole row groups.
+        with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            # What pandas stores of a table's row labels is no column of the table.
+            kept = [k for k, name in enumerate(file.schema_arrow.names)
+                    if not name.startswith("__index_level_")]
+            fields = [file.schema_arrow.field(k) for k in kept]
+            if not fields or file.metadata.num_rows == 0:
+                raise TableError(f"{path}: expected rows and columns, got "
+                                 f"{file.metadata.num_rows} rows of {len(fields)} columns")
+            columns = named_columns(path, [field.name for field in fields])
+            labels = {name: [] for name in columns if name in texts}
+            places = {name: {} for name in labels}
+            for column, field in zip(columns, fields):
+                if not (column in labels or pyarrow.types.is_integer(field.type)
+                        or pyarrow.types.is_floating(field.type)
+                        or pyarrow.types.is_boolean(field.type)):
+                    raise TableError(f"{path}: column {column!r}: expected numbers, "
+                                     f"got {field.type}")
+            for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows):
+                values = np.empty((len(batch), len(columns)))
+                for k, (name, place) in enumerate(zip(columns, kept)):
+                    cells = batch.column(place)
+                    if name in labels:
+                        values[:, k] = _coded(cells, labels[name], places[name])
+                    else:
+                        numbers = cells.cast(pyarrow.float64(), safe=False)
+                        values[:, k] = numbers.to_numpy(zero_copy_only=False)
+                yield Table(values, columns, labels=labels)
     except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
-    return Table(values, columns)
+
+
+def _coded(cells, texts, known):
+    """The places of cells in ``texts``, which grow; NaN for a missing one."""
+    found = np.empty(len(cells))
+    for k, cell in enumerate(cells.to_pylist()):
+        if cell is None:
+            found[k] = np.nan
+            continue
+        text = str(cell).strip()
+        if text not in known:
+            known[text] = len(texts)
+            texts.append(text)
+        found[k] = known[text]
+    return found
 
 
 TEXT = (".csv", ".tsv", ".txt")

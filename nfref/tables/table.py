@@ -85,8 +85,8 @@ def is_number(cell):
 # Checking ---------------------------------------------------------------------------------
 
 
-def check_finite(name, table):
-    """The table itself, if every number in it is finite."""
+def check_finite(name, table, first=0):
+    """The table itself, if every number in it is finite; ``first`` rows lie before these."""
     finite = np.isfinite(table.values)
     if np.all(finite):
         return table
@@ -94,7 +94,7 @@ def check_finite(name, table):
     column = int(np.flatnonzero(~finite[rows[0]])[0])
     raise TableError(f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or "
                      f"infinite in {len(rows)} of {len(finite)} rows; the first is "
-                     f"{table.values[rows[0], column]} in row {rows[0] + 1}, "
+                     f"{table.values[rows[0], column]} in row {first + rows[0] + 1}, "
                      f"column {table.columns[column]!r}")
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,16 +32,22 @@ def read_text(path, header="auto", texts=()):
     texts : sequence of str
         Names of columns whose cells are text.
     """
+    tables = list(text_tables(path, header, texts))
+    return replace(tables[0], values=np.concatenate([table.values for table in tables]))
+
+
+def text_tables(path, header="auto", texts=()):
+    """The rows of a text file as tables, some rows at a time; see :func:`read_text`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            return _read(path, file, header, texts)
+            yield from _tables(path, file, header, texts)
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise TableError(f"{path}: expected UTF-8 text, got byte 0x{byte:02x}"
                          f"{_undecodable_line(path)}") from None
 
 
-def _read(path, file, header, texts):
+def _tables(path, file, header, texts):
     head = list(itertools.islice(file, HEAD))
     rows = _filled(_records(path, itertools.chain(head, file), _delimiter(head)))
     opening = list(itertools.islice(rows, HEAD))
@@ -54,9 +61,9 @@ def _read(path, file, header, texts):
     labels = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
-    values = _numbers(path, rows, columns)
-    return Table(values, columns, cells is not None, remark and f"{path}: {remark}", doubtful,
-                 labels)
+    for values in _numbers(path, rows, columns):
+        yield Table(values, columns, cells is not None, remark and f"{path}: {remark}", doubtful,
+                    labels)
 
 
 def _coded(rows, columns, labels):
@@ -122,9 +129,9 @@ def _delimiter(head):
 
 
 def _numbers(path, rows, columns):
-    """The rows as one (N, D) array, converted block by block."""
+    """The rows as (M, D) arrays, converted block by block."""
     size = max(1, BLOCK_CELLS // max(1, len(columns)))
-    blocks, first = [], 0
+    first = 0
     while block := list(itertools.islice(rows, size)):
         for k, (line, cells) in enumerate(block):
             if len(cells) != len(columns):
@@ -137,11 +144,10 @@ def _numbers(path, rows, columns):
                 cells for _, cells in block)), np.float64, len(block) * len(columns))
         except ValueError:
             raise _bad_cell(path, columns, block, first) from None
-        blocks.append(flat.reshape(len(block), len(columns)))
+        yield flat.reshape(len(block), len(columns))
         first += len(block)
-    if not blocks:
+    if not first:
         raise TableError(f"{path}: expected rows below the header, got none")
-    return np.concatenate(blocks)
 
 
 def _bad_cell(path, columns, rows, first):

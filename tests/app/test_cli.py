@@ -111,7 +111,14 @@ def test_score(folder):
     assert last == f"mean log-likelihood: {np.mean(expected):.6f} nats"
 
     output = succeeds("score", "people.npz", "people.csv", "--out", "scores.csv", cwd=folder)
-    assert output == last + "\n"
+    first, title, *least = output.splitlines()
+    assert first == last and title == "least likely of 200 rows:"
+    order = np.argsort(expected)[:5]
+    assert [int(line.split()[1]) for line in least] == (order + 1).tolist()
+    assert [float(line.split()[2]) for line in least] == pytest.approx(expected[order], abs=6e-4)
+    assert f"age={people()[order[0], 2]:.6g}" in least[0]
+    assert last + "\n" == succeeds("score", "people.npz", "people.csv", "--least", 0, "--out",
+                                   "scores.csv", cwd=folder)
     scores = read_table(folder / "scores.csv")
     assert scores.columns == ("log_likelihood",)
     np.testing.assert_array_equal(scores.values[:, 0], expected)
@@ -278,9 +285,9 @@ def test_a_pipe_is_read_and_stdin_is_refused(folder):
 def test_out_of_memory_is_one_line(folder):
     import resource
     np.lib.format.open_memmap(folder / "sparse.npy", "w+", np.float32, (10 ** 8, 3))
-    done = nfref_command("score", "people.npz", "sparse.npy", cwd=folder,
-                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA,
-                                                               (2 ** 30, 2 ** 30)))
+    done = nfref_command("plot", "people.npz", "--data", "sparse.npy", "--out", "x.png",
+                         cwd=folder, preexec_fn=lambda: resource.setrlimit(
+                             resource.RLIMIT_DATA, (2 ** 30, 2 ** 30)))
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("nfref: error: out of memory: Unable to allocate")
 
@@ -580,7 +587,7 @@ def test_ctrl_c_outside_of_training(capsys, monkeypatch):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.use, "_load_model", interrupted)
+    monkeypatch.setattr(cli.use, "loaded_model", interrupted)
     assert cli.main(["info", "model.npz"]) == 130
     assert capsys.readouterr().err == "nfref: interrupted\n"
 

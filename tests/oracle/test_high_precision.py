@@ -78,9 +78,12 @@ def test_every_flow_of_the_package_has_a_scalar_map():
         for child in cls.__subclasses__():
             yield child
             yield from concrete(child)
+    # What has no map of its own, and two networks that only training makes each other's inverse.
     abstract = {nfref.Composition, nfref.flows.coupling.SplitFlow}
+    abstract |= {cls for cls in concrete(nfref.Flow) if cls.__name__ == "FreeFormFlow"}
     # Mutated copies of a module, made by other tests, carry its name; they are not the package.
     public = {cls for cls in concrete(nfref.Flow) if cls.__module__.startswith("nfref.")
+              and not cls.__name__.startswith("_")
               and getattr(sys.modules[cls.__module__], cls.__name__, None) is cls}
     assert {nfref.PlanarLayer, nfref.MADE, nfref.LULinear, nfref.CNF} <= public
     assert public - abstract <= set(MAPS)

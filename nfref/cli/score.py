@@ -1,0 +1,290 @@
+"""``nfref score``: log-likelihoods, a batch of rows at a time, on one machine or several."""
+
+import glob
+import itertools
+import math
+import os
+import socket
+import sys
+import threading
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.cli import inputs
+from nfref.cli.arguments import UsageError, add_header, count
+from nfref.cli.streams import complain
+from nfref.cli.use import check_output, check_there, loaded_model
+from nfref.tables import TableError, batch_rows, batches, write_batches
+
+LEAST = 5           # rows that are shown where nothing else is said
+SHOWN = 6           # columns of them
+WAIT = 20           # seconds for a scheduler to answer
+# Compiled code takes all threads itself, and two threads of one worker may not enter it at once.
+ONE_AT_A_TIME = threading.Lock()
+
+DESCRIPTION = """\
+The log-likelihood of every row of DATA, in nats, then their mean and the rows that are least
+likely. Columns are matched by name where both sides have names, else by place.
+
+DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
+names several files: their rows follow each other in the order of the files' names. With
+--dask each file is scored by some worker of a cluster, to the same bits; one that is lost
+on the way is scored again. Workers need nfref and the same path to the files."""
+
+EXAMPLE = """\
+example:
+  nfref score wine.npz wine --out scores.csv
+  nfref score model.npz big.parquet --out scores.parquet
+  nfref score model.npz 'parts/*.parquet' --dask tcp://head:8786 --out scores.parquet"""
+
+
+def add_commands(commands):
+    """Add ``score`` to the command line."""
+    parser = commands.add_parser("score", help="log-likelihood of every row",
+                                 description=DESCRIPTION, example=EXAMPLE)
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument("data", metavar="DATA",
+                        help="a file, a pattern of files, or the name of built-in data")
+    add_header(parser)
+    parser.add_argument("--out", metavar="FILE",
+                        help="write the rows here, a .parquet or csv; the mean is printed")
+    parser.add_argument("--least", type=count(0, 10 ** 6), metavar="K",
+                        help=f"print the K rows that are least likely (default: {LEAST} with "
+                             "--out, else none)")
+    parser.add_argument("--dask", metavar="ADDRESS",
+                        help="the scheduler of a cluster that scores the files")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """One log-likelihood a row; then what can be said of all."""
+    paths = files(options.data)
+    check_output(options.out, options.model, *paths)
+    if not options.out:
+        check_there("scores")
+    least = options.least if options.least is not None else LEAST if options.out else 0
+    model = loaded_model(options.model)
+    if options.dask:
+        scored = _by_cluster(options.dask, model, paths, options.header, least)
+    else:
+        scored = itertools.chain.from_iterable(
+            scored_batches(model, path, options.header, least) for path in paths)
+    summary = Summary(least)
+    blocks = (part.log_prob[:, None] for part in summary.of(_with_progress(scored, options.out)))
+    try:
+        if options.out:
+            write_batches(options.out, ("log_likelihood",), blocks)
+        else:
+            for block in blocks:
+                sys.stdout.writelines(f"{value}\n" for value in block[:, 0].astype(str).tolist())
+    except TableError as error:
+        raise UsageError(str(error)) from None
+    if summary.impossible:
+        complain(f"nfref: note: {summary.impossible} rows lie where the model's density is zero or "
+                 "too small to compute: -inf")
+    if summary.unknown:
+        complain(f"nfref: note: {summary.unknown} rows have a density that can't be computed: nan")
+    print("\n".join(summary.lines(several=len(paths) > 1)))
+
+
+def files(data):
+    """The files that DATA names: itself, or those of a pattern."""
+    if os.path.exists(data) or not glob.has_magic(data):
+        return [data]
+    found = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))
+    if not found:
+        raise UsageError(f"{data}: expected files of that pattern, found none")
+    return found
+
+
+def _with_progress(scored, shown):
+    """Count rows on a terminal."""
+    from tqdm import tqdm
+    with tqdm(unit="row", unit_scale=True, disable=None if shown else True) as bar:
+        for part in scored:
+            bar.update(len(part.log_prob))
+            yield part
+
+
+# A batch ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Unlikely:
+    """A row that is less likely than others: its score, file, place from 1, and what it holds."""
+
+    log_prob: float
+    path: str
+    row: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of a batch of rows, and which of them are the least likely."""
+
+    log_prob: np.ndarray
+    least: list
+
+
+def scored_batches(model, path, header="auto", least=0):
+    """The scores of a file, a batch of rows at a time.
+
+    Parameters
+    ----------
+    model : nfref.model_file.Model
+    path : str
+        A file or the name of built-in data.
+    header : {"auto", "yes", "no"}
+    least : int
+        How many of the least likely rows of each batch are kept with their values.
+
+    Yields
+    ------
+    Scored
+
+    Raises
+    ------
+    UsageError
+        If the rows are none that the model could score.
+    """
+    first = 0
+    for data in _tables(model, path, header):
+        values, sure = inputs.for_model(data, model)
+        if data.table.remark and not (sure or first):
+            complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
+        if data.table.labels:
+            values = inputs.with_text(data, values, model)
+        try:
+            log_prob = inputs.log_prob(model.density, model.params, values, first=first + 1)
+        except ValueError as error:         # a category never seen
+            raise UsageError(f"{path}: {error}") from None
+        yield Scored(log_prob, [
+            Unlikely(float(log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
+            for k in lowest(log_prob, least)])
+        first += len(values)
+
+
+def _tables(model, path, header):
+    texts = inputs.texts_of(model)
+    if not os.path.exists(path):        # built in, or an error
+        yield inputs.load(path, header, texts)
+        return
+    try:
+        for table in batches(path, header, texts):
+            yield inputs.Data(path, table)
+    except TableError as error:
+        raise UsageError(str(error)) from None
+
+
+def lowest(log_prob, most):
+    """Places of the lowest scores, the lowest first; NaN is none."""
+    places = np.flatnonzero(~np.isnan(log_prob))
+    if len(places) > most:
+        places = places[np.argpartition(log_prob[places], most)[:most]] if most else places[:0]
+    return places[np.argsort(log_prob[places], kind="stable")]
+
+
+def _shown(cells, model, data):
+    names = model.columns or data.columns
+    shown = [f"{name}={cell:.6g}" if isinstance(cell, (float, np.floating)) else f"{name}={cell}"
+             for name, cell in zip(names[:SHOWN], cells)]
+    return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
+
+
+# All of them ------------------------------------------------------------------------------
+
+
+class Summary:
+    """What can be said of all rows, gathered as batches pass by.
+
+    Parameters
+    ----------
+    most : int
+        How many of the least likely rows are kept.
+    """
+
+    def __init__(self, most):
+        self.most, self.rows, self.impossible, self.unknown = most, 0, 0, 0
+        self._sums, self.least = [], []
+
+    def of(self, scored):
+        """The same batches, looked at."""
+        for part in scored:
+            self.rows += len(part.log_prob)
+            self.impossible += int(np.sum(part.log_prob == -np.inf))
+            self.unknown += int(np.sum(np.isnan(part.log_prob)))
+            self._sums.append(np.sum(part.log_prob, dtype=np.float64))
+            self.least = sorted(self.least + part.least,
+                                key=lambda one: one.log_prob)[:self.most]
+            yield part
+
+    @property
+    def mean(self):
+        """Of all rows; NaN or -inf if one is."""
+        if not all(map(math.isfinite, self._sums)):
+            return float(np.sum(self._sums))
+        return math.fsum(self._sums) / self.rows
+
+    def lines(self, several=False):
+        """For people; the rows with their files where there are several."""
+        yield f"mean log-likelihood: {self.mean:.6f} nats"
+        if self.least:
+            yield (f"least likely of {self.rows:,} rows:" if self.rows > len(self.least)
+                   else "rows, the least likely first:")
+        places = [f"row {one.row:,}" + (f" of {one.path}" if several else "") for one in self.least]
+        width = max(map(len, places), default=0)
+        for place, one in zip(places, self.least):
+            yield f"  {place:<{width}}  {one.log_prob:>12.3f}  {one.text}"
+
+
+# A cluster --------------------------------------------------------------------------------
+
+
+def _by_cluster(address, model, paths, header, least):
+    """The same batches as one process scores, in the same order, by workers of Dask."""
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise UsageError("--dask: expected dask and distributed to be installed, found they are "
+                         "not; pip install 'nfref[dask]' brings them") from None
+    try:
+        # Dask itself tells in many lines, and late, that nobody is there.
+        place = distributed.comm.parse_host_port(address.rpartition("://")[2])
+        socket.create_connection(place, timeout=WAIT).close()
+        client = distributed.Client(address, timeout=WAIT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"--dask: expected the address of a scheduler, got {address}: "
+                         f"{error}") from None
+    with client:
+        futures = client.map(score_file, [os.path.abspath(path) for path in paths], model=model,
+                             header=header, least=least, pure=False)
+        rows = batch_rows(model.density.dim)
+        for path, future in zip(paths, futures):
+            try:
+                found = future.result()
+            except UsageError as error:
+                raise UsageError(str(error).replace(os.path.abspath(path), path)) from None
+            except distributed.KilledWorker:
+                raise UsageError(f"{path}: expected a worker that scores it, got several that "
+                                 "died while they did") from None
+            future.release()
+            log_prob, named = found.log_prob, [replace(one, path=path) for one in found.least]
+            for start in range(0, len(log_prob), rows):
+                yield Scored(log_prob[start:start + rows], named if start == 0 else [])
+
+
+def score_file(path, model, header="auto", least=0):
+    """All scores of a file: what a worker does.
+
+    Parameters and errors are those of :func:`scored_batches`.
+
+    Returns
+    -------
+    Scored
+    """
+    with ONE_AT_A_TIME:
+        parts = list(scored_batches(model, path, header, least))
+    worst = sorted((one for part in parts for one in part.least), key=lambda one: one.log_prob)
+    return Scored(np.concatenate([part.log_prob for part in parts]), worst[:least])
