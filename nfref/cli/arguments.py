@@ -95,3 +95,11 @@ def support(text):
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).split(": ", 1)[1]) from None
     return name, kind
+
+
+def condition(text):
+    """A type of option: NAME=VALUE as (name, text of the value)."""
+    name, equals, value = text.rpartition("=")
+    if not (name and value):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, as in age=40, got {text!r}")
+    return name, value

@@ -10,6 +10,7 @@ from nfref import params as trees
 from nfref.blocks import in_blocks
 from nfref.checks import as_weight
 from nfref.cli.arguments import UsageError
+from nfref.estimator.conditional import sample_given
 from nfref.estimator.density import TableDensity
 from nfref.flow import Chain
 from nfref.flows.elementwise import Logit
@@ -251,11 +252,15 @@ class AsDensity:
         return self.numbers(self.table.sample(rng, n))
 
 
-def draw(density, params, rng, n):
-    """``n`` rows of a density, strictly between the bounds of bounded columns."""
+def draw(density, params, rng, n, given=None):
+    """``n`` rows of a density, strictly between the bounds of bounded columns.
+
+    ``given`` (name -> value) are columns of a :class:`TableDensity` with values that are known.
+    """
     if isinstance(density, TableDensity):
         return np.stack([np.asarray(values, object) if values.dtype.kind in "OU" else values
-                         for values in density.sample(rng, n)], axis=1)
+                         for values in (sample_given(density, given, rng, n) if given
+                                        else density.sample(rng, n))], axis=1)
     with np.errstate(all="ignore"):
         return density.sample(params, rng, n)
 

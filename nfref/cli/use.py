@@ -10,7 +10,7 @@ from nfref import params as trees
 from nfref.archives import shortened
 from nfref.blocks import BLOCK
 from nfref.cli import inputs
-from nfref.cli.arguments import UsageError, add_header, count
+from nfref.cli.arguments import UsageError, add_header, condition, count
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
 from nfref.cli.system import system
 from nfref.estimator.density import TableDensity
@@ -23,12 +23,18 @@ def add_commands(commands):
     """Add the commands of this file to the command line."""
     parser = commands.add_parser(
         "sample", help="draw new rows",
-        description="Draw rows from a model, as csv with the columns it was fitted to.",
-        example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv")
+        description="Draw rows from a model, as csv with the columns it was fitted to; with\n"
+                    "--given, rows in which some columns have the values that you say.",
+        example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
+                "  nfref sample wine.npz -n 1000 --given alcohol=12 --given pH=3.1")
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("-n", type=count(0), required=True, metavar="N", help="how many rows")
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="the same seed draws the same rows (default: %(default)s)")
+    parser.add_argument("--given", type=condition, action="append", default=[],
+                        metavar="NAME=VALUE",
+                        help="only rows in which column NAME is VALUE; may be given for several "
+                             "columns, of a model that tried several candidates")
     parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
     parser.set_defaults(run=sample)
 
@@ -113,12 +119,14 @@ def sample(options):
     model = loaded_model(options.model)
     _check_disk(options.out, options.n, model.density.dim)
     rng = np.random.default_rng(options.seed)
+    given = _given(model, options)
     overflown = 0
 
     def blocks():
         nonlocal overflown
         for start in range(0, options.n, BLOCK):
-            values = inputs.draw(model.density, model.params, rng, min(BLOCK, options.n - start))
+            values = inputs.draw(model.density, model.params, rng,
+                                 min(BLOCK, options.n - start), given)
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             yield values
@@ -131,6 +139,31 @@ def sample(options):
             write_blocks(output, columns, blocks())
     if overflown:
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
+
+
+def _given(model, options):
+    """name -> value of --given, each of which its column can take."""
+    from nfref.estimator.conditional import row_given
+    given = {}
+    for name, text in options.given:
+        if name in given:
+            raise UsageError(f"--given: expected each column once, got {name!r} twice")
+        given[name] = text
+    if not given:
+        return given
+    if not isinstance(model.density, TableDensity):
+        raise UsageError(f"--given: expected a model of several candidates (--flow auto), got "
+                         f"{options.model}, one flow alone")
+    for column in model.density.columns:        # labels that are no text
+        if column.name in given and column.kind == "category":
+            text = given[column.name]
+            given[column.name] = next((label for label in column.labels if str(label) == text),
+                                      text)
+    try:
+        row_given(model.density, given)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+    return given
 
 
 def _check_disk(out, n, dim):

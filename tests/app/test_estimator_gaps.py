@@ -1,11 +1,14 @@
 """Rows with gaps and columns given others, against quadrature, sums and closed forms."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import integrate, stats
 
 import nfref
+from nfref.cli import main
 from nfref.estimator import conditional
 from nfref.estimator.closed_form import Gaussian, GaussianMixture, Wide
 from nfref.estimator.marginals import ClosedForm, Noise, reordered, student_of
@@ -389,3 +392,33 @@ def test_columns_and_levels_that_cannot_be(simple):
 def test_what_counts_as_a_gap():
     assert not conditional.has_gaps([np.arange(3), np.array(["a", "b", "c"], object)])
     assert conditional.has_gaps([np.array(["a", None], object)])
+
+
+# The command line -------------------------------------------------------------------------
+
+
+def test_the_command_draws_rows_given_columns(mixed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mixed[1].save("m.npz")
+    assert main(["sample", "m.npz", "-n", "50", "--given", "town=Cork", "--given", "x=3.5"]) == 0
+    drawn = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert set(drawn["town"]) == {"Cork"} and set(drawn["x"]) == {3.5}
+    assert len(set(drawn["y"])) > 25 and list(drawn) == ["town", "count", "x", "y"]
+
+
+@pytest.mark.parametrize(("given", "message"), (
+    (["town=Oslo"], "--given['town']: expected one of the categories"),
+    (["speed=1"], "--given: expected columns among"),
+    (["x=fast"], "--given['x']: expected a finite number, got 'fast'"),
+    (["count=-1"], "--given['count']: expected a whole number of at least 0, got -1"),
+    (["x"], "--given: expected NAME=VALUE, as in age=40, got 'x'"),
+    (["x=1", "x=2"], "--given: expected each column once, got 'x' twice"),
+))
+def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.chdir(tmp_path)
+    mixed[1].save("m.npz")
+    options = [word for one in given for word in ("--given", one)]
+    assert main(["sample", "m.npz", "-n", "5", *options, "--out", "new.csv"]) == 2
+    output, errors = capsys.readouterr()
+    assert not output and errors.startswith(f"nfref: error: {message}")
+    assert errors.count("\n") == 1 and not (tmp_path / "new.csv").exists()
