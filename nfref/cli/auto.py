@@ -62,6 +62,7 @@ def run(options):
     with patient(options.out or options.plot), once() as signals:
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
         _introduce(say, options, data, rows, copies, weight)
+        _say_ties(say, data, columns)
         with (reserved(options.out, _size(data, rows, options)) as place,
               reserved(options.plot) as picture):
             keep = _Keeper(options, asked, say)
@@ -148,6 +149,15 @@ def _introduce(say, options, data, rows, copies, weight):
             "all in the same part")
     if not options.out:
         say("the model will not be kept: --out MODEL.npz writes it to a file")
+
+
+def _say_ties(say, data, columns):
+    """Values of continuous columns that fill a share of the rows."""
+    real = {column.name for column in columns if isinstance(column, Continuous)}
+    for name, value, share in inputs.repeated_values(data):
+        if name in real:
+            say(f"{name!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
+                f"value without bound; --column {name}=count or category gives it a probability")
 
 
 def _size(data, rows, options):
