@@ -1,9 +1,13 @@
 """``nfref fit --flow auto``: what ``nfref.FlowDensity`` does, from a file to a file."""
 
+import contextlib
+import os
+import time
+
 import numpy as np
 
 from nfref import params as trees
-from nfref.cli import inputs
+from nfref.cli import checkpoints, inputs
 from nfref.cli.arguments import UsageError
 from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
@@ -13,12 +17,13 @@ from nfref.estimator.columns import Continuous
 from nfref.estimator.density import find_columns, fit_table
 from nfref.estimator.pool import mean_and_error
 from nfref.estimator.table import distinct_rows
-from nfref.files import reserved
+from nfref.files import is_special, reserved
 
 LEAST_ROWS = 5
+EVERY = 60                  # seconds between checkpoints that nobody asked for
 MINUTES = 10                # the time budget where none is given
 # What only a single flow has a use for.
-OF_ONE_FLOW = ("layers", "hidden", "trace", "rtol", "regularise", "checkpoint", "resume")
+OF_ONE_FLOW = ("layers", "hidden", "trace", "rtol", "regularise")
 
 
 def is_asked_for(options):
@@ -46,6 +51,8 @@ def run(options):
     check_options(options)
     data = inputs.load(options.data, options.header, texts=texts(options))
     copies = inputs.duplicates(data.values)
+    asked = checkpoints.asked_for_search(options, data.values)
+    state = None if options.resume is None else checkpoints.read_search(options.resume, asked)
     data, weight = inputs.without_weights(data, options.weights)
     rows = _distinct(data, weight, options)
     try:
@@ -55,11 +62,14 @@ def run(options):
     with patient(options.out or options.plot), once() as signals:
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
         _introduce(say, options, data, rows, copies, weight)
+        _say_ties(say, data, columns)
         with (reserved(options.out, _size(data, rows, options)) as place,
               reserved(options.plot) as picture):
-            fitted = _fit(columns, data, rows, options, say, signals)
+            keep = _Keeper(options, asked, say)
+            fitted = _fit(columns, data, rows, options, say, signals, keep, state)
             signals.hold()
             problem = _write(say, options, data, rows, fitted, place, picture)
+            keep.done()
     print("\n".join(table_lines(data, rows, fitted)))
     if problem is not None:
         raise problem
@@ -141,6 +151,15 @@ def _introduce(say, options, data, rows, copies, weight):
         say("the model will not be kept: --out MODEL.npz writes it to a file")
 
 
+def _say_ties(say, data, columns):
+    """Values of continuous columns that fill a share of the rows."""
+    real = {column.name for column in columns if isinstance(column, Continuous)}
+    for name, value, share in inputs.repeated_values(data):
+        if name in real:
+            say(f"{name!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
+                f"value without bound; --column {name}=count or category gives it a probability")
+
+
 def _size(data, rows, options):
     """Bytes of the model file, or a little more."""
     dim = len(data.columns)
@@ -152,13 +171,47 @@ def _size(data, rows, options):
 # Fitting ----------------------------------------------------------------------------------
 
 
-def _fit(columns, data, rows, options, say, signals):
+class _Keeper:
+    """Writes checkpoints: after every epoch where they were asked for, else every minute.
+
+    Those that nobody asked for stand beside the model and go when it is written. A disk that is
+    full ends no fit.
+    """
+
+    def __init__(self, options, asked, say):
+        self.asked, self.say, self.failed, self.written = asked, say, False, False
+        self.own = options.checkpoint is None and options.out and not is_special(options.out)
+        self.path = f"{options.out}.checkpoint" if self.own else options.checkpoint
+        self.last = time.monotonic()
+
+    def __call__(self, state):
+        if self.path is None or self.own and time.monotonic() - self.last < EVERY:
+            return
+        try:
+            checkpoints.write_search(self.path, state, self.asked)
+            if self.own and not self.written:
+                self.say(f"--resume {self.path} goes on from here should this process be killed")
+            self.written = True
+        except OSError as error:
+            if not self.failed:
+                complain(f"nfref: warning: {error}; the fit goes on, this checkpoint is missing")
+            self.failed = True
+        self.last = time.monotonic()
+
+    def done(self):
+        """The model is written."""
+        if self.own and self.written:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+
+def _fit(columns, data, rows, options, say, signals, keep, state):
     def callback(state):
         with signals.between():
-            pass
+            keep(state)
 
     plan = Plan("auto", options.members, options.epochs, options.batch, options.lr,
-                options.time or 60 * MINUTES, not options.quiet, callback)
+                options.time or 60 * MINUTES, not options.quiet, callback, state)
     weight = rows.weight[rows.train]
     try:
         return fit_table(columns, rows.columns(data, rows.train), plan, options.seed,

@@ -7,9 +7,11 @@ import numpy as np
 
 from nfref.archives import ArchiveError, one_line, opened_archive, write_archive
 from nfref.cli.arguments import UsageError
+from nfref.estimator.candidates import DoneFlow, SearchState
 from nfref.training.fitting import FitState
 
 FORMAT = "nfref checkpoint"
+SEARCH = "nfref checkpoint of a search"
 VERSION = 1
 VECTORS = ("vector", "averaged", "m", "v", "best")
 NUMBERS = ("steps", "best_score", "best_epoch", "history", "rng")
@@ -19,12 +21,25 @@ def asked_for(options, name, rate, values):
     """All that decides the bits of a fit, as a dictionary; equal for a fit that goes on."""
     kept = ("layers", "hidden", "batch", "seed", "dtype", "bounded", "drop_duplicates", "trace",
             "rtol", "regularise", "weights")
-    given = {option: getattr(options, option) for option in kept}
-    given = {option: list(map(list, value)) if option == "bounded" else
-             list(value) if isinstance(value, tuple) else value
-             for option, value in given.items()}
-    return {"DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(), "flow": name,
-            "lr": rate, **given}
+    return {"DATA": _digest(values), "flow": name, "lr": rate, **_plain(options, kept)}
+
+
+def asked_for_search(options, values):
+    """The same of a search among several candidates."""
+    kept = ("members", "epochs", "batch", "lr", "seed", "column", "bounded", "drop_duplicates",
+            "weights")
+    return {"DATA": _digest(values), "flow": "auto", **_plain(options, kept)}
+
+
+def _digest(values):
+    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+
+
+def _plain(options, names):
+    """Options as what JSON gives back."""
+    given = {name: getattr(options, name) for name in names}
+    return {name: [list(one) if isinstance(one, tuple) else one for one in value]
+            if isinstance(value, (list, tuple)) else value for name, value in given.items()}
 
 
 def write(path, state, asked):
@@ -60,7 +75,12 @@ def read(path, asked):
             state = _state(header, arrays)
     except ArchiveError as error:
         raise UsageError(f"--resume: {error}") from None
-    written = header.get("asked")
+    _check_asked(path, header.get("asked"), asked)
+    return state
+
+
+def _check_asked(path, written, asked):
+    """That a checkpoint was written by a fit which asked for the same."""
     for option, value in asked.items():
         was = written.get(option) if isinstance(written, dict) else None
         if was != value:
@@ -69,6 +89,54 @@ def read(path, asked):
                                  "got other rows")
             raise UsageError(f"--resume: {path}: expected --{option.replace('_', '-')} {was} "
                              f"as when it was written, got {value}")
+
+
+def write_search(path, state, asked):
+    """Write a checkpoint of a search, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    state : SearchState
+    asked : dict
+        From :func:`asked_for_search`.
+    """
+    now = state.current
+    header = {"format": SEARCH, "version": VERSION, "asked": asked, "seconds": state.seconds,
+              "done": [{"message": flow.message, "seconds": flow.seconds, "rng": flow.rng}
+                       for flow in state.done],
+              "current": {name: getattr(now, name) for name in NUMBERS}}
+    write_archive(path, header, {**{name: getattr(now, name) for name in VECTORS},
+                                 **{f"done{k}": flow.vector for k, flow in enumerate(state.done)}})
+
+
+def read_search(path, asked):
+    """The SearchState in a checkpoint; errors as of :func:`read`."""
+    try:
+        with opened_archive(path, "checkpoint") as archive:
+            header = archive.header(SEARCH, VERSION, "a checkpoint that nfref wrote of --flow auto")
+            done = header.get("done")
+            if not isinstance(done, list):
+                raise ArchiveError("expected the flows that are done, got others")
+            names = [*VECTORS, *(f"done{k}" for k in range(len(done)))]
+            if set(archive.forms) != {"header", "digest", *names}:
+                raise ArchiveError("expected the arrays of a checkpoint, got others")
+            arrays = {name: archive.read(name) for name in names}
+            archive.check_digest(arrays)
+            try:
+                current = _state(header["current"], {name: arrays[name] for name in VECTORS})
+                for flow in done:
+                    np.random.default_rng(0).bit_generator.state = flow["rng"]
+                state = SearchState(tuple(
+                    DoneFlow(arrays[f"done{k}"], str(flow["message"]), float(flow["seconds"]),
+                             flow["rng"]) for k, flow in enumerate(done)),
+                    current, float(header["seconds"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ArchiveError(f"expected the state of a search, got {one_line(error)}"
+                                   ) from None
+    except ArchiveError as error:
+        raise UsageError(f"--resume: {error}") from None
+    _check_asked(path, header.get("asked"), asked)
     return state
 
 

@@ -29,8 +29,9 @@ A tenth of the rows is kept to test by, and a tenth of the others to choose and 
 Last comes a small table: the mean log-likelihood of the test rows under every candidate and
 under all together, in nats per row and in the units of the data, each with its standard
 error. More is better. Ctrl-C ends the training and keeps the best so far; so do SIGTERM and
-SIGHUP. With --checkpoint a fit of one flow that was killed goes on where it was: --resume,
-and the same DATA and options, give the same bits."""
+SIGHUP. A fit that was killed goes on where it was: --resume, and the same DATA and options,
+give the same bits. Without a word --flow auto with --out writes a checkpoint every minute,
+beside the model; with --checkpoint any fit does after every epoch."""
 
 EXAMPLE = """\
 example:

@@ -98,7 +98,10 @@ class Plan:
         Seconds for all.
     progress : bool
     callback : callable or None
-        Called with the state of a fit after every epoch.
+        Called with the :class:`SearchState` after every epoch.
+    resume : SearchState or None
+        Go on from there: with the same rows and plan otherwise, to the same bits as a search that
+        was never interrupted, unless the time budget ends one of them.
     """
 
     flow: object = "auto"
@@ -109,10 +112,52 @@ class Plan:
     time_budget: float = None
     progress: bool = False
     callback: object = None
+    resume: object = None
 
     @property
     def wants_flows(self):
         return self.members > 0 and self.flow not in ("mixture", "gaussian")
+
+
+@dataclass(frozen=True)
+class DoneFlow:
+    """A flow whose training has ended.
+
+    Attributes
+    ----------
+    vector : (P,) array
+        Its parameters, flat.
+    message : str
+        How its training ended.
+    seconds : float
+    rng : dict
+        The state of the generator after it.
+    """
+
+    vector: np.ndarray
+    message: str
+    seconds: float
+    rng: dict
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Where a search stands after an epoch: all that it takes to go on.
+
+    The simple densities are not in it: they are fitted again, in seconds, to the same bits.
+
+    Attributes
+    ----------
+    done : tuple of DoneFlow
+    current : FitState
+        Of the flow that is trained now.
+    seconds : float
+        Spent so far.
+    """
+
+    done: tuple
+    current: object
+    seconds: float
 
 
 # Simple densities -------------------------------------------------------------------------
@@ -212,14 +257,17 @@ def flow_kinds(plan):
         scores = yield max(("nsf", "maf"), key=lambda kind: scores.get(kind, -np.inf))
 
 
-def try_flow(kind, training, held_out, rng, plan, seconds_left):
-    """(FittedFlow, FitResult, seconds) of one flow."""
-    began = time.perf_counter()
-    dim = training.u.shape[1]
+def made_density(kind, training, rng):
+    """A density of a flow of that kind (or that flow itself) in a size that fits the rows."""
     context_dim = 0 if training.context is None else training.context.shape[1]
-    flow = kind if not isinstance(kind, str) else sized_flow(kind, len(training), dim, context_dim,
-                                                             rng)
-    density = Density(flow)
+    return Density(kind if not isinstance(kind, str) else
+                   sized_flow(kind, len(training), training.u.shape[1], context_dim, rng))
+
+
+def try_flow(kind, training, held_out, rng, plan, seconds_left, callback=None, resume=None):
+    """(FittedFlow, FitResult, seconds) of one flow; ``resume`` is a FitState of it."""
+    began = time.perf_counter()
+    density = made_density(kind, training, rng)
     batch = plan.batch_size or batch_size_for(len(training))
     single = [None if array is None else array.astype(np.float32)
               for array in (training.u, training.context, held_out.u, held_out.context)]
@@ -228,15 +276,27 @@ def try_flow(kind, training, held_out, rng, plan, seconds_left):
         validation_context=single[3], sample_weight=training.weight,
         validation_weight=held_out.weight, epochs=plan.epochs, batch_size=batch,
         learning_rate=plan.learning_rate or 1e-3, patience=20, progress=plan.progress,
-        callback=plan.callback, time_limit=seconds_left)
+        callback=callback, resume=resume, time_limit=seconds_left)
     return (FittedFlow(density, trees.cast(result.params, np.float64)), result,
             time.perf_counter() - began)
 
 
+def _again(kind, training, rng, done):
+    """The flow that an earlier process has trained; the generator stands as it did after it."""
+    density = made_density(kind, training, rng)
+    start, unflatten = trees.flatten(trees.cast(density.init(rng), np.float64))
+    if start.shape != done.vector.shape:
+        raise ValueError(f"resume: expected a flow of {start.size} parameters, "
+                         f"got {done.vector.size}")
+    rng.bit_generator.state = done.rng
+    return FittedFlow(density, unflatten(done.vector))
+
+
 def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
     """(Pool, list of Tried): simple densities and flows, weighted by the rows held out."""
-    began = time.perf_counter()
-    members, seconds, messages = {}, {}, {}
+    earlier = plan.resume or SearchState((), None, 0.0)
+    began = time.perf_counter() - earlier.seconds
+    members, seconds, messages, done = {}, {}, {}, []
     announce("gaussian and mixtures")
     for name, member in simple_densities(plan.flow, training, rng, ()).items():
         members[name], seconds[name] = member, 0.0
@@ -257,22 +317,37 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
     scores = {name: _scores(member, held_out) for name, member in members.items()}
     kinds, means = flow_kinds(plan), {}
     kind = next(kinds)
+
+    def callback(state):
+        if plan.callback is not None:
+            plan.callback(SearchState(tuple(done), state, time.perf_counter() - began))
+
     for k in range(plan.members if plan.wants_flows else 0):
+        known = earlier.done[k] if k < len(earlier.done) else None
         left = None
-        if plan.time_budget is not None:
+        if plan.time_budget is not None and known is None:
             spent = time.perf_counter() - began
             left = (plan.time_budget - spent) / (plan.members - k)
             if left <= 0:
                 break
         label = kind if isinstance(kind, str) else type(kind).__name__.lower()
         name = label if label not in members else f"{label} {k + 1}"
-        announce(f"{name}, flow {k + 1} of {plan.members}")
-        member, result, seconds[name] = try_flow(kind, training, held_out, rng, plan, left)
-        members[name], messages[name] = member, result.message
-        scores[name] = _scores(member, held_out)
+        stopped = None
+        if known is not None:
+            members[name] = _again(kind, training, rng, known)
+            messages[name], seconds[name] = known.message, known.seconds
+        else:
+            announce(f"{name}, flow {k + 1} of {plan.members}")
+            members[name], result, seconds[name] = try_flow(
+                kind, training, held_out, rng, plan, left, callback,
+                earlier.current if k == len(earlier.done) else None)
+            messages[name], stopped = result.message, result.stopped
+        done.append(DoneFlow(trees.flatten(members[name].params)[0], messages[name],
+                             seconds[name], rng.bit_generator.state))
+        scores[name] = _scores(members[name], held_out)
         means[label] = max(means.get(label, -np.inf),
                            np.average(scores[name], weights=held_out.weight))
-        if result.stopped == "interrupted":
+        if stopped == "interrupted":
             break
         kind = kinds.send(means)
     names = tuple(members)

@@ -13,6 +13,7 @@ from nfref.tables.names import find_names, is_unmistakable
 from nfref.tables.table import Table, TableError, is_number, named_columns, numbered_columns
 
 HEAD = 200              # lines by which delimiter and names are told
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
 BLOCK_CELLS = 1 << 16   # cells that are text at any one time
 
 # Reading ----------------------------------------------------------------------------------
@@ -156,8 +157,12 @@ def _bad_cell(path, columns, rows, first):
         for column, cell in zip(columns, cells):
             if not is_number(cell):
                 came = repr(_short(cell)) if cell.strip() else "an empty cell"
-                hint = (" (decimals are written with a point)"
-                        if is_number(cell.replace(",", ".")) else "")
+                hint = ""
+                if _THOUSANDS.fullmatch(cell.strip()):
+                    hint = (" (thousands are not set apart by commas, and decimals are written "
+                            "with a point)")
+                elif is_number(cell.replace(",", ".")):
+                    hint = " (decimals are written with a point)"
                 return TableError(f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
                                   f"expected a number, got {came}{hint}")
 

@@ -160,7 +160,7 @@ def test_few_rows_are_enough(folder, capsys):
     (("--column", "age=count"), "people.csv: column 'age': expected whole numbers, got"),
     (("--bounded", "age=0:900", "--column", "age=real"), "expected each column once, got 'age'"),
     (("--flow", "auto", "--layers", "2"), "--layers: expected none with --flow auto"),
-    (("--flow", "auto", "--resume", "c.npz"), "--checkpoint: expected none with --flow auto"),
+    (("--flow", "auto", "--resume", "c.npz"), "--resume: c.npz: expected a checkpoint, found none"),
     (("--flow", "auto", "--dtype", "float32"), "--dtype: expected float64 with --flow auto"),
     (("--flow", "maf", "--column", "age=real"), "--column: expected none with --flow maf"),
     (("--members", "-1"), "--members: expected at least 0, got -1"),

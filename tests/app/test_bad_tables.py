@@ -1,0 +1,50 @@
+"""Tables as they come that cannot be taken: one line that says why, exit 2, nothing written."""
+
+import numpy as np
+import pytest
+
+from nfref.cli import main
+
+ROWS = np.round(np.random.default_rng(0).standard_normal((40, 2)), 4).tolist()
+PLAIN = [f"{a},{b}" for a, b in ROWS]
+
+
+def fit(path, lines, *options, encoding="utf-8"):
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+    return main(["fit", str(path), "--members", "0", "--out", str(path.parent / "m.npz"), *options])
+
+
+@pytest.mark.parametrize("lines, options, encoding, message", [
+    (["a;b", *(line.replace(",", ";").replace(".", ",") for line in PLAIN)], (), "utf-8",
+     "(decimals are written with a point)"),
+    (["a,b", *PLAIN], (), "utf-16", "expected UTF-8 text, got byte 0xff in line 1"),
+    (["a,b", *(f'"{k},000",{k}' for k in range(1, 40))], (), "utf-8",
+     "(thousands are not set apart by commas"),
+    (["a,a", *PLAIN], (), "utf-8", "expected columns of different names, got 'a' 2 times"),
+    (["a,b,w", *(f"{line},-1" for line in PLAIN)], ("--weights", "w"), "utf-8",
+     "column 'w': expected finite numbers of at least 0, got -1"),
+    (["a,b,w", *(f"{line},0" for line in PLAIN)], ("--weights", "w"), "utf-8",
+     "column 'w': expected one above 0"),
+])
+def test_one_line_and_nothing_is_written(tmp_path, capsys, lines, options, encoding, message):
+    assert fit(tmp_path / "t.csv", lines, *options, encoding=encoding) == 2
+    output, errors = capsys.readouterr()
+    assert output == "" and errors.count("\n") == 1 and message in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_name(tmp_path, capsys):
+    assert fit(tmp_path / "t.csv", ["a,b", *PLAIN], encoding="utf-8-sig") == 0
+    assert "line 1 is taken as names: 'a', 'b'" in capsys.readouterr().out
+
+
+def test_more_columns_than_rows(tmp_path, capsys):
+    rows = np.random.default_rng(1).standard_normal((12, 60))
+    lines = [",".join(f"c{k}" for k in range(60)), *(",".join(map(str, row)) for row in rows)]
+    assert fit(tmp_path / "t.csv", lines) == 0
+    assert "shrunk gaussian" in capsys.readouterr().out
+
+
+def test_ties_are_named(tmp_path, capsys):
+    assert fit(tmp_path / "t.csv", ["a,b", *PLAIN, *(f"0.5,{b}" for _, b in ROWS)]) == 0
+    assert "'a' is 0.5 in 50% of the rows" in capsys.readouterr().out

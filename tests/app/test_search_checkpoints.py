@@ -1,0 +1,73 @@
+"""A search among candidates that was killed goes on to the same bits."""
+
+import numpy as np
+import pytest
+
+from nfref.cli import auto, checkpoints, main
+from tests.app.test_estimator_cli import people
+
+FIT = ("fit", "t.csv", "--members", "2", "--epochs", "3", "--quiet")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    people()[["age", "share"]].to_csv("t.csv", index=False)
+    return tmp_path
+
+
+def killed_after(monkeypatch, writes):
+    """Checkpoints, of which the one so many writes on is the last act of the process."""
+    write = checkpoints.write_search
+
+    def counted(*arguments):
+        nonlocal writes
+        write(*arguments)
+        writes -= 1
+        if not writes:
+            raise RuntimeError("killed")
+    monkeypatch.setattr(checkpoints, "write_search", counted)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 5])
+def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, epochs):
+    assert main([*FIT, "--out", "whole.npz"]) == 0
+    with monkeypatch.context() as patch:
+        killed_after(patch, epochs)
+        with pytest.raises(RuntimeError):
+            main([*FIT, "--out", "m.npz", "--checkpoint", "c.npz"])
+    assert not (folder / "m.npz").exists()
+    assert main([*FIT, "--out", "m.npz", "--resume", "c.npz"]) == 0
+    assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
+
+
+def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
+    monkeypatch.setattr(auto, "EVERY", 0)
+    with monkeypatch.context() as patch:
+        killed_after(patch, 4)
+        with pytest.raises(RuntimeError):
+            main([*FIT, "--out", "m.npz"])
+    assert (folder / "m.npz.checkpoint").exists()
+    assert main([*FIT, "--out", "m.npz", "--resume", "m.npz.checkpoint"]) == 0
+    assert main([*FIT, "--out", "n.npz"]) == 0
+    assert (folder / "m.npz").read_bytes() == (folder / "n.npz").read_bytes()
+    assert not (folder / "n.npz.checkpoint").exists()
+
+
+def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
+    assert main([*FIT, "--checkpoint", "c.npz"]) == 0
+    capsys.readouterr()
+    for arguments, message in ((("--seed", "1"), "c.npz: expected --seed 0 as when it was"),
+                               (("--members", "3"), "c.npz: expected --members 2 as when"),
+                               (("--flow", "maf"), "c.npz: expected a checkpoint that nfref")):
+        assert main([*FIT, *arguments, "--resume", "c.npz", "--out", "m.npz"]) == 2
+        assert message in capsys.readouterr().err
+    people(seed=1)[["age", "share"]].to_csv("t.csv", index=False)
+    assert main([*FIT, "--resume", "c.npz", "--out", "m.npz"]) == 2
+    assert "expected the DATA it was written with" in capsys.readouterr().err
+    content = (folder / "c.npz").read_bytes()
+    for length in np.linspace(0, len(content) - 1, 5).astype(int):
+        (folder / "c.npz").write_bytes(content[:length])
+        assert main([*FIT, "--resume", "c.npz", "--out", "m.npz"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (folder / "m.npz").exists()
