@@ -10,7 +10,7 @@ import sys
 from nfref import __version__
 from nfref.backends import chosen as chosen_backend
 from nfref.cli import check as oracle
-from nfref.cli import fit, use, vectors
+from nfref.cli import fit, report, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
@@ -37,7 +37,7 @@ def parser():
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for module in (fit, use, vectors, oracle):
+    for module in (fit, use, report, vectors, oracle):
         module.add_commands(commands)
     return root
 
