@@ -29,6 +29,7 @@ LAYERS = (
     ("data", "tables datasets", "foundations, formulas, contract"),
     ("package", "__init__", "all above but kernels, dispatch"),
     ("tools", "plots estimator model_file", "all above but kernels, dispatch"),
+    ("report", "report", "all above but kernels, dispatch"),
     ("oracle", "oracle", "all above but kernels, dispatch"),
     ("command line", "cli __main__", "all above but dispatch"),
 )

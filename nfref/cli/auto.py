@@ -253,6 +253,7 @@ def _info(options, rows, fitted, figure):
             "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,
                      "test": rows.tests},
             "candidates": [{"name": one.name, "weight": one.weight, "message": one.message,
+                            "history": one.history,
                             "validation": {"mean": one.mean, "standard_error":
                                            None if np.isnan(one.error) else one.error}}
                            for one in fitted.tried],

@@ -103,8 +103,8 @@ def write_search(path, state, asked):
     """
     now = state.current
     header = {"format": SEARCH, "version": VERSION, "asked": asked, "seconds": state.seconds,
-              "done": [{"message": flow.message, "seconds": flow.seconds, "rng": flow.rng}
-                       for flow in state.done],
+              "done": [{"message": flow.message, "history": flow.history, "seconds": flow.seconds,
+                        "rng": flow.rng} for flow in state.done],
               "current": {name: getattr(now, name) for name in NUMBERS}}
     write_archive(path, header, {**{name: getattr(now, name) for name in VECTORS},
                                  **{f"done{k}": flow.vector for k, flow in enumerate(state.done)}})
@@ -128,8 +128,8 @@ def read_search(path, asked):
                 for flow in done:
                     np.random.default_rng(0).bit_generator.state = flow["rng"]
                 state = SearchState(tuple(
-                    DoneFlow(arrays[f"done{k}"], str(flow["message"]), float(flow["seconds"]),
-                             flow["rng"]) for k, flow in enumerate(done)),
+                    DoneFlow(arrays[f"done{k}"], str(flow["message"]), dict(flow["history"]),
+                             float(flow["seconds"]), flow["rng"]) for k, flow in enumerate(done)),
                     current, float(header["seconds"]))
             except (KeyError, TypeError, ValueError) as error:
                 raise ArchiveError(f"expected the state of a search, got {one_line(error)}"

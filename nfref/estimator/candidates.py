@@ -12,7 +12,7 @@ stops too.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,8 @@ class Tried:
     seconds : float
     message : str
         How its training ended.
+    history : dict of list of float, or None
+        Negative log-likelihoods after every epoch in the same units, of what is trained in epochs.
     """
 
     name: str
@@ -79,6 +81,13 @@ class Tried:
     weight: float
     seconds: float
     message: str = ""
+    history: dict = None
+
+    def shifted(self, offset):
+        """The same in units in which a row has ``offset`` nats more."""
+        history = self.history and {name: [value - offset for value in values]
+                                    for name, values in self.history.items()}
+        return replace(self, mean=self.mean + offset, history=history)
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,8 @@ class DoneFlow:
         Its parameters, flat.
     message : str
         How its training ended.
+    history : dict of list of float
+        Its loss after every epoch.
     seconds : float
     rng : dict
         The state of the generator after it.
@@ -136,6 +147,7 @@ class DoneFlow:
 
     vector: np.ndarray
     message: str
+    history: dict
     seconds: float
     rng: dict
 
@@ -218,12 +230,13 @@ def by_cross_validation(rows, flow, rng):
                      {name: (time.perf_counter() - began) / len(names) for name in names}, {})
 
 
-def _finished(names, members, scores, weight, seconds, messages):
+def _finished(names, members, scores, weight, seconds, results):
     weights = stacking_weights(scores, weight, prior_of(names))
     weights = np.where(weights < 1e-6, 0.0, weights)
     pool = Pool(members, weights / np.sum(weights), names)
     tried = [Tried(name, *mean_and_error(scores[:, k], weight), float(pool.weights[k]),
-                   seconds.get(name, 0.0), messages.get(name, ""))
+                   seconds.get(name, 0.0), getattr(results.get(name), "message", ""),
+                   getattr(results.get(name), "history", None))
              for k, name in enumerate(names)]
     pooled = mean_and_error(pool.pooled(scores), weight)
     return pool, [*tried, Tried("pool", *pooled, 1.0, sum(seconds.values()))]
@@ -296,7 +309,7 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
     """(Pool, list of Tried): simple densities and flows, weighted by the rows held out."""
     earlier = plan.resume or SearchState((), None, 0.0)
     began = time.perf_counter() - earlier.seconds
-    members, seconds, messages, done = {}, {}, {}, []
+    members, seconds, results, done = {}, {}, {}, []
     announce("gaussian and mixtures")
     for name, member in simple_densities(plan.flow, training, rng, ()).items():
         members[name], seconds[name] = member, 0.0
@@ -334,16 +347,16 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
         name = label if label not in members else f"{label} {k + 1}"
         stopped = None
         if known is not None:
-            members[name] = _again(kind, training, rng, known)
-            messages[name], seconds[name] = known.message, known.seconds
+            members[name], seconds[name] = _again(kind, training, rng, known), known.seconds
+            results[name] = known
         else:
             announce(f"{name}, flow {k + 1} of {plan.members}")
-            members[name], result, seconds[name] = try_flow(
+            members[name], results[name], seconds[name] = try_flow(
                 kind, training, held_out, rng, plan, left, callback,
                 earlier.current if k == len(earlier.done) else None)
-            messages[name], stopped = result.message, result.stopped
-        done.append(DoneFlow(trees.flatten(members[name].params)[0], messages[name],
-                             seconds[name], rng.bit_generator.state))
+            stopped = results[name].stopped
+        done.append(DoneFlow(trees.flatten(members[name].params)[0], results[name].message,
+                             results[name].history, seconds[name], rng.bit_generator.state))
         scores[name] = _scores(members[name], held_out)
         means[label] = max(means.get(label, -np.inf),
                            np.average(scores[name], weights=held_out.weight))
@@ -352,7 +365,7 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
         kind = kinds.send(means)
     names = tuple(members)
     return _finished(names, tuple(members.values()), np.stack(list(scores.values()), axis=1),
-                     held_out.weight, seconds, messages)
+                     held_out.weight, seconds, results)
 
 
 def find_pool(rows, plan, rng, validation=0.1, announce=lambda name: None):

@@ -253,8 +253,7 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
     scored = slice(held_out or None)
     offset = np.average((log_slope + log_discrete)[scored],
                         weights=None if weight is None else weight[scored])
-    tried = [candidates.Tried(one.name, one.mean + offset, one.error, one.weight, one.seconds,
-                              one.message) for one in tried]
+    tried = [one.shifted(offset) for one in tried]
     if not tried:
         tried = [candidates.Tried("latent classes", *mean_and_error(
             log_discrete[scored], None if weight is None else weight[scored]), 1.0, 0.0)]

@@ -1,0 +1,56 @@
+"""``nfref report``: a page about a model and data, in one file."""
+
+import os
+
+import numpy as np
+
+from nfref.cli import inputs, use
+from nfref.cli.arguments import UsageError, add_header, count
+from nfref.cli.streams import printable
+from nfref.files import replacing
+from nfref.tables import numbered_columns
+
+
+def add_commands(commands):
+    """Add ``report`` to the command line."""
+    parser = commands.add_parser(
+        "report", help="a page about a model and data",
+        description="Write one HTML file that needs no network: data against samples,\n"
+                    "calibration, candidates, loss curves, the least likely rows, the flow\n"
+                    "layer by layer.",
+        example="example:\n  nfref report wine.npz --data wine --out report.html")
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument("--data", metavar="DATA", required=True, help="rows to compare with")
+    add_header(parser)
+    parser.add_argument("--out", metavar="HTML", required=True, help="the page")
+    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
+                        help="the same seed writes the same page (default: %(default)s)")
+    parser.set_defaults(run=report)
+
+
+def report(options):
+    """Write the page."""
+    try:
+        import jinja2  # noqa: F401, so that nothing is computed without it
+    except ModuleNotFoundError:
+        raise UsageError("report: expected jinja2 to be installed, found it is not; "
+                         "pip install 'nfref[report]' brings it") from None
+    from nfref.report.data import gather
+    from nfref.report.page import render
+    use.check_output(options.out, options.model, options.data)
+    model = use.loaded_model(options.model)
+    rows = use._rows_for(model, options)
+    names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))
+    about = {name: printable(str(text)) for name, text in use._about_model(model).items()
+             if name != "columns"}
+    try:
+        found = gather(model, names, rows,
+                       lambda x: inputs.log_prob(model.density, model.params, x),
+                       lambda rng, n: inputs.draw(model.density, model.params, rng, n),
+                       np.random.default_rng(options.seed), about)
+    except ValueError as error:         # a category never seen
+        raise UsageError(f"{options.data}: {error}") from None
+    title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
+    with replacing(options.out) as file:
+        file.write(render(found, title).encode())
+    print(f"wrote {options.out}")
