@@ -52,7 +52,7 @@ def _bash(parsers, zsh):
     lines += ["_nfref() {",
               '    local current="${COMP_WORDS[COMP_CWORD]}" options="" values=""',
               '    local previous="${COMP_WORDS[COMP_CWORD-1]}"',
-              '    if [ "$COMP_CWORD" -eq 1 ]; then',
+              '    if (( COMP_CWORD == 1 )); then',
               f'        options="--help --version" values="{" ".join(parsers)}"',
               "    else",
               '        case "${COMP_WORDS[1]}" in']
