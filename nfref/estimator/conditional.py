@@ -11,8 +11,7 @@ sd(w) / sqrt(S), and p(x_M | x_O) as their law under these weights. Labels are i
     q(d, u) = P(d) q(u | d)
 
 with all labels that may be missing written out. Counts that are missing are drawn from P instead.
-Where p is in closed form itself, q = p, every weight is p(x_O), and the answer is exact. It
-is exact too, for the flow in question, where one order runs through all layers.
+Where p is in closed form itself, q = p, every weight is p(x_O), and the answer is exact.
 """
 
 import itertools
