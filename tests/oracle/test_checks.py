@@ -162,7 +162,9 @@ test_every_property_is_a_case = property_tests(
     lambda: check_flow(**RIGHT["leaky"](np.float64), dim=2, rng=rng()))
 
 
-@pytest.mark.parametrize("name", list(SOUND)[::9])
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if "D = 30" in name else name
+    for name in list(SOUND)[::9]])
 def test_nasty_right_ones_are_not_accused(name):
     """A part of the suite; ``python -m tests.oracle.false_alarms --nasty`` runs all of it."""
     with np.errstate(all="ignore"):
