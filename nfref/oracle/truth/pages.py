@@ -80,8 +80,8 @@ def pages():
     """name of a file -> its text, the index included."""
     made = {f"{kind}.rst": page(kind, *parts) for kind, parts in sorted(found().items())}
     index = ["Golden vectors, class by class", "=" * 30, "",
-             "Made by ``python -m nfref.oracle.truth.pages``.", "", ".. toctree::", ""]
-    index += [f"   {name[:-4]}" for name in made]
+             "Made by ``python -m nfref.oracle.truth.pages``.", ""]
+    index += [f"- `{name[:-4]} <{name}>`__" for name in made]
     return {"index.rst": "\n".join(index) + "\n", **made}
 
 
