@@ -39,9 +39,9 @@ def report(options):
     from nfref.report.page import render
     use.check_output(options.out, options.model, options.data)
     model = use.loaded_model(options.model)
-    rows = use._rows_for(model, options)
+    rows = use.rows_for(model, options)
     names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))
-    about = {name: printable(str(text)) for name, text in use._about_model(model).items()
+    about = {name: printable(str(text)) for name, text in use.about_model(model).items()
              if name != "columns"}
     try:
         found = gather(model, names, rows,

@@ -100,7 +100,7 @@ def check_output(out, *inputs):
 # Commands ---------------------------------------------------------------------------------
 
 
-def _rows_for(model, options):
+def rows_for(model, options):
     """The rows of DATA in the order of the model's columns; says so if names were guessed."""
     data = inputs.load(options.data, options.header, inputs.texts_of(model))
     values, sure = inputs.for_model(data, model)
@@ -183,7 +183,7 @@ def plot(options):
     check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
     model = loaded_model(options.model)
-    x = None if options.data is None else _rows_for(model, options)
+    x = None if options.data is None else rows_for(model, options)
     columns = model.columns or numbered_columns(model.density.dim)
     density = model.density
     if isinstance(density, TableDensity):
@@ -196,12 +196,12 @@ def plot(options):
 def info(options):
     """What a model file holds, or what nfref runs on."""
     check_there("it")
-    lines = system() if options.system else _about_model(loaded_model(options.model))
+    lines = system() if options.system else about_model(loaded_model(options.model))
     for name, text in lines.items():
         print(printable(f"{name + ':':<12}{text}"))
 
 
-def _about_model(model):
+def about_model(model):
     columns = model.columns or numbered_columns(model.density.dim)
     if isinstance(model.density, TableDensity):
         lines = _about_table(model.density)

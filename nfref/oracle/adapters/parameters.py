@@ -4,8 +4,8 @@ import numpy as np
 
 from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
 
-# What an adapter's object does, in tensors or in JAX's arrays: (library's arrays, description).
-_DESCRIBED = {
+# Adapter -> what its objects do, in tensors or in JAX's arrays.
+_FLOWS = {
     torch_libraries.from_nflows: torch_libraries.nflows_transform,
     torch_libraries.from_normflows: torch_libraries.normflows_flow,
     torch_libraries.from_freia: torch_libraries.freia_module,
@@ -71,10 +71,10 @@ def of_adapter(adapter, thing, *, dim, rng, dtype=np.float64, direction="inverse
         import jax
         return [jax.numpy.asarray(array) for array in (*given, weights)]
 
-    if adapter in _DESCRIBED:
+    if adapter in _FLOWS:
         def number(made):
             *inputs, w = arrays()
-            run = _DESCRIBED[adapter](made)[("forward", "inverse").index(direction)]
+            run = _FLOWS[adapter](made)[("forward", "inverse").index(direction)]
             values, log_det = run(*inputs)
             return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
     elif adapter in _DENSITIES:
