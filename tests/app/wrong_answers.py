@@ -4,4 +4,9 @@ They are evaluated among the names of the lesson, as a reader would type them.
 """
 
 WRONG_ANSWERS = {
+    ("05_autoregression", 1): ["[2.0, -np.exp(1 / 4) + 1 / 4 - 1]", "[1.0, -1.0]", "2.0"],
+    ("05_autoregression", 2): [
+        "([[1] * 4, [1, 0, 0, 1], [1, 0, 0, 1]], [[0, 1, 1]] * 4)",
+        "([[1] * 4, [1, 0, 0, 1], [0] * 4], [[0] * 3] * 4)",
+        "([[1] * 4, [0] * 4, [0] * 4], [[0, 0, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1]])"],
 }
