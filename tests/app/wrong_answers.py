@@ -4,4 +4,8 @@ They are evaluated among the names of the lesson, as a reader would type them.
 """
 
 WRONG_ANSWERS = {
+    ("01_stretching", 1): ["1.0", "np.exp(-0.5)", "np.exp(1)"],
+    ("01_stretching", 2): ["lambda x: -np.arcsinh(x) ** 2 / 2 - 0.5 * np.log(2 * np.pi)",
+                           "lambda x: -np.arcsinh(x) ** 2 / 2 + 0.5 * np.log1p(x ** 2)",
+                           "lambda x: -0.5 * np.log(2 * np.pi) - x ** 2 / 2"],
 }
