@@ -4,4 +4,11 @@ They are evaluated among the names of the lesson, as a reader would type them.
 """
 
 WRONG_ANSWERS = {
+    ("01_stretching", 1): ["1.0", "np.exp(-0.5)", "np.exp(1)"],
+    ("01_stretching", 2): ["lambda x: -np.arcsinh(x) ** 2 / 2 - 0.5 * np.log(2 * np.pi)",
+                           "lambda x: -np.arcsinh(x) ** 2 / 2 + 0.5 * np.log1p(x ** 2)",
+                           "lambda x: -0.5 * np.log(2 * np.pi) - x ** 2 / 2"],
+    ("02_area_and_determinant", 1): ["np.array([-1.0, 0.0])", "np.array([-2.0, 0.0])",
+                                     "np.array([-1 / np.tanh(1), 1.0])"],
+    ("02_area_and_determinant", 2): ["np.log(2)", "4.0", "np.log(20)"],
 }
