@@ -14,4 +14,11 @@ WRONG_ANSWERS = {
     ("06_splines", 2): ["(2, 1 / 2)", "(1, 1)", "(1 / 4, 4)"],
     ("07_contraction", 1): ["6", "131", "np.log(1e-6) / np.log(0.9)"],
     ("07_contraction", 2): ["lambda k: 1.0", "lambda k: 2.0 ** k", "lambda k: 0.5 ** (k - 1)"],
+    ("01_stretching", 1): ["1.0", "np.exp(-0.5)", "np.exp(1)"],
+    ("01_stretching", 2): ["lambda x: -np.arcsinh(x) ** 2 / 2 - 0.5 * np.log(2 * np.pi)",
+                           "lambda x: -np.arcsinh(x) ** 2 / 2 + 0.5 * np.log1p(x ** 2)",
+                           "lambda x: -0.5 * np.log(2 * np.pi) - x ** 2 / 2"],
+    ("02_area_and_determinant", 1): ["np.array([-1.0, 0.0])", "np.array([-2.0, 0.0])",
+                                     "np.array([-1 / np.tanh(1), 1.0])"],
+    ("02_area_and_determinant", 2): ["np.log(2)", "4.0", "np.log(20)"],
 }
