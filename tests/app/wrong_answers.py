@@ -4,4 +4,9 @@ They are evaluated among the names of the lesson, as a reader would type them.
 """
 
 WRONG_ANSWERS = {
+    ("09_flow_matching", 1): ["MEANS[1] - 1", "MEANS @ WEIGHTS", "0.0", "1 - MEANS @ WEIGHTS"],
+    ("09_flow_matching", 2): ["lambda t, x: M + (S - 1) * x",
+                              "lambda t, x: M + (S - 1) * (x - t * M) / (1 - t + t * S)",
+                              "lambda t, x: (x - t * M) * (t * S**2 - (1 - t))"
+                              " / ((t * S)**2 + (1 - t)**2)"],
 }
