@@ -9,4 +9,8 @@ WRONG_ANSWERS = {
                               "lambda t, x: M + (S - 1) * (x - t * M) / (1 - t + t * S)",
                               "lambda t, x: (x - t * M) * (t * S**2 - (1 - t))"
                               " / ((t * S)**2 + (1 - t)**2)"],
+    ("10_straightness", 1): ["lambda t, x: M + (S1 - 1) * x",
+                             "lambda t, x: M + (S1 - 1) * (x - t * M)",
+                             "lambda t, x: M + (x - t * M) * (t * S1**2 - (1 - t))"
+                             " / ((t * S1)**2 + (1 - t)**2)"],
 }
