@@ -13,4 +13,12 @@ WRONG_ANSWERS = {
                              "lambda t, x: M + (S1 - 1) * (x - t * M)",
                              "lambda t, x: M + (x - t * M) * (t * S1**2 - (1 - t))"
                              " / ((t * S1)**2 + (1 - t)**2)"],
+    ("11_topology", 1): [
+        '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-3.0], [3.0]]), '
+        '"log_scales": np.zeros((2, 1))}',
+        '{"logits": np.array([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
+        '"log_scales": np.zeros((2, 1))}',
+        '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
+        '"log_scales": np.log([[0.4], [0.4]])}',
+        '{"logits": np.zeros(2), "means": np.array([-10.0, 5.0]), "log_scales": np.zeros(2)}'],
 }
