@@ -11,4 +11,7 @@ WRONG_ANSWERS = {
     ("02_area_and_determinant", 1): ["np.array([-1.0, 0.0])", "np.array([-2.0, 0.0])",
                                      "np.array([-1 / np.tanh(1), 1.0])"],
     ("02_area_and_determinant", 2): ["np.log(2)", "4.0", "np.log(20)"],
+    ("03_coupling", 1): ["np.array([7.0, -46.0, 9 / 128])", "np.array([1.0, 2.0, 3.0])",
+                         "np.array([1.0, 2.0, 2.0])", "np.array([1.0, 4.0, 1.5])"],
+    ("03_coupling", 2): ["np.log(2)", "0.0", "-2.0"],
 }
