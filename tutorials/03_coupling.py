@@ -187,8 +187,8 @@ for name, flow in (("NICE", nfref.NICE(2, layers=6, hidden=(24, 24))),
     print(f"{name}: {scores[name]:.2f} nats a row on new data")         # NICE 2.64, RealNVP 2.55
 
 # %%
-# The figure: each column is one layer later, and a colour is a quarter of the base. A layer moves
-# points only up and down, or only left and right.
+# The figure: each column is one layer later, and a colour is a quarter of the base, which NICE has
+# already scaled. A layer moves points only up and down, or only left and right.
 
 points = np.random.default_rng(3).standard_normal((600, 2))
 quarter = 2 * (points[:, 0] > 0) + (points[:, 1] > 0)
