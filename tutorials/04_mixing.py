@@ -98,8 +98,8 @@ print("signed areas of the square", np.round(areas, 3))          # [ 1.   1.6  1
 
 # %%
 # :math:`U` changes the area, by its diagonal. :math:`L` is a shear: every point slides up or down
-# by a multiple of its :math:`x_1`, and the area stays. :math:`P` swaps the axes, a reflection at the
-# diagonal; the F is now a mirror image, and the area has its sign.
+# by a multiple of its :math:`x_1`, and the area stays. :math:`P` swaps the axes, which reflects the
+# plane at its diagonal; the F is now a mirror image, and the area has its sign.
 #
 # What the sign is good for
 # -------------------------
@@ -212,9 +212,9 @@ answer_2 = ...      # type a number here
 
 
 def check_2(answer):
-    angle = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
+    rotation = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
     truth = nfref.InvertibleConv((3, 8, 8), form="full").forward(
-        {"weight": 2 * angle}, np.zeros((1, 192)))[1][0]
+        {"weight": 2 * rotation}, np.zeros((1, 192)))[1][0]
     assert not np.isclose(answer, 3 * np.log(2)), "that is one pixel; how many are there?"
     assert np.isclose(answer, truth, atol=1e-6), \
         "what is the volume of a cube of the three channels after doubling, and at how many pixels?"
