@@ -21,4 +21,7 @@ WRONG_ANSWERS = {
     ("02_area_and_determinant", 1): ["np.array([-1.0, 0.0])", "np.array([-2.0, 0.0])",
                                      "np.array([-1 / np.tanh(1), 1.0])"],
     ("02_area_and_determinant", 2): ["np.log(2)", "4.0", "np.log(20)"],
+    ("08_trace", 1): ["0.6", "np.log(0.4)", "np.log(np.abs(np.linalg.det(2 * A_1)))",
+                      "-2 * np.trace(A_1)"],
+    ("08_trace", 2): ["24", "2.0", "0"],
 }
