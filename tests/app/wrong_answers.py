@@ -24,4 +24,21 @@ WRONG_ANSWERS = {
     ("08_trace", 1): ["0.6", "np.log(0.4)", "np.log(np.abs(np.linalg.det(2 * A_1)))",
                       "-2 * np.trace(A_1)"],
     ("08_trace", 2): ["24", "2.0", "0"],
+    ("09_flow_matching", 1): ["MEANS[1] - 1", "MEANS @ WEIGHTS", "0.0", "1 - MEANS @ WEIGHTS"],
+    ("09_flow_matching", 2): ["lambda t, x: M + (S - 1) * x",
+                              "lambda t, x: M + (S - 1) * (x - t * M) / (1 - t + t * S)",
+                              "lambda t, x: (x - t * M) * (t * S**2 - (1 - t))"
+                              " / ((t * S)**2 + (1 - t)**2)"],
+    ("10_straightness", 1): ["lambda t, x: M + (S1 - 1) * x",
+                             "lambda t, x: M + (S1 - 1) * (x - t * M)",
+                             "lambda t, x: M + (x - t * M) * (t * S1**2 - (1 - t))"
+                             " / ((t * S1)**2 + (1 - t)**2)"],
+    ("11_topology", 1): [
+        '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-3.0], [3.0]]), '
+        '"log_scales": np.zeros((2, 1))}',
+        '{"logits": np.array([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
+        '"log_scales": np.zeros((2, 1))}',
+        '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
+        '"log_scales": np.log([[0.4], [0.4]])}',
+        '{"logits": np.zeros(2), "means": np.array([-10.0, 5.0]), "log_scales": np.zeros(2)}'],
 }
