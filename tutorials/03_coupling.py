@@ -67,12 +67,14 @@ print("sheared          ", area(shear(circle)).round(4))        # 3.1416
 
 def couple(z, b, s, t):
     kept = b * z
-    return kept + (1 - b) * (z * np.exp(s(kept)) + t(kept)), np.sum((1 - b) * s(kept), axis=1)
+    x = kept + (1 - b) * (z * np.exp(s(kept)) + t(kept))
+    return x, np.sum((1 - b) * s(kept), axis=1)
 
 
 def uncouple(x, b, s, t):
     kept = b * x
-    return kept + (1 - b) * (x - t(kept)) * np.exp(-s(kept)), -np.sum((1 - b) * s(kept), axis=1)
+    z = kept + (1 - b) * (x - t(kept)) * np.exp(-s(kept))
+    return z, -np.sum((1 - b) * s(kept), axis=1)
 
 
 # %%
@@ -84,7 +86,7 @@ rng = np.random.default_rng(0)
 
 
 def random_params(layer):
-    """A new layer is the identity, since its last weights are zero; here they are random."""
+    """A new layer is the identity: its last weights are zero. Here they are random."""
     params = layer.init(rng)
     last = params["net"][-1]
     last["weight"] = rng.normal(0, 0.5, last["weight"].shape)
@@ -126,8 +128,9 @@ print("log of its determinant", np.log(np.linalg.det(J)).round(6),
 # NICE is the case :math:`s = 0`. With zeros in the column of :math:`s`, the affine layer and the
 # additive one give the same numbers.
 
-shift = [params["net"][0], {"weight": params["net"][1]["weight"][:, :1], "bias": np.zeros(1)}]
-no_scale = [params["net"][0], {"weight": params["net"][1]["weight"] * [1, 0], "bias": np.zeros(2)}]
+first, last = params["net"]
+shift = [first, {"weight": last["weight"][:, :1], "bias": np.zeros(1)}]
+no_scale = [first, {"weight": last["weight"] * [1, 0], "bias": np.zeros(2)}]
 additive = nfref.Coupling((True, False), nfref.Additive(), hidden=(16,))
 as_nice, zero = additive.forward({"net": shift}, z)
 as_real_nvp, also_zero = layer.forward({"net": no_scale}, z)
@@ -142,9 +145,11 @@ print("log_det", zero, also_zero)                                               
 #
 # Still the base density, because :math:`x_1 = z_1` after every one of them. The remedy is to change
 # parts. How many layers does it take until every coordinate depends on every other? Below, four
-# coordinates with random networks; a star stands where :math:`\partial x_i / \partial z_j \neq 0`.
+# coordinates with random networks. Between two bars is the row of one :math:`x_i`; a star stands
+# where :math:`\partial x_i / \partial z_j \neq 0`.
 
-taking_turns = [nfref.Coupling(nfref.alternating_mask(4, k), hidden=(16,)) for k in range(3)]
+masks = [nfref.alternating_mask(4, k) for k in range(3)]
+taking_turns = [nfref.Coupling(mask, hidden=(16,)) for mask in masks]
 several = [random_params(layer) for layer in taking_turns]
 start = rng.standard_normal((1, 4))
 filled = []
@@ -152,13 +157,15 @@ for k in (1, 2, 3):
     stack = nfref.Chain(taking_turns[:k])
     depends = np.abs(jacobian(lambda z: stack.forward(several[:k], z)[0], start)) > 1e-8
     filled.append(depends.sum())
-    print(f"after {k}:  ", "  |  ".join(" ".join(np.where(row, "*", "-")) for row in depends))
+    stars = [" ".join(np.where(row, "*", "-")) for row in depends]
+    print(f"after {k}:  ", "  |  ".join(stars))
 # after 1:   * - - -  |  * * * -  |  - - * -  |  * - * *
 # after 2:   * * * *  |  * * * -  |  * * * *  |  * - * *
 # after 3:   * * * *  |  * * * *  |  * * * *  |  * * * *
 
 same_mask = nfref.Chain(taking_turns[:1] * 3)
-print("one mask, three layers: x - z =", (same_mask.forward(several, start)[0] - start)[0].round(2))
+moved = same_mask.forward(several, start)[0] - start
+print("one mask, three layers: x - z =", moved[0].round(2))             # 0, -2.31, 0, -2.03
 
 # %%
 # After one layer the moved coordinates depend on the others; after two the kept ones do in their
@@ -184,7 +191,8 @@ for name, flow in (("NICE", nfref.NICE(2, layers=6, hidden=(24, 24))),
                        learning_rate=1e-2, schedule="cosine", patience=None, progress=False)
     fitted[name] = flow, result.params["flow"][0]
     scores[name] = -np.mean(density.log_prob(result.params, test))
-    print(f"{name}: {scores[name]:.2f} nats a row on new data")         # NICE 2.64, RealNVP 2.55
+    print(f"{name}: {scores[name]:.2f} nats a row on new data")
+# NICE 2.64, RealNVP 2.55
 
 # %%
 # The figure: each column is one layer later, and a colour is a quarter of the base, which NICE has
@@ -193,7 +201,7 @@ for name, flow in (("NICE", nfref.NICE(2, layers=6, hidden=(24, 24))),
 points = np.random.default_rng(3).standard_normal((600, 2))
 quarter = 2 * (points[:, 0] > 0) + (points[:, 1] > 0)
 dots = {"s": 4, "c": np.array(COLOURS)[quarter], "linewidth": 0}
-fig, axes = plt.subplots(2, 7, figsize=(10, 3.5), layout="constrained", sharex=True, sharey=True)
+fig, axes = plt.subplots(2, 7, figsize=(10, 3.5), layout="constrained")
 log_dets = {}
 for row, (name, (flow, flow_params)) in zip(axes, fitted.items()):
     x, log_dets[name] = points, 0
@@ -207,17 +215,18 @@ for row, (name, (flow, flow_params)) in zip(axes, fitted.items()):
             row[k].scatter(*x.T, **dots)
     row[0].set_ylabel(name)
 for k, ax in enumerate(axes[0]):
-    ax.set_title("base" if k == 0 else f"layer {k}\n" + ("$x_2$ moves" if k % 2 else "$x_1$ moves"))
+    ax.set_title(f"layer {k}\n$x_{2 if k % 2 else 1}$ moves" if k else "base")
 for ax in axes.flat:
     ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal")
 fig.savefig(figure_path("03_coupling.png"), dpi=115)
 for name, values in log_dets.items():
     print(f"{name}: log_det from {values.min():.2f} to {values.max():.2f}")
+# NICE: from -0.77 to -0.77, RealNVP: from -2.50 to 1.05
 
 # %%
 # In NICE it does not vary at all. Its layers are shears, and the one volume that changes is in the
-# scaling, the same for all points. A quarter of the base covers the same area in every column of
-# the upper row; it is only drawn out into a ribbon and folded. RealNVP also presses points together
+# scaling, the same for all points. Along the upper row every region keeps its area; it is only
+# drawn out into a ribbon and folded. RealNVP also presses points together
 # here and pulls them apart there, which takes fewer bends where the data are denser in one place
 # than in another. On two moons, which are even ribbons, the difference is small.
 #
@@ -242,10 +251,10 @@ def two_layers(z):
 def check_1(answer):
     assert np.shape(answer) == (3,), "expected three numbers"
     x = two_layers(np.array([answer], dtype=float))[0]
-    assert np.isclose(answer[0] + 3 * 2, 7), ("look at the first number: undo the second layer "
-                                              "first, with the x2 and x3 you are given")
-    assert np.isclose(x[1], 3), f"x2 comes out as {x[1]:g}: undo its shift with the z1 you found"
-    assert np.isclose(x[2], 2), f"x3 comes out as {x[2]:g}: undo the shift first, then the factor"
+    assert np.isclose(answer[0] + 3 * 2, 7), \
+        "z1 is not right: undo the second layer first, with the x2 and x3 you are given"
+    assert np.isclose(x[1], 3), f"x2 comes out as {x[1]:g}: undo its shift with your z1"
+    assert np.isclose(x[2], 2), f"x3 comes out as {x[2]:g}: first the shift, then the factor"
 
 
 grade(check_1, answer_1)
@@ -272,7 +281,7 @@ def check_2(answer):
     forward = np.log(np.linalg.det(jacobian(two_layers, np.array([[1.0, 2.0, 1.5]]))))
     assert not np.isclose(answer, forward, atol=1e-6), "that is log_det of the way there"
     assert np.isclose(answer, -forward, atol=1e-6), \
-        "shifts do not count; which factor was the third coordinate multiplied by, and which way?"
+        "shifts do not count; by which factor is the third coordinate divided on the way back?"
 
 
 grade(check_2, answer_2)

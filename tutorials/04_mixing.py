@@ -49,7 +49,7 @@ L = np.array([[1, 0], [c / a, 1]])
 U = np.array([[a, b], [0, d - b * c / a]])
 assert np.allclose(P @ L @ U, W, rtol=1e-15)
 print("det W =", np.linalg.det(W).round(3), " diagonal of U:", np.diag(U).round(3),
-      " product", np.prod(np.diag(U)).round(3))      # det W = -1.6, 1.5 and 1.067, product 1.6
+      " product", np.prod(np.diag(U)).round(3))      # -1.6, 1.5 and 1.067, 1.6
 
 # %%
 # nfref's layer holds :math:`P` as the order of the rows, and as its parameter one matrix with
@@ -61,7 +61,7 @@ params = {"lu": np.array([[np.log(a), b], [c / a, np.log(d - b * c / a)]])}
 z = np.random.default_rng(0).standard_normal((5, 2))
 x, log_det = layer.forward(params, z)
 assert np.allclose(x, z @ W.T, rtol=1e-13)
-print("log_det", log_det.round(4))                   # 0.47 five times, the logarithm of 1.6
+print("log_det", log_det.round(4))                   # 0.47 five times: log 1.6
 
 # %%
 # Shear and flip
@@ -82,16 +82,17 @@ def signed_area(polygon):
     return 0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)
 
 
-steps = {"start": np.eye(2), "U: stretch and shear": U, "L: a shear": L @ U, "P: a flip": P @ L @ U}
+steps = {"start": np.eye(2), "U: stretch and shear": U, "L: a shear": L @ U,
+         "P: a flip": P @ L @ U}
 areas = []
-fig, axes = plt.subplots(1, 4, figsize=(10, 3.1), layout="constrained", sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 4, figsize=(10, 3.1), layout="constrained", sharey=True)
 for ax, (name, matrix) in zip(axes, steps.items()):
     areas.append(signed_area(square @ matrix.T))
     colour = COLOURS[0] if areas[-1] > 0 else COLOURS[1]
     ax.fill(*(square @ matrix.T).T, facecolor="0.92", edgecolor="0.5")
     ax.fill(*(letter @ matrix.T).T, color=colour)
-    ax.set(title=f"{name}\ndeterminant ${areas[-1]:.1f}$", aspect="equal", xlim=(-1.2, 1.2),
-           ylim=(-1.2, 1.2), xlabel="$x_1$")
+    ax.set(title=f"{name}\ndeterminant ${areas[-1]:.1f}$", aspect="equal", xlabel="$x_1$",
+           xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
 axes[0].set_ylabel("$x_2$")
 fig.savefig(figure_path("04_mixing.png"), dpi=130)
 print("signed areas of the square", np.round(areas, 3))          # [ 1.   1.6  1.6 -1.6]
@@ -143,13 +144,13 @@ print("det", np.linalg.det(small), " sum of logs", np.sum(np.log(np.diag(small))
 # %%
 # One matrix at every pixel
 # -------------------------
-# A 1x1 convolution takes the C channels of each pixel and multiplies them by the same :math:`W`. On
-# an image of H x W pixels this is one big linear map of :math:`C H W` numbers. Sort the numbers by
-# pixel, and its matrix has :math:`H W` copies of :math:`W` along the diagonal and zeros elsewhere.
-# The determinant of such a matrix is the product of those of its blocks. Sorting rows and columns
-# alike does not change it. So
+# A 1x1 convolution takes the :math:`c` channels of each pixel and multiplies them by the same
+# :math:`W`. On an image of :math:`h \times w` pixels this is one big linear map of :math:`c\,h\,w`
+# numbers. Sort the numbers by pixel, and its matrix has :math:`h\,w` copies of :math:`W` along the
+# diagonal and zeros elsewhere. The determinant of such a matrix is the product of those of its
+# blocks. Sorting rows and columns alike does not change it. So (Glow, table 1)
 #
-# .. math:: \log |\det J| = H W \log |\det W| .
+# .. math:: \log |\det J| = h\,w\,\log |\det W| .
 #
 # **Predict.** Three channels, 4 x 5 pixels, and a matrix: nfref draws a random orthogonal one,
 # and here its third column is doubled. What is the log-determinant of the 60 x 60 matrix?
@@ -166,7 +167,7 @@ assert np.allclose(y.reshape(shape), by_hand, rtol=1e-13)
 columns, _ = convolution.forward({"weight": weight}, np.eye(60))         # row j is J e_j
 big = np.linalg.slogdet(columns.T)[1]
 print("of the 60 x 60 matrix", big.round(6), " log_det", log_det[0].round(6),
-      " 20 log 2", (20 * np.log(2)).round(6))                            # 13.862944 three times
+      " 20 log 2", (20 * np.log(2)).round(6))            # 13.862944 three times
 
 # %%
 # A layer of Glow is such a convolution, a scale and a shift for each channel, and a coupling over
@@ -187,8 +188,8 @@ def check_1(answer):
     assert np.shape(answer) == (4,), "expected four numbers"
     for name, matrix, sign in zip("abcd", maps, answer):
         assert sign == np.linalg.slogdet(matrix)[0], (
-            f"({name}) is not right: how many swaps of two coordinates, or changes of the sign of "
-            "one, make it? Each of them is a mirror")
+            f"({name}) is not right: how many swaps of two coordinates, or changes of a sign, "
+            "make it? Each of them is a mirror")
 
 
 grade(check_1, answer_1)
@@ -217,7 +218,7 @@ def check_2(answer):
         {"weight": 2 * rotation}, np.zeros((1, 192)))[1][0]
     assert not np.isclose(answer, 3 * np.log(2)), "that is one pixel; how many are there?"
     assert np.isclose(answer, truth, atol=1e-6), \
-        "what is the volume of a cube of the three channels after doubling, and at how many pixels?"
+        "what does doubling make of a unit cube of the channels, and at how many pixels?"
 
 
 grade(check_2, answer_2)
@@ -239,9 +240,10 @@ assert np.allclose(areas, [1, 1.6, 1.6, -1.6])
 assert np.allclose(np.exp(layer.forward(params, z)[1]), abs(np.linalg.det(W)), rtol=1e-13)
 assert np.allclose(layer.inverse(params, x)[0], z, atol=1e-13)
 assert np.abs(difference).max() < 1e-13
-assert np.linalg.det(small) == 0 and np.isclose(np.linalg.slogdet(small)[1], 400 * np.log(0.1))
-assert np.isclose(big, log_det[0], rtol=1e-12) and np.isclose(big, 20 * np.log(2), rtol=1e-12)
+assert np.linalg.det(small) == 0
+assert np.isclose(np.linalg.slogdet(small)[1], 400 * np.log(0.1), rtol=1e-12)
+assert np.allclose([big, log_det[0]], 20 * np.log(2), rtol=1e-12)
 anything = nfref.LULinear(6).init(np.random.default_rng(3))
-anything["lu"] = np.random.default_rng(4).normal(0, 3, (6, 6))           # any numbers at all
+anything["lu"] = np.random.default_rng(4).normal(0, 3, (6, 6))       # any numbers at all
 matrix = nfref.LULinear(6).forward(anything, np.eye(6))[0].T
-assert np.linalg.slogdet(matrix)[0] == 1                                 # P and the signs are of +1
+assert np.linalg.slogdet(matrix)[0] == 1                     # as P and the signs say
