@@ -30,7 +30,7 @@ from nfref.plots.canvas import COLOURS
 # %%
 # The map
 # -------
-# :math:`f(z) = z + \hat u \tanh(w z + b)` is steep where :math:`w z + b` is near zero and only
+# :math:`f(z) = z + \hat u\,\tanh(w z + b)` is steep where :math:`w z + b` is near zero and only
 # shifts far away. Its derivative is
 #
 # .. math:: f'(z) = 1 + \hat u\, w\, (1 - \tanh^2(w z + b)).
@@ -65,7 +65,8 @@ x, log_det = flow.forward(params, z)
 print("z           ", z[:, 0])                          # [-1.6 -0.3  1. ]
 print("x = f(z)    ", x[:, 0].round(3))                 # [-3.084 -0.3    2.484]
 print("stretched by", np.exp(log_det).round(3))         # [1.065 4.    1.065]
-assert np.allclose(x, f(z), rtol=1e-14) and np.allclose(np.exp(log_det), slope(z[:, 0]), rtol=1e-14)
+assert np.allclose(x, f(z), rtol=1e-14)
+assert np.allclose(np.exp(log_det), slope(z[:, 0]), rtol=1e-14)
 
 # %%
 # A probe that slides
@@ -103,7 +104,8 @@ errors = {}
 for h in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10):
     by_probe = np.log((f(places + h / 2) - f(places - h / 2))[:, 0] / h)
     errors[h] = np.max(np.abs(by_probe - exact))
-    print(f"h = {h:.0e}: largest error of log f'  {errors[h]:.0e}")    # least, 7e-11, at 1e-05
+    print(f"h = {h:.0e}: largest error of log f'  {errors[h]:.0e}")
+# smallest, 7e-11, at h = 1e-05
 
 # %%
 # The density of x
@@ -150,8 +152,9 @@ print("mean stretching of samples ", mean_stretching.round(2))                  
 # left, the density of :math:`x`. Areas of one colour are equal, in the units of the axes, because
 # they hold the same points. Where the map is steep the area is drawn out long, so it has to be low.
 
-fig, axes = plt.subplot_mosaic([["x", "map"], ["key", "z"]], figsize=(9, 6.6), layout="constrained",
-                               width_ratios=(1.25, 2), height_ratios=(2.3, 1))
+fig, axes = plt.subplot_mosaic([["x", "map"], ["key", "z"]], figsize=(9, 6.6),
+                               width_ratios=(1.25, 2), height_ratios=(2.3, 1),
+                               layout="constrained")
 curve = np.linspace(-3, 3, 601)
 axes["map"].plot(curve, f(curve), color="black")
 axes["z"].plot(curve, np.exp(-curve ** 2 / 2) / np.sqrt(2 * np.pi), color="black")
@@ -162,9 +165,10 @@ axes["x"].plot(with_factor, line, color="black", label="with it")
 for middle, colour in zip(z[:, 0], COLOURS):
     probe = np.linspace(middle - 0.15, middle + 0.15, 41)
     image = f(probe)
-    axes["z"].fill_between(probe, np.exp(density.base.log_prob({}, probe[:, None])), color=colour)
-    axes["x"].fill_betweenx(image, 0, np.exp(density.log_prob(density_params, image[:, None])),
-                            color=colour)
+    below = np.exp(density.base.log_prob({}, probe[:, None]))
+    beside = np.exp(density.log_prob(density_params, image[:, None]))
+    axes["z"].fill_between(probe, below, color=colour)
+    axes["x"].fill_betweenx(image, beside, color=colour)
     axes["map"].fill_between(probe, -4.6, image, color=colour, alpha=0.25, linewidth=0)
     axes["map"].fill_betweenx(image, -3, probe, color=colour, alpha=0.25, linewidth=0)
     axes["map"].plot(probe, image, color=colour, linewidth=5)
@@ -187,13 +191,13 @@ answer_1 = ...      # type the x of the peak here
 
 def check_1(answer):
     def density_of_x(x):        # by a short probe of the share of points below x
-        below = [0.5 * math.erfc(-math.log(end) / math.sqrt(2)) for end in (x - 1e-4, x + 1e-4)]
+        below = [math.erfc(-math.log(end) / math.sqrt(2)) / 2 for end in (x - 1e-4, x + 1e-4)]
         return (below[1] - below[0]) / 2e-4
 
     assert answer > 0, "x = e^z is positive"
     here = density_of_x(answer)
-    assert here >= density_of_x(0.98 * answer), ("a little to the left it is higher still: the "
-                                                 "map stretches less there")
+    assert here >= density_of_x(0.98 * answer), \
+        "a little to the left it is higher still: the map stretches less there"
     assert here >= density_of_x(1.02 * answer), "a little to the right it is higher still"
 
 
@@ -227,7 +231,7 @@ def check_2(answer):
     mass = np.sum(np.exp(log_p) * np.cosh(z)) * (z[1] - z[0])
     assert abs(mass - 1) < 1e-6, f"its integral is {mass:.4g}, and that of a density is 1"
     assert np.allclose(np.exp(log_p) * np.cosh(z), share), \
-        "the integral is right; compare the share of points in a short probe with its image's"
+        "the integral is right; compare a short probe's share of points with its image's"
 
 
 grade(check_2, answer_2)
@@ -251,9 +255,9 @@ assert len(peaks) == 2 and np.all(np.abs(peaks - f(0)) > 1)
 assert abs(line[without.argmax(), 0] - f(0)) < step
 assert 50 < errors[1e-2] / errors[1e-3] < 200 and errors[1e-5] < 1e-9 < errors[1e-10]
 inside = edges[:-1, None] + (edges[1] - edges[0]) * (np.arange(20) + 0.5) / 20
-expected = 20_000 * np.exp(density.log_prob(density_params, inside.reshape(-1, 1))).reshape(
-    -1, 20).mean(axis=1)                                 # counts in bins 0.1 wide
+within = np.exp(density.log_prob(density_params, inside.reshape(-1, 1))).reshape(-1, 20)
+expected = 20_000 * within.mean(axis=1)                  # counts in bins 0.1 wide
 enough = expected > 25
 deviations = (20_000 * heights - expected)[enough] / np.sqrt(expected[enough])
-assert 0.8 < np.sqrt(np.mean(deviations ** 2)) < 1.2     # the histogram scatters as counts do
+assert 0.8 < np.sqrt(np.mean(deviations ** 2)) < 1.2     # it scatters as counts do
 assert np.allclose(flow.inverse(params, x)[1], -log_det, rtol=1e-12)

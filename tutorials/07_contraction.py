@@ -35,7 +35,9 @@ from nfref.plots.canvas import COLOURS
 #
 # .. math::  |x_{n+1} - x^*| = |g(x^*) - g(x_n)| \le L\, |x_n - x^*|.
 #
-# Every step takes off a factor of at least L, from whatever start.
+# The distance is multiplied by L or less at every step, from whatever start. (That there is an
+# :math:`x^*` at all follows in the same way: two guesses in a row come closer by that factor each
+# time, so the guesses converge. This is Banach's theorem.)
 
 
 def back(z, g, steps):
