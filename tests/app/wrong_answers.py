@@ -49,4 +49,8 @@ WRONG_ANSWERS = {
     ("13_units", 1): ["lambda L, D: L / (D * np.log(2))", "lambda L, D: L / (D * np.log(2)) - 8",
                       "lambda L, D: L / D + 8", "8"],
     ("13_units", 2): ["H", "H + np.log(1000)", "H / 1000"],
+    ("14_given_x", 1): ["lambda x, y: stats.norm.cdf((y - middle(x)) / spread(x))",
+                        "lambda x, y: stats.norm.cdf((y - middle(x)) / spread(x) / 0.4)",
+                        "lambda x, y: np.log1p((y - middle(x)) / spread(x)) / 0.4", "0.5"],
+    ("14_given_x", 2): ["0.5", "0.25", "0.68", "1.0"],
 }
