@@ -269,7 +269,8 @@ axes[0].set(ylabel="microseconds a row", ylim=(0.5, 6e3))
 figure.savefig(figure_path("05_autoregression.png"), dpi=130)
 
 # %%
-# What this page claims. Times are noisy, so the bounds on them are wide; the passes are counted.
+# What this page claims; times are noisy, so the bounds on them are wide. Attention with a mask in
+# place of a masked network: see the methods page on TarFlow.
 
 assert np.isclose(np.log(np.linalg.det(jacobian)), log_det[0], atol=1e-8) and jacobian[0, 1] == 0
 assert np.allclose(factors, as_flow, rtol=1e-12)

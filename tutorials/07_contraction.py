@@ -128,7 +128,7 @@ grade(check_1, answer_1)
 #
 #    \log \det(I + J) = \sum_i \log(1 + \lambda_i)
 #    = \sum_i \sum_{k=1}^{\infty} \frac{(-1)^{k+1}}{k} \lambda_i^k
-#    = \sum_{k=1}^{\infty} \frac{(-1)^{k+1}}{k} \operatorname{tr} J^k .
+#    = \sum_{k=1}^{\infty} \frac{(-1)^{k+1}}{k}\, \operatorname{tr} J^k .
 #
 # Traces of powers need no determinant, and not even the matrix: the next page, on the trace,
 # estimates them from products with vectors. Here D = 2 and the traces are exact.

@@ -41,7 +41,7 @@ from nfref.plots.canvas import COLOURS
 # .. math::
 #
 #    \log \det (I + h J) = \sum_i \log (1 + h \lambda_i) = h \sum_i \lambda_i + O(h^2)
-#    = h \operatorname{tr} J + O(h^2).
+#    = h\, \operatorname{tr} J + O(h^2).
 #
 # Log-determinants of maps one after the other add up. So do these, and with h to 0 their sum is the
 # integral of the trace along the path. Layers with a large step need a determinant; infinitely
@@ -92,7 +92,7 @@ grade(check_1, answer_1)
 #
 #       answer_1 = 2 * np.trace(A_1)
 #
-#    1.2: :math:`\det e^{tA} = e^{t \operatorname{tr} A}`. The 7 shears and changes no area.
+#    1.2: :math:`\det e^{tA} = e^{t\, \operatorname{tr} A}`. The 7 shears and changes no area.
 
 # %%
 # Free-form against triangular
