@@ -221,8 +221,9 @@ grade(check_1, answer_1)
 #
 #       answer_1 = np.array([-1 / np.tanh(1), 0.0])
 #
-#    :math:`1 + u_1 \tanh(1) = -1 - u_1 \tanh(1)` gives :math:`u_1 = -1 / \tanh(1) = -1.313`. Both land
-#    at the origin, where also (0, 0) stays: three origins of one point.
+#    :math:`1 + u_1 \tanh(1) = -1 - u_1 \tanh(1)` gives
+#    :math:`u_1 = -1 / \tanh(1) = -1.313`. Both land at (0, 0), where that point itself stays:
+#    three origins of one point.
 
 # %%
 # Exercise 2: add up
