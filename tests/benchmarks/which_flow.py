@@ -1,6 +1,6 @@
 """Which flow for what: the quality and the cost of each on one budget, the table of the README.
 
-    python -m tests.benchmarks.which_flow [--flows MAF RealNVP] [--steps 1000]
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python -m tests.benchmarks.which_flow [--flows MAF CNF]
 
 Every flow is fitted twice with the same budget, 1,000 steps of Adam with 256 rows each, in
 float32; the learning rate falls from 2e-3 to zero as a cosine. No size is tuned.
@@ -14,8 +14,8 @@ other wines count. The standard error is about 0.2 for all, but rows are the sam
 differences are surer than that.
 
 ``density`` and ``sampling`` are microseconds a row for 2,048 rows of the fitted wine flow
-in float32, the best of seven calls, after one that is not counted. They are those of this
-machine with what else it does; ratios last longer than numbers.
+in float32, the best of seven calls, after one that is not counted: time of the processor, on the
+one thread that the command above leaves, so that what else a machine does counts for little.
 """
 
 import argparse
@@ -68,9 +68,9 @@ def microseconds(call, rows, repeats=7):
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return 1e6 * min(times) / rows
 
 
