@@ -87,7 +87,7 @@ def knots(x_k, y_k, d):
 
 transformer = nfref.RationalQuadratic(bins=4, bound=3.0)
 theirs = transformer.inverse(x, knots(x_k, y_k, d))      # data to latent, as here
-print("numbers a coordinate takes", transformer.size)    # 11: widths, heights, inner slopes
+print("numbers a coordinate takes", transformer.size)    # widths, heights, slopes: 11
 
 # %%
 # Why not a cubic? It too can take two values and two slopes.
