@@ -75,13 +75,14 @@ for w in (1.0, 4.0, 16.0, 64.0):
 
 # %%
 # The bridge gets thinner as 1 / L and is never gone. A base of two pieces needs none: that is the
-# exercise below. A surjection is another way out (methods/survae.py).
+# exercise below. A surjection is another way out: the methods page on the absolute value.
 #
 # The mirror
 # ----------
-# :math:`(x_1, x_2) \mapsto (-x_1, x_2)` has determinant -1. A layer may have that (04_mixing), but
-# no continuous flow of the plane does it, and on the line none does :math:`x \mapsto -x`: paths
-# keep their order. With one extra coordinate e the mirror is half a turn in the plane of x_1 and e,
+# :math:`(x_1, x_2) \mapsto (-x_1, x_2)` has determinant -1. A layer may have that (the page on
+# mixing), but no continuous flow of the plane does it, and on the line none does
+# :math:`x \mapsto -x`: paths keep their order. With one extra coordinate e the mirror is half a
+# turn in the plane of x_1 and e,
 #
 # .. math:: \frac{dx_1}{dt} = -\pi e, \qquad \frac{dx_2}{dt} = 0, \qquad \frac{de}{dt} = \pi x_1 .
 #

@@ -184,7 +184,8 @@ print(f"effective {size / 1000:.1%}, log Z = {missed:.3f}")          # 100.0%, -
 # other starts, tempering, or knowledge of the energy can find it.
 #
 # The figure: the targets, the flows, and what is left of 100 draws. The thin lines at the edges of
-# the first flow are there because a spline ends with slope one (06_splines).
+# the first flow are there because a spline ends with slope one (the page on
+# splines).
 
 fig = plt.figure(figsize=(9, 3.6), layout="constrained")
 cells = fig.add_gridspec(2, 5, width_ratios=(1, 1, 1, 1, 2))
