@@ -47,7 +47,7 @@ def draw(rng, n):
 
 
 def bumps(t, x):
-    """Variance (N, 1), x from each centre (N, 3, 2), and each bump's share of p_t(x), (N, 3)."""
+    """t and variance (N, 1), x from the centres (N, 3, 2), and the bumps' heights (N, 3)."""
     t = t * np.ones((len(x), 1))
     variance = (t * SCALE) ** 2 + (1 - t) ** 2
     off = x[:, None] - t[:, :, None] * MEANS
@@ -104,8 +104,8 @@ for field in (mean_velocity, swirling):
     x, log_det = solution.last[:, :2], solution.last[:, 2]
     error = np.max(np.abs(base_log_prob - log_det - log_density(1.0, x)))
     ends.append(x)
-    print(f"{field.__name__:14} evaluations {solution.evaluations:4}   largest error of log p "
-          f"{error:.0e}")
+    print(f"{field.__name__:14} evaluations {solution.evaluations:4}   "
+          f"largest error of log p {error:.0e}")
     assert error < 1e-3
 apart = np.sqrt(np.mean(np.sum((ends[0] - ends[1]) ** 2, axis=1)))
 print("the same noise arrives apart by", apart.round(2))                       # 2.16

@@ -177,7 +177,8 @@ def two_modes(x):
 one_mode = nfref.Density(nfref.Standardise([4.0], [1.0]))
 missed, size = importance_estimate(one_mode, {"base": {}, "flow": {}}, two_modes,
                                    np.random.default_rng(0), 1000)
-print(f"effective {size / 1000:.1%}, log Z = {missed:.3f}")          # 100.0%, -0.693 = -log 2
+print(f"effective {size / 1000:.1%}, log Z = {missed:.3f}")
+# 100.0%, -0.693 = -log 2
 
 # %%
 # All weights are equal to one half, and everything looks perfect. A whole mode is missing, and only
