@@ -46,6 +46,10 @@ WRONG_ANSWERS = {
         '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
         '"log_scales": np.log([[0.4], [0.4]])}',
         '{"logits": np.zeros(2), "means": np.array([-10.0, 5.0]), "log_scales": np.zeros(2)}'],
+    ("12_energies", 1): ["lambda log_w, log_w_new: np.minimum(1, np.exp(log_w - log_w_new))",
+                         "lambda log_w, log_w_new: np.exp(log_w_new - log_w)",
+                         "lambda log_w, log_w_new: 1.0",
+                         "lambda log_w, log_w_new: 1 / (1 + np.exp(log_w - log_w_new))"],
     ("13_units", 1): ["lambda L, D: L / (D * np.log(2))", "lambda L, D: L / (D * np.log(2)) - 8",
                       "lambda L, D: L / D + 8", "8"],
     ("13_units", 2): ["H", "H + np.log(1000)", "H / 1000"],
