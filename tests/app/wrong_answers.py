@@ -53,4 +53,11 @@ WRONG_ANSWERS = {
                         "lambda x, y: stats.norm.cdf((y - middle(x)) / spread(x) / 0.4)",
                         "lambda x, y: np.log1p((y - middle(x)) / spread(x)) / 0.4", "0.5"],
     ("14_given_x", 2): ["0.5", "0.25", "0.68", "1.0"],
+    ("15_likelihood_and_training", 1): ["1.0", "2.0", "-np.sqrt(2)", "0.5"],
+    ("15_likelihood_and_training", 2): [
+        "lambda losses, K: int(np.argmin(losses)) + K + 1",
+        "lambda losses, K: min(int(np.argmin(losses)) + K + 1, len(losses))",
+        "lambda losses, K: int(np.argmin(losses))",
+        "lambda losses, K: next((k + 1 for k in range(K, len(losses))"
+        " if losses[k] >= losses[k - K]), len(losses))"],
 }
