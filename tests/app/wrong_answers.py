@@ -60,4 +60,14 @@ WRONG_ANSWERS = {
         "lambda losses, K: int(np.argmin(losses))",
         "lambda losses, K: next((k + 1 for k in range(K, len(losses))"
         " if losses[k] >= losses[k - K]), len(losses))"],
+    ("16_wrong_log_determinants", 1): [
+        "lambda forward, inverse: True",
+        "lambda forward, inverse: np.allclose(forward(inverse(points)[0])[0], points)",
+        "lambda forward, inverse: np.allclose(forward(points)[1],"
+        " -inverse(forward(points)[0])[1])",
+        "lambda forward, inverse: all(np.allclose(log_det_by_differences(f, 0.3 * points),"
+        " f(0.3 * points)[1], atol=1e-4) for f in (forward, inverse))",
+        "lambda forward, inverse: np.all(log_det_by_differences(forward, points)"
+        " == forward(points)[1])"],
+    ("16_wrong_log_determinants", 2): ["np.log(2)", "-3 * np.log(2)", "8"],
 }
