@@ -21,8 +21,8 @@ copyright = author
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
               "sphinx_gallery.gen_gallery", "sphinx_design", "sphinx_copybutton",
-              "mathml", "plain_text", "galleries"]
-exclude_patterns = ["_build", "_galleries", "galleries", "**/sg_execution_times.rst"]
+              "mathml", "plain_text", "galleries", "papers"]
+exclude_patterns = ["_build", "_galleries", "galleries", "sg_execution_times.rst"]
 templates_path = ["templates"]
 default_role = None
 

@@ -20,6 +20,11 @@ def staged(docs, tutorials):
     """Copy the scripts; sphinx-gallery's folders to read and to write."""
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
     names = []
+    for name, pattern in SCRIPTS.items():       # what an earlier build made of scripts now gone
+        for page in (docs / name).glob("*.rst"):
+            if not list(tutorials.glob(pattern.replace("[!_]*", page.stem).replace(
+                    "[0-9]*", page.stem))) and page.stem != "index":
+                page.unlink()
     for name, pattern in SCRIPTS.items():
         scripts = sorted(tutorials.glob(pattern))
         if scripts:

@@ -4,12 +4,17 @@ docutils translates LaTeX; it knows what the extension amsmath knows, with few e
 formula that it cannot read is a warning, which fails the build.
 """
 
+import re
+
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+# Between "log" and its argument stands a thin space, unless a bracket does.
+APPLIED = re.compile(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>[(\[])")
+SPACED = '<mo lspace="0" rspace="0.167em">&ApplyFunction;</mo>'
 SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac"}       # MathML chooses the size by itself
 
 
@@ -19,7 +24,7 @@ def translated(node, as_block):
     for command, known in SAME.items():
         latex = latex.replace(command, known)
     try:
-        return tex2mathml(latex, as_block=as_block)
+        return APPLIED.sub(SPACED, tex2mathml(latex, as_block=as_block))
     except MathError as error:
         logger.warning("math: %s in %r", error, latex, location=node)
         return f"<code>{nodes.Text(latex)}</code>"
