@@ -57,4 +57,21 @@ WRONG_ANSWERS = {
                         "lambda x, y: stats.norm.cdf((y - middle(x)) / spread(x) / 0.4)",
                         "lambda x, y: np.log1p((y - middle(x)) / spread(x)) / 0.4", "0.5"],
     ("14_given_x", 2): ["0.5", "0.25", "0.68", "1.0"],
+    ("15_likelihood_and_training", 1): ["1.0", "2.0", "-np.sqrt(2)", "0.5"],
+    ("15_likelihood_and_training", 2): [
+        "lambda losses, K: int(np.argmin(losses)) + K + 1",
+        "lambda losses, K: min(int(np.argmin(losses)) + K + 1, len(losses))",
+        "lambda losses, K: int(np.argmin(losses))",
+        "lambda losses, K: next((k + 1 for k in range(K, len(losses))"
+        " if losses[k] >= losses[k - K]), len(losses))"],
+    ("16_wrong_log_determinants", 1): [
+        "lambda forward, inverse: True",
+        "lambda forward, inverse: np.allclose(forward(inverse(points)[0])[0], points)",
+        "lambda forward, inverse: np.allclose(forward(points)[1],"
+        " -inverse(forward(points)[0])[1])",
+        "lambda forward, inverse: all(np.allclose(log_det_by_differences(f, 0.3 * points),"
+        " f(0.3 * points)[1], atol=1e-4) for f in (forward, inverse))",
+        "lambda forward, inverse: np.all(log_det_by_differences(forward, points)"
+        " == forward(points)[1])"],
+    ("16_wrong_log_determinants", 2): ["np.log(2)", "-3 * np.log(2)", "8"],
 }
