@@ -58,6 +58,10 @@ def add_commands(commands):
                         help="log_det is a random estimate; its mean is judged")
     parser.add_argument("--json", action="store_true",
                         help="print the report as JSON instead of a table")
+    parser.add_argument("--badge", metavar="FILE", help="write a badge of the verdict: JSON in the "
+                        "endpoint format of shields.io")
+    parser.add_argument("--library", metavar="NAME", help="the distribution that OBJECT belongs "
+                        "to, for the report (default: the package of MODULE)")
     parser.set_defaults(run=check)
 
 
@@ -110,7 +114,7 @@ def load(name):
 
 def check(options):
     """Run the command; returns the exit status."""
-    from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, adapters
+    from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, adapters, scoreboard
     from nfref.oracle.checks.density import check_density
     from nfref.oracle.checks.flow import check_flow
     from nfref.oracle.report import EXIT_STATUS
@@ -146,8 +150,27 @@ def check(options):
                                    "accuracy": options.accuracy, **arguments})
     except (TypeError, ValueError) as error:
         raise UsageError(f"{options.object}: {error}") from None
-    print(json.dumps(report.as_dict(), indent=1) if options.json else report)
+    library, version = _library(options)
+    record = scoreboard.record(report, library=library, version=version, flow=options.object,
+                               dtype=options.dtype)
+    if options.badge is not None:
+        try:
+            scoreboard.write_badge(options.badge, [record])
+        except OSError as error:
+            raise UsageError(f"--badge: {options.badge}: cannot be written: "
+                             f"{error.strerror}") from None
+    print(json.dumps(record, indent=1) if options.json else report)
     return EXIT_STATUS[report.verdict]
+
+
+def _library(options):
+    """Name and version of the distribution that the object belongs to; (name, None) if unknown."""
+    from importlib import metadata
+    name = options.library or options.object.partition(":")[0].partition(".")[0]
+    try:
+        return name, metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return name, None
 
 
 def _dim(options):

@@ -8,7 +8,7 @@ says that a flow was seen to be right, not merely that it was not seen to be wro
 import math
 from dataclasses import dataclass
 
-FORMAT, FORMAT_VERSION = "nfref oracle report", "1.0.0"
+FORMAT, FORMAT_VERSION = "nfref oracle report", "1.1.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}

@@ -54,16 +54,12 @@ SOUND_PEERS = {
 
 def peer_cases():
     """(name, D, function of (seed, dtype) that reports) for each of the sound transforms."""
-    import torch
-
     from tests.oracle.survey import SUBJECTS, run
-    for entry in SUBJECTS:
-        library, name, dim = entry[:3]
-        if name in SOUND_PEERS.get(library, ()):
-            def report(seed, dtype, entry=entry):
-                torch.manual_seed(seed)     # torch draws parameters from its own generator
-                return run(entry, seed, dtype, skip=EMPTY)
-            yield f"{library} {name}", dim, report
+    for subject in SUBJECTS:
+        if subject.name in SOUND_PEERS.get(subject.library, ()):
+            def report(seed, dtype, subject=subject):
+                return run(subject, seed, dtype, skip=EMPTY)
+            yield f"{subject.library} {subject.name}", subject.dim, report
 
 
 def table_cases():

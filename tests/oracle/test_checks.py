@@ -378,6 +378,22 @@ def test_a_flow_s_own_gradients(cut_off):
     assert report["context_gradient_forward"].verdict == "pass"
 
 
+def test_an_own_gradient_beside_the_end_of_a_domain():
+    """Rounding of 1 - x^2 is not noise there: differences have a smooth curve of another slope."""
+    def forward(x):
+        return np.arctanh(x), -np.sum(np.log(1 - x ** 2), axis=1)
+
+    def inverse(y):
+        y = np.clip(y, -15, 15)
+        return np.tanh(y), np.sum(2 * (np.log(2) - y - np.log1p(np.exp(-2 * y))), axis=1)
+
+    for factor, verdict in ((1.0, "pass"), (1.0 + 1e-6, "fail")):
+        report = check_flow(
+            forward, inverse, dim=3, rng=np.random.default_rng(0), domain=(-1, 1),
+            gradient=(lambda x, factor=factor: factor * 2 * x / (1 - x ** 2), None))
+        assert report["gradient_forward"].verdict == verdict
+
+
 def test_a_density_s_own_gradient_by_its_context():
     rng = np.random.default_rng(0)
 

@@ -42,8 +42,9 @@ def row_gradient(number):
         import torch
         with torch.enable_grad():
             inputs = [torch.from_numpy(array).requires_grad_() for array in arrays]
-            total = number(*inputs).sum()
-            if not total.requires_grad:
+            total = number(*inputs)
+            total = total.sum() if isinstance(total, torch.Tensor) else None    # else: the shapes
+            if total is None or not total.requires_grad:
                 found = [None] * len(inputs)
             else:
                 found = torch.autograd.grad(total, inputs, allow_unused=True)
@@ -112,7 +113,7 @@ def _cast_attributes(thing, dtype, seen):
 
 
 def flow_functions(forward=None, inverse=None, context=None):
-    """Arguments of ``check_flow`` from tensor functions (rows, *context) -> (values, log_det)."""
+    """Arguments of ``check_flow`` from functions ``(rows, *context) -> (values, log_det)``."""
     functions, gradients = {}, {}
     for name, function in (("forward", forward), ("inverse", inverse)):
         if function is not None:

@@ -13,7 +13,7 @@ from nfref.oracle.checks.log_det import DOUBT
 from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import find_kinks, snapped
-from nfref.oracle.instruments.points import Box
+from nfref.oracle.instruments.points import Box, step_scale
 from nfref.oracle.report import failed, inconclusive, not_applicable, show
 
 
@@ -49,9 +49,13 @@ def by_rows(name, measured, gradient, rng):
         return failed(name, "no gradient", str(error))
     numeric = number.jacobian
     size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
-    scale = 1 + np.abs(probes.rows.astype(np.float64))
-    tolerance = (DOUBT * number.error + measured.slack * (size + np.abs(number.value)[:, None]
-                                                          / scale) + measured.accuracy)
+    # Rounding is not always noise: beside the end of a domain 1 - x^2 loses the same bits at all
+    # neighbours, a smooth curve with another slope. What rounding does to the number, over the
+    # length on which it varies, is what it may do to the slope.
+    condition = 1 + np.abs(number.value) + np.sum(np.abs(numeric * probes.rows), axis=1)
+    scale = step_scale(measured.domain, probes.rows)
+    tolerance = (DOUBT * number.error + measured.slack * (size + condition[:, None] / scale)
+                 + measured.accuracy)
     known = np.isfinite(number.value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
     points = np.flatnonzero(known)
     if not np.any(known & probes.bulk):

@@ -1,6 +1,7 @@
 """python -m tests.oracle.mutants [--seeds 20] [--match TEXT]: the score table."""
 
 import argparse
+import statistics
 import sys
 import time
 import warnings
@@ -24,9 +25,7 @@ def main():
             continue
         result = score(mutant, seeds)
         caught = result.rejected == result.seeds
-        seen = totals.setdefault(mutant.kind, [0, 0])
-        seen[0] += caught
-        seen[1] += 1
+        totals.setdefault(mutant.kind, []).append(result)
         for name in result.by:
             by[name] = by.get(name, 0) + 1
         if not caught:
@@ -34,12 +33,18 @@ def main():
         if options.verbose or not caught:
             print(f"{result.rejected:>3}/{result.seeds:<3} {result.seconds:6.1f} s  "
                   f"{mutant.kind}: {mutant.name}  {', '.join(result.by)}", flush=True)
-    print("\nkind          rejected  mutants")
-    for kind, (caught, count) in totals.items():
-        print(f"{kind:<14}{caught:>8}{count:>9}")
-    print(f"{'all':<14}{sum(c for c, _ in totals.values()):>8}"
-          f"{sum(n for _, n in totals.values()):>9}   "
-          f"({len(seeds)} seeds each; {len(EQUIVALENT)} left out as equivalent)")
+    print(f"\n{'kind':<14}{'always':>8}{'sometimes':>11}{'never':>7}{'seconds':>9}")
+    everything = [result for results in totals.values() for result in results]
+    for kind, results in (*totals.items(), ("all", everything)):
+        if not results:
+            continue
+        always = sum(result.rejected == result.seeds for result in results)
+        never = sum(result.rejected == 0 for result in results)
+        seconds = statistics.median(result.seconds / result.seeds for result in results)
+        print(f"{kind:<14}{always:>8}{len(results) - always - never:>11}{never:>7}"
+              f"{seconds:>9.2f}")
+    print(f"({len(seeds)} seeds each; {len(EQUIVALENT)} left out as equivalent; seconds: a check, "
+          "median)")
     print("\nfirst rejected by: " + ", ".join(f"{name} {count}" for name, count in
                                               sorted(by.items(), key=lambda pair: -pair[1])))
     alarms, judged = 0, 0

@@ -1,0 +1,232 @@
+"""A page and badges from reports: which flow of which library holds which property.
+
+    python -m nfref.oracle.scoreboard REPORTS... --out scoreboard.rst [--badges FOLDER]
+
+reads the files that ``nfref check --json`` and :func:`write` make (folders are looked through for
+``*.json``) and writes a page in reStructuredText, and for every library a badge as static JSON,
+in the endpoint format of shields.io.
+"""
+
+import argparse
+import csv
+import datetime
+import io
+import json
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK
+
+# Columns of the page: what of a flow's properties stands in each, by how their names start. The
+# longest start decides.
+GROUPS = {
+    "answers": ("answers", "shapes", "stays_inside", "empty_batch"),
+    "log_det": ("log_det_", "log_dets_", "complex_step", "orientation", "monotone", "knots",
+                "continuity"),
+    "round trip": ("round_trip",),
+    "tails and digits": ("finite", "precision", "sweep", "reference", "dtypes"),
+    "as used": ("row_independence", "permutation", "repeatable", "no_memory", "answers_stay",
+                "batch_sizes", "memory_layout", "threads", "history", "first_",
+                "input_unchanged", "parameters_unchanged"),
+    "own gradient": ("gradient", "entries", "directions", "structure"),
+    "context": ("context_",),
+    "mass and samples": ("normalised", "panels", "sample"),
+}
+COLOURS = {OK: "brightgreen", FAILED: "red", INCONCLUSIVE: "yellow"}
+PASSES, UNDECIDED, NOTHING = "yes", "?", "–"
+
+
+def today():
+    """The date in UTC, as ISO 8601 writes it."""
+    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+
+
+def record(report, *, library, version, flow, dtype):
+    """A report as JSON-ready data that says what was looked at, and when.
+
+    Parameters
+    ----------
+    report : Report
+    library : str
+    version : str or None
+    flow : str
+    dtype : str
+
+    Returns
+    -------
+    dict
+    """
+    return {**report.as_dict(), "library": library, "version": version, "flow": flow,
+            "dtype": str(dtype), "date": today()}
+
+
+def write(folder, report, **about):
+    """Write the record of a report into a folder; the file's name is made of what it is about."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^\w.]+", "-", f"{about['library']} {about['flow']} {about['dtype']}")
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(record(report, **about), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read(paths):
+    """The records of files and of folders of files, sorted by library, flow and dtype.
+
+    Raises
+    ------
+    ValueError
+        If a file holds no report.
+    """
+    files = []
+    for path in map(Path, paths):
+        files += sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    records = []
+    for path in files:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: cannot be read: {error}") from None
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ValueError(f"{path}: expected a report of nfref check --json, got another file")
+        records.append({"library": None, "version": None, "flow": found["subject"], "dtype": "",
+                        "date": None, **found})
+    return sorted(records, key=lambda one: (str(one["library"]).lower(), one["flow"].lower(),
+                                            one["dtype"]))
+
+
+def badge(records, label="flow oracle"):
+    """A badge for one report or several, as the endpoint format of shields.io has it.
+
+    Parameters
+    ----------
+    records : sequence of dict
+    label : str
+
+    Returns
+    -------
+    dict
+        ``schemaVersion``, ``label``, ``message`` and ``color``. One report shows its verdict,
+        several how many are ok; the colour is that of the worst.
+    """
+    verdicts = [one["verdict"] for one in records]
+    worst = next((one for one in (FAILED, INCONCLUSIVE) if one in verdicts), OK)
+    message = worst if len(verdicts) == 1 else f"{verdicts.count(OK)} of {len(verdicts)} ok"
+    return {"schemaVersion": 1, "label": label, "message": message, "color": COLOURS[worst]}
+
+
+def write_badge(path, records, label="flow oracle"):
+    """Write :func:`badge` into a file."""
+    Path(path).write_text(json.dumps(badge(records, label)) + "\n", encoding="utf-8")
+
+
+def group_of(name):
+    """The column of a property; None for a property of a later version."""
+    starts = [(len(start), group) for group, all_of_them in GROUPS.items()
+              for start in all_of_them if name.startswith(start)]
+    return max(starts)[1] if starts else None
+
+
+def cell(record, group):
+    """What one column says of one flow: the names that failed, what was not judged, or a yes."""
+    rows = [row for row in record["rows"] if group_of(row["name"]) == group]
+    failed = [row["name"] for row in rows if row["verdict"] == "fail"]
+    undecided = [row["name"] for row in rows if row["verdict"] == "inconclusive"]
+    words = _shortened(failed) + [f"{UNDECIDED} {name}" for name in _shortened(undecided)]
+    if words:
+        return ", ".join(words)
+    return PASSES if any(row["verdict"] == "pass" for row in rows) else NOTHING
+
+
+def _shortened(names):
+    """Both directions of one property as one name."""
+    short = defaultdict(list)
+    for name in names:
+        stem, _, direction = name.rpartition("_")
+        if direction in ("forward", "inverse", "x", "z"):
+            short[stem].append(name)
+        else:
+            short[name].append(name)
+    return [stem if len(whole) > 1 else whole[0] for stem, whole in short.items()]
+
+
+def page(records, title="Scoreboard"):
+    """The page: one table of libraries, and for each library one of its flows.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        From :func:`read`.
+    title : str
+
+    Returns
+    -------
+    str
+        reStructuredText.
+    """
+    libraries = defaultdict(list)
+    for one in records:
+        libraries[one["library"] or "(no library named)"].append(one)
+    head = ["library", "version", "date", "reports", OK, FAILED, INCONCLUSIVE]
+    body = [[library, _several(ours, "version"), _several(ours, "date"), str(len(ours)),
+             *(str(sum(one["verdict"] == verdict for one in ours))
+               for verdict in (OK, FAILED, INCONCLUSIVE))] for library, ours in libraries.items()]
+    lines = [title, "=" * len(title), "",
+             "What the oracle said of each flow, column by column: *yes* where every property of "
+             "the group that", "applies was judged and passed, the names of those that failed, a "
+             "question mark before those that", f"could not be judged, {NOTHING} where none "
+             "applies. A property that fails is a fact about these parameters and",
+             "this dtype; whether it is a defect, a limit or a convention is for a reader to "
+             "judge.", "", *_table(head, body)]
+    for library, ours in libraries.items():
+        heading = f"{library} {_several(ours, 'version')}".strip()
+        rows = [[one["flow"], one["dtype"], one["verdict"],
+                 *(cell(one, group) for group in GROUPS)] for one in ours]
+        lines += ["", heading, "-" * len(heading), "",
+                  *_table(["flow", "dtype", "verdict", *GROUPS], rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _several(records, name):
+    return ", ".join(sorted({str(one[name]) for one in records if one[name]}))
+
+
+def _table(head, rows):
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([head, *rows])
+    return [".. csv-table::", "   :header-rows: 1", "",
+            *(f"   {line}" for line in text.getvalue().splitlines())]
+
+
+def main(arguments=None):
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m nfref.oracle.scoreboard",
+                                     description="A page and badges from reports.")
+    parser.add_argument("reports", nargs="+", metavar="REPORTS",
+                        help="files of nfref check --json, or folders of them")
+    parser.add_argument("--out", type=Path, help="the page; printed if left out")
+    parser.add_argument("--badges", type=Path, help="folder for one badge a library")
+    options = parser.parse_args(arguments)
+    try:
+        records = read(options.reports)
+    except ValueError as error:
+        parser.error(str(error))
+    if not records:
+        parser.error(f"{', '.join(options.reports)}: expected reports, found none")
+    text = page(records)
+    if options.out is None:
+        print(text, end="")
+    else:
+        options.out.write_text(text, encoding="utf-8")
+    if options.badges is not None:
+        options.badges.mkdir(parents=True, exist_ok=True)
+        for library in sorted({one["library"] or "flows" for one in records}):
+            ours = [one for one in records if (one["library"] or "flows") == library]
+            write_badge(options.badges / f"{library}.json", ours, label=library)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

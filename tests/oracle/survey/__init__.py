@@ -1,0 +1,12 @@
+"""The oracle pointed at the public transforms of other libraries' releases.
+
+``python -m tests.oracle.survey [--match TEXT] [--seed S] [--reports FOLDER]`` prints a line for
+every subject and the properties that failed, and writes the reports for the scoreboard
+(:mod:`nfref.oracle.scoreboard`). It needs the libraries; what is not installed is named and left
+out. ``docs/peers.rst`` says what came of it.
+"""
+
+from tests.oracle.survey import jax_subjects, torch_subjects  # noqa: F401 (fill the table)
+from tests.oracle.survey.subjects import SUBJECTS, Subject, run
+
+__all__ = ["SUBJECTS", "Subject", "run"]

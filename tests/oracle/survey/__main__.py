@@ -1,0 +1,43 @@
+"""python -m tests.oracle.survey."""
+
+import argparse
+import logging
+import time
+import warnings
+from pathlib import Path
+
+from nfref.oracle import scoreboard
+from tests.oracle import survey
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.oracle.survey",
+                                     description=survey.__doc__)
+    parser.add_argument("--match", default="")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="float64", choices=("float64", "float32"))
+    parser.add_argument("--seconds", type=float, default=20.0, help="JAX compiles: give it more")
+    parser.add_argument("--reports", type=Path, help="folder for the reports, as JSON")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    for subject in survey.SUBJECTS:
+        title = f"{subject.library} {subject.name}"
+        if options.match not in title:
+            continue
+        start = time.process_time()
+        report = survey.run(subject, options.seed, options.dtype, options.seconds)
+        verdict = report if isinstance(report, str) else report.verdict
+        print(f"{subject.library} {subject.version} {subject.name}: {verdict} "
+              f"({time.process_time() - start:.1f} s of CPU)", flush=True)
+        if isinstance(report, str):
+            continue
+        for row in (*report.failures, *report.undecided):
+            print(*(f"    {line}" for line in str(row).split("\n")), sep="\n", flush=True)
+        if options.reports:
+            scoreboard.write(options.reports, report, library=subject.library,
+                             version=subject.version, flow=subject.name, dtype=options.dtype)
+
+
+if __name__ == "__main__":
+    main()
