@@ -34,7 +34,7 @@ from nfref.tables.table import Table, match_columns, named_columns, numbered_col
 from nfref.transformers.transformer import Transformer
 
 FORMAT = "nfref model"
-VERSION = 3                 # 1 had no digest, and 2 no densities of tables
+VERSION = 4                 # 1 had no digest, 2 no densities of tables, 3 no columns given
 OWN = ("header", "digest")
 DEEPEST = 50                # descriptions inside of each other
 SLACK = 4096                # what a description may ask for however small the file is
@@ -313,7 +313,7 @@ def _save_table(path, density, columns, info):
                          f"got {shortened(columns)}")
     _check_writable_names(names)
     described = {"table": _plain(description, "TableDensity", "table"), "columns": columns}
-    _write(path, 3, described, info, leaves)
+    _write(path, 4 if density.given else 3, described, info, leaves)
 
 
 # Reading ----------------------------------------------------------------------------------

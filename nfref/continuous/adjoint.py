@@ -44,7 +44,7 @@ class System:
         raise NotImplementedError
 
     def bind_vjp(self, *arguments):
-        """The function (t, state, cotangent) -> (derivative, g_state, *g_arguments).
+        """The function ``(t, state, cotangent) -> (derivative, g_state, *g_arguments)``.
 
         The first two hold the moving columns alone, (N, D). By default autograd's tape.
         """

@@ -195,6 +195,7 @@ def norm_matrix(net):
 
     1. With one hidden layer df/dz = A diag(d) W, so |df/dz|_F^2 = tr W^T diag(d) A^T A diag(d) W.
     2. = sum_jk d_j (A^T A)_jk (W W^T)_kj d_k = d P d^T with P = (A^T A) * (W W^T).
+
     With two hidden layers the same sum has four indices and nothing left to factor.
 
     Returns

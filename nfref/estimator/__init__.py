@@ -6,6 +6,7 @@
 - :mod:`~nfref.estimator.columns`: what values a column can take, and real rows made of it;
 - :mod:`~nfref.estimator.discrete`: probabilities of categories and counts;
 - :mod:`~nfref.estimator.pool`: a weighted sum of densities;
+- :mod:`~nfref.estimator.regression`: a mixture's columns given others;
 - :mod:`~nfref.estimator.candidates`: what is tried, and in which size;
 - :mod:`~nfref.estimator.density`: all of it together, with neither scikit-learn nor DataFrames;
 - :mod:`~nfref.estimator.marginals`: the closed forms when only some columns are known;

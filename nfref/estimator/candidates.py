@@ -1,7 +1,7 @@
 """What is tried on a table: which densities, of which size, and the pool that they end in.
 
 Everything here works on rows in robust units (:mod:`nfref.estimator.columns`), with features of the
-discrete columns as context.
+discrete columns, and the columns that are given, as context.
 
 The simple densities come first: a Gaussian by maximum likelihood, one with shrunk correlations,
 mixtures, and the wide density that bounds what a row can cost. With few rows they are all there
@@ -19,6 +19,7 @@ import numpy as np
 from nfref import params as trees
 from nfref.estimator.closed_form import Gaussian, GaussianMixture, Wide
 from nfref.estimator.pool import FittedFlow, Pool, Regressed, mean_and_error, stacking_weights
+from nfref.estimator.regression import MixtureRegression
 from nfref.flow import Density
 from nfref.flows.autoregressive import MAF, random_orders
 from nfref.flows.neural_spline import NSF
@@ -42,16 +43,19 @@ class Rows:
     context : (N, C) array or None
     weight : (N,) array or None
         How often each row is there.
+    known : int
+        How many of the last numbers of the context are columns in robust units.
     """
 
     u: np.ndarray
     context: np.ndarray = None
     weight: np.ndarray = None
+    known: int = 0
 
     def at(self, places):
         """Some of the rows."""
         return Rows(*(None if array is None else array[places]
-                      for array in (self.u, self.context, self.weight)))
+                      for array in (self.u, self.context, self.weight)), self.known)
 
     def __len__(self):
         return len(self.u)
@@ -192,6 +196,10 @@ def simple_densities(flow, training, rng, components=None):
         if number * (u.shape[1] + 1) * 2 <= len(u):
             found[f"mixture of {number}"] = Regressed.fit(
                 lambda x, w: GaussianMixture.fit(x, number, rng, weight=w), u, context, weight)
+        if training.known and number * (u.shape[1] + training.known + 1) * 2 <= len(u):
+            found[f"mixture regression of {number}"] = MixtureRegression.fit(
+                lambda x, w: GaussianMixture.fit(x, number, rng, weight=w), u, context,
+                training.known, weight)
     found["wide"] = Regressed.fit(lambda x, w: Wide(x.shape[1]), u, context, weight)
     return found
 
@@ -327,6 +335,13 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
         count = getattr(mixture, "density", mixture).components
         members[f"mixture of {count}"] = mixture
         seconds[f"mixture of {count}"] = time.perf_counter() - start
+        if training.known:
+            start = time.perf_counter()
+            regression = MixtureRegression.choose(some.u, some.context, some.known, held_out.u,
+                                                  held_out.context, rng, some.weight,
+                                                  held_out.weight)
+            name = f"mixture regression of {regression.joint.components}"
+            members[name], seconds[name] = regression, time.perf_counter() - start
     scores = {name: _scores(member, held_out) for name, member in members.items()}
     kinds, means = flow_kinds(plan), {}
     kind = next(kinds)

@@ -192,7 +192,7 @@ class GaussianMixture:
 
     @classmethod
     def choose(cls, x, validation, rng, *, weight=None, validation_weight=None,
-               components=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32)):
+               components=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32), log_prob=None):
         """The mixture whose number of components gives validation rows the highest density.
 
         Numbers are tried in order, until two in a row are no better than the best or there
@@ -205,6 +205,8 @@ class GaussianMixture:
         weight, validation_weight : (N,), (M,) array, optional
             What each row counts.
         components : sequence of int
+        log_prob : callable, optional
+            (mixture, validation) -> (M,): what validation rows are judged by, if not their density.
         """
         from threadpoolctl import threadpool_limits
         x, best, best_score, worse = _rows(x)[0], None, -np.inf, 0
@@ -215,7 +217,8 @@ class GaussianMixture:
                 if best is not None and number * (x.shape[1] + 1) > len(x):
                     break
                 mixture = cls.fit(x, number, rng, weight=weight)
-                score = np.average(mixture.log_prob(validation), weights=validation_weight)
+                score = np.average(log_prob(mixture, validation) if log_prob
+                                   else mixture.log_prob(validation), weights=validation_weight)
                 if best is None or score > best_score:
                     best, best_score, worse = mixture, score, 0
                 else:

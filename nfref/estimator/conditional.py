@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.estimator.columns import Continuous, plain
-from nfref.estimator.density import encoded
 from nfref.estimator.marginals import ClosedForm, Noise
 
 DRAWS = 1000
@@ -104,33 +103,33 @@ class Filler:
         self.near = None
         if density.pool is not None:
             rng = np.random.default_rng(0)
-            context = None
-            if density.discrete is not None:
-                context = density.context(density.discrete.sample(rng, 2000))
+            context = density.context(density.pilot(rng, 2000))
             self.near = ClosedForm.near(density.pool, rng, context)
 
     @property
     def exact(self):
         """Whether one draw tells all about a likelihood."""
         closed = self.density.pool is None or self.near.same
-        return closed and not any(column.kind == "count" for column in self.density.columns)
+        return closed and not any(column.kind == "count" and column.name not in self.density.given
+                                  for column in self.density.columns)
 
     def encode(self, table):
         """(codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
         columns = self.density.columns
         known = np.stack([~gaps(values) for values in table], axis=1)
+        check_given_known(self.density, known)
         whole = [values if np.all(here) else _stood_in(column, values, here)
                  for column, values, here in zip(columns, table, known.T)]
-        codes, u, _ = encoded(columns, whole)
+        codes, u, _ = self.density.encode(whole)
         log_slope = np.zeros(len(known))
         for column, values, here in zip(columns, whole, known.T):
-            if isinstance(column, Continuous):
+            if isinstance(column, Continuous) and column.name not in self.density.given:
                 log_slope = log_slope + np.where(here, column.encode(values)[1], 0.0)
         return codes, u, log_slope, known
 
     def blocks(self, codes, u, known, draws, rng, shared):
         """:class:`Filled` rows, block by block; rows share their noise, or have each their own."""
-        continuous = np.array([isinstance(column, Continuous) for column in self.density.columns])
+        coded, pooled = self.density.places
         noise = Noise.draw(rng, 1, draws, u.shape[1]) if shared else None
         patterns, which = np.unique(known, axis=0, return_inverse=True)
         which = which.reshape(-1)
@@ -142,18 +141,18 @@ class Filler:
                 own = (noise.shared(len(block)) if shared
                        else Noise.draw(rng, len(block), draws, u.shape[1]))
                 yield self._fill(block, np.repeat(codes[block], draws, axis=0),
-                                 np.repeat(u[block], draws, axis=0), pattern[~continuous],
-                                 np.flatnonzero(pattern[continuous]), own)
+                                 np.repeat(u[block], draws, axis=0), pattern[coded],
+                                 np.flatnonzero(pattern[pooled]), own)
 
     def _fill(self, places, codes, u, seen, observed, noise):
         """One block: ``seen`` (J,) says of the discrete columns what ``observed`` does of u's."""
-        pool, discrete = self.density.pool, self.density.discrete
+        pool = self.density.pool
         with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
             codes, log_q = self._fill_labels(codes, u, seen, observed, noise)
             if pool is None:
                 log_weight = log_q
             else:
-                context = None if discrete is None else self.density.context(np.nan_to_num(codes))
+                context = self.density.context(np.nan_to_num(codes))
                 u = self.near.fill(u, observed, noise, context)
                 log_weight = log_q
                 if not self.near.same:
@@ -168,7 +167,7 @@ class Filler:
         """(codes without gaps, log q of what is known)."""
         discrete, near = self.density.discrete, self.near
         if discrete is None:
-            return codes, near.log_prob(u, observed)
+            return codes, near.log_prob(u, observed, self.density.context(codes))
 
         def log_continuous(codes, u):
             if near is None:
@@ -178,7 +177,7 @@ class Filler:
         missing = np.flatnonzero(~seen)
         if not len(missing):
             return codes, discrete.log_prob(codes) + log_continuous(codes, u)
-        columns = [self.density.discrete_columns[j] for j in missing]
+        columns = [self.density.coded_columns[j] for j in missing]
         labels = [len(column.labels) if column.kind == "category" else np.inf
                   for column in columns]
         if np.prod(labels) > LABELS_AT_ONCE:
@@ -205,10 +204,11 @@ class Filler:
             part = discrete.parts[j]
             known = np.isfinite(values)
             values = np.where(known, values, 0.0)
-            if self.density.discrete_columns[j].kind == "category":
+            if self.density.coded_columns[j].kind == "category":
                 values = values.astype(np.int64)
             joint = joint + np.where(known[:, None], part.of(values), -np.inf)
         total = np.logaddexp.reduce(joint, axis=1)
+        log_given = discrete.log_given(codes[::draws]) if discrete.given else 0.0
         codes = codes.copy()
         for row, seed in enumerate(noise.seeds):
             rng = np.random.default_rng(int(seed))
@@ -218,20 +218,25 @@ class Filler:
             classes = rng.choice(len(share), draws, p=share / np.sum(share))
             for j in np.flatnonzero(~seen):
                 codes[row * draws:(row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
-        return codes, np.repeat(total, draws)
+        return codes, np.repeat(total - log_given, draws)
 
     def decode(self, codes, u):
         """A list of columns' values of rows without gaps."""
-        discrete, continuous = iter(codes.T), iter(u.T)
-        found = []
-        for column in self.density.columns:
-            if isinstance(column, Continuous):
-                found.append(column.decode(next(continuous)))
-            else:
-                code = next(discrete)
-                found.append(column.decode(code.astype(np.int64) if column.kind == "category"
-                                           else code))
+        found = [None] * self.density.dim
+        for places, values in zip(self.density.places, (codes, u)):
+            for place, own in zip(places, values.T):
+                column = self.density.columns[place]
+                found[place] = column.decode(own.astype(np.int64) if column.kind == "category"
+                                             else own)
         return found
+
+
+def check_given_known(density, known):
+    """That no cell of a column that is given is missing; ``known`` (N, columns) says which are."""
+    for column, here in zip(density.columns, known.T):
+        if column.name in density.given and not np.all(here):
+            raise ValueError(f"column {column.name!r}: expected a value in every row, for the "
+                             f"others are given it; got none in row {np.argmin(here)}")
 
 
 def _stood_in(column, values, known):
@@ -283,7 +288,8 @@ def log_marginal(density, table, draws=DRAWS, seed=0):
         if draws > 1:
             effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
             error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
-    nothing = places[~known.any(axis=1)]        # of which the likelihood is 1
+    own = [column.name not in density.given for column in density.columns]
+    nothing = places[~known[:, own].any(axis=1)]        # of which the likelihood is 1
     log_prob[nothing], error[nothing] = 0.0, 0.0
     return Marginal(log_prob, error, effective)
 
@@ -362,6 +368,10 @@ def row_given(density, given):
     """A table of one row that holds the given values, and gaps else."""
     names = [column.name for column in density.columns]
     check_known("given", given, names)
+    missing = [name for name in density.given if name not in given]
+    if missing:
+        raise ValueError(f"given: expected a value of {missing[0]!r}, which the density is given, "
+                         "got none")
     table = []
     for column in density.columns:
         if column.name not in given:
@@ -472,13 +482,14 @@ def _of_one_column(density, table, name, draws, seed):
     column = density.columns[names.index(name)]
     if column.kind == "category":
         raise ValueError(f"column: expected one of numbers, got the category {name!r}")
+    if name in density.given:
+        raise ValueError(f"column: expected one that is not given, got {name!r}")
     table = list(table)
     table[names.index(name)] = np.full(len(table[0]), np.nan)
     filler = Filler(density)
     codes, u, _, known = filler.encode(table)
     continuous = isinstance(column, Continuous)
-    alike = [one.name for one in density.columns if isinstance(one, Continuous) == continuous]
-    place = alike.index(name)
+    place = density.places[continuous].index(names.index(name))
 
     def blocks():
         for block in filler.blocks(codes, u, known, draws, np.random.default_rng(seed), True):

@@ -5,9 +5,13 @@
 d are the codes of the discrete columns, u the continuous ones in robust units. It is the log of a
 probability where all columns are discrete, of a density in the units of the data where all are
 continuous, and of a probability times a density in between.
+
+Where some columns are *given*, it is the density of the others given these: they stand in the
+context of the pool and tell about the classes of the discrete ones, and have no probability of
+their own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +36,8 @@ class TableDensity:
         Of the continuous columns in robust units, given the discrete ones; None without any.
     centre, scale : (J,) array
         Of the codes of counts, for what the pool is given of them.
+    given : tuple of str
+        Names of the columns that are given.
     """
 
     columns: tuple
@@ -39,18 +45,23 @@ class TableDensity:
     pool: Pool
     centre: np.ndarray = None
     scale: np.ndarray = None
+    given: tuple = ()
 
     # Rows -----------------------------------------------------------------------------------
 
     def encode(self, table):
-        """(codes (N, J), u (N, D), log-slope (N,)) of a sequence of columns' values."""
-        return encoded(self.columns, table)
+        """(codes (N, J), u (N, D), log-slope (N,)) of a sequence of columns' values.
+
+        The codes are those of :attr:`coded_columns`, u the others in robust units.
+        """
+        return encoded(self.columns, table, self.given)
 
     def context(self, codes):
-        """What the pool is given: a 1 in the place of each category's label, counts in units."""
-        if self.discrete is None:
+        """What the pool is given: a 1 in the place of each category's label, counts in units,
+        columns that are given in robust units."""
+        if not codes.shape[1]:
             return None
-        return features(self.discrete_columns, codes, self.centre, self.scale)
+        return features(self.coded_columns, codes, self.centre, self.scale)
 
     @property
     def dim(self):
@@ -60,8 +71,23 @@ class TableDensity:
     context_dim = 0
 
     @property
-    def discrete_columns(self):
-        return tuple(column for column in self.columns if not isinstance(column, Continuous))
+    def places(self):
+        """(places of the columns that have codes, places of those that the pool is of)."""
+        return places_of(self.columns, self.given)
+
+    @property
+    def coded_columns(self):
+        """Discrete columns, and then real ones that are given."""
+        return tuple(self.columns[k] for k in self.places[0])
+
+    def pilot(self, rng, n):
+        """Codes (n, J) to try the pool with: as they might be, not as they are distributed."""
+        if self.discrete is not None:
+            return self.discrete.sample(rng, n)
+        drawn = [rng.integers(len(column.labels), size=n) if column.kind == "category"
+                 else self.centre[j] + self.scale[j] * rng.standard_normal(n)
+                 for j, column in enumerate(self.coded_columns)]
+        return np.stack(drawn, axis=1).astype(np.float64) if drawn else np.zeros((n, 0))
 
     # Answers --------------------------------------------------------------------------------
 
@@ -76,8 +102,7 @@ class TableDensity:
         if self.discrete is not None:
             total = total + self.discrete.log_prob(codes)
         if self.pool is not None:
-            context = self.context(np.nan_to_num(codes)) if self.discrete is not None else None
-            members = self.pool.log_probs(u, context)
+            members = self.pool.log_probs(u, self.context(np.nan_to_num(codes)))
             total = total + self.pool.pooled(members)
         return total, members
 
@@ -97,7 +122,16 @@ class TableDensity:
         return np.sqrt(np.square(np.nan_to_num(apart)) @ (weights / np.sum(weights)))
 
     def sample(self, rng, n):
-        """A list of columns' values, (n,) each, in the order of the columns."""
+        """A list of columns' values, (n,) each, in the order of the columns.
+
+        Raises
+        ------
+        ValueError
+            If some columns are given: :mod:`nfref.estimator.conditional` draws the others.
+        """
+        if self.given:
+            raise ValueError(f"given: expected values of {', '.join(map(repr, self.given))}, which "
+                             "the density is given, got none")
         codes = np.zeros((n, 0))
         u, context = np.zeros((n, 0)), None
         if self.discrete is not None:
@@ -112,28 +146,57 @@ class TableDensity:
                 for column in self.columns]
 
 
-def encoded(columns, table):
+def places_of(columns, given=()):
+    """See :attr:`TableDensity.places`."""
+    real = [isinstance(column, Continuous) for column in columns]
+    known = [column.name in given for column in columns]
+    every = range(len(columns))
+    return ([k for k in every if not real[k]] + [k for k in every if real[k] and known[k]],
+            [k for k in every if real[k] and not known[k]])
+
+
+def encoded(columns, table, given=()):
     """See :meth:`TableDensity.encode`."""
-    rows = len(table[0])
-    codes, u, total = [], [], np.zeros(rows)
+    found, total = [], np.zeros(len(table[0]))
     for column, values in zip(columns, table):
-        if isinstance(column, Continuous):
-            coordinate, log_slope = column.encode(as_numbers(column.name, values))
-            u.append(coordinate)
-            total = total + log_slope
-        else:
+        known = column.name in given
+        if not isinstance(column, Continuous):
             code = column.encode(values if column.kind == "category"
                                  else as_numbers(column.name, values))
-            codes.append(code.astype(np.float64))
-    return (np.stack(codes, axis=1) if codes else np.zeros((rows, 0)),
-            np.stack(u, axis=1) if u else np.zeros((rows, 0)), total)
+            found.append(code.astype(np.float64))
+            if known:
+                _check_can_be_given(column, values, np.isnan(found[-1]))
+            continue
+        coordinate, log_slope = column.encode(as_numbers(column.name, values))
+        found.append(coordinate)
+        if known:
+            _check_can_be_given(column, values, log_slope == -np.inf)
+        else:
+            total = total + log_slope
+    return *(np.stack([found[k] for k in places], axis=1) if places
+             else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
+
+
+def _check_can_be_given(column, values, bad):
+    """That a column can take the values that it is given with."""
+    if np.any(bad):
+        row = int(np.argmax(bad))
+        expected = "whole numbers" if column.kind == "count" else "values strictly"
+        if isinstance(column, Continuous):
+            expected += f" between {column.low:g} and {column.high:g}"
+        elif np.isfinite(column.low):
+            expected += f" of at least {column.low:g}"
+        raise ValueError(f"column {column.name!r}: expected {expected}, for the others are given "
+                         f"it; got {values[row]:g} in row {row}")
 
 
 def features(columns, codes, centre, scale):
     """Codes (N, J) as numbers that a network can take, (N, C)."""
     found = []
     for k, column in enumerate(columns):
-        if column.kind == "category":
+        if isinstance(column, Continuous):
+            found.append(codes[:, k, None])
+        elif column.kind == "category":
             found.append(codes[:, k, None] == np.arange(len(column.labels)))
         else:
             found.append(np.clip((codes[:, k, None] - centre[k]) / scale[k], -5, 5))
@@ -199,8 +262,28 @@ def find_columns(names, table, asked=None, first=0):
     return columns
 
 
+def check_given(given, names):
+    """Names of columns that are given, in the order of the table; some column has to be left.
+
+    Raises
+    ------
+    ValueError
+        If one is no column, or comes twice, or none is left.
+    """
+    given = (given,) if isinstance(given, str) else tuple(given or ())
+    for name in given:
+        if name not in names:
+            raise ValueError(f"given: expected columns among {', '.join(map(repr, names))}; "
+                             f"got {name!r}")
+        if given.count(name) > 1:
+            raise ValueError(f"given: expected each column once, got {name!r} twice")
+    if given and len(given) == len(names):
+        raise ValueError(f"given: expected a column that is not given, got all {len(names)}")
+    return tuple(name for name in names if name in given)
+
+
 def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
-              announce=lambda name: None):
+              announce=lambda name: None, given=()):
     """The density of a table.
 
     Parameters
@@ -218,6 +301,8 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
         The share of rows that is held out to choose by.
     announce : callable
         Is told in words what is tried.
+    given : sequence of str
+        Names of columns that are given: the density is that of the others.
 
     Returns
     -------
@@ -228,28 +313,31 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
     places, counts = distinct_rows(_numbers_of(columns, table), weight, seed)
     effective = (float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)) if weight is not None
                  else float(len(table[0])))
-    codes, u, log_slope = encoded(columns, [values[places] for values in table])
+    codes, u, log_slope = encoded(columns, [values[places] for values in table], given)
+    kinds = tuple(columns[k] for k in places_of(columns, given)[0])
+    known = tuple(j for j, column in enumerate(kinds) if column.name in given)
     weight = None if np.all(counts == 1) else counts
     rng = np.random.default_rng(seed)
     discrete_rng, pool_rng = rng.spawn(2)
     discrete, centre, scale = None, None, None
     log_discrete = np.zeros(len(places))
     held = candidates.held_out_count(len(places), validation)
-    if codes.shape[1]:
-        kinds = tuple(column for column in columns if not isinstance(column, Continuous))
+    if kinds:
+        centre = np.average(codes, axis=0, weights=weight)
+        scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
+    if len(known) < len(kinds):
         start = max(held, 1) if len(places) > 1 else 0
         weights = (None, None) if weight is None else (weight[start:], weight[:start])
         discrete = LatentClasses.choose(codes[start:], kinds, codes[:start] if start else codes,
-                                        discrete_rng, *weights)
-        centre = np.average(codes, axis=0, weights=weight)
-        scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
+                                        discrete_rng, *weights, given=known)
         log_discrete = discrete.log_prob(codes)
-    density = TableDensity(columns, discrete, None, centre, scale)
+    density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
     tried, held_out = [], held if discrete is not None else 0
     if u.shape[1]:
-        rows = Rows(u, density.context(codes) if discrete is not None else None, weight)
+        rows = Rows(u, density.context(codes), weight,
+                    sum(isinstance(column, Continuous) for column in kinds))
         pool, tried, held_out = candidates.find_pool(rows, plan, pool_rng, validation, announce)
-        density = TableDensity(columns, discrete, pool, centre, scale)
+        density = replace(density, pool=pool)
     scored = slice(held_out or None)
     offset = np.average((log_slope + log_discrete)[scored],
                         weights=None if weight is None else weight[scored])

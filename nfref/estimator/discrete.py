@@ -10,6 +10,11 @@ besides a Student t of the class, of which each whole number takes what lies wit
 how much each of the two counts depends on how many rows there are for a number. So the
 probabilities of all whole numbers add up to one, and none is zero.
 
+Where some columns G are given, which may be real, these tell about the class, and that about the
+others:
+
+    P(d | g) = sum_r pi_r P_r(g) prod_j P_jr(d_j) / sum_r pi_r P_r(g).
+
 Source: Bishop 2006 (EM for mixtures, of which this is one of discrete distributions).
 """
 
@@ -18,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.checks import check_rng
-from nfref.estimator.closed_form import student_log_prob
+from nfref.estimator.closed_form import LOG_TWO_PI, student_log_prob
 
 FREEDOM = 4.0           # of the Student t of a count
 
@@ -124,39 +129,87 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Normal:
+    """A real column in each class: N(u; m_r, s_r^2). Only columns that are given are of this kind.
+
+    Parameters
+    ----------
+    middle, spread : (R,) array
+        m and s.
+    """
+
+    middle: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def fit(cls, u, shares):
+        """Moments in each class; a spread is at least a twentieth of that of all rows."""
+        mass = np.sum(shares, axis=0) + 1e-12
+        middle = shares.T @ u / mass
+        variance = np.sum(shares * (u[:, None] - middle) ** 2, axis=0) / mass
+        whole = np.sum(shares, axis=1)
+        least = np.average((u - np.average(u, weights=whole)) ** 2, weights=whole) / 400
+        return cls(middle, np.sqrt(np.maximum(variance, least + 1e-12)))
+
+    def of(self, u):
+        """log N, (N, R)."""
+        z = (u[:, None] - self.middle) / self.spread
+        return -0.5 * z ** 2 - np.log(self.spread) - 0.5 * LOG_TWO_PI
+
+    def sample(self, rng, classes):
+        """A number for each class, (N,)."""
+        return self.middle[classes] + self.spread[classes] * rng.standard_normal(len(classes))
+
+
+def part_of(column, values, shares):
+    """What a column is in each class; ``shares`` (N, R) say what each row counts there."""
+    if column.kind == "category":
+        return Table.fit(values.astype(np.int64), shares, len(column.labels))
+    if column.kind == "count":
+        return Numbers.fit(values, shares, column.low)
+    return Normal.fit(values, shares)
+
+
+@dataclass(frozen=True)
 class LatentClasses:
-    """P(d) = sum_r pi_r prod_j P_jr(d_j).
+    """P(d) = sum_r pi_r prod_j P_jr(d_j), or the same of some columns given the others.
 
     Parameters
     ----------
     log_weights : (R,) array
         log pi.
-    parts : tuple of Table or Numbers
+    parts : tuple of Table, Numbers or Normal
         One a column.
+    given : tuple of int
+        Places of the columns that are given.
     """
 
     log_weights: np.ndarray
     parts: tuple
+    given: tuple = ()
 
     @classmethod
-    def fit(cls, codes, columns, classes, rng, weight=None, *, iterations=200, tolerance=1e-5):
+    def fit(cls, codes, columns, classes, rng, weight=None, *, given=(), iterations=200,
+            tolerance=1e-5):
         """Expectation-maximisation from random classes.
 
         Parameters
         ----------
         codes : (N, J) array
-        columns : sequence of Category or Count, length J
+        columns : sequence of Category, Count or Continuous, length J
         classes : int
             R.
         rng : numpy.random.Generator
         weight : (N,) array, optional
+        given : sequence of int
+            Places of columns that are given; they take part in the fit all the same.
         """
         check_rng(rng)
         weight = np.ones(len(codes)) if weight is None else weight
         shares = rng.dirichlet(np.full(classes, 0.5), len(codes))
         previous = -np.inf
         for _ in range(iterations if classes > 1 else 1):
-            model = cls._of_shares(codes, columns, weight[:, None] * shares)
+            model = cls._of_shares(codes, columns, weight[:, None] * shares, given)
             joint = model._joint(codes)
             log_prob = np.logaddexp.reduce(joint, axis=1)
             shares = np.exp(joint - log_prob[:, None])
@@ -167,39 +220,46 @@ class LatentClasses:
         return model
 
     @classmethod
-    def _of_shares(cls, codes, columns, shares):
+    def _of_shares(cls, codes, columns, shares, given):
         mass = np.sum(shares, axis=0) + 1e-12
-        parts = tuple(Numbers.fit(values, shares, column.low) if column.kind == "count"
-                      else Table.fit(values.astype(np.int64), shares, len(column.labels))
-                      for values, column in zip(codes.T, columns))
-        return cls(np.log(mass / np.sum(mass)), parts)
+        parts = tuple(part_of(column, values, shares) for values, column in zip(codes.T, columns))
+        return cls(np.log(mass / np.sum(mass)), parts, tuple(given))
 
     @classmethod
     def choose(cls, codes, columns, validation, rng, weight=None, validation_weight=None,
-               most=(1, 2, 4, 8, 16)):
+               most=(1, 2, 4, 8, 16), given=()):
         """The number of classes that gives validation rows the highest probability."""
         best, best_score = None, -np.inf
         for classes in most if codes.shape[1] > 1 else (1,):
             if best is not None and classes * codes.shape[1] > len(codes):
                 break
-            model = cls.fit(codes, columns, classes, rng, weight)
+            model = cls.fit(codes, columns, classes, rng, weight, given=given)
             score = np.average(model.log_prob(validation), weights=validation_weight)
             if best is not None and score <= best_score:
                 break
             best, best_score = model, score
         return best
 
-    def _joint(self, codes):
-        total = self.log_weights
-        for part, column in zip(self.parts, codes.T):
+    def _joint(self, codes, places=None):
+        """log pi_r prod_j P_jr, (N, R), over some of the columns."""
+        total = np.broadcast_to(self.log_weights, (len(codes), len(self.log_weights)))
+        for j in range(len(self.parts)) if places is None else places:
+            part, column = self.parts[j], codes[:, j]
             total = total + part.of(column.astype(np.int64) if isinstance(part, Table) else column)
         return total
 
     def log_prob(self, codes):
         """log P, (N,), of codes (N, J); -inf where one is NaN."""
         bad = np.any(np.isnan(codes), axis=1)
-        found = np.logaddexp.reduce(self._joint(np.where(bad[:, None], 0.0, codes)), axis=1)
+        codes = np.where(bad[:, None], 0.0, codes)
+        found = np.logaddexp.reduce(self._joint(codes), axis=1)
+        if self.given:
+            found = found - self.log_given(codes)
         return np.where(bad, -np.inf, found)
+
+    def log_given(self, codes):
+        """log P of the given columns, (N,)."""
+        return np.logaddexp.reduce(self._joint(codes, self.given), axis=1)
 
     def sample(self, rng, n):
         """Codes, (n, J)."""

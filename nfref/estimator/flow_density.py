@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nfref.checks import as_weight, check_count, check_positive
 from nfref.estimator import conditional
 from nfref.estimator.candidates import Plan
-from nfref.estimator.density import TableDensity, find_columns, fit_table
+from nfref.estimator.density import TableDensity, check_given, find_columns, fit_table
 from nfref.estimator.gaps import fit_with_gaps
 from nfref.estimator.table import frame_columns, is_frame, like_frame
 from nfref.flow import Flow
@@ -52,6 +52,10 @@ class FlowDensity(DensityMixin, BaseEstimator):
         columns of arrays are called "x1", "x2", ... Without a word, text, truth values and
         categories of a DataFrame are categories, and its columns of whole numbers, up to 100
         different ones and each there ten times on average, are counts; all others are real.
+    given : str or sequence of str, optional
+        Columns that are given: the density is that of the others given these, log p(others |
+        given), and no word is lost on how these are distributed. Rows hold all columns as before;
+        what is drawn or imputed needs the given ones.
     epochs : int, default 200
         At most so many for each flow.
     batch_size : int, optional
@@ -85,12 +89,13 @@ class FlowDensity(DensityMixin, BaseEstimator):
         Only where the names of all columns are text.
     """
 
-    def __init__(self, flow="auto", *, members=4, columns=None, epochs=200, batch_size=None,
-                 learning_rate=None, time_budget=None, validation=0.1, random_state=None,
-                 verbose=False):
+    def __init__(self, flow="auto", *, members=4, columns=None, given=None, epochs=200,
+                 batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
+                 random_state=None, verbose=False):
         self.flow = flow
         self.members = members
         self.columns = columns
+        self.given = given
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -138,6 +143,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         random = check_random_state(self.random_state)
         seed = int(random.randint(2 ** 31 - 1))
         options = {"weight": weight, "validation": self.validation,
+                   "given": check_given(self.given, names),
                    "announce": announce or self._announce}
         if conditional.has_gaps(table):
             found = fit_with_gaps(names, table, self.columns, plan, seed, **options)
@@ -267,7 +273,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         random_state : int, RandomState instance or None, default None
         given : dict, optional
             name -> value: rows in which these columns have these values, and the others their
-            law given them.
+            law given them. Columns that the density is given have to be among them; for rows with
+            a value each, :meth:`impute` draws what is missing in them.
 
         Returns
         -------
@@ -276,7 +283,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no such column, or it cannot take the value.
+            If there is no such column, it cannot take the value, or one that the density is given
+            is not there.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, minimum=0)

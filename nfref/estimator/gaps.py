@@ -11,6 +11,9 @@ So the parameters are those of one draw of what is missing, not of its mean; flo
 simple densities have put into the gaps; and the rows held out are scored as filled. It supposes
 that what is missing says nothing more once the other cells are known ("missing at random").
 
+Where some columns are given, rows that lack one of these are left out, as are rows that have
+nothing else: they say little or nothing about a density of the others given these.
+
 Source: Bishop 2006 (EM).
 """
 
@@ -27,7 +30,7 @@ ROWS_OF_A_ROUND = 5000      # at most so many
 
 
 def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.1,
-                  announce=lambda name: None):
+                  announce=lambda name: None, given=()):
     """The density of a table of which cells are missing.
 
     Parameters
@@ -40,7 +43,7 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
     plan : Plan
     seed : int
         The same rows and seed give the same density, in whatever order the rows stand.
-    weight, validation, announce
+    weight, validation, announce, given
         As for :func:`nfref.estimator.density.fit_table`.
 
     Returns
@@ -58,9 +61,12 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
                              "leave the column out")
     effective = (float(len(table[0])) if weight is None
                  else float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)))
-    empty = np.all([gaps(values) for values in table], axis=0)
-    table = [values[~empty] for values in table]        # rows that say nothing
-    weight = None if weight is None else weight[~empty]
+    used = ~says_nothing(names, table, given)
+    if not np.any(used):
+        raise ValueError("given: expected rows in which all given columns have a value and another "
+                         f"column has one too, got none in {len(used)}")
+    table = [values[used] for values in table]
+    weight = None if weight is None else weight[used]
     places, counts = distinct_rows(_comparable(table), weight, seed)
     table = [values[places] for values in table]
     rng = np.random.default_rng([seed, 1])
@@ -72,14 +78,21 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
     for k, kind in enumerate(kinds, 1):
         density = fit_table(columns, [values[few] for values in filled],
                             replace(plan, flow=kind, members=0), seed, weight=counts[few],
-                            validation=validation).density
+                            validation=validation, given=given).density
         rows = few if k < len(kinds) else slice(None)
         drawn = impute(density, [values[rows] for values in table], rng)
         for values, new in zip(filled, drawn):
             values[rows] = new
     found = fit_table(columns, filled, plan, seed, weight=counts, validation=validation,
-                      announce=announce)
+                      announce=announce, given=given)
     return replace(found, rows=effective)
+
+
+def says_nothing(names, table, given=()):
+    """Rows that say nothing of the columns that are not given, (N,)."""
+    missing = dict(zip(names, map(gaps, table)))
+    empty = np.all([gap for name, gap in missing.items() if name not in given], axis=0)
+    return empty | np.any([np.zeros(len(empty), bool), *(missing[name] for name in given)], axis=0)
 
 
 def _comparable(table):

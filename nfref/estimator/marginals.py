@@ -21,6 +21,7 @@ import numpy as np
 from nfref.estimator.closed_form import (LOG_TWO_PI, Gaussian, GaussianMixture, Wide,
                                          student_log_prob)
 from nfref.estimator.pool import Regressed, stacking_weights
+from nfref.estimator.regression import MixtureRegression
 
 PILOT = 2000        # draws of a pool by which its closed-form approximation is weighted
 
@@ -63,7 +64,7 @@ def gaussian_conditional(z, noise, mean, factor):
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """q(u | c) = sum_k v_k q_k(u - c B_k), each q_k a Gaussian or the wide density.
+    """q(u | c) = sum_k v_k r_k(c) q_k(u - c B_k), each q_k a Gaussian or the wide density.
 
     Parameters
     ----------
@@ -74,23 +75,32 @@ class ClosedForm:
         B.
     same : bool
         Whether it is the pool, and not only near to it.
+    gates : tuple of (int, MixtureRegression)
+        From which part on these say r; it is 1 for all other parts.
     """
 
     log_weights: np.ndarray
     parts: tuple
     slopes: tuple
     same: bool = False
+    gates: tuple = ()
 
     @classmethod
-    def of(cls, members, weights, same=False):
+    def of(cls, members, weights, same=False, context_dim=0):
         """Of members of a pool in closed form and their weights."""
-        log_weights, parts, slopes = [], [], []
+        log_weights, parts, slopes, gates = [], [], [], []
         for member, weight in zip(members, weights):
             slope = member.slopes if isinstance(member, Regressed) else None
             density = member.density if isinstance(member, Regressed) else member
             if not weight > 0:
                 continue
-            if isinstance(density, GaussianMixture):
+            if isinstance(density, MixtureRegression):
+                gates.append((len(parts), density))
+                for gaussian, slope in density.components(context_dim):
+                    log_weights.append(np.log(weight))
+                    parts.append(gaussian)
+                    slopes.append(slope)
+            elif isinstance(density, GaussianMixture):
                 log_weights.extend(np.log(weight) + density.log_weights)
                 parts.extend(map(Gaussian, density.means, density.choleskys))
                 slopes.extend([slope] * density.components)
@@ -98,7 +108,7 @@ class ClosedForm:
                 log_weights.append(np.log(weight))
                 parts.append(density)
                 slopes.append(slope)
-        return cls(np.array(log_weights), tuple(parts), tuple(slopes), same)
+        return cls(np.array(log_weights), tuple(parts), tuple(slopes), same, tuple(gates))
 
     @classmethod
     def near(cls, pool, rng, context=None):
@@ -116,17 +126,21 @@ class ClosedForm:
         """
         closed = [k for k, member in enumerate(pool.members) if is_closed(member)]
         members = [pool.members[k] for k in closed]
+        context_dim = 0 if context is None else context.shape[1]
         if all(pool.weights[k] == 0 for k in range(len(pool.members)) if k not in closed):
-            return cls.of(members, pool.weights[closed], same=True)
+            return cls.of(members, pool.weights[closed], True, context_dim)
         drawn = pool.sample(rng, PILOT if context is None else len(context), context)
         weights = stacking_weights(pool.log_probs(drawn, context)[:, closed],
                                    prior=np.full(len(closed), 0.01 * len(drawn) / len(closed)))
-        return cls.of(members, weights)
+        return cls.of(members, weights, False, context_dim)
 
     def log_joint(self, u, observed, context=None):
-        """log v_k q_k(u_O | c), (N, K), of the columns ``observed`` of rows u (N, D)."""
-        return np.stack([log_weight + self._marginal(k, u, observed, context)[0]
-                         for k, log_weight in enumerate(self.log_weights)], axis=1)
+        """log v_k r_k(c) q_k(u_O | c), (N, K), of the columns ``observed`` of rows u (N, D)."""
+        joint = np.stack([log_weight + self._marginal(k, u, observed, context)[0]
+                          for k, log_weight in enumerate(self.log_weights)], axis=1)
+        for first, member in self.gates:
+            joint[:, first:first + member.joint.components] += member.log_gates(context)
+        return joint
 
     def log_prob(self, u, observed, context=None):
         """log q(u_O | c), (N,)."""
@@ -183,7 +197,7 @@ class ClosedForm:
 def is_closed(member):
     """Whether a member of a pool has marginals in closed form."""
     density = member.density if isinstance(member, Regressed) else member
-    return isinstance(density, (Gaussian, GaussianMixture, Wide))
+    return isinstance(density, (Gaussian, GaussianMixture, MixtureRegression, Wide))
 
 
 def others(observed, dim):

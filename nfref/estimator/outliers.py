@@ -15,8 +15,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     flow : {"auto", "nsf", "maf", "mixture", "gaussian"} or Flow, default "auto"
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
-    members, columns, epochs, batch_size, learning_rate, time_budget, validation, random_state, \
-verbose
+    members, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
+random_state, verbose
         As for :class:`nfref.FlowDensity`.
 
     Attributes
@@ -27,10 +27,10 @@ verbose
         As for :class:`nfref.FlowDensity`.
     """
 
-    def __init__(self, flow="auto", *, contamination=0.1, members=4, columns=None, epochs=200,
-                 batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
+    def __init__(self, flow="auto", *, contamination=0.1, members=4, columns=None, given=None,
+                 epochs=200, batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
                  random_state=None, verbose=False):
-        super().__init__(flow, members=members, columns=columns, epochs=epochs,
+        super().__init__(flow, members=members, columns=columns, given=given, epochs=epochs,
                          batch_size=batch_size, learning_rate=learning_rate,
                          time_budget=time_budget, validation=validation,
                          random_state=random_state, verbose=verbose)

@@ -11,9 +11,10 @@ import numpy as np
 
 from nfref.estimator.closed_form import Gaussian, GaussianMixture, Wide
 from nfref.estimator.columns import Category, Continuous, Count
-from nfref.estimator.density import TableDensity
-from nfref.estimator.discrete import LatentClasses, Numbers, Table
+from nfref.estimator.density import TableDensity, check_given, places_of
+from nfref.estimator.discrete import LatentClasses, Normal, Numbers, Table
 from nfref.estimator.pool import FittedFlow, Pool, Regressed
+from nfref.estimator.regression import MixtureRegression
 
 # Columns ----------------------------------------------------------------------------------
 
@@ -69,14 +70,17 @@ def to_plain(table):
     """(description, arrays) of a :class:`TableDensity`; both are nested."""
     description = {"columns": [column_to_plain(column) for column in table.columns]}
     arrays = {}
+    if table.given:
+        description["given"] = list(table.given)
+    if table.centre is not None:
+        arrays["discrete"] = {"centre": table.centre, "scale": table.scale}
     if table.discrete is not None:
         description["classes"] = len(table.discrete.log_weights)
         description["seen"] = [len(part.seen) if isinstance(part, Numbers) else None
                                for part in table.discrete.parts]
         arrays["discrete"] = {
-            "log_weights": table.discrete.log_weights, "centre": table.centre,
-            "scale": table.scale,
-            "parts": [{name: getattr(part, name) for name in _fields_of(part)}
+            "log_weights": table.discrete.log_weights, **arrays["discrete"],
+            "parts": [{name: getattr(part, name) for name in FIELDS[type(part)]}
                       for part in table.discrete.parts]}
     if table.pool is not None:
         described = [_member_to_plain(member) for member in table.pool.members]
@@ -87,15 +91,17 @@ def to_plain(table):
     return description, arrays
 
 
-def _fields_of(part):
-    return (("log_prob",) if isinstance(part, Table)
-            else ("seen", "log_prob", "table", "middle", "scale"))
+FIELDS = {Table: ("log_prob",), Normal: ("middle", "spread"),
+          Numbers: ("seen", "log_prob", "table", "middle", "scale")}
 
 
 def _member_to_plain(member):
     if isinstance(member, Regressed):
         plain, arrays = _member_to_plain(member.density)
         return {**plain, "regressed": True}, {**arrays, "slopes": member.slopes}
+    if isinstance(member, MixtureRegression):
+        plain, arrays = _member_to_plain(member.joint)
+        return {**plain, "kind": "mixture regression"}, {**arrays, "slopes": member.slopes}
     if isinstance(member, Gaussian):
         return {"kind": "gaussian"}, {"mean": member.mean, "cholesky": member.cholesky}
     if isinstance(member, GaussianMixture):
@@ -112,13 +118,23 @@ def _member_to_plain(member):
 
 
 def sizes(description):
-    """(columns, D, C, J): all, continuous, numbers that the pool is given, discrete."""
+    """(columns, D, C, coded, G): all; how many the pool is of, and numbers that it is given; those
+    that have codes; how many of them are real."""
     columns = tuple(column_from_plain(plain) for plain in description["columns"])
     names = [column.name for column in columns]
     _require(0 < len(names) == len(set(names)), "columns: expected names that differ")
-    discrete = tuple(column for column in columns if not isinstance(column, Continuous))
-    width = sum(len(column.labels) if column.kind == "category" else 1 for column in discrete)
-    return columns, len(columns) - len(discrete), width, discrete
+    given = check_given(description.get("given"), names)
+    coded, pooled = places_of(columns, given)
+    coded = tuple(columns[k] for k in coded)
+    width = sum(len(column.labels) if column.kind == "category" else 1 for column in coded)
+    real = sum(isinstance(column, Continuous) for column in coded)
+    return columns, len(pooled), width, coded, real
+
+
+def _is_of_classes(description, coded):
+    """Whether some column with a code is not given."""
+    given = description.get("given", ())
+    return any(column.name not in given for column in coded)
 
 
 def forms(description, init):
@@ -126,24 +142,27 @@ def forms(description, init):
 
     ``init(density)`` makes parameters of a flow's density.
     """
-    _, dim, width, discrete = sizes(description)
+    _, dim, width, coded, real = sizes(description)
     found = {}
-    if discrete:
+    if coded:
+        found["discrete"] = {"centre": _shape(len(coded)), "scale": _shape(len(coded))}
+    if _is_of_classes(description, coded):
         classes = _count(description, "classes")
         parts = []
-        for column, seen in zip(discrete, description["seen"], strict=True):
-            if column.kind == "category":
+        for column, seen in zip(coded, description["seen"], strict=True):
+            if isinstance(column, Continuous):
+                parts.append({name: _shape(classes) for name in FIELDS[Normal]})
+            elif column.kind == "category":
                 parts.append({"log_prob": _shape(classes, len(column.labels))})
             else:
                 _require(isinstance(seen, int) and seen > 0, "seen: expected a number above 0")
                 parts.append({"seen": _shape(seen), "log_prob": _shape(classes, seen),
                               **{name: _shape(classes) for name in ("table", "middle", "scale")}})
-        found["discrete"] = {"log_weights": _shape(classes), "centre": _shape(len(discrete)),
-                             "scale": _shape(len(discrete)), "parts": parts}
+        found["discrete"] = {"log_weights": _shape(classes), **found["discrete"], "parts": parts}
     if dim:
         members = description["members"]
         _require(isinstance(members, list) and members, "members: expected at least one")
-        found["members"] = [_member_form(plain, dim, width, init) for plain in members]
+        found["members"] = [_member_form(plain, dim, width, real, init) for plain in members]
         found["weights"] = _shape(len(members))
     return found
 
@@ -158,11 +177,16 @@ def _count(plain, name):
     return value
 
 
-def _member_form(plain, dim, width, init):
+def _member_form(plain, dim, width, real, init):
     kind = plain.get("kind")
     _require(isinstance(plain.get("name"), str), "members: expected a name each")
     if kind == "gaussian":
         form = {"mean": _shape(dim), "cholesky": _shape(dim, dim)}
+    elif kind == "mixture regression":
+        count, both = _count(plain, "components"), real + dim
+        _require(real > 0, "members: expected a regression where real columns are given")
+        return {"log_weights": _shape(count), "means": _shape(count, both),
+                "choleskys": _shape(count, both, both), "slopes": _shape(width - real, both)}
     elif kind == "mixture":
         count = _count(plain, "components")
         form = {"log_weights": _shape(count), "means": _shape(count, dim),
@@ -185,17 +209,20 @@ def _member_form(plain, dim, width, init):
 
 def from_plain(description, arrays):
     """The :class:`TableDensity` of what :func:`to_plain` made."""
-    columns, dim, _, discrete = sizes(description)
+    columns, dim, _, coded, _ = sizes(description)
+    given = tuple(description.get("given", ()))
     model, centre, scale, pool = None, None, None, None
-    if discrete:
-        own = arrays["discrete"]
-        parts = tuple(Table(part["log_prob"]) if column.kind == "category"
-                      else Numbers(column.low, *(part[name] for name in
-                                                 ("seen", "log_prob", "table", "middle", "scale")))
-                      for column, part in zip(discrete, own["parts"]))
-        model, centre, scale = LatentClasses(own["log_weights"], parts), own["centre"], own["scale"]
+    if coded:
+        centre, scale = arrays["discrete"]["centre"], arrays["discrete"]["scale"]
         _require(np.all(scale > 0), "scale: expected numbers above 0")
+    if _is_of_classes(description, coded):
+        own = arrays["discrete"]
+        parts = tuple(_part_from_plain(column, part) for column, part in zip(coded, own["parts"]))
+        known = tuple(j for j, column in enumerate(coded) if column.name in given)
+        model = LatentClasses(own["log_weights"], parts, known)
         for part in parts:
+            if isinstance(part, Normal):
+                _require(np.all(part.spread > 0), "spread: expected numbers above 0")
             if isinstance(part, Numbers):
                 _require(np.all(np.diff(part.seen) > 0) and np.all(part.scale > 0)
                          and np.all((part.table > 0) & (part.table < 1)),
@@ -207,7 +234,14 @@ def from_plain(description, arrays):
         members = tuple(_member_from_plain(plain, own, dim)
                         for plain, own in zip(description["members"], arrays["members"]))
         pool = Pool(members, weights, tuple(plain["name"] for plain in description["members"]))
-    return TableDensity(columns, model, pool, centre, scale)
+    return TableDensity(columns, model, pool, centre, scale, given)
+
+
+def _part_from_plain(column, arrays):
+    kind = (Normal if isinstance(column, Continuous) else
+            Table if column.kind == "category" else Numbers)
+    own = [arrays[name] for name in FIELDS[kind]]
+    return Numbers(column.low, *own) if kind is Numbers else kind(*own)
 
 
 def _member_from_plain(plain, arrays, dim):
@@ -217,11 +251,13 @@ def _member_from_plain(plain, arrays, dim):
     if kind == "gaussian":
         density = Gaussian(arrays["mean"], arrays["cholesky"])
         _require(np.all(np.diag(density.cholesky) > 0), "cholesky: expected a diagonal above 0")
-    elif kind == "mixture":
+    elif kind in ("mixture", "mixture regression"):
         density = GaussianMixture(arrays["log_weights"], arrays["means"], arrays["choleskys"],
                                   int(plain.get("collapsed", 0)))
         _require(np.all(np.einsum("kdd->kd", density.choleskys) > 0),
                  "choleskys: expected diagonals above 0")
+        if kind == "mixture regression":
+            return MixtureRegression(density, arrays["slopes"])
     else:
         density = Wide(dim, float(plain["freedom"]))
     return Regressed(density, arrays["slopes"]) if "slopes" in arrays else density

@@ -75,8 +75,9 @@ def pair_by_transport(z, x):
     ``scipy.optimize.linear_sum_assignment`` in at most O(N^3). Shapes: (N, D) both.
 
     Differs: the paper draws pairs from the plan of the batch, with replacement in its code;
-    here the plan's pairs are taken once each. The path between them is :func:`transport_path`,
-    whose noise shrinks with t, where the paper's N(t x_1 + (1 - t) x_0, sigma^2) keeps it.
+             here the plan's pairs are taken once each. The path between them is
+             :func:`transport_path`, whose noise shrinks with t, where the paper's
+             N(t x_1 + (1 - t) x_0, sigma^2) keeps it.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -90,6 +91,7 @@ def gaussian_velocity(t, x, mean, scale):
     1. x_t = t x + (1 - t) z is normal with mean t m and variance v = t^2 s^2 + (1 - t)^2.
     2. A flow that keeps it so moves (x_t - t m) / sqrt(v) along unchanged:
        u = m + (x - t m) v' / (2 v),  v' / 2 = t s^2 - (1 - t).
+
     Its flow from t = 0 to 1 is x = m + s z. Elementwise.
     """
     variance = t ** 2 * scale ** 2 + (1 - t) ** 2

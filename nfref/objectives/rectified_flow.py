@@ -42,6 +42,7 @@ def excess_energy(kinetic, start, end):
 
     1. The mean of dz/dt over t in [0, 1] is z(1) - z(0).
     2. So the integral is a variance over t: integral of |dz/dt|^2 dt - |z(1) - z(0)|^2.
+
     It is zero exactly for straight lines at constant speed.
 
     Paper:   rectified flow, its straightness S(Z), the mean of this over z.

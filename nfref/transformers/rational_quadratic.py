@@ -1,4 +1,4 @@
-"""The monotone rational-quadratic spline, one coordinate at a time.
+r"""The monotone rational-quadratic spline, one coordinate at a time.
 
 Sources: NSF (Durkan, Bekasov, Murray, Papamakarios 2019, arXiv:1906.04032); for the circle Rezende
 et al. (tori and spheres) (2020, arXiv:2002.02428).
@@ -16,8 +16,10 @@ Arrays hold parameters first: axis 0 counts parameters, bins or knots, the trail
 those of x. Cost: O(K) a number, in either direction.
 
 Paper:   NSF v2, section 3.1: data to latent, as ``spline_inverse`` here,
-             g(x) = y_k + (y_{k+1} - y_k) (s xi^2 + d_k xi (1 - xi))
-                                          / (s + (d_{k+1} + d_k - 2 s) xi (1 - xi));
+
+         .. math:: g(x) = y_k + (y_{k+1} - y_k) \frac{s \xi^2 + d_k \xi (1 - \xi)}
+                   {s + (d_{k+1} + d_k - 2 s) \xi (1 - \xi)};
+
          latent to data the root xi = 2c / (-b - sqrt(b^2 - 4ac)) of a quadratic equation. The
          paper's xi is a here and its 1 - xi is b; its x^(k), y^(k), s^(k), delta^(k) are x_k, y_k,
          s_k, d_k, counted from 0.

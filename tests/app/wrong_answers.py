@@ -4,4 +4,53 @@ They are evaluated among the names of the lesson, as a reader would type them.
 """
 
 WRONG_ANSWERS = {
+    ("01_stretching", 1): ["1.0", "np.exp(-0.5)", "np.exp(1)"],
+    ("01_stretching", 2): ["lambda x: -np.arcsinh(x) ** 2 / 2 - 0.5 * np.log(2 * np.pi)",
+                           "lambda x: -np.arcsinh(x) ** 2 / 2 + 0.5 * np.log1p(x ** 2)",
+                           "lambda x: -0.5 * np.log(2 * np.pi) - x ** 2 / 2"],
+    ("02_area_and_determinant", 1): ["np.array([-1.0, 0.0])", "np.array([-2.0, 0.0])",
+                                     "np.array([-1 / np.tanh(1), 1.0])"],
+    ("02_area_and_determinant", 2): ["np.log(2)", "4.0", "np.log(20)"],
+    ("03_coupling", 1): ["np.array([7.0, -46.0, 9 / 128])", "np.array([1.0, 2.0, 3.0])",
+                         "np.array([1.0, 2.0, 2.0])", "np.array([1.0, 4.0, 1.5])"],
+    ("03_coupling", 2): ["np.log(2)", "0.0", "-2.0"],
+    ("04_mixing", 1): ["[-1, -1, -1, -1]", "[-1, 1, -1, -1]", "[-1, 1, 1, 1]", "-1"],
+    ("04_mixing", 2): ["3 * np.log(2)", "64 * np.log(2)", "0.0"],
+    ("05_autoregression", 1): ["[2.0, -np.exp(1 / 4) + 1 / 4 - 1]", "[1.0, -1.0]", "2.0"],
+    ("05_autoregression", 2): [
+        "([[1] * 4, [1, 0, 0, 1], [1, 0, 0, 1]], [[0, 1, 1]] * 4)",
+        "([[1] * 4, [1, 0, 0, 1], [0] * 4], [[0] * 3] * 4)",
+        "([[1] * 4, [0] * 4, [0] * 4], [[0, 0, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1]])"],
+    ("06_splines", 1): ["[-1.5, 0, 1.5]", "stats.norm.cdf([-1, 0, 1])", "[0.25, 0.5, 0.75]",
+                        "[0, 0, 0]", "0.5"],
+    ("06_splines", 2): ["(2, 1 / 2)", "(1, 1)", "(1 / 4, 4)"],
+    ("07_contraction", 1): ["6", "131", "np.log(1e-6) / np.log(0.9)"],
+    ("07_contraction", 2): ["lambda k: 1.0", "lambda k: 2.0 ** k", "lambda k: 0.5 ** (k - 1)"],
+    ("08_trace", 1): ["0.6", "np.log(0.4)", "np.log(np.abs(np.linalg.det(2 * A_1)))",
+                      "-2 * np.trace(A_1)"],
+    ("08_trace", 2): ["24", "2.0", "0"],
+    ("09_flow_matching", 1): ["MEANS[1] - 1", "MEANS @ WEIGHTS", "0.0", "1 - MEANS @ WEIGHTS"],
+    ("09_flow_matching", 2): ["lambda t, x: M + (S - 1) * x",
+                              "lambda t, x: M + (S - 1) * (x - t * M) / (1 - t + t * S)",
+                              "lambda t, x: (x - t * M) * (t * S**2 - (1 - t))"
+                              " / ((t * S)**2 + (1 - t)**2)"],
+    ("10_straightness", 1): ["lambda t, x: M + (S1 - 1) * x",
+                             "lambda t, x: M + (S1 - 1) * (x - t * M)",
+                             "lambda t, x: M + (x - t * M) * (t * S1**2 - (1 - t))"
+                             " / ((t * S1)**2 + (1 - t)**2)"],
+    ("11_topology", 1): [
+        '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-3.0], [3.0]]), '
+        '"log_scales": np.zeros((2, 1))}',
+        '{"logits": np.array([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
+        '"log_scales": np.zeros((2, 1))}',
+        '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
+        '"log_scales": np.log([[0.4], [0.4]])}',
+        '{"logits": np.zeros(2), "means": np.array([-10.0, 5.0]), "log_scales": np.zeros(2)}'],
+    ("13_units", 1): ["lambda L, D: L / (D * np.log(2))", "lambda L, D: L / (D * np.log(2)) - 8",
+                      "lambda L, D: L / D + 8", "8"],
+    ("13_units", 2): ["H", "H + np.log(1000)", "H / 1000"],
+    ("14_given_x", 1): ["lambda x, y: stats.norm.cdf((y - middle(x)) / spread(x))",
+                        "lambda x, y: stats.norm.cdf((y - middle(x)) / spread(x) / 0.4)",
+                        "lambda x, y: np.log1p((y - middle(x)) / spread(x)) / 0.4", "0.5"],
+    ("14_given_x", 2): ["0.5", "0.25", "0.68", "1.0"],
 }

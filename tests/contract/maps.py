@@ -145,11 +145,29 @@ def extreme_inputs(subject):
                     worst("extreme inputs", np.abs(log_det + back), cancels, "log-dets")])
 
 
-def gradients(subject, rows=2):
+def directions(count, together, rng):
+    """Directions (count, K) in which parameters are moved: each of them alone, or in groups.
+
+    Twice every parameter is in a group of at most ``together``, moved up or down at random by
+    the size of its step alone. An error in one derivative shows in full; two that cancel in one
+    group do not meet again, or not with the same signs.
+    """
+    if together == 1:
+        return np.eye(count)
+    columns = []
+    for _ in range(2):
+        signs, order = rng.choice((-1.0, 1.0), count), rng.permutation(count)
+        for group in np.array_split(order, -(-count // together)):
+            columns.append(np.zeros(count))
+            columns[-1][group] = signs[group]
+    return np.stack(columns, axis=1)
+
+
+def gradients(subject, rows=2, together=1):
     """Every parameter's gradient: of mean log_prob, of both log-dets alone, of both values.
 
     The values and log-determinants are weighed by fixed random numbers, so that no error can
-    cancel between rows.
+    cancel between rows. Parameters are moved one by one, or ``together`` in groups of so many.
     """
     vector, unflatten = trees.flatten(subject.params)
     if not len(vector):
@@ -174,11 +192,14 @@ def gradients(subject, rows=2):
         [share * np.sum(response[:rows]) for response in subject.rounding_response(direction)]
         for direction in ("forward", "inverse"))
     rounding = np.array([z_moves + back_moves, there_moves, back_moves, x_moves, z_moves])
-    numeric, error = numerics.numerical_gradient(lambda v: quantities(v), vector, rounding)
+    moved = directions(len(vector), together, np.random.default_rng(subject.seed + 3))
+    numeric, error = numerics.numerical_gradient(       # as far, whatever number moves together
+        lambda steps: quantities(vector + moved @ steps), np.zeros(moved.shape[1]), rounding,
+        largest=2.0 ** -9 / np.sqrt(together))
     vjp, _ = make_vjp(quantities)(vector)
     findings = []
     for k, name in enumerate(names):
-        analytic = vjp(np.eye(len(names))[k])
+        analytic = vjp(np.eye(len(names))[k]) @ moved
         tolerance = DOUBT * error[k] + 1e2 * subject.precision * (1 + np.abs(analytic))
         findings.append(worst("parameter gradients", np.abs(analytic - numeric[k]), tolerance,
                               name, "parameter"))

@@ -49,6 +49,13 @@ def test_contract(name, dim, context_dim, check):
 
 @over(gradient_cases())
 def test_parameter_gradients(name, dim, context_dim):
+    finding = contract.gradients(contract.from_table(name, dim, context_dim), together=16)
+    assert finding.ok, finding
+
+
+@pytest.mark.slow
+@over(gradient_cases())
+def test_parameter_gradients_one_by_one(name, dim, context_dim):
     finding = contract.gradients(contract.from_table(name, dim, context_dim))
     assert finding.ok, finding
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from autograd.extend import defvjp, primitive
 
 import nfref
 from tests import contract, flow_table
@@ -67,3 +68,26 @@ def test_a_check_that_would_accept_anything_fails():
     assert not measured.not_blind("some check", np.array([1e-2]), np.array([1.0])).ok
     assert not measured.not_blind("some check", np.array([np.nan]), np.array([1.0])).ok
     assert not measured.worst("some check", np.array([0.0, np.nan]), 1.0).ok
+
+
+@primitive
+def halved_in_one_derivative(vector):
+    return vector + 0.0
+
+
+defvjp(halved_in_one_derivative,
+       lambda value, vector: lambda g: g * np.where(np.arange(len(g)) == 2, 0.5, 1.0))
+
+
+@pytest.mark.parametrize("together", [1, 16])
+def test_one_wrong_derivative_among_many_is_found(together):
+    """Whether parameters are moved one by one or in groups."""
+    class Wrong(nfref.PlanarLayer):
+        def constrained(self, params, context):
+            return super().constrained(
+                {**params, "u": halved_in_one_derivative(params["u"])}, context)
+
+    case = subject(nfref.PlanarLayer(8))
+    assert contract.gradients(case, together=together).ok
+    finding = contract.gradients(replace(case, flow=Wrong(8)), together=together)
+    assert not finding.ok, finding

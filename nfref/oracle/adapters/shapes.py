@@ -23,7 +23,7 @@ def for_all_rows(log_det, rows):
 
 
 def with_event_shape(functions, event_shape):
-    """Functions of (N, *event_shape) as functions of rows (N, D), D the product of the shape.
+    """Functions of ``(N, *event_shape)`` as functions of rows (N, D), D the product of the shape.
 
     Parameters
     ----------

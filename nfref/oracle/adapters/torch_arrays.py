@@ -113,7 +113,7 @@ def _cast_attributes(thing, dtype, seen):
 
 
 def flow_functions(forward=None, inverse=None, context=None):
-    """Arguments of ``check_flow`` from tensor functions (rows, *context) -> (values, log_det)."""
+    """Arguments of ``check_flow`` from functions ``(rows, *context) -> (values, log_det)``."""
     functions, gradients = {}, {}
     for name, function in (("forward", forward), ("inverse", inverse)):
         if function is not None:

@@ -1,0 +1,60 @@
+"""How Sphinx makes the site: ``python -m sphinx -W docs docs/_build``."""
+
+import os
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path[:0] = map(str, (ROOT, DOCS / "extensions", ROOT / "tutorials"))
+
+import galleries  # noqa: E402
+
+import nfref  # noqa: E402
+
+# Lessons draw for the site alone; the figures of the repository are committed by hand.
+os.environ["NFREF_FIGURES"] = str(DOCS / "_galleries" / "figures")
+
+project, author = "nfref", "The nfref developers"
+release = version = nfref.__version__
+copyright = author
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
+              "sphinx_gallery.gen_gallery", "sphinx_design", "sphinx_copybutton",
+              "mathml", "plain_text", "galleries", "papers"]
+exclude_patterns = ["_build", "_galleries", "galleries", "sg_execution_times.rst"]
+templates_path = ["templates"]
+default_role = None
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    **galleries.staged(DOCS, ROOT / "tutorials"),
+    "filename_pattern": r"/lessons/\d",     # the others keep the figure that is committed
+    "reset_modules": (),                    # seaborn is none of ours
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "min_reported_time": 1e9,
+    "show_signature": False,
+    "copyfile_regex": r"",
+}
+
+html_theme = "furo"
+html_title = "nfref"
+html_static_path = ["static"]
+html_css_files = ["nfref.css"]
+html_math_renderer = "mathml"
+html_copy_source = html_show_sourcelink = html_show_sphinx = False
+html_extra_path = ["playground"] if (DOCS / "playground").exists() else []
+html_theme_options = {
+    # Paul Tol's bright scheme, as in the figures.
+    "light_css_variables": {"color-brand-primary": "#4477AA", "color-brand-content": "#36648f",
+                            "color-brand-visited": "#36648f"},
+    "dark_css_variables": {"color-brand-primary": "#66CCEE", "color-brand-content": "#66CCEE",
+                           "color-brand-visited": "#66CCEE"},
+}
+linkcheck_anchors = False

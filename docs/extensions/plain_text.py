@@ -1,0 +1,87 @@
+"""Docstrings and pages that are read as plain text too, made ready for Sphinx.
+
+In ``help()`` a formula is an indented line with bars in it, a block "Paper: ... Differs: ..."
+needs no marks, and on a code host ``docs/oracle.rst`` is all that a link needs. Here these
+become what they mean: a literal block, a list of fields, a link.
+"""
+
+import re
+
+from galleries import SCRIPTS
+
+DIRECTIVE = re.compile(r"\s*\.\. [\w-]+::")
+FIELD = re.compile(r"^(\s*)(Paper|Differs):(?=\s)")
+NAMED = re.compile(r"^(\s*)(``[\w.]+``)\s\s+")
+HEADING = re.compile(r"^(-{3,}|={3,})\s*$")
+ITEM = re.compile(r"^\s*([-*]|\d+\.|:\w+:|>>>) ?")
+LITERAL = re.compile(r"(``.*?``|:\w+:`[^`]*`)")
+OTHER_PAGE = re.compile(r"``(?:docs/([\w/]+)\.rst)``")
+TUTORIAL = re.compile(r"``tutorials/(?:(methods|truths|applications)/)?(\w+)\.py``")
+RST_LINK = re.compile(r"`([^`<]+) <([\w./]+)\.rst>`__")
+
+
+def indent(line):
+    return len(line) - len(line.lstrip())
+
+
+def escaped(line):
+    """Bars that mean an absolute value, not a substitution."""
+    parts = LITERAL.split(line)
+    parts[::2] = [re.sub(r"(?<!\\)\|", r"\\|", part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def ready(lines, docstring=True):
+    """The lines of a docstring or a page, formulas as literal blocks, "Paper:" as a field.
+
+    In a docstring what is indented below the first heading describes a parameter.
+    """
+    result, above, within, sections = [], "", None, False
+    for number, line in enumerate(lines):
+        blank = not line.strip()
+        if within is not None and not blank and indent(line) <= within:
+            within = None
+        if not blank and within is None:
+            starts = (number and not lines[number - 1].strip() and above and not sections
+                      and indent(line) >= indent(above) + 4 and not ITEM.match(above)
+                      and not FIELD.match(above) and not NAMED.match(above))
+            if DIRECTIVE.match(line) or above.endswith("::") and indent(line) > indent(above):
+                within = indent(line) if DIRECTIVE.match(line) else indent(above)
+            elif starts:
+                result += [" " * indent(above) + "::", ""]
+                within = indent(above)
+            else:
+                line = NAMED.sub(r"\1:\2: ", FIELD.sub(r"\1:\2:", escaped(line)))
+            sections = sections or docstring and bool(HEADING.match(line))
+            above = line
+        result.append(line)
+    return result
+
+
+def in_docstring(app, what, name, thing, options, lines):
+    lines[:] = ready(lines)
+
+
+def in_page(app, docname, content):
+    """Names of files of this repository become links to their pages."""
+    if docname.partition("/")[0] in SCRIPTS:
+        content[0] = "\n".join(ready(content[0].splitlines(), docstring=False)) + "\n"
+    if docname == "vectors/index":
+        content[0] += "\n.. toctree::\n   :hidden:\n   :glob:\n\n   *\n"
+    text = RST_LINK.sub(r":doc:`\1 <\2>`", content[0])
+    text = OTHER_PAGE.sub(r":doc:`/\1`", text)
+    content[0] = TUTORIAL.sub(lambda found: f":doc:`/{found[1] or 'lessons'}/{found[2]}`"
+                              if (found[1] or found[2][0].isdigit()) else found[0], text)
+
+
+def leave_out(app, what, name, thing, skip, options):
+    """Methods that a class has from another package are described there."""
+    module = getattr(thing, "__module__", None) or "nfref"
+    return True if not module.startswith("nfref") else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", leave_out)
+    app.connect("autodoc-process-docstring", in_docstring, priority=100)
+    app.connect("source-read", in_page)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

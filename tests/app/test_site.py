@@ -1,0 +1,220 @@
+"""The site: code that pages show runs, tables and links lead somewhere, a browser has no complaint.
+
+Blocks of code run in the order of a page, in one namespace, in an empty folder. The slow tests
+build the site, look at every link within it, and open every page in Chromium.
+"""
+
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from nfref import cli
+from tests.browser import CHROMIUM, Browser
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("how_to/*.rst"))]
+BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
+
+# (page, words in a block) -> why the block is not run as it stands.
+NOT_RUN = {
+    ("golden_vectors", "def test_against_nfref"): "a sketch: the consumer has to write build()",
+    ("oracle", "flow_tests(make_coupling"):
+        "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
+}
+HEAVY = {"README"}
+# What a page takes for granted: a flow of the reader's own.
+FORWARD_AND_INVERSE = """
+import numpy as np
+def forward(z):
+    return 2 * z, np.full(len(z), 3 * np.log(2))
+def inverse(x):
+    return x / 2, np.full(len(x), -3 * np.log(2))
+"""
+GIVEN = {"oracle": FORWARD_AND_INVERSE, "README": FORWARD_AND_INVERSE}
+
+
+def name_of(page):
+    return page.relative_to(DOCS).with_suffix("").as_posix() if DOCS in page.parents else page.stem
+
+
+def blocks(page):
+    return [textwrap.dedent(found) for found in BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def reason_not_to_run(page, block):
+    return next((reason for (name, words), reason in NOT_RUN.items()
+                 if name == name_of(page) and words in block), None)
+
+
+PAGES_WITH_CODE = [pytest.param(page, id=name_of(page),
+                                marks=[pytest.mark.slow] if name_of(page) in HEAVY else [])
+                   for page in PAGES if blocks(page)]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names, ran = {"__name__": "page"}, 0
+    exec(GIVEN.get(name_of(page), ""), names)
+    for block in blocks(page):
+        reason = reason_not_to_run(page, block)
+        if reason:
+            continue
+        for module in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE):
+            pytest.importorskip(module, reason=f"{page.stem}: needs {module} (extra peers)")
+        exec(compile(block, f"{page.name}, a block of code", "exec"), names)
+        ran += 1
+    if not ran:
+        pytest.skip(reason)
+
+
+def test_no_reason_is_left_over():
+    for name, words in NOT_RUN:
+        page = next(page for page in PAGES if name_of(page) == name)
+        assert any(words in block for block in blocks(page)), (name, words)
+
+
+def command_lines(page):
+    """The lines ``nfref ...`` in literal blocks."""
+    return [line.strip() for found in LITERAL.findall(page.read_text(encoding="utf-8"))
+            for line in found.splitlines() if re.match(r"nfref (-|[a-z])", line.strip())]
+
+
+@pytest.mark.parametrize("line", sorted({line for page in PAGES for line in command_lines(page)}))
+def test_a_command_that_a_page_shows_is_understood(line):
+    cli.parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def source_of(page):
+    """The file that a page of the site is made from; None if there is none."""
+    folder, _, stem = page.rpartition("/")
+    if folder == "reference":
+        path = ROOT / stem.replace(".", "/")
+        candidates = [path.with_suffix(".py") if path.suffix != ".py" else path,
+                      Path(f"{path}.py"), path / "__init__.py"]
+    elif folder == "lessons":
+        candidates = [ROOT / "tutorials" / f"{stem}.py"]
+    elif folder in ("methods", "truths", "applications"):
+        candidates = [ROOT / "tutorials" / folder / f"{stem}.py"]
+    else:
+        candidates = [DOCS / f"{page}.rst"]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def test_every_statement_has_its_page():
+    with (DOCS / "statements.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 40
+    missing = [(row["statement"], page) for row in rows for page in row["pages"].split() or [""]
+               if not source_of(page)]
+    assert not missing
+    assert source_of("lessons/99_nothing") is None
+
+
+def test_the_page_of_papers_is_complete():
+    """Every paper with its link, and every place with its formula and somebody who uses it."""
+    sys.path.insert(0, str(DOCS / "extensions"))
+    try:
+        import papers
+    finally:
+        sys.path.pop(0)
+    from nfref.citations import CITATIONS
+    text = papers.papers()
+    for citation in CITATIONS.values():
+        address = citation.arxiv and f"arxiv.org/abs/{citation.arxiv}"
+        assert (address or citation.venue) in text
+        assert all(place.formula in text for place in citation.places)
+    assert "Used in ." not in text
+    assert ":mod:`nfref.flows.radial`" in text
+
+
+# The site itself ----------------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """The targets of a page's links and pictures, and the places in it that can be linked."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.places = [], {""}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.places |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
+        self.targets += [attributes[key] for key in ("href", "src") if attributes.get(key)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built with warnings as errors, without running the lessons."""
+    pytest.importorskip("sphinx_gallery", reason="needs the extra docs")
+    pytest.importorskip("furo", reason="needs the extra docs")
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-D", "plot_gallery=0",
+         "-d", str(folder / "doctrees"), str(DOCS), str(folder / "html")],
+        cwd=ROOT, env={**os.environ, "MPLBACKEND": "Agg"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-5000:]
+    return folder / "html"
+
+
+@pytest.mark.slow
+def test_no_link_within_the_site_is_dead(site):
+    pages = {path: Links(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    assert len(pages) > 150
+    dead = []
+    for path, page in pages.items():
+        for target in page.targets:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                continue
+            there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not there.is_file():
+                dead.append((path.relative_to(site).as_posix(), target))
+            elif there in pages and unquote(parts.fragment) not in pages[there].places:
+                dead.append((path.relative_to(site).as_posix(), target))
+    assert not dead, dead[:20]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+@pytest.mark.parametrize("width, dark", [(1280, False), (390, True)])
+def test_a_browser_opens_every_page(site, width, dark, tmp_path):
+    """No error on the console, no broken picture, nothing that makes the page itself scroll."""
+    wrong = []
+    with Browser(tmp_path / "profile") as browser:
+        browser.look(width, dark=dark)
+        for path in sorted(site.rglob("*.html")):
+            page = path.relative_to(site).as_posix()
+            wrong += [(page, complaint) for complaint in browser.open(path.as_uri())]
+            broken = browser.value("[...document.images].filter(i => i.complete && "
+                                   "!i.naturalWidth && i.loading !== 'lazy').map(i => i.src)")
+            wrong += [(page, "broken picture", source) for source in broken]
+            across = browser.value("document.documentElement.scrollWidth")
+            if across > width:
+                wrong.append((page, f"{across} pixels across in a window of {width}"))
+    assert not wrong, wrong[:20]
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+def test_the_browser_sees_what_is_wrong(tmp_path):
+    page = tmp_path / "page.html"
+    with Browser(tmp_path / "profile") as browser:
+        for body, complaint in (("<p>good</p>", None), ("<img src='none.png'>", "none.png"),
+                                ("<script>console.error('so wrong')</script>", "so wrong"),
+                                ("<script>nothing.at.all()</script>", "nothing is not defined")):
+            page.write_text(f"<!doctype html><title>t</title>{body}")
+            said = " ".join(browser.open(page.as_uri()))
+            assert complaint in said if complaint else not said
