@@ -81,7 +81,7 @@ print("log |det| of the whole Jacobian", of_the_whole.round(6),
 # A planar layer moves every point along one direction :math:`u`, by an amount that depends on
 # :math:`a = w \cdot z + b` alone:
 #
-# .. math:: f(z) = z + u \tanh(w \cdot z + b), \qquad
+# .. math:: f(z) = z + u\,\tanh(w \cdot z + b), \qquad
 #           J = I + u\, v^\top \quad\text{with}\quad v = (1 - \tanh^2 a)\, w .
 #
 # Its determinant can be read off. Every vector :math:`e` at right angles to :math:`v` is left as it
@@ -113,10 +113,10 @@ print(f"largest difference from the full determinant: {worst:.0e}")             
 # -----------------------
 # Multiply :math:`x = f(z)` by :math:`w` and add :math:`b`. With :math:`a = w \cdot z + b`,
 #
-# .. math:: w \cdot x + b = a + (w \cdot u) \tanh a .
+# .. math:: w \cdot x + b = a + (w \cdot u)\,\tanh\,a .
 #
 # If this scalar equation has exactly one :math:`a` for every left-hand side, then
-# :math:`z = x - u \tanh a` is the inverse. Its slope, :math:`1 + (w \cdot u)(1 - \tanh^2 a)`, is
+# :math:`z = x - u\,\tanh\,a` is the inverse. Its slope, :math:`1 + (w \cdot u)(1 - \tanh^2 a)`, is
 # :math:`1 + w \cdot u` at :math:`a = 0` and tends to 1 far away. So it is positive everywhere if
 # :math:`w \cdot u > -1`. If :math:`w \cdot u < -1`, the curve falls around :math:`a = 0`: three
 # different :math:`a` give the same value, the map folds the plane, and the determinant is negative
@@ -221,8 +221,9 @@ grade(check_1, answer_1)
 #
 #       answer_1 = np.array([-1 / np.tanh(1), 0.0])
 #
-#    :math:`1 + u_1 \tanh 1 = -1 - u_1 \tanh 1` gives :math:`u_1 = -1 / \tanh 1 = -1.313`. Both land
-#    at the origin, where also (0, 0) stays: three origins of one point.
+#    :math:`1 + u_1 \tanh(1) = -1 - u_1 \tanh(1)` gives
+#    :math:`u_1 = -1 / \tanh(1) = -1.313`. Both land at (0, 0), where that point itself stays:
+#    three origins of one point.
 
 # %%
 # Exercise 2: add up

@@ -97,17 +97,18 @@ def _net(rng, columns):
 
 
 def coupling(ns, rng):
-    """Coordinates 0 and 2 stay, 1 changes."""
-    net = _net(rng, 2)
+    """Coordinates 0 and 2 stay, 1 and 3 change."""
+    net = _net(rng, 4)
 
     def along(transform):
         def act(rows):
-            changed, log_det = ns["couple"](rows[:, [0, 2]], rows[:, 1:2], transform,
+            changed, log_det = ns["couple"](rows[:, [0, 2]], rows[:, [1, 3]], transform,
                                             lambda kept: np.split(net(kept), 2, axis=1))
-            return np.concatenate([rows[:, :1], changed, rows[:, 2:]], axis=1), log_det
+            kept_and_changed = np.concatenate([rows[:, [0, 2]], changed], axis=1)
+            return kept_and_changed[:, [0, 2, 1, 3]], log_det
         return act
 
-    return dict(dim=3, forward=along(nfref.Affine().forward),
+    return dict(dim=4, forward=along(nfref.Affine().forward),
                 inverse=along(nfref.Affine().inverse))
 
 
