@@ -24,7 +24,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
               "sphinx_gallery.gen_gallery", "sphinx_design", "sphinx_copybutton",
               "mathml", "plain_text", "galleries", "papers"]
 exclude_patterns = ["_build", "_galleries", "galleries", "playground", "reports",
-                    "sg_execution_times.rst"]
+                    "sg_execution_times.rst", "**/sg_execution_times.rst"]
 templates_path = ["templates"]
 default_role = None
 
