@@ -79,7 +79,7 @@ def uncouple(x, b, s, t):
 
 # %%
 # nfref's layer takes the mask and a transformer, which says what is done to the moved part. Its
-# network has one hidden layer here, with numbers drawn at random; the last two columns are
+# network has one hidden layer here, with numbers drawn at random, and its two outputs are
 # :math:`t` and :math:`s`.
 
 rng = np.random.default_rng(0)

@@ -64,7 +64,8 @@ h = 1e-6
 jacobian = np.stack([(to_latent(x + h * e)[0] - to_latent(x - h * e)[0])[0] / (2 * h)
                      for e in np.eye(2)], axis=1)
 print("dz/dx\n", jacobian.round(4))                     # [[ 0.5  0. ] [-0.4549  0.6065]]
-print("log |det|", np.log(np.linalg.det(jacobian)).round(4), to_latent(x)[1].round(4))  # -1.1931
+print("log |det| by differences", np.log(np.linalg.det(jacobian)).round(4))      # -1.1931
+print("minus the sum of s_i    ", to_latent(x)[1].round(4))                      # [-1.1931]
 
 # %%
 # And the density of the flow, :math:`\log p_Z(z) + \log |\det dz/dx|`, is the product of the two
@@ -89,8 +90,8 @@ def check_1(answer):
     answer = np.array(answer, dtype=float)
     assert answer.shape == (2,), "two numbers, x_1 and x_2"
     back, _ = to_latent(answer[None])
-    assert np.isclose(back[0, 0], 1, atol=1e-3), "x_1 looks at nothing: 1 times its scale, plus 0"
-    assert np.isclose(back[0, 1], -1, atol=1e-3), "t_2 and s_2 are functions of x_1, not of z_1"
+    assert np.isclose(back[0, 0], 1, atol=1e-3), "x_1 looks at nothing: 1 times its scale"
+    assert np.isclose(back[0, 1], -1, atol=1e-3), "t_2 and s_2 take x_1, not z_1"
 
 
 grade(check_1, answer_1)
@@ -118,15 +119,17 @@ grade(check_1, answer_1)
 # two masks counts the paths.
 
 degrees = np.array([1, 2, 2, 1, 3])
-place = np.arange(1, 5)                                  # D = 4
-first = place[:, None] <= degrees[None, :]               # inputs down, hidden units across
-last = degrees[:, None] < place[None, :]                 # hidden units down, outputs across
+place = np.arange(1, 5)                              # D = 4
+first = place[:, None] <= degrees[None, :]           # inputs down, hidden units across
+last = degrees[:, None] < place[None, :]             # hidden units down, outputs across
 paths = first.astype(int) @ last.astype(int)
-print("paths from input (down) to output (across)\n", paths)    # zeros on and below the diagonal
+print("paths from input (down) to output (across)\n", paths)
+# zeros on the diagonal and below it
 
-made = nfref.MADE(4, hidden=(5,), transformer=nfref.Affine("exp"), degrees=(tuple(degrees),))
+made = nfref.MADE(4, hidden=(5,), degrees=(tuple(degrees),),
+                  transformer=nfref.Affine("exp"))
 assert np.array_equal(made.masks[0], first)
-assert np.array_equal(made.masks[1], np.tile(last, 2))   # a shift and a log-scale an output
+assert np.array_equal(made.masks[1], np.tile(last, 2))   # a shift and a log-scale each
 
 # %%
 # Exercise 2: fill a mask
@@ -144,8 +147,8 @@ def check_2(answer):
     paths = first @ last
     assert not np.any(np.tril(paths)), "an output sees its own input or a later one"
     expected = nfref.MADE(3, hidden=(4,), degrees=((2, 1, 1, 2),)).masks
-    assert np.array_equal(first, expected[0]), "first: a unit of degree m sees inputs 1 ... m"
-    assert np.array_equal(last, expected[1][:, :3]), "last: output d sees every unit with m < d"
+    assert np.array_equal(first, expected[0]), "first: a unit of degree m sees 1 ... m"
+    assert np.array_equal(last, expected[1][:, :3]), "last: output d sees all with m < d"
 
 
 grade(check_2, answer_2)
@@ -272,7 +275,8 @@ figure.savefig(figure_path("05_autoregression.png"), dpi=130)
 # What this page claims; times are noisy, so the bounds on them are wide. Attention with a mask in
 # place of a masked network: see the methods page on TarFlow.
 
-assert np.isclose(np.log(np.linalg.det(jacobian)), log_det[0], atol=1e-8) and jacobian[0, 1] == 0
+assert np.isclose(np.log(np.linalg.det(jacobian)), log_det[0], atol=1e-8)
+assert jacobian[0, 1] == 0
 assert np.allclose(factors, as_flow, rtol=1e-12)
 assert right == [1, 2, 3, 4]
 t, s = conditioner(truth)

@@ -37,8 +37,8 @@ from nfref.plots.canvas import COLOURS
 #
 # .. math::
 #
-#    g'(x) = s^2\, \frac{d_{k+1}\,\xi^2 + 2 s\,\xi (1 - \xi) + d_k\,(1 - \xi)^2}{M^2},
-#    \qquad M = s + (d_{k+1} + d_k - 2 s)\,\xi (1 - \xi).
+#    g'(x) = s^2\, \frac{d_{k+1}\,\xi^2 + 2 s\,\xi (1 - \xi) + d_k\,(1 - \xi)^2}
+#    {\left( s + (d_{k+1} + d_k - 2 s)\,\xi (1 - \xi) \right)^2}.
 #
 # At :math:`\xi = 0` that is :math:`d_k`, at :math:`\xi = 1` it is :math:`d_{k+1}`, and every term
 # above is positive. So the curve increases, *whatever* positive numbers a network comes up with.
@@ -50,8 +50,9 @@ def spline(x, x_k, y_k, d):
     width, height = np.diff(x_k)[k], np.diff(y_k)[k]
     s, xi = height / width, (x - x_k[k]) / width
     M = s + (d[k + 1] + d[k] - 2 * s) * xi * (1 - xi)
-    slope = s ** 2 * (d[k + 1] * xi ** 2 + 2 * s * xi * (1 - xi) + d[k] * (1 - xi) ** 2) / M ** 2
-    return y_k[k] + height * (s * xi ** 2 + d[k] * xi * (1 - xi)) / M, np.log(slope)
+    z = y_k[k] + height * (s * xi ** 2 + d[k] * xi * (1 - xi)) / M
+    above = d[k + 1] * xi ** 2 + 2 * s * xi * (1 - xi) + d[k] * (1 - xi) ** 2
+    return z, np.log(s ** 2 * above / M ** 2)
 
 
 # %%
@@ -86,7 +87,7 @@ def knots(x_k, y_k, d):
 
 transformer = nfref.RationalQuadratic(bins=4, bound=3.0)
 theirs = transformer.inverse(x, knots(x_k, y_k, d))      # data to latent, as here
-print("numbers a coordinate takes", transformer.size)    # 3 * 4 - 1: widths, heights, inner slopes
+print("numbers a coordinate takes", transformer.size)    # widths, heights, slopes: 11
 
 # %%
 # Why not a cubic? It too can take two values and two slopes.
@@ -156,7 +157,7 @@ def check_1(answer):
     z, p = density(np.array([-3, *inner, 3]))
     below = [p[line < edge].sum() * step for edge in even[1:4]]
     assert np.allclose(below, [0.25, 0.5, 0.75], atol=0.005), \
-        "the mass left of a knot is Phi(its height): ask for the z that has a quarter below it"
+        "the mass left of a knot is Phi(its height): which z has a quarter below it?"
 
 
 grade(check_1, answer_1)
@@ -189,8 +190,8 @@ answer_2 = ...      # type your answer here
 
 def check_2(answer):
     first, last = map(float, answer)
-    p_inside = np.exp(stats.norm.logpdf([-3, 3]) + spline(even[[0, -1]], even, even,
-                                                          np.array([first, 1, 1, 1, last]))[1])
+    _, log_slope = spline(even[[0, -1]], even, even, np.array([first, 1, 1, 1, last]))
+    p_inside = np.exp(stats.norm.logpdf([-3, 3]) + log_slope)
     tails = [stats.norm.pdf(-3, loc=3, scale=2), stats.norm.pdf(3, loc=1.5, scale=0.5)]
     assert not np.allclose([first, last], [2, 0.5]), \
         "g goes from x to z: a wide density is one where z changes slowly with x"
@@ -238,8 +239,8 @@ errors = {bins: np.abs(spline(between, *through(bins))[0] - ideal(between)[0]).m
           for bins in (8, 16, 32, 64)}
 order = np.log2(errors[32] / errors[64])
 for bins, error in errors.items():
-    print(f"{bins} bins: {error:.1e}")                   # 3.8e-03, 2.9e-04, 2.0e-05, 1.2e-06
-print("order", order.round(2))                           # 3.99
+    print(f"{bins} bins: {error:.1e}")               # 3.8e-03, 2.9e-04, 2.0e-05, 1.2e-06
+print("order", order.round(2))                       # 3.99
 
 # %%
 # Sixteen times: the error falls with the fourth power of the width of a bin. That is why a few bins
@@ -264,13 +265,14 @@ x_k_now, y_k_now, d_now = through(8)
 curve, log_slope_now = spline(between, x_k_now, y_k_now, d_now)
 last[0].plot(between, curve, color=COLOURS[0], label="spline, 8 bins")
 last[0].plot(x_k_now, y_k_now, "o", color=COLOURS[0], markersize=5)
-last[1].fill_between(between, stats.norm.pdf(ideal(between)[0]) * ideal(between)[1], color="0.85",
-                     label="two bumps")
+last[1].fill_between(between, stats.norm.pdf(ideal(between)[0]) * ideal(between)[1],
+                     color="0.85", label="two bumps")
 last[1].plot(between, np.exp(stats.norm.logpdf(curve) + log_slope_now), color=COLOURS[0])
 spread = np.sqrt(1.1 ** 2 + 0.45 ** 2)
-last[0].plot(between, between / spread, color=COLOURS[1], linestyle="--", label="shift and scale")
-last[1].plot(between, stats.norm.pdf(between, scale=spread), color=COLOURS[1], linestyle="--")
-for ax, title in zip(axes[0], ("drag the middle knot", "turn its slope", "8 bins for two bumps")):
+last[0].plot(between, between / spread, "--", color=COLOURS[1], label="shift and scale")
+last[1].plot(between, stats.norm.pdf(between, scale=spread), "--", color=COLOURS[1])
+titles = ("drag the middle knot", "turn its slope", "8 bins for two bumps")
+for ax, title in zip(axes[0], titles):
     ax.set(title=title, ylim=(-3.4, 3.4))
     ax.legend(fontsize=9, loc="upper left", handlelength=1.2)
 for ax in axes[1]:

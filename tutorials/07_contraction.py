@@ -59,7 +59,8 @@ def sine(L):
 z = 0.9
 guesses = {L: back(z, sine(L), 60) for L in (0.8, 1.3)}
 for L, found in guesses.items():
-    print(f"L = {L}: last two guesses", found[-2:].round(4))         # 0.5097 0.5097, -0.3756 1.3769
+    print(f"L = {L}: last two guesses", found[-2:].round(4))
+# 0.5097 and 0.5097; -0.3756 and 1.3769
 
 errors = np.abs(guesses[0.8] - guesses[0.8][-1])[:12]
 print("factor a step", (errors[1:] / errors[:-1]).round(2))          # none above 0.8
@@ -80,7 +81,7 @@ x, y = rng.standard_normal((2, 10_000, 2))
 gx, gy = block.inverse(params, x)[0] - x, block.inverse(params, y)[0] - y
 stretched = np.linalg.norm(gx - gy, axis=1) / np.linalg.norm(x - y, axis=1)
 print("largest stretching", stretched.max().round(2))                # 0.13
-print("what L promises   ", round(block.lipschitz, 2))               # 0.81 = 0.9^2, two matrices
+print("what L promises   ", round(block.lipschitz, 2))               # 0.81, of two matrices
 again, _ = block.forward(params, block.inverse(params, x)[0])
 print("round trip off by ", np.abs(again - x).max())                 # 9e-16
 
@@ -183,7 +184,7 @@ def check_2(answer):
     shares = [np.mean(counts >= k) for k in range(1, 7)]
     expected = [share * answer(k) for k, share in enumerate(shares, 1)]
     assert np.allclose(expected, 1, atol=0.05), \
-        "weight times the chance that the term comes has to be 1; the chance of term 3 is 1/4"
+        "weight times the chance of the term has to be 1; the chance of term 3 is 1/4"
 
 
 grade(check_2, answer_2)
@@ -244,8 +245,8 @@ for axis, (L, found) in zip(axes, guesses.items()):
     walk = np.repeat(found[:25], 2)
     axis.plot(walk[:-1], walk[1:], color=COLOURS[1], linewidth=1)
     axis.plot(found[0], found[1], "o", color=COLOURS[1], markersize=5, label="start")
-    axis.set(title=f"L = {L}: {'arrives' if L < 1 else 'goes in circles'}", xlabel="guess x",
-             xlim=(-1.2, 2.2), ylim=(-1.2, 2.2), aspect="equal")
+    axis.set(title=f"L = {L}: {'arrives' if L < 1 else 'goes in circles'}", aspect="equal",
+             xlabel="guess x", xlim=(-1.2, 2.2), ylim=(-1.2, 2.2))
 axes[0].legend(fontsize=9, loc="lower right")
 axes[0].set(ylabel="next guess")
 axes[2].axhline(exact, color="black", linewidth=1, label="log det(I + J)")
@@ -254,7 +255,8 @@ shown = np.arange(1, 6)
 share = np.array([np.mean(counts == k) for k in shown])
 axes[2].scatter(shown, weighted[shown - 1], s=300 * share + 4, color=COLOURS[1], alpha=0.6,
                 label="rolls: area = frequency")
-axes[2].axhline(estimates.mean(), color=COLOURS[1], linestyle="--", label="mean of roulette")
+axes[2].axhline(estimates.mean(), color=COLOURS[1], linestyle="--",
+                label="mean of roulette")
 axes[2].set(title="the series and its roulette", xlabel="number of terms",
             ylabel="log-determinant", ylim=(-3.2, 0), xlim=(0.5, 10.5))
 axes[2].legend(fontsize=9, loc="lower right")
