@@ -10,8 +10,8 @@ checkerboard is that the density of one coordinate jumps at three values of the 
 networks are of relu, which bends sharply, and the splines have bins enough for both squares and
 the gap between them.
 
-The animation carries points through the layers: what a layer does to each of them is drawn as a
-straight line that takes a second.
+The animation carries points through the spline layers: what a layer does to each of them is drawn
+as a straight line that takes a second.
 """
 
 # %%
@@ -66,37 +66,34 @@ nfref.plots.triptych(density, result.params, x=test, rng=rng, n=5000,
 nfref.plots.save(figure, figure_path("readme.png"), dpi=110)
 
 # %%
-# Animate. The points rest before each layer, and on the way are slow, fast, slow.
+# Animate, in the units of the standardised columns. The points rest before each layer, and on
+# the way are slow, fast, slow.
 
-FRAMES, MILLISECONDS, REST = 12, 80, 800
+FRAMES, MILLISECONDS, REST = 14, 80, 800
 
-z = density.base.sample(result.params["base"], rng, 3000)
+z = density.base.sample(result.params["base"], rng, 4000)
 right, upper = (z > 0).T
 stages = [("base: StandardNormal", z)]
-for k, (layer, params) in enumerate(steps(flow, result.params["flow"]), start=1):
+for k, (layer, params) in enumerate(steps(flow, result.params["flow"])[:-1], start=1):
     stages.append((f"{k}: {label(layer)}", layer.forward(params, stages[-1][1])[0]))
+shown = [(*stages[0], REST)]
+for (_, before), (title, after) in zip(stages, stages[1:]):
+    for share in 0.5 - 0.5 * np.cos(np.pi * np.arange(1, FRAMES + 1) / FRAMES):
+        points = (1 - share) * before + share * after
+        shown.append((title, points, MILLISECONDS if share < 1 else REST))
+shown[-1] = (*shown[-1][:2], 3 * REST)
 
 figure = new_figure(3.6, 3.8)
 canvas, axes = FigureCanvasAgg(figure), figure.subplots()
-
-
-def frame(title, points):
+images = []
+for title, points, _ in shown:
     axes.clear()
     scatter(axes, points, np.asarray(COLOURS)[2 * upper + right], alpha=0.8)
-    axes.set(title=title, xlim=(-4.6, 4.6), ylim=(-4.6, 4.6), box_aspect=1)
+    axes.set(title=title, xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), box_aspect=1)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    return image.quantize(32, dither=Image.Dither.NONE)
-
-
-images, durations = [], []
-for (_, before), (title, after) in zip(stages, stages[1:]):
-    for share in 0.5 - 0.5 * np.cos(np.pi * np.arange(FRAMES) / FRAMES):
-        images.append(frame(title, (1 - share) * before + share * after))
-        durations.append(MILLISECONDS if share else REST)
-images.append(frame(*stages[-1]))
-durations.append(3 * REST)
+    images.append(image.quantize(32, dither=Image.Dither.NONE))
 images[0].save(figure_path("flow.gif"), save_all=True, append_images=images[1:],
-               duration=durations, loop=0, optimize=True)
+               duration=[duration for *_, duration in shown], loop=0, optimize=True)
 
 assert loss > toy.entropy - 4 * error

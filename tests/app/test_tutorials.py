@@ -78,8 +78,10 @@ def test_tutorial_is_a_page(script):
 
 
 def test_readme_figure(tmp_path):
-    """The script behind the README's figure, with one epoch, too few for a good one."""
+    """The script behind the README's figures, with one epoch, too few for good ones."""
     done = run(ROOT / "tutorials" / "readme_figure.py", tmp_path, "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert "nats" in done.stdout
     assert (tmp_path / "figures" / "readme.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "figures" / "flow.gif").read_bytes().startswith(b"GIF89a")
+    assert (ROOT / "figures" / "flow.gif").stat().st_size < 1_000_000
