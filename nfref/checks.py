@@ -71,8 +71,11 @@ def check_finite_rows(name, rows):
     return rows
 
 
-def as_weight(name, value, n):
-    """What each of ``n`` rows counts, (n,) in float64, 0 or more and not all 0; or None."""
+def as_weight(name, value, n, first=0):
+    """What each of ``n`` rows counts, (n,) in float64, 0 or more and not all 0; or None.
+
+    Messages count rows from ``first``.
+    """
     if value is None:
         return None
     weight = as_array(name, value)
@@ -84,7 +87,7 @@ def as_weight(name, value, n):
     bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
     if len(bad):
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {weight[bad[0]]:g} "
-                         f"in row {bad[0]}")
+                         f"in row {bad[0] + first}")
     if not np.any(weight > 0):
         raise ValueError(f"{name}: expected one above 0, got zero in each of {n} rows")
     return weight

@@ -10,7 +10,7 @@ import sys
 from nfref import __version__
 from nfref.backends import chosen as chosen_backend
 from nfref.cli import check as oracle
-from nfref.cli import completion, fit, report, score, use, vectors
+from nfref.cli import completion, fit, predict, report, score, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
@@ -37,7 +37,7 @@ def parser():
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for module in (fit, score, use, report, vectors, oracle, completion):
+    for module in (fit, score, use, predict, report, vectors, oracle, completion):
         module.add_commands(commands)
     return root
 

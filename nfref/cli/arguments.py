@@ -97,6 +97,30 @@ def support(text):
     return name, kind
 
 
+def names(text):
+    """A type of option: names of columns, as in x1,x2."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names of columns, as in x1,x2; got {text!r}")
+    return found
+
+
+def share(text):
+    """A type of option: a number above 0 and below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
+    return number
+
+
+def shares(text):
+    """A type of option: numbers above 0 and below 1, as in 0.05,0.5,0.95."""
+    return tuple(share(part) for part in text.split(","))
+
+
 def condition(text):
     """A type of option: NAME=VALUE as (name, text of the value)."""
     name, equals, value = text.rpartition("=")

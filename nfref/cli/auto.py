@@ -13,10 +13,11 @@ from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
 from nfref.estimator.candidates import Plan, sized_flow
 from nfref.estimator.closed_form import Gaussian, KernelDensity
-from nfref.estimator.columns import Continuous
-from nfref.estimator.density import find_columns, fit_table
+from nfref.estimator.columns import Continuous, are_counts
+from nfref.estimator.density import check_given, find_columns, fit_table
+from nfref.estimator.gaps import fit_with_gaps, says_nothing
 from nfref.estimator.pool import mean_and_error
-from nfref.estimator.table import distinct_rows
+from nfref.estimator.table import distinct_rows, gaps, has_gaps
 from nfref.files import is_special, reserved
 
 LEAST_ROWS = 5
@@ -49,12 +50,13 @@ def check_options(options):
 def run(options):
     """Fit, write, compare."""
     check_options(options)
-    data = inputs.load(options.data, options.header, texts=texts(options))
+    data = inputs.load(options.data, options.header, texts(options), gaps=True)
     copies = inputs.duplicates(data.values)
     asked = checkpoints.asked_for_search(options, data.values)
     state = None if options.resume is None else checkpoints.read_search(options.resume, asked)
     data, weight = inputs.without_weights(data, options.weights)
     rows = _distinct(data, weight, options)
+    given = _given(data, options)
     try:
         columns = find_columns(data.columns, data.table.cells(), supports(data, options), first=1)
     except ValueError as error:
@@ -62,11 +64,13 @@ def run(options):
     with patient(options.out or options.plot), once() as signals:
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
         _introduce(say, options, data, rows, copies, weight)
+        _say_columns(say, data, columns, given)
         _say_ties(say, data, columns)
+        _say_gaps(say, data, given)
         with (reserved(options.out, _size(data, rows, options)) as place,
               reserved(options.plot) as picture):
             keep = _Keeper(options, asked, say)
-            fitted = _fit(columns, data, rows, options, say, signals, keep, state)
+            fitted = _fit(columns, data, rows, options, say, signals, keep, state, given)
             signals.hold()
             problem = _write(say, options, data, rows, fitted, place, picture)
             keep.done()
@@ -91,7 +95,22 @@ def supports(data, options):
         if name in asked:
             raise UsageError(f"{option}: expected each column once, got {name!r} twice")
         asked[name] = support
+    for name, values in zip(data.columns, data.values.T):
+        if name in data.table.whole and name not in asked and are_counts(values[~np.isnan(values)]):
+            asked[name] = "count"
     return asked
+
+
+def _given(data, options):
+    """Names of the columns of --given."""
+    named = [name for some in options.given for name in some]
+    if options.weights in named:
+        raise UsageError(f"--given: expected other columns than that of --weights, got "
+                         f"{options.weights!r}")
+    try:
+        return check_given(named, data.columns)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
 
 
 # Rows -------------------------------------------------------------------------------------
@@ -151,6 +170,30 @@ def _introduce(say, options, data, rows, copies, weight):
         say("the model will not be kept: --out MODEL.npz writes it to a file")
 
 
+def _say_columns(say, data, columns, given):
+    """What columns that are not simply real were taken for, and which are given."""
+    kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
+    if kinds:
+        say(f"columns that are not simply real: {', '.join(kinds)}")
+    if given:
+        rest = [column.name for column in columns if column.name not in given]
+        say(f"the density of {', '.join(map(repr, rest))} given {', '.join(map(repr, given))}")
+
+
+def _say_gaps(say, data, given):
+    """How many cells are empty, and what is done."""
+    cells = data.table.cells()
+    about = inputs.about_gaps(data.columns, cells)
+    if not about:
+        return
+    say(f"{about}; what may stand there is drawn given the cells that are there, and the densities "
+        "are fitted to rows filled so")
+    left_out = int(np.sum(says_nothing(data.columns, cells, given)))
+    if left_out:
+        why = "that lack a column that is given, or all others," if given else "without any value"
+        say(f"{left_out:,} {'row' if left_out == 1 else 'rows'} {why} are left out")
+
+
 def _say_ties(say, data, columns):
     """Values of continuous columns that fill a share of the rows."""
     real = {column.name for column in columns if isinstance(column, Continuous)}
@@ -205,7 +248,7 @@ class _Keeper:
                 os.unlink(self.path)
 
 
-def _fit(columns, data, rows, options, say, signals, keep, state):
+def _fit(columns, data, rows, options, say, signals, keep, state, given):
     def callback(state):
         with signals.between():
             keep(state)
@@ -213,10 +256,14 @@ def _fit(columns, data, rows, options, say, signals, keep, state):
     plan = Plan("auto", options.members, options.epochs, options.batch, options.lr,
                 options.time or 60 * MINUTES, not options.quiet, callback, state)
     weight = rows.weight[rows.train]
+    table = rows.columns(data, rows.train)
+    chosen = {"weight": None if np.all(weight == 1) else weight, "given": given,
+              "announce": lambda name: say(f"trying {name}")}
     try:
-        return fit_table(columns, rows.columns(data, rows.train), plan, options.seed,
-                         weight=None if np.all(weight == 1) else weight,
-                         announce=lambda name: say(f"trying {name}"))
+        if has_gaps(table):
+            return fit_with_gaps(data.columns, table, None, plan, options.seed, columns=columns,
+                                 **chosen)
+        return fit_table(columns, table, plan, options.seed, **chosen)
     except ValueError as error:
         raise UsageError(f"{data.name}: {error}") from None
 
@@ -224,22 +271,21 @@ def _fit(columns, data, rows, options, say, signals, keep, state):
 def _write(say, options, data, rows, fitted, place, picture):
     """Model and picture; a problem with the second is given back."""
     density = fitted.density
-    kinds = [f"{column.name!r} {column.kind}" for column in density.columns
-             if column.kind != "real"]
-    if kinds:
-        say(f"columns that are not simply real: {', '.join(kinds)}")
     if options.out:
         from nfref.model_file import save_model
-        figure = mean_and_error(density.log_prob(rows.columns(data, rows.test)),
-                                rows.weight[rows.test])
+        table, weight = _whole_test(data, rows, density)
+        figure = mean_and_error(density.log_prob(table), weight) if len(weight) else (np.nan,) * 2
         save_model(place, density, columns=data.columns if data.table.named else None,
                    info={"fit": _info(options, rows, fitted, figure)})
         say(f"wrote {options.out}")
     if options.plot:
         from nfref.cli.pictures import draw
         try:
-            shown = inputs.AsDensity(density)
-            draw("--plot", picture, shown, None, data.columns, shown.numbers(data.table.cells()))
+            cells = data.table.cells()
+            whole = ~np.any([gaps(values) for values in cells], axis=0)
+            cells = [values[whole] for values in cells]
+            shown = inputs.AsDensity(density, cells)
+            draw("--plot", picture, shown, None, data.columns, shown.numbers(cells))
             say(f"wrote {options.plot}")
         except UsageError as error:
             return error
@@ -257,7 +303,15 @@ def _info(options, rows, fitted, figure):
                             "validation": {"mean": one.mean, "standard_error":
                                            None if np.isnan(one.error) else one.error}}
                            for one in fitted.tried],
-            "test": {"mean": mean, "standard_error": None if np.isnan(error) else error}}
+            "test": {"mean": None if np.isnan(mean) else mean,
+                     "standard_error": None if np.isnan(error) else error}}
+
+
+def _whole_test(data, rows, density):
+    """(columns' values, weights) of the test rows without empty cells."""
+    table, weight = rows.columns(data, rows.test), rows.weight[rows.test]
+    whole = ~np.any([gaps(values) for values in table], axis=0)
+    return [values[whole] for values in table], weight[whole]
 
 
 # How good it is ---------------------------------------------------------------------------
@@ -279,8 +333,13 @@ def _by_kernels(density, rows, data):
 
 def table_lines(data, rows, fitted):
     """Every candidate, the pool, and what else there is to compare with, on the test rows."""
-    density, table = fitted.density, rows.columns(data, rows.test)
-    weight = rows.weight[rows.test]
+    density = fitted.density
+    table, weight = _whole_test(data, rows, density)
+    if not len(weight):
+        yield f"no test row of {rows.tests:,} is without empty cells: nothing to compare by"
+        return
+    if len(weight) < rows.tests:
+        yield f"{len(weight):,} of {rows.tests:,} test rows are without empty cells:"
     total, members = density.parts(table)
     rest = []
     if density.pool is not None:
@@ -291,7 +350,9 @@ def table_lines(data, rows, fitted):
     seconds = sum(one.seconds for one in fitted.tried[:-1])
     rest.append(("pool" if density.pool is not None else fitted.tried[-1].name,
                  mean_and_error(total, weight), "1.000", f"{seconds:.1f}"))
-    if all(isinstance(column, Continuous) for column in density.columns):
+    holes = has_gaps(data.table.cells())
+    if not (density.given or holes) and all(isinstance(column, Continuous)
+                                            for column in density.columns):
         train = np.stack(rows.columns(data, rows.train), axis=1).astype(np.float64)
         try:
             with np.errstate(all="ignore"):     # its units are not robust
@@ -303,7 +364,7 @@ def table_lines(data, rows, fitted):
             pass
         rest.append(("kernel density", mean_and_error(_by_kernels(density, rows, data), weight),
                      "", ""))
-    if data.truth is not None:
+    if data.truth is not None and not density.given:
         rest.append(("true density", mean_and_error(data.truth.log_prob(
             np.stack(table, axis=1)), weight), "", ""))
     width = max(24, *(len(name) for name, *_ in rest))

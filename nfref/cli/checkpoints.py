@@ -26,8 +26,8 @@ def asked_for(options, name, rate, values):
 
 def asked_for_search(options, values):
     """The same of a search among several candidates."""
-    kept = ("members", "epochs", "batch", "lr", "seed", "column", "bounded", "drop_duplicates",
-            "weights")
+    kept = ("members", "epochs", "batch", "lr", "seed", "column", "given", "bounded",
+            "drop_duplicates", "weights")
     return {"DATA": _digest(values), "flow": "auto", **_plain(options, kept)}
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import nfref
 from nfref import params as trees
 from nfref.cli import auto, checkpoints, continuous, inputs
-from nfref.cli.arguments import UsageError, add_header, bound, count, positive, support, widths
+from nfref.cli.arguments import (UsageError, add_header, bound, count, names, positive, support,
+                                 widths)
 from nfref.cli.flows import FLOWS, MOST_LAYERS, build_flow, default_flow
 from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
@@ -23,7 +24,9 @@ Fit a density to the rows of DATA by maximum likelihood.
 
 Several candidates are tried: a Gaussian, a mixture, neural spline and masked autoregressive
 flows; the model is a weighted sum of them, with weights from rows that are held out. It is
-what nfref.FlowDensity finds in Python. Or one flow alone: --flow NAME.
+what nfref.FlowDensity finds in Python. Or one flow alone: --flow NAME. With --given it is the
+density of the other columns given these. Cells may be empty: what may stand there is drawn
+anew while the simple densities are fitted, and the flows learn from the last draw.
 
 A tenth of the rows is kept to test by, and a tenth of the others to choose and to stop by.
 Last comes a small table: the mean log-likelihood of the test rows under every candidate and
@@ -36,6 +39,7 @@ beside the model; with --checkpoint any fit does after every epoch."""
 EXAMPLE = """\
 example:
   nfref fit wine --out wine.npz
+  nfref fit people.csv --given age,town --column town=category --out model.npz
   nfref fit people.csv --weights w --column age=positive --column town=category --time 60
   nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
   nfref fit shares.csv --bounded share=0:1 --drop-duplicates --out shares.npz
@@ -59,6 +63,8 @@ def add_commands(commands):
                              "any for one flow)")
     parser.add_argument("--weights", metavar="COLUMN",
                         help="this column says what each row counts")
+    parser.add_argument("--given", type=names, action="append", default=[], metavar="NAME,NAME",
+                        help="auto: the density of the other columns given these")
     parser.add_argument("--column", type=support, action="append", default=[],
                         metavar="NAME=SUPPORT",
                         help="auto: what values column NAME takes: real, positive, LOW:HIGH, "
@@ -102,9 +108,10 @@ def run(options):
     if auto.is_asked_for(options):
         return auto.run(options)
     options.batch = options.batch or BATCH
-    if options.column:
-        raise UsageError(f"--column: expected none with --flow {options.flow or 'maf'}, "
-                         "only with auto")
+    for option in ("given", "column"):
+        if getattr(options, option):
+            raise UsageError(f"--{option}: expected none with --flow {options.flow or 'maf'}, "
+                             "only with auto")
     data = inputs.load(options.data, options.header)
     copies = inputs.duplicates(data.values)
     if options.drop_duplicates:

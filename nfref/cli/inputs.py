@@ -10,13 +10,14 @@ from nfref import params as trees
 from nfref.blocks import in_blocks
 from nfref.checks import as_weight
 from nfref.cli.arguments import UsageError
-from nfref.estimator.conditional import sample_given
+from nfref.estimator.conditional import Marginal, impute, log_marginal, sample_given
 from nfref.estimator.density import TableDensity
+from nfref.estimator.table import gaps as find_gaps
 from nfref.flow import Chain
 from nfref.flows.elementwise import Logit
 from nfref.flows.units import in_units_of
 from nfref.tables import (READERS, Table, TableError, check_varies, match_columns, numbered_columns,
-                          read_quietly)
+                          quoted_names, read_quietly, text_at)
 
 TOY_ROWS = 5000
 
@@ -38,11 +39,11 @@ class Data:
         return self.table.columns
 
 
-def load(name, header="auto", texts=()):
+def load(name, header="auto", texts=(), gaps=False):
     """The data of that name: of a file if there is one, built in otherwise.
 
     ``header`` says of a text file whether its first line holds names, and ``texts`` names the
-    columns that hold text.
+    columns that hold text. With ``gaps`` cells of a file may be empty.
 
     A built-in toy is always the same 5,000 rows, so that a score can be repeated.
     """
@@ -52,7 +53,7 @@ def load(name, header="auto", texts=()):
             raise UsageError(f"{name}: expected a file or the name of built-in data "
                              "(nfref datasets lists them), found neither")
         try:
-            return Data(name, read_quietly(name, header, texts))
+            return Data(name, read_quietly(name, header, texts, gaps))
         except TableError as error:
             raise UsageError(str(error)) from None
     if known == "wine":
@@ -73,7 +74,8 @@ def without_weights(data, column):
         raise UsageError(f"--weights: expected other columns beside {column!r}, got none")
     k = data.columns.index(column)
     try:
-        weight = as_weight(f"{data.name}: column {column!r}", data.values[:, k], len(data.values))
+        weight = as_weight(f"{data.name}: column {column!r}", data.values[:, k], len(data.values),
+                           first=1)
     except ValueError as error:
         raise UsageError(f"--weights: {error}") from None
     return replace(data, table=replace(
@@ -225,13 +227,14 @@ def limits(density):
 class AsDensity:
     """The density of a table with the calls of one that has parameters: what pictures take.
 
-    Its rows are numbers: of a category the place of each label.
+    Its rows are numbers: of a category the place of each label. Where columns are given, those of
+    its samples are those of rows of ``cells``.
     """
 
     context_dim = 0
 
-    def __init__(self, table):
-        self.table, self.dim = table, table.dim
+    def __init__(self, table, cells=None):
+        self.table, self.dim, self.cells = table, table.dim, cells
 
     def numbers(self, cells):
         """Rows of numbers (N, D) for a list of columns' values."""
@@ -249,7 +252,21 @@ class AsDensity:
         return self.table.log_prob(cells)
 
     def sample(self, params, rng, n, context=None):
-        return self.numbers(self.table.sample(rng, n))
+        return self.numbers(sample_like(self.table, self.cells, rng, n))
+
+
+def sample_like(density, cells, rng, n):
+    """A list of columns' values of n rows; where columns are given, with those of rows of cells."""
+    if not density.given:
+        return density.sample(rng, n)
+    rows = rng.integers(len(cells[0]), size=n)
+    return impute(density, [values[rows] if column.name in density.given else empty(column, n)
+                            for column, values in zip(density.columns, cells)], rng)
+
+
+def empty(column, n):
+    """n cells of a column without a value."""
+    return (np.full(n, None, object) if column.kind == "category" else np.full(n, np.nan))
 
 
 def draw(density, params, rng, n, given=None):
@@ -284,9 +301,7 @@ def log_prob(density, params, x, first=1):
     (N,) array
     """
     if isinstance(density, TableDensity):
-        for column, values in zip(density.columns, x.T):
-            if column.kind == "category":       # before blocks of rows count rows of their own
-                column.encode(values, first=first)
+        check_labels("DATA", density, x.T, first)   # before blocks of rows count rows of their own
         return in_blocks(lambda rows: density.log_prob(list(rows.T)), x)
     dtype = trees.dtype_of(params)
     with np.errstate(all="ignore"):
@@ -296,6 +311,45 @@ def log_prob(density, params, x, first=1):
         # Rows outside go in as an infinity, which no flow sees.
         x = np.where(outside[:, None], np.inf, x).astype(dtype, copy=False)
         return in_blocks(lambda *rows: density.log_prob(params, *rows), x)
+
+
+def log_prob_with_gaps(density, x, name, first=1, filler=None):
+    """The Marginal of rows of a :class:`TableDensity` of which cells may be empty.
+
+    Parameters
+    ----------
+    density : TableDensity
+    x : (N, D) array
+    name : str
+        What messages call the table.
+    first : int
+        From where messages count rows.
+    filler : callable, optional
+        Gives a Filler of that density where one is needed.
+
+    Raises
+    ------
+    UsageError
+        If a cell holds what its column cannot take, or a column that is given is empty.
+    """
+    check_labels(name, density, x.T, first)
+    missing = np.stack([find_gaps(values) for values in x.T], axis=1)
+    for column, gap in zip(density.columns, missing.T):
+        if column.name in density.given and np.any(gap):
+            raise UsageError(f"{name}: column {column.name!r}: expected a value in every row, for "
+                             f"the others are given it; got none in row {np.argmax(gap) + first}")
+    rows = np.any(missing, axis=1)
+    found = Marginal(np.empty(len(x)), np.zeros(len(x)), np.full(len(x), np.inf))
+    try:
+        if not np.all(rows):
+            found.log_prob[~rows] = in_blocks(lambda some: density.log_prob(list(some.T)), x[~rows])
+        if np.any(rows):
+            part = log_marginal(density, list(x[rows].T), filler=filler and filler())
+            for name in ("log_prob", "error", "effective"):
+                getattr(found, name)[rows] = getattr(part, name)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+    return found
 
 
 def for_model(data, model):
@@ -317,7 +371,64 @@ def texts_of(model):
 
 def with_text(data, values, model):
     """The values with the text itself where they hold the places of it."""
-    labels = {name: np.array(texts, object) for name, texts in data.table.labels.items()}
-    columns = [labels[column.name][part.astype(np.int64)] if column.name in labels else part
-               for column, part in zip(model.density.columns, values.T)]
+    columns = cells_of(data, values, model)
     return np.stack([part.astype(object) for part in columns], axis=1)
+
+
+def cells_of(data, values, model):
+    """Values in the order of the model's columns as a list of columns: numbers, or text."""
+    return [text_at(data.table.labels[column.name], part) if column.name in data.table.labels
+            else part for column, part in zip(model.density.columns, values.T)]
+
+
+def partial_cells(data, model, optional=(), extra=False):
+    """(cells, sure) like :func:`for_model` and :func:`cells_of`; ``optional`` columns may be absent
+    from the data, and are empty then; with ``extra`` the data may have columns besides."""
+    names = model.columns or numbered_columns(model.density.dim)
+    if extra and data.table.named and model.columns:
+        kept = [k for k, name in enumerate(data.columns) if name in names]
+        data = replace(data, table=replace(data.table, values=data.values[:, kept], columns=tuple(
+            data.columns[k] for k in kept)))
+    absent = [name for name in names if name not in data.columns]
+    needed = [name for name in absent if name not in optional]
+    if needed and data.table.named and model.columns:
+        raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got "
+                         f"{quoted_names(data.columns)}")
+    if absent and set(absent) <= set(optional):
+        table = data.table
+        values = np.concatenate([table.values, np.full((len(table.values), len(absent)), np.nan)],
+                                axis=1)
+        labels = {**table.labels, **{name: [] for name in absent if name in texts_of(model)}}
+        data = replace(data, table=replace(table, values=values, labels=labels,
+                                           columns=table.columns + tuple(absent)))
+    values, sure = for_model(data, model)
+    cells = cells_of(data, values, model)
+    check_labels(data.name, model.density, cells)
+    return cells, sure
+
+
+def check_labels(name, density, cells, first=1):
+    """That categories hold labels that the model knows, or nothing."""
+    for column, values in zip(density.columns, cells):
+        if column.kind != "category":
+            continue
+        labels, missing = set(column.labels), find_gaps(values)
+        bad = next((k for k, value in enumerate(values) if not missing[k] and value not in labels),
+                   None)
+        if bad is not None:
+            try:
+                column.encode(values[bad:bad + 1], first=first + bad)
+            except ValueError as error:
+                raise UsageError(f"{name}: {error}") from None
+
+
+def about_gaps(columns, cells):
+    """"N of M rows have empty cells: ..." of a list of columns' values; nothing where none has."""
+    missing = [find_gaps(values) for values in cells]
+    rows = int(np.sum(np.any(missing, axis=0)))
+    if not rows:
+        return ""
+    counts = ", ".join(f"{name!r} {np.sum(gap):,}" for name, gap in zip(columns, missing)
+                       if np.any(gap))
+    have = "row has" if rows == 1 else "rows have"
+    return f"{rows:,} of {len(missing[0]):,} {have} empty cells: {counts}"

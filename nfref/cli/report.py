@@ -22,6 +22,8 @@ def add_commands(commands):
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("--data", metavar="DATA", required=True, help="rows to compare with")
     add_header(parser)
+    parser.add_argument("--weights", metavar="COLUMN",
+                        help="this column of DATA says what each row counts")
     parser.add_argument("--out", metavar="HTML", required=True, help="the page")
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="the same seed writes the same page (default: %(default)s)")
@@ -39,18 +41,25 @@ def report(options):
     from nfref.report.page import render
     use.check_output(options.out, options.model, options.data)
     model = use.loaded_model(options.model)
-    rows = use.rows_for(model, options)
+    rows, weight = use.rows_for(model, options)
     names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))
     about = {name: printable(str(text)) for name, text in use.about_model(model).items()
              if name != "columns"}
     try:
         found = gather(model, names, rows,
                        lambda x: inputs.log_prob(model.density, model.params, x),
-                       lambda rng, n: inputs.draw(model.density, model.params, rng, n),
-                       np.random.default_rng(options.seed), about)
-    except ValueError as error:         # a category never seen
+                       lambda rng, n: _draws(model, rows, rng, n),
+                       np.random.default_rng(options.seed), about, weight)
+    except ValueError as error:         # a value that a column cannot be given
         raise UsageError(f"{options.data}: {error}") from None
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())
     print(f"wrote {options.out}")
+
+
+def _draws(model, rows, rng, n):
+    """Rows of the model; where columns are given, for rows of the data."""
+    if getattr(model.density, "given", ()):
+        return use.stacked(inputs.sample_like(model.density, list(rows.T), rng, n))
+    return inputs.draw(model.density, model.params, rng, n)

@@ -1,5 +1,6 @@
 """``nfref score``: log-likelihoods, a batch of rows at a time, on one machine or several."""
 
+import functools
 import glob
 import itertools
 import math
@@ -15,17 +16,23 @@ from nfref.cli import inputs
 from nfref.cli.arguments import UsageError, add_header, count
 from nfref.cli.streams import complain
 from nfref.cli.use import check_output, check_there, loaded_model
+from nfref.estimator.conditional import Filler
+from nfref.estimator.density import TableDensity
 from nfref.tables import TableError, batch_rows, batches, write_batches
 
 LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them
+COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 WAIT = 20           # seconds for a scheduler to answer
 # Compiled code takes all threads itself, and two threads of one worker may not enter it at once.
 ONE_AT_A_TIME = threading.Lock()
 
 DESCRIPTION = """\
 The log-likelihood of every row of DATA, in nats, then their mean and the rows that are least
-likely. Columns are matched by name where both sides have names, else by place.
+likely. Columns are matched by name where both sides have names, else by place. Of a row with
+empty cells it is that of the cells that are there: exact where it has a closed form, else the
+mean of draws, whose standard error --errors writes. A model that was fitted with --given
+scores the other columns given these.
 
 DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
 names several files: their rows follow each other in the order of the files' names. With
@@ -52,6 +59,11 @@ def add_commands(commands):
     parser.add_argument("--least", type=count(0, 10 ** 6), metavar="K",
                         help=f"print the K rows that are least likely (default: {LEAST} with "
                              "--out, else none)")
+    parser.add_argument("--errors", action="store_true",
+                        help="write also the standard error of each, 0 where it is exact, and the "
+                             "effective number of draws, inf where there were none")
+    parser.add_argument("--weights", metavar="COLUMN",
+                        help="this column of DATA says what each row counts in the mean")
     parser.add_argument("--dask", metavar="ADDRESS",
                         help="the scheduler of a cluster that scores the files")
     parser.set_defaults(run=run)
@@ -65,21 +77,35 @@ def run(options):
         check_there("scores")
     least = options.least if options.least is not None else LEAST if options.out else 0
     model = loaded_model(options.model)
+    if options.errors and not isinstance(model.density, TableDensity):
+        raise UsageError(f"--errors: expected a model of several candidates (--flow auto), got "
+                         f"{options.model}, one flow alone")
     if options.dask:
-        scored = _by_cluster(options.dask, model, paths, options.header, least)
+        scored = _by_cluster(options.dask, model, paths, options.header, least, options.weights)
     else:
         scored = itertools.chain.from_iterable(
-            scored_batches(model, path, options.header, least) for path in paths)
+            scored_batches(model, path, options.header, least, options.weights) for path in paths)
     summary = Summary(least)
-    blocks = (part.log_prob[:, None] for part in summary.of(_with_progress(scored, options.out)))
+    names = COLUMNS if options.errors else COLUMNS[:1]
+    blocks = (np.stack((part.log_prob, part.error, part.effective)[:len(names)], axis=1)
+              for part in summary.of(_with_progress(scored, options.out)))
     try:
         if options.out:
-            write_batches(options.out, ("log_likelihood",), blocks)
+            write_batches(options.out, names, blocks)
         else:
             for block in blocks:
-                sys.stdout.writelines(f"{value}\n" for value in block[:, 0].astype(str).tolist())
+                sys.stdout.writelines(",".join(cells) + "\n"
+                                      for cells in block.astype(str).tolist())
     except TableError as error:
         raise UsageError(str(error)) from None
+    if options.weights and not summary.weight > 0:
+        raise UsageError(f"--weights: {options.data}: column {options.weights!r}: expected one "
+                         "above 0, got zero in every row")
+    if summary.gaps:
+        complain(f"nfref: note: {summary.gaps:,} of {summary.rows:,} rows have empty cells, and "
+                 "score the cells that are there; largest standard error "
+                 f"{summary.error:.3g} nats" + ("" if options.errors or not summary.error else
+                                                " (--errors writes each)"))
     if summary.impossible:
         complain(f"nfref: note: {summary.impossible} rows lie where the model's density is zero or "
                  "too small to compute: -inf")
@@ -122,13 +148,21 @@ class Unlikely:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a batch of rows, and which of them are the least likely."""
+    """Scores of a batch of rows, and which of them are the least likely.
+
+    ``error`` and ``effective`` are (N,), as of :class:`nfref.estimator.conditional.Marginal`;
+    ``weight`` (N,) is what rows count, and ``gaps`` how many have empty cells.
+    """
 
     log_prob: np.ndarray
     least: list
+    error: np.ndarray
+    effective: np.ndarray
+    weight: np.ndarray
+    gaps: int = 0
 
 
-def scored_batches(model, path, header="auto", least=0):
+def scored_batches(model, path, header="auto", least=0, weights=None):
     """The scores of a file, a batch of rows at a time.
 
     Parameters
@@ -139,6 +173,8 @@ def scored_batches(model, path, header="auto", least=0):
     header : {"auto", "yes", "no"}
     least : int
         How many of the least likely rows of each batch are kept with their values.
+    weights : str, optional
+        The column that says what rows count.
 
     Yields
     ------
@@ -150,20 +186,42 @@ def scored_batches(model, path, header="auto", least=0):
         If the rows are none that the model could score.
     """
     first = 0
+    filler = functools.cache(lambda: Filler(model.density))
     for data in _tables(model, path, header):
+        data, weight = _without_weights(data, weights, first)
         values, sure = inputs.for_model(data, model)
         if data.table.remark and not (sure or first):
             complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
         if data.table.labels:
             values = inputs.with_text(data, values, model)
-        try:
+        if isinstance(model.density, TableDensity):
+            found = inputs.log_prob_with_gaps(model.density, values, path, first + 1, filler)
+            log_prob, error, effective = found.log_prob, found.error, found.effective
+        else:
             log_prob = inputs.log_prob(model.density, model.params, values, first=first + 1)
-        except ValueError as error:         # a category never seen
-            raise UsageError(f"{path}: {error}") from None
-        yield Scored(log_prob, [
-            Unlikely(float(log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
-            for k in lowest(log_prob, least)])
+            error, effective = np.zeros(len(values)), np.full(len(values), np.inf)
+        worst = [Unlikely(float(log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
+                 for k in lowest(log_prob, least)]
+        yield Scored(log_prob, worst, error, effective, weight,
+                     int(np.sum(np.any(np.isnan(data.values), axis=1))))
         first += len(values)
+
+
+def _without_weights(data, column, first):
+    """(data without that column, its values)."""
+    if column is None:
+        return data, np.ones(len(data.values))
+    if column not in data.columns:
+        raise UsageError(f"--weights: expected a column of {data.name}, got {column!r}")
+    k = data.columns.index(column)
+    weight = data.values[:, k]
+    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
+    if len(bad):
+        raise UsageError(f"--weights: {data.name}: column {column!r}: expected finite numbers of "
+                         f"at least 0, got {weight[bad[0]]:g} in row {first + bad[0] + 1}")
+    return replace(data, table=replace(
+        data.table, values=np.delete(data.values, k, axis=1),
+        columns=data.columns[:k] + data.columns[k + 1:])), weight
 
 
 def _tables(model, path, header):
@@ -172,7 +230,7 @@ def _tables(model, path, header):
         yield inputs.load(path, header, texts)
         return
     try:
-        for table in batches(path, header, texts):
+        for table in batches(path, header, texts, gaps=isinstance(model.density, TableDensity)):
             yield inputs.Data(path, table)
     except TableError as error:
         raise UsageError(str(error)) from None
@@ -188,7 +246,8 @@ def lowest(log_prob, most):
 
 def _shown(cells, model, data):
     names = model.columns or data.columns
-    shown = [f"{name}={cell:.6g}" if isinstance(cell, (float, np.floating)) else f"{name}={cell}"
+    shown = [f"{name} empty" if cell is None or cell != cell else
+             f"{name}={cell:.6g}" if isinstance(cell, (float, np.floating)) else f"{name}={cell}"
              for name, cell in zip(names[:SHOWN], cells)]
     return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
 
@@ -207,7 +266,7 @@ class Summary:
 
     def __init__(self, most):
         self.most, self.rows, self.impossible, self.unknown = most, 0, 0, 0
-        self._sums, self.least = [], []
+        self.gaps, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
 
     def of(self, scored):
         """The same batches, looked at."""
@@ -215,17 +274,27 @@ class Summary:
             self.rows += len(part.log_prob)
             self.impossible += int(np.sum(part.log_prob == -np.inf))
             self.unknown += int(np.sum(np.isnan(part.log_prob)))
-            self._sums.append(np.sum(part.log_prob, dtype=np.float64))
+            self.gaps += part.gaps
+            self.error = max(self.error, float(np.max(part.error)))
+            counts = part.weight > 0        # 0 times -inf is nothing
+            self._weights.append(float(np.sum(part.weight)))
+            self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts],
+                                     dtype=np.float64))
             self.least = sorted(self.least + part.least,
                                 key=lambda one: one.log_prob)[:self.most]
             yield part
+
+    @property
+    def weight(self):
+        """What all rows count."""
+        return math.fsum(self._weights)
 
     @property
     def mean(self):
         """Of all rows; NaN or -inf if one is."""
         if not all(map(math.isfinite, self._sums)):
             return float(np.sum(self._sums))
-        return math.fsum(self._sums) / self.rows
+        return math.fsum(self._sums) / self.weight
 
     def lines(self, several=False):
         """For people; the rows with their files where there are several."""
@@ -242,7 +311,7 @@ class Summary:
 # A cluster --------------------------------------------------------------------------------
 
 
-def _by_cluster(address, model, paths, header, least):
+def _by_cluster(address, model, paths, header, least, weights=None):
     """The same batches as one process scores, in the same order, by workers of Dask."""
     try:
         import distributed
@@ -259,7 +328,7 @@ def _by_cluster(address, model, paths, header, least):
                          f"{error}") from None
     with client:
         futures = client.map(score_file, [os.path.abspath(path) for path in paths], model=model,
-                             header=header, least=least, pure=False)
+                             header=header, least=least, weights=weights, pure=False)
         rows = batch_rows(model.density.dim)
         for path, future in zip(paths, futures):
             try:
@@ -270,12 +339,14 @@ def _by_cluster(address, model, paths, header, least):
                 raise UsageError(f"{path}: expected a worker that scores it, got several that "
                                  "died while they did") from None
             future.release()
-            log_prob, named = found.log_prob, [replace(one, path=path) for one in found.least]
-            for start in range(0, len(log_prob), rows):
-                yield Scored(log_prob[start:start + rows], named if start == 0 else [])
+            named = [replace(one, path=path) for one in found.least]
+            for start in range(0, len(found.log_prob), rows):
+                some = slice(start, start + rows)
+                yield Scored(found.log_prob[some], [] if start else named, found.error[some],
+                             found.effective[some], found.weight[some], 0 if start else found.gaps)
 
 
-def score_file(path, model, header="auto", least=0):
+def score_file(path, model, header="auto", least=0, weights=None):
     """All scores of a file: what a worker does.
 
     Parameters and errors are those of :func:`scored_batches`.
@@ -285,6 +356,10 @@ def score_file(path, model, header="auto", least=0):
     Scored
     """
     with ONE_AT_A_TIME:
-        parts = list(scored_batches(model, path, header, least))
+        parts = list(scored_batches(model, path, header, least, weights))
     worst = sorted((one for part in parts for one in part.least), key=lambda one: one.log_prob)
-    return Scored(np.concatenate([part.log_prob for part in parts]), worst[:least])
+    log_prob, error, effective, weight = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("log_prob", "error", "effective", "weight"))
+    return Scored(log_prob, worst[:least], error, effective, weight,
+                  sum(part.gaps for part in parts))

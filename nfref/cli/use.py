@@ -18,23 +18,31 @@ from nfref.files import check_writable, is_special
 from nfref.flow import Composition, Invert
 from nfref.tables import numbered_columns, write_blocks
 
+LABELS = 8          # of a category that are listed
+
 
 def add_commands(commands):
     """Add the commands of this file to the command line."""
     parser = commands.add_parser(
         "sample", help="draw new rows",
         description="Draw rows from a model, as csv with the columns it was fitted to; with\n"
-                    "--given, rows in which some columns have the values that you say.",
+                    "--given, rows in which some columns have the values that you say; with\n"
+                    "--given-from, rows for each row of a file, whose cells stay as they are.\n"
+                    "A model that was fitted with --given needs those columns.",
         example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
-                "  nfref sample wine.npz -n 1000 --given alcohol=12 --given pH=3.1")
+                "  nfref sample wine.npz -n 1000 --given alcohol=12 --given pH=3.1\n"
+                "  nfref sample model.npz --given-from some.csv --out rows.csv")
     parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument("-n", type=count(0), required=True, metavar="N", help="how many rows")
+    parser.add_argument("-n", type=count(0), metavar="N",
+                        help="how many rows; with --given-from, for each of its rows (default: 1)")
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="the same seed draws the same rows (default: %(default)s)")
     parser.add_argument("--given", type=condition, action="append", default=[],
                         metavar="NAME=VALUE",
                         help="only rows in which column NAME is VALUE; may be given for several "
                              "columns, of a model that tried several candidates")
+    parser.add_argument("--given-from", metavar="DATA",
+                        help="rows that hold some of the columns; empty cells are drawn too")
     parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
     parser.set_defaults(run=sample)
 
@@ -100,33 +108,62 @@ def check_output(out, *inputs):
 # Commands ---------------------------------------------------------------------------------
 
 
-def rows_for(model, options):
-    """The rows of DATA in the order of the model's columns; says so if names were guessed."""
-    data = inputs.load(options.data, options.header, inputs.texts_of(model))
-    values, sure = inputs.for_model(data, model)
+def say_remark(data, sure):
+    """What was taken for names, where it was guessed and names do not say so."""
     if data.table.remark and not sure:
         complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
+
+
+def rows_for(model, options):
+    """The rows of DATA without empty cells, in the order of the model's columns, and what they
+    count (None for all the same); says so if names were guessed or rows left out."""
+    data = inputs.load(options.data, options.header, inputs.texts_of(model),
+                       gaps=isinstance(model.density, TableDensity))
+    data, weight = inputs.without_weights(data, getattr(options, "weights", None))
+    values, sure = inputs.for_model(data, model)
+    say_remark(data, sure)
+    whole = ~np.any(np.isnan(values), axis=1)
+    if not np.all(whole):
+        said = inputs.about_gaps(model.columns or data.columns, list(values.T))
+        if not np.any(whole):
+            raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
+        complain(f"nfref: note: {said}; these rows are left out")
     if data.table.labels:
-        return inputs.with_text(data, values, model)
-    return values
+        values = inputs.with_text(data, values, model)
+    return values[whole], None if weight is None else weight[whole]
+
+
+def table_model(path, option):
+    """The model of a file, which has to be the density of a table."""
+    model = loaded_model(path)
+    if not isinstance(model.density, TableDensity):
+        raise UsageError(f"{option}: expected a model of several candidates (--flow auto), got "
+                         f"{path}, one flow alone")
+    return model
 
 
 def sample(options):
     """New rows as csv."""
-    check_output(options.out, options.model)
+    check_output(options.out, options.model, options.given_from)
     if not options.out:
         check_there("rows")
+    if options.n is None and not options.given_from:
+        raise UsageError("-n: expected how many rows, got none")
     model = loaded_model(options.model)
-    _check_disk(options.out, options.n, model.density.dim)
     rng = np.random.default_rng(options.seed)
-    given = _given(model, options)
+    if options.given_from:
+        total, drawn = _for_each_row(model, options, rng)
+    else:
+        given = given_values(model, options)
+        total, drawn = options.n, (
+            inputs.draw(model.density, model.params, rng, min(BLOCK, options.n - start), given)
+            for start in range(0, options.n, BLOCK))
+    _check_disk(options.out, total, model.density.dim)
     overflown = 0
 
     def blocks():
         nonlocal overflown
-        for start in range(0, options.n, BLOCK):
-            values = inputs.draw(model.density, model.params, rng,
-                                 min(BLOCK, options.n - start), given)
+        for values in drawn:
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             yield values
@@ -141,7 +178,45 @@ def sample(options):
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
 
 
-def _given(model, options):
+def _for_each_row(model, options, rng):
+    """(how many rows, an iterator of blocks of them) drawn for each row of --given-from."""
+    from nfref.estimator.conditional import Filler, impute
+    if options.given:
+        raise UsageError("--given: expected none with --given-from, which says what is given")
+    model = table_model(options.model, "--given-from")
+    density, each = model.density, 1 if options.n is None else options.n
+    data = inputs.load(options.given_from, "auto", inputs.texts_of(model), gaps=True)
+    names = [column.name for column in density.columns]
+    cells, sure = inputs.partial_cells(data, model, [name for name in names
+                                                     if name not in density.given])
+    say_remark(data, sure)
+    rows = len(cells[0])
+
+    def blocks():
+        filler, step = Filler(density), max(1, BLOCK // max(each, 1))
+        for start in range(0, rows if each else 0, step):
+            block = [np.repeat(values[start:start + step], each) for values in cells]
+            try:
+                found = impute(density, block, rng, filler=filler)
+            except ValueError as error:
+                raise UsageError(f"{options.given_from}: {error}") from None
+            yield stacked(found)
+
+    return rows * each, blocks()
+
+
+def stacked(columns):
+    """Columns' values as one array, of dtype object where some are text."""
+    if any(values.dtype.kind in "OU" for values in columns):
+        columns = [values.astype(object) for values in columns]
+    return np.stack(columns, axis=1)
+
+
+def _quoted(density):
+    return ", ".join(map(repr, density.given))
+
+
+def given_values(model, options):
     """name -> value of --given, each of which its column can take."""
     from nfref.estimator.conditional import row_given
     given = {}
@@ -149,7 +224,7 @@ def _given(model, options):
         if name in given:
             raise UsageError(f"--given: expected each column once, got {name!r} twice")
         given[name] = text
-    if not given:
+    if not given and not getattr(model.density, "given", ()):
         return given
     if not isinstance(model.density, TableDensity):
         raise UsageError(f"--given: expected a model of several candidates (--flow auto), got "
@@ -183,11 +258,14 @@ def plot(options):
     check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
     model = loaded_model(options.model)
-    x = None if options.data is None else rows_for(model, options)
+    x = None if options.data is None else rows_for(model, options)[0]
     columns = model.columns or numbered_columns(model.density.dim)
     density = model.density
     if isinstance(density, TableDensity):
-        density = inputs.AsDensity(density)
+        if density.given and x is None:
+            raise UsageError(f"--data: expected rows, for the model is given {_quoted(density)}; "
+                             "got none")
+        density = inputs.AsDensity(density, None if x is None else list(x.T))
         if x is not None:
             x = density.numbers(list(x.T))
     draw("--out", options.out, density, model.params, columns, x)
@@ -222,14 +300,30 @@ def about_model(model):
 
 
 def _about_table(density):
-    lines = {"columns": f"{density.dim}: " + ", ".join(
-        column.name if column.kind == "real" else f"{column.name} ({column.kind})"
-        for column in density.columns)}
+    """The columns by what they are, the pool by its members, each in a line of its own."""
+    def listed(columns):
+        return f"{len(columns)}: " + ", ".join(
+            column.name if column.kind == "real" else f"{column.name} ({column.kind})"
+            for column in columns)
+
+    own = [column for column in density.columns if column.name not in density.given]
+    lines = {"columns": listed(own)}
+    if density.given:
+        lines["given"] = listed([column for column in density.columns if column not in own])
+    for column in density.columns:
+        if column.kind == "category":
+            labels = ", ".join(map(str, column.labels[:LABELS]))
+            more = f", ... ({len(column.labels)} labels)" if len(column.labels) > LABELS else ""
+            lines[column.name] = labels + more
     if density.discrete is not None:
         lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
     if density.pool is not None:
         shares = sorted(zip(density.pool.weights, density.pool.names), reverse=True)
-        lines["pool"] = ", ".join(f"{name} {weight:.3f}" for weight, name in shares)
+        none = [name for weight, name in shares if weight == 0]
+        lines["pool"] = f"{len(shares)} members: " + ", ".join(
+            f"{name} {weight:.3f}" for weight, name in shares if weight > 0)
+        if none:
+            lines["pool"] += f"; of no weight: {', '.join(none)}"
         for name, member in zip(density.pool.names, density.pool.members):
             if hasattr(member, "params"):
                 lines[name] = (f"{_outline(member.density.flow)}, "

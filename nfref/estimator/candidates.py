@@ -365,7 +365,9 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
             members[name], seconds[name] = _again(kind, training, rng, known), known.seconds
             results[name] = known
         else:
-            announce(f"{name}, flow {k + 1} of {plan.members}")
+            announce(f"{name}, flow {k + 1} of {plan.members}"
+                     + _time_left([seconds[one] for one in results], plan,
+                                  time.perf_counter() - began, k))
             members[name], results[name], seconds[name] = try_flow(
                 kind, training, held_out, rng, plan, left, callback,
                 earlier.current if k == len(earlier.done) else None)
@@ -381,6 +383,19 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
     names = tuple(members)
     return _finished(names, tuple(members.values()), np.stack(list(scores.values()), axis=1),
                      held_out.weight, seconds, results)
+
+
+def _time_left(passed, plan, spent, k):
+    """How long all flows from the k-th on may take, in words: as long as those before, or the rest
+    of the budget."""
+    left = np.inf if plan.time_budget is None else plan.time_budget - spent
+    likely = np.mean(passed) * (plan.members - k) if passed else np.inf
+    if min(left, likely) == np.inf:
+        return ""
+    about = "about" if likely < left else "at most"
+    seconds = int(np.ceil(min(left, likely)))
+    shown = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
+    return f"; {about} {shown} left for all flows"
 
 
 def find_pool(rows, plan, rng, validation=0.1, announce=lambda name: None):

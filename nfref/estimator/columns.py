@@ -327,16 +327,19 @@ def _is_number(value):
     return True
 
 
+def are_counts(values):
+    """Whether whole numbers look like counts: few different ones, each there ten times on average.
+    """
+    distinct = len(np.unique(values))
+    return 1 < distinct <= FEW and 10 * distinct <= len(values)
+
+
 def asked_support(name, asked, values=None):
     """"category", "count", ("period", P) or (low, high); ``values`` say where nothing is asked."""
     if asked is None:
         if values.dtype.kind in "bOUST":
             return "category"
-        if values.dtype.kind in "iu":
-            distinct = len(np.unique(values))
-            if distinct <= FEW and 10 * distinct <= len(values):
-                return "count"
-        return -np.inf, np.inf
+        return "count" if values.dtype.kind in "iu" and are_counts(values) else (-np.inf, np.inf)
     if asked in DISCRETE:
         return asked
     words = asked.split() if isinstance(asked, str) else list(asked)

@@ -21,6 +21,7 @@ import numpy as np
 
 from nfref.estimator.columns import Continuous, plain
 from nfref.estimator.marginals import ClosedForm, Noise
+from nfref.estimator.table import gaps
 
 DRAWS = 1000
 ROWS_AT_ONCE = 2 ** 16      # draws that are scored at once
@@ -44,21 +45,6 @@ class Marginal:
     log_prob: np.ndarray
     error: np.ndarray
     effective: np.ndarray
-
-
-def gaps(values):
-    """Which cells of a column are missing, (N,): NaN, None and the like."""
-    values = np.asarray(values)
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype.kind != "O":
-        return np.zeros(len(values), bool)
-    return np.array([value is None or value != value for value in values.tolist()], bool)
-
-
-def has_gaps(table):
-    """Whether a cell of a table is missing."""
-    return any(np.any(gaps(values)) for values in table)
 
 
 # Particles --------------------------------------------------------------------------------
@@ -127,10 +113,9 @@ class Filler:
                 log_slope = log_slope + np.where(here, column.encode(values)[1], 0.0)
         return codes, u, log_slope, known
 
-    def blocks(self, codes, u, known, draws, rng, shared):
-        """:class:`Filled` rows, block by block; rows share their noise, or have each their own."""
+    def blocks(self, codes, u, known, draws, rng, noise=None):
+        """:class:`Filled` rows, block by block; rows share ``noise``, or draw each their own."""
         coded, pooled = self.density.places
-        noise = Noise.draw(rng, 1, draws, u.shape[1]) if shared else None
         patterns, which = np.unique(known, axis=0, return_inverse=True)
         which = which.reshape(-1)
         for k, pattern in enumerate(patterns):
@@ -138,7 +123,7 @@ class Filler:
             size = max(1, ROWS_AT_ONCE // draws)
             for start in range(0, len(places), size):
                 block = places[start:start + size]
-                own = (noise.shared(len(block)) if shared
+                own = (noise.shared(len(block)) if noise is not None
                        else Noise.draw(rng, len(block), draws, u.shape[1]))
                 yield self._fill(block, np.repeat(codes[block], draws, axis=0),
                                  np.repeat(u[block], draws, axis=0), pattern[coded],
@@ -254,7 +239,7 @@ def _stood_in(column, values, known):
 # Answers ----------------------------------------------------------------------------------
 
 
-def log_marginal(density, table, draws=DRAWS, seed=0):
+def log_marginal(density, table, draws=DRAWS, seed=0, filler=None):
     """Log-likelihood of the cells that are there, of every row.
 
     Parameters
@@ -265,6 +250,8 @@ def log_marginal(density, table, draws=DRAWS, seed=0):
     draws : int
         S, for each row with gaps. What a row gets does not depend on the other rows.
     seed : int
+    filler : Filler, optional
+        Of that density, where there is one already.
 
     Returns
     -------
@@ -278,10 +265,11 @@ def log_marginal(density, table, draws=DRAWS, seed=0):
     places = np.flatnonzero(~whole)
     if not len(places):
         return Marginal(log_prob, error, effective)
-    filler = Filler(density)
+    filler = filler or Filler(density)
     codes, u, log_slope, known = filler.encode([values[places] for values in table])
     draws = 1 if filler.exact else draws
-    for block in filler.blocks(codes, u, known, draws, np.random.default_rng(seed), True):
+    noise = Noise.draw(np.random.default_rng(seed), 1, draws, u.shape[1])
+    for block in filler.blocks(codes, u, known, draws, None, noise):
         here = places[block.places]
         log_prob[here] = (np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws)
                           + log_slope[block.places])
@@ -317,7 +305,7 @@ def impute(density, table, rng, draws=200, filler=None):
     filled = [np.array(values) for values in table]
     codes, u, _, known = filler.encode([values[places] for values in table])
     draws = 1 if filler.exact else draws
-    for block in filler.blocks(codes, u, known, draws, rng, False):
+    for block in filler.blocks(codes, u, known, draws, rng):
         edges = np.cumsum(block.shares(), axis=1)
         chosen = np.sum(rng.random(len(edges))[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
         rows = np.arange(len(chosen))
@@ -354,7 +342,7 @@ def sample_given(density, given, rng, n, draws=DRAWS):
     filler = Filler(density)
     codes, u, _, known = filler.encode(table)
     draws = max(n, 1) if filler.exact else max(draws, 10 * n)
-    block = next(filler.blocks(codes, u, known, draws, rng, False))
+    block = next(filler.blocks(codes, u, known, draws, rng))
     # Systematic resampling: where weights are equal no draw is taken twice.
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
@@ -419,8 +407,8 @@ def _checked_value(column, value):
 # One column given others ------------------------------------------------------------------
 
 
-def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
-    """Quantiles of a column given the other cells of each row.
+def predictions(density, table, name, levels, draws=DRAWS, seed=0):
+    """The mean and quantiles of a column given the other cells of each row.
 
     Parameters
     ----------
@@ -436,13 +424,15 @@ def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
 
     Returns
     -------
-    (N, len(levels)) array
+    mean : (N,) array
+    quantiles : (N, len(levels)) array
         Of a count the least number whose probability or less is at least the level.
     """
     column, filler, blocks = _of_one_column(density, table, name, draws, seed)
     levels = np.asarray(levels, np.float64)
-    found = np.empty((len(table[0]), len(levels)))
+    found, mean = np.empty((len(table[0]), len(levels))), np.empty(len(table[0]))
     for block, values in blocks:
+        mean[block.places] = np.sum(block.shares() * column.decode(values), axis=1)
         order = np.argsort(values, axis=1, kind="stable")
         values = np.take_along_axis(values, order, axis=1)
         shares = np.take_along_axis(block.shares(), order, axis=1)
@@ -452,7 +442,39 @@ def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
                 found[place] = column.decode(np.interp(levels, edge - share / 2, value))
             else:
                 found[place] = value[np.minimum(np.searchsorted(edge, levels), draws - 1)]
-    return found
+    return mean, found
+
+
+def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
+    """Quantiles of a column given the other cells of each row: see :func:`predictions`."""
+    return predictions(density, table, name, levels, draws, seed)[1]
+
+
+def label_probabilities(density, table, name, draws=DRAWS, seed=0):
+    """P(label) of a category given the other cells of each row.
+
+    By the likelihood of the row with each label in turn.
+
+    Parameters
+    ----------
+    As for :func:`quantiles`; ``name`` is that of a category.
+
+    Returns
+    -------
+    (N, L) array
+        In the order of the column's labels; rows add up to one.
+    """
+    names = [column.name for column in density.columns]
+    place, filler, found = names.index(name), Filler(density), []
+    for label in density.columns[place].labels:
+        table = list(table)
+        table[place] = np.full(len(table[place]), label, object)
+        found.append(log_marginal(density, table, draws, seed, filler).log_prob)
+    found = np.stack(found, axis=1)
+    largest = np.max(found, axis=1, keepdims=True)
+    shares = np.exp(found - np.where(np.isfinite(largest), largest, 0.0))
+    shares = np.where(np.isfinite(largest), shares, 1.0)    # no label is likelier than another
+    return shares / np.sum(shares, axis=1, keepdims=True)
 
 
 def distribution(density, table, name, draws=DRAWS, seed=0):
@@ -492,7 +514,8 @@ def _of_one_column(density, table, name, draws, seed):
     place = density.places[continuous].index(names.index(name))
 
     def blocks():
-        for block in filler.blocks(codes, u, known, draws, np.random.default_rng(seed), True):
+        noise = Noise.stratified(np.random.default_rng(seed), draws, u.shape[1])
+        for block in filler.blocks(codes, u, known, draws, None, noise):
             yield block, (block.u if continuous else block.codes)[:, :, place]
 
     return column, filler, blocks()

@@ -20,7 +20,7 @@ from nfref.estimator.candidates import Rows
 from nfref.estimator.columns import Continuous, as_numbers, check_independent, column_of
 from nfref.estimator.discrete import LatentClasses
 from nfref.estimator.pool import Pool, mean_and_error
-from nfref.estimator.table import distinct_rows
+from nfref.estimator.table import distinct_rows, gaps
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def find_columns(names, table, asked=None, first=0):
     ----------
     names : sequence of str
     table : list of (N,) arrays
-        The columns' values.
+        The columns' values, with NaN or None where they are missing.
     asked : dict, optional
         name -> support, see :func:`nfref.estimator.columns.column_of`.
     first : int
@@ -253,12 +253,20 @@ def find_columns(names, table, asked=None, first=0):
     if unknown:
         raise ValueError(f"columns: expected names among {', '.join(map(repr, names))}; "
                          f"got {unknown[0]!r}")
-    columns = tuple(column_of(name, values, asked.get(name), first=first)
-                    for name, values in zip(names, table))
-    continuous = [(column, values) for column, values in zip(columns, table)
+    missing = [gaps(values) for values in table]
+    for name, gap in zip(names, missing):
+        if np.all(gap):
+            raise ValueError(f"column {name!r}: expected values, got none in {len(gap)} rows; "
+                             "leave the column out")
+    columns = tuple(column_of(name, values[~gap], asked.get(name), first=first)
+                    for name, values, gap in zip(names, table, missing))
+    continuous = [(column, values, gap) for column, values, gap in zip(columns, table, missing)
                   if isinstance(column, Continuous)]
     if continuous:
-        check_independent(*zip(*continuous))
+        whole = ~np.any([gap for *_, gap in continuous], axis=0)
+        if np.any(whole):
+            check_independent([column for column, *_ in continuous],
+                              [values[whole] for _, values, _ in continuous])
     return columns
 
 

@@ -228,17 +228,34 @@ class LatentClasses:
     @classmethod
     def choose(cls, codes, columns, validation, rng, weight=None, validation_weight=None,
                most=(1, 2, 4, 8, 16), given=()):
-        """The number of classes that gives validation rows the highest probability."""
+        """The number of classes that gives validation rows the highest probability.
+
+        Where real columns are given, classes of the discrete ones alone are tried besides: classes
+        of all columns may spend themselves on what is given.
+        """
         best, best_score = None, -np.inf
+        discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
         for classes in most if codes.shape[1] > 1 else (1,):
             if best is not None and classes * codes.shape[1] > len(codes):
                 break
-            model = cls.fit(codes, columns, classes, rng, weight, given=given)
-            score = np.average(model.log_prob(validation), weights=validation_weight)
-            if best is not None and score <= best_score:
+            models = [cls.fit(codes, columns, classes, rng, weight, given=given)]
+            if classes > 1 and len(discrete) < len(columns):
+                models.append(models[0]._of_some(codes, columns, discrete, classes, rng, weight))
+            scores = [np.average(model.log_prob(validation), weights=validation_weight)
+                      for model in models]
+            if best is not None and max(scores) <= best_score:
                 break
-            best, best_score = model, score
+            best, best_score = models[int(np.argmax(scores))], max(scores)
         return best
+
+    def _of_some(self, codes, columns, places, classes, rng, weight):
+        """The same with classes that are fitted to some of the columns."""
+        some = LatentClasses.fit(codes[:, places], [columns[j] for j in places], classes, rng,
+                                 weight)
+        joint = some._joint(codes[:, places])
+        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+        share = shares if weight is None else weight[:, None] * shares
+        return self._of_shares(codes, columns, share, self.given)
 
     def _joint(self, codes, places=None):
         """log pi_r prod_j P_jr, (N, R), over some of the columns."""

@@ -19,7 +19,7 @@ from nfref.estimator import conditional
 from nfref.estimator.candidates import Plan
 from nfref.estimator.density import TableDensity, check_given, find_columns, fit_table
 from nfref.estimator.gaps import fit_with_gaps
-from nfref.estimator.table import frame_columns, is_frame, like_frame
+from nfref.estimator.table import frame_columns, gaps, has_gaps, is_frame, like_frame
 from nfref.flow import Flow
 
 FLOWS = ("auto", "nsf", "maf", "mixture", "gaussian")
@@ -145,7 +145,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         options = {"weight": weight, "validation": self.validation,
                    "given": check_given(self.given, names),
                    "announce": announce or self._announce}
-        if conditional.has_gaps(table):
+        if has_gaps(table):
             found = fit_with_gaps(names, table, self.columns, plan, seed, **options)
         else:
             found = fit_table(find_columns(names, table, self.columns), table, plan, seed,
@@ -239,7 +239,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         found = conditional.log_marginal(self.density_, table, check_count("draws", draws, 2))
         answer = [found.log_prob]
         if return_spread:
-            whole = ~np.any([conditional.gaps(values) for values in table], axis=0)
+            whole = ~np.any([gaps(values) for values in table], axis=0)
             spread = np.full(len(whole), np.nan)
             if np.any(whole):
                 spread[whole] = self.density_.spread([values[whole] for values in table])

@@ -21,16 +21,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.estimator.conditional import gaps, impute
+from nfref.estimator.conditional import impute
 from nfref.estimator.density import find_columns, fit_table
-from nfref.estimator.table import distinct_rows
+from nfref.estimator.table import distinct_rows, gaps
 
 ROUNDS = 10                 # of each kind
 ROWS_OF_A_ROUND = 5000      # at most so many
 
 
 def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.1,
-                  announce=lambda name: None, given=()):
+                  announce=lambda name: None, given=(), columns=None):
     """The density of a table of which cells are missing.
 
     Parameters
@@ -45,6 +45,8 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
         The same rows and seed give the same density, in whatever order the rows stand.
     weight, validation, announce, given
         As for :func:`nfref.estimator.density.fit_table`.
+    columns : tuple of Continuous, Category or Count, optional
+        Where they are known; else they are found.
 
     Returns
     -------
@@ -55,10 +57,7 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
     ValueError, TypeError
         If a column has no value at all; and as for ``find_columns``.
     """
-    for name, values in zip(names, table):
-        if np.all(gaps(values)):
-            raise ValueError(f"column {name!r}: expected values, got none in {len(values)} rows; "
-                             "leave the column out")
+    columns = columns or find_columns(names, table, asked)
     effective = (float(len(table[0])) if weight is None
                  else float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)))
     used = ~says_nothing(names, table, given)
@@ -71,7 +70,6 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
     table = [values[places] for values in table]
     rng = np.random.default_rng([seed, 1])
     filled = [_from_the_same(values, counts, rng) for values in table]
-    columns = find_columns(names, filled, asked)
     kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
     few = slice(ROWS_OF_A_ROUND)
     announce("what stands in the gaps")

@@ -151,7 +151,7 @@ class Report:
     about: dict
 
 
-def gather(model, names, rows, log_prob, draw, rng, about=None):
+def gather(model, names, rows, log_prob, draw, rng, about=None, weight=None):
     """The numbers of a report.
 
     Parameters
@@ -168,6 +168,8 @@ def gather(model, names, rows, log_prob, draw, rng, about=None):
     rng : numpy.random.Generator
     about : dict, optional
         Text by name, to be shown.
+    weight : (N,) array, optional
+        What each row counts. Compared with draws are then rows drawn with chances as their weights.
 
     Returns
     -------
@@ -176,7 +178,11 @@ def gather(model, names, rows, log_prob, draw, rng, about=None):
     scores = np.asarray(log_prob(rows), np.float64)
     drawn = draw(rng, DRAWS)
     drawn_scores = np.asarray(log_prob(drawn), np.float64)
-    kept = np.linspace(0, len(rows) - 1, min(len(rows), ROWS)).astype(int)
+    if weight is None:
+        kept = np.linspace(0, len(rows) - 1, min(len(rows), ROWS)).astype(int)
+    else:
+        kept = np.sort(rng.choice(len(rows), min(_effective(weight), ROWS),
+                                  p=weight / np.sum(weight)))
     kinds = _kinds(model.density, len(names))
     coded = [_numbers(kind, rows[:, k], drawn[:, k]) for k, kind in enumerate(kinds)]
     ranks = [_ranks(data, draws, kind, rng) for (data, draws, _), kind in zip(coded, kinds)]
@@ -189,9 +195,14 @@ def gather(model, names, rows, log_prob, draw, rng, about=None):
     fit = model.info.get("fit")
     candidates, curves = _training(fit if isinstance(fit, dict) else {})
     coverage, pvalue = covered(scores[kept], drawn_scores)
-    return Report(len(rows), len(kept), columns, *mean_and_error(scores), scores[kept],
+    return Report(len(rows), len(kept), columns, *mean_and_error(scores, weight), scores[kept],
                   drawn_scores, int(np.sum(~np.isfinite(scores))), coverage, pvalue, worst,
                   candidates, curves, _layers(model, names, rng), dict(about or {}))
+
+
+def _effective(weight):
+    """How many rows of equal weight say as much, (sum w)^2 / sum w^2."""
+    return max(1, int(np.sum(weight) ** 2 / np.sum(weight ** 2)))
 
 
 def covered(scores, drawn_scores):

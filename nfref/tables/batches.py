@@ -21,7 +21,7 @@ def batch_rows(columns):
     return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
 
 
-def batches(path, header="auto", texts=(), rows=None):
+def batches(path, header="auto", texts=(), rows=None, gaps=False):
     """The rows of a file, a batch at a time, in memory that does not depend on their number.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
@@ -37,6 +37,8 @@ def batches(path, header="auto", texts=(), rows=None):
         a text has the same place in all of them.
     rows : int, optional
         Rows in a batch (the last holds the rest); about a million numbers by default.
+    gaps : bool
+        Whether cells may be empty; they are NaN then.
 
     Yields
     ------
@@ -62,7 +64,7 @@ def batches(path, header="auto", texts=(), rows=None):
     first = 0
     with readable(path):
         if extension in TEXT:
-            found = regrouped(text_tables(path, header, texts), rows)
+            found = regrouped(text_tables(path, header, texts, gaps), rows)
         elif extension == ".parquet":
             found = parquet_tables(path, texts, rows or batch_rows)
         elif extension == ".npy":
@@ -70,7 +72,7 @@ def batches(path, header="auto", texts=(), rows=None):
         else:
             found = regrouped([READERS[extension](path)], rows)
         for table in found:
-            yield check_finite(path, table, first)
+            yield check_finite(path, table, first, gaps)
             first += len(table.values)
 
 

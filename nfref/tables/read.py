@@ -47,23 +47,23 @@ def read_table(path, header="auto"):
     return table
 
 
-def read_quietly(path, header="auto", texts=()):
+def read_quietly(path, header="auto", texts=(), gaps=False):
     """:func:`read_table` without the warning; the remark of the table says it.
 
     ``texts`` names columns of a text file whose cells are taken as they stand: see
-    ``Table.labels``.
+    ``Table.labels``. With ``gaps`` cells may be empty, and are NaN then.
     """
     path = os.fspath(path)
     check_choice("header", header, HEADERS)
     extension = os.path.splitext(path)[1].lower()
     with readable(path):
         if extension in TEXT:
-            table = read_text(path, header, texts)
+            table = read_text(path, header, texts, gaps)
         elif extension == ".parquet":
             table = _read_parquet(path, texts)
         else:
             table = READERS[extension](path)
-        return check_finite(path, table)
+        return check_finite(path, table, gaps=gaps)
 
 
 @contextlib.contextmanager
@@ -152,7 +152,8 @@ def from_array(path, array):
     if array.size == 0:
         raise TableError(f"{path}: expected rows and columns, got shape {array.shape}")
     values = np.array(array, np.float64, order="C")
-    return Table(values, numbered_columns(array.shape[1]), named=False)
+    names = numbered_columns(array.shape[1])
+    return Table(values, names, named=False, whole=names if array.dtype.kind in "iu" else ())
 
 
 def _read_parquet(path, texts=()):
@@ -190,6 +191,8 @@ def parquet_tables(path, texts, rows):
             columns = named_columns(path, [field.name for field in fields])
             labels = {name: [] for name in columns if name in texts}
             places = {name: {} for name in labels}
+            whole = tuple(name for name, field in zip(columns, fields)
+                          if pyarrow.types.is_integer(field.type))
             for column, field in zip(columns, fields):
                 if not (column in labels or pyarrow.types.is_integer(field.type)
                         or pyarrow.types.is_floating(field.type)
@@ -205,7 +208,7 @@ def parquet_tables(path, texts, rows):
                     else:
                         numbers = cells.cast(pyarrow.float64(), safe=False)
                         values[:, k] = numbers.to_numpy(zero_copy_only=False)
-                yield Table(values, columns, labels=labels)
+                yield Table(values, columns, labels=labels, whole=whole)
     except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
 

@@ -27,6 +27,8 @@ class Table:
         Whether the remark is about a guess.
     labels : dict
         Of columns that hold text: name -> the texts, of which ``values`` hold the places.
+    whole : tuple of str
+        Columns whose type, or every value of which in a text file, is a whole number.
     """
 
     values: np.ndarray
@@ -35,6 +37,7 @@ class Table:
     remark: str = ""
     doubtful: bool = False
     labels: dict = field(default_factory=dict)
+    whole: tuple = ()
 
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -43,10 +46,18 @@ class Table:
                              f"{len(self.columns)} columns, got {self.values.shape}")
 
     def cells(self):
-        """The values of every column as they stand in the file: numbers, or text."""
-        return [np.array(self.labels[name], object)[values.astype(np.int64)]
-                if name in self.labels else values
+        """The values of every column as they stand in the file: numbers, or text.
+
+        Where a cell is empty they are NaN, or None among text.
+        """
+        return [text_at(self.labels[name], values) if name in self.labels else values
                 for name, values in zip(self.columns, self.values.T)]
+
+
+def text_at(texts, places):
+    """The texts at places, (N,) of dtype object; None where there is no place but NaN."""
+    choices = np.array([*texts, None], object)
+    return choices[np.where(np.isnan(places), len(texts), places).astype(np.int64)]
 
 
 def numbered_columns(dim):
@@ -85,9 +96,12 @@ def is_number(cell):
 # Checking ---------------------------------------------------------------------------------
 
 
-def check_finite(name, table, first=0):
-    """The table itself, if every number in it is finite; ``first`` rows lie before these."""
-    finite = np.isfinite(table.values)
+def check_finite(name, table, first=0, gaps=False):
+    """The table itself, if every number in it is finite; ``first`` rows lie before these.
+
+    With ``gaps`` it may be NaN too, which is a cell without a value.
+    """
+    finite = ~np.isinf(table.values) if gaps else np.isfinite(table.values)
     if np.all(finite):
         return table
     rows = np.flatnonzero(~np.all(finite, axis=1))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.files import is_special, replacing
-from nfref.tables.names import find_names, is_unmistakable
+from nfref.tables.names import MISSING, find_names, is_unmistakable
 from nfref.tables.table import Table, TableError, is_number, named_columns, numbered_columns
 
 HEAD = 200              # lines by which delimiter and names are told
@@ -19,7 +19,7 @@ BLOCK_CELLS = 1 << 16   # cells that are text at any one time
 # Reading ----------------------------------------------------------------------------------
 
 
-def read_text(path, header="auto", texts=()):
+def read_text(path, header="auto", texts=(), gaps=False):
     """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
 
     The file is passed over once, some rows at a time, so a pipe will do, and the memory it
@@ -32,23 +32,33 @@ def read_text(path, header="auto", texts=()):
         Whether the first line holds names; see :func:`nfref.tables.names.find_names`.
     texts : sequence of str
         Names of columns whose cells are text.
+    gaps : bool
+        Whether cells may be empty. Among numbers, words such as NA stand for an empty one too.
     """
-    tables = list(text_tables(path, header, texts))
-    return replace(tables[0], values=np.concatenate([table.values for table in tables]))
+    tables = list(text_tables(path, header, texts, gaps))
+    whole = np.all([_are_whole(table.values) for table in tables], axis=0)
+    return replace(tables[0], values=np.concatenate([table.values for table in tables]),
+                   whole=tuple(name for name, here in zip(tables[0].columns, whole)
+                               if here and name not in tables[0].labels))
 
 
-def text_tables(path, header="auto", texts=()):
+def _are_whole(values):
+    """Which columns hold whole numbers and NaN alone, (D,)."""
+    return np.all((values == np.round(values)) | np.isnan(values), axis=0)
+
+
+def text_tables(path, header="auto", texts=(), gaps=False):
     """The rows of a text file as tables, some rows at a time; see :func:`read_text`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            yield from _tables(path, file, header, texts)
+            yield from _tables(path, file, header, texts, gaps)
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise TableError(f"{path}: expected UTF-8 text, got byte 0x{byte:02x}"
                          f"{_undecodable_line(path)}") from None
 
 
-def _tables(path, file, header, texts):
+def _tables(path, file, header, texts, gaps):
     head = list(itertools.islice(file, HEAD))
     rows = _filled(_records(path, itertools.chain(head, file), _delimiter(head)))
     opening = list(itertools.islice(rows, HEAD))
@@ -62,7 +72,7 @@ def _tables(path, file, header, texts):
     labels = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
-    for values in _numbers(path, rows, columns):
+    for values in _numbers(path, rows, columns, gaps):
         yield Table(values, columns, cells is not None, remark and f"{path}: {remark}", doubtful,
                     labels)
 
@@ -129,7 +139,7 @@ def _delimiter(head):
     return max(counts, key=lambda delimiter: (counts[delimiter][:1], delimiter == ","))
 
 
-def _numbers(path, rows, columns):
+def _numbers(path, rows, columns, gaps):
     """The rows as (M, D) arrays, converted block by block."""
     size = max(1, BLOCK_CELLS // max(1, len(columns)))
     first = 0
@@ -138,6 +148,8 @@ def _numbers(path, rows, columns):
             if len(cells) != len(columns):
                 raise TableError(f"{path}: row {first + k + 1} (line {line}): expected "
                                  f"{len(columns)} columns, got {len(cells)}")
+        if gaps:
+            block = [(line, [_or_nan(cell) for cell in cells]) for line, cells in block]
         try:
             if any("_" in "".join(cells) for _, cells in block):
                 raise ValueError
@@ -149,6 +161,12 @@ def _numbers(path, rows, columns):
         first += len(block)
     if not first:
         raise TableError(f"{path}: expected rows below the header, got none")
+
+
+def _or_nan(cell):
+    """The cell, or "nan" where it is empty or a word that stands for that."""
+    word = cell.strip().lower()
+    return "nan" if not word or word in MISSING else cell
 
 
 def _bad_cell(path, columns, rows, first):

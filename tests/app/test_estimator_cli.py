@@ -175,7 +175,7 @@ def test_bad_input(folder, capsys, arguments, message):
 
 
 @pytest.mark.parametrize("cells, message", [
-    ("w\n-1\n1\n2\n", "expected finite numbers of at least 0, got -1 in row 0"),
+    ("w\n-1\n1\n2\n", "expected finite numbers of at least 0, got -1 in row 1"),
     ("w\n0\n0\n0\n", "expected one above 0, got zero in each of 3 rows")])
 def test_bad_weights(folder, capsys, cells, message):
     lines = ["x,y", "1,2", "3,4", "5,7"]

@@ -9,10 +9,10 @@ from scipy import integrate, stats
 
 import nfref
 from nfref.cli import main
-from nfref.estimator import conditional
 from nfref.estimator.closed_form import Gaussian, GaussianMixture, Wide
 from nfref.estimator.marginals import ClosedForm, Noise, reordered, student_of
 from nfref.estimator.pool import Pool, Regressed
+from nfref.estimator.table import has_gaps
 
 GAP = np.nan
 
@@ -390,8 +390,8 @@ def test_columns_and_levels_that_cannot_be(simple):
 
 
 def test_what_counts_as_a_gap():
-    assert not conditional.has_gaps([np.arange(3), np.array(["a", "b", "c"], object)])
-    assert conditional.has_gaps([np.array(["a", None], object)])
+    assert not has_gaps([np.arange(3), np.array(["a", "b", "c"], object)])
+    assert has_gaps([np.array(["a", None], object)])
 
 
 # The command line -------------------------------------------------------------------------

@@ -1,0 +1,211 @@
+"""Commands about cells that nobody knows: ``quantile``, ``predict``, ``impute``."""
+
+import numpy as np
+
+from nfref.cli import inputs, use
+from nfref.cli.arguments import UsageError, add_header, condition, count, share, shares
+from nfref.cli.streams import utf8_output
+from nfref.estimator.conditional import Filler, impute, label_probabilities, predictions, row_given
+from nfref.tables import TableError, write_batches, write_blocks
+
+ROWS = 1024         # that are answered at once
+ONE_ROW = 10_000    # draws where there is one row only
+
+PREDICT = """\
+One column given the others, for every row of DATA: its mean, its median and an interval in which
+it lies with probability --interval; of a category, the probability of each label. What stands in
+the column itself does not matter, and it may be absent. Empty cells in others are not known.
+The answers are those of weighted draws, the same each time."""
+
+
+def add_commands(commands):
+    """Add the commands of this file to the command line."""
+    parser = commands.add_parser(
+        "quantile", help="quantiles of a column given others",
+        description="Print quantiles of one column given values of others. Columns that are not\n"
+                    "given are not known: the answer counts all that they could be.",
+        example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
+                "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95")
+    parser.add_argument("model", metavar="MODEL", help="a model file that tried several candidates")
+    parser.add_argument("--column", required=True, metavar="NAME", help="a column of numbers")
+    parser.add_argument("--given", type=condition, action="append", default=[],
+                        metavar="NAME=VALUE",
+                        help="column NAME is VALUE; may be given for several columns")
+    parser.add_argument("--levels", type=shares, default=(0.05, 0.5, 0.95), metavar="P,P",
+                        help="above 0 and below 1 (default: 0.05,0.5,0.95)")
+    parser.set_defaults(run=quantile)
+
+    parser = commands.add_parser(
+        "predict", help="a column given the others, for every row", description=PREDICT,
+        example="example:\n  nfref predict model.npz new.csv --column price --out prices.csv\n"
+                "  nfref predict model.npz new.csv --column price --interval 0.5")
+    parser.add_argument("model", metavar="MODEL", help="a model file that tried several candidates")
+    parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
+    parser.add_argument("--column", required=True, metavar="NAME", help="what to predict")
+    parser.add_argument("--interval", type=share, default=0.9, metavar="P",
+                        help="its probability, half of the rest on either side (default: "
+                             "%(default)s)")
+    add_header(parser)
+    parser.add_argument("--out", metavar="FILE",
+                        help="write a .parquet or csv instead of standard output")
+    parser.set_defaults(run=predict)
+
+    parser = commands.add_parser(
+        "impute", help="fill empty cells",
+        description="Write DATA with every empty cell drawn from its law given the cells of its\n"
+                    "row that are there. One draw is one of many answers: another --seed gives\n"
+                    "another, and how far they are apart is how little is known.",
+        example="example:\n  nfref impute people.npz people.csv --out filled.csv")
+    parser.add_argument("model", metavar="MODEL", help="a model file that tried several candidates")
+    parser.add_argument("data", metavar="DATA", help="a file")
+    add_header(parser)
+    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
+                        help="the same seed draws the same cells (default: %(default)s)")
+    parser.add_argument("--out", metavar="CSV", required=True, help="the table without gaps")
+    parser.set_defaults(run=fill)
+
+
+def _column(model, name):
+    """The column of that name, which is none that the model is given."""
+    density = model.density
+    column = next((column for column in density.columns if column.name == name), None)
+    if column is None:
+        raise UsageError("--column: expected one of "
+                         f"{', '.join(repr(one.name) for one in density.columns)}; got {name!r}")
+    if name in density.given:
+        raise UsageError("--column: expected one that the model is not given, got "
+                         f"{name!r}")
+    return column
+
+
+# Quantiles --------------------------------------------------------------------------------
+
+
+def quantile(options):
+    """A level and its quantile in each line."""
+    use.check_there("quantiles")
+    model = use.table_model(options.model, "MODEL")
+    column = _column(model, options.column)
+    if column.kind == "category":
+        raise UsageError(f"--column: expected one of numbers, got the category {column.name!r} "
+                         "(nfref predict gives the probabilities of its labels)")
+    given = use.given_values(model, options)
+    if column.name in given:
+        raise UsageError(f"--given: expected other columns than {column.name!r}, of which "
+                         "quantiles are asked")
+    _, found = predictions(model.density, row_given(model.density, given), column.name,
+                           options.levels, ONE_ROW)
+    for level, value in zip(options.levels, found[0]):
+        print(f"{level:<8g} {value:.6g}")
+
+
+# Predictions ------------------------------------------------------------------------------
+
+
+def predict(options):
+    """A row of answers for each row of DATA."""
+    use.check_output(options.out, options.model, options.data)
+    if not options.out:
+        use.check_there("predictions")
+    model = use.table_model(options.model, "MODEL")
+    column = _column(model, options.column)
+    data = inputs.load(options.data, options.header, inputs.texts_of(model), gaps=True)
+    cells, sure = inputs.partial_cells(data, model, (column.name,), extra=True)
+    use.say_remark(data, sure)
+    _check_given_cells(data.name, model.density, cells)
+    half = (1 - options.interval) / 2
+    levels = (half, 0.5, 1 - half)
+    if column.kind == "category":
+        names = tuple(f"P({label})" for label in column.labels)
+    else:
+        names = ("mean", "median", "lower", "upper")
+
+    def answers(some, places):
+        if column.kind == "category":
+            return label_probabilities(model.density, some, column.name)
+        mean, found = predictions(model.density, some, column.name, levels)
+        return np.stack([mean, found[:, 1], found[:, 0], found[:, 2]], axis=1)
+
+    blocks = _answered(data, cells, answers, options.out)
+    try:
+        if options.out:
+            write_batches(options.out, names, blocks)
+        else:
+            with utf8_output() as output:
+                write_blocks(output, names, blocks)
+    except TableError as error:
+        raise UsageError(str(error)) from None
+    if options.out:
+        print(f"wrote {options.out}: {len(cells[0]):,} rows")
+
+
+def _answered(data, cells, answers, shown):
+    """``answers(cells, places)`` of the rows, some at a time."""
+    from tqdm import tqdm
+    with tqdm(total=len(cells[0]), unit="row", disable=None if shown else True) as bar:
+        for start in range(0, len(cells[0]), ROWS):
+            some = [values[start:start + ROWS] for values in cells]
+            try:
+                yield answers(some, slice(start, start + ROWS))
+            except ValueError as error:
+                raise UsageError(f"{data.name}: {error}") from None
+            bar.update(len(some[0]))
+
+
+def _check_given_cells(name, density, cells):
+    """That the cells that the model is given are there, before anything is written."""
+    for column, values in zip(density.columns, cells):
+        gap = inputs.find_gaps(values)
+        if column.name in density.given and np.any(gap):
+            raise UsageError(f"{name}: column {column.name!r}: expected a value in every row, for "
+                             f"the others are given it; got none in row {np.argmax(gap) + 1}")
+
+
+# Filling ----------------------------------------------------------------------------------
+
+
+def fill(options):
+    """The table with its gaps filled, in its own order of columns."""
+    use.check_output(options.out, options.model, options.data)
+    model = use.table_model(options.model, "MODEL")
+    data = inputs.load(options.data, options.header, inputs.texts_of(model), gaps=True)
+    cells, sure = inputs.partial_cells(data, model, extra=True)
+    use.say_remark(data, sure)
+    density = model.density
+    _check_given_cells(data.name, density, cells)
+    names = [column.name for column in density.columns]
+    rng, filler = np.random.default_rng(options.seed), Filler(density)
+    order = data.columns if set(names) <= set(data.columns) else tuple(names)
+    others = {name: values for name, values in zip(data.columns, data.table.cells())
+              if name in order and name not in names}
+    _check_no_gaps(data.name, others)
+
+    def whole(some, places):
+        found = dict(zip(names, impute(density, some, rng, filler=filler)))
+        found.update({name: values[places] for name, values in others.items()})
+        return use.stacked([_as_written(found[name], name in counted) for name in order])
+
+    counted = {*data.table.whole, *(column.name for column in density.columns
+                                    if column.kind == "count")}
+    write_blocks(options.out, order, _answered(data, cells, whole, True))
+    about = inputs.about_gaps(names, cells)
+    print(f"{about}; each is one draw given the cells that are there" if about else
+          f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells")
+    print(f"wrote {options.out}")
+
+
+def _check_no_gaps(name, others):
+    """That columns of which the model knows nothing have no empty cell."""
+    for column, values in others.items():
+        if np.any(inputs.find_gaps(values)):
+            raise UsageError(f"{name}: column {column!r}: expected no empty cell in a column that "
+                             "the model does not know, got one in row "
+                             f"{np.argmax(inputs.find_gaps(values)) + 1}")
+
+
+def _as_written(values, whole):
+    """Whole numbers without a point, where a column holds nothing else."""
+    if whole and values.dtype.kind == "f" and np.all(values == np.round(values)) and np.all(
+            np.abs(values) < 2 ** 53):
+        return values.astype(np.int64).astype(object)
+    return values
