@@ -26,7 +26,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
 exclude_patterns = ["_build", "_galleries", "galleries", "playground", "reports",
                     "sg_execution_times.rst", "**/sg_execution_times.rst"]
 templates_path = ["templates"]
-default_role = None
+highlight_language = "none"        # a block that names no language is output, or of the shell
 
 autosummary_generate = True
 autodoc_member_order = "bysource"

@@ -54,10 +54,8 @@ def show_committed_figure(app, docname, content):
     figure = committed_figure(app, docname)
     if figure and "image-sg::" not in content[0]:
         image = f".. image:: /../figures/{figure.name}\n   :alt: The figure of this page.\n\n"
-        marks = [mark.start() for mark in re.finditer(r"^\.\. GENERATED FROM PYTHON SOURCE LINES",
-                                                      content[0], re.MULTILINE)]
-        at = marks[min(1, len(marks) - 1)]
-        content[0] = content[0][:at] + image + content[0][at:]
+        content[0] = re.sub(r"^(?=\.\. code-block:: Python$)", lambda _: image, content[0], count=1,
+                            flags=re.MULTILINE)
 
 
 def leave_out_absent(app, docname, content):

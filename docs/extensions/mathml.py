@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 # Between "log" and its argument stands a thin space, unless a bracket does.
 APPLIED = re.compile(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>[(\[])")
 SPACED = '<mo lspace="0" rspace="0.167em">&ApplyFunction;</mo>'
-SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac"}       # MathML chooses the size by itself
+# What docutils knows by another name; MathML chooses the size of fractions by itself.
+SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\stackrel": r"\overset",
+        r"\texttt": r"\mathtt"}
 
 
 def translated(node, as_block):

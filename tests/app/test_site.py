@@ -174,10 +174,36 @@ def test_a_page_has_links_where_its_text_names_files(plain_text):
                        "and :doc:`MAF <MAF>`."]
 
 
-def test_a_formula_becomes_mathml(monkeypatch):
+@pytest.fixture
+def mathml(monkeypatch):
+    """The extension of the site that translates formulas."""
     pytest.importorskip("sphinx", reason="needs the extra docs")
     monkeypatch.syspath_prepend(str(DOCS / "extensions"))
     import mathml
+    return mathml
+
+
+def formulas(path):
+    """The LaTeX of a script, a module or a page."""
+    text = re.sub(r"^ *# ?", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    blocks = re.findall(r"^( *)\.\. math::(.*\n(?:\1 +.*\n|\n)*)", text, re.MULTILINE)
+    return re.findall(r":math:`([^`]+)`", text) + [
+        part for _, block in blocks for part in re.split(r"\n\s*\n", block.strip())]
+
+
+def test_every_formula_can_be_read(mathml, caplog):
+    from docutils import nodes
+    count = 0
+    for path in (*ROOT.glob("tutorials/**/*.py"), *ROOT.glob("nfref/**/*.py"), *PAGES):
+        for latex in formulas(path):
+            shown = mathml.translated(nodes.math_block("", latex), True)
+            assert "<code>" not in shown, (path.name, latex)
+            count += 1
+    assert count > 300
+    assert "<code>" in mathml.translated(nodes.math_block("", r"\nothing{x}"), True)
+
+
+def test_a_formula_becomes_mathml(mathml):
     from docutils import nodes
     shown = mathml.translated(nodes.math_block("", r"\log p = \dfrac{1}{2} \log(x)"), True)
     assert "<mfrac>" in shown and shown.count("rspace") == 1
