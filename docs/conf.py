@@ -1,6 +1,7 @@
 """How Sphinx makes the site: ``python -m sphinx -W docs docs/_build``."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,7 +23,8 @@ copyright = author
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
               "sphinx_gallery.gen_gallery", "sphinx_design", "sphinx_copybutton",
               "mathml", "plain_text", "galleries", "papers"]
-exclude_patterns = ["_build", "_galleries", "galleries", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "_galleries", "galleries", "playground", "reports",
+                    "sg_execution_times.rst", "**/sg_execution_times.rst"]
 templates_path = ["templates"]
 default_role = None
 
@@ -49,7 +51,6 @@ html_static_path = ["static"]
 html_css_files = ["nfref.css"]
 html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
-html_extra_path = ["playground"] if (DOCS / "playground").exists() else []
 html_theme_options = {
     # Paul Tol's bright scheme, as in the figures.
     "light_css_variables": {"color-brand-primary": "#4477AA", "color-brand-content": "#36648f",
@@ -58,3 +59,13 @@ html_theme_options = {
                            "color-brand-visited": "#66CCEE"},
 }
 linkcheck_anchors = False
+
+
+def with_playground(app, error):
+    """The playground is a page of its own, with scripts of its own."""
+    if error is None and app.builder.format == "html":
+        shutil.copytree(DOCS / "playground", app.outdir / "playground", dirs_exist_ok=True)
+
+
+def setup(app):
+    app.connect("build-finished", with_playground)

@@ -55,13 +55,11 @@ from nfref.transformers.transformer import Transformer
 __version__ = "0.1.0"
 
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
-_LAZY = ("datasets", "estimator", "model_file", "objectives", "oracle", "plots", "small_matrices",
-         "tables")
+_LAZY = ("datasets", "diagnostics", "estimator", "model_file", "objectives", "oracle", "plots",
+         "small_matrices", "tables")
 # What needs scikit-learn (the extra "sklearn") likewise: name -> module.
 _ESTIMATORS = {"FlowDensity": "nfref.estimator.flow_density",
                "FlowOutlierDetector": "nfref.estimator.outliers"}
-_LAZY = ("datasets", "diagnostics", "estimator", "model_file", "objectives", "oracle", "plots",
-         "small_matrices", "tables")
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()

@@ -213,11 +213,6 @@ _TABLE = (
 
     # Known from its published code.
     Citation(
-        "Flow++", "Ho, Chen, Srinivas, Duan, Abbeel", 2019,
-        "Flow++: Improving flow-based generative models with variational dequantization and "
-        "architecture design", arxiv="1902.00275"),
-
-    Citation(
         "TarFlow", "Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind",
         2024, "Normalizing flows are capable generative models", arxiv="2412.06329", version=3,
         places=(

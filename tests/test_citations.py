@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nfref.citations import CITATIONS, TO_DATA, TO_LATENT
+from nfref.citations import _TABLE, CITATIONS, TO_DATA, TO_LATENT
 from tests.citing import ARXIV, FILES, KEY, PLACE, ROOT, SUSPECT, expanded, mentions, paragraphs
 
 
@@ -104,3 +104,7 @@ def test_keys_and_ids_are_unique():
 ])
 def test_how_citations_are_read(text, complaint):
     assert [what for _, what in complaints(text)] == ([complaint] if complaint else [])
+
+
+def test_every_key_stands_once():
+    assert len(_TABLE) == len(CITATIONS)

@@ -81,7 +81,8 @@ draws = np.random.default_rng(1)
 z, t = draws.standard_normal((4000, 1)), draws.random((4000, 1))
 by_hand = loss_by_hand(start, x1, z, t)
 by_nfref = FlowMatching()(density, start, x1, None, np.random.default_rng(1))
-print("loss before learning", by_hand.round(4), by_nfref.round(4))              # 3.8963 3.8963
+print("loss before learning", by_hand.round(4), by_nfref.round(4))
+# 3.8963 3.8963
 
 result = nfref.fit(density, start, x1, rng, validation=None, epochs=30, batch_size=100,
                    learning_rate=2e-2, schedule="cosine", patience=None, progress=False,
@@ -100,7 +101,8 @@ count = np.maximum(np.bincount(cell), 1)
 mean = np.bincount(cell, u[:, 0]) / count
 floor = np.mean((u[:, 0] - mean[cell]) ** 2)
 loss = np.mean((cnf.velocity(params["flow"], t, x_t) - u) ** 2)
-print("loss after learning", loss.round(2), " variance that is left", floor.round(2))  # 2.09 2.05
+print("loss after learning", loss.round(2), " variance that is left", floor.round(2))
+# 2.09 2.05
 
 here = np.abs(x_t[:, 0]) < 0.05
 middle = here & (np.abs(t[:, 0] - 0.5) < 0.02)
@@ -152,7 +154,8 @@ log_prob = density.log_prob(params, axis[:, None])
 truth = density_at(1.0, axis)
 kl = np.sum(truth * (np.log(truth) - log_prob)) * step
 mass = np.exp(log_prob).sum() * step
-print("mass of the learned density", mass.round(4), " KL from the truth", kl.round(3))  # 1.0 0.012
+print("mass of the learned density", mass.round(4), " KL from the truth", kl.round(3))
+# 1.0 0.012
 
 # %%
 # The paths bend and never cross. Noise that starts lowest arrives lowest: the lowest three tenths

@@ -36,7 +36,7 @@ from nfref.plots.canvas import COLOURS
 # %%
 # Three round bumps in the plane. Joined to the noise by straight lines, their densities
 # :math:`p_t` are mixtures of three normals too, and the mean velocity of the lines, which flow
-# matching would learn (09_flow_matching), can be written down.
+# matching would learn (the page before), can be written down.
 
 ANGLES = np.pi / 2 + 2 * np.pi * np.arange(3) / 3
 MEANS, SCALE = 2 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1), 0.4
@@ -47,7 +47,7 @@ def draw(rng, n):
 
 
 def bumps(t, x):
-    """Variance (N, 1), x from each centre (N, 3, 2), and each bump's share of p_t(x), (N, 3)."""
+    """t and variance (N, 1), x from the centres (N, 3, 2), and the bumps' heights (N, 3)."""
     t = t * np.ones((len(x), 1))
     variance = (t * SCALE) ** 2 + (1 - t) ** 2
     off = x[:, None] - t[:, :, None] * MEANS
@@ -104,8 +104,8 @@ for field in (mean_velocity, swirling):
     x, log_det = solution.last[:, :2], solution.last[:, 2]
     error = np.max(np.abs(base_log_prob - log_det - log_density(1.0, x)))
     ends.append(x)
-    print(f"{field.__name__:14} evaluations {solution.evaluations:4}   largest error of log p "
-          f"{error:.0e}")
+    print(f"{field.__name__:14} evaluations {solution.evaluations:4}   "
+          f"largest error of log p {error:.0e}")
     assert error < 1e-3
 apart = np.sqrt(np.mean(np.sum((ends[0] - ends[1]) ** 2, axis=1)))
 print("the same noise arrives apart by", apart.round(2))                       # 2.16
@@ -156,7 +156,7 @@ fits = {"likelihood alone": (cnf, fit(learner, swirl, PathLikelihood(), 6, 200))
 # Flow matching learns the mean velocity of lines that cross, and its paths bend where they cross.
 # A reflow takes pairs (z, x) of noise and where this flow takes it, joins them by straight lines,
 # and learns the mean velocity of *these* lines. They hardly cross any more, and where only one line
-# passes, the mean is its velocity (methods/rectified_flow.py says more).
+# passes, the mean is its velocity. The methods page on rectified flow says more.
 
 wider = nfref.Density(nfref.CNF(2, (48, 48)))
 matched = fit(wider, wider.init(rng), RectifiedFlow(), 30)
@@ -260,5 +260,5 @@ grade(check_1, answer_1)
 #       answer_1 = lambda t, x: M + (S1 - 1) * (x - t * M) / (1 - t + t * S1)
 #
 #    At time t the line of z is at x = (1 - t) z + t (m + s z), so z = (x - t m) / (1 - t + t s);
-#    its velocity is m + (s - 1) z. Compare 09_flow_matching, exercise 2: the same densities at the
+#    its velocity is m + (s - 1) z. Compare exercise 2 of the page before: the same densities at the
 #    ends, pairs at random, and another velocity.

@@ -75,13 +75,14 @@ for w in (1.0, 4.0, 16.0, 64.0):
 
 # %%
 # The bridge gets thinner as 1 / L and is never gone. A base of two pieces needs none: that is the
-# exercise below. A surjection is another way out (methods/survae.py).
+# exercise below. A surjection is another way out: the methods page on the absolute value.
 #
 # The mirror
 # ----------
-# :math:`(x_1, x_2) \mapsto (-x_1, x_2)` has determinant -1. A layer may have that (04_mixing), but
-# no continuous flow of the plane does it, and on the line none does :math:`x \mapsto -x`: paths
-# keep their order. With one extra coordinate e the mirror is half a turn in the plane of x_1 and e,
+# :math:`(x_1, x_2) \mapsto (-x_1, x_2)` has determinant -1. A layer may have that (the page on
+# mixing), but no continuous flow of the plane does it, and on the line none does
+# :math:`x \mapsto -x`: paths keep their order. With one extra coordinate e the mirror is half a
+# turn in the plane of x_1 and e,
 #
 # .. math:: \frac{dx_1}{dt} = -\pi e, \qquad \frac{dx_2}{dt} = 0, \qquad \frac{de}{dt} = \pi x_1 .
 #
@@ -101,7 +102,8 @@ letter = np.concatenate([          # an R, which differs from its mirror image
 fine = Options(rtol=1e-8, atol=1e-8)
 turned = solve(half_turn, with_zeros(letter, 1), 0.0, 1.0, fine, np.linspace(0, 1, 33)).states
 mirror = letter * [-1, 1]
-print("mirror image missed by", np.abs(turned[-1] - with_zeros(mirror, 1)).max().round(7))     # 0.0
+print("mirror image missed by", np.abs(turned[-1] - with_zeros(mirror, 1)).max().round(7))
+# 0.0
 
 # %%
 # Twice the coordinates make *any* homeomorphism h, with no idea needed: copy x, move x by what the
@@ -111,7 +113,8 @@ velocity = padded_velocity(lambda x: x * [-1, 1], lambda x: x * [-1, 1])
 state = with_zeros(letter, 2)
 for k in range(3):
     state = solve(velocity, state, k / 3, (k + 1) / 3 - 1e-12, fine).last
-print("and by the copy missed by", np.abs(state - with_zeros(mirror, 2)).max().round(7))      # 0.0
+print("and by the copy missed by", np.abs(state - with_zeros(mirror, 2)).max().round(7))
+# 0.0
 
 # %%
 # A network finds such a way by itself. It learns x -> -x on the line from nine numbers, with
@@ -132,7 +135,8 @@ for extra in (0, 1):
     errors.append(np.mean((exact(found, numbers) + numbers) ** 2))
     crossing.append(exact.flow.trajectory(found["flow"], with_zeros(numbers, extra),
                                           np.linspace(0, 1, 60)).values[:, :, 0])
-    print(f"{extra} extra: mean squared error {errors[-1]:.1e}")        # 4.2e-01 and below 1e-4
+    print(f"{extra} extra: mean squared error {errors[-1]:.1e}")
+    # 4.2e-01 and below 1e-4
 
 # %%
 # Alone it moves everything to the mean, the best that keeps the order: the error is the variance.
@@ -199,10 +203,12 @@ def nearest(states, dim):
 
 
 links = [linking_number(s[:300, :3], s[300:, :3]) for s in (rings[0], rings[-1])]
-print("linked", np.round(links[0], 9), "before,", abs(np.round(links[1], 9)), "after")  # -1.0 0.0
+print("linked", np.round(links[0], 9), "before,", abs(np.round(links[1], 9)), "after")
+# -1.0 0.0
 print("back at e = 0 to", np.abs(rings[-1, :, 3]).max().round(7))                     # 0.0
 near = nearest(rings, 3), nearest(rings, 4)
-print("nearest distance in x", near[0].round(2), " in (x, e)", near[1].round(2))       # 0.0 1.0
+print("nearest distance in x", near[0].round(2), " in (x, e)", near[1].round(2))
+# 0.0 1.0
 
 flow = nfref.CNF(3, (16,))
 params = flow.init(np.random.default_rng(0))
@@ -297,7 +303,7 @@ assert np.all(np.abs(estimate - truth) < 5 * error)
 
 mixture = nfref.Density(nfref.Standardise([1.0], [0.4]), nfref.NormalMixture(1, 2))
 
-answer_1 = ...      # {"logits": (2,) array, "means": (2, 1) array, "log_scales": (2, 1) array}
+answer_1 = ...      # {"logits": (2,), "means": (2, 1), "log_scales": (2, 1)}
 
 
 def check_1(answer):

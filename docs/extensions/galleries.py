@@ -16,6 +16,11 @@ SCRIPTS = {"lessons": "[0-9]*.py", "methods": "methods/[!_]*.py", "truths": "tru
 THUMBNAIL = (400, 280)
 
 
+def is_page(script):
+    """A page begins with a title in its docstring; other scripts are tools."""
+    return re.match(r'r?"""\n.+\n=+\n', script.read_text(encoding="utf-8"))
+
+
 def staged(docs, tutorials):
     """Copy the scripts; sphinx-gallery's folders to read and to write."""
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
@@ -26,7 +31,7 @@ def staged(docs, tutorials):
                     "[0-9]*", page.stem))) and page.stem != "index":
                 page.unlink()
     for name, pattern in SCRIPTS.items():
-        scripts = sorted(tutorials.glob(pattern))
+        scripts = sorted(filter(is_page, tutorials.glob(pattern)))
         if scripts:
             names.append(name)
             folder = docs / "_galleries" / name

@@ -88,7 +88,7 @@ def statement_table():
              "   * - what", "     - source", "     - shown on"]
     for row in statements():
         pages = ", ".join(f":doc:`/{page}`" for page in row["pages"].split())
-        lines += [f"   * - {row['statement']}", f"     - {row['source'] or '-'}",
+        lines += [f"   * - {row['statement']}", f"     - {row['source']}".rstrip(),
                   f"     - {pages}"]
     return "\n".join(lines) + "\n"
 

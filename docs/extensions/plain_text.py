@@ -9,6 +9,8 @@ import re
 
 from galleries import SCRIPTS
 
+import nfref
+
 DIRECTIVE = re.compile(r"\s*\.\. [\w-]+::")
 FIELD = re.compile(r"^(\s*)(Paper|Differs):(?=\s)")
 NAMED = re.compile(r"^(\s*)(``[\w.]+``)\s\s+")
@@ -80,7 +82,20 @@ def leave_out(app, what, name, thing, skip, options):
     return True if not module.startswith("nfref") else None
 
 
+def public_name(app, env, node, contnode):
+    """``nfref.RealNVP`` is described in the module that defines it."""
+    thing = nfref
+    for name in node.get("reftarget", "").split(".")[1:]:
+        thing = getattr(thing, name, None)
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    if node.get("refdomain") != "py" or not module or not module.startswith("nfref") or not name:
+        return None
+    return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj",
+                                             f"{module}.{name}", node, contnode)
+
+
 def setup(app):
+    app.connect("missing-reference", public_name)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("autodoc-process-docstring", in_docstring, priority=100)
     app.connect("source-read", in_page)

@@ -1,4 +1,4 @@
-"""The right-hand side of a continuous flow: velocity, trace of its Jacobian, penalties.
+r"""The right-hand side of a continuous flow: velocity, trace of its Jacobian, penalties.
 
 Sources: Chen et al. 2018, arXiv:1806.07366 (neural ODE, instantaneous change of variables);
 Grathwohl et al. 2019, arXiv:1810.01367 (FFJORD); Finlay et al. 2020, arXiv:2002.02798 (RNODE).
@@ -6,14 +6,20 @@ Grathwohl et al. 2019, arXiv:1810.01367 (FFJORD); Finlay et al. 2020, arXiv:2002
 A point moves with velocity dz/dt = f(z, t, c), and the log-determinant of the map it makes
 grows with the trace of the Jacobian (neural ODE, theorem 1, eq. 8):
 
-    d log|det dz(t)/dz(0)| / dt = tr df/dz.
+    .. math::
+
+        \frac{d}{dt} \log \left|\det \frac{dz(t)}{dz(0)}\right|
+            = \operatorname{tr} \frac{\partial f}{\partial z}.
 
 f is an MLP that reads the row u = [z, t, c]. In this file layers are counted from one,
 A = W_1[:D] are the rows of the first weight that z meets, s is the activation, and
 d_l = s'(u_l) are the *slopes* of hidden layer l, (N, H_l).  Then
 
-    f     = s(... s(u W_1 + b_1) ...) W_L + b_L,
-    df/dz = A diag(d_1) W_2 diag(d_2) ... W_L      (row convention: dz -> dz df/dz).
+    .. math::
+
+        f &= s(\ldots s(u W_1 + b_1) \ldots) W_L + b_L, \\
+        \frac{df}{dz} &= A \operatorname{diag}(d_1) W_2 \operatorname{diag}(d_2) \cdots W_L
+            \qquad (\text{row convention: } dz \to dz \, df/dz).
 
 Three traces have one signature, (net, slopes, fixed) -> (N,), where ``fixed`` is whatever
 stays the same during one solve: basis vectors, probes, or a matrix of the weights.

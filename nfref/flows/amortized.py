@@ -1,8 +1,10 @@
-"""Amortization: a network makes the parameters of a flow out of the context, whatever the flow.
+r"""Amortization: a network makes the parameters of a flow out of the context, whatever the flow.
 
 With theta the parameters of a flow f_theta, all of them as one vector,
 
-    x = f_theta(c)(z),    theta(c) = theta_0 + network(c),
+    .. math::
+
+        x = f_{\theta(c)}(z), \qquad \theta(c) = \theta_0 + \mathrm{network}(c),
 
 as inference networks do for planar and radial flows (Rezende and Mohamed 2015, section 4.2). So
 every family has a conditional density p(x | c), those too whose own formulas take no context.

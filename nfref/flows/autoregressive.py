@@ -1,11 +1,13 @@
-"""Autoregressive flows: MADE, MAF and IAF, with any transformer.
+r"""Autoregressive flows: MADE, MAF and IAF, with any transformer.
 
 Sources: Germain et al. 2015, arXiv:1502.03509 (MADE); Papamakarios, Pavlakou, Murray 2017,
 arXiv:1705.07057 (MAF); Kingma et al. 2016, arXiv:1606.04934 (IAF).
 
 Coordinate i goes through a transformer whose parameters depend on the coordinates before it:
 
-    x_i = T(z_i; h_i),    h_i = f_i(x_1, ..., x_{i-1}).
+    .. math::
+
+        x_i = T(z_i; h_i), \qquad h_i = f_i(x_1, \ldots, x_{i-1}).
 
 From x to z all h are known at once: one pass of a masked network. From z to x each
 coordinate has to wait for those before it: D passes.

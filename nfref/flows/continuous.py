@@ -1,8 +1,12 @@
-"""The continuous normalizing flow: neural ODE, FFJORD.
+r"""The continuous normalizing flow: neural ODE, FFJORD.
 
 Sources: Chen et al. 2018, arXiv:1806.07366; Grathwohl et al. 2019, arXiv:1810.01367.
 
-    dz/dt = f(z, t, c),  z(0) = z,  z(1) = x,      log |det dx/dz| = integral of tr df/dz dt.
+    .. math::
+
+        \frac{dz}{dt} = f(z, t, c), \quad z(0) = z, \quad z(1) = x, \qquad
+        \log \left|\det \frac{dx}{dz}\right|
+            = \int_0^1 \operatorname{tr} \frac{\partial f}{\partial z} \, dt.
 
 ``forward`` solves from t = 0 to 1, ``inverse`` from t = 1 to 0. The formulas (velocity,
 trace, joint right-hand side) are in ``nfref/continuous/dynamics.py``. Cost: one pass of the

@@ -1,9 +1,13 @@
-"""Convex potential flows: the map is the gradient of a strongly convex function.
+r"""Convex potential flows: the map is the gradient of a strongly convex function.
 
 Sources: Huang, Chen, Tsirigotis, Courville 2020, arXiv:2012.05942 (CP-Flow); Amos, Xu, Kolter
 2016, arXiv:1609.07152 (input-convex networks).
 
-    x = grad F(z),    F(z) = a/2 |z|^2 + network(z),  a > 0,    log det dx/dz = log det F''(z).
+    .. math::
+
+        x = \nabla F(z), \qquad F(z) = \frac{a}{2} |z|^2 + \mathrm{network}(z), \quad
+            a > 0, \qquad
+        \log \det \frac{dx}{dz} = \log \det F''(z).
 
 The network is convex in z, so F'' >= a I: the map is one to one and onto, its Jacobian is
 symmetric, and its determinant positive. The gradient of a convex function is the optimal map

@@ -1,4 +1,4 @@
-"""Whole numbers as data: uniform and variational dequantisation, and bits per dimension.
+r"""Whole numbers as data: uniform and variational dequantisation, and bits per dimension.
 
 Sources: Theis, van den Oord, Bethge 2015, arXiv:1511.01844; Ho, Chen, Srinivas, Duan, Abbeel
 2019, arXiv:1902.00275 (Flow++).
@@ -6,12 +6,17 @@ Sources: Theis, van den Oord, Bethge 2015, arXiv:1511.01844; Ho, Chen, Srinivas,
 A pixel is a whole number n, a flow has a density p on the line. What the density says of n is
 the mass of its cell,
 
-    P(n) = integral of p over [n, n + 1)^D = E_u p(n + u),      u uniform on [0, 1)^D,
+    .. math::
+
+        P(n) = \int_{[n, n + 1)^D} p(x) \, dx = \mathbb{E}_u \, p(n + u),
+        \qquad u \text{ uniform on } [0, 1)^D,
 
 and Jensen's inequality bounds it: log P(n) >= E_u log p(n + u), with equality only where p is
 flat in every cell. Noise from any other density q(u | n) on the cell gives a bound as well,
 
-    log P(n) >= E_q [log p(n + u) - log q(u | n)],
+    .. math::
+
+        \log P(n) \ge \mathbb{E}_q [\log p(n + u) - \log q(u | n)],
 
 which is as tight as q is near to p(n + u) / P(n). Write u = T_n(e) with e uniform: then
 -log q(u | n) = log |det dT_n/de|, and the bound is

@@ -1,15 +1,20 @@
-"""Free-form flows: an encoder and a decoder of any form, of which training makes inverses.
+r"""Free-form flows: an encoder and a decoder of any form, of which training makes inverses.
 
 Source: Draxler, Sorrenson, Zimmermann, Rousselot, Koethe 2023, arXiv:2310.16624 (Free-form
 flows: Make any architecture a normalizing flow).
 
-    z = f(x),  x^ = g(z),    both R^D -> R^D,  g(f(x)) ~ x.
+    .. math::
+
+        z = f(x), \quad \hat x = g(z), \qquad f, g: \mathbb{R}^D \to \mathbb{R}^D, \quad
+            g(f(x)) \approx x.
 
 Nothing in either network makes it one to one. It is the objective that does
 (:mod:`nfref.objectives.free_form`): a likelihood whose gradient needs no determinant, and a
 penalty on x - g(f(x)). What is then a likelihood? For small D the Jacobian can be written out,
 
-    log q(x) = log p_Z(f(x)) + log |det f'(x)|,
+    .. math::
+
+        \log q(x) = \log p_Z(f(x)) + \log |\det f'(x)|,
 
 which is the density of f^-1(Z) where f is one to one. Samples g(Z) follow it as far as g is the
 inverse of f, and :meth:`FreeFormFlow.reconstruction_error` says how far that is.

@@ -1,4 +1,4 @@
-"""Hinges: coordinate by coordinate a smooth bend from one slope to another.
+r"""Hinges: coordinate by coordinate a smooth bend from one slope to another.
 
 Source: Tabak and Vanden-Eijnden 2010, where the margins of the data along random orthogonal
 directions are moved towards the normal, again and again; a hinge between two rotations
@@ -6,13 +6,19 @@ directions are moved towards the normal, again and again; a hinge between two ro
 
 With u = x - m, the two branches of a hyperbola are positive and share its root,
 
-    right = (sqrt(width^2 + u^2) + u) / 2,    left = (sqrt(width^2 + u^2) - u) / 2,
+    .. math::
+
+        \mathrm{right} = \frac{\sqrt{\mathrm{width}^2 + u^2} + u}{2}, \qquad
+        \mathrm{left} = \frac{\sqrt{\mathrm{width}^2 + u^2} - u}{2},
 
 and u = right - left, sqrt(width^2 + u^2) = right + left, right left = width^2 / 4. The hinge gives
 each its own slope, R and L, and sends m to b:
 
-    z = b + R (right - width/2) - L (left - width/2),
-    dz/dx = (R right + L left) / (right + left).
+    .. math::
+
+        z &= b + R (\mathrm{right} - \mathrm{width}/2) - L (\mathrm{left} - \mathrm{width}/2), \\
+        \frac{dz}{dx} &= \frac{R \, \mathrm{right} + L \, \mathrm{left}}
+            {\mathrm{right} + \mathrm{left}}.
 
 R right and L left are the branches of z, up to its shift: so the inverse is a hinge too, with the
 slopes 1/R and 1/L and the width sqrt(R L) width. Cost: one pass in either direction.

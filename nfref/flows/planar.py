@@ -1,10 +1,13 @@
-"""Planar flows.
+r"""Planar flows.
 
 Source: Rezende and Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.1.
 
 Space is stretched along one direction u by an amount that depends on w . z alone:
 
-    x = z + u_hat tanh(w . z + b),    det dx/dz = 1 + w . u_hat tanh'(w . z + b).
+    .. math::
+
+        x = z + \hat u \tanh(w \cdot z + b), \qquad
+        \det \frac{dx}{dz} = 1 + w \cdot \hat u \, \tanh'(w \cdot z + b).
 
 It is a diffeomorphism exactly when w . u_hat > -1; at -1 it is still one to one, but its
 inverse has no derivative. The inverse needs one root of one scalar equation a row, whatever

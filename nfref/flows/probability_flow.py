@@ -1,11 +1,13 @@
-"""The probability flow of a diffusion whose data are a mixture of normals.
+r"""The probability flow of a diffusion whose data are a mixture of normals.
 
 Source: Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole 2020, arXiv:2011.13456 (score SDE).
 
 A diffusion turns data into noise, dy = -beta(s)/2 y ds + sqrt(beta(s)) dw, from s = 0 to 1. With
 p_s the density of y at time s, the differential equation
 
-    dy/ds = -beta(s)/2 (y + grad log p_s(y))
+    .. math::
+
+        \frac{dy}{ds} = -\frac{\beta(s)}{2} (y + \nabla \log p_s(y))
 
 moves points so that their density is p_s at every s, with no noise at all. So a diffusion is a
 continuous flow, and has a likelihood. Elsewhere a network learns the score grad log p_s; for a

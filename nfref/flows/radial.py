@@ -1,12 +1,15 @@
-"""Radial flows.
+r"""Radial flows.
 
 Source: Rezende and Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.2.
 
 Space is stretched around one point z0, by a factor that depends on the distance r = |z - z0|
 alone. With slack = alpha + beta_hat,
 
-    x = z0 + (z - z0) (slack + r) / (alpha + r),
-    det dx/dz = ((slack + r) / (alpha + r))^(D-1) (r^2 + 2 alpha r + alpha slack) / (alpha + r)^2.
+    .. math::
+
+        x &= z_0 + (z - z_0) \frac{\mathrm{slack} + r}{\alpha + r}, \\
+        \det \frac{dx}{dz} &= \left(\frac{\mathrm{slack} + r}{\alpha + r}\right)^{D-1}
+            \frac{r^2 + 2 \alpha r + \alpha \, \mathrm{slack}}{(\alpha + r)^2}.
 
 It is a diffeomorphism exactly when slack > 0. The distance of x from z0 is a function of r that
 a quadratic equation turns around, whatever D is.

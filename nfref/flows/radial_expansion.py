@@ -1,12 +1,15 @@
-"""Radial expansions: space grows or shrinks around a point, smoothly, and keeps still far away.
+r"""Radial expansions: space grows or shrinks around a point, smoothly, and keeps still far away.
 
 Source: Tabak and Turner 2013, where densities are built of many such maps, one after the other.
 
 From data to latent, as there, every point moves away from a centre c by a share of its distance.
 With s = |x - c| / width, and e^a the factor by which lengths grow at the centre itself,
 
-    z = c + (x - c) (1 + beta f(s)),    f(s) = (1 + s^2)^(-1/2),    beta = e^a - 1,
-    det dz/dx = (1 + beta f(s))^(D-1) (1 + beta f(s)^3).
+    .. math::
+
+        z &= c + (x - c) (1 + \beta f(s)), \qquad f(s) = (1 + s^2)^{-1/2}, \qquad
+            \beta = e^a - 1, \\
+        \det \frac{dz}{dx} &= (1 + \beta f(s))^{D-1} (1 + \beta f(s)^3).
 
 It is a diffeomorphism for every a, and smooth at the centre, where the radial map of Rezende and
 Mohamed (``nfref/flows/radial.py``) has a kink. No point moves further than |beta| width. Cost: one

@@ -1,9 +1,12 @@
-"""Residual flows: the identity plus a contraction.
+r"""Residual flows: the identity plus a contraction.
 
 Sources: Behrmann et al. 2018, arXiv:1811.00995 (i-ResNet); Chen et al. 2019, arXiv:1906.02735
 (residual flows).
 
-    z = x + g(x),    |g(x) - g(y)| <= L |x - y| with L < 1,    log |det dz/dx| = log det(I + J),
+    .. math::
+
+        z = x + g(x), \qquad |g(x) - g(y)| \le L |x - y| \text{ with } L < 1, \qquad
+        \log \left|\det \frac{dz}{dx}\right| = \log \det(I + J),
 
 where J = dg/dx and | | is the Euclidean norm. A contraction makes the map one to one
 (Banach): x is the only fixed point of x -> z - g(x). The papers' map is ``inverse`` here,

@@ -1,10 +1,13 @@
-"""Sylvester flows.
+r"""Sylvester flows.
 
 Source: van den Berg, Hasenclever, Tomczak and Welling 2018, arXiv:1803.05649.
 
 Planar flows with M directions at once: space moves within the M columns of Q,
 
-    x = z + Q R1 tanh(R2 Q^T z + b),    det dx/dz = prod_i (1 + R1_ii R2_ii tanh'_i),
+    .. math::
+
+        x = z + Q R_1 \tanh(R_2 Q^T z + b), \qquad
+        \det \frac{dx}{dz} = \prod_i (1 + R_{1,ii} R_{2,ii} \tanh'_i),
 
 with orthonormal columns Q (D, M) and upper triangular R1, R2 (M, M). The determinant is
 Sylvester's identity det(I + A B) = det(I + B A): with A = Q R1 tanh' and B = R2 Q^T, the D x D

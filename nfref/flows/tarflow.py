@@ -1,4 +1,4 @@
-"""TarFlow: a masked autoregressive flow whose conditioner is a causal Transformer.
+r"""TarFlow: a masked autoregressive flow whose conditioner is a causal Transformer.
 
 Source: Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind 2024,
 arXiv:2412.06329 (Normalizing flows are capable generative models).
@@ -7,8 +7,11 @@ The D coordinates of a row are T tokens of W = D / T coordinates. Every coordina
 through a transformer (as in :mod:`nfref.flows.autoregressive`: a monotone scalar map) whose
 parameters a causal Transformer (the network) computes from the tokens before:
 
-    x_t = z_t exp(s_t) + m_t,    (m_t, s_t) = f_t(x_1, ..., x_{t-1}),    m_1 = s_1 = 0,
-    log |det dz/dx| = -sum_t sum_w s_tw.
+    .. math::
+
+        x_t &= z_t \exp(s_t) + m_t, \qquad (m_t, s_t) = f_t(x_1, \ldots, x_{t-1}), \qquad
+            m_1 = s_1 = 0, \\
+        \log \left|\det \frac{dz}{dx}\right| &= -\sum_t \sum_w s_{tw}.
 
 The first token of a block passes as it is, and each block reads the tokens in the opposite order
 of its neighbours. From x to z one pass of the network gives all parameters; from z to x every

@@ -1,17 +1,26 @@
-"""Maximum likelihood without a determinant, for an encoder f and a decoder g of any form.
+r"""Maximum likelihood without a determinant, for an encoder f and a decoder g of any form.
 
 Source: Draxler, Sorrenson, Zimmermann, Rousselot, Koethe 2023, arXiv:2310.16624.
 
 Of log |det f'(x)| training needs the gradient by the parameters alone, and that is a trace,
 
-    d/dtheta log |det f'| = tr(df'/dtheta f'^-1) ~ tr(df'/dtheta g') = d/dtheta E_v v^T f' SG[g' v],
+    .. math::
+
+        \frac{d}{d\theta} \log |\det f'|
+            = \operatorname{tr}\left(\frac{df'}{d\theta} f'^{-1}\right)
+            \approx \operatorname{tr}\left(\frac{df'}{d\theta} g'\right)
+            = \frac{d}{d\theta} \mathbb{E}_v \, v^T f' \, \mathrm{SG}[g' v],
 
 with the Jacobian g'(z) of the decoder for the inverse of f', held fixed by SG, stop gradient, and
 random v with E v v^T = I. One vector-Jacobian product and one Jacobian-vector product take the
 place of a determinant. The first step is exact, the second as good as g is an inverse, which the
 other part of the loss sees to:
 
-    loss = mean over rows of  -log p_Z(f(x)) - v^T f'(x) SG[g'(z) v] + beta |x - g(f(x))|^2.
+    .. math::
+
+        \mathrm{loss} = \text{mean over rows of } -\log p_Z(f(x))
+            - v^T f'(x) \, \mathrm{SG}[g'(z) v]
+            + \beta |x - g(f(x))|^2.
 
 Its value is not a likelihood: where g inverts f, the second term is -D whatever the determinant.
 """

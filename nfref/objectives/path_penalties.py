@@ -1,8 +1,11 @@
-"""Maximum likelihood for continuous flows, with the path penalties of RNODE.
+r"""Maximum likelihood for continuous flows, with the path penalties of RNODE.
 
 Source: Finlay, Jacobsen, Nurbekyan, Oberman 2020, arXiv:2002.02798.
 
-    loss = mean over rows of  -log p(x) + lambda_k int |f|^2 dt + lambda_j int |df/dz|_F^2 dt
+    .. math::
+
+        \mathrm{loss} = \text{mean over rows of } -\log p(x) + \lambda_k \int_0^1 |f|^2 \, dt
+            + \lambda_j \int_0^1 \left|\frac{\partial f}{\partial z}\right|_F^2 dt
 
 The kinetic energy makes paths straight and slow, the Frobenius norm makes neighbouring
 paths alike; both leave the solver less to do. The penalties are columns of the same solve.

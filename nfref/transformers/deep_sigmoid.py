@@ -1,13 +1,17 @@
-"""The sigmoidal transformer of neural autoregressive flows: a logit of a mixture of sigmoids.
+r"""The sigmoidal transformer of neural autoregressive flows: a logit of a mixture of sigmoids.
 
 Source: Huang, Krueger, Lacoste, Courville 2018, arXiv:1804.00779 (NAF).
 
-    z = logit(S),    S = sum_j w_j sigma(u_j),    u_j = a_j x + b_j,
+    .. math::
+
+        z = \operatorname{logit}(S), \qquad S = \sum_j w_j \sigma(u_j), \qquad u_j = a_j x + b_j,
 
 with slopes a_j > 0 and weights w_j > 0 that add up to 1. With C = 1 - S = sum_j w_j sigma(-u_j),
 
-    dz/dx = S' / (S C) = sum_j (a_j / w_j) p_j q_j,    p_j = w_j sigma(u_j) / S,
-                                                       q_j = w_j sigma(-u_j) / C,
+    .. math::
+
+        \frac{dz}{dx} = \frac{S'}{S C} = \sum_j \frac{a_j}{w_j} p_j q_j, \qquad
+        p_j = \frac{w_j \sigma(u_j)}{S}, \qquad q_j = \frac{w_j \sigma(-u_j)}{C},
 
 where the p_j and the q_j are probabilities: of the units, given that x lies above or below them.
 S is never computed, only log S and log C: in float32 S itself is 1 from x = 17 on. Far out, on

@@ -1,8 +1,11 @@
-"""The transformer of Flow++: the distribution function of a mixture of logistics, then a scale.
+r"""The transformer of Flow++: the distribution function of a mixture of logistics, then a scale.
 
 Source: Ho, Chen, Srinivas, Duan, Abbeel 2019, arXiv:1902.00275 (Flow++).
 
-    z = e^a logit(S) + b,    S = sum_k pi_k sigma((x - mu_k) e^-s_k).
+    .. math::
+
+        z = e^a \operatorname{logit}(S) + b, \qquad S = \sum_k \pi_k \,
+            \sigma((x - \mu_k) e^{-s_k}).
 
 S is the probability below x of a mixture of logistic distributions with means mu_k, scales e^s_k
 and weights pi_k, so logit(S) takes the mixture to the logistic distribution. It is the map of

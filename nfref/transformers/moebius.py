@@ -1,21 +1,28 @@
-"""A convex combination of Moebius maps of the circle, for one angle at a time.
+r"""A convex combination of Moebius maps of the circle, for one angle at a time.
 
 Source: Rezende et al. (tori and spheres) (2020, arXiv:2002.02428).
 
 An angle e is the point z = exp(i e) of the unit circle, and w = p + i q a point inside of it. The
 Moebius map takes z along the line through w to the other side of the circle, and turns it by half:
 
-    m(z) = (1 - |w|^2) / |z - w|^2 (z - w) - w = (z - w) / (1 - conj(w) z).
+    .. math::
+
+        m(z) = \frac{1 - |w|^2}{|z - w|^2} (z - w) - w = \frac{z - w}{1 - \overline{w} z}.
 
 It draws the circle together opposite of w and stretches it near w. With the angles of the two
 conjugate factors in m(z) = z (1 - w / z) / conj(1 - w / z) it is a map of the line as well, that
 goes on by whole turns, and turned back so that the angle 0 stays where it is, it reads
 
-    g(e) = e + 2 arg((1 - w / z) conj(1 - w)),    g'(e) = (1 - |w|^2) / |z - w|^2.
+    .. math::
+
+        g(e) = e + 2 \arg\left((1 - w / z) \, \overline{1 - w}\right), \qquad
+            g'(e) = \frac{1 - |w|^2}{|z - w|^2}.
 
 K of these, weighted with r_k > 0 that add up to one, are again such a map,
 
-    f(e) = r_1 g_1(e) + ... + r_K g_K(e),
+    .. math::
+
+        f(e) = r_1 g_1(e) + \ldots + r_K g_K(e),
 
 and its inverse has a closed form for K = 1 alone. Coordinates lie in [-pi, pi), as those of the
 circular spline with bound pi do: e is the coordinate plus pi, and -pi is what stays.

@@ -1,15 +1,19 @@
-"""The transformer of unconstrained monotonic networks: the integral of a positive network.
+r"""The transformer of unconstrained monotonic networks: the integral of a positive network.
 
 Source: Wehenkel, Louppe 2019, arXiv:1908.05164 (UMNN).
 
-    z = beta + F(x),    F(x) = integral from 0 to x of g(t) dt,    log g a network.
+    .. math::
+
+        z = \beta + F(x), \qquad F(x) = \int_0^x g(t) \, dt, \qquad \log g \text{ a network.}
 
 A function is increasing where its derivative is positive, and nothing else is asked of g. The
 integral is taken by the rule of Clenshaw and Curtis, whose nodes lie on [0, x]: with fractions
 tau_k in [0, 1] and weights q_k > 0, which add up to 1,
 
-    F(x)  = x sum_k q_k g(s_k),    s_k = tau_k x,
-    F'(x) = sum_k q_k g(s_k) (1 + s_k (log g)'(s_k)).
+    .. math::
+
+        F(x) &= x \sum_k q_k g(s_k), \qquad s_k = \tau_k x, \\
+        F'(x) &= \sum_k q_k g(s_k) (1 + s_k (\log g)'(s_k)).
 
 The sum is the map here, not an approximation of one: the log-slope is that of the sum, and not
 log g(x), to which it tends as nodes are added, faster than any power of their number. So

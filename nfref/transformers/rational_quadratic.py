@@ -7,7 +7,10 @@ K bins cut [-B, B] on both axes at K+1 knots (x_k, y_k). Inside a bin the curve 
 two quadratics, which has the slope d_k at its left knot and d_{k+1} at its right one. The
 place in a bin is told by *two* numbers, the distances from both knots as parts of the width,
 
-    a = (x - x_k) / (x_{k+1} - x_k),    b = (x_{k+1} - x) / (x_{k+1} - x_k),    a + b = 1,
+    .. math::
+
+        a = \frac{x - x_k}{x_{k+1} - x_k}, \qquad b = \frac{x_{k+1} - x}{x_{k+1} - x_k}, \qquad
+            a + b = 1,
 
 each exact near its own knot. With them every sum below has positive terms only, so nothing
 cancels and no discriminant can become negative, however steep the bins are.

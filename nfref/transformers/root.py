@@ -1,9 +1,12 @@
-"""The root of an increasing function of one number, for inverses that have no formula.
+r"""The root of an increasing function of one number, for inverses that have no formula.
 
 A monotone map z = F(x; h) has one x for every z. It is found by Newton's method between two ends
 that enclose it, and its derivatives come from the equation itself:
 
-    F(x; h) = z    gives    dx = (dz - dF/dh dh) / F'(x).
+    .. math::
+
+        F(x; h) = z \quad \text{gives} \quad
+        dx = \frac{1}{F'(x)} \left(dz - \frac{\partial F}{\partial h} dh\right).
 
 The ends are given by the map: each transformer here knows two numbers, for any z that floating
 point can hold, between which x must be. So there is no interval that a root could be outside of.

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from nfref import cli
+from nfref.citations import CITATIONS
 from tests.browser import CHROMIUM, Browser
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,16 @@ def forward(z):
 def inverse(x):
     return x / 2, np.full(len(x), -3 * np.log(2))
 """
-GIVEN = {"oracle": FORWARD_AND_INVERSE, "README": FORWARD_AND_INVERSE}
+GIVEN = {"oracle": FORWARD_AND_INVERSE, "README": FORWARD_AND_INVERSE + """
+try:
+    from torch.distributions import transforms
+except ImportError:
+    pass
+else:
+    their_transform = transforms.IndependentTransform(transforms.AffineTransform(0.0, 2.0), 1)
+"""}
+# Words in a block -> the library that has to be there besides those it imports.
+NEEDS = {"their_transform": "torch"}
 
 
 def name_of(page):
@@ -71,7 +81,8 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
         reason = reason_not_to_run(page, block)
         if reason:
             continue
-        for module in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE):
+        needed = [module for words, module in NEEDS.items() if words in block]
+        for module in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE) + needed:
             pytest.importorskip(module, reason=f"{page.stem}: needs {module} (extra peers)")
         exec(compile(block, f"{page.name}, a block of code", "exec"), names)
         ran += 1
@@ -122,14 +133,18 @@ def test_every_statement_has_its_page():
     assert source_of("lessons/99_nothing") is None
 
 
-def test_the_page_of_papers_is_complete():
+@pytest.fixture
+def plain_text(monkeypatch):
+    """The extension of the site, which needs Pillow for what it imports."""
+    monkeypatch.syspath_prepend(str(DOCS / "extensions"))
+    import plain_text
+    return plain_text
+
+
+def test_the_page_of_papers_is_complete(monkeypatch):
     """Every paper with its link, and every place with its formula and somebody who uses it."""
-    sys.path.insert(0, str(DOCS / "extensions"))
-    try:
-        import papers
-    finally:
-        sys.path.pop(0)
-    from nfref.citations import CITATIONS
+    monkeypatch.syspath_prepend(str(DOCS / "extensions"))
+    import papers
     text = papers.papers()
     for citation in CITATIONS.values():
         address = citation.arxiv and f"arxiv.org/abs/{citation.arxiv}"
@@ -137,6 +152,35 @@ def test_the_page_of_papers_is_complete():
         assert all(place.formula in text for place in citation.places)
     assert "Used in ." not in text
     assert ":mod:`nfref.flows.radial`" in text
+
+
+def test_a_docstring_becomes_what_it_means(plain_text):
+    lines = ["The map, with |det| > 0.", "", "    x = |z|^2,", "    det = 2 |z|", "",
+             "and ``a|b`` stays.", "", "Paper:   NICE, section 3.2: y = |x|", "         and more.",
+             "Differs: nothing.", "", ".. math::", "", "    |x|", "", "Parameters", "----------",
+             "dim : int", "    D.", "", "    At least 1."]
+    assert plain_text.ready(lines) == [
+        r"The map, with \|det\| > 0.", "", "::", "", "    x = |z|^2,", "    det = 2 |z|", "",
+        "and ``a|b`` stays.", "", r":Paper:   NICE, section 3.2: y = \|x\|", "         and more.",
+        ":Differs: nothing.", "", ".. math::", "", "    |x|", "", "Parameters", "----------",
+        "dim : int", "    D.", "", "    At least 1."]
+
+
+def test_a_page_has_links_where_its_text_names_files(plain_text):
+    content = ["See ``docs/oracle.rst``, ``tutorials/methods/torus.py``, ``tutorials/_figures.py`` "
+               "and `MAF <MAF.rst>`__."]
+    plain_text.in_page(None, "scaling", content)
+    assert content == ["See :doc:`/oracle`, :doc:`/methods/torus`, ``tutorials/_figures.py`` "
+                       "and :doc:`MAF <MAF>`."]
+
+
+def test_a_formula_becomes_mathml(monkeypatch):
+    pytest.importorskip("sphinx", reason="needs the extra docs")
+    monkeypatch.syspath_prepend(str(DOCS / "extensions"))
+    import mathml
+    from docutils import nodes
+    shown = mathml.translated(nodes.math_block("", r"\log p = \dfrac{1}{2} \log(x)"), True)
+    assert "<mfrac>" in shown and shown.count("rspace") == 1
 
 
 # The site itself ----------------------------------------------------------------------------

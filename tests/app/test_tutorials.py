@@ -43,6 +43,28 @@ def test_tutorial_runs(script, tmp_path):
         assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+WITHOUT_NUMBA = """import runpy, sys, time
+sys.modules.update(numba=None, llvmlite=None)       # what stands as None cannot be imported
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+print(time.process_time())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_lesson_without_numba(lesson, tmp_path):
+    """Formulas alone show the same, in under 30 s of one core."""
+    environment = {**os.environ, "MPLBACKEND": "Agg", "NFREF_BACKEND": "", "OMP_NUM_THREADS": "1",
+                   "OPENBLAS_NUM_THREADS": "1", "NFREF_FIGURES": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", WITHOUT_NUMBA, lesson.as_posix()],
+                          cwd=tmp_path, env=environment, capture_output=True, text=True,
+                          timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) < 30
+
+
 @every_script
 def test_tutorial_is_a_page(script):
     """A docstring that starts with a reST title, cells, asserts; and its figure is committed."""

@@ -46,6 +46,10 @@ WRONG_ANSWERS = {
         '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
         '"log_scales": np.log([[0.4], [0.4]])}',
         '{"logits": np.zeros(2), "means": np.array([-10.0, 5.0]), "log_scales": np.zeros(2)}'],
+    ("12_energies", 1): ["lambda log_w, log_w_new: np.minimum(1, np.exp(log_w - log_w_new))",
+                         "lambda log_w, log_w_new: np.exp(log_w_new - log_w)",
+                         "lambda log_w, log_w_new: 1.0",
+                         "lambda log_w, log_w_new: 1 / (1 + np.exp(log_w - log_w_new))"],
     ("13_units", 1): ["lambda L, D: L / (D * np.log(2))", "lambda L, D: L / (D * np.log(2)) - 8",
                       "lambda L, D: L / D + 8", "8"],
     ("13_units", 2): ["H", "H + np.log(1000)", "H / 1000"],
@@ -53,4 +57,21 @@ WRONG_ANSWERS = {
                         "lambda x, y: stats.norm.cdf((y - middle(x)) / spread(x) / 0.4)",
                         "lambda x, y: np.log1p((y - middle(x)) / spread(x)) / 0.4", "0.5"],
     ("14_given_x", 2): ["0.5", "0.25", "0.68", "1.0"],
+    ("15_likelihood_and_training", 1): ["1.0", "2.0", "-np.sqrt(2)", "0.5"],
+    ("15_likelihood_and_training", 2): [
+        "lambda losses, K: int(np.argmin(losses)) + K + 1",
+        "lambda losses, K: min(int(np.argmin(losses)) + K + 1, len(losses))",
+        "lambda losses, K: int(np.argmin(losses))",
+        "lambda losses, K: next((k + 1 for k in range(K, len(losses))"
+        " if losses[k] >= losses[k - K]), len(losses))"],
+    ("16_wrong_log_determinants", 1): [
+        "lambda forward, inverse: True",
+        "lambda forward, inverse: np.allclose(forward(inverse(points)[0])[0], points)",
+        "lambda forward, inverse: np.allclose(forward(points)[1],"
+        " -inverse(forward(points)[0])[1])",
+        "lambda forward, inverse: all(np.allclose(log_det_by_differences(f, 0.3 * points),"
+        " f(0.3 * points)[1], atol=1e-4) for f in (forward, inverse))",
+        "lambda forward, inverse: np.all(log_det_by_differences(forward, points)"
+        " == forward(points)[1])"],
+    ("16_wrong_log_determinants", 2): ["np.log(2)", "-3 * np.log(2)", "8"],
 }

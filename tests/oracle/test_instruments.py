@@ -224,3 +224,14 @@ def test_right_gradients_are_accepted(dtype):
 def test_wrong_gradients_are_rejected(wrong, row):
     report = check_parameter_gradients(loss, lambda p: wrong(gradient(p)), parameters(), rng=rng())
     assert report[row].failed
+
+
+def test_time_is_that_of_a_machine_with_nothing_else_to_do(monkeypatch):
+    from nfref.oracle.instruments import calling
+    cores = calling.os.cpu_count()
+    for average, factor in ((0.1 * cores, 1), (3 * cores, 3)):
+        monkeypatch.setattr(calling.os, "getloadavg", lambda average=average: (average,) * 3)
+        stopwatch = calling.Stopwatch(10.0)
+        assert stopwatch.load == factor and 9 * factor < stopwatch.left() <= 10 * factor
+    monkeypatch.delattr(calling.os, "getloadavg")       # as on Windows
+    assert calling.load() == 1

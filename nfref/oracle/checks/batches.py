@@ -111,7 +111,7 @@ def batch_sizes(name, measured, rng):
     for size in SIZES:
         if size * probes.rows.shape[1] > ENTRIES:
             continue
-        if start - subject.stopwatch.left() > min(SECONDS, 0.5 * start):
+        if start - subject.stopwatch.left() > min(SECONDS * subject.stopwatch.load, 0.5 * start):
             break
         index = rng.choice(known, size=size)
         try:

@@ -197,7 +197,7 @@ def against_reference(name, measured, reference, start):
 
 def affordable(subject, seconds, least, most, dim):
     """How many rows this many seconds are enough for, and four million numbers."""
-    in_time = seconds / max(subject.seconds_a_row(), 1e-9)
+    in_time = seconds * subject.stopwatch.load / max(subject.seconds_a_row(), 1e-9)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
 

@@ -61,7 +61,8 @@ def check_flow(forward=None, inverse=None, *, dim, rng, context=None, context_mo
     stochastic : bool
         True says that log_det is a random estimate: its mean is judged, its noise reported.
     seconds : float
-        Time for one property, after which it fails as hanging.
+        Time for one property, after which it fails as hanging; longer where more processes want
+        to run than there are cores.
     accuracy : float
         Absolute accuracy that values and log_det promise where an iteration or a solver finds
         them; added to the tolerances.
@@ -147,6 +148,9 @@ class _Check:
         yield from self.sweeps(subjects, measurements)
         for name, measured in measurements.items():
             yield from self.as_it_is_used(name, measured)
+        for name, measured in measurements.items():
+            others = [other for other in measurements.values() if other is not measured]
+            yield self.timed(history.many_calls, f"history_{name}", measured, self.rng, others)
         for name, subject in subjects.items():
             for make, label in ((behaviour.shapes, "shapes"), (behaviour.dtypes, "dtypes"),
                                 (behaviour.input_unchanged, "input_unchanged")):
@@ -294,11 +298,10 @@ class _Check:
                              self.reference[name], start)
 
     def as_it_is_used(self, name, measured):
-        """In batches of all sizes, laid out otherwise in memory, from threads, for long, fresh."""
+        """In batches of all sizes, laid out otherwise in memory, from threads, just made."""
         yield self.timed(batches.batch_sizes, f"batch_sizes_{name}", measured, self.rng)
         yield self.timed(batches.memory_layout, f"memory_layout_{name}", measured)
         yield self.timed(history.two_threads, f"threads_{name}", measured, self.rng)
-        yield self.timed(history.many_calls, f"history_{name}", measured, self.rng)
         for label, rows in (("first_row", 1), ("first_batch", first_calls.ROWS)):
             yield self.timed(first_calls.first_call, f"{label}_{name}", self.make, name, measured,
                              rows)

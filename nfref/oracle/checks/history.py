@@ -43,18 +43,31 @@ def no_memory(name, measured, other, rng):
                  "rounding; calls of both directions in between")
 
 
-def many_calls(name, measured, rng):
-    """The first answers still hold after many calls, and so did every answer in between.
-
-    All calls of the whole check count, also those made for something else.
-    """
+def call_often(measured, rng):
+    """Call it until it was called some hundred times; those of the whole check count."""
     subject, probes = measured.subject, measured.probes
     index = np.flatnonzero(probes.bulk)[:8]
     start = subject.stopwatch.left()
+    most = min(SECONDS * subject.stopwatch.load, start / 2)
+    while subject.calls < CALLS and start - subject.stopwatch.left() < most:
+        some = rng.choice(index, size=min(3, len(index)), replace=False)
+        subject(probes.rows[some], probes.context_row[some])
+
+
+def many_calls(name, measured, rng, others=()):
+    """The first answers still hold after many calls, and so did every answer in between.
+
+    ``others`` are measurements of what may share a state with it, the other direction of a flow:
+    those are called as often before the first answers are asked for again.
+    """
+    subject, probes = measured.subject, measured.probes
+    for other in others:
+        try:
+            call_often(other, rng)
+        except CallFailed:
+            pass                # what it does not answer is reported by its own row
     try:
-        while subject.calls < CALLS and start - subject.stopwatch.left() < min(SECONDS, start / 2):
-            some = rng.choice(index, size=min(3, len(index)), replace=False)
-            subject(probes.rows[some], probes.context_row[some])
+        call_often(measured, rng)
         subject(probes.rows, probes.context_row)
     except CallFailed as error:
         return failed(name, "a call as many before, and no answer", str(error))
@@ -84,9 +97,10 @@ def _asked_again(name, measured, row):
     """Calls that were made for something else, asked again: their rows were new then."""
     subject = measured.subject
     start = subject.stopwatch.left()
+    most = min(SECONDS * subject.stopwatch.load, start / 2)
     noise = np.median(measured.derivatives.noise, axis=0)
     for call, rows, context_row, answers in subject.past.copy():
-        if start - subject.stopwatch.left() > min(SECONDS, start / 2):
+        if start - subject.stopwatch.left() > most:
             break
         try:
             again = columns(*subject(rows, context_row)).astype(np.float64)

@@ -165,7 +165,7 @@ def suspects(subject, domain, rng, dim, contexts):
     """
     if not isinstance(domain, Box):
         return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)
-    seconds = 0.25 * min(subject.stopwatch.left(), 2.0)
+    seconds = 0.25 * min(subject.stopwatch.left(), 2.0 * subject.stopwatch.load)
     affordable = seconds / max(subject.seconds_a_row(), 1e-9) / (2 * dim + 1)
     count = int(min(SCREENED, affordable, 4e6 / (2 * dim + 1) / dim))
     if count < 8:

@@ -16,6 +16,11 @@ from nfref.oracle.instruments.kinks import find_kinks, snapped
 from nfref.oracle.instruments.points import Box, step_scale
 from nfref.oracle.report import failed, inconclusive, not_applicable, show
 
+# How far from a knot its sides are asked. A knot is found to some digits only, which asks for a
+# distance, and beside a steep bin the gradient is another one soon, which asks for a small one.
+BESIDE = {name: np.concatenate([-np.array(distances), distances]) for name, distances in
+          {"float64": (1e-4, 1e-6, 1e-8), "float32": (1e-2, 1e-3, 1e-4, 1e-5, 3e-6)}.items()}
+
 
 class _Number:
     """The number of each row that is differentiated, with what was measured of it."""
@@ -115,18 +120,17 @@ def _on_knots(row, number, gradient, rng):
     subject, probes = measured.subject, measured.probes
     kinks = find_kinks(number, measured.domain, rng, probes.rows[probes.bulk],
                        probes.context_row[probes.bulk])
-    distance = 1e-6 if measured.dtype == np.float64 else 1e-2
     for kink, rows in snapped(kinks, measured.dtype):
-        sides = rows[1] + distance * np.array([[-1.0], [1.0]]) * kink.direction
+        sides = rows[1] + BESIDE[measured.dtype.name][:, None] * kink.direction
         asked = np.concatenate([rows, sides]).astype(measured.dtype)
-        found = _ask(subject, gradient, asked, np.full(5, kink.context_row))[0]
+        found = _ask(subject, gradient, asked, np.full(len(asked), kink.context_row))[0]
         low, high = np.min(found[3:], axis=0), np.max(found[3:], axis=0)
         allowed = 1e-2 * (1 + high - low + np.abs(low) + np.abs(high))
         inside = (found[:3] >= low - allowed) & (found[:3] <= high + allowed)
         if not np.all(inside):
             return failed(row.name, "on a knot: between the gradients of its sides",
                           f"at {show(rows[1])} gradient {show(found[1])}, beside it "
-                          f"{show(found[3])} and {show(found[4])}")
+                          f"{show(low)} to {show(high)}")
     return row
 
 

@@ -12,6 +12,7 @@ process where compiled code is not made for that.
 """
 
 import copy
+import os
 import sys
 import threading
 import time
@@ -39,17 +40,32 @@ class TimedOut(CallFailed):
 
 
 class Stopwatch:
-    """The time that one property may take, and the calls that went on after it was over."""
+    """The time that one property may take, and the calls that went on after it was over.
+
+    Seconds are those of a machine that has nothing else to do: where more processes want to run
+    than there are cores, each of them lasts longer by the factor ``load``. A verdict is not to
+    depend on who else is computing.
+    """
 
     def __init__(self, seconds):
         self.seconds, self.running = seconds, []
         self.restart()
 
     def restart(self):
-        self.end = time.monotonic() + self.seconds
+        self.load = load()
+        self.end = time.monotonic() + self.load * self.seconds
 
     def left(self):
+        """Seconds to go, as a clock shows them."""
         return self.end - time.monotonic()
+
+
+def load():
+    """Processes that want to run, per core, averaged over a minute; 1 at least."""
+    try:
+        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    except (AttributeError, OSError):       # not told, on Windows for instance
+        return 1.0
 
 
 class _Call(threading.Thread):

@@ -216,6 +216,31 @@ _CONTEXTS = {
 for _name, _change in _CONTEXTS.items():
     USAGE[f"context in both directions {_name}"] = _context(_change)
 
+# After calls of the other direction ----------------------------------------------------------
+
+
+def _worn_by_the_other(calls, worn):
+    def build(rng):
+        forward, inverse = right(rng)
+        functions, asked = {"forward": forward, "inverse": inverse}, [0]
+        other = "inverse" if worn == "forward" else "forward"
+        sound = functions[other]
+
+        def count(rows):
+            asked[0] += 1
+            return sound(rows)
+        functions[other] = count
+        functions[worn] = _changed(functions[worn], lambda rows, values, log_det: _wrong(
+            values, log_det, rows, "log_det" if asked[0] > calls else None))
+        return dict(dim=3, **functions)
+    return build
+
+
+for _calls in (1, 10, 40, 200):
+    for _worn in ("forward", "inverse"):
+        _name = f"{_worn} after {_calls} calls of the other direction"
+        USAGE[_name] = _worn_by_the_other(_calls, _worn)
+
 # Densities: a constant offset, at a size that the power table says is seen --------------------
 
 
