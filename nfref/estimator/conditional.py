@@ -15,12 +15,12 @@ Where p is in closed form itself, q = p, every weight is p(x_O), and the answer 
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nfref.estimator.columns import Continuous, plain
-from nfref.estimator.marginals import ClosedForm, Noise
+from nfref.estimator.marginals import ClosedForm, Noise, exact_marginal
 from nfref.estimator.table import gaps
 
 DRAWS = 1000
@@ -112,6 +112,27 @@ class Filler:
             if isinstance(column, Continuous) and column.name not in self.density.given:
                 log_slope = log_slope + np.where(here, column.encode(values)[1], 0.0)
         return codes, u, log_slope, known
+
+    def exact_rows(self, codes, u, known):
+        """(places, log-likelihoods) of rows whose known cells have an exact likelihood, though the
+        pool has flows: those of one order in which what is missing comes last."""
+        coded, pooled = self.density.places
+        if self.density.pool is None:
+            return
+        patterns, which = np.unique(known, axis=0, return_inverse=True)
+        for k, pattern in enumerate(patterns):
+            if not np.all(pattern[coded]):
+                continue
+            rows = np.flatnonzero(which.reshape(-1) == k)
+            context = self.density.context(np.nan_to_num(codes[rows]))
+            with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
+                found = exact_marginal(self.density.pool, u[rows],
+                                       np.flatnonzero(pattern[pooled]), context)
+            if found is None:
+                continue
+            if self.density.discrete is not None:
+                found = found + self.density.discrete.log_prob(codes[rows])
+            yield rows, found
 
     def blocks(self, codes, u, known, draws, rng, noise=None):
         """:class:`Filled` rows, block by block; rows share ``noise``, or draw each their own."""
@@ -268,8 +289,15 @@ def log_marginal(density, table, draws=DRAWS, seed=0, filler=None):
     filler = filler or Filler(density)
     codes, u, log_slope, known = filler.encode([values[places] for values in table])
     draws = 1 if filler.exact else draws
+    done = np.zeros(len(places), bool)
+    if not filler.exact:
+        for rows, found in filler.exact_rows(codes, u, known):
+            log_prob[places[rows]] = found + log_slope[rows]
+            done[rows] = True
+    left = np.flatnonzero(~done)
     noise = Noise.draw(np.random.default_rng(seed), 1, draws, u.shape[1])
-    for block in filler.blocks(codes, u, known, draws, None, noise):
+    for block in filler.blocks(codes[left], u[left], known[left], draws, None, noise):
+        block = replace(block, places=left[block.places])
         here = places[block.places]
         log_prob[here] = (np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws)
                           + log_slope[block.places])

@@ -206,7 +206,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def score_samples(self, X, return_spread=False, return_error=False, draws=1000):
+    def score_samples(self, X, return_spread=False, return_error=False, draws=1000,
+                      return_effective=False):
         """Log-likelihood of every row, in nats and the units of the data.
 
         Of a table with discrete columns it is the log of a probability of these times a density
@@ -216,13 +217,17 @@ class FlowDensity(DensityMixin, BaseEstimator):
         ----------
         X : (N, D) array or DataFrame
             Where cells are missing (NaN, None), it is the likelihood of those that are there.
-            It is exact where the pool holds no flows, and the mean of weighted draws else.
+            It is exact where the pool holds no flows, or only those of one order in all layers
+            (``orders="natural"``) in which what is missing comes last, and the mean of weighted
+            draws else.
         return_spread : bool, default False
             Return also how far the flows of the pool are apart.
         return_error : bool, default False
             Return also the standard error of what is drawn.
         draws : int, default 1000
             For each row with gaps. It does not depend on the other rows, nor on a random state.
+        return_effective : bool, default False
+            Return also how many equally weighted draws would tell as much.
 
         Returns
         -------
@@ -233,6 +238,9 @@ class FlowDensity(DensityMixin, BaseEstimator):
             of rows with gaps. Only if asked for.
         error : (N,) array
             In nats; 0 for what is exact. Only if asked for.
+        effective : (N,) array
+            Infinite for what is exact; of few draws the standard error itself is unsure. Only if
+            asked for.
         """
         check_is_fitted(self)
         _, table = self._table(X)
@@ -246,6 +254,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
             answer.append(spread)
         if return_error:
             answer.append(found.error)
+        if return_effective:
+            answer.append(found.effective)
         return answer[0] if len(answer) == 1 else tuple(answer)
 
     def score(self, X, y=None, sample_weight=None):

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.base import StandardNormal
 from nfref.estimator.closed_form import (LOG_TWO_PI, Gaussian, GaussianMixture, Wide,
                                          student_log_prob)
-from nfref.estimator.pool import Regressed, stacking_weights
+from nfref.estimator.pool import FittedFlow, Regressed, stacking_weights
 from nfref.estimator.regression import MixtureRegression
+from nfref.flows.autoregressive import MADE, MAF, natural_order
+from nfref.flows.neural_spline import NSF
 
 PILOT = 2000        # draws of a pool by which its closed-form approximation is weighted
 
@@ -198,6 +201,70 @@ def is_closed(member):
     """Whether a member of a pool has marginals in closed form."""
     density = member.density if isinstance(member, Regressed) else member
     return isinstance(density, (Gaussian, GaussianMixture, MixtureRegression, Wide))
+
+
+def leading_order(member):
+    """The order in which a member of a pool takes its columns, if it is the same in all its layers.
+
+    Returns
+    -------
+    tuple of int or None
+        order[i] is the place of column i. Where the columns that are known come first in it, their
+        density is that of their own coordinates: the others never enter.
+    """
+    if not isinstance(member, FittedFlow):
+        return None
+    flow, base = member.density.flow, member.density.base
+    if not isinstance(base, StandardNormal) or not isinstance(flow, (MAF, NSF)):
+        return None
+    if not all(type(layer) is MADE for layer in flow.flows):
+        return None
+    orders = {layer.order or natural_order(flow.dim) for layer in flow.flows}
+    return tuple(orders.pop()) if len(orders) == 1 else None
+
+
+def comes_first(order, observed):
+    """Whether the columns ``observed`` are the first ones in an order."""
+    return set(np.asarray(order)[observed].tolist()) == set(range(len(observed)))
+
+
+def leading_log_prob(member, u, observed, context=None):
+    """log p(u_O | c), (N,), of columns that come first in the one order of all layers.
+
+        log p(u_O) = sum_{i in O} (log N(z_i; 0, 1) + sum_layers log dz_i/dx_i)
+
+    Each z_i depends on u_i and what comes before it, so on nothing that is missing.
+    """
+    x = u.copy()
+    x[:, others(observed, u.shape[1])] = 0.0        # any value serves
+    total = 0.0
+    for layer, params in zip(reversed(member.density.flow.flows),
+                             reversed(member.params["flow"])):
+        x, log_slope = layer.transformer.inverse(x, layer.conditioner(params, context)(x))
+        total = total + np.sum(log_slope[:, observed], axis=1)
+    return total - np.sum(0.5 * x[:, observed] ** 2 + 0.5 * LOG_TWO_PI, axis=1)
+
+
+def exact_marginal(pool, u, observed, context=None):
+    """log sum_k w_k p_k(u_O | c), (N,), or None where a member has no marginal of these columns.
+
+    Those in closed form have all, and flows of one order those of their first columns.
+    """
+    parts = []
+    context_dim = 0 if context is None else context.shape[1]
+    for member, weight in zip(pool.members, pool.weights):
+        if not weight > 0:
+            continue
+        order = leading_order(member)
+        if is_closed(member):
+            part = ClosedForm.of([member], [1.0], context_dim=context_dim).log_prob(
+                u, observed, context)
+        elif order is not None and comes_first(order, observed):
+            part = leading_log_prob(member, u, observed, context)
+        else:
+            return None
+        parts.append(np.log(weight) + np.where(np.isnan(part), -np.inf, part))
+    return np.logaddexp.reduce(parts, axis=0)
 
 
 def others(observed, dim):

@@ -1,6 +1,7 @@
 """Rows with gaps and columns given others, against quadrature, sums and closed forms."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -422,3 +423,33 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
     output, errors = capsys.readouterr()
     assert not output and errors.startswith(f"nfref: error: {message}")
     assert errors.count("\n") == 1 and not (tmp_path / "new.csv").exists()
+
+
+# Flows of one order -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", (nfref.MAF(3, 2, (16, 16), orders="natural"),
+                                  nfref.NSF(3, 2, (16, 16), orders="natural")))
+def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
+    """By quadrature over the last column; what misses an earlier one is drawn."""
+    model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3,
+                              random_state=0).fit(curve(400))
+    pool = model.density_.pool
+    weights = np.array([0.9 if hasattr(member, "params") else 0.1 for member in pool.members])
+    model.density_ = replace(model.density_, pool=replace(pool, weights=weights / weights.sum()))
+    rows = curve(3, seed=1)
+    gaps = rows.copy()
+    gaps[:, 2] = GAP
+    found, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all(error == 0) and np.all(np.isinf(effective))
+    for row, log_prob in zip(rows, found):
+        # t = sinh s reaches far out, where the wide density still has mass.
+        s = np.linspace(-12, 12, 4001)
+        filled = np.tile(row, (len(s), 1))
+        filled[:, 2] = 0.3 * np.sinh(s)
+        density = np.exp(model.score_samples(filled)) * 0.3 * np.cosh(s)
+        assert np.log(integrate.simpson(density, x=s)) == pytest.approx(log_prob, abs=1e-4)
+    gaps = rows.copy()
+    gaps[:, 0] = GAP
+    _, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all(error > 0) and np.all(effective < 1000)

@@ -9,7 +9,7 @@ from tests.attack.case import Case, command, contents, require
 NUMBERS = ("1", "2", "0", "-1", "1.5", "nan", "inf", "1e400", "1_0", "", " ", "x", "--", "9" * 30,
            "9" * 5000, "0x2", "1e-300")
 POOLS = {
-    "--flow": ("planar", "nice", "realnvp", "maf", "iaf", "magic", ""),
+    "--flow": ("auto", "planar", "nice", "realnvp", "maf", "iaf", "magic", ""),
     "--layers": ("1", "2", "100000000", *NUMBERS),
     "--hidden": ("4", "4,4", "1,", ",", "4,-1", "1000000,1000000", *NUMBERS),
     "--epochs": ("1", "2", *NUMBERS[1:4], "x"), "--batch": ("16", "64", *NUMBERS),
@@ -21,6 +21,11 @@ POOLS = {
     "--out": ("m.npz", "old.txt", "no/m.npz", ".", "", "n" * 300, "t.csv", "ü.npz", "-"),
     "--checkpoint": ("c.npz", "m.npz", "no/c.npz", "."),
     "--resume": ("c.npz", "t.csv", "model.npz"),
+    "--given": ("a", "a,b", "a,b,c", "z", ",", "a,a", "a=0.5", "z=1", "a=x", "=", ""),
+    "--given-from": ("t.csv", "numbers.csv", "missing.csv", "old.txt", ""),
+    "--members": ("0", "1", *NUMBERS[2:5]), "--weights": ("a", "z", ""),
+    "--least": ("0", "2", "-1"),
+    "--column": ("a=real", "a=positive", "a=0:1", "a=1:0", "a=count", "a=category", "z=real", "a"),
     "-n": ("0", "3", "100000000000000", *NUMBERS)}
 FLAGS = ("--drop-duplicates", "--quiet", "--help", "--magic")
 DATA = ("t.csv", "t.csv", "t.csv", "numbers.csv", "missing.csv", "old.txt", ".", "", "model.npz",
@@ -28,9 +33,11 @@ DATA = ("t.csv", "t.csv", "t.csv", "numbers.csv", "missing.csv", "old.txt", ".",
 MODELS = ("model.npz", "model.npz", "model.npz", "t.csv", "missing.npz", ".", "")
 TAKES = {
     "fit": ("--flow", "--layers", "--hidden", "--batch", "--lr", "--seed", "--dtype", "--header",
-            "--bounded", "--trace", "--rtol", "--regularise", "--plot", "--out", "--checkpoint",
+            "--bounded", "--given", "--members", "--weights", "--column", "--trace", "--rtol",
+            "--regularise", "--plot", "--out", "--checkpoint",
             "--resume"),
-    "score": ("--header", "--out"), "sample": ("-n", "--seed", "--out"),
+    "score": ("--header", "--weights", "--least", "--out"),
+    "sample": ("-n", "--seed", "--given", "--given-from", "--out"),
     "plot": ("--header", "--out"), "info": (), "datasets": ()}
 MAY_WRITE = ("--out", "--plot", "--checkpoint", "--resume")
 
@@ -56,7 +63,8 @@ def line(rng):
         arguments.append(one_of(DATA))
     given = {}
     if name == "fit":               # small unless asked for otherwise
-        given = {"--layers": "1", "--hidden": "4", "--epochs": "1", "--flow": "realnvp"}
+        given = ({"--layers": "1", "--hidden": "4", "--epochs": "1", "--flow": "realnvp"}
+                 if rng.random() < 0.7 else {"--members": "0", "--epochs": "1"})
     if name == "sample":
         given = {"-n": "3"}
     if name == "plot":
