@@ -15,6 +15,7 @@ COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
 NUDGE = 8                   # roundings by which the input is moved
 AGAIN = 48                  # rows that are looked at again before anyone is accused
+DISTINCT = 64               # different float64 numbers that are not float32 ones all by chance
 
 
 def sweep(name, measured, other, start, floor=0.0):
@@ -35,6 +36,9 @@ def sweep(name, measured, other, start, floor=0.0):
         if not largest > np.finfo(subject.dtype).max ** 0.5:    # else it overflows in truth
             return failed(name, f"{np.sum(bad)} of {len(start)} rows gave nan or inf",
                           f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}")
+    if subject.dtype == np.float64 and log_det is not None and _single(log_det[~bad]):
+        return failed(name, f"{len(start)} rows", f"{subject.name} was given float64 rows, and "
+                      f"every log_det is a float32 number, as {log_det[~bad][0]:.17g}")
     if other is None:
         return passed(name, f"{len(start)} rows, finite; one direction only")
     inside = ~bad
@@ -45,6 +49,13 @@ def sweep(name, measured, other, start, floor=0.0):
         return inconclusive(name, "no row leads inside the codomain")
     return _back(name, measured, other, start[kept], y[kept],
                  None if log_det is None else log_det[kept], context_row[kept], floor)
+
+
+def _single(values):
+    """Whether numbers of many different values have no more digits than float32 holds."""
+    distinct = np.unique(values)
+    with np.errstate(over="ignore"):
+        return len(distinct) >= DISTINCT and np.all(distinct == distinct.astype(np.float32))
 
 
 def _back(name, measured, other, start, y, log_det, context_row, floor):
