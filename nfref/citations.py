@@ -514,6 +514,12 @@ _TABLE = (
         "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
         "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
     Citation(
+        "stochastic interpolants", "Albergo, Vanden-Eijnden", 2022,
+        "Building normalizing flows with stochastic interpolants", arxiv="2209.15571"),
+    Citation(
+        "piecewise flows", "Bevins, Handley, Gessey-Jones", 2023,
+        "Piecewise normalizing flows", arxiv="2305.02930", version=2),
+    Citation(
         "rectified flow", "Liu, Gong, Liu", 2022,
         "Flow straight and fast: Learning to generate and transfer data with rectified flow",
         arxiv="2209.03003"),
