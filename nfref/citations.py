@@ -513,6 +513,18 @@ _TABLE = (
     Citation(
         "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
         "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
+
+    # What flows fail at ----------------------------------------------------------------------
+
+    Citation(
+        "exploding inverses", "Behrmann, Vicol, Wang, Grosse, Jacobsen", 2020,
+        "Understanding and mitigating exploding inverses in invertible neural networks",
+        arxiv="2006.09347"),
+    Citation(
+        "typicality test", "Nalisnick, Matsukawa, Teh, Lakshminarayanan", 2019,
+        "Detecting out-of-distribution inputs to deep generative models using typicality",
+        arxiv="1906.02994"),
+
     Citation(
         "stochastic interpolants", "Albergo, Vanden-Eijnden", 2022,
         "Building normalizing flows with stochastic interpolants", arxiv="2209.15571"),

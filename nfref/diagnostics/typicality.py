@@ -1,0 +1,118 @@
+"""Typicality: is a batch of rows as probable as rows of the density itself are?
+
+Source: Nalisnick, Matsukawa, Teh, Lakshminarayanan 2019, arXiv:1906.02994.
+
+Rows of a density p have -log p(x) near its entropy H, the nearer the more rows one averages over.
+A batch whose mean is far from H is atypical, on whichever side: rows that are *too* probable are as
+suspect as rows that are too improbable. A single row tells little, since -log p scatters among rows
+of p itself; and a batch of other rows with the same mean passes.
+
+All functions take numbers that anybody's density gave, log p of rows, in nats.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.checks import as_array, check_count, check_rng
+
+
+@dataclass(frozen=True)
+class TypicalityTest:
+    """What a test of typicality found, batch by batch.
+
+    Attributes
+    ----------
+    gap : (B,) array
+        How far the mean of -log p is from the entropy, in nats.
+    pvalue : (B,) array
+        The probability of a gap so large among batches of rows that follow the density; at least
+        1 / (draws + 1).
+    """
+
+    gap: np.ndarray
+    pvalue: np.ndarray
+
+
+def typicality_gap(log_prob, training):
+    """| -1/M sum_m log p(x_m) - H | of batches of M rows.
+
+    Parameters
+    ----------
+    log_prob : (B, M) array
+        log p of the rows of B batches, in nats; with M = 1 every row stands for itself.
+    training : (N,) array
+        log p of the rows that the density was fitted to. Minus their mean estimates H.
+
+    Returns
+    -------
+    (B,) array
+        In nats; infinite where a row has density zero.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not fit.
+    """
+    return np.abs(_batches(log_prob).mean(axis=1) - np.mean(_finite("training", training)))
+
+
+def typicality_test(log_prob, training, validation, rng, draws=1000):
+    """The test by bootstrap: is the gap larger than those of batches of validation rows?
+
+    Paper:   typicality test, the bootstrap of its threshold: K batches of M validation
+             rows are drawn, and a batch is rejected whose gap is above a quantile of theirs.
+    Differs: the p-value is returned in place of the decision; below alpha, it rejects.
+
+    Parameters
+    ----------
+    log_prob : (B, M) array
+        log p of the rows of B batches, in nats.
+    training : (N,) array
+        log p of the rows that the density was fitted to.
+    validation : (V,) array
+        log p of other rows of the same law, at least M.
+    rng : numpy.random.Generator
+    draws : int, default 1000
+        K.
+
+    Returns
+    -------
+    TypicalityTest
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not fit.
+    """
+    check_rng(rng)
+    check_count("draws", draws)
+    gap = typicality_gap(log_prob, training)
+    size = np.shape(log_prob)[1]
+    validation = _finite("validation", validation)
+    if len(validation) < size:
+        raise ValueError(f"validation: expected at least the {size} rows of a batch, "
+                         f"got {len(validation)}")
+    means = np.array([rng.choice(validation, size).mean() for _ in range(draws)])
+    usual = np.sort(np.abs(means - np.mean(training)))
+    as_large = draws - np.searchsorted(usual, gap, side="left")
+    return TypicalityTest(gap, (1 + as_large) / (1 + draws))
+
+
+def _batches(log_prob):
+    batches = as_array("log_prob", log_prob)
+    if batches.ndim != 2 or not batches.shape[1]:
+        raise ValueError("log_prob: expected shape (B, M) with M at least 1, "
+                         f"got {np.shape(log_prob)}")
+    if np.isnan(batches).any():
+        raise ValueError("log_prob: expected numbers, got NaN")
+    return batches
+
+
+def _finite(name, log_prob):
+    values = as_array(name, log_prob)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"{name}: expected shape (N,) with N at least 1, got {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    return values
