@@ -536,6 +536,25 @@ _TABLE = (
         "Flow straight and fast: Learning to generate and transfer data with rectified flow",
         arxiv="2209.03003"),
 
+    # Densities of tables ---------------------------------------------------------------------
+
+    Citation(
+        "Smyth and Wolpert", "Smyth, Wolpert", 1997, "Stacked density estimation",
+        venue="Advances in neural information processing systems 10"),
+    Citation(
+        "Schaefer and Strimmer", "Schaefer, Strimmer", 2005,
+        "A shrinkage approach to large-scale covariance matrix estimation and implications for "
+        "functional genomics", venue="Statistical applications in genetics and molecular biology "
+        "4(1)"),
+    Citation(
+        "Arthur and Vassilvitskii", "Arthur, Vassilvitskii", 2007,
+        "k-means++: The advantages of careful seeding",
+        venue="ACM-SIAM symposium on discrete algorithms"),
+    Citation(
+        "McKay, Beckman and Conover", "McKay, Beckman, Conover", 1979,
+        "A comparison of three methods for selecting values of input variables in the analysis of "
+        "output from a computer code", venue="Technometrics 21(2)"),
+
     # Books -----------------------------------------------------------------------------------
 
     Citation(
