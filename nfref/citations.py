@@ -555,6 +555,13 @@ _TABLE = (
         "A comparison of three methods for selecting values of input variables in the analysis of "
         "output from a computer code", venue="Technometrics 21(2)"),
 
+    # Applications ----------------------------------------------------------------------------
+
+    Citation(
+        "DifferNet", "Rudolph, Wandt, Rosenhahn", 2020,
+        "Same same but DifferNet: Semi-supervised defect detection with normalizing flows",
+        arxiv="2008.12577"),
+
     # Books -----------------------------------------------------------------------------------
 
     Citation(

@@ -58,8 +58,8 @@ def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
 def trigonometric_path(t):
     """(alpha, sigma, alpha', sigma') of the trigonometric interpolant.
 
-    Paper:   stochastic interpolants: I_t = cos(pi t / 2) x_0 + sin(pi t / 2) x_1, from the base's x_0,
-             here z, to the data's x_1, here x.
+    Paper:   stochastic interpolants: I_t = cos(pi t / 2) x_0 + sin(pi t / 2) x_1, from x_0 of
+             the base, here z, to x_1 of the data, here x.
     Differs: nothing. The base may be any density: nothing here asks that z be normal.
 
     alpha = sin(pi t / 2), sigma = cos(pi t / 2): if z and x have the same covariance, x_t keeps it.
