@@ -55,8 +55,8 @@ def log_mass(lower, upper, first, last):
     """
     below = np.where(last, 0, softplus(-upper))
     above = np.where(first, 0, softplus(lower))
-    inside = np.where(np.logical_or(first, last), 0, np.log1p(-np.exp(np.minimum(lower - upper, -1e-6))))
-    return inside - below - above
+    between = np.log1p(-np.exp(np.minimum(lower - upper, -1e-6)))
+    return np.where(np.logical_or(first, last), 0, between) - below - above
 
 
 def bits_and_error(density, params, x, context, bounds=None):

@@ -65,10 +65,19 @@ def unfolded(rows, height):
 # The network ----------------------------------------------------------------------------------
 
 
-def lowered(image, by):
-    """Rows moved down, zeros above them: what a pixel sees moves up."""
-    shape = (len(image), by, *image.shape[2:])
-    return np.concatenate([np.zeros(shape, image.dtype), image[:, :-by]], axis=1)
+def lowered(image):
+    """Rows moved down by one, zeros above them."""
+    above = np.zeros((len(image), 1, *image.shape[2:]), image.dtype)
+    return np.concatenate([above, image], axis=1)[:, :-1]
+
+
+def causal(image, weight, dilation):
+    """What a row gets of itself and of the two above it.
+
+    Padded by one row, since the row below the last one is what the last one sees as itself.
+    """
+    above = np.zeros((len(image), 1, *image.shape[2:]), image.dtype)
+    return dilated(np.concatenate([above, image], axis=1), weight, dilation)[:, :-1]
 
 
 def dilated(image, weight, dilation):
@@ -136,8 +145,8 @@ class WaveLayer(Flow):
             image = x.reshape((len(x), *self.shape, 1))
             image = np.concatenate([image, np.arcsinh(300 * image) / 3], axis=3)
             for k, (layer, dilation) in enumerate(zip(params["layers"], self.dilations)):
-                seen = lowered(image, 1 if k else 2)
-                new = np.tanh(dilated(seen, layer["weight"], dilation) + layer["bias"])
+                seen = causal(image, layer["weight"], dilation)
+                new = np.tanh((seen if k else lowered(seen)) + layer["bias"])
                 image = image + new if k else new
             outputs = np.dot(image, params["out"]["weight"]) + params["out"]["bias"]
             outputs = outputs.transpose((0, 3, 1, 2)).reshape((len(x), 2 * self.dim))

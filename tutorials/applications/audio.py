@@ -20,7 +20,7 @@ does a sample of 16 bits cost, beside a linear autoregressive model with Gaussia
 does the flow say when nobody tells it what to say?
 
 Data: ``python tutorials/applications/fetch.py speech``. The numbers in comments and the figure are
-those of ``python tutorials/applications/audio.py --full``, some two minutes of one core; without
+those of ``python tutorials/applications/audio.py --full``, some minutes of one core; without
 ``--full`` it learns for a moment.
 """
 
@@ -46,9 +46,9 @@ RATE, HEIGHT, WIDTH, PAST = 8000, 8, 64, 16
 LENGTH = HEIGHT * WIDTH     # of a window: 64 ms
 
 # %%
-# The data. Every tenth clip is held out. Windows are cut at random places; where they are almost
-# silent, below 0.2 % of the loudest, they are left out. Each comes with the samples before it, which
-# only the linear model needs.
+# The data. Every tenth clip is held out. Windows are cut at random places; the almost silent ones,
+# below 0.2 % of the loudest, are left out. Each comes with the samples before it, which only the
+# linear model needs.
 
 clips = [read_wav(path)[0].astype(float) for path in fetch.files("speech")]
 order = np.random.default_rng(0).permutation(len(clips))
@@ -72,9 +72,9 @@ print(f"{len(x)} windows of {LENGTH} samples, {len(x) * LENGTH / RATE:.0f} s of 
 # %%
 # Two linear models
 # -----------------
-# The next sample is normal around a linear function of the last 16. The first has one standard
-# deviation for all samples, as linear models do. The second takes that of the last 16 errors, and so
-# knows whether somebody is talking.
+# The next sample is normal around a linear function of the last 16. The first model has one
+# standard deviation for all samples, as linear models do. The second takes that of the last 16
+# errors, and so knows whether somebody is talking.
 #
 # **Predict.** 16 bits a sample would do for anything. What is left of them?
 
@@ -136,19 +136,25 @@ rng = np.random.default_rng(2)
 result = nfref.fit(density, density.init(rng),
                    nfref.dequantised(rng, as_rows(x).astype(np.float32)), rng,
                    validation=nfref.dequantised(rng, as_rows(held_out).astype(np.float32)),
-                   epochs=3 if FULL else 2, batch_size=16, learning_rate=3e-3, schedule="cosine",
+                   epochs=4 if FULL else 2, batch_size=4, learning_rate=3e-3, schedule="cosine",
                    patience=None, progress=False)
 params = nfref.params.cast(result.params, np.dtype(np.float64))
 costs["WaveFlow"] = nfref.bits_per_dim(density, params, as_rows(test), rng)
 for name, bits in costs.items():
     print(f"{name:<21}{bits.mean():.2f} +- {bits.std() / np.sqrt(len(bits)):.2f} bits per sample")
+    # 12.21 +- 0.04, 11.26 +- 0.07, 10.93 +- 0.07
 print(f"{time.perf_counter() - start:.0f} s to learn")
+
+# %%
+# The flow learns what the second model was told, that loudness comes and goes, and a third of a bit
+# more: the shapes of vowels, and that one window knows of both its ends. The linear models are asked
+# for one sample at a time with real ones before the window, of which the flow sees none.
 
 # %%
 # Two seconds from nothing
 # ------------------------
-# The parameters do not know how wide a picture is: with the same ones, a flow of 2,000 columns draws
-# 16,000 samples, by eight passes a layer. Nobody has told it words; it murmurs.
+# The parameters do not know how wide a picture is: with the same ones, a flow of 2,000 columns
+# draws 16,000 samples, by eight passes a layer. Nobody has told it words.
 
 wide = WaveFlow((HEIGHT, 2000 if FULL else 256), layers, channels)
 start = time.perf_counter()
@@ -172,12 +178,12 @@ def ups_and_downs(sound):
 
 moving = {"speech": ups_and_downs(spoken), "WaveFlow": ups_and_downs(drawn),
           "Gaussian AR(16)": ups_and_downs(by_line)}
-for name, decibels in moving.items():
+for name, decibels in moving.items():       # 22.5, 3.5, 0.9
     print(f"{name}: loudness goes up and down by {decibels:.1f} dB")
 
 # %%
-# The figure: speech has syllables and harmonics, the linear model hisses evenly, and the flow is
-# somewhere between.
+# The figure: speech has words, pauses and harmonics, the linear model hisses evenly. The flow bursts
+# and falls silent for moments, no more: it was shown 64 ms at a time, and has no words to say.
 
 fig = plt.figure(figsize=(11, 5.6), layout="constrained")
 left, right = fig.subfigures(1, 2, width_ratios=(1, 1.5))
@@ -195,7 +201,7 @@ shown = test[np.argmax(test.std(axis=1))][PAST:]
 rows = folded(shown[None], HEIGHT).reshape(HEIGHT, WIDTH)
 below.imshow(rows, aspect="auto", cmap="RdBu_r", vmin=-np.abs(rows).max(), vmax=np.abs(rows).max())
 below.annotate("", xy=(20, 7.4), xytext=(20, -0.4), arrowprops={"arrowstyle": "->", "lw": 2})
-below.set(title="64 ms, folded; time runs down the columns", xlabel="column j", ylabel="row i")
+below.set(title="64 ms, folded: time runs down", xlabel="column j", ylabel="row i")
 sounds = {"speech, held out": spoken, "WaveFlow, drawn": drawn, "Gaussian AR(16), drawn": by_line}
 for ax, (name, sound) in zip(right.subplots(3, 1, sharex=True), sounds.items()):
     frequencies, times, power = spectrogram(sound / 32768, RATE, nperseg=256, noverlap=192)

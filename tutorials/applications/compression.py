@@ -5,9 +5,9 @@ Compression: a flow that writes files
 A flow's latent has as many numbers as its data, so a flow compresses nothing by itself. What it has
 is a density, and a code that knows the probabilities of what comes spends -log2 P bits on it.
 Helminger et al. 2020 (arXiv:2008.10486) go on from there: a bijection takes a picture to latents,
-these are rounded, and an entropy coder writes the whole numbers. Since only rounding loses anything,
-one model serves low rates and nearly lossless ones, where an autoencoder has a ceiling, and a
-picture can be coded again and again.
+these are rounded, and an entropy coder writes the whole numbers. Since only rounding loses
+anything, one model serves low rates and nearly lossless ones, where an autoencoder has a ceiling,
+and a picture can be coded again and again.
 
 Here bytes are really written and read. Blocks of 4 x 4 pixels go through a transform to 16 latents
 y, which are rounded to multiples of a step. Their probabilities come from a masked autoregressive
@@ -19,8 +19,8 @@ distribution function of y_i, and the mass of a cell is a difference,
    P(k_i) = \sigma(g_i((k_i + \tfrac12) \Delta)) - \sigma(g_i((k_i - \tfrac12) \Delta)),
 
 where g_i depends on the latents before it and on the pixels around the block that are decoded
-already. A range coder (``_range_coder.py``) turns such masses into bytes; ``_block_codec.py`` is the
-format. The pictures are clothes (Fashion-MNIST), 28 x 28 grey levels.
+already. A range coder (``_range_coder.py``) turns such masses into bytes; ``_block_codec.py`` is
+the format. The pictures are clothes (Fashion-MNIST), 28 x 28 grey levels.
 
 Data: ``python tutorials/applications/fetch.py fashion``. The numbers in comments and the figure are
 those of ``python tutorials/applications/compression.py --full``, some three minutes of one core;
@@ -113,19 +113,19 @@ sizes = {"zlib": bits(zlib.compress(unseen.tobytes(), 9)),
          "WebP": bits(encoded(picture, "WEBP", lossless=True, quality=100, method=6)),
          "flow": bits(path.read_bytes())}
 for name, size in sizes.items():
-    print(f"{name:<5}{size:.3f} bits per pixel")
+    print(f"{name:<5}{size:.3f} bits per pixel")       # 4.389, 4.024, 3.784, 3.687, 3.237
 print(f"{len(unseen)} pictures: {seconds[0]:.1f} s to write, {seconds[1]:.1f} s to read; "
       f"equal to the byte: {np.array_equal(back, unseen)}")
 
 # %%
-# What the coder adds to the density's own -log2 P is less than the eighteen bytes of the file's head
-# and rounding: the likelihood *is* the size of the file.
+# What the coder adds to the density's own -log2 P is the file's head of eighteen bytes, less a
+# little for what the density thinks impossible: the likelihood *is* the size of the file.
 
 x_new, context_new = blocks_and_contexts(unseen, 0.0)
 nats, _, _ = bits_and_error(lossless.density, lossless.params, x_new.astype(float), context_new,
                             lossless.bounds)
 ideal = np.sum(nats) / np.log(2) / 8
-print(f"-log2 P is {ideal:.1f} bytes, the file {len(path.read_bytes())}")
+print(f"-log2 P is {ideal:.1f} bytes, the file {len(path.read_bytes())}")     # 31703.6, 31720
 
 # %%
 # Lossy
@@ -201,6 +201,20 @@ for quality in (24, 30, 36):
     print(f"{quality} dB: " + ", ".join(f"{name} {rate_at(name, quality):.3f}" for name in curves))
 
 # %%
+# ======= ===== ======== =================
+# quality JPEG  cosines  learned bijection
+# ======= ===== ======== =================
+# 24 dB   1.041 0.417    0.413
+# 30 dB   2.069 0.805    0.796
+# 36 dB   3.091 1.303    1.298
+# ======= ===== ======== =================
+#
+# For the same quality the files are 0.4 times as large as JPEG's. The density does that: it knows
+# clothes, and what stands beside a block. Under so good a density the learned bijection saves
+# another one percent of the bits over cosines, for twice the time. JPEG knows nothing of clothes,
+# and the density's own parameters, which a receiver needs once, are not counted.
+
+# %%
 # Again and again
 # ---------------
 # Rounding what is already a multiple of the step changes nothing. Decoded pixels are whole numbers,
@@ -211,6 +225,7 @@ for _ in range(5 if FULL else 2):
     one = codecs["flow"]
     generations.append(one.decompress(one.compress(generations[-1], 32)))
 qualities = [decibels(found, unseen) for found in generations[1:]]
+# 33.21, then 33.11 four times
 print("coded again and again:", "  ".join(f"{quality:.2f}" for quality in qualities), "dB")
 
 # %%

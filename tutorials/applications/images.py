@@ -112,6 +112,19 @@ for name, (x, held_out) in sets.items():
         print(f"{name:<9}{model:<11}{bits.mean():.3f}{error} bits per pixel")
 
 # %%
+# ========== ============== ==============
+# model      clothes        digits
+# ========== ============== ==============
+# histograms 3.899 +- 0.027 1.909 +- 0.013
+# PNG        3.961          2.202
+# one normal 4.988 +- 0.015 4.568 +- 0.129
+# Glow       3.160 +- 0.022 1.863 +- 0.011
+# ========== ============== ==============
+#
+# One normal is worst: half of the pixels are black, and it cannot say so. On digits, where most
+# pixels are black or white, Glow is only just ahead of histograms, which know exactly that.
+
+# %%
 # Samples
 # -------
 # All priors of Glow are part of the flow, so one factor T narrows every one of them.
@@ -158,7 +171,7 @@ def share_of_pullovers(rows):
 
 
 shares = {a: share_of_pullovers(moved[a]) for a in strengths}
-for a in strengths:
+for a in strengths:         # by Glow 0, 4, 30, 99 and 100 %, by pixels 0, 4, 45, 100, 100 %
     print(f"{a:+.1f} of sleeves: {shares[a]:.0%} of {len(shirts)} T-shirts are pullovers, "
           f"{share_of_pullovers(moved_pixels[a]):.0%} by pixels")
 outside = {name: np.mean((found[1.0] < -0.5) | (found[1.0] > LEVELS + 0.5))
