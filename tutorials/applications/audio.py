@@ -146,9 +146,9 @@ for name, bits in costs.items():
 print(f"{time.perf_counter() - start:.0f} s to learn")
 
 # %%
-# The flow learns what the second model was told, that loudness comes and goes, and a third of a bit
-# more: the shapes of vowels, and that one window knows of both its ends. The linear models are asked
-# for one sample at a time with real ones before the window, of which the flow sees none.
+# The flow finds out what the second model was told, that loudness comes and goes, and a third of a
+# bit more, although the linear models are given real samples before the window, of which it sees
+# none.
 
 # %%
 # Two seconds from nothing
@@ -182,8 +182,9 @@ for name, decibels in moving.items():       # 22.5, 3.5, 0.9
     print(f"{name}: loudness goes up and down by {decibels:.1f} dB")
 
 # %%
-# The figure: speech has words, pauses and harmonics, the linear model hisses evenly. The flow bursts
-# and falls silent for moments, no more: it was shown 64 ms at a time, and has no words to say.
+# The figure: speech has words, pauses and harmonics, the linear model hisses evenly. The flow
+# bursts and falls silent for moments, no more: it was shown 64 ms at a time, and has no words to
+# say.
 
 fig = plt.figure(figsize=(11, 5.6), layout="constrained")
 left, right = fig.subfigures(1, 2, width_ratios=(1, 1.5))
