@@ -526,9 +526,41 @@ _TABLE = (
         arxiv="1906.02994"),
 
     Citation(
+        "stochastic interpolants", "Albergo, Vanden-Eijnden", 2022,
+        "Building normalizing flows with stochastic interpolants", arxiv="2209.15571"),
+    Citation(
+        "piecewise flows", "Bevins, Handley, Gessey-Jones", 2023,
+        "Piecewise normalizing flows", arxiv="2305.02930", version=2),
+    Citation(
         "rectified flow", "Liu, Gong, Liu", 2022,
         "Flow straight and fast: Learning to generate and transfer data with rectified flow",
         arxiv="2209.03003"),
+
+    # Densities of tables ---------------------------------------------------------------------
+
+    Citation(
+        "Smyth and Wolpert", "Smyth, Wolpert", 1997, "Stacked density estimation",
+        venue="Advances in neural information processing systems 10"),
+    Citation(
+        "Schaefer and Strimmer", "Schaefer, Strimmer", 2005,
+        "A shrinkage approach to large-scale covariance matrix estimation and implications for "
+        "functional genomics", venue="Statistical applications in genetics and molecular biology "
+        "4(1)"),
+    Citation(
+        "Arthur and Vassilvitskii", "Arthur, Vassilvitskii", 2007,
+        "k-means++: The advantages of careful seeding",
+        venue="ACM-SIAM symposium on discrete algorithms"),
+    Citation(
+        "McKay, Beckman and Conover", "McKay, Beckman, Conover", 1979,
+        "A comparison of three methods for selecting values of input variables in the analysis of "
+        "output from a computer code", venue="Technometrics 21(2)"),
+
+    # Applications ----------------------------------------------------------------------------
+
+    Citation(
+        "DifferNet", "Rudolph, Wandt, Rosenhahn", 2020,
+        "Same same but DifferNet: Semi-supervised defect detection with normalizing flows",
+        arxiv="2008.12577"),
 
     # Books -----------------------------------------------------------------------------------
 

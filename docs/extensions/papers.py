@@ -35,6 +35,8 @@ def uses():
     for path in FILES:
         for text, _ in paragraphs(path):
             named = [(by_id[match[1]], None) for match in ARXIV.finditer(text)]
+            named += [(key, None) for key, citation in CITATIONS.items()
+                      if not citation.arxiv and f"{key} {citation.year}" in text]
             for _, key, _, places, _ in mentions(text):
                 named += [(key, None), *((key, place) for place in places)]
             for name in named:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def check_options(options):
 def run(options):
     """Fit, write, compare."""
     check_options(options)
-    data = inputs.load(options.data, options.header, texts(options), gaps=True)
+    data = inputs.load_to_fit(options, texts(options), gaps=True)
     copies = inputs.duplicates(data.values)
     asked = checkpoints.asked_for_search(options, data.values)
     state = None if options.resume is None else checkpoints.read_search(options.resume, asked)
@@ -61,6 +62,7 @@ def run(options):
         columns = find_columns(data.columns, data.table.cells(), supports(data, options), first=1)
     except ValueError as error:
         raise UsageError(f"{data.name}: {error}") from None
+    columns = _of_all_rows(columns, data)
     with patient(options.out or options.plot), once() as signals:
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
         _introduce(say, options, data, rows, copies, weight)
@@ -77,6 +79,13 @@ def run(options):
     print("\n".join(table_lines(data, rows, fitted)))
     if problem is not None:
         raise problem
+
+
+def _of_all_rows(columns, data):
+    """The columns of a sample, with counts below zero allowed where other rows hold some."""
+    lowest = data.lowest or {}
+    return tuple(replace(column, low=-np.inf) if column.kind == "count"
+                 and lowest.get(column.name, 0) < 0 else column for column in columns)
 
 
 def texts(options):
@@ -158,6 +167,7 @@ def _introduce(say, options, data, rows, copies, weight):
         say(data.table.remark)
     say(f"{data.name}: {len(data.values):,} rows, {len(data.columns)} columns; "
         f"{len(rows.places):,} rows differ, of which {rows.tests:,} are kept to test by")
+    inputs.say_sample(say, data)
     if weight is not None:
         effective = np.sum(weight) ** 2 / np.sum(weight ** 2)
         say(f"weights of {options.weights!r}: as good as {effective:,.1f} rows of equal weight")

@@ -19,20 +19,22 @@ NUMBERS = ("steps", "best_score", "best_epoch", "history", "rng")
 
 def asked_for(options, name, rate, values):
     """All that decides the bits of a fit, as a dictionary; equal for a fit that goes on."""
-    kept = ("layers", "hidden", "batch", "seed", "dtype", "bounded", "drop_duplicates", "trace",
+    kept = ("layers", "hidden", "batch", "dtype", "bounded", "drop_duplicates", "trace",
             "rtol", "regularise", "weights")
-    return {"DATA": _digest(values), "flow": name, "lr": rate, **_plain(options, kept)}
+    return {**_rows(options, values), "flow": name, "lr": rate, **_plain(options, kept)}
 
 
 def asked_for_search(options, values):
     """The same of a search among several candidates."""
-    kept = ("members", "epochs", "batch", "lr", "seed", "column", "given", "bounded",
+    kept = ("members", "epochs", "batch", "lr", "column", "given", "bounded",
             "drop_duplicates", "weights")
-    return {"DATA": _digest(values), "flow": "auto", **_plain(options, kept)}
+    return {**_rows(options, values), "flow": "auto", **_plain(options, kept)}
 
 
-def _digest(values):
-    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+def _rows(options, values):
+    """What decides which rows are fitted to; other rows of one file are drawn by another seed."""
+    return {**_plain(options, ("seed", "rows")),
+            "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest()}
 
 
 def _plain(options, names):

@@ -28,6 +28,9 @@ what nfref.FlowDensity finds in Python. Or one flow alone: --flow NAME. With --g
 density of the other columns given these. Cells may be empty: what may stand there is drawn
 anew while the simple densities are fitted, and the flows learn from the last draw.
 
+DATA is passed over once and may be larger than memory: of a file with more rows than --rows
+says, a sample is used, which the seed draws and which is the same however the file is cut.
+
 A tenth of the rows is kept to test by, and a tenth of the others to choose and to stop by.
 Last comes a small table: the mean log-likelihood of the test rows under every candidate and
 under all together, in nats per row and in the units of the data, each with its standard
@@ -51,7 +54,11 @@ def add_commands(commands):
     """Add ``fit`` to the command line."""
     parser = commands.add_parser("fit", help="fit a density to a table",
                                  description=DESCRIPTION, example=EXAMPLE)
-    parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
+    parser.add_argument("data", metavar="DATA",
+                        help="a file, a pattern of files in quotes, or the name of built-in data")
+    parser.add_argument("--rows", type=count(1), metavar="N",
+                        help="use a sample of so many rows where DATA holds more (default: a "
+                             "million, and no more than 2^23 numbers)")
     parser.add_argument("--flow", choices=("auto", *FLOWS),
                         help="auto tries several; a name is one flow alone (default: auto; where "
                              "an option is given that only one flow has, maf, or planar for one "
@@ -112,7 +119,7 @@ def run(options):
         if getattr(options, option):
             raise UsageError(f"--{option}: expected none with --flow {options.flow or 'maf'}, "
                              "only with auto")
-    data = inputs.load(options.data, options.header)
+    data = inputs.load_to_fit(options)
     copies = inputs.duplicates(data.values)
     if options.drop_duplicates:
         data = inputs.without_duplicates(data)
@@ -181,6 +188,7 @@ def _introduce(say, options, data, parts, copies, name, params):
     dim = len(data.columns)
     say(f"{data.name}: {len(data.values):,} rows, {dim} columns; {len(parts.train):,} rows to "
         f"train, {len(parts.validation):,} to validate, {len(parts.test):,} to test")
+    inputs.say_sample(say, data)
     if copies:
         say(_about_copies(copies, options.drop_duplicates))
     for column, value, share in inputs.repeated_values(data):
@@ -245,7 +253,7 @@ def check_outputs(options):
     if options.resume and not options.checkpoint:
         options.checkpoint = options.resume
     targets = {"--out": options.out, "--plot": options.plot, "--checkpoint": options.checkpoint}
-    taken = {os.path.realpath(options.data): "DATA"}
+    taken = {os.path.realpath(path): "DATA" for path in inputs.files(options.data)}
     for option, path in targets.items():
         if path is None:
             continue

@@ -1,5 +1,6 @@
 """DATA on the command line: a file or built-in data, checked and cut into parts."""
 
+import glob
 import os
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from nfref import params as trees
 from nfref.blocks import in_blocks
 from nfref.checks import as_weight
 from nfref.cli.arguments import UsageError
+from nfref.estimator.columns import asked_support
 from nfref.estimator.conditional import Marginal, impute, log_marginal, sample_given
 from nfref.estimator.density import TableDensity
 from nfref.estimator.table import gaps as find_gaps
@@ -17,18 +19,25 @@ from nfref.flow import Chain
 from nfref.flows.elementwise import Logit
 from nfref.flows.units import in_units_of
 from nfref.tables import (READERS, Table, TableError, check_varies, match_columns, numbered_columns,
-                          quoted_names, read_quietly, text_at)
+                          quoted_names, read_quietly, sample, text_at)
+from nfref.tables.sampling import sample_rows
 
 TOY_ROWS = 5000
 
 
 @dataclass(frozen=True)
 class Data:
-    """A table with the name it was asked for by, and the density it was drawn from if known."""
+    """A table with the name it was asked for by, and the density it was drawn from if known.
+
+    Where it is a sample, ``total`` is how many rows it was drawn from, and ``lowest`` (name ->
+    value) holds the lowest values of these.
+    """
 
     name: str
     table: Table
     truth: object = None
+    total: int = None
+    lowest: dict = None
 
     @property
     def values(self):
@@ -62,6 +71,81 @@ def load(name, header="auto", texts=(), gaps=False):
     toy = nfref.datasets.TOYS[known]
     table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
     return Data(name, table, toy if toy.entropy is not None else None)
+
+
+def files(data):
+    """The files that DATA names: itself, or those of a pattern."""
+    if os.path.exists(data) or not glob.has_magic(data):
+        return [data]
+    found = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))
+    if not found:
+        raise UsageError(f"{data}: expected files of that pattern, found none")
+    return found
+
+
+def load_to_fit(options, texts=(), gaps=False):
+    """The data that ``fit`` is asked for: all rows, or a sample where they are too many.
+
+    Whether the rows that are not in the sample fit the supports and weights that were asked for
+    is looked at as they pass.
+    """
+    paths = files(options.data)
+    if len(paths) == 1 and not os.path.exists(paths[0]):       # built in, or an error
+        return load(options.data, options.header, texts, gaps)
+    most = options.rows
+    asked = [(name, asked_support(name, kind)) for name, kind in options.column]
+    asked += [(name, (low, high)) for name, low, high in options.bounded]
+    faults = []
+
+    def look(path, table, first, total):
+        bar.update(len(table.values))
+        if not faults:
+            faults.extend(_faults(path, table, first, asked, options.weights))
+        # Of rows that are all kept whoever uses them says what is wrong.
+        if faults and total > (most or sample_rows(len(table.columns))):
+            raise UsageError(faults[0])
+
+    from tqdm import tqdm
+    try:
+        with tqdm(unit="row", unit_scale=True, delay=2, disable=options.quiet or None) as bar:
+            found = sample(paths, most, options.seed, options.header, texts, gaps, look)
+    except TableError as error:
+        raise UsageError(str(error)) from None
+    part = found.total > len(found.places)
+    return Data(options.data, found.table, total=found.total if part else None,
+                lowest=found.lowest if part else None)
+
+
+def say_sample(say, data):
+    """Of how many rows the data are a sample, if they are one."""
+    if data.total is not None:
+        say(f"these are a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes "
+            "more or fewer)")
+
+
+def _faults(path, table, first, asked, weights):
+    """What is wrong with the first value of a column that is not as it was asked for."""
+    at = {name: k for k, name in enumerate(table.columns)}
+    if weights in at:
+        weight = table.values[:, at[weights]]
+        bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
+        if len(bad):
+            yield (f"--weights: {path}: column {weights!r}: expected finite numbers of at least 0, "
+                   f"got {weight[bad[0]]:g} in row {first + bad[0] + 1}")
+    for name, support in asked:
+        if name not in at or support == "category" or support[0] == "period":
+            continue
+        values = table.values[:, at[name]]
+        if support == "count":
+            fits, expected = values == np.round(values), "whole numbers"
+        else:
+            low, high = support
+            fits = (values > low) & (values < high)
+            expected = f"values strictly between {low:g} and {high:g}"
+        bad = np.flatnonzero(~(fits | np.isnan(values)))
+        if len(bad):
+            yield (f"{path}: column {name!r}: expected {expected}, got {values[bad[0]]:g} in row "
+                   f"{first + bad[0] + 1}")
 
 
 def without_weights(data, column):

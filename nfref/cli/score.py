@@ -1,7 +1,6 @@
 """``nfref score``: log-likelihoods, a batch of rows at a time, on one machine or several."""
 
 import functools
-import glob
 import itertools
 import math
 import os
@@ -71,7 +70,7 @@ def add_commands(commands):
 
 def run(options):
     """One log-likelihood a row; then what can be said of all."""
-    paths = files(options.data)
+    paths = inputs.files(options.data)
     check_output(options.out, options.model, *paths)
     if not options.out:
         check_there("scores")
@@ -112,16 +111,6 @@ def run(options):
     if summary.unknown:
         complain(f"nfref: note: {summary.unknown} rows have a density that can't be computed: nan")
     print("\n".join(summary.lines(several=len(paths) > 1)))
-
-
-def files(data):
-    """The files that DATA names: itself, or those of a pattern."""
-    if os.path.exists(data) or not glob.has_magic(data):
-        return [data]
-    found = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))
-    if not found:
-        raise UsageError(f"{data}: expected files of that pattern, found none")
-    return found
 
 
 def _with_progress(scored, shown):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from nfref.tables.sampling import GOLDEN, mixed
+
 
 def is_frame(X):
     """Whether something is a DataFrame, of pandas, polars or another library narwhals knows."""
@@ -69,13 +71,6 @@ def has_gaps(table):
 # Rows that repeat -------------------------------------------------------------------------
 
 
-def _mixed(bits):
-    """The finaliser of splitmix64: every bit of the result depends on every bit of the input."""
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
-
-
 def distinct_rows(values, weight, seed):
     """One of each set of equal rows, with how often it is there, in an order of its own.
 
@@ -101,7 +96,7 @@ def distinct_rows(values, weight, seed):
     bits = (np.asarray(values, np.float64) + 0.0).view(np.uint64)      # + 0.0 makes -0.0 0.0
     keys = np.full(len(values), seed % 2 ** 64, np.uint64)
     for column in bits.T:
-        keys = _mixed(keys + np.uint64(0x9E3779B97F4A7C15) ^ column)
+        keys = mixed(keys + GOLDEN ^ column)
     order = np.argsort(keys, kind="stable")
     ordered = bits[order]
     first = np.ones(len(order), bool)

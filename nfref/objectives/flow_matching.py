@@ -1,7 +1,7 @@
 """Flow matching: training a continuous flow by regression, with no solve.
 
 Sources: Lipman et al. 2022, arXiv:2210.02747; Tong et al. 2023, arXiv:2302.00482 (pairing by
-optimal transport).
+optimal transport); Albergo, Vanden-Eijnden 2022, arXiv:2209.15571 (stochastic interpolants).
 
 Given noise z and a data row x, a conditional path  x_t = alpha_t x + sigma_t z  has the
 velocity  u_t = alpha_t' x + sigma_t' z. The network that is closest to u_t at x_t in mean
@@ -55,8 +55,23 @@ def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
     return alpha, sigma, 0.5 * alpha * beta, -0.5 * beta * np.exp(-integral) / sigma
 
 
-PATHS = {"ot": transport_path, "vp": variance_preserving_path}
-LATEST = {"ot": 1.0, "vp": 1 - 1e-5}    # where the last t is drawn
+def trigonometric_path(t):
+    """(alpha, sigma, alpha', sigma') of the trigonometric interpolant.
+
+    Paper:   stochastic interpolants: I_t = cos(pi t / 2) x_0 + sin(pi t / 2) x_1, from x_0 of
+             the base, here z, to x_1 of the data, here x.
+    Differs: nothing. The base may be any density: nothing here asks that z be normal.
+
+    alpha = sin(pi t / 2), sigma = cos(pi t / 2): if z and x have the same covariance, x_t keeps it.
+    Elementwise.
+    """
+    alpha, sigma = np.sin(0.5 * np.pi * t), np.cos(0.5 * np.pi * t)
+    return alpha, sigma, 0.5 * np.pi * sigma, -0.5 * np.pi * alpha
+
+
+PATHS = {"ot": transport_path, "vp": variance_preserving_path, "trigonometric": trigonometric_path}
+# Where the last t is drawn.
+LATEST = {"ot": 1.0, "vp": 1 - 1e-5, "trigonometric": 1.0}
 
 
 def conditional_path(path, t, z, x):
@@ -111,8 +126,8 @@ class FlowMatching:
 
     Parameters
     ----------
-    path : {"ot", "vp"}
-        Optimal-transport or variance-preserving path.
+    path : {"ot", "vp", "trigonometric"}
+        Optimal-transport path, variance-preserving path, or trigonometric interpolant.
     pairing : {"independent", "ot"}
         Whether noise meets data at random or by minibatch optimal transport. The latter
         makes paths cross less, and is for flows without context: pairs that ignore the

@@ -8,10 +8,12 @@ Rows are counted from 1, the header not included; lines are lines of the file.
 
 from nfref.tables.batches import batch_rows, batches, write_batches
 from nfref.tables.read import HEADERS, READERS, read_quietly, read_table
+from nfref.tables.sampling import Sample, sample
 from nfref.tables.table import (Table, TableError, check_finite, check_varies, match_columns,
                                 numbered_columns, quoted_names, text_at)
 from nfref.tables.text import write_blocks, write_csv
 
-__all__ = ["HEADERS", "READERS", "Table", "TableError", "batch_rows", "batches", "check_finite",
-           "check_varies", "match_columns", "numbered_columns", "quoted_names", "read_quietly",
-           "read_table", "text_at", "write_batches", "write_blocks", "write_csv"]
+__all__ = ["HEADERS", "READERS", "Sample", "Table", "TableError", "batch_rows", "batches",
+           "check_finite", "check_varies", "match_columns", "numbered_columns", "quoted_names",
+           "read_quietly", "read_table", "sample", "text_at", "write_batches", "write_blocks",
+           "write_csv"]

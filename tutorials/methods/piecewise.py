@@ -1,0 +1,149 @@
+"""
+Piecewise flows
+===============
+
+A flow carries a normal distribution, which is in one piece, to the data. If these are in several,
+what is left between them are bridges, thin and never quite empty (lesson 11). One cure is to cut
+first: divide the rows into clusters, and give each a flow of its own (Bevins, Handley,
+Gessey-Jones 2023, arXiv:2305.02930). The density is then a mixture,
+
+    p(x) = sum_k w_k p_k(x),
+
+with w_k the share of rows in cluster k: as normalised as its parts, known at every x, and sampled
+by drawing k first. How many clusters? As many as have the largest mean silhouette, which for each
+row compares the distance to its own cluster with that to the next.
+
+The page compares, for data in rings and in eight heaps, one flow with the pieces: all parts
+together have about as many parameters as the one flow has, and each row is seen as often.
+
+Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
+"""
+
+# %%
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.cluster.vq import kmeans2, vq
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
+
+import nfref
+from nfref import datasets
+from nfref.params import count
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _figures import figure_path  # noqa: E402
+
+# %%
+# Cutting.
+
+
+def silhouette(x, labels):
+    """Mean over rows of (b - a) / max(a, b): a is the mean distance to the others of the row's own
+    cluster, b the smallest mean distance to another cluster."""
+    names, sizes = np.unique(labels, return_counts=True)
+    sums = np.stack([cdist(x, x[labels == name]).sum(axis=1) for name in names], axis=1)
+    own = labels[:, None] == names
+    a = sums[own] / np.maximum(sizes[np.searchsorted(names, labels)] - 1, 1)
+    b = np.where(own, np.inf, sums / sizes).min(axis=1)
+    return np.mean((b - a) / np.maximum(a, b))
+
+
+def cut(x, most, seed=0):
+    """Centres of the clustering with the largest silhouette, on at most 1,000 of the rows."""
+    x = x[:1000]
+    tried = [kmeans2(x, k, minit="++", seed=seed) for k in range(2, most + 1)]
+    return max(tried, key=lambda found: silhouette(x, found[1]))[0]
+
+
+# %%
+# Learning: one flow for each piece, in the units of the piece.
+
+
+def learn(x, hidden, epochs, seed=0):
+    rng = np.random.default_rng(seed)
+    density = nfref.Density(nfref.Chain([nfref.NSF(2, 3, hidden), nfref.Standardise.of(x)]))
+    fit = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=epochs,
+                    batch_size=128, learning_rate=5e-3, schedule="cosine", patience=None,
+                    progress=False)
+    return density, fit.params
+
+
+def learn_pieces(x, centres, hidden, epochs):
+    """(log-weight, density, parameters) of each piece."""
+    labels, _ = vq(x, centres)
+    return [(np.log(np.mean(labels == k)), *learn(x[labels == k], hidden, epochs))
+            for k in range(len(centres))]
+
+
+def log_prob(pieces, x):
+    """log sum_k w_k p_k(x): the logarithm is taken once, of the sum."""
+    return logsumexp([log_w + density.log_prob(params, x) for log_w, density, params in pieces],
+                     axis=0)
+
+
+def sample(pieces, rng, n):
+    shares = np.exp([log_w for log_w, _, _ in pieces])
+    counts = rng.multinomial(n, shares / shares.sum())
+    return np.concatenate([density.sample(params, rng, m)
+                           for m, (_, density, params) in zip(counts, pieces)])
+
+
+# %%
+# The figure: samples, where the log-density of the data lies beneath them.
+
+
+def figure(results):
+    fig, axes = plt.subplots(2, 3, figsize=(9.6, 6.6), layout="constrained")
+    for row, (toy, test, *fits) in zip(axes, results):
+        row[0].scatter(*test[:3000].T, s=2, c="#BBBBBB")
+        row[0].set(title=f"data: {toy.name.replace('_', ' ')}")
+        for ax, (name, pieces, above) in zip(row[1:], fits):
+            points = sample(pieces, np.random.default_rng(5), 3000)
+            # Off the data: less likely than all but one in a thousand of them.
+            off = toy.log_prob(points) < np.quantile(toy.log_prob(test), 1e-3)
+            ax.scatter(*points[~off].T, s=2, c="#4477AA")
+            ax.scatter(*points[off].T, s=5, c="#EE6677")
+            ax.set(title=f"{name}: entropy + {above.mean():.3f} nats,\n"
+                         f"{100 * off.mean():.1f} % of samples off the data")
+        for ax in row:
+            ax.set(xticks=[], yticks=[], xlim=row[0].get_xlim(), ylim=row[0].get_ylim(),
+                   aspect="equal")
+    fig.savefig(figure_path("piecewise.png"), dpi=120)
+    plt.close(fig)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Piecewise flows")
+    parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
+    full = parser.parse_args().full
+    rows, epochs = (20_000, 60) if full else (2000, 12)
+    results = []
+    for toy in (datasets.eight_gaussians, datasets.rings):
+        rng = np.random.default_rng(0)
+        x, test = toy(rng, rows), toy(rng, 5000)
+        one = [(0.0, *learn(x, (64, 64), epochs))]
+        pieces = learn_pieces(x, cut(x, 10), (14, 14), epochs)
+        fits = []
+        for name, fit in (("one flow", one), (f"{len(pieces)} pieces", pieces)):
+            above = toy.log_prob(test) - log_prob(fit, test)
+            numbers = sum(count(params) for _, _, params in fit)
+            print(f"{toy.name}, {name}, {numbers} parameters: {above.mean():.4f} +- "
+                  f"{above.std() / np.sqrt(len(above)):.4f} nats above the entropy")
+            fits.append((name, fit, above))
+        results.append((toy, test, *fits))
+    figure(results)
+    (_, _, heaps, cut_heaps), _ = results
+    assert cut_heaps[0] == "8 pieces"
+    assert cut_heaps[2].mean() < heaps[2].mean()
+    # The pieces are a density: their mass is one.
+    side = np.linspace(-6, 6, 401)
+    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    assert abs(np.exp(log_prob(cut_heaps[1], grid)).sum() * (side[1] - side[0]) ** 2 - 1) < 0.01
+
+
+if __name__ == "__main__":
+    main()
