@@ -581,6 +581,19 @@ _TABLE = (
         "Same same but DifferNet: Semi-supervised defect detection with normalizing flows",
         arxiv="2008.12577"),
 
+    Citation(
+        "WaveFlow", "Ping, Peng, Zhao, Song", 2019,
+        "WaveFlow: A compact flow-based model for raw audio", arxiv="1912.01219"),
+
+    Citation(
+        "VideoFlow", "Kumar, Babaeizadeh, Erhan, Finn, Levine, Dinh, Kingma", 2019,
+        "VideoFlow: A conditional flow-based model for stochastic video generation",
+        arxiv="1903.01434"),
+
+    Citation(
+        "Helminger et al.", "Helminger, Djelouah, Gross, Schroers", 2020,
+        "Lossy image compression with normalizing flows", arxiv="2008.10486"),
+
     # Books -----------------------------------------------------------------------------------
 
     Citation(
