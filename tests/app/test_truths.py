@@ -1,4 +1,4 @@
-"""Bad input of the truths: one line that names it, and nothing written."""
+"""The truths: full runs; and bad input, which one line names and after which nothing is written."""
 
 import os
 import subprocess
@@ -13,18 +13,36 @@ sys.path[:0] = [str(ROOT / "tutorials" / "truths"), str(ROOT / "tutorials" / "ap
 import _pictures  # noqa: E402
 import fetch  # noqa: E402
 
-PAGE = ROOT / "tutorials" / "truths" / "out_of_distribution.py"
+PAGES = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
+(PAGE,) = (page for page in PAGES if page.stem == "out_of_distribution")
 
 
-def run(tmp_path, data):
-    environment = {**os.environ, "MPLBACKEND": "Agg", "NFREF_DATA": str(data),
-                   "NFREF_FIGURES": str(tmp_path / "figures")}
-    return subprocess.run([sys.executable, str(PAGE)], cwd=tmp_path, env=environment,
+def run(tmp_path, page=PAGE, data=None, *options):
+    environment = {**os.environ, "MPLBACKEND": "Agg", "NFREF_FIGURES": str(tmp_path / "figures")}
+    if data:
+        environment["NFREF_DATA"] = str(data)
+    return subprocess.run([sys.executable, str(page), *options], cwd=tmp_path, env=environment,
                           capture_output=True, text=True)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_claims_of_a_full_run(page, tmp_path):
+    """What the pages assert of their committed figures: a minute of one core each."""
+    done = run(tmp_path, page, None, "--full")
+    if "applications/fetch.py" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_option_that_is_not_there_is_refused(tmp_path):
+    done = run(tmp_path, PAGE, None, "--fast")
+    assert done.returncode == 2 and "unrecognized arguments: --fast" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_data_are_one_line_with_the_command(tmp_path):
-    done = run(tmp_path, tmp_path)
+    done = run(tmp_path, data=tmp_path)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1
     assert line.endswith("bring it by: python tutorials/applications/fetch.py fashion")
@@ -35,7 +53,7 @@ def test_a_wrong_checksum_is_named_and_nothing_is_written(tmp_path):
     name = "train-images-idx3-ubyte.gz"
     (tmp_path / "fashion").mkdir()
     (tmp_path / "fashion" / name).write_bytes(b"cut")
-    done = run(tmp_path, tmp_path)
+    done = run(tmp_path, data=tmp_path)
     assert done.returncode == 1
     assert f"{name}: expected content of SHA-256" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "figures").exists()
