@@ -3,8 +3,8 @@ Likelihood and what it was never shown
 ======================================
 
 Fit a flow to pictures of clothes. Show it digits. Their likelihood is *higher* than that of clothes
-it was fitted for. Nalisnick et al. (2018, arXiv:1810.09136) found this for every likelihood model
-they tried; "unlikely under the model" is no test for "not from where the model learned".
+it was fitted for. Nalisnick et al. (2018, arXiv:1810.09136) found this for flows, variational
+autoencoders and PixelCNNs; "unlikely under the model" is no test for "not from where it learned".
 
 Why? Four explanations have been given, and each makes a claim that a number can support or refute:
 
