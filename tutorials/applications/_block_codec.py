@@ -135,6 +135,9 @@ def blocks_and_contexts(images, log_step):
 class Codec:
     """Pictures of one shape to bytes and back.
 
+    Both sides compute the same probabilities, to the last bit: a file is for machines whose
+    floating-point results agree. Where they do not, the sum over the pixels says so.
+
     Parameters
     ----------
     density : Density
