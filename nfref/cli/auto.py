@@ -1,8 +1,5 @@
 """``nfref fit --flow auto``: what ``nfref.FlowDensity`` does, from a file to a file."""
 
-import contextlib
-import os
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +16,9 @@ from nfref.estimator.density import check_given, find_columns, fit_table
 from nfref.estimator.gaps import fit_with_gaps, says_nothing
 from nfref.estimator.pool import mean_and_error
 from nfref.estimator.table import distinct_rows, gaps, has_gaps
-from nfref.files import is_special, reserved
+from nfref.files import reserved
 
 LEAST_ROWS = 5
-EVERY = 60                  # seconds between checkpoints that nobody asked for
 MINUTES = 10                # the time budget where none is given
 # What only a single flow has a use for.
 OF_ONE_FLOW = ("layers", "hidden", "trace", "rtol", "regularise")
@@ -71,7 +67,7 @@ def run(options):
         _say_gaps(say, data, given)
         with (reserved(options.out, _size(data, rows, options)) as place,
               reserved(options.plot) as picture):
-            keep = _Keeper(options, asked, say)
+            keep = checkpoints.Keeper(options, asked, checkpoints.write_search, say)
             fitted = _fit(columns, data, rows, options, say, signals, keep, state, given)
             signals.hold()
             problem = _write(say, options, data, rows, fitted, place, picture)
@@ -224,47 +220,14 @@ def _size(data, rows, options):
 # Fitting ----------------------------------------------------------------------------------
 
 
-class _Keeper:
-    """Writes checkpoints: after every epoch where they were asked for, else every minute.
-
-    Those that nobody asked for stand beside the model and go when it is written. A disk that is
-    full ends no fit.
-    """
-
-    def __init__(self, options, asked, say):
-        self.asked, self.say, self.failed, self.written = asked, say, False, False
-        self.own = options.checkpoint is None and options.out and not is_special(options.out)
-        self.path = f"{options.out}.checkpoint" if self.own else options.checkpoint
-        self.last = time.monotonic()
-
-    def __call__(self, state):
-        if self.path is None or self.own and time.monotonic() - self.last < EVERY:
-            return
-        try:
-            checkpoints.write_search(self.path, state, self.asked)
-            if self.own and not self.written:
-                self.say(f"--resume {self.path} goes on from here should this process be killed")
-            self.written = True
-        except OSError as error:
-            if not self.failed:
-                complain(f"nfref: warning: {error}; the fit goes on, this checkpoint is missing")
-            self.failed = True
-        self.last = time.monotonic()
-
-    def done(self):
-        """The model is written."""
-        if self.own and self.written:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
-
-
 def _fit(columns, data, rows, options, say, signals, keep, state, given):
     def callback(state):
         with signals.between():
             keep(state)
 
     plan = Plan("auto", options.members, options.epochs, options.batch, options.lr,
-                options.time or 60 * MINUTES, not options.quiet, callback, state)
+                options.time or 60 * MINUTES, not options.quiet, callback, state,
+                jobs=_jobs(options.jobs))
     weight = rows.weight[rows.train]
     table = rows.columns(data, rows.train)
     chosen = {"weight": None if np.all(weight == 1) else weight, "given": given,
@@ -276,6 +239,18 @@ def _fit(columns, data, rows, options, say, signals, keep, state, given):
         return fit_table(columns, table, plan, options.seed, **chosen)
     except ValueError as error:
         raise UsageError(f"{data.name}: {error}") from None
+
+
+def _jobs(asked):
+    """How many flows are trained at once."""
+    if asked == 1:
+        return 1
+    try:
+        from joblib import effective_n_jobs
+    except ModuleNotFoundError:
+        raise UsageError("--jobs: expected joblib to be installed, found it is not; "
+                         "pip install 'nfref[sklearn]' brings it") from None
+    return effective_n_jobs(asked or -1)
 
 
 def _write(say, options, data, rows, fitted, place, picture):

@@ -6,7 +6,6 @@ import math
 import os
 import socket
 import sys
-import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from nfref.cli import inputs
 from nfref.cli.arguments import UsageError, add_header, count
 from nfref.cli.streams import complain
 from nfref.cli.use import check_output, check_there, loaded_model
+from nfref.estimator.candidates import ONE_AT_A_TIME
 from nfref.estimator.conditional import Filler
 from nfref.estimator.density import TableDensity
 from nfref.tables import TableError, batch_rows, batches, write_batches
@@ -23,8 +23,6 @@ LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 WAIT = 20           # seconds for a scheduler to answer
-# Compiled code takes all threads itself, and two threads of one worker may not enter it at once.
-ONE_AT_A_TIME = threading.Lock()
 
 DESCRIPTION = """\
 The log-likelihood of every row of DATA, in nats, then their mean and the rows that are least

@@ -30,24 +30,23 @@ def gaussian_log_prob(x, mean, cholesky):
 
     Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
     """
-    return (-0.5 * _squares(x - mean, cholesky) - np.sum(np.log(np.diag(cholesky)))
+    z = solved(cholesky, x - mean)
+    return (-0.5 * np.sum(z ** 2, axis=0) - np.sum(np.log(np.diag(cholesky)))
             - 0.5 * len(mean) * LOG_TWO_PI)
 
 
-def _squares(x, cholesky):
-    """|L^-1 x|^2, (N,)."""
+def solved(cholesky, x):
+    """L^-1 x of rows x (N, D), as (D, N)."""
     if len(cholesky) > FEW_COLUMNS:
         from scipy.linalg import solve_triangular
-        z = solve_triangular(cholesky, x.T, lower=True, check_finite=False)
-        return np.sum(z ** 2, axis=0)
+        return solve_triangular(cholesky, x.T, lower=True, check_finite=False)
     # By columns: a small system is not worth BLAS, whose threads wait for each other.
-    z, total = [], np.zeros(len(x))
-    for column, row in zip(np.ascontiguousarray(x.T), cholesky):
-        for known, factor in zip(z, row):
-            column = column - factor * known
-        z.append(column / row[len(z)])
-        total += z[-1] ** 2
-    return total
+    z = np.array(x.T)
+    for j, row in enumerate(cholesky):
+        for k in range(j):
+            z[j] -= row[k] * z[k]
+        z[j] /= row[j]
+    return z
 
 
 # One Gaussian -----------------------------------------------------------------------------
