@@ -73,12 +73,15 @@ def add_commands(commands):
                              "any for one flow)")
     parser.add_argument("--weights", metavar="COLUMN",
                         help="this column says what each row counts")
+    parser.add_argument("--without", type=names, action="append", default=[],
+                        metavar="NAME,NAME", help="leave these columns out")
     parser.add_argument("--given", type=names, action="append", default=[], metavar="NAME,NAME",
                         help="auto: the density of the other columns given these")
     parser.add_argument("--column", type=support, action="append", default=[],
                         metavar="NAME=SUPPORT",
                         help="auto: what values column NAME takes: real, positive, LOW:HIGH, "
-                             "'period P', count or category; may be given for several columns")
+                             "'period P', count or category; may be given for several columns "
+                             "(text that repeats is a category without a word)")
     add_header(parser)
     parser.add_argument("--layers", type=count(1, MOST_LAYERS), metavar="K",
                         help="how many layers (default: the flow's own)")
@@ -190,7 +193,8 @@ def _introduce(say, options, data, parts, copies, name, params):
     elif data.table.remark:
         say(data.table.remark)
     dim = len(data.columns)
-    say(f"{data.name}: {len(data.values):,} rows, {dim} columns; {len(parts.train):,} rows to "
+    columns = "1 column" if dim == 1 else f"{dim} columns"
+    say(f"{data.name}: {len(data.values):,} rows, {columns}; {len(parts.train):,} rows to "
         f"train, {len(parts.validation):,} to validate, {len(parts.test):,} to test")
     inputs.say_sample(say, data)
     if copies:

@@ -174,7 +174,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
     """
     first = 0
     filler = functools.cache(lambda: Filler(model.density))
-    for data in _tables(model, path, header):
+    for data in tables_for(model, path, header, weights):
         data, weight = _without_weights(data, weights, first)
         values, sure = inputs.for_model(data, model)
         if data.table.remark and not (sure or first):
@@ -211,13 +211,15 @@ def _without_weights(data, column, first):
         columns=data.columns[:k] + data.columns[k + 1:])), weight
 
 
-def _tables(model, path, header):
-    texts = inputs.texts_of(model)
+def tables_for(model, path, header, weights=None, optional=()):
+    """The rows of DATA as :class:`nfref.cli.inputs.Data`, a batch at a time."""
+    texts, keep = inputs.texts_of(model), inputs.known_to(model, (weights,), optional)
     if not os.path.exists(path):        # built in, or an error
-        yield inputs.load(path, header, texts)
+        yield inputs.load(path, header, texts, keep=keep)
         return
     try:
-        for table in batches(path, header, texts, gaps=isinstance(model.density, TableDensity)):
+        for table in batches(path, header, texts, gaps=isinstance(model.density, TableDensity),
+                             keep=keep):
             yield inputs.Data(path, table)
     except TableError as error:
         raise UsageError(str(error)) from None
