@@ -430,7 +430,6 @@ def bad_files(folder, tmp_path):
     write_people(tmp_path / "still.csv", rows=np.where([True, True, False], rows, 7.5))
     write_people(tmp_path / "few.csv", rows=rows[:3])
     write_people(tmp_path / "narrow.csv", rows=rows[:, :1], header=("height",))
-    write_people(tmp_path / "wide.csv", rows=np.ones((4, 4)), header=(*COLUMNS, "extra"))
     write_people(tmp_path / "other.csv", header=("height", "body weight", "ages"))
     write_people(tmp_path / "late.csv", rows=rows + [0, 1e13, 0])
     (tmp_path / "empty.csv").write_text("")
