@@ -174,8 +174,8 @@ for name, frames in late.items():
 # the one before it, shows another street. Nothing of the past holds for it, nor for the next one,
 # which is given one frame of either street. A Gaussian pays dearly for such surprises: the two
 # frames cost 10.8 and 4.6 bits a pixel, where 8 would do for anything. The PNG, which only loses
-# what copying saves, takes 5.9 and 3.5. In the 46 other frames the flow is ahead of it by 0.25 +- 0.01 bits,
-# and in the car, which is not cut, by 0.43 +- 0.02.
+# what copying saves, takes 5.9 and 3.5. In the 46 other frames the flow is ahead of it by
+# 0.25 +- 0.01 bits, and in the car, which is not cut, by 0.43 +- 0.02.
 
 surprising = {}
 for name, frames in late.items():
