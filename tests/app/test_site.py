@@ -151,6 +151,7 @@ def test_the_page_of_papers_is_complete(monkeypatch):
         assert (address or citation.venue) in text
         assert all(place.formula in text for place in citation.places)
     assert "Used in ." not in text
+    assert "/_" not in "".join(re.findall(":doc:`[^`]*`", text))     # helpers of pages have none
     assert ":mod:`nfref.flows.radial`" in text
 
 

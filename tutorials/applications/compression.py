@@ -53,7 +53,7 @@ from _figures import figure_path  # noqa: E402
 
 FULL = "--full" in sys.argv
 (known, _), (unseen, _) = fashion(fetch.files("fashion"))
-known, unseen = (known[:12_000], unseen[:100]) if FULL else (known[:200], unseen[:20])
+known, unseen = (known[:12_000], unseen[:100]) if FULL else (known[:100], unseen[:10])
 pixels, shape = unseen.size, unseen.shape[1:]
 folder = Path(tempfile.mkdtemp())
 
