@@ -1,8 +1,5 @@
 """``nfref fit --flow auto``: what ``nfref.FlowDensity`` does, from a file to a file."""
 
-import contextlib
-import os
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +16,11 @@ from nfref.estimator.density import check_given, find_columns, fit_table
 from nfref.estimator.gaps import fit_with_gaps, says_nothing
 from nfref.estimator.pool import mean_and_error
 from nfref.estimator.table import distinct_rows, gaps, has_gaps
-from nfref.files import is_special, reserved
+from nfref.files import reserved
 
 LEAST_ROWS = 5
-EVERY = 60                  # seconds between checkpoints that nobody asked for
+COARSE = 10                 # rows a value from which on a column is said to repeat
+FEW_LABELS = 20             # of a column of text that nobody called a category; or a tenth of rows
 MINUTES = 10                # the time budget where none is given
 # What only a single flow has a use for.
 OF_ONE_FLOW = ("layers", "hidden", "trace", "rtol", "regularise")
@@ -51,7 +49,8 @@ def check_options(options):
 def run(options):
     """Fit, write, compare."""
     check_options(options)
-    data = inputs.load_to_fit(options, texts(options), gaps=True)
+    data = inputs.load_to_fit(options, (..., *texts(options)), gaps=True)
+    _check_labels(data, texts(options))
     copies = inputs.duplicates(data.values)
     asked = checkpoints.asked_for_search(options, data.values)
     state = None if options.resume is None else checkpoints.read_search(options.resume, asked)
@@ -61,7 +60,7 @@ def run(options):
     try:
         columns = find_columns(data.columns, data.table.cells(), supports(data, options), first=1)
     except ValueError as error:
-        raise UsageError(f"{data.name}: {error}") from None
+        raise UsageError(f"{data.name}: {_with_option(error)}") from None
     columns = _of_all_rows(columns, data)
     with patient(options.out or options.plot), once() as signals:
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
@@ -71,7 +70,7 @@ def run(options):
         _say_gaps(say, data, given)
         with (reserved(options.out, _size(data, rows, options)) as place,
               reserved(options.plot) as picture):
-            keep = _Keeper(options, asked, say)
+            keep = checkpoints.Keeper(options, asked, checkpoints.write_search, say)
             fitted = _fit(columns, data, rows, options, say, signals, keep, state, given)
             signals.hold()
             problem = _write(say, options, data, rows, fitted, place, picture)
@@ -79,6 +78,24 @@ def run(options):
     print("\n".join(table_lines(data, rows, fitted)))
     if problem is not None:
         raise problem
+
+
+def _with_option(error):
+    """The message, with the option that does what it says."""
+    text = str(error)
+    for remedy in ("leave the column out", "leave it out"):
+        text = text.replace(remedy, "--without NAME leaves a column out")
+    return text
+
+
+def _check_labels(data, asked):
+    """That text that nobody called a category repeats."""
+    for name, labels in data.table.labels.items():
+        if len(labels) > max(FEW_LABELS, len(data.values) / 10) and name not in asked:
+            raise UsageError(
+                f"{data.name}: column {name!r}: expected labels that repeat, got {len(labels):,} "
+                f"different texts in {len(data.values):,} rows; --without {name} leaves the column "
+                f"out, --column {name}=category takes it all the same")
 
 
 def _of_all_rows(columns, data):
@@ -165,7 +182,8 @@ def _introduce(say, options, data, rows, copies, weight):
         complain(f"nfref: warning: {data.table.remark}")
     elif data.table.remark:
         say(data.table.remark)
-    say(f"{data.name}: {len(data.values):,} rows, {len(data.columns)} columns; "
+    columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
+    say(f"{data.name}: {len(data.values):,} rows, {columns}; "
         f"{len(rows.places):,} rows differ, of which {rows.tests:,} are kept to test by")
     inputs.say_sample(say, data)
     if weight is not None:
@@ -205,12 +223,24 @@ def _say_gaps(say, data, given):
 
 
 def _say_ties(say, data, columns):
-    """Values of continuous columns that fill a share of the rows."""
+    """Continuous columns whose values repeat, or count the rows."""
     real = {column.name for column in columns if isinstance(column, Continuous)}
-    for name, value, share in inputs.repeated_values(data):
-        if name in real:
+    shares = {name: (value, share) for name, value, share in inputs.repeated_values(data)}
+    for name, values in zip(data.columns, data.values.T):
+        if name not in real:
+            continue
+        values = values[~np.isnan(values)]
+        distinct = len(np.unique(values))
+        if name in shares:
+            value, share = shares[name]
             say(f"{name!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
                 f"value without bound; --column {name}=count or category gives it a probability")
+        elif COARSE * distinct <= len(values):
+            say(f"{name!r} takes {distinct:,} values in {len(values):,} rows: a density can pile "
+                "up on them without bound, so compare log-likelihoods with care")
+        elif len(values) > 2 and np.all(np.diff(values) == 1):
+            say(f"{name!r} counts the rows and says nothing else of them: --without {name} leaves "
+                "it out")
 
 
 def _size(data, rows, options):
@@ -224,47 +254,14 @@ def _size(data, rows, options):
 # Fitting ----------------------------------------------------------------------------------
 
 
-class _Keeper:
-    """Writes checkpoints: after every epoch where they were asked for, else every minute.
-
-    Those that nobody asked for stand beside the model and go when it is written. A disk that is
-    full ends no fit.
-    """
-
-    def __init__(self, options, asked, say):
-        self.asked, self.say, self.failed, self.written = asked, say, False, False
-        self.own = options.checkpoint is None and options.out and not is_special(options.out)
-        self.path = f"{options.out}.checkpoint" if self.own else options.checkpoint
-        self.last = time.monotonic()
-
-    def __call__(self, state):
-        if self.path is None or self.own and time.monotonic() - self.last < EVERY:
-            return
-        try:
-            checkpoints.write_search(self.path, state, self.asked)
-            if self.own and not self.written:
-                self.say(f"--resume {self.path} goes on from here should this process be killed")
-            self.written = True
-        except OSError as error:
-            if not self.failed:
-                complain(f"nfref: warning: {error}; the fit goes on, this checkpoint is missing")
-            self.failed = True
-        self.last = time.monotonic()
-
-    def done(self):
-        """The model is written."""
-        if self.own and self.written:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
-
-
 def _fit(columns, data, rows, options, say, signals, keep, state, given):
     def callback(state):
         with signals.between():
             keep(state)
 
     plan = Plan("auto", options.members, options.epochs, options.batch, options.lr,
-                options.time or 60 * MINUTES, not options.quiet, callback, state)
+                options.time or 60 * MINUTES, not options.quiet, callback, state,
+                jobs=_jobs(options.jobs))
     weight = rows.weight[rows.train]
     table = rows.columns(data, rows.train)
     chosen = {"weight": None if np.all(weight == 1) else weight, "given": given,
@@ -276,6 +273,18 @@ def _fit(columns, data, rows, options, say, signals, keep, state, given):
         return fit_table(columns, table, plan, options.seed, **chosen)
     except ValueError as error:
         raise UsageError(f"{data.name}: {error}") from None
+
+
+def _jobs(asked):
+    """How many flows are trained at once."""
+    if asked == 1:
+        return 1
+    try:
+        from joblib import effective_n_jobs
+    except ModuleNotFoundError:
+        raise UsageError("--jobs: expected joblib to be installed, found it is not; "
+                         "pip install 'nfref[sklearn]' brings it") from None
+    return effective_n_jobs(asked or -1)
 
 
 def _write(say, options, data, rows, fitted, place, picture):
@@ -341,6 +350,11 @@ def _by_kernels(density, rows, data):
     return kernels.log_prob(u) + log_slope
 
 
+def nats(value):
+    """A log-likelihood in ten characters; that of a row far out may have hundreds of digits."""
+    return f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}"
+
+
 def table_lines(data, rows, fitted):
     """Every candidate, the pool, and what else there is to compare with, on the test rows."""
     density = fitted.density
@@ -381,5 +395,5 @@ def table_lines(data, rows, fitted):
     yield (f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}  {'weight':>7}  "
            f"{'seconds':>8}")
     for name, (mean, error), share, spent in rest:
-        shown = "-" if np.isnan(error) else f"{error:.3f}"
-        yield f"{name:<{width}}  {mean:>10.3f}  {shown:>10}  {share:>7}  {spent:>8}".rstrip()
+        shown = "-" if np.isnan(error) else nats(error)
+        yield f"{name:<{width}}  {nats(mean):>10}  {shown:>10}  {share:>7}  {spent:>8}".rstrip()

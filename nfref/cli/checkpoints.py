@@ -1,20 +1,73 @@
 """Checkpoints: where ``nfref fit`` stands after an epoch, in a file."""
 
+import contextlib
 import hashlib
 import math
+import os
+import time
 
 import numpy as np
 
 from nfref.archives import ArchiveError, one_line, opened_archive, write_archive
 from nfref.cli.arguments import UsageError
+from nfref.cli.streams import complain
 from nfref.estimator.candidates import DoneFlow, SearchState
+from nfref.files import is_special
 from nfref.training.fitting import FitState
 
 FORMAT = "nfref checkpoint"
 SEARCH = "nfref checkpoint of a search"
+EVERY = 60                  # seconds between checkpoints that nobody asked for
 VERSION = 1
+SEARCH_VERSION = 2          # 1 had one generator for all flows
 VECTORS = ("vector", "averaged", "m", "v", "best")
 NUMBERS = ("steps", "best_score", "best_epoch", "history", "rng")
+
+
+class Keeper:
+    """Writes checkpoints: after every epoch where they were asked for, else every minute.
+
+    Those that nobody asked for stand beside the model and go when it is written. A disk that is
+    full ends no fit.
+
+    Parameters
+    ----------
+    options : namespace
+        Of ``nfref fit``.
+    asked : dict
+        From :func:`asked_for` or :func:`asked_for_search`.
+    write : callable
+        (path, state, asked).
+    say : callable
+    """
+
+    def __init__(self, options, asked, write, say):
+        self.asked, self.write, self.say = asked, write, say
+        self.failed = self.written = False
+        self.own = options.checkpoint is None and options.out and not is_special(options.out)
+        self.path = f"{options.out}.checkpoint" if self.own else options.checkpoint
+        self.last = time.monotonic()
+
+    def __call__(self, state):
+        """Write one, if it is time."""
+        if self.path is None or self.own and time.monotonic() - self.last < EVERY:
+            return
+        try:
+            self.write(self.path, state, self.asked)
+            if self.own and not self.written:
+                self.say(f"--resume {self.path} goes on from here should this process be killed")
+            self.written = True
+        except OSError as error:
+            if not self.failed:
+                complain(f"nfref: warning: {error}; the fit goes on, this checkpoint is missing")
+            self.failed = True
+        self.last = time.monotonic()
+
+    def done(self):
+        """The model is written."""
+        if self.own and self.written:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
 
 
 def asked_for(options, name, rate, values):
@@ -104,34 +157,39 @@ def write_search(path, state, asked):
         From :func:`asked_for_search`.
     """
     now = state.current
-    header = {"format": SEARCH, "version": VERSION, "asked": asked, "seconds": state.seconds,
-              "done": [{"message": flow.message, "history": flow.history, "seconds": flow.seconds,
-                        "rng": flow.rng} for flow in state.done],
-              "current": {name: getattr(now, name) for name in NUMBERS}}
-    write_archive(path, header, {**{name: getattr(now, name) for name in VECTORS},
-                                 **{f"done{k}": flow.vector for k, flow in enumerate(state.done)}})
+    header = {"format": SEARCH, "version": SEARCH_VERSION, "asked": asked, "seconds": state.seconds,
+              "done": [{"message": flow.message, "history": flow.history, "seconds": flow.seconds}
+                       for flow in state.done],
+              "current": now and {name: getattr(now, name) for name in NUMBERS}}
+    vectors = {} if now is None else {name: getattr(now, name) for name in VECTORS}
+    write_archive(path, header, {**vectors, **{f"done{k}": flow.vector
+                                               for k, flow in enumerate(state.done)}})
 
 
 def read_search(path, asked):
     """The SearchState in a checkpoint; errors as of :func:`read`."""
     try:
         with opened_archive(path, "checkpoint") as archive:
-            header = archive.header(SEARCH, VERSION, "a checkpoint that nfref wrote of --flow auto")
+            header = archive.header(SEARCH, SEARCH_VERSION,
+                                    "a checkpoint that nfref wrote of --flow auto")
+            if header["version"] < SEARCH_VERSION:
+                raise ArchiveError(f"expected format version {SEARCH_VERSION}, got "
+                                   f"{header['version']}, which an older nfref goes on from")
             done = header.get("done")
             if not isinstance(done, list):
                 raise ArchiveError("expected the flows that are done, got others")
-            names = [*VECTORS, *(f"done{k}" for k in range(len(done)))]
+            vectors = VECTORS if header.get("current") else ()
+            names = [*vectors, *(f"done{k}" for k in range(len(done)))]
             if set(archive.forms) != {"header", "digest", *names}:
                 raise ArchiveError("expected the arrays of a checkpoint, got others")
             arrays = {name: archive.read(name) for name in names}
             archive.check_digest(arrays)
             try:
-                current = _state(header["current"], {name: arrays[name] for name in VECTORS})
-                for flow in done:
-                    np.random.default_rng(0).bit_generator.state = flow["rng"]
+                current = _state(header["current"], {name: arrays[name] for name in VECTORS}
+                                 ) if vectors else None
                 state = SearchState(tuple(
                     DoneFlow(arrays[f"done{k}"], str(flow["message"]), dict(flow["history"]),
-                             float(flow["seconds"]), flow["rng"]) for k, flow in enumerate(done)),
+                             float(flow["seconds"])) for k, flow in enumerate(done)),
                     current, float(header["seconds"]))
             except (KeyError, TypeError, ValueError) as error:
                 raise ArchiveError(f"expected the state of a search, got {one_line(error)}"

@@ -36,8 +36,8 @@ Last comes a small table: the mean log-likelihood of the test rows under every c
 under all together, in nats per row and in the units of the data, each with its standard
 error. More is better. Ctrl-C ends the training and keeps the best so far; so do SIGTERM and
 SIGHUP. A fit that was killed goes on where it was: --resume, and the same DATA and options,
-give the same bits. Without a word --flow auto with --out writes a checkpoint every minute,
-beside the model; with --checkpoint any fit does after every epoch."""
+give the same bits. Without a word a fit with --out writes a checkpoint every minute, beside
+the model; with --checkpoint it does after every epoch."""
 
 EXAMPLE = """\
 example:
@@ -65,17 +65,23 @@ def add_commands(commands):
                              "column)")
     parser.add_argument("--members", type=count(0, 1000), default=4, metavar="K",
                         help="auto: how many flows (default: %(default)s)")
+    parser.add_argument("--jobs", type=count(0), default=1, metavar="J",
+                        help="auto: train so many flows at once, each in a process; 0 is as many "
+                             "as there are processors (default: %(default)s)")
     parser.add_argument("--time", type=positive, metavar="SECONDS",
                         help=f"train for about so long (default: {60 * auto.MINUTES} for auto, "
                              "any for one flow)")
     parser.add_argument("--weights", metavar="COLUMN",
                         help="this column says what each row counts")
+    parser.add_argument("--without", type=names, action="append", default=[],
+                        metavar="NAME,NAME", help="leave these columns out")
     parser.add_argument("--given", type=names, action="append", default=[], metavar="NAME,NAME",
                         help="auto: the density of the other columns given these")
     parser.add_argument("--column", type=support, action="append", default=[],
                         metavar="NAME=SUPPORT",
                         help="auto: what values column NAME takes: real, positive, LOW:HIGH, "
-                             "'period P', count or category; may be given for several columns")
+                             "'period P', count or category; may be given for several columns "
+                             "(text that repeats is a category without a word)")
     add_header(parser)
     parser.add_argument("--layers", type=count(1, MOST_LAYERS), metavar="K",
                         help="how many layers (default: the flow's own)")
@@ -150,8 +156,8 @@ def run(options):
           reserved(options.plot) as picture, once() as signals):
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
         _introduce(say, options, data, parts, copies, name, params)
-        result = _fit(density, params, parts, fit_rng, rate, name, options, asked, state,
-                      signals)
+        keep = checkpoints.Keeper(options, asked, checkpoints.write, say)
+        result = _fit(density, params, parts, fit_rng, rate, name, options, keep, state, signals)
         signals.hold()
         log_prob = inputs.log_prob(density, result.params, parts.test)
         if options.out:
@@ -164,6 +170,7 @@ def run(options):
             say(f"wrote {options.out}")
         if options.checkpoint and result.stopped == "interrupted":
             say(f"--resume {options.checkpoint} goes on from here")
+        keep.done()
         if options.plot:
             from nfref.cli.pictures import draw
             try:
@@ -186,7 +193,8 @@ def _introduce(say, options, data, parts, copies, name, params):
     elif data.table.remark:
         say(data.table.remark)
     dim = len(data.columns)
-    say(f"{data.name}: {len(data.values):,} rows, {dim} columns; {len(parts.train):,} rows to "
+    columns = "1 column" if dim == 1 else f"{dim} columns"
+    say(f"{data.name}: {len(data.values):,} rows, {columns}; {len(parts.train):,} rows to "
         f"train, {len(parts.validation):,} to validate, {len(parts.test):,} to test")
     inputs.say_sample(say, data)
     if copies:
@@ -203,14 +211,11 @@ def _introduce(say, options, data, parts, copies, name, params):
         say("the model will not be kept: --out MODEL.npz writes it to a file")
 
 
-def _fit(density, params, parts, rng, rate, name, options, asked, state, signals):
+def _fit(density, params, parts, rng, rate, name, options, keep, state, signals):
     """The FitResult; a KeyboardInterrupt or a UsageError if nothing came of it."""
-    keep = None if options.checkpoint is None else _Checkpoints(options.checkpoint, asked)
-
     def callback(now):
         with signals.between():
-            if keep is not None:
-                keep(now)
+            keep(now)
 
     result = nfref.fit(density, params, parts.train.astype(options.dtype), rng,
                        validation=parts.validation.astype(options.dtype),
@@ -225,21 +230,6 @@ def _fit(density, params, parts, rng, rate, name, options, asked, state, signals
         raise UsageError(f"--lr {rate:g}: training came to {result.message}; "
                          "a lower rate may help")
     return result
-
-
-class _Checkpoints:
-    """Write a checkpoint after every epoch; a disk that is full doesn't end the fit."""
-
-    def __init__(self, path, asked):
-        self.path, self.asked, self.failed = path, asked, False
-
-    def __call__(self, state):
-        try:
-            checkpoints.write(self.path, state, self.asked)
-        except OSError as error:
-            if not self.failed:
-                complain(f"nfref: warning: {error}; the fit goes on, this checkpoint is missing")
-            self.failed = True
 
 
 def _size(params, epochs):

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from nfref import params as trees
 from nfref.blocks import in_blocks
 from nfref.checks import as_weight
 from nfref.cli.arguments import UsageError
+from nfref.cli.streams import complain
 from nfref.estimator.columns import asked_support
 from nfref.estimator.conditional import Marginal, impute, log_marginal, sample_given
 from nfref.estimator.density import TableDensity
@@ -20,6 +22,7 @@ from nfref.flows.elementwise import Logit
 from nfref.flows.units import in_units_of
 from nfref.tables import (READERS, Table, TableError, check_varies, match_columns, numbered_columns,
                           quoted_names, read_quietly, sample, text_at)
+from nfref.tables.read import only
 from nfref.tables.sampling import sample_rows
 
 TOY_ROWS = 5000
@@ -48,11 +51,12 @@ class Data:
         return self.table.columns
 
 
-def load(name, header="auto", texts=(), gaps=False):
+def load(name, header="auto", texts=(), gaps=False, keep=None):
     """The data of that name: of a file if there is one, built in otherwise.
 
     ``header`` says of a text file whether its first line holds names, and ``texts`` names the
-    columns that hold text. With ``gaps`` cells of a file may be empty.
+    columns that hold text. With ``gaps`` cells of a file may be empty. ``keep`` says which columns
+    are read, as for :func:`nfref.tables.batches`.
 
     A built-in toy is always the same 5,000 rows, so that a score can be repeated.
     """
@@ -62,12 +66,12 @@ def load(name, header="auto", texts=(), gaps=False):
             raise UsageError(f"{name}: expected a file or the name of built-in data "
                              "(nfref datasets lists them), found neither")
         try:
-            return Data(name, read_quietly(name, header, texts, gaps))
+            return Data(name, read_quietly(name, header, texts, gaps, keep))
         except TableError as error:
             raise UsageError(str(error)) from None
     if known == "wine":
         values, columns = nfref.datasets.wine()
-        return Data(name, Table(values, columns))
+        return Data(name, only(Table(values, columns), keep))
     toy = nfref.datasets.TOYS[known]
     table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
     return Data(name, table, toy if toy.entropy is not None else None)
@@ -91,7 +95,7 @@ def load_to_fit(options, texts=(), gaps=False):
     """
     paths = files(options.data)
     if len(paths) == 1 and not os.path.exists(paths[0]):       # built in, or an error
-        return load(options.data, options.header, texts, gaps)
+        return load(options.data, options.header, texts, gaps, _without(options))
     most = options.rows
     asked = [(name, asked_support(name, kind)) for name, kind in options.column]
     asked += [(name, (low, high)) for name, low, high in options.bounded]
@@ -108,12 +112,41 @@ def load_to_fit(options, texts=(), gaps=False):
     from tqdm import tqdm
     try:
         with tqdm(unit="row", unit_scale=True, delay=2, disable=options.quiet or None) as bar:
-            found = sample(paths, most, options.seed, options.header, texts, gaps, look)
+            found = sample(paths, most, options.seed, options.header, texts, gaps,
+                           _without(options), look)
     except TableError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(_with_remedy(str(error), gaps)) from None
     part = found.total > len(found.places)
     return Data(options.data, found.table, total=found.total if part else None,
                 lowest=found.lowest if part else None)
+
+
+def _without(options):
+    """Which columns are read: all but those of --without."""
+    without = [name for some in options.without for name in some]
+    if not without:
+        return None
+
+    def keep(columns, named):
+        for name in without:
+            if name not in columns:
+                raise UsageError(f"--without: expected a column of {options.data}, got {name!r}")
+        kept = [name for name in columns if name not in without]
+        if not kept:
+            raise UsageError(f"--without: expected other columns beside "
+                             f"{', '.join(map(repr, without))}, got none")
+        return kept
+
+    return keep
+
+
+def _with_remedy(message, several):
+    """What the options do about a column that holds something else than numbers."""
+    found = re.search(r"column '([^']*)': expected (a number|numbers), got", message)
+    if not found or "empty cell" in message:
+        return message
+    label = f"--column {found[1]}=category takes its texts as labels, " if several else ""
+    return f"{message}; {label}--without {found[1]} leaves the column out"
 
 
 def say_sample(say, data):
@@ -447,6 +480,26 @@ def for_model(data, model):
         raise UsageError(str(error)) from None
 
 
+def known_to(model, also=(), optional=()):
+    """Which columns are read: the model's and ``also``, where a file with names holds all of the
+    model's but ``optional`` ones; all columns else, and whoever reads says what is missing."""
+    names, told = model.columns, []
+
+    def keep(columns, named):
+        if not named or names is None or names == numbered_columns(model.density.dim):
+            return columns
+        if not set(names) - set(optional) <= set(columns):
+            return columns
+        extra = [name for name in columns if name not in names and name not in also]
+        if extra and not told:
+            complain("nfref: note: columns that the model does not know are not used: "
+                     f"{quoted_names(extra)}")
+            told.append(True)
+        return [name for name in columns if name not in extra]
+
+    return keep
+
+
 def texts_of(model):
     """Names of the model's columns whose cells are text."""
     return tuple(column.name for column in getattr(model.density, "columns", ())
@@ -465,9 +518,10 @@ def cells_of(data, values, model):
             else part for column, part in zip(model.density.columns, values.T)]
 
 
-def partial_cells(data, model, optional=(), extra=False):
+def partial_cells(data, model, optional=(), extra=False, first=1):
     """(cells, sure) like :func:`for_model` and :func:`cells_of`; ``optional`` columns may be absent
-    from the data, and are empty then; with ``extra`` the data may have columns besides."""
+    from the data, and are empty then; with ``extra`` the data may have columns besides. Messages
+    count rows from ``first``."""
     names = model.columns or numbered_columns(model.density.dim)
     if extra and data.table.named and model.columns:
         kept = [k for k, name in enumerate(data.columns) if name in names]
@@ -487,7 +541,7 @@ def partial_cells(data, model, optional=(), extra=False):
                                            columns=table.columns + tuple(absent)))
     values, sure = for_model(data, model)
     cells = cells_of(data, values, model)
-    check_labels(data.name, model.density, cells)
+    check_labels(data.name, model.density, cells, first)
     return cells, sure
 
 

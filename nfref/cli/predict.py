@@ -4,6 +4,7 @@ import numpy as np
 
 from nfref.cli import inputs, use
 from nfref.cli.arguments import UsageError, add_header, condition, count, share, shares
+from nfref.cli.score import tables_for
 from nfref.cli.streams import utf8_output
 from nfref.estimator.conditional import Filler, impute, label_probabilities, predictions, row_given
 from nfref.tables import TableError, write_batches, write_blocks
@@ -109,10 +110,6 @@ def predict(options):
         use.check_there("predictions")
     model = use.table_model(options.model, "MODEL")
     column = _column(model, options.column)
-    data = inputs.load(options.data, options.header, inputs.texts_of(model), gaps=True)
-    cells, sure = inputs.partial_cells(data, model, (column.name,), extra=True)
-    use.say_remark(data, sure)
-    _check_given_cells(data.name, model.density, cells)
     half = (1 - options.interval) / 2
     levels = (half, 0.5, 1 - half)
     if column.kind == "category":
@@ -120,45 +117,65 @@ def predict(options):
     else:
         names = ("mean", "median", "lower", "upper")
 
-    def answers(some, places):
+    def answers(some):
         if column.kind == "category":
             return label_probabilities(model.density, some, column.name)
         mean, found = predictions(model.density, some, column.name, levels)
         return np.stack([mean, found[:, 1], found[:, 0], found[:, 2]], axis=1)
 
-    blocks = _answered(data, cells, answers, options.out)
+    rows = 0
+
+    def blocks():
+        nonlocal rows
+        with _bar(None, options.out) as bar:
+            for data in tables_for(model, options.data, options.header, optional=(column.name,)):
+                cells, sure = inputs.partial_cells(data, model, (column.name,), True, rows + 1)
+                if not rows:
+                    use.say_remark(data, sure)
+                _check_given_cells(data.name, model.density, cells, rows)
+                for some, _ in _blocks(cells):
+                    yield _answer(data.name, answers, some)
+                    bar.update(len(some[0]))
+                rows += len(cells[0])
+
     try:
         if options.out:
-            write_batches(options.out, names, blocks)
+            write_batches(options.out, names, blocks())
         else:
             with utf8_output() as output:
-                write_blocks(output, names, blocks)
+                write_blocks(output, names, blocks())
     except TableError as error:
         raise UsageError(str(error)) from None
     if options.out:
-        print(f"wrote {options.out}: {len(cells[0]):,} rows")
+        print(f"wrote {options.out}: {rows:,} rows")
 
 
-def _answered(data, cells, answers, shown):
-    """``answers(cells, places)`` of the rows, some at a time."""
+def _bar(total, shown):
     from tqdm import tqdm
-    with tqdm(total=len(cells[0]), unit="row", disable=None if shown else True) as bar:
-        for start in range(0, len(cells[0]), ROWS):
-            some = [values[start:start + ROWS] for values in cells]
-            try:
-                yield answers(some, slice(start, start + ROWS))
-            except ValueError as error:
-                raise UsageError(f"{data.name}: {error}") from None
-            bar.update(len(some[0]))
+    return tqdm(total=total, unit="row", disable=None if shown else True)
 
 
-def _check_given_cells(name, density, cells):
+def _blocks(cells):
+    """(columns' values, places) of the rows, some at a time."""
+    for start in range(0, len(cells[0]), ROWS):
+        yield [values[start:start + ROWS] for values in cells], slice(start, start + ROWS)
+
+
+def _answer(name, answers, *arguments):
+    try:
+        return answers(*arguments)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _check_given_cells(name, density, cells, first=0):
     """That the cells that the model is given are there, before anything is written."""
     for column, values in zip(density.columns, cells):
         gap = inputs.find_gaps(values)
         if column.name in density.given and np.any(gap):
             raise UsageError(f"{name}: column {column.name!r}: expected a value in every row, for "
-                             f"the others are given it; got none in row {np.argmax(gap) + 1}")
+                             "the others are given it; got none in row "
+                             f"{first + np.argmax(gap) + 1}")
 
 
 # Filling ----------------------------------------------------------------------------------
@@ -187,7 +204,14 @@ def fill(options):
 
     counted = {*data.table.whole, *(column.name for column in density.columns
                                     if column.kind == "count")}
-    write_blocks(options.out, order, _answered(data, cells, whole, True))
+
+    def blocks():
+        with _bar(len(cells[0]), True) as bar:
+            for some, places in _blocks(cells):
+                yield _answer(data.name, whole, some, places)
+                bar.update(len(some[0]))
+
+    write_blocks(options.out, order, blocks())
     about = inputs.about_gaps(names, cells)
     print(f"{about}; each is one draw given the cells that are there" if about else
           f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells")

@@ -6,7 +6,6 @@ import math
 import os
 import socket
 import sys
-import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from nfref.cli import inputs
 from nfref.cli.arguments import UsageError, add_header, count
 from nfref.cli.streams import complain
 from nfref.cli.use import check_output, check_there, loaded_model
+from nfref.estimator.candidates import ONE_AT_A_TIME
 from nfref.estimator.conditional import Filler
 from nfref.estimator.density import TableDensity
 from nfref.tables import TableError, batch_rows, batches, write_batches
@@ -23,8 +23,6 @@ LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 WAIT = 20           # seconds for a scheduler to answer
-# Compiled code takes all threads itself, and two threads of one worker may not enter it at once.
-ONE_AT_A_TIME = threading.Lock()
 
 DESCRIPTION = """\
 The log-likelihood of every row of DATA, in nats, then their mean and the rows that are least
@@ -176,7 +174,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
     """
     first = 0
     filler = functools.cache(lambda: Filler(model.density))
-    for data in _tables(model, path, header):
+    for data in tables_for(model, path, header, weights):
         data, weight = _without_weights(data, weights, first)
         values, sure = inputs.for_model(data, model)
         if data.table.remark and not (sure or first):
@@ -213,13 +211,15 @@ def _without_weights(data, column, first):
         columns=data.columns[:k] + data.columns[k + 1:])), weight
 
 
-def _tables(model, path, header):
-    texts = inputs.texts_of(model)
+def tables_for(model, path, header, weights=None, optional=()):
+    """The rows of DATA as :class:`nfref.cli.inputs.Data`, a batch at a time."""
+    texts, keep = inputs.texts_of(model), inputs.known_to(model, (weights,), optional)
     if not os.path.exists(path):        # built in, or an error
-        yield inputs.load(path, header, texts)
+        yield inputs.load(path, header, texts, keep=keep)
         return
     try:
-        for table in batches(path, header, texts, gaps=isinstance(model.density, TableDensity)):
+        for table in batches(path, header, texts, gaps=isinstance(model.density, TableDensity),
+                             keep=keep):
             yield inputs.Data(path, table)
     except TableError as error:
         raise UsageError(str(error)) from None

@@ -117,9 +117,10 @@ def say_remark(data, sure):
 def rows_for(model, options):
     """The rows of DATA without empty cells, in the order of the model's columns, and what they
     count (None for all the same); says so if names were guessed or rows left out."""
+    column = getattr(options, "weights", None)
     data = inputs.load(options.data, options.header, inputs.texts_of(model),
-                       gaps=isinstance(model.density, TableDensity))
-    data, weight = inputs.without_weights(data, getattr(options, "weights", None))
+                       isinstance(model.density, TableDensity), inputs.known_to(model, (column,)))
+    data, weight = inputs.without_weights(data, column)
     values, sure = inputs.for_model(data, model)
     say_remark(data, sure)
     whole = ~np.any(np.isnan(values), axis=1)
@@ -185,10 +186,10 @@ def _for_each_row(model, options, rng):
         raise UsageError("--given: expected none with --given-from, which says what is given")
     model = table_model(options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
-    data = inputs.load(options.given_from, "auto", inputs.texts_of(model), gaps=True)
-    names = [column.name for column in density.columns]
-    cells, sure = inputs.partial_cells(data, model, [name for name in names
-                                                     if name not in density.given])
+    drawn = [column.name for column in density.columns if column.name not in density.given]
+    data = inputs.load(options.given_from, "auto", inputs.texts_of(model), True,
+                       inputs.known_to(model, optional=drawn))
+    cells, sure = inputs.partial_cells(data, model, drawn)
     say_remark(data, sure)
     rows = len(cells[0])
 

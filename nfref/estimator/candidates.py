@@ -11,6 +11,8 @@ starting points of its own. Their weights come from the rows that are held out, 
 stops too.
 """
 
+import math
+import threading
 import time
 from dataclasses import dataclass, replace
 
@@ -111,10 +113,14 @@ class Plan:
         Seconds for all.
     progress : bool
     callback : callable or None
-        Called with the :class:`SearchState` after every epoch.
+        Called with the :class:`SearchState` after every epoch; where several flows are trained at
+        once, after these.
     resume : SearchState or None
         Go on from there: with the same rows and plan otherwise, to the same bits as a search that
         was never interrupted, unless the time budget ends one of them.
+    jobs : int
+        How many flows are trained at once, by joblib and whatever it is told to run on; 1 trains
+        them here, one after the other. The bits are the same.
     """
 
     flow: object = "auto"
@@ -126,6 +132,7 @@ class Plan:
     progress: bool = False
     callback: object = None
     resume: object = None
+    jobs: int = 1
 
     @property
     def wants_flows(self):
@@ -145,15 +152,12 @@ class DoneFlow:
     history : dict of list of float
         Its loss after every epoch.
     seconds : float
-    rng : dict
-        The state of the generator after it.
     """
 
     vector: np.ndarray
     message: str
     history: dict
     seconds: float
-    rng: dict
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,8 @@ class SearchState:
     Attributes
     ----------
     done : tuple of DoneFlow
-    current : FitState
-        Of the flow that is trained now.
+    current : FitState or None
+        Of the flow that is trained now, if one is.
     seconds : float
         Spent so far.
     """
@@ -267,17 +271,6 @@ def sized_flow(kind, rows, dim, context_dim, rng):
     return flow(dim, layers, (width, width), context_dim=context_dim, orders=orders)
 
 
-def flow_kinds(plan):
-    """Which kind comes next, as a generator that is sent name -> mean score of those before."""
-    if plan.flow != "auto":
-        while True:
-            yield plan.flow
-    yield "nsf"
-    scores = yield "maf"
-    while True:
-        scores = yield max(("nsf", "maf"), key=lambda kind: scores.get(kind, -np.inf))
-
-
 def made_density(kind, training, rng):
     """A density of a flow of that kind (or that flow itself) in a size that fits the rows."""
     context_dim = 0 if training.context is None else training.context.shape[1]
@@ -286,7 +279,7 @@ def made_density(kind, training, rng):
 
 
 def try_flow(kind, training, held_out, rng, plan, seconds_left, callback=None, resume=None):
-    """(FittedFlow, FitResult, seconds) of one flow; ``resume`` is a FitState of it."""
+    """(DoneFlow, how it ended) of one flow; ``resume`` is a FitState of it."""
     began = time.perf_counter()
     density = made_density(kind, training, rng)
     batch = plan.batch_size or batch_size_for(len(training))
@@ -298,26 +291,134 @@ def try_flow(kind, training, held_out, rng, plan, seconds_left, callback=None, r
         validation_weight=held_out.weight, epochs=plan.epochs, batch_size=batch,
         learning_rate=plan.learning_rate or 1e-3, patience=20, progress=plan.progress,
         callback=callback, resume=resume, time_limit=seconds_left)
-    return (FittedFlow(density, trees.cast(result.params, np.float64)), result,
-            time.perf_counter() - began)
+    vector = trees.flatten(trees.cast(result.params, np.float64))[0]
+    return (DoneFlow(vector, result.message, result.history, time.perf_counter() - began),
+            result.stopped)
 
 
-def _again(kind, training, rng, done):
-    """The flow that an earlier process has trained; the generator stands as it did after it."""
+def fitted_flow(kind, training, rng, done):
+    """The FittedFlow of a flow that was trained, here or in another process."""
     density = made_density(kind, training, rng)
     start, unflatten = trees.flatten(trees.cast(density.init(rng), np.float64))
     if start.shape != done.vector.shape:
         raise ValueError(f"resume: expected a flow of {start.size} parameters, "
                          f"got {done.vector.size}")
-    rng.bit_generator.state = done.rng
     return FittedFlow(density, unflatten(done.vector))
+
+
+# Kernels take all threads themselves, and two threads of one process may not enter them at once.
+ONE_AT_A_TIME = threading.Lock()
+
+
+def _elsewhere(*arguments):
+    """:func:`try_flow` in whatever process or thread it is called."""
+    with ONE_AT_A_TIME:
+        return try_flow(*arguments)
+
+
+class _Flows:
+    """The flows of a search, in two waves: one of each kind, and more of the better.
+
+    Each has a generator of its own, so that it does not matter where and when it is trained.
+    """
+
+    def __init__(self, training, held_out, plan, rng, announce, began):
+        self.training, self.held_out, self.plan, self.announce = training, held_out, plan, announce
+        self.seeds = rng.bit_generator.seed_seq.spawn(plan.members if plan.wants_flows else 0)
+        self.resume, self.began, self.interrupted = plan.resume, began, False
+        self.kinds, self.done, self.members, self.scores = [], [], [], []
+
+    def run(self):
+        """Train all that the time allows."""
+        members = len(self.seeds)
+        first = (["nsf", "maf"] if self.plan.flow == "auto" else [self.plan.flow] * members)
+        self._wave(first[:members])
+        if members > len(self.kinds) == len(first) and not self.interrupted:
+            best = max(range(len(first)), key=lambda k: np.average(
+                self.scores[k], weights=self.held_out.weight))
+            self._wave([self.kinds[best]] * (members - len(first)))
+
+    def _rng(self, k):
+        return np.random.default_rng(self.seeds[k])
+
+    def _add(self, kind, done):
+        k = len(self.done)
+        self.kinds.append(kind)
+        self.done.append(done)
+        self.members.append(fitted_flow(kind, self.training, self._rng(k), done))
+        self.scores.append(_scores(self.members[-1], self.held_out))
+
+    def _wave(self, kinds):
+        known = () if self.resume is None else self.resume.done[len(self.done):]
+        for kind, done in zip(kinds, known):
+            self._add(kind, done)
+        kinds = kinds[len(known):]
+        (self._at_once if self.plan.jobs > 1 and len(kinds) > 1 else self._in_turn)(kinds)
+
+    def _in_turn(self, kinds):
+        for kind in kinds:
+            k, members = len(self.done), len(self.seeds)
+            left = self._seconds(members - k)
+            if left is not None and left <= 0:
+                break
+            self.announce(f"{name_of(kind)}, flow {k + 1} of {members}" + _time_left(
+                [done.seconds for done in self.done], self.plan, self._spent(), k))
+            current = None
+            if self.resume is not None and k == len(self.resume.done):
+                current = self.resume.current
+            done, stopped = try_flow(kind, self.training, self.held_out, self._rng(k), self.plan,
+                                     left, self._keep, current)
+            self._add(kind, done)
+            if stopped == "interrupted":
+                self.interrupted = True
+                break
+
+    def _at_once(self, kinds):
+        from joblib import Parallel, delayed
+        jobs, k = self.plan.jobs, len(self.done)
+        turns = math.ceil(len(kinds) / jobs)
+        rest = len(self.seeds) - k - len(kinds)
+        left = self._seconds(turns + math.ceil(rest / jobs))
+        if left is not None and left <= 0:
+            return
+        self.announce(f"{', '.join(map(name_of, kinds))}: flows {k + 1} to {k + len(kinds)} of "
+                      f"{len(self.seeds)}, {min(jobs, len(kinds))} at once")
+        plan = replace(self.plan, callback=None, resume=None, progress=False)
+        try:
+            found = Parallel(n_jobs=jobs, prefer="processes")(
+                delayed(_elsewhere)(kind, self.training, self.held_out, self._rng(k + j), plan,
+                                    left) for j, kind in enumerate(kinds))
+        except KeyboardInterrupt:
+            self.interrupted = True
+            return
+        for kind, (done, _) in zip(kinds, found):
+            self._add(kind, done)
+        self._keep(None)
+
+    def _keep(self, current):
+        if self.plan.callback is not None:
+            self.plan.callback(SearchState(tuple(self.done), current, self._spent()))
+
+    def _spent(self):
+        return time.perf_counter() - self.began
+
+    def _seconds(self, turns):
+        """For each of so many turns; the first has some in any case."""
+        if self.plan.time_budget is None:
+            return None
+        left = (self.plan.time_budget - self._spent()) / turns
+        return left if self.done else max(left, 1e-3)
+
+
+def name_of(kind):
+    """What a kind of flow is called."""
+    return kind if isinstance(kind, str) else type(kind).__name__.lower()
 
 
 def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
     """(Pool, list of Tried): simple densities and flows, weighted by the rows held out."""
-    earlier = plan.resume or SearchState((), None, 0.0)
-    began = time.perf_counter() - earlier.seconds
-    members, seconds, results, done = {}, {}, {}, []
+    began = time.perf_counter() - (0.0 if plan.resume is None else plan.resume.seconds)
+    members, seconds, results = {}, {}, {}
     announce("gaussian and mixtures")
     for name, member in simple_densities(plan.flow, training, rng, ()).items():
         members[name], seconds[name] = member, 0.0
@@ -343,43 +444,13 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
             name = f"mixture regression of {regression.joint.components}"
             members[name], seconds[name] = regression, time.perf_counter() - start
     scores = {name: _scores(member, held_out) for name, member in members.items()}
-    kinds, means = flow_kinds(plan), {}
-    kind = next(kinds)
-
-    def callback(state):
-        if plan.callback is not None:
-            plan.callback(SearchState(tuple(done), state, time.perf_counter() - began))
-
-    for k in range(plan.members if plan.wants_flows else 0):
-        known = earlier.done[k] if k < len(earlier.done) else None
-        left = None
-        if plan.time_budget is not None and known is None:
-            spent = time.perf_counter() - began
-            left = (plan.time_budget - spent) / (plan.members - k)
-            if left <= 0:
-                break
-        label = kind if isinstance(kind, str) else type(kind).__name__.lower()
-        name = label if label not in members else f"{label} {k + 1}"
-        stopped = None
-        if known is not None:
-            members[name], seconds[name] = _again(kind, training, rng, known), known.seconds
-            results[name] = known
-        else:
-            announce(f"{name}, flow {k + 1} of {plan.members}"
-                     + _time_left([seconds[one] for one in results], plan,
-                                  time.perf_counter() - began, k))
-            members[name], results[name], seconds[name] = try_flow(
-                kind, training, held_out, rng, plan, left, callback,
-                earlier.current if k == len(earlier.done) else None)
-            stopped = results[name].stopped
-        done.append(DoneFlow(trees.flatten(members[name].params)[0], results[name].message,
-                             results[name].history, seconds[name], rng.bit_generator.state))
-        scores[name] = _scores(members[name], held_out)
-        means[label] = max(means.get(label, -np.inf),
-                           np.average(scores[name], weights=held_out.weight))
-        if stopped == "interrupted":
-            break
-        kind = kinds.send(means)
+    flows = _Flows(training, held_out, plan, rng, announce, began)
+    flows.run()
+    for k, (kind, done) in enumerate(zip(flows.kinds, flows.done)):
+        name = name_of(kind)
+        name = name if name not in members else f"{name} {k + 1}"
+        members[name], seconds[name], results[name] = flows.members[k], done.seconds, done
+        scores[name] = flows.scores[k]
     names = tuple(members)
     return _finished(names, tuple(members.values()), np.stack(list(scores.values()), axis=1),
                      held_out.weight, seconds, results)

@@ -17,6 +17,7 @@ import numpy as np
 from nfref.blocks import in_blocks
 from nfref.checks import as_array, as_rows, as_weight, check_count, check_finite_rows, check_rng
 
+FEW_COLUMNS = 12
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
 # Added to the variances of every component, as a fraction of the column's variance. It keeps
@@ -29,10 +30,23 @@ def gaussian_log_prob(x, mean, cholesky):
 
     Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
     """
-    from scipy.linalg import solve_triangular
-    z = solve_triangular(cholesky, (x - mean).T, lower=True, check_finite=False)
+    z = solved(cholesky, x - mean)
     return (-0.5 * np.sum(z ** 2, axis=0) - np.sum(np.log(np.diag(cholesky)))
             - 0.5 * len(mean) * LOG_TWO_PI)
+
+
+def solved(cholesky, x):
+    """L^-1 x of rows x (N, D), as (D, N)."""
+    if len(cholesky) > FEW_COLUMNS:
+        from scipy.linalg import solve_triangular
+        return solve_triangular(cholesky, x.T, lower=True, check_finite=False)
+    # By columns: a small system is not worth BLAS, whose threads wait for each other.
+    z = np.array(x.T)
+    for j, row in enumerate(cholesky):
+        for k in range(j):
+            z[j] -= row[k] * z[k]
+        z[j] /= row[j]
+    return z
 
 
 # One Gaussian -----------------------------------------------------------------------------
@@ -181,8 +195,11 @@ class GaussianMixture:
         for _ in range(check_count("iterations", iterations)):
             mixture = cls(*_maximise(z, share[:, None] * responsibilities))
             joint = mixture._joint(z)
-            log_prob = np.logaddexp.reduce(joint, axis=1)
-            responsibilities = np.exp(joint - log_prob[:, None])
+            largest = np.max(joint, axis=1, keepdims=True)
+            responsibilities = np.exp(joint - largest)
+            total = np.sum(responsibilities, axis=1, keepdims=True)
+            responsibilities /= total
+            log_prob = (largest + np.log(total))[:, 0]
             mean_log_prob = share @ log_prob
             if mean_log_prob - previous < tolerance:
                 break
@@ -208,6 +225,7 @@ class GaussianMixture:
         log_prob : callable, optional
             (mixture, validation) -> (M,): what validation rows are judged by, if not their density.
         """
+        import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
         from threadpoolctl import threadpool_limits
         x, best, best_score, worse = _rows(x)[0], None, -np.inf, 0
         # Matrices as small as these are slower on several BLAS threads, much slower where

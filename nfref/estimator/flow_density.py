@@ -10,6 +10,7 @@
 import numbers
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -70,6 +71,10 @@ class FlowDensity(DensityMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False
         Show on standard error what is tried, and how far it is.
+    n_jobs : int, optional
+        How many flows are trained at once, by joblib: in processes of this machine, or on what
+        ``joblib.parallel_config`` says (Dask, Ray). -1 is as many as there are processors. The
+        bits are the same. None is one, unless ``parallel_config`` says more.
 
     Attributes
     ----------
@@ -91,7 +96,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
 
     def __init__(self, flow="auto", *, members=4, columns=None, given=None, epochs=200,
                  batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
-                 random_state=None, verbose=False):
+                 random_state=None, verbose=False, n_jobs=None):
         self.flow = flow
         self.members = members
         self.columns = columns
@@ -103,6 +108,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         self.validation = validation
         self.random_state = random_state
         self.verbose = verbose
+        self.n_jobs = n_jobs
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit to rows.
@@ -176,7 +182,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
             raise ValueError("validation: expected a number between 0 and 1, "
                              f"got {self.validation!r}")
         return Plan(self.flow, self.members, self.epochs, self.batch_size, self.learning_rate,
-                    self.time_budget, bool(self.verbose), callback)
+                    self.time_budget, bool(self.verbose), callback,
+                    jobs=effective_n_jobs(self.n_jobs))
 
     def _announce(self, name):
         if self.verbose:

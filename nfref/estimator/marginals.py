@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.base import StandardNormal
-from nfref.estimator.closed_form import (LOG_TWO_PI, Gaussian, GaussianMixture, Wide,
+from nfref.estimator.closed_form import (LOG_TWO_PI, Gaussian, GaussianMixture, Wide, solved,
                                          student_log_prob)
 from nfref.estimator.pool import FittedFlow, Regressed, stacking_weights
 from nfref.estimator.regression import MixtureRegression
@@ -46,12 +46,11 @@ def gaussian_marginal(u, mean, factor):
 
     Shapes: u (N, O), mean (D,), factor T (D, D). Returns (N,), (N, O).
     """
-    from scipy.linalg import solve_triangular
     seen = u.shape[1]
     if not seen:
         return np.zeros(len(u)), u
     own = factor[:seen, :seen]
-    z = solve_triangular(own, (u - mean[:seen]).T, lower=True, check_finite=False).T
+    z = solved(own, u - mean[:seen]).T
     return (-0.5 * np.sum(z ** 2, axis=1) - np.sum(np.log(np.diag(own))) - 0.5 * seen * LOG_TWO_PI,
             z)
 

@@ -16,7 +16,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
     members, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
-random_state, verbose
+random_state, verbose, n_jobs
         As for :class:`nfref.FlowDensity`.
 
     Attributes
@@ -29,11 +29,11 @@ random_state, verbose
 
     def __init__(self, flow="auto", *, contamination=0.1, members=4, columns=None, given=None,
                  epochs=200, batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
-                 random_state=None, verbose=False):
+                 random_state=None, verbose=False, n_jobs=None):
         super().__init__(flow, members=members, columns=columns, given=given, epochs=epochs,
                          batch_size=batch_size, learning_rate=learning_rate,
                          time_budget=time_budget, validation=validation,
-                         random_state=random_state, verbose=verbose)
+                         random_state=random_state, verbose=verbose, n_jobs=n_jobs)
         self.contamination = contamination
 
     def fit(self, X, y=None, sample_weight=None):

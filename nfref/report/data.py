@@ -70,7 +70,7 @@ class Worst:
     log_prob : float
     cells : tuple of str
     extreme : int
-        The column whose value is furthest in the tail of the draws.
+        The column, of all, whose value is furthest in the tail of the draws.
     """
 
     row: int
@@ -114,7 +114,12 @@ class Report:
     ----------
     rows, used : int
         Of the data, and how many of them stand in the comparisons with draws.
+    names : tuple of str
+        Of all columns.
+    given : tuple of str
+        Of those that the model is given; draws have the data's own values there.
     columns : tuple of Column
+        All others.
     mean, error : float
         Nats per row of the data, and the standard error.
     log_prob, drawn_log_prob : array
@@ -136,6 +141,8 @@ class Report:
 
     rows: int
     used: int
+    names: tuple
+    given: tuple
     columns: tuple
     mean: float
     error: float
@@ -186,18 +193,22 @@ def gather(model, names, rows, log_prob, draw, rng, about=None, weight=None):
     kinds = _kinds(model.density, len(names))
     coded = [_numbers(kind, rows[:, k], drawn[:, k]) for k, kind in enumerate(kinds)]
     ranks = [_ranks(data, draws, kind, rng) for (data, draws, _), kind in zip(coded, kinds)]
+    known = getattr(model.density, "given", ())
     columns = tuple(_column(name, kind, data[kept], draws, labels, u[kept], rng)
-                    for name, kind, (data, draws, labels), u in zip(names, kinds, coded, ranks))
-    extreme = np.argmax(np.abs(np.stack(ranks, axis=1) - 0.5), axis=1)
+                    for name, kind, (data, draws, labels), u in zip(names, kinds, coded, ranks)
+                    if name not in known)
+    extreme = np.argmax([np.zeros(len(u)) if name in known else np.abs(u - 0.5)
+                         for name, u in zip(names, ranks)], axis=0)
     order = np.argsort(np.where(np.isnan(scores), -np.inf, scores), kind="stable")[:WORST]
     worst = tuple(Worst(int(k) + 1, float(scores[k]), tuple(map(_text, rows[k])),
                         int(extreme[k])) for k in order)
     fit = model.info.get("fit")
     candidates, curves = _training(fit if isinstance(fit, dict) else {})
     coverage, pvalue = covered(scores[kept], drawn_scores)
-    return Report(len(rows), len(kept), columns, *mean_and_error(scores, weight), scores[kept],
-                  drawn_scores, int(np.sum(~np.isfinite(scores))), coverage, pvalue, worst,
-                  candidates, curves, _layers(model, names, rng), dict(about or {}))
+    return Report(len(rows), len(kept), tuple(names), known, columns,
+                  *mean_and_error(scores, weight), scores[kept], drawn_scores,
+                  int(np.sum(~np.isfinite(scores))), coverage, pvalue, worst, candidates, curves,
+                  _layers(model, names, rng), dict(about or {}))
 
 
 def _effective(weight):

@@ -9,7 +9,8 @@ import numpy as np
 from nfref.blocks import BLOCK
 from nfref.checks import check_choice
 from nfref.files import replacing
-from nfref.tables.read import HEADERS, READERS, TEXT, from_array, mapped, parquet_tables, readable
+from nfref.tables.read import (HEADERS, READERS, TEXT, from_array, mapped, only, parquet_tables,
+                               readable)
 from nfref.tables.table import TableError, check_finite
 from nfref.tables.text import text_tables, write_blocks
 
@@ -21,7 +22,7 @@ def batch_rows(columns):
     return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
 
 
-def batches(path, header="auto", texts=(), rows=None, gaps=False):
+def batches(path, header="auto", texts=(), rows=None, gaps=False, keep=None):
     """The rows of a file, a batch at a time, in memory that does not depend on their number.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
@@ -33,12 +34,15 @@ def batches(path, header="auto", texts=(), rows=None, gaps=False):
     header : {"auto", "yes", "no"}
         Whether the first line of a text file holds names.
     texts : sequence of str
-        Names of columns whose cells are text. ``labels`` of the tables grow from batch to batch:
-        a text has the same place in all of them.
+        Names of columns whose cells are text; ``...`` among them stands for those that look like
+        it. ``labels`` of the tables grow from batch to batch: a text has the same place in all.
     rows : int, optional
         Rows in a batch (the last holds the rest); about a million numbers by default.
     gaps : bool
         Whether cells may be empty; they are NaN then.
+    keep : callable, optional
+        ``keep(columns, named)`` gives the names of the columns that are read, of all in the file
+        and whether it names them; all if omitted.
 
     Yields
     ------
@@ -64,13 +68,13 @@ def batches(path, header="auto", texts=(), rows=None, gaps=False):
     first = 0
     with readable(path):
         if extension in TEXT:
-            found = regrouped(text_tables(path, header, texts, gaps), rows)
+            found = regrouped(text_tables(path, header, texts, gaps, keep), rows)
         elif extension == ".parquet":
-            found = parquet_tables(path, texts, rows or batch_rows)
+            found = parquet_tables(path, texts, rows or batch_rows, keep)
         elif extension == ".npy":
-            found = _pieces_of_npy(path, rows)
+            found = (only(table, keep) for table in _pieces_of_npy(path, rows))
         else:
-            found = regrouped([READERS[extension](path)], rows)
+            found = regrouped([only(READERS[extension](path), keep)], rows)
         for table in found:
             yield check_finite(path, table, first, gaps)
             first += len(table.values)

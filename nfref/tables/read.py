@@ -47,22 +47,23 @@ def read_table(path, header="auto"):
     return table
 
 
-def read_quietly(path, header="auto", texts=(), gaps=False):
+def read_quietly(path, header="auto", texts=(), gaps=False, keep=None):
     """:func:`read_table` without the warning; the remark of the table says it.
 
     ``texts`` names columns of a text file whose cells are taken as they stand: see
-    ``Table.labels``. With ``gaps`` cells may be empty, and are NaN then.
+    ``Table.labels``. With ``gaps`` cells may be empty, and are NaN then. ``keep`` is as for
+    :func:`nfref.tables.batches`.
     """
     path = os.fspath(path)
     check_choice("header", header, HEADERS)
     extension = os.path.splitext(path)[1].lower()
     with readable(path):
         if extension in TEXT:
-            table = read_text(path, header, texts, gaps)
+            table = read_text(path, header, texts, gaps, keep)
         elif extension == ".parquet":
-            table = _read_parquet(path, texts)
+            table = _read_parquet(path, texts, keep)
         else:
-            table = READERS[extension](path)
+            table = only(READERS[extension](path), keep)
         return check_finite(path, table, gaps=gaps)
 
 
@@ -156,21 +157,33 @@ def from_array(path, array):
     return Table(values, names, named=False, whole=names if array.dtype.kind in "iu" else ())
 
 
-def _read_parquet(path, texts=()):
-    tables = list(parquet_tables(path, texts, lambda columns: 1 << 16))
+def only(table, keep):
+    """The columns of a table of numbers that ``keep(columns, named)`` names; all for None."""
+    kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
+    if kept == table.columns:
+        return table
+    return replace(table, values=table.values[:, [table.columns.index(name) for name in kept]],
+                   columns=kept, whole=tuple(name for name in table.whole if name in kept))
+
+
+def _read_parquet(path, texts=(), keep=None):
+    tables = list(parquet_tables(path, texts, lambda columns: 1 << 16, keep))
     return replace(tables[0], values=np.concatenate([table.values for table in tables]))
 
 
-def parquet_tables(path, texts, rows):
+def parquet_tables(path, texts, rows, keep=None):
     """The rows of a .parquet as tables, some at a time.
 
     Parameters
     ----------
     path : str
     texts : sequence of str
-        Names of columns whose cells are text; see ``Table.labels``, which grow.
+        Names of columns whose cells are text; see ``Table.labels``, which grow. ``...`` among them
+        stands for those whose type is text.
     rows : int or callable
         Rows in a table; a function of the number of columns.
+    keep : callable, optional
+        As for :func:`nfref.tables.batches`.
     """
     try:
         import pyarrow
@@ -189,6 +202,13 @@ def parquet_tables(path, texts, rows):
                 raise TableError(f"{path}: expected rows and columns, got "
                                  f"{file.metadata.num_rows} rows of {len(fields)} columns")
             columns = named_columns(path, [field.name for field in fields])
+            if keep is not None:
+                found = dict(zip(columns, zip(kept, fields)))
+                columns = tuple(keep(columns, True))
+                kept, fields = zip(*(found[name] for name in columns))
+            if ... in texts:
+                texts = [name for name, field in zip(columns, fields)
+                         if name in texts or _is_text(field.type)]
             labels = {name: [] for name in columns if name in texts}
             places = {name: {} for name in labels}
             whole = tuple(name for name, field in zip(columns, fields)
@@ -199,10 +219,12 @@ def parquet_tables(path, texts, rows):
                         or pyarrow.types.is_boolean(field.type)):
                     raise TableError(f"{path}: column {column!r}: expected numbers, "
                                      f"got {field.type}")
-            for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows):
+            wanted = [file.schema_arrow.names[place] for place in kept]
+            for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows,
+                                           columns=wanted):
                 values = np.empty((len(batch), len(columns)))
-                for k, (name, place) in enumerate(zip(columns, kept)):
-                    cells = batch.column(place)
+                for k, name in enumerate(columns):
+                    cells = batch.column(wanted[k])
                     if name in labels:
                         values[:, k] = _coded(cells, labels[name], places[name])
                     else:
@@ -211,6 +233,14 @@ def parquet_tables(path, texts, rows):
                 yield Table(values, columns, labels=labels, whole=whole)
     except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
+
+
+def _is_text(kind):
+    """Whether a type of pyarrow is text, written out or as places in a dictionary."""
+    import pyarrow
+    if pyarrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
 
 
 def _coded(cells, texts, known):

@@ -101,7 +101,8 @@ class Sample:
     lowest: dict
 
 
-def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, look=None):
+def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, keep=None,
+           look=None):
     """A uniform sample of the rows of files, or all rows where these are no more.
 
     Parameters
@@ -111,7 +112,7 @@ def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, look=N
     rows : int, optional
         How many at most; by default a million, and no more than 2^23 numbers.
     seed : int
-    header, texts, gaps
+    header, texts, gaps, keep
         As for :func:`nfref.tables.batches`.
     look : callable, optional
         ``look(path, table, first, total)`` of every batch: ``first`` rows of its file lie before
@@ -139,7 +140,7 @@ def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, look=N
     reservoir, start, known, whole, lowest = None, None, {}, None, None
     for path in map(os.fspath, paths):
         first = 0
-        for table in batches(path, header, texts, gaps=gaps):
+        for table in batches(path, header, texts, gaps=gaps, keep=keep):
             start = start or table
             table = _like(start, path, table, known)
             here = _whole(path, table)

@@ -13,13 +13,14 @@ from nfref.tables.names import MISSING, find_names, is_unmistakable
 from nfref.tables.table import Table, TableError, is_number, named_columns, numbered_columns
 
 HEAD = 200              # lines by which delimiter and names are told
+_LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")     # -1,5 or $ 3 or 2024-01-01
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
 BLOCK_CELLS = 1 << 16   # cells that are text at any one time
 
 # Reading ----------------------------------------------------------------------------------
 
 
-def read_text(path, header="auto", texts=(), gaps=False):
+def read_text(path, header="auto", texts=(), gaps=False, keep=None):
     """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
 
     The file is passed over once, some rows at a time, so a pipe will do, and the memory it
@@ -31,11 +32,14 @@ def read_text(path, header="auto", texts=(), gaps=False):
     header : {"auto", "yes", "no"}
         Whether the first line holds names; see :func:`nfref.tables.names.find_names`.
     texts : sequence of str
-        Names of columns whose cells are text.
+        Names of columns whose cells are text. ``...`` among them stands for those of which, in the
+        first rows, no cell begins as a number does.
     gaps : bool
         Whether cells may be empty. Among numbers, words such as NA stand for an empty one too.
+    keep : callable, optional
+        ``keep(columns, named)`` gives the names of the columns that are read; all if omitted.
     """
-    tables = list(text_tables(path, header, texts, gaps))
+    tables = list(text_tables(path, header, texts, gaps, keep))
     whole = np.all([_are_whole(table.values) for table in tables], axis=0)
     return replace(tables[0], values=np.concatenate([table.values for table in tables]),
                    whole=tuple(name for name, here in zip(tables[0].columns, whole)
@@ -47,18 +51,21 @@ def _are_whole(values):
     return np.all((values == np.round(values)) | np.isnan(values), axis=0)
 
 
-def text_tables(path, header="auto", texts=(), gaps=False):
+def text_tables(path, header="auto", texts=(), gaps=False, keep=None):
     """The rows of a text file as tables, some rows at a time; see :func:`read_text`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            yield from _tables(path, file, header, texts, gaps)
+            yield from _tables(path, file, header, texts, gaps, keep)
     except UnicodeDecodeError as error:
+        if error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise TableError(f"{path}: expected UTF-8 text, got UTF-16 (iconv -f UTF-16 -t UTF-8 "
+                             "turns it into UTF-8)") from None
         byte = error.object[error.start]
         raise TableError(f"{path}: expected UTF-8 text, got byte 0x{byte:02x}"
                          f"{_undecodable_line(path)}") from None
 
 
-def _tables(path, file, header, texts, gaps):
+def _tables(path, file, header, texts, gaps, keep):
     head = list(itertools.islice(file, HEAD))
     rows = _filled(_records(path, itertools.chain(head, file), _delimiter(head)))
     opening = list(itertools.islice(rows, HEAD))
@@ -69,12 +76,42 @@ def _tables(path, file, header, texts, gaps):
     columns = numbered_columns(len(opening[skipped][1]) if skipped < len(opening) else 0)
     if cells is not None:
         columns = named_columns(path, cells)
+    named = cells is not None
+    kept = columns if keep is None else tuple(keep(columns, named))
+    if kept != columns:
+        rows, columns = _picked(path, rows, columns, kept), kept
+    if ... in texts:
+        opening = list(itertools.islice(rows, HEAD))
+        rows = itertools.chain(opening, rows)
+        texts = [name for k, name in enumerate(columns) if name in texts or _look_like_text(
+            [row[k] for _, row in opening if len(row) == len(columns)])]
     labels = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
     for values in _numbers(path, rows, columns, gaps):
-        yield Table(values, columns, cells is not None, remark and f"{path}: {remark}", doubtful,
+        yield Table(values, columns, named, remark and f"{path}: {remark}", doubtful,
                     labels)
+
+
+def _picked(path, rows, columns, kept):
+    """The cells of some columns."""
+    places = [columns.index(name) for name in kept]
+    for k, (line, cells) in enumerate(rows):
+        _check_length(path, cells, columns, k, line)
+        yield line, [cells[place] for place in places]
+
+
+def _look_like_text(cells):
+    """Whether some cell of a column holds something, and none begins as a number does."""
+    filled = [cell for cell in cells if cell.strip() and cell.strip().lower() not in MISSING]
+    return bool(filled) and not any(is_number(cell) or _LIKE_A_NUMBER.match(cell)
+                                    for cell in filled)
+
+
+def _check_length(path, cells, columns, k, line):
+    if len(cells) != len(columns):
+        raise TableError(f"{path}: row {k + 1} (line {line}): expected {len(columns)} columns, "
+                         f"got {len(cells)}")
 
 
 def _coded(rows, columns, labels):
@@ -145,9 +182,7 @@ def _numbers(path, rows, columns, gaps):
     first = 0
     while block := list(itertools.islice(rows, size)):
         for k, (line, cells) in enumerate(block):
-            if len(cells) != len(columns):
-                raise TableError(f"{path}: row {first + k + 1} (line {line}): expected "
-                                 f"{len(columns)} columns, got {len(cells)}")
+            _check_length(path, cells, columns, first + k, line)
         if gaps:
             block = [(line, [_or_nan(cell) for cell in cells]) for line, cells in block]
         try:

@@ -10,6 +10,7 @@ import pytest
 from nfref.cli import main
 from nfref.model_file import load_model
 from tests.app.test_estimator_cli import COLUMNS, QUICK, people
+from tests.browser import CHROMIUM, Browser
 
 pytest.importorskip("jinja2")
 
@@ -72,3 +73,50 @@ def test_a_browser_opens_it_without_a_complaint(written):
         capture_output=True, text=True, timeout=60)
     assert "CONSOLE" not in done.stderr
     assert done.stdout.count('<path d="M') == 400
+
+
+def test_columns_that_are_given_are_not_compared(written):
+    """Draws have the data's own values there; the rows that are listed show them all the same."""
+    data, model, page = (str(written / name) for name in ("people.csv", "g.npz", "g.html"))
+    assert main(["fit", data, *COLUMNS, *QUICK, "--given", "age,town", "--out", model]) == 0
+    assert main(["report", model, "--data", data, "--out", page]) == 0
+    text = (written / "g.html").read_text(encoding="utf-8")
+    assert "The model is of these columns given age, town" in text
+    page = Page(text)
+    figures = page.classes("figure")
+    assert figures.count("shares") == figures.count("pit") == 2
+    worst = text[text.index('<table id="worst">'):]
+    names = [f'<th scope="col">{name}</th>' for name in ("age", "share", "town", "children")]
+    assert "".join(names) in worst[:worst.index("</thead>")]
+    rows = people().drop(columns="w")
+    scores = load_model(model).density.log_prob([rows[name].to_numpy() for name in rows])
+    assert page.value("mean") == pytest.approx(np.mean(scores), abs=1e-9)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium")
+def test_a_telephone_shows_it_and_the_keyboard_works(written, tmp_path):
+    def press(key, code):
+        for kind in ("rawKeyDown", "keyUp"):
+            browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                         windowsVirtualKeyCode=code)
+
+    with Browser(tmp_path) as browser:
+        browser.look(390)
+        assert browser.open((written / "m.html").as_uri()) == []
+        assert browser.value("document.documentElement.scrollWidth") == 390
+        places = ("Array.from(document.getElementById('points').children, "
+                  "point => point.style.transform).join()")
+        before = browser.value(places)
+        reached = []
+        while not reached or reached[-1] != "stage":
+            assert len(reached) < 20
+            press("Tab", 9)
+            reached.append(browser.value("document.activeElement.id"))
+            if reached[-1] == "across":
+                press("ArrowDown", 40)      # the other column
+                assert browser.value(places) != before
+        assert {"across", "up"} <= set(reached)
+        press("ArrowRight", 39)
+        assert browser.value("document.getElementById('stage').value") == "1"
+        name = browser.value("document.getElementById('stage-name').textContent")
+        assert name.startswith("layer 1 of ")

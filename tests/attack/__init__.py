@@ -14,5 +14,5 @@ from tests.attack import arrays, disks, kills, model_files, options, text
 # Kind of attack -> (cases, how many in a full run, how many in the suite).
 KINDS = {"text": (text.cases, 5000, 250), "arrays": (arrays.cases, 2000, 150),
          "options": (options.cases, 1000, 25), "model files": (model_files.cases, 2600, 150),
-         "kill -9": (kills.cases, 60, 1), "signals": (kills.interruptions, 40, 2),
-         "disks": (disks.cases, 60, 2)}
+         "kill -9": (kills.cases, 60, 1), "searches": (kills.searches, 60, 1),
+         "signals": (kills.interruptions, 40, 2), "disks": (disks.cases, 60, 2)}

