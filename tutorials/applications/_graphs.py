@@ -5,8 +5,15 @@ form); hydrogens fill what is left of each atom's valency. Atoms come in the ord
 breadth-first search, so that an atom has bonds only with the last few before it.
 """
 
+import fetch
 import numpy as np
-from rdkit import Chem, RDLogger
+
+try:
+    from rdkit import Chem, RDLogger
+except ModuleNotFoundError:
+    raise fetch.DataMissing("molecules: expected RDKit and data, got no RDKit; bring them by: pip "
+                            "install nfref[applications] && python tutorials/applications/fetch.py "
+                            "molecules") from None
 
 ATOMS = ("C", "N", "O", "S", "F", "Cl", "Br")
 VALENCY = np.array([4, 3, 2, 6, 1, 1, 1])

@@ -40,7 +40,7 @@ from pathlib import Path
 import fetch
 import matplotlib.pyplot as plt
 import numpy as np
-from _graphs import (LARGEST, STOP, WINDOW, Growing, grown, one_hot, parsed, replayed, to_graph,
+from _graphs import (LARGEST, STOP, WINDOW, grown, one_hot, parsed, replayed, to_graph,
                      to_molecule)
 from rdkit import Chem
 from rdkit.Chem import Crippen, Draw
@@ -202,6 +202,15 @@ def learned(training, rng, full):
     return models
 
 
+def nats_of(model, testing, rng, groups=10):
+    """The mean of -log P over molecules, and its error, from groups of them."""
+    found = []
+    for group in (testing[k::groups] for k in range(groups)):
+        steps = replayed(group)
+        found.append(sum(part.nats(own, rng) for part, own in zip(model, steps)) / len(group))
+    return np.mean(found), np.std(found) / np.sqrt(groups - 1)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Molecules, atom by atom")
     parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
@@ -212,9 +221,7 @@ def main():
     testing, test_names = molecules("test", 1000 if full else 300)
     test = [parsed(name) for name in test_names]
     models = learned(training, rng, full)
-    steps = replayed(testing)
-    nats = {name: sum(part.nats(own, rng) for part, own in zip(model, steps)) / len(testing)
-            for name, model in models.items()}
+    nats = {name: nats_of(model, testing, rng) for name, model in models.items()}
     results, shown = {}, {"test": test}
     for name, (atom, bond) in models.items():
         for check in (False, True):
@@ -225,11 +232,11 @@ def main():
                                              for key, value in results[label].items())
                   + f"; {redrawn:.1%} of bonds drawn again")
     print(f"test molecules: usual rings {usual_rings(test):.3f}")
-    for name, value in nats.items():
-        print(f"{name:<22}{value:.1f} nats a molecule")
+    for name, (value, error) in nats.items():
+        print(f"{name:<22}{value:.1f} +- {error:.1f} nats a molecule")
     figure(shown, results, nats)
     print(f"{time.perf_counter() - began:.0f} s")
-    check_claims(results, nats, testing, full)
+    check_claims(results, nats, full)
 
 
 # %%
@@ -260,11 +267,12 @@ def figure(shown, results, nats):
     for shift, suffix, colour in ((-0.2, "", "0.75"), (0.2, " + valency", COLOURS[0])):
         upper.barh(place + shift, [results[name + suffix]["valid"] for name in names], 0.38,
                    color=colour)
-    upper.set(title="valid (grey: no valency check)", xlim=(0, 1.02))
+    upper.set(title="valid (grey: no check)", xlim=(0, 1.02))
     middle.barh(place, [results[name + " + valency"]["log P off by"] for name in names],
                 color=COLOURS[0])
     middle.set(title="log P off by")
-    lower.barh(place, [nats[name] for name in names], color=COLOURS[0])
+    values, errors = zip(*(nats[name] for name in names))
+    lower.barh(place, values, xerr=errors, color=COLOURS[0])
     lower.set(title="nats a test molecule")
     for ax in (upper, middle, lower):
         ax.set_yticks(place, names)
@@ -275,14 +283,29 @@ def figure(shown, results, nats):
 
 
 # %%
+# What came out
+# -------------
+# All that is drawn with the check is valid. Without it, 0.63 +- 0.02 of what the splines draw is,
+# and 0.41 of what the affine flows draw (the paper reports 0.68, for larger molecules). It asks
+# little: 0.6 % of the splines' bonds are drawn again, 1.3 % of the affine ones.
+#
+# But validity is cheap. With the check the frequencies are valid as well, and all of theirs is
+# novel; they are three-membered rings and strained nonsense, 2.0 off in log P. The splines
+# are 0.5 off, the affine flows 0.8. The likelihood sees the most: a test molecule costs the
+# splines 31 nats and the affine flows 89, *more than the frequencies*, 52. A cube costs a normal
+# density 0.18 nats a coordinate, a molecule has some five hundred coordinates, and the two
+# layers win only a part back. A spline can be flat and stop.
+#
+# The splines' molecules are new (0.98) and differ (0.99), yet a chemist would not be fooled: rings
+# are unusual in one molecule of eleven, against one of seventeen in the test, and some are
+# aromatic by half.
+#
 # What this page claims:
 
 
-def check_claims(results, nats, testing, full):
+def check_claims(results, nats, full):
     assert all(found["valid"] == 1 for name, found in results.items() if "valency" in name)
-    assert nats["splines"] < nats["affine"]
-    contexts, _, _ = replayed(testing[:50])[0]
-    assert contexts.shape[1] == Growing(1).before_atom(0, Growing(1).messages()).shape[1]
+    assert nats["splines"][0] < nats["affine"][0] - 10
     if full:
         assert results["splines"]["valid"] > results["affine"]["valid"] + 0.1
         with_check = {name: results[name + " + valency"] for name in nats}
