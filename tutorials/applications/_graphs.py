@@ -123,7 +123,7 @@ class Growing:
 
     def messages(self):
         """Of each atom: what it is; sums of that over its neighbours, by order of the bond; and
-        sums of these sums over its neighbours, (M, LARGEST, 54)."""
+        sums of these sums over its neighbours, (M, LARGEST, 45)."""
         own = np.concatenate([one_hot(self.types, STOP), self.left()[..., None] / 4,
                               (self.types >= 0)[..., None]], axis=2)
         nearest = np.concatenate([(self.bonds == 1) @ own, (self.bonds > 1) @ own], axis=2)
