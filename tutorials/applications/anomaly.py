@@ -112,7 +112,10 @@ def patches(pictures, scale):
 
 def to_judge(pictures):
     """Where patches are not of one grey, (N, 28, 28)."""
-    return patches(pictures, 1).std(axis=-1) > 0.02
+    where = patches(checked(pictures), 1).std(axis=-1) > 0.02
+    if not where.any():
+        raise ValueError("pictures: expected one with something on it, got all of one grey")
+    return where
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def forest_judge(rows):
 
 def map_of(judge, features, pictures):
     """The score of every patch at its pixel, (N, 28, 28); the lowest where nothing is judged."""
-    where = to_judge(checked(pictures))
+    where = to_judge(pictures)
     scores = judge(features(pictures, where))
     found = np.full(pictures.shape, scores.min())
     found[where] = scores
@@ -210,7 +213,7 @@ def auroc(bad, good):
 
 def gradient_map(judge, features, pictures):
     """|d score / d pixel|, smoothed over a pixel, (N, 28, 28)."""
-    where = to_judge(checked(pictures))
+    where = to_judge(pictures)
     at_features = grad(lambda rows: np.sum(judge(rows)))(features(pictures, where))
     units = np.eye(SIDE ** 2).reshape(-1, SIDE, SIDE)
     total = np.zeros((len(pictures), SIDE ** 2))
