@@ -12,6 +12,7 @@ from nfref.cli.streams import complain, patient
 from nfref.estimator.candidates import Plan, sized_flow
 from nfref.estimator.closed_form import Gaussian, KernelDensity
 from nfref.estimator.columns import Continuous, are_counts
+from nfref.estimator.conditional import log_marginal
 from nfref.estimator.density import check_given, find_columns, fit_table
 from nfref.estimator.gaps import fit_with_gaps, says_nothing
 from nfref.estimator.pool import mean_and_error
@@ -336,6 +337,7 @@ def _whole_test(data, rows, density):
 # How good it is ---------------------------------------------------------------------------
 
 
+MARGINAL_ROWS = 200         # test rows that are scored where cells are empty, a thousand draws each
 KERNELS = 4000              # rows at most that have kernels, and that widths are chosen by
 
 
@@ -350,6 +352,16 @@ def _by_kernels(density, rows, data):
     return kernels.log_prob(u) + log_slope
 
 
+def _about_cells_there(density, data, rows):
+    """The log-likelihood of the cells that are there, in test rows with and without empty ones."""
+    table = rows.columns(data, rows.test)
+    used = np.flatnonzero(~says_nothing(data.columns, table, density.given))[:MARGINAL_ROWS]
+    found = log_marginal(density, [values[used] for values in table])
+    mean, error = mean_and_error(found.log_prob, rows.weight[rows.test][used])
+    return (f"test nats per row of the cells that are there: {nats(mean)}, std. error "
+            f"{nats(error)} ({len(used):,} rows, with empty cells and without)")
+
+
 def nats(value):
     """A log-likelihood in ten characters; that of a row far out may have hundreds of digits."""
     return f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}"
@@ -359,10 +371,11 @@ def table_lines(data, rows, fitted):
     """Every candidate, the pool, and what else there is to compare with, on the test rows."""
     density = fitted.density
     table, weight = _whole_test(data, rows, density)
-    if not len(weight):
-        yield f"no test row of {rows.tests:,} is without empty cells: nothing to compare by"
-        return
     if len(weight) < rows.tests:
+        yield _about_cells_there(density, data, rows)
+        if not len(weight):
+            yield f"no test row of {rows.tests:,} is without empty cells: nothing to compare by"
+            return
         yield f"{len(weight):,} of {rows.tests:,} test rows are without empty cells:"
     total, members = density.parts(table)
     rest = []

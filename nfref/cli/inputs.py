@@ -488,7 +488,8 @@ def known_to(model, also=(), optional=()):
     def keep(columns, named):
         if not named or names is None or names == numbered_columns(model.density.dim):
             return columns
-        if not set(names) - set(optional) <= set(columns):
+        needed = set(names) - set(optional) | set(also) - {None}
+        if not needed <= set(columns):
             return columns
         extra = [name for name in columns if name not in names and name not in also]
         if extra and not told:
