@@ -173,6 +173,17 @@ def test_nasty_right_ones_are_not_accused(name):
     check(**arguments, rng=rng(8)).raise_if_failed()
 
 
+def test_a_complex_step_through_bisection_accuses_nobody():
+    """It carries the imaginary part along: right where the map is straight, or nearly so."""
+    name = "steep step, D = 1, float64"
+    for seed in (5, 6):
+        report = check_flow(**SOUND[name](rng(seed)), rng=rng(seed))
+        found = {row.name: row.verdict for row in report.rows}
+        assert report.ok, report
+        assert found["complex_step_inverse"] == "not applicable"
+        assert found["complex_step_forward"] == "pass"
+
+
 def test_there_are_enough_of_them():
     assert len(SOUND) >= 150
 
