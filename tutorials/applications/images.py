@@ -176,6 +176,7 @@ for a in strengths:         # by Glow 0, 4, 30, 99 and 100 %, by pixels 0, 4, 45
           f"{share_of_pullovers(moved_pixels[a]):.0%} by pixels")
 outside = {name: np.mean((found[1.0] < -0.5) | (found[1.0] > LEVELS + 0.5))
            for name, found in (("z", moved), ("pixels", moved_pixels))}
+# 0 and 10.0 %
 print(f"pixels out of range at +1: {outside['z']:.1%}, without a flow {outside['pixels']:.1%}")
 
 # %%
