@@ -22,8 +22,8 @@ both flows by log p(X | s) + log p(s) and the encoder's entropy. Here it is fixe
 cloud of cosines of random waves, of which the leading principal components are kept; so the
 entropy is out of the game, and each flow maximises its own likelihood.
 
-**Predict.** A flow is a continuous one-to-one map. What will the nut's hole and the ant's thin
-legs look like?
+**Predict.** A flow is a continuous one-to-one map, and it starts from a ball of noise. What will
+become of the ant's thin legs?
 
 Run it with ``--full`` for the figure as it is kept here (two minutes); without, it learns for a
 moment.
@@ -331,10 +331,11 @@ def figure(model, shapes, numbers, rng, count=2000):
              model.on_the_way(codes["bunny"], count, np.linspace(0, 1, 7), rng)),
             ("bunny to airplane,\na line in w", model.drawn(morph, count, rng)),
             ("new shapes", model.drawn(model.codes_of(w), count, rng)),
-            ("true shapes", [*true.values()])]
-    fig = plt.figure(figsize=(12, 6.6), layout="constrained")
+            ("true shapes", [*true.values()]),
+            ("rebuilt from s", model.drawn(np.stack([*codes.values()]), count, rng))]
+    fig = plt.figure(figsize=(12, 7.6), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=(3.6, 1))
-    for axes, (name, row) in zip(left.subplots(4, 7), rows):
+    for axes, (name, row) in zip(left.subplots(5, 7), rows):
         axes[0].set_ylabel(name, fontsize=11)
         for ax in axes:
             ax.set_axis_off()
@@ -357,6 +358,17 @@ def figure(model, shapes, numbers, rng, count=2000):
 
 
 # %%
+# What came out
+# -------------
+# A point of a new shape has log p = -2.19 +- 0.07 under the flow, and -4.05 under a normal density
+# that was fitted to that very cloud; clouds rebuilt from their code are 0.075 from true ones, where
+# two true ones are 0.048 apart. Drawn shapes are told from true ones in 0.68 +- 0.04 of the cases,
+# and in 0.85 without the flow over shapes, as most of a normal law lies between the kinds. That is
+# not yet 0.5: what gives them away is the blur. A ball of noise is not torn into six thin legs;
+# the legs are there, and broader than they are, as are the bunny's ears. Along the line in w
+# most of the way is bunny or airplane, and the shapes between fill a short stretch, as they should:
+# they are improbable.
+#
 # What this page claims:
 
 
