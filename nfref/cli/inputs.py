@@ -209,7 +209,9 @@ def repeated_values(data, least=0.2):
     """(column, value, share) of columns in which one value fills a share of the rows."""
     found = []
     for column, values in zip(data.columns, data.values.T):
-        distinct, counts = np.unique(values, return_counts=True)
+        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        if not len(counts):
+            continue
         k = np.argmax(counts)
         if 1 < counts[k] and counts[k] >= least * len(values):
             found.append((column, distinct[k], counts[k] / len(values)))
