@@ -21,6 +21,8 @@ rare classes are the defects.
 **Predict.** On both tasks the flow competes with one Gaussian and with an isolation forest, which
 see the same features. Where will the flow's density pay: on patches, on the table, on both?
 
+Data: ``python tutorials/applications/fetch.py fashion shuttle``.
+
 Run it with ``--full`` for the figure as it is kept here (a minute); without, it learns for a
 moment.
 """

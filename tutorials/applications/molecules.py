@@ -23,6 +23,8 @@ trained is the network of the flow that reads them.
 **Predict.** e_k + u lies in one of K cubes. How well will normal densities do, and what does it
 cost?
 
+Data: ``python tutorials/applications/fetch.py molecules``, and ``pip install rdkit``.
+
 The molecules are those of MOSES with up to 16 atoms (hydrogens not counted); RDKit judges what
 comes out. Run it with ``--full`` for the figure as it is kept here (two minutes); without, it
 learns for a moment.

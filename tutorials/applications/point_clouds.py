@@ -25,6 +25,8 @@ entropy is out of the game, and each flow maximises its own likelihood.
 **Predict.** A flow is a continuous one-to-one map, and it starts from a ball of noise. What will
 become of the ant's thin legs?
 
+Data: ``python tutorials/applications/fetch.py meshes bunny``.
+
 Run it with ``--full`` for the figure as it is kept here (two minutes); without, it learns for a
 moment.
 """
