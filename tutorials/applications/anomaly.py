@@ -41,10 +41,10 @@ import numpy as np
 from _r_data import read_tables
 from autograd import grad
 from scipy.ndimage import gaussian_filter, uniform_filter
-from scipy.stats import rankdata
 from sklearn.ensemble import IsolationForest
 
 import nfref
+from nfref.diagnostics import auroc
 from nfref.plots.canvas import COLOURS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -196,15 +196,6 @@ def score_of(found):
     return np.sort(found.reshape(len(found), -1), axis=1)[:, -WORST:].mean(axis=1)
 
 
-def auroc(bad, good):
-    """P(bad > good) and its standard error: each row has its share of rows of the other kind."""
-    ranks = rankdata(np.concatenate([bad, good]))
-    above_good = (ranks[:len(bad)] - rankdata(bad)) / len(good)
-    below_bad = 1 - (ranks[len(bad):] - rankdata(good)) / len(bad)
-    error = np.sqrt(np.var(above_good) / len(bad) + np.var(below_bad) / len(good))
-    return above_good.mean(), error
-
-
 # %%
 # Where: the gradient
 # -------------------
@@ -265,9 +256,10 @@ def judge_pictures(full):
               "isolation forest": forest_judge(rows[:20_000])}
     maps = {name: [map_of(judge, features, part) for part in (bad, good)]
             for name, judge in judges.items()}
-    whether = {name: auroc(*map(score_of, found)) for name, found in maps.items()}
+    whether = {name: auroc(score_of(good_maps), score_of(bad_maps))
+               for name, (bad_maps, good_maps) in maps.items()}
     gradient = gradient_map(judges["flow"], features, bad)
-    where = {name: auroc(found[covered], found[~covered])[0]
+    where = {name: auroc(found[~covered], found[covered]).value
              for name, found in [("gradient", gradient)]
              + [(name, found[0]) for name, found in maps.items()]}
     return whether, where, (good, bad, covered, maps["flow"], gradient)
@@ -282,14 +274,14 @@ def judge_table(full):
               "one Gaussian": gaussian_judge(known), "isolation forest": forest_judge(known)}
     # A row n is the cell [n, n + 1), and is judged at its middle.
     shift = {"flow": 0.5}
-    return {name: auroc(*(judge(part + shift.get(name, 0)) for part in (bad, good)))
+    return {name: auroc(*(judge(part + shift.get(name, 0)) for part in (good, bad)))
             for name, judge in judges.items()}
 
 
 def report(title, results):
     print(title)
-    for name, (area, error) in results.items():
-        print(f"    {name:<18}AUROC {area:.4f} +- {error:.4f}")
+    for name, area in results.items():
+        print(f"    {name:<18}AUROC {area.value:.4f} +- {area.error:.4f}")
 
 
 def figure(whether, table, shown, count=8):
@@ -315,7 +307,7 @@ def figure(whether, table, shown, count=8):
     titled = ("scratched trousers", whether), ("Shuttle, a table", table)
     for ax, (title, found) in zip(bars.subplots(2, 1), titled):
         names = list(found)[::-1]
-        areas, errors = np.array([found[name] for name in names]).T
+        areas, errors = np.array([(found[name].value, found[name].error) for name in names]).T
         low = 0.5 if areas.min() < 0.9 else 0.98
         ax.barh(names, areas - low, left=low, xerr=errors,
                 color=[COLOURS[0] if name == "flow" else "0.75" for name in names])
@@ -349,12 +341,13 @@ def figure(whether, table, shown, count=8):
 
 def check(whether, where, table, full):
     for found in (whether, table):
-        area, error = found["flow"]
-        assert all(area - other > (3 if full else 1) * np.hypot(error, error_of_other)
-                   for name, (other, error_of_other) in found.items() if name != "flow")
+        flow, *others = found.values()
+        assert all(flow.value - other.value
+                   > (3 if full else 1) * np.hypot(flow.error, other.error) for other in others)
     assert where["gradient"] > where["one Gaussian"]
     if full:
-        assert whether["flow"][0] > 0.8 and table["flow"][0] > 0.999 and where["gradient"] > 0.9
+        assert whether["flow"].value > 0.8 and table["flow"].value > 0.999
+        assert where["gradient"] > 0.9
 
 
 def main():
