@@ -532,6 +532,25 @@ _TABLE = (
         "piecewise flows", "Bevins, Handley, Gessey-Jones", 2023,
         "Piecewise normalizing flows", arxiv="2305.02930", version=2),
     Citation(
+        "what they don't know", "Nalisnick, Matsukawa, Teh, Gorur, Lakshminarayanan", 2018,
+        "Do deep generative models know what they don't know?", arxiv="1810.09136"),
+    Citation(
+        "misestimation", "Zhang, Goldstein, Ranganath", 2021,
+        "Understanding failures in out-of-distribution detection with deep generative models",
+        arxiv="2107.06908", version=2),
+    Citation(
+        "entropic issues", "Caterini, Loaiza-Ganem", 2021,
+        "Entropic issues in likelihood-based OOD detection", arxiv="2109.10794"),
+    Citation(
+        "likelihood ratios", "Ren, Liu, Fertig, Snoek, Poplin, DePristo, Dillon, "
+        "Lakshminarayanan", 2019,
+        "Likelihood ratios for out-of-distribution detection", arxiv="1906.02845", version=2),
+    Citation(
+        "input complexity", "Serra, Alvarez, Gomez, Slizovskaia, Nunez, Luque", 2019,
+        "Input complexity and out-of-distribution detection with likelihood-based generative "
+        "models", arxiv="1909.11480"),
+
+    Citation(
         "rectified flow", "Liu, Gong, Liu", 2022,
         "Flow straight and fast: Learning to generate and transfer data with rectified flow",
         arxiv="2209.03003"),
@@ -561,6 +580,29 @@ _TABLE = (
         "DifferNet", "Rudolph, Wandt, Rosenhahn", 2020,
         "Same same but DifferNet: Semi-supervised defect detection with normalizing flows",
         arxiv="2008.12577"),
+
+    Citation(
+        "GraphAF", "Shi, Xu, Zhu, Zhang, Zhang, Tang", 2020,
+        "GraphAF: A flow-based autoregressive model for molecular graph generation",
+        arxiv="2001.09382"),
+
+    Citation(
+        "PointFlow", "Yang, Huang, Hao, Liu, Belongie, Hariharan", 2019,
+        "PointFlow: 3D point cloud generation with continuous normalizing flows",
+        arxiv="1906.12320"),
+
+    Citation(
+        "WaveFlow", "Ping, Peng, Zhao, Song", 2019,
+        "WaveFlow: A compact flow-based model for raw audio", arxiv="1912.01219"),
+
+    Citation(
+        "VideoFlow", "Kumar, Babaeizadeh, Erhan, Finn, Levine, Dinh, Kingma", 2019,
+        "VideoFlow: A conditional flow-based model for stochastic video generation",
+        arxiv="1903.01434"),
+
+    Citation(
+        "Helminger et al.", "Helminger, Djelouah, Gross, Schroers", 2020,
+        "Lossy image compression with normalizing flows", arxiv="2008.10486"),
 
     # Books -----------------------------------------------------------------------------------
 

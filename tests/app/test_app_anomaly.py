@@ -66,6 +66,11 @@ def test_pictures_of_another_size_are_named(shape):
         anomaly.map_of(quadratic, None, np.zeros(shape))
 
 
+def test_blank_pictures_are_named():
+    with pytest.raises(ValueError, match="pictures: expected one with something on it, got all"):
+        anomaly.map_of(quadratic, None, np.zeros((2, 28, 28)))
+
+
 # Version 2: a pair list with one table t, of a column a with two doubles.
 TABLE = (b"RDX2\nX\n" + bytes(12)
          + bytes.fromhex("00000402 00000001 00040009 00000001") + b"t"

@@ -61,7 +61,8 @@ def source(tmp_path, monkeypatch):
 @pytest.mark.parametrize("made", [whl, tgz, deb])
 def test_files_are_kept(made, source, tmp_path):
     package = tmp_path / f"package.{made.__name__}"
-    made(package, {"some/b.bin": b"second", "some/a.bin": b"first", "other.txt": b"not wanted"})
+    made(package, {"some/b.bin": b"second", "some/a.bin": b"first", "other.txt": b"not wanted",
+                   "some/below/a.bin": b"of a folder below"})
     source(package)
     kept = fetch.fetch("tried")
     assert [path.name for path in fetch.files("tried")] == ["a.bin", "b.bin"]

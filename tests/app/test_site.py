@@ -151,6 +151,7 @@ def test_the_page_of_papers_is_complete(monkeypatch):
         assert (address or citation.venue) in text
         assert all(place.formula in text for place in citation.places)
     assert "Used in ." not in text
+    assert "/_" not in "".join(re.findall(":doc:`[^`]*`", text))     # helpers of pages have none
     assert ":mod:`nfref.flows.radial`" in text
 
 
@@ -189,6 +190,13 @@ def formulas(path):
     blocks = re.findall(r"^( *)\.\. math::(.*\n(?:\1 +.*\n|\n)*)", text, re.MULTILINE)
     return re.findall(r":math:`([^`]+)`", text) + [
         part for _, block in blocks for part in re.split(r"\n\s*\n", block.strip())]
+
+
+@pytest.mark.parametrize("latex", [r"\frac12)", r"\tfrac1 2)", r"\dfrac{1}{2})"])
+def test_digits_of_a_fraction_are_apart(mathml, latex):
+    from docutils import nodes
+    shown = re.sub(r"\s", "", mathml.translated(nodes.math("", latex), False))
+    assert "<mfrac><mn>1</mn><mn>2</mn></mfrac>" in re.sub("</?mrow>", "", shown)
 
 
 def test_every_formula_can_be_read(mathml, caplog):

@@ -15,13 +15,14 @@ import zlib
 from dataclasses import dataclass
 
 import autograd.numpy as np
-from autograd.tracer import getval
-from _range_coder import TOTAL, Decoder, Encoder, counts_of
-
 import nfref
+from autograd.tracer import getval
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.masked import masked_mlp
 from nfref.networks.mlp import with_context
+
+from _images import check_images
+from _range_coder import TOTAL, Decoder, Encoder, counts_of
 
 SIDE, DIM = 4, 16
 MARGIN = 2                  # rows and columns around a block that its context has
@@ -54,16 +55,16 @@ def log_mass(lower, upper, first, last):
     """
     below = np.where(last, 0, softplus(-upper))
     above = np.where(first, 0, softplus(lower))
-    inside = np.where(first | last, 0, np.log1p(-np.exp(np.minimum(lower - upper, -1e-6))))
-    return inside - below - above
+    between = np.log1p(-np.exp(np.minimum(lower - upper, -1e-6)))
+    return np.where(np.logical_or(first, last), 0, between) - below - above
 
 
-def bits_and_error(density, params, x, context, rng, bounds=None):
+def bits_and_error(density, params, x, context, bounds=None):
     """What coding a block costs, in nats, and how much of it is lost.
 
-    Rounding is replaced by even noise of the same width, as rounding has no gradient; with
-    ``bounds``, on whole numbers that the transform leaves whole, there is nothing to round.
-    The step of a row is e to the power of the last column of its context.
+    The gradient of rounding is taken to be that of the identity. With ``bounds`` the transform
+    keeps whole numbers whole, and there is nothing to round. The step of a row is e to the power
+    of the last column of its context.
 
     Returns (N,) nats, (N,) squared errors in the networks' unit, (N, 1) steps in that unit.
     """
@@ -71,15 +72,13 @@ def bits_and_error(density, params, x, context, rng, bounds=None):
     of_latents, of_transform = params["flow"]
     step = np.exp(context[:, -1:]) / UNIT
     y, _ = transform._inverse(of_transform, x, None)
-    first = last = np.zeros(1, dtype=bool)
+    k = np.rint(getval(y) / step)
     if bounds is None:
-        found = getval(y)
-        y = y + (step * np.rint(found / step) - found)      # its gradient is that of y
+        y = y + (step * k - getval(y))
         back, _ = transform._forward(of_transform, y, None)
-        error = np.sum(((x - back) / UNIT) ** 2, axis=1)
+        first, last, error = False, False, np.sum(((x - back) / UNIT) ** 2, axis=1)
     else:
-        k = np.rint(y / step)
-        first, last, error = k == bounds[0], k == bounds[1], 0
+        first, last, error = k == bounds[0], k == bounds[1], np.zeros(len(x), x.dtype)
     layer, units = latents.flows
     v, _ = units._inverse({}, y, None)
     half = step / 2 / np.array(units.std, x.dtype)
@@ -89,15 +88,6 @@ def bits_and_error(density, params, x, context, rng, bounds=None):
 
 
 # Blocks -------------------------------------------------------------------------------------
-
-
-def check_images(images, shape):
-    """uint8 pictures (N, H, W) of one shape; anything else is named in one line."""
-    found = np.asarray(images)
-    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[1:] != shape or not len(found):
-        raise ValueError(f"images: expected uint8 of shape (N, {shape[0]}, {shape[1]}) with N at "
-                         f"least 1, got {found.dtype} of shape {found.shape}")
-    return found
 
 
 def canvas_of(images):
@@ -144,6 +134,9 @@ def blocks_and_contexts(images, log_step):
 @dataclass(frozen=True)
 class Codec:
     """Pictures of one shape to bytes and back.
+
+    Both sides compute the same probabilities, to the last bit: a file is for machines whose
+    floating-point results agree. Where they do not, the sum over the pixels says so.
 
     Parameters
     ----------

@@ -1,9 +1,11 @@
-"""Images and labels from the files of (Fashion-)MNIST."""
+"""Small grey images: read from the files of MNIST and Fashion-MNIST, checked, halved, shown."""
 
 import gzip
+import io
 import struct
 
 import numpy as np
+from PIL import Image
 
 
 def idx(path):
@@ -25,3 +27,38 @@ def fashion(paths):
     found = {path.name[:5] + path.name.split("-")[1][:6]: idx(path) for path in paths}
     return ((found["trainimages"], found["trainlabels"]),
             (found["t10k-images"], found["t10k-labels"]))
+
+
+def mnist(path):
+    """(images (N, 28, 28), labels) from a table of 784 pixels and a label a line."""
+    table = np.loadtxt(gzip.open(path), delimiter=",", dtype=np.uint8)
+    return table[:, :-1].reshape(-1, 28, 28), table[:, -1]
+
+
+def check_images(images, shape):
+    """uint8 pictures (N, H, W) of one shape; anything else is named in one line."""
+    found = np.asarray(images)
+    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[1:] != shape or not len(found):
+        raise ValueError(f"images: expected uint8 of shape (N, {shape[0]}, {shape[1]}) with N at "
+                         f"least 1, got {found.dtype} of shape {found.shape}")
+    return found
+
+
+def halved(images):
+    """28 x 28 pixels, with two more of black around them, to means of 2 x 2: (N, 256) of 0..255."""
+    wide = np.pad(check_images(images, (28, 28)), ((0, 0), (2, 2), (2, 2)))
+    return np.rint(wide.reshape(-1, 16, 2, 16, 2).mean(axis=(2, 4))).reshape(-1, 256)
+
+
+def sheet(images, columns):
+    """Pictures (N, H, W) side by side, ``columns`` in a row; N is a multiple of it."""
+    n, height, width = images.shape
+    return (images.reshape(n // columns, columns, height, width).transpose(0, 2, 1, 3)
+            .reshape(n // columns * height, columns * width))
+
+
+def encoded(picture, form, **options):
+    """The bytes of a uint8 picture in one of Pillow's formats."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, form, **options)
+    return stream.getvalue()

