@@ -156,15 +156,19 @@ def say_sample(say, data):
             "more or fewer)")
 
 
+def bad_weight(path, column, weight, first):
+    """What is wrong with the first weight that is none; ``first`` rows lie before these."""
+    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
+    if len(bad):
+        yield (f"--weights: {path}: column {column!r}: expected finite numbers of at least 0, got "
+               f"{weight[bad[0]]:g} in row {first + bad[0] + 1}")
+
+
 def _faults(path, table, first, asked, weights):
     """What is wrong with the first value of a column that is not as it was asked for."""
     at = {name: k for k, name in enumerate(table.columns)}
     if weights in at:
-        weight = table.values[:, at[weights]]
-        bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
-        if len(bad):
-            yield (f"--weights: {path}: column {weights!r}: expected finite numbers of at least 0, "
-                   f"got {weight[bad[0]]:g} in row {first + bad[0] + 1}")
+        yield from bad_weight(path, weights, table.values[:, at[weights]], first)
     for name, support in asked:
         if name not in at or support == "category" or support[0] == "period":
             continue

@@ -40,13 +40,13 @@ def read_text(path, header="auto", texts=(), gaps=False, keep=None):
         ``keep(columns, named)`` gives the names of the columns that are read; all if omitted.
     """
     tables = list(text_tables(path, header, texts, gaps, keep))
-    whole = np.all([_are_whole(table.values) for table in tables], axis=0)
+    whole = np.all([are_whole(table.values) for table in tables], axis=0)
     return replace(tables[0], values=np.concatenate([table.values for table in tables]),
                    whole=tuple(name for name, here in zip(tables[0].columns, whole)
                                if here and name not in tables[0].labels))
 
 
-def _are_whole(values):
+def are_whole(values):
     """Which columns hold whole numbers and NaN alone, (D,)."""
     return np.all((values == np.round(values)) | np.isnan(values), axis=0)
 
