@@ -582,6 +582,16 @@ _TABLE = (
         arxiv="2008.12577"),
 
     Citation(
+        "GraphAF", "Shi, Xu, Zhu, Zhang, Zhang, Tang", 2020,
+        "GraphAF: A flow-based autoregressive model for molecular graph generation",
+        arxiv="2001.09382"),
+
+    Citation(
+        "PointFlow", "Yang, Huang, Hao, Liu, Belongie, Hariharan", 2019,
+        "PointFlow: 3D point cloud generation with continuous normalizing flows",
+        arxiv="1906.12320"),
+
+    Citation(
         "WaveFlow", "Ping, Peng, Zhao, Song", 2019,
         "WaveFlow: A compact flow-based model for raw audio", arxiv="1912.01219"),
 

@@ -18,6 +18,8 @@ SPACED = '<mo lspace="0" rspace="0.167em">&ApplyFunction;</mo>'
 # What docutils knows by another name; MathML chooses the size of fractions by itself.
 SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\stackrel": r"\overset",
         r"\texttt": r"\mathtt"}
+# TeX reads \frac12 digit by digit, docutils as a number.
+TWO_DIGITS = re.compile(r"\\frac\s*(\d)\s*(\d)")
 
 
 def translated(node, as_block):
@@ -25,6 +27,7 @@ def translated(node, as_block):
     latex = node.astext()
     for command, known in SAME.items():
         latex = latex.replace(command, known)
+    latex = TWO_DIGITS.sub(r"\\frac{\1}{\2}", latex)
     try:
         return APPLIED.sub(SPACED, tex2mathml(latex, as_block=as_block))
     except MathError as error:

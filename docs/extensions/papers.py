@@ -21,7 +21,7 @@ def link(path):
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     if parts[0] == "nfref" and parts[1:2] not in (("cli",), ("kernels",), ("data",)):
         return f":mod:`{'.'.join(parts)}`"
-    if parts[0] == "tutorials" and not parts[-1].startswith("_"):
+    if parts[0] == "tutorials" and not parts[-1].startswith("_"):     # these are no pages
         return f":doc:`/{'/'.join(parts[1:]) if parts[2:] else 'lessons/' + parts[1]}`"
     if parts[0] == "docs" and len(parts) == 2:
         return f":doc:`/{parts[1]}`"

@@ -5,6 +5,7 @@ with what was asked for, in which case nothing is written; 130 after Ctrl-C, SIG
 where there was nothing to keep; 141 where whoever read the output has gone.
 """
 
+import os
 import sys
 
 from nfref import __version__
@@ -82,6 +83,8 @@ def _run(arguments):
     chosen = parser().parse_args(arguments)
     if not hasattr(chosen, "run"):
         raise UsageError("expected a command such as fit, got none; nfref --help lists them")
+    # Read when pyarrow is loaded; its own keeps what it has freed.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _check_backend()
     when_compiling(_say_compiling)
     status = chosen.run(chosen)

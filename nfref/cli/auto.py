@@ -1,5 +1,6 @@
 """``nfref fit --flow auto``: what ``nfref.FlowDensity`` does, from a file to a file."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from nfref.cli.streams import complain, patient
 from nfref.estimator.candidates import Plan, sized_flow
 from nfref.estimator.closed_form import Gaussian, KernelDensity
 from nfref.estimator.columns import Continuous, are_counts
-from nfref.estimator.density import check_given, find_columns, fit_table
+from nfref.estimator.conditional import log_marginal
+from nfref.estimator.density import check_given, find_columns, fit_table, split_copies
 from nfref.estimator.gaps import fit_with_gaps, says_nothing
 from nfref.estimator.pool import mean_and_error
 from nfref.estimator.table import distinct_rows, gaps, has_gaps
@@ -62,6 +64,7 @@ def run(options):
     except ValueError as error:
         raise UsageError(f"{data.name}: {_with_option(error)}") from None
     columns = _of_all_rows(columns, data)
+    rows = rows.by_copies(columns, options.seed)
     with patient(options.out or options.plot), once() as signals:
         say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
         _introduce(say, options, data, rows, copies, weight)
@@ -83,8 +86,10 @@ def run(options):
 def _with_option(error):
     """The message, with the option that does what it says."""
     text = str(error)
+    found = re.search(r"column '([^']*)'", text)
+    name = found[1] if found else "NAME"
     for remedy in ("leave the column out", "leave it out"):
-        text = text.replace(remedy, "--without NAME leaves a column out")
+        text = text.replace(remedy, f"--without {name} leaves it out")
     return text
 
 
@@ -145,8 +150,25 @@ def _given(data, options):
 class _Distinct:
     """Distinct rows with what they count, and where the test part ends."""
 
-    def __init__(self, places, weight, tests):
-        self.places, self.weight, self.tests = places, weight, tests
+    def __init__(self, places, weight, tests, copies=False):
+        self.places, self.weight, self.tests, self.copies = places, weight, tests, copies
+
+    def by_copies(self, columns, seed):
+        """The same rows; where all columns are discrete, copies of a row are in both parts."""
+        held = split_copies(columns, columns, self.weight, 0.1, seed + 1)
+        if held is None:
+            return self
+        test, train = held > 0, self.weight > held
+        return _Distinct(np.concatenate([self.places[test], self.places[train]]),
+                         np.concatenate([held[test], (self.weight - held)[train]]),
+                         int(np.sum(test)), True)
+
+    def __str__(self):
+        if self.copies:
+            distinct = len(np.unique(self.places))
+            return (f"{distinct:,} rows differ, and {np.sum(self.weight[self.test]):,.0f} copies "
+                    "are kept to test by")
+        return f"{len(self.places):,} rows differ, of which {self.tests:,} are kept to test by"
 
     def columns(self, data, part):
         """The columns' values of a part."""
@@ -184,7 +206,7 @@ def _introduce(say, options, data, rows, copies, weight):
         say(data.table.remark)
     columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
     say(f"{data.name}: {len(data.values):,} rows, {columns}; "
-        f"{len(rows.places):,} rows differ, of which {rows.tests:,} are kept to test by")
+        f"{rows}")
     inputs.say_sample(say, data)
     if weight is not None:
         effective = np.sum(weight) ** 2 / np.sum(weight ** 2)
@@ -192,8 +214,8 @@ def _introduce(say, options, data, rows, copies, weight):
     elif copies:
         row = "row" if copies == 1 else "rows"
         say(f"dropped {copies:,} {row} equal to an earlier one" if options.drop_duplicates else
-            f"{copies:,} {row} equal to an earlier one: these count as often as they are there, "
-            "all in the same part")
+            f"{copies:,} {row} equal to an earlier one: these count as often as they are there"
+            + ("" if rows.copies else ", all in the same part"))
     if not options.out:
         say("the model will not be kept: --out MODEL.npz writes it to a file")
 
@@ -336,6 +358,7 @@ def _whole_test(data, rows, density):
 # How good it is ---------------------------------------------------------------------------
 
 
+MARGINAL_ROWS = 200         # test rows that are scored where cells are empty, a thousand draws each
 KERNELS = 4000              # rows at most that have kernels, and that widths are chosen by
 
 
@@ -350,6 +373,16 @@ def _by_kernels(density, rows, data):
     return kernels.log_prob(u) + log_slope
 
 
+def _about_cells_there(density, data, rows):
+    """The log-likelihood of the cells that are there, in test rows with and without empty ones."""
+    table = rows.columns(data, rows.test)
+    used = np.flatnonzero(~says_nothing(data.columns, table, density.given))[:MARGINAL_ROWS]
+    found = log_marginal(density, [values[used] for values in table])
+    mean, error = mean_and_error(found.log_prob, rows.weight[rows.test][used])
+    return (f"test nats per row of the cells that are there: {nats(mean)}, std. error "
+            f"{nats(error)} ({len(used):,} rows, with empty cells and without)")
+
+
 def nats(value):
     """A log-likelihood in ten characters; that of a row far out may have hundreds of digits."""
     return f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}"
@@ -359,10 +392,11 @@ def table_lines(data, rows, fitted):
     """Every candidate, the pool, and what else there is to compare with, on the test rows."""
     density = fitted.density
     table, weight = _whole_test(data, rows, density)
-    if not len(weight):
-        yield f"no test row of {rows.tests:,} is without empty cells: nothing to compare by"
-        return
     if len(weight) < rows.tests:
+        yield _about_cells_there(density, data, rows)
+        if not len(weight):
+            yield f"no test row of {rows.tests:,} is without empty cells: nothing to compare by"
+            return
         yield f"{len(weight):,} of {rows.tests:,} test rows are without empty cells:"
     total, members = density.parts(table)
     rest = []

@@ -156,15 +156,19 @@ def say_sample(say, data):
             "more or fewer)")
 
 
+def bad_weight(path, column, weight, first):
+    """What is wrong with the first weight that is none; ``first`` rows lie before these."""
+    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
+    if len(bad):
+        yield (f"--weights: {path}: column {column!r}: expected finite numbers of at least 0, got "
+               f"{weight[bad[0]]:g} in row {first + bad[0] + 1}")
+
+
 def _faults(path, table, first, asked, weights):
     """What is wrong with the first value of a column that is not as it was asked for."""
     at = {name: k for k, name in enumerate(table.columns)}
     if weights in at:
-        weight = table.values[:, at[weights]]
-        bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
-        if len(bad):
-            yield (f"--weights: {path}: column {weights!r}: expected finite numbers of at least 0, "
-                   f"got {weight[bad[0]]:g} in row {first + bad[0] + 1}")
+        yield from bad_weight(path, weights, table.values[:, at[weights]], first)
     for name, support in asked:
         if name not in at or support == "category" or support[0] == "period":
             continue
@@ -209,7 +213,9 @@ def repeated_values(data, least=0.2):
     """(column, value, share) of columns in which one value fills a share of the rows."""
     found = []
     for column, values in zip(data.columns, data.values.T):
-        distinct, counts = np.unique(values, return_counts=True)
+        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        if not len(counts):
+            continue
         k = np.argmax(counts)
         if 1 < counts[k] and counts[k] >= least * len(values):
             found.append((column, distinct[k], counts[k] / len(values)))
@@ -488,7 +494,8 @@ def known_to(model, also=(), optional=()):
     def keep(columns, named):
         if not named or names is None or names == numbered_columns(model.density.dim):
             return columns
-        if not set(names) - set(optional) <= set(columns):
+        needed = set(names) - set(optional) | set(also) - {None}
+        if not needed <= set(columns):
             return columns
         extra = [name for name in columns if name not in names and name not in also]
         if extra and not told:

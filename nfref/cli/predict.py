@@ -1,5 +1,7 @@
 """Commands about cells that nobody knows: ``quantile``, ``predict``, ``impute``."""
 
+import itertools
+
 import numpy as np
 
 from nfref.cli import inputs, use
@@ -139,11 +141,14 @@ def predict(options):
                 rows += len(cells[0])
 
     try:
+        answered = blocks()
+        # What is wrong with the first rows is said before anything is printed.
+        answered = itertools.chain([next(answered)], answered)
         if options.out:
-            write_batches(options.out, names, blocks())
+            write_batches(options.out, names, answered)
         else:
             with utf8_output() as output:
-                write_blocks(output, names, blocks())
+                write_blocks(output, names, answered)
     except TableError as error:
         raise UsageError(str(error)) from None
     if options.out:

@@ -202,10 +202,8 @@ def _without_weights(data, column, first):
         raise UsageError(f"--weights: expected a column of {data.name}, got {column!r}")
     k = data.columns.index(column)
     weight = data.values[:, k]
-    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
-    if len(bad):
-        raise UsageError(f"--weights: {data.name}: column {column!r}: expected finite numbers of "
-                         f"at least 0, got {weight[bad[0]]:g} in row {first + bad[0] + 1}")
+    for fault in inputs.bad_weight(data.name, column, weight, first):
+        raise UsageError(fault)
     return replace(data, table=replace(
         data.table, values=np.delete(data.values, k, axis=1),
         columns=data.columns[:k] + data.columns[k + 1:])), weight

@@ -60,9 +60,9 @@ def typicality_gap(log_prob, training):
 def typicality_test(log_prob, training, validation, rng, draws=1000):
     """The test by bootstrap: is the gap larger than those of batches of validation rows?
 
-    Paper:   typicality test, the bootstrap of its threshold: K batches of M validation
-             rows are drawn, and a batch is rejected whose gap is above a quantile of theirs.
-    Differs: the p-value is returned in place of the decision; below alpha, it rejects.
+    K batches of M validation rows are drawn, with replacement, and their gaps are what a batch of
+    the density's own rows may have. As in the paper, only likelihoods of the model are asked for;
+    its text beyond the introduction was not at hand, so details may differ.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ import numpy as np
 
 from nfref.estimator import candidates
 from nfref.estimator.candidates import Rows
-from nfref.estimator.columns import Continuous, as_numbers, check_independent, column_of
+from nfref.estimator.columns import DISCRETE, Continuous, as_numbers, check_independent, column_of
 from nfref.estimator.discrete import LatentClasses
 from nfref.estimator.pool import Pool, mean_and_error
 from nfref.estimator.table import distinct_rows, gaps
@@ -215,7 +215,7 @@ class Fitted:
     rows : float
         The effective number of rows, (sum w)^2 / sum w^2.
     distinct, held_out : int
-        Distinct rows, and how many of them were held out (0: each by turns).
+        Distinct rows, and how many of them were held out (0: each by turns, or copies of them).
     """
 
     density: TableDensity
@@ -333,14 +333,17 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
     if kinds:
         centre = np.average(codes, axis=0, weights=weight)
         scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
-    if len(known) < len(kinds):
+    copies = split_copies(kinds, columns, counts, validation, seed)
+    if copies is not None:
+        discrete, log_discrete = _from_copies(codes, kinds, counts, copies, discrete_rng, known)
+    elif len(known) < len(kinds):
         start = max(held, 1) if len(places) > 1 else 0
         weights = (None, None) if weight is None else (weight[start:], weight[:start])
         discrete = LatentClasses.choose(codes[start:], kinds, codes[:start] if start else codes,
                                         discrete_rng, *weights, given=known)
         log_discrete = discrete.log_prob(codes)
     density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
-    tried, held_out = [], held if discrete is not None else 0
+    tried, held_out = [], held if discrete is not None and copies is None else 0
     if u.shape[1]:
         rows = Rows(u, density.context(codes), weight,
                     sum(isinstance(column, Continuous) for column in kinds))
@@ -350,10 +353,39 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
     offset = np.average((log_slope + log_discrete)[scored],
                         weights=None if weight is None else weight[scored])
     tried = [one.shifted(offset) for one in tried]
-    if not tried:
+    if copies is not None:
+        tried = [candidates.Tried("latent classes", *mean_and_error(
+            log_discrete[copies > 0], copies[copies > 0]), 1.0, 0.0)]
+    elif not tried:
         tried = [candidates.Tried("latent classes", *mean_and_error(
             log_discrete[scored], None if weight is None else weight[scored]), 1.0, 0.0)]
     return Fitted(density, tried, effective, len(places), held_out)
+
+
+def split_copies(kinds, columns, counts, share, seed):
+    """How many copies of each distinct row are held out, (N,), where all columns are discrete.
+
+    There the same rows come again, and their probabilities are what is wanted: to hold out all
+    copies of a row would be to ask how likely a row is that was never seen. None where a column is
+    continuous, or copies are no whole numbers or only one of each.
+    """
+    if len(kinds) < len(columns) or not all(column.kind in DISCRETE for column in kinds):
+        return None
+    if np.any(counts != np.round(counts)) or np.all(counts == 1):
+        return None
+    counts = counts.astype(np.int64)
+    rng = np.random.default_rng([seed % 2 ** 64, 2])
+    return rng.multivariate_hypergeometric(
+        counts, candidates.held_out_count(int(np.sum(counts)), share), method="marginals")
+
+
+def _from_copies(codes, kinds, counts, held, rng, known):
+    """(LatentClasses of all copies, log P of the rows under those of the copies not held out)."""
+    left = counts - held
+    some, others = left > 0, held > 0
+    chosen = LatentClasses.choose(codes[some], kinds, codes[others], rng, left[some], held[others],
+                                  given=known)
+    return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
 
 
 def _numbers_of(columns, table):

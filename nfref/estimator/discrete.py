@@ -25,6 +25,8 @@ import numpy as np
 from nfref.checks import check_rng
 from nfref.estimator.closed_form import LOG_TWO_PI, student_log_prob
 
+STARTS = 5              # of the fit of classes, the likeliest of which is taken
+FEW_ROWS = 2000         # with more rows one start serves
 FREEDOM = 4.0           # of the Student t of a count
 
 
@@ -219,6 +221,12 @@ class LatentClasses:
             previous = mean
         return model
 
+    def again(self, codes, columns, weight):
+        """One step of it from here, with the same classes, by these rows."""
+        joint = self._joint(codes)
+        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+        return self._of_shares(codes, columns, weight[:, None] * shares, self.given)
+
     @classmethod
     def _of_shares(cls, codes, columns, shares, given):
         mass = np.sum(shares, axis=0) + 1e-12
@@ -238,7 +246,12 @@ class LatentClasses:
         for classes in most if codes.shape[1] > 1 else (1,):
             if best is not None and classes * codes.shape[1] > len(codes):
                 break
-            models = [cls.fit(codes, columns, classes, rng, weight, given=given)]
+            # Few distinct rows leave EM where it began, so it begins several times.
+            starts = STARTS if classes > 1 and len(codes) <= FEW_ROWS else 1
+            models = [cls.fit(codes, columns, classes, rng, weight, given=given)
+                      for _ in range(starts)]
+            models = [max(models, key=lambda model: np.average(model.log_prob(codes),
+                                                               weights=weight))]
             if classes > 1 and len(discrete) < len(columns):
                 models.append(models[0]._of_some(codes, columns, discrete, classes, rng, weight))
             scores = [np.average(model.log_prob(validation), weights=validation_weight)

@@ -19,11 +19,11 @@ HEADERS = ("auto", "yes", "no")
 def read_table(path, header="auto"):
     """Read a table of finite numbers.
 
-    Text files: the delimiter is a tab, a semicolon or a comma, whichever splits the first
-    lines evenly; quotes are respected. A first row that is all numbers is data, and the
-    columns are then called x1 ... xD; any other first row holds the names; where that is a
-    guess, it is warned of (:func:`nfref.tables.names.find_names`). An .npz must hold one
-    array, or only one of two dimensions. Text may come through a pipe.
+    Text files: the delimiter is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
+    whichever splits the first lines evenly; quotes are respected. A first row that is all
+    numbers is data, and the columns are then called x1 ... xD; any other first row holds the
+    names; where that is a guess, it is warned of (:func:`nfref.tables.names.find_names`). An
+    .npz must hold one array, or only one of two dimensions. Text may come through a pipe.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ import numpy as np
 from nfref.tables.batches import batches
 from nfref.tables.read import TEXT
 from nfref.tables.table import Table, TableError, match_columns
+from nfref.tables.text import are_whole
 
 CELLS = 1 << 23         # numbers in a sample where nothing else is said: 64 MB
 ROWS = 1_000_000        # and rows
@@ -183,6 +184,5 @@ def _like(start, path, table, known):
 def _whole(path, table):
     """Which columns hold whole numbers: by their type, or in a text file by their values."""
     if os.path.splitext(path)[1].lower() in TEXT:
-        whole = np.all((table.values == np.round(table.values)) | np.isnan(table.values), axis=0)
-        return whole & ~np.isin(table.columns, list(table.labels))
+        return are_whole(table.values) & ~np.isin(table.columns, list(table.labels))
     return np.isin(table.columns, table.whole)

@@ -40,13 +40,13 @@ def read_text(path, header="auto", texts=(), gaps=False, keep=None):
         ``keep(columns, named)`` gives the names of the columns that are read; all if omitted.
     """
     tables = list(text_tables(path, header, texts, gaps, keep))
-    whole = np.all([_are_whole(table.values) for table in tables], axis=0)
+    whole = np.all([are_whole(table.values) for table in tables], axis=0)
     return replace(tables[0], values=np.concatenate([table.values for table in tables]),
                    whole=tuple(name for name, here in zip(tables[0].columns, whole)
                                if here and name not in tables[0].labels))
 
 
-def _are_whole(values):
+def are_whole(values):
     """Which columns hold whole numbers and NaN alone, (D,)."""
     return np.all((values == np.round(values)) | np.isnan(values), axis=0)
 
@@ -67,7 +67,10 @@ def text_tables(path, header="auto", texts=(), gaps=False, keep=None):
 
 def _tables(path, file, header, texts, gaps, keep):
     head = list(itertools.islice(file, HEAD))
-    rows = _filled(_records(path, itertools.chain(head, file), _delimiter(head)))
+    delimiter, lines = _delimiter(head, path.lower().endswith(".txt")), itertools.chain(head, file)
+    if delimiter == " ":        # any run of spaces
+        lines = (" ".join(line.split()) + "\n" for line in lines)
+    rows = _filled(_records(path, lines, delimiter))
     opening = list(itertools.islice(rows, HEAD))
     if not opening:
         raise TableError(f"{path}: expected a table, got blank lines")
@@ -156,15 +159,16 @@ def _filled(records):
         yield line, cells
 
 
-def _delimiter(head):
-    """Tab, semicolon or comma: the first that cuts all of the first lines into equally many.
+def _delimiter(head, spaces=False):
+    """Tab, semicolon, comma or bar: the first that cuts all of the first lines into equally many.
 
     The order matters for 0,5;0,7 where a comma does as well; if none is even, because rows
-    are ragged, it is the one that cuts the first line most often. Comments don't count.
+    are ragged, it is spaces where these may delimit and do so evenly (numpy.savetxt's), else the
+    one that cuts the first line most often. Comments don't count.
     """
     lines = [line for line in head if line.strip() and not line.lstrip().startswith("#")]
     counts = {}
-    for delimiter in "\t;,":
+    for delimiter in "\t;,|":
         try:
             counts[delimiter] = [len(cells)
                                  for cells in csv.reader(lines[:20], delimiter=delimiter)]
@@ -173,6 +177,8 @@ def _delimiter(head):
     for delimiter, count in counts.items():
         if count and count[0] > 1 and len(set(count)) == 1:
             return delimiter
+    if spaces and len({len(line.split()) for line in lines[:20]} - {1}) == 1:
+        return " "
     return max(counts, key=lambda delimiter: (counts[delimiter][:1], delimiter == ","))
 
 

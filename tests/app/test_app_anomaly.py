@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from sklearn.metrics import roc_auc_score
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "anomaly.py"
 sys.path.insert(0, str(PAGE.parent))
@@ -43,16 +42,6 @@ def test_the_gradient_is_that_of_the_score(pictures, monkeypatch):
         assert found[0][place] == pytest.approx(abs(up - down) / (2 * h), rel=2e-2, abs=2e-2)
 
 
-def test_auroc_is_that_of_another_library():
-    rng = np.random.default_rng(0)
-    bad, good = rng.integers(3, 12, 70), rng.integers(0, 10, 90)            # with ties
-    area, error = anomaly.auroc(bad, good)
-    labels = np.repeat([1, 0], (70, 90))
-    assert area == pytest.approx(roc_auc_score(labels, np.concatenate([bad, good])))
-    again = [anomaly.auroc(rng.choice(bad, 70), rng.choice(good, 90))[0] for _ in range(300)]
-    assert error == pytest.approx(np.std(again), rel=0.25)
-
-
 def test_a_scratch_stays_on_the_garment(pictures):
     garment = np.where(np.arange(anomaly.SIDE) < 14, 0.8, 0.0) * np.ones((anomaly.SIDE, 1))
     picture, covered = anomaly.scratched(garment, np.random.default_rng(0))
@@ -64,6 +53,11 @@ def test_a_scratch_stays_on_the_garment(pictures):
 def test_pictures_of_another_size_are_named(shape):
     with pytest.raises(ValueError, match=rf"pictures: expected shape .*, got \({shape[0]}"):
         anomaly.map_of(quadratic, None, np.zeros(shape))
+
+
+def test_blank_pictures_are_named():
+    with pytest.raises(ValueError, match="pictures: expected one with something on it, got all"):
+        anomaly.map_of(quadratic, None, np.zeros((2, 28, 28)))
 
 
 # Version 2: a pair list with one table t, of a column a with two doubles.

@@ -305,3 +305,22 @@ def test_rows_outside_of_a_support_have_no_density():
     u, log_slope = column.encode(np.array([-1.0, 0.0, 0.5, 1.0, 2.0]))
     np.testing.assert_array_equal(np.isneginf(log_slope), [True, True, False, True, True])
     assert np.all(np.isfinite(u))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_probabilities_of_categories_alone_are_their_shares(seed):
+    """Two columns that depend on each other, of which each combination comes hundreds of times."""
+    rng = np.random.default_rng(seed)
+    a, c = rng.integers(0, 2, 2000), rng.integers(0, 3, 2000)
+    b = np.where(rng.random(2000) < 0.9, a, 1 - a)
+    codes = np.stack([a, b, c], axis=1)
+    frame = pd.DataFrame(codes.astype(str), columns=list("abc"))
+    model = nfref.FlowDensity(random_state=seed).fit(frame)
+    cells, counts = np.unique(codes, axis=0, return_counts=True)
+    found = np.exp(model.score_samples(pd.DataFrame(cells.astype(str), columns=list("abc"))))
+    assert np.sum(found) == pytest.approx(1, abs=1e-9)
+    true = np.where(cells[:, 0] == cells[:, 1], 0.9, 0.1) / 6
+    assert np.sum(true * np.log(true / found)) < 0.01
+    weighted = nfref.FlowDensity(random_state=seed).fit(
+        pd.DataFrame(cells.astype(str), columns=list("abc")), sample_weight=counts)
+    np.testing.assert_array_equal(weighted.score_samples(frame), model.score_samples(frame))

@@ -1,4 +1,5 @@
-"""Every exercise of a lesson takes its own solution and rejects wrong answers, with a hint."""
+"""Every lesson runs; its exercises take their own solution and reject wrong answers, with a hint.
+"""
 
 import re
 import runpy
@@ -38,6 +39,7 @@ def test_exercises(lesson, tmp_path, monkeypatch, capsys):
 
     names = runpy.run_path(str(LESSONS[lesson]), run_name="__main__")
     plt.close("all")
+    assert (tmp_path / f"{lesson}.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     for number, solution in zip(numbers, solutions):
         assert f"exercise {number}: type your answer" in said

@@ -1,5 +1,7 @@
 """The command line about columns given others, and about cells that nobody knows."""
 
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,6 +80,7 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
     lost = gaps.age.isna() | gaps.town.isna() | (gaps.kids.isna() & gaps.income.isna())
     assert f"{lost.sum()} rows that lack a column that is given, or all others, are left" in told
     assert "the density of 'kids', 'income' given 'age', 'town'" in told
+    assert "test nats per row of the cells that are there: " in told
     assert "'kids' count" in told                 # whole numbers in a csv are found
 
 
@@ -231,6 +234,39 @@ def test_refusals(here, capsys, arguments, message):
     before = set(here.iterdir())
     refused(capsys, message, *arguments)
     assert set(here.iterdir()) == before
+
+
+@pytest.mark.parametrize("model, column, known", [("joint.npz", "kids", ()),
+                                                  ("cond.npz", "income", ("kids",))])
+def test_a_category_never_seen(here, capsys, model, column, known):
+    data = people(6, seed=3).drop(columns="income")
+    data["town"] = ["Rome", "Oslo", "Bern", "Rome", "Oslo", "Oslo"]
+    data.to_csv("new.csv", index=False)
+    message = "new.csv: column 'town': expected one of the 3 categories"
+    for arguments in (("predict", model, "new.csv", "--column", "income"),
+                      ("sample", model, "--given-from", "new.csv")):
+        refused(capsys, message, *arguments)
+    refused(capsys, "given['town']: expected one of the categories", "sample", model, "-n", 1,
+            "--given", "town=Bern", "--given", "age=30")
+
+
+def test_predictions_come_in_batches(here, capsys, monkeypatch):
+    """The same answers, and rows counted through all of the file."""
+    data = people(300, seed=7)
+    drop(data, "income")
+    predict = ("predict", "cond.npz", "dropped.csv", "--column", "income")
+    whole = run(capsys, *predict)
+    monkeypatch.setattr(importlib.import_module("nfref.tables.batches"), "batch_rows",
+                        lambda columns: 64)
+    assert run(capsys, *predict) == whole
+    data.loc[200, "town"] = "Bern"
+    drop(data, "income")
+    assert main([*predict, "--out", "no.csv"]) == 2
+    assert "got 'Bern' in row 201" in capsys.readouterr().err and not (here / "no.csv").exists()
+    data.loc[200, "town"], data.loc[250, "age"] = "Rome", np.nan
+    drop(data, "income")
+    assert main([*predict, "--out", "no.csv"]) == 2
+    assert "got none in row 251" in capsys.readouterr().err and not (here / "no.csv").exists()
 
 
 # Drawing ----------------------------------------------------------------------------------

@@ -77,8 +77,6 @@ def test_so_do_those_of_one_flow(folder, monkeypatch):
 
 def test_flows_at_once_keep_those_that_are_done(folder, monkeypatch):
     """A checkpoint between the waves of a search, and one flow after the other from there."""
-    from nfref.estimator import candidates
-    monkeypatch.setattr(candidates, "_elsewhere", candidates.try_flow)
     fit = ("fit", "t.csv", "--members", "3", "--epochs", "1", "--quiet")
     assert main([*fit, "--out", "whole.npz"]) == 0
     with monkeypatch.context() as patch, joblib.parallel_config("threading"):

@@ -192,6 +192,13 @@ def formulas(path):
         part for _, block in blocks for part in re.split(r"\n\s*\n", block.strip())]
 
 
+@pytest.mark.parametrize("latex", [r"\frac12)", r"\tfrac1 2)", r"\dfrac{1}{2})"])
+def test_digits_of_a_fraction_are_apart(mathml, latex):
+    from docutils import nodes
+    shown = re.sub(r"\s", "", mathml.translated(nodes.math("", latex), False))
+    assert "<mfrac><mn>1</mn><mn>2</mn></mfrac>" in re.sub("</?mrow>", "", shown)
+
+
 def test_every_formula_can_be_read(mathml, caplog):
     from docutils import nodes
     count = 0

@@ -6,6 +6,7 @@ import pytest
 
 from nfref.cli import main
 from nfref.model_file import load_model
+from nfref.tables import read_table
 
 N = 400
 
@@ -115,3 +116,33 @@ def test_figures_of_a_row_far_out_stay_in_their_column(folder, capsys):
     np.savetxt("t.csv", data, delimiter=",")
     _, output, _ = run(capsys, "fit", "t.csv", "--members", 0)
     assert max(map(len, output.split("test nats per row")[1].splitlines()[1:])) <= 70
+
+
+@pytest.mark.parametrize("delimiter, name", [("|", "t.csv"), (" ", "t.txt"), ("   ", "t.txt")])
+def test_bars_and_spaces_delimit(folder, capsys, delimiter, name):
+    rows = np.random.default_rng(0).standard_normal((50, 3))
+    np.savetxt(name, rows, delimiter=delimiter)
+    np.testing.assert_array_equal(read_table(name).values, rows)
+    (folder / name).write_text(delimiter.join("abc") + "\n" + (folder / name).read_text())
+    assert read_table(name).columns == ("a", "b", "c")
+
+
+def test_a_table_of_categories_alone_has_the_probabilities_of_its_rows(folder, capsys):
+    """No combination is held out whole, for then it would never have been seen."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 2, 3000)
+    b = np.where(rng.random(3000) < 0.9, a, 1 - a)
+    data = pd.DataFrame({"a": np.array(["no", "yes"])[a], "b": np.array(["low", "high"])[b],
+                         "c": rng.integers(0, 3, 3000)})
+    data.to_csv("t.csv", index=False)
+    status, output, _ = run(capsys, "fit", "t.csv", "--out", "m.npz")
+    assert status == 0 and "12 rows differ, and 300 copies are kept to test by" in output
+    density = load_model("m.npz").density
+    seen = data.value_counts(normalize=True)
+    cells = [np.array(part, object if k < 2 else float) for k, part in enumerate(zip(*seen.index))]
+    found = np.exp(density.log_prob(cells))
+    # Of the share s of 2,430 copies the standard error is (s / 2430)^1/2: four of them.
+    assert np.all(np.abs(found - seen) < 4 * np.sqrt(seen / 2430) + 0.003)
+    entropy = seen @ np.log(seen)
+    figure = float(output.split("latent classes")[1].split()[0])
+    assert abs(figure - entropy) < 0.2

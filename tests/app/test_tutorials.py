@@ -1,4 +1,7 @@
-"""Every tutorial runs, from any folder, and ends in asserts; so running it is testing it."""
+"""Every tutorial runs, from any folder, and ends in asserts; so running it is testing it.
+
+Lessons run in ``test_exercises.py``, and here, as processes of their own, among the slow tests.
+"""
 
 import ast
 import os
@@ -30,7 +33,9 @@ def committed_figures():
     return {path.name: path.read_bytes() for path in (ROOT / "figures").glob("*.png")}
 
 
-@every_script
+@pytest.mark.parametrize("script", [
+    pytest.param(script, marks=[pytest.mark.slow] if script in LESSONS else [], id=script.stem)
+    for script in SCRIPTS])
 def test_tutorial_runs(script, tmp_path):
     before = committed_figures()
     done = run(script, tmp_path)

@@ -75,6 +75,7 @@ def test_samples_come_back_normal(name, dim, context_dim):
     assert finding.ok, finding
 
 
+@pytest.mark.slow
 def test_table_of_largest_errors():
     table = contract.error_table(dims=(3,))
     print("\n" + table)

@@ -53,8 +53,8 @@ def test_formulas_do_everything(tmp_path):
 def test_the_command_line(tmp_path):
     model = str(tmp_path / "wine.npz")
     done = without_numba("from nfref.cli import main\n"
-                         f"sys.exit(main(['fit', 'wine', '--epochs', '1', '--quiet', "
-                         f"'--out', {model!r}]) or main(['score', {model!r}, 'wine']) "
+                         "sys.exit(main(['fit', 'wine', '--flow', 'maf', '--epochs', '1', "
+                         f"'--quiet', '--out', {model!r}]) or main(['score', {model!r}, 'wine']) "
                          "or main(['info', '--system']))")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     lines = done.stdout.splitlines()

@@ -26,6 +26,9 @@ def test_mutants_are_rejected(mutant):
     assert report is None or report.failures, f"not rejected:\n{report}"
 
 
-@pytest.mark.parametrize("name", originals())
+@pytest.mark.parametrize("name", [
+    # Every third; the others are as many seconds of the same.
+    pytest.param(name, marks=[] if k % 3 == 0 else pytest.mark.slow)
+    for k, name in enumerate(originals())])
 def test_originals_are_accepted(name):
     judge(originals()[name], seed=1, stop_early=False).raise_if_failed()

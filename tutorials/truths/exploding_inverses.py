@@ -4,12 +4,17 @@ Inverses that explode
 
 A flow is invertible on paper. A computer rounds: it holds z = f(x) with an error of
 :math:`\varepsilon |z|`, where :math:`\varepsilon = 6 \cdot 10^{-8}` in float32, and the way back
-magnifies that error. By how much, two numbers say, the local bi-Lipschitz constants
+magnifies that error. By how much, two numbers say, the local bi-Lipschitz constants: near x
 
 .. math::
 
-   \ell\, |a - b| \le |f(a) - f(b)| \le L\, |a - b| \quad \text{near } x,
-   \qquad |f^{-1}(\mathrm{round}(f(x))) - x| \lesssim \varepsilon\, |f(x)| / \ell .
+   \ell\, |a - b| \le |f(a) - f(b)| \le L\, |a - b|,
+
+and so, to first order,
+
+.. math::
+
+   |f^{-1}(\mathrm{round}(f(x))) - x| \lesssim \varepsilon\, |f(x)| / \ell .
 
 :math:`L` and :math:`\ell` are the largest and the smallest singular value of the Jacobian, and
 nothing in a likelihood bounds them where there are no data. Behrmann et al. (2020,

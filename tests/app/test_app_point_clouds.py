@@ -1,0 +1,115 @@
+"""The point cloud page: meshes, points on them, distances of clouds, and bad input."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "point_clouds.py"
+sys.path.insert(0, str(PAGE.parent))
+import _meshes  # noqa: E402
+import point_clouds  # noqa: E402
+
+VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
+TRIANGLES = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])
+HEAD = (b"ply\nformat %s 1.0\nelement vertex 4\nproperty float x\nelement face 4\n"
+        b"property list uchar int vertex_indices\nend_header%s")
+
+
+def text_file(end=b"\n"):
+    rows = [*VERTICES.tolist(), *([3, *t] for t in TRIANGLES.tolist())]
+    return HEAD % (b"ascii", end) + end.join(" ".join(map(str, row)).encode() for row in rows)
+
+
+def binary_file():
+    faces = b"".join(b"\x03" + t.astype("<i4").tobytes() for t in TRIANGLES)
+    return HEAD % (b"binary_little_endian", b"\n") + VERTICES.astype("<f4").tobytes() + faces
+
+
+@pytest.mark.parametrize("content", [text_file(), text_file(b"\r\n"), binary_file()])
+def test_a_mesh_is_read(tmp_path, content):
+    path = tmp_path / "mesh.ply"
+    path.write_bytes(content)
+    vertices, triangles = _meshes.read_ply(path)
+    assert np.array_equal(vertices, VERTICES) and np.array_equal(triangles, TRIANGLES)
+
+
+def test_a_mesh_of_javascript_is_read(tmp_path):
+    path = tmp_path / "mesh.js"
+    path.write_text(f"exports.positions={VERTICES.tolist()};exports.cells={TRIANGLES.tolist()}")
+    vertices, triangles = _meshes.read_javascript(path)
+    assert np.array_equal(vertices, VERTICES) and np.array_equal(triangles, TRIANGLES)
+    path.write_text("exports.positions=[[1,2,3]]")
+    with pytest.raises(ValueError, match="mesh.js: expected two lists of triples, got 1"):
+        _meshes.read_javascript(path)
+
+
+@pytest.mark.parametrize("content, got", [
+    (b"", "got one that begins with b''"), (b"solid cube", "begins with b'solid cube'"),
+    (binary_file()[:-5], "which is not that many"), (text_file()[:-2], "which is not that many"),
+    (text_file().replace(b"vertex 4", b"vertex 5"), "expected 5 points and 4 triangles")])
+def test_a_file_that_is_no_mesh_is_named(tmp_path, content, got):
+    path = tmp_path / "mesh.ply"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^mesh\.ply: expected") as error:
+        _meshes.read_ply(path)
+    assert got in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_mesh_of_too_few_points_is_named():
+    with pytest.raises(ValueError, match="flat: expected a mesh of at least 4 points .* got 3"):
+        _meshes.checked("flat", VERTICES[:3], TRIANGLES[:1])
+    with pytest.raises(ValueError, match="flat: expected triangles of points 0 to 3, got point 7"):
+        _meshes.checked("flat", VERTICES, TRIANGLES + 4)
+    with pytest.raises(ValueError, match="flat: expected finite coordinates"):
+        _meshes.checked("flat", VERTICES * np.nan, TRIANGLES)
+
+
+def test_points_are_even_on_the_surface():
+    """Mean and share of each triangle are those of its area."""
+    points = _meshes.points_on((VERTICES, TRIANGLES), 40_000, np.random.default_rng(0))
+    areas = np.array([0.5, 0.5, 0.5, np.sqrt(3) / 2])
+    slanted = np.isclose(points.sum(axis=1), 1)
+    assert slanted.mean() == pytest.approx(areas[3] / areas.sum(), abs=0.01)
+    assert points[slanted].mean(axis=0) == pytest.approx(np.full(3, 1 / 3), abs=0.01)
+    assert (np.isclose(points, 0).any(axis=1) | slanted).all()
+
+
+def test_distances_are_those_of_a_table_of_all_pairs():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((30, 3)), rng.standard_normal((40, 3))
+    table = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    assert point_clouds.chamfer(a, b) == pytest.approx(
+        table.min(axis=0).mean() + table.min(axis=1).mean())
+    same = rng.standard_normal((12, 20, 3))
+    assert point_clouds.one_nn_accuracy(same, same + 9)[0] == 1
+    assert point_clouds.one_nn_accuracy(same, same + 1e-9)[0] == 0      # a twin is nearest
+
+
+def test_codes_know_neither_order_nor_number_of_points():
+    rng = np.random.default_rng(0)
+    many = rng.standard_normal((20, 50, 3)) * np.exp(0.3 * rng.standard_normal((20, 1, 3)))
+    encoder = point_clouds.Encoder.learned(many, rng)
+    codes = encoder(many)
+    assert codes.std(axis=0) == pytest.approx(np.ones(point_clouds.CODE), rel=1e-4)
+    assert encoder(many[:, ::-1]) == pytest.approx(codes, abs=1e-4)
+    assert encoder(np.repeat(many, 2, axis=1)) == pytest.approx(codes, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 2), (2, 0, 3)])
+def test_clouds_of_another_shape_are_named(shape):
+    encoder = point_clouds.Encoder(None, None, None, None)
+    with pytest.raises(ValueError, match=r"clouds: expected shape \(M, N, 3\) with N > 0, got \("):
+        encoder(np.zeros(shape))
+
+
+def test_without_data_the_page_names_the_command(tmp_path):
+    environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
+                   "NFREF_FIGURES": str(tmp_path / "figures"), "MPLBACKEND": "Agg"}
+    done = subprocess.run([sys.executable, str(PAGE)], env=environment, capture_output=True,
+                          text=True)
+    assert done.returncode and done.stderr.endswith("applications/fetch.py meshes\n")
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "figures").exists()

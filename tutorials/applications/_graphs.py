@@ -1,0 +1,264 @@
+"""Molecular graphs that grow atom by atom and bond by bond, many at once.
+
+Atoms other than hydrogen are nodes, bonds are edges of order 1, 2 or 3 (aromatic rings in Kekule's
+form); hydrogens fill what is left of each atom's valency. Atoms come in the order of a
+breadth-first search, so that an atom has bonds only with the last few before it.
+"""
+
+import fetch
+import numpy as np
+
+try:
+    from rdkit import Chem, RDLogger
+except ModuleNotFoundError:
+    raise fetch.DataMissing("molecules: expected RDKit and data, got no RDKit; bring them by: pip "
+                            "install nfref[applications] && python tutorials/applications/fetch.py "
+                            "molecules") from None
+
+ATOMS = ("C", "N", "O", "S", "F", "Cl", "Br")
+VALENCY = np.array([4, 3, 2, 6, 1, 1, 1])
+BONDS = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+STOP = len(ATOMS)               # the type that ends a molecule
+LARGEST, WINDOW = 16, 10        # atoms of a molecule; how many of them back a bond may reach
+FAR = 8                         # distances from here on are one
+
+RDLogger.DisableLog("rdApp.*")          # what does not parse is named by an error of ours
+
+
+# Molecules and graphs -----------------------------------------------------------------------
+
+
+def parsed(smiles):
+    """RDKit's molecule of a line of text; an error that names the text if it is none."""
+    molecule = Chem.MolFromSmiles(smiles) if smiles else None
+    if molecule is None:
+        raise ValueError(f"smiles: expected a molecule, got {smiles!r}, which does not parse")
+    return molecule
+
+
+def to_graph(molecule):
+    """(types (n,), bonds (n, n)) in breadth-first order.
+
+    None for a molecule that these graphs have no room for: too large, of several parts, with a
+    charge, a hydrogen that counts, or another element, or whose bonds reach too far back.
+    """
+    atoms = list(molecule.GetAtoms())
+    if not 0 < len(atoms) <= LARGEST or any(
+            atom.GetSymbol() not in ATOMS or atom.GetFormalCharge() or atom.GetNumRadicalElectrons()
+            for atom in atoms):
+        return None
+    Chem.Kekulize(molecule, clearAromaticFlags=True)
+    bonds = np.zeros((len(atoms), len(atoms)), dtype=int)
+    for bond in molecule.GetBonds():
+        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        bonds[i, j] = bonds[j, i] = 1 + BONDS.index(bond.GetBondType())
+    order = breadth_first(bonds)
+    types = np.array([ATOMS.index(atoms[k].GetSymbol()) for k in order])
+    bonds = bonds[np.ix_(order, order)]
+    reach = max([i - j for i, j in np.argwhere(bonds)], default=0)
+    fits = len(order) == len(atoms) and reach <= WINDOW
+    return (types, bonds) if fits and (bonds.sum(axis=1) <= VALENCY[types]).all() else None
+
+
+def breadth_first(bonds):
+    """The nodes that can be reached from node 0, nearest first."""
+    order = [0]
+    for node in order:
+        order += [k for k in np.flatnonzero(bonds[node]) if k not in order]
+    return order
+
+
+def to_molecule(types, bonds):
+    """RDKit's molecule of a graph, or None if RDKit rejects it."""
+    molecule = Chem.RWMol()
+    for kind in types:
+        molecule.AddAtom(Chem.Atom(ATOMS[kind]))
+    for i, j in np.argwhere(np.tril(bonds)):
+        molecule.AddBond(int(i), int(j), BONDS[bonds[i, j] - 1])
+    molecule = molecule.GetMol()
+    return None if Chem.SanitizeMol(molecule, catchErrors=True) else molecule
+
+
+# Growth -------------------------------------------------------------------------------------
+
+
+def one_hot(labels, count):
+    """Rows of the identity, and zeros for the label -1."""
+    return np.concatenate([np.eye(count), np.zeros((1, count))])[labels]
+
+
+class Growing:
+    """M graphs that grow in step, and what can be known of each before its next step.
+
+    Attributes
+    ----------
+    types : (M, LARGEST) int array
+        -1 where there is no atom.
+    bonds : (M, LARGEST, LARGEST) int array
+        The order of each bond, 0 for none.
+    distance : (M, LARGEST, LARGEST) int array
+        How many bonds are between two atoms that have all their bonds with atoms before, at most
+        ``FAR``.
+    """
+
+    def __init__(self, count):
+        self.types = np.full((count, LARGEST), -1)
+        self.bonds = np.zeros((count, LARGEST, LARGEST), dtype=int)
+        self.distance = np.full((count, LARGEST, LARGEST), FAR)
+        self.distance[:, range(LARGEST), range(LARGEST)] = 0
+
+    def bind(self, i, j, orders):
+        self.bonds[:, i, j] = self.bonds[:, j, i] = orders
+
+    def finish(self, i):
+        """Atom i has all its bonds with atoms before: shortest ways may lead over it."""
+        steps = np.where(self.bonds[:, i] > 0, 1, FAR)
+        own = np.minimum((steps[:, :, None] + self.distance).min(axis=1), FAR)
+        own[:, i] = 0
+        self.distance = np.minimum(self.distance, own[:, :, None] + own[:, None, :])
+
+    def left(self):
+        """What is left of the valency of each atom, (M, LARGEST)."""
+        return np.where(self.types < 0, 0, VALENCY[self.types] - self.bonds.sum(axis=2))
+
+    def messages(self):
+        """Of each atom: what it is; sums of that over its neighbours, by order of the bond; and
+        sums of these sums over its neighbours, (M, LARGEST, 45)."""
+        own = np.concatenate([one_hot(self.types, STOP), self.left()[..., None] / 4,
+                              (self.types >= 0)[..., None]], axis=2)
+        nearest = np.concatenate([(self.bonds == 1) @ own, (self.bonds > 1) @ own], axis=2)
+        return np.concatenate([own, nearest, (self.bonds > 0) @ nearest], axis=2)
+
+    def whole(self, i):
+        """Of the graph before atom i: counts of atoms, bonds and rings, and i, (M, 29)."""
+        atoms = one_hot(self.types[:, :i], STOP).sum(axis=1)
+        orders = np.stack([(self.bonds[:, :i, :i] == k).sum(axis=(1, 2)) for k in (1, 2, 3)],
+                          axis=1) / 2
+        rings = orders.sum(axis=1, keepdims=True) - i + 1
+        place = np.tile(np.eye(LARGEST + 2)[i], (len(atoms), 1))
+        return np.concatenate([atoms / 8, orders / 8, rings / 2, place], axis=1)
+
+    def before_atom(self, i, messages):
+        """What there is to know when atom i is chosen, (M, A): the whole, and the last three."""
+        last = [messages[:, k] if k >= 0 else 0 * messages[:, 0] for k in range(i - 3, i)]
+        ends = [(self.left()[:, :i] > 0).sum(axis=1, keepdims=True) / 8]
+        return np.concatenate([self.whole(i), *ends, *last], axis=1).astype(np.float32)
+
+    def before_bond(self, i, j, messages):
+        """What there is to know when the bond of atoms i and j < i is chosen, (M, B).
+
+        The bonds of atom i with atoms before j are there. The first of these atoms, its parent in
+        the search, and the distance from j to the nearest of them, which makes the size of the
+        ring that a bond would close, tell most.
+        """
+        rows = np.arange(len(self.types))
+        bound = self.bonds[:, i, :j] > 0
+        parent = np.where(bound.any(axis=1), bound.argmax(axis=1) if j else 0, -1)
+        ring = np.where(bound, self.distance[:, j, :j], FAR).min(axis=1, initial=FAR)
+        ring = np.where(parent < 0, -1, ring)
+        chances = (self.left()[:, j:i] > 0).sum(axis=1)
+        return np.concatenate([
+            self.whole(i)[:, :STOP + 4], one_hot(self.types[:, i], STOP),
+            one_hot(i - j - 1 + 0 * rows, WINDOW), one_hot(ring, FAR + 1),
+            np.stack([self.left()[:, i] / 4, self.left()[:, j] / 4, bound.sum(axis=1) / 2,
+                      chances / 8, parent < 0], axis=1),
+            messages[:, j], np.where(parent[:, None] < 0, 0, messages[rows, parent])],
+            axis=1).astype(np.float32)
+
+    def allows(self, i, j, orders):
+        """Whether atoms i and j have that much valency left, (M,)."""
+        left = self.left()
+        return orders <= np.minimum(left[:, i], left[:, j])
+
+
+def steps_back(i):
+    """The atoms that atom i may have bonds with, in the order in which they are asked."""
+    return range(max(0, i - WINDOW), i)
+
+
+def replayed(graphs):
+    """The steps by which graphs grow: of atoms, and of bonds.
+
+    Each is (contexts, choices, places): what there was to know, what came, and the number of the
+    step, i for atoms, and of bonds one number for every pair of i and i - j.
+    """
+    growing = Growing(len(graphs))
+    sizes = np.array([len(types) for types, _ in graphs])
+    atoms, bonds = [], []
+    for i in range(min(LARGEST, sizes.max() + 1)):
+        alive = sizes >= i              # one more than there are atoms: the stop is a step too
+        messages = growing.messages()
+        chosen = np.array([types[i] if i < len(types) else STOP for types, _ in graphs])
+        atoms.append((growing.before_atom(i, messages)[alive], chosen[alive],
+                      np.full(alive.sum(), i)))
+        growing.types[:, i] = np.where(chosen == STOP, -1, chosen)
+        alive = sizes > i
+        for j in steps_back(i):
+            orders = np.array([bound[i, j] if i < len(bound) else 0 for _, bound in graphs])
+            bonds.append((growing.before_bond(i, j, messages)[alive], orders[alive],
+                          np.full(alive.sum(), place_of_bond(i, j))))
+            growing.bind(i, j, orders)
+        growing.finish(i)
+    return tuple(tuple(np.concatenate(part) for part in zip(*steps)) for steps in (atoms, bonds))
+
+
+def place_of_bond(i, j):
+    return i * WINDOW + i - j - 1
+
+
+def grown(count, atom, bond, rng, check, tries=30):
+    """Draw graphs, atom by atom and bond by bond.
+
+    Parameters
+    ----------
+    count : int
+    atom, bond : callable
+        (contexts, place, rng) -> choices, one for each row of the contexts.
+    rng : numpy.random.Generator
+    check : bool
+        Draw a bond anew that takes more valency than its atoms have left; after ``tries`` of them
+        there is none.
+    tries : int
+
+    Returns
+    -------
+    graphs : list of (types, bonds)
+        A graph ends at the stop, or where a new atom has no bond, which is left out.
+    redrawn : float
+        The share of bonds that had to be drawn anew.
+    """
+    growing, sizes, alive = Growing(count), np.zeros(count, int), np.ones(count, bool)
+    redrawn = asked = 0
+    for i in range(LARGEST):
+        messages = growing.messages()
+        rows = np.flatnonzero(alive)
+        if not len(rows):
+            break
+        contexts = growing.before_atom(i, messages)
+        kinds = np.full(count, STOP)
+        kinds[rows] = atom(contexts[rows], i, rng)
+        while i == 0 and (kinds == STOP).any():             # there are no molecules of no atom
+            again = np.flatnonzero(kinds == STOP)
+            kinds[again] = atom(contexts[again], i, rng)
+        alive = alive & (kinds != STOP)
+        growing.types[:, i] = np.where(alive, kinds, -1)
+        for j in steps_back(i):
+            contexts, orders = growing.before_bond(i, j, messages), np.zeros(count, int)
+            rows = np.flatnonzero(alive)
+            asked += len(rows)
+            for trial in range(tries if check else 1):
+                orders[rows] = bond(contexts[rows], place_of_bond(i, j), rng) if len(rows) else 0
+                if check:
+                    rows = rows[~growing.allows(i, j, orders)[rows]]
+                    redrawn += len(rows) if trial == 0 else 0
+            if check:
+                orders[rows] = 0
+            growing.bind(i, j, orders)
+        if i:
+            lost = alive & (growing.bonds[:, i].sum(axis=1) == 0)
+            growing.types[lost, i] = -1
+            alive = alive & ~lost
+        sizes[alive] = i + 1
+        growing.finish(i)
+    return [(growing.types[k, :n], growing.bonds[k, :n, :n])
+            for k, n in enumerate(sizes)], redrawn / max(asked, 1)

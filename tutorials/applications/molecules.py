@@ -1,0 +1,320 @@
+r"""
+Molecules, atom by atom
+=======================
+
+A molecule is a graph: atoms of a few types, bonds of a few orders. GraphAF (Shi et al. 2020,
+arXiv:2001.09382) grows it by an autoregressive flow. Atom i is chosen given the graph so far, then
+its bonds with the atoms before it, one after the other, each given the graph so far. A choice k
+among K is dequantised: the flow models the K numbers
+
+.. math::
+
+   z = e_k + u, \qquad u \sim \text{uniform on } [0, 1)^K,
+
+whose largest entry gives the choice back. While a molecule grows, chemistry can be asked: a bond
+for which an atom has no valency left is drawn again. So all that is drawn is valid.
+
+In the paper each z is normal, with mean and scale from a graph network. Here two conditional flows
+do it: affine ones, which is the paper's choice (with the entries of z depending on each other
+as well), and splines. What they know of the graph so far are sums of messages over an atom's
+neighbours and their neighbours, as a graph network with fixed weights would hand them on; what is
+trained is the network of the flow that reads them.
+
+**Predict.** e_k + u lies in one of K cubes. How well will normal densities do, and what does it
+cost?
+
+Data: ``python tutorials/applications/fetch.py molecules``, and ``pip install rdkit``.
+
+The molecules are those of MOSES with up to 16 atoms (hydrogens not counted); RDKit judges what
+comes out. Run it with ``--full`` for the figure as it is kept here (two minutes); without, it
+learns for a moment.
+"""
+
+# %%
+import argparse
+import gzip
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import fetch
+import matplotlib.pyplot as plt
+import numpy as np
+from _graphs import (LARGEST, STOP, WINDOW, grown, one_hot, parsed, replayed, to_graph,
+                     to_molecule)
+from rdkit import Chem
+from rdkit.Chem import Crippen, Draw
+from scipy.stats import wasserstein_distance
+
+import nfref
+from nfref.plots.canvas import COLOURS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _figures import figure_path  # noqa: E402
+
+KINDS, ORDERS = STOP + 1, 4             # choices of an atom and of a bond, with stop and none
+
+# %%
+# Data
+# ----
+# SMILES are read by RDKit and become graphs in the order of a breadth-first search, as in the
+# paper.
+
+
+def molecules(part, count):
+    """The first small molecules of "train" or "test": (their graphs, their canonical SMILES)."""
+    path = next(path for path in fetch.files("molecules") if path.name == f"{part}.csv.gz")
+    graphs, names = [], []
+    with gzip.open(path, "rt") as lines:
+        next(lines)                     # the heads of the columns
+        for line in lines:
+            smiles = line.split(",")[0].strip()
+            if len(re.findall("Cl|Br|[CNOSFcnos]", smiles)) > LARGEST:
+                continue
+            molecule = parsed(smiles)
+            name = Chem.MolToSmiles(molecule)
+            graph = to_graph(molecule)
+            if graph is not None:
+                graphs.append(graph)
+                names.append(name)
+            if len(graphs) == count:
+                break
+    return graphs, names
+
+
+# %%
+# A choice, as a flow has it
+# --------------------------
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of K, given the graph so far: a conditional flow of e_k + u."""
+
+    density: nfref.Density
+    params: dict
+    count: int
+
+    @classmethod
+    def learned(cls, flow, count, steps, rng, epochs):
+        contexts, choices, _ = steps
+        centred = nfref.Standardise([0.7] * count, [0.5] * count)
+        density = nfref.Density(nfref.Chain([flow, centred]))
+        z = dequantised(choices, count, rng)
+        found = nfref.fit(density, density.init(rng), z, rng, context=contexts, validation=None,
+                          epochs=epochs, batch_size=512, learning_rate=3e-3, schedule="cosine",
+                          progress=False)
+        return cls(density, found.params, count)
+
+    def drawn(self, contexts, place, rng):
+        return self.density.sample(self.params, rng, len(contexts), contexts).argmax(axis=1)
+
+    def nats(self, steps, rng):
+        """A bound of -log P of all choices together: the mean over u of -log p(e_k + u)."""
+        contexts, choices, _ = steps
+        z = dequantised(choices, self.count, rng)
+        return -self.density.log_prob(self.params, z, contexts).sum()
+
+
+def dequantised(choices, count, rng):
+    return nfref.dequantised(rng, one_hot(choices, count)).astype(np.float32)
+
+
+def affine(count, context_dim):
+    return nfref.MAF(count, layers=2, hidden=(128, 128), context_dim=context_dim,
+                     activation="relu")
+
+
+def spline(count, context_dim):
+    return nfref.NSF(count, layers=1, hidden=(128, 128), bins=6, bound=3.0,
+                     context_dim=context_dim, activation="relu")
+
+
+# %%
+# The baseline knows at which step it is, and how frequent each choice is there, but not the graph.
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    shares: np.ndarray          # (places, K)
+
+    @classmethod
+    def counted(cls, count, steps):
+        _, choices, places = steps
+        shares = np.full((LARGEST * WINDOW, count), 0.01)
+        np.add.at(shares, (places, choices), 1)
+        return cls(shares / shares.sum(axis=1, keepdims=True))
+
+    def drawn(self, contexts, place, rng):
+        return rng.choice(len(self.shares[place]), len(contexts), p=self.shares[place])
+
+    def nats(self, steps, rng):
+        _, choices, places = steps
+        return -np.log(self.shares[places, choices]).sum()
+
+
+# %%
+# Judging
+# -------
+# *Valid*: RDKit accepts it. *Unique*: of the valid ones, the share left without repetitions.
+# *Novel*: of these, the share that was not learned from. None of these notices nonsense, so two
+# more numbers compare with test molecules: the Wasserstein distance between the
+# distributions of log P (a molecule's preference of oil over water), and the share whose rings
+# are all of five or six atoms.
+
+
+def judged(graphs, known, test_log_p):
+    found = [molecule for molecule in (to_molecule(*graph) for graph in graphs)
+             if molecule is not None]
+    names = [Chem.MolToSmiles(molecule) for molecule in found]
+    return found, {
+        "valid": len(found) / len(graphs),
+        "unique": len(set(names)) / len(names),
+        "novel": len(set(names) - known) / len(set(names)),
+        "log P off by": wasserstein_distance(log_p(found), test_log_p),
+        "usual rings": usual_rings(found)}
+
+
+def log_p(found):
+    return [Crippen.MolLogP(molecule) for molecule in found]
+
+
+def usual_rings(found):
+    return np.mean([all(len(ring) in (5, 6) for ring in molecule.GetRingInfo().AtomRings())
+                    for molecule in found])
+
+
+# %%
+# Everything together
+# -------------------
+
+
+def learned(training, rng, full):
+    """{name: (atoms, bonds)} of the three models."""
+    atoms, bonds = replayed(training)
+    epochs = (30, 10) if full else (6, 2)
+    models = {"frequencies": (Frequencies.counted(KINDS, atoms),
+                              Frequencies.counted(ORDERS, bonds))}
+    for name, flow in (("affine", affine), ("splines", spline)):
+        models[name] = tuple(
+            Choice.learned(flow(count, steps[0].shape[1]), count, steps, rng, passes)
+            for count, steps, passes in zip((KINDS, ORDERS), (atoms, bonds), epochs))
+    return models
+
+
+def nats_of(model, testing, rng, groups=10):
+    """The mean of -log P over molecules, and its error, from groups of them."""
+    found = []
+    for group in (testing[k::groups] for k in range(groups)):
+        steps = replayed(group)
+        found.append(sum(part.nats(own, rng) for part, own in zip(model, steps)) / len(group))
+    return np.mean(found), np.std(found) / np.sqrt(groups - 1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Molecules, atom by atom")
+    parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
+    full = parser.parse_args().full
+    began = time.perf_counter()
+    rng = np.random.default_rng(0)
+    training, known = molecules("train", 10_000 if full else 1000)
+    testing, test_names = molecules("test", 1000 if full else 300)
+    test = [parsed(name) for name in test_names]
+    models = learned(training, rng, full)
+    nats = {name: nats_of(model, testing, rng) for name, model in models.items()}
+    results, shown = {}, {"test": test}
+    for name, (atom, bond) in models.items():
+        for check in (False, True):
+            graphs, redrawn = grown(1000 if full else 200, atom.drawn, bond.drawn, rng, check)
+            label = name + (" + valency" if check else "")
+            shown[label], results[label] = judged(graphs, set(known), log_p(test))
+            print(f"{label:<22}" + ", ".join(f"{key} {value:.3f}"
+                                             for key, value in results[label].items())
+                  + f"; {redrawn:.1%} of bonds drawn again")
+    print(f"test molecules: usual rings {usual_rings(test):.3f}")
+    for name, (value, error) in nats.items():
+        print(f"{name:<22}{value:.1f} +- {error:.1f} nats a molecule")
+    figure(shown, results, nats)
+    print(f"{time.perf_counter() - began:.0f} s")
+    check_claims(results, nats, full)
+
+
+# %%
+# The picture
+
+
+def strip(molecules_, count=5):
+    """A drawing of some molecules side by side: the first that have at least eight atoms."""
+    large = [molecule for molecule in molecules_ if molecule.GetNumAtoms() >= 8]
+    image = Draw.MolsToGridImage(large[:count], molsPerRow=count, subImgSize=(260, 190))
+    return np.asarray(image)
+
+
+def figure(shown, results, nats):
+    rows = {"test molecules": shown["test"], "splines": shown["splines + valency"],
+            "affine": shown["affine + valency"], "frequencies": shown["frequencies + valency"]}
+    fig = plt.figure(figsize=(12.5, 6), layout="constrained")
+    left, right = fig.subfigures(1, 2, width_ratios=(2.9, 1))
+    for ax, (name, found) in zip(left.subplots(4, 1), rows.items()):
+        ax.imshow(strip(found))
+        ax.set(xticks=[], yticks=[])
+        ax.set_ylabel(name, fontsize=11)
+        ax.spines[:].set_visible(False)
+    left.suptitle("drawn with the valency check", fontsize=11)
+    names = ["splines", "affine", "frequencies"]
+    place = np.arange(len(names))
+    upper, middle, lower = right.subplots(3, 1)
+    for shift, suffix, colour in ((-0.2, "", "0.75"), (0.2, " + valency", COLOURS[0])):
+        upper.barh(place + shift, [results[name + suffix]["valid"] for name in names], 0.38,
+                   color=colour)
+    upper.set(title="valid (grey: no check)", xlim=(0, 1.02))
+    middle.barh(place, [results[name + " + valency"]["log P off by"] for name in names],
+                color=COLOURS[0])
+    middle.set(title="log P off by")
+    values, errors = zip(*(nats[name] for name in names))
+    lower.barh(place, values, xerr=errors, color=COLOURS[0])
+    lower.set(title="nats a test molecule")
+    for ax in (upper, middle, lower):
+        ax.set_yticks(place, names)
+        ax.invert_yaxis()
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.savefig(figure_path("molecules.png"), dpi=120)
+    plt.close(fig)
+
+
+# %%
+# What came out
+# -------------
+# All that is drawn with the check is valid. Without it, 0.63 +- 0.02 of what the splines draw is,
+# and 0.41 of what the affine flows draw (the paper reports 0.68, for larger molecules). It asks
+# little: 0.6 % of the splines' bonds are drawn again, 1.3 % of the affine ones.
+#
+# But validity is cheap. With the check the frequencies are valid as well, and all of theirs is
+# novel; they are three-membered rings and strained nonsense, 2.0 off in log P. The splines
+# are 0.5 off, the affine flows 0.8. The likelihood sees the most: a test molecule costs the
+# splines 31 nats and the affine flows 89, *more than the frequencies*, 52. A cube costs a normal
+# density 0.18 nats a coordinate, a molecule has some five hundred coordinates, and the two
+# layers win only a part back. A spline can be flat and stop.
+#
+# The splines' molecules are new (0.98) and differ (0.99), yet a chemist would not be fooled: rings
+# are unusual in one molecule of eleven, against one of seventeen in the test, and some are
+# aromatic by half.
+#
+# What this page claims:
+
+
+def check_claims(results, nats, full):
+    assert all(found["valid"] == 1 for name, found in results.items() if "valency" in name)
+    assert nats["splines"][0] < nats["affine"][0] - 10
+    if full:
+        assert results["splines"]["valid"] > results["affine"]["valid"] + 0.1
+        with_check = {name: results[name + " + valency"] for name in nats}
+        assert with_check["splines"]["novel"] > 0.9 and with_check["splines"]["unique"] > 0.9
+        assert with_check["splines"]["log P off by"] < with_check["affine"]["log P off by"]
+        assert with_check["affine"]["log P off by"] < with_check["frequencies"]["log P off by"]
+
+
+if __name__ == "__main__":
+    main()
