@@ -57,7 +57,12 @@ def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
     # Another start of training moves as much; the ruin of units would be many nats.
     options = {**options, "random_state": 1}
     other = nfref.FlowDensity(**options).fit(x).score_samples(new)
-    assert abs(np.mean(beside - alone)) < 0.03
+    shifts = [np.mean(beside - alone)]
+    for seed in (1, 2) if "flow" not in options else ():
+        options = {**options, "random_state": seed}
+        shifts.append(np.mean(nfref.FlowDensity(**options).fit(far).score_samples(new)
+                              - nfref.FlowDensity(**options).fit(x).score_samples(new)))
+    assert abs(np.mean(shifts)) < 0.03      # one start alone moves by 0.01
     assert (np.quantile(np.abs(beside - alone), 0.99)
             < 2 * np.quantile(np.abs(other - alone), 0.99) + 0.05)
     assert np.all(model.score_samples(far) > -150)
