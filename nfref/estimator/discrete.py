@@ -26,7 +26,7 @@ from nfref.checks import check_rng
 from nfref.estimator.closed_form import LOG_TWO_PI, student_log_prob
 
 STARTS = 5              # of the fit of classes, the likeliest of which is taken
-FEW_ROWS = 2000         # with more rows one start serves
+FEW_ROWS = 100          # with more distinct rows one start serves
 FREEDOM = 4.0           # of the Student t of a count
 
 

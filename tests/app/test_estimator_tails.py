@@ -50,16 +50,18 @@ def test_more_columns_than_rows(rows, dim):
 def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
     x = mixed(np.random.default_rng(0), 1000, 3)
     new = mixed(np.random.default_rng(1), 1000, 3)
-    alone = nfref.FlowDensity(**options).fit(x).score_samples(new)
     far = np.concatenate([x, [[1e6, -1e6, 1e6]] * np.std(x, axis=0)])
-    model = nfref.FlowDensity(**options).fit(far)
-    beside = model.score_samples(new)
+    alone, beside = [], []
+    for seed in range(3):
+        options = {**options, "random_state": seed}
+        alone.append(nfref.FlowDensity(**options).fit(x).score_samples(new))
+        model = nfref.FlowDensity(**options).fit(far)
+        beside.append(model.score_samples(new))
     # Another start of training moves as much; the ruin of units would be many nats.
-    options = {**options, "random_state": 1}
-    other = nfref.FlowDensity(**options).fit(x).score_samples(new)
+    alone, beside = np.stack(alone), np.stack(beside)
     assert abs(np.mean(beside - alone)) < 0.03
-    assert (np.quantile(np.abs(beside - alone), 0.99)
-            < 2 * np.quantile(np.abs(other - alone), 0.99) + 0.05)
+    starts = np.median(np.quantile(np.abs(alone - np.roll(alone, 1, axis=0)), 0.99, axis=1))
+    assert np.median(np.quantile(np.abs(beside - alone), 0.99, axis=1)) < 2 * starts + 0.05
     assert np.all(model.score_samples(far) > -150)
 
 
