@@ -134,11 +134,11 @@ def two_threads(name, measured, rng, rounds=24, groups=8):
     known = np.flatnonzero(np.isfinite(measured.values).all(axis=1))
     if len(known) < 2:
         return inconclusive(name, "too few rows with a finite answer")
+    batches = [[rng.choice(known, size=size) for _ in range(rounds)] for size in (47, 64)]
     at_once = groups_run = 0
     row = None
     while groups_run < groups and at_once < rounds / 2:
         groups_run += 1
-        batches = [[rng.choice(known, size=size) for _ in range(rounds)] for size in (47, 64)]
         try:
             spans, answers = _at_once(subject, probes, batches)
         except StillRunning as error:
