@@ -161,6 +161,7 @@ def test_an_angle_beside_a_real_number():
     assert abs(log_prob(left) - log_prob(right)) < 1e-6
 
 
+@pytest.mark.slow     # the page on tori learns one in the plain suite
 def test_a_torus_is_learned():
     """Angles that follow each other around the torus, across both seams, to near their entropy.
 
