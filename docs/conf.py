@@ -26,6 +26,8 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
 exclude_patterns = ["_build", "_galleries", "galleries", "playground", "reports",
                     "sg_execution_times.rst", "**/sg_execution_times.rst"]
 templates_path = ["templates"]
+# The folder of a checkout may have a space in its name; no file below it does.
+suppress_warnings = ["sphinx_gallery.space_in_filename"]
 highlight_language = "none"        # a block that names no language is output, or of the shell
 
 autosummary_generate = True
