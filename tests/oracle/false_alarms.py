@@ -18,11 +18,15 @@ from tests import flow_table
 from tests.oracle.sound import SOUND
 
 
-def report_on(entry, dim, seed, dtype):
+# Its log-determinant jumps from cell to cell, as it should.
+JUMPS = {"VariationalDequantisation": ("knots_forward", "knots_inverse")}
+
+
+def report_on(entry, dim, seed, dtype, skip=()):
     """The oracle's report on one flow at random parameters."""
     rng = np.random.default_rng(seed)
-    context_dim = 2 if entry.context and seed % 2 else 0
-    flow = entry.make(dim, context_dim)
+    flow = entry.make(dim, 2 if entry.context and seed % 2 else 0)
+    context_dim = flow.context_dim      # some have one whether asked or not
     params = flow_table.random_params(flow, rng, size=0.7)
     context = rng.standard_normal((5, context_dim)) if context_dim else None
     arguments = {}
@@ -33,7 +37,7 @@ def report_on(entry, dim, seed, dtype):
     if entry.precision > eps:
         arguments["accuracy"] = 100 * entry.precision
     return check_flow(**adapters.from_nfref(flow, params, context), dim=flow.dim, rng=rng,
-                      dtype=dtype, **arguments)
+                      dtype=dtype, skip=skip, **arguments)
 
 
 # Transforms of other libraries that are right, by the survey and by what they are. Many of
@@ -67,8 +71,8 @@ def table_cases():
     for name, entry in flow_table.flows().items():
         dim = next((dim for dim in (3, 4, 2, 8) if dim in entry.dims), entry.dims[0])
 
-        def report(seed, dtype, entry=entry, dim=dim):
-            return report_on(entry, dim, seed, dtype)
+        def report(seed, dtype, entry=entry, dim=dim, skip=JUMPS.get(name, ())):
+            return report_on(entry, dim, seed, dtype, skip)
         yield name, dim, report
 
 
