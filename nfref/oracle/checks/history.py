@@ -122,11 +122,11 @@ def _asked_again(name, measured, row):
     return row
 
 
-def two_threads(name, measured, rng, rounds=24, groups=8):
+def two_threads(name, measured, rng, rounds=24, groups=12):
     """Two threads at once get what one alone gets.
 
     On a busy machine one thread's call may be over before the other's begins. So groups of rounds
-    follow until in half as many rounds as a group has, both calls ran at once for half of the time.
+    follow until in six times as many rounds as a group has, both ran at once half of the time.
     """
     if not may_be_called_from_two_threads():
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
@@ -137,7 +137,7 @@ def two_threads(name, measured, rng, rounds=24, groups=8):
     batches = [[rng.choice(known, size=size) for _ in range(rounds)] for size in (47, 64)]
     at_once = groups_run = 0
     row = None
-    while groups_run < groups and at_once < rounds / 2:
+    while groups_run < groups and at_once < 6 * rounds:
         groups_run += 1
         try:
             spans, answers = _at_once(subject, probes, batches)
