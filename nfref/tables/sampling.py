@@ -17,7 +17,7 @@ import numpy as np
 
 from nfref.tables.batches import batches
 from nfref.tables.read import TEXT
-from nfref.tables.table import Table, TableError, match_columns
+from nfref.tables.table import Table, match_columns
 from nfref.tables.text import are_whole
 
 CELLS = 1 << 23         # numbers in a sample where nothing else is said: 64 MB
@@ -55,12 +55,12 @@ class Reservoir:
     def add(self, values):
         """Rows (K, D) that follow those before."""
         places = np.arange(self.total, self.total + len(values), dtype=np.uint64)
+        self.total += len(values)
         keys = mixed(self._start + (places + np.uint64(1)) * GOLDEN)
         if self._limit is not None:
             low = keys < self._limit
             keys, places, values = keys[low], places[low], values[low]
         self._parts.append((keys, places, values))
-        self.total += len(low) if self._limit is not None else len(places)
         if sum(len(keys) for keys, *_ in self._parts) > self.most + self.most // 4:
             self._forget()
 
@@ -164,10 +164,7 @@ def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, keep=N
 def _like(start, path, table, known):
     """The table with its columns in the order of the first, and texts at places in ``known``
     (name -> {text: place}), which grow."""
-    try:
-        values = match_columns(path, table, start.columns, start.named)
-    except TableError as error:
-        raise TableError(str(error).replace("the model's", "the first file's")) from None
+    values = match_columns(path, table, start.columns, start.named, "the first file's")
     for k, name in enumerate(start.columns):
         texts = table.labels.get(name if table.named else table.columns[k])
         if texts is None:

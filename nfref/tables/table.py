@@ -122,7 +122,7 @@ def check_varies(name, table):
     return table
 
 
-def match_columns(name, table, columns, named=True):
+def match_columns(name, table, columns, named=True, whose="the model's"):
     """The values of a table in the order of a model's columns.
 
     Where both the file and the model know names, the names decide: the same names in another
@@ -138,6 +138,8 @@ def match_columns(name, table, columns, named=True):
         The model's columns.
     named : bool
         Whether the model's columns have names of their own.
+    whose : str
+        What messages call the columns where it is not a model that has them.
 
     Returns
     -------
@@ -148,7 +150,7 @@ def match_columns(name, table, columns, named=True):
     missing = [column for column in columns if column not in given]
     extra = [column for column in table.columns if column not in expected]
     if len(table.columns) != len(columns) or (by_name and missing):
-        raise TableError(f"{name}: expected the model's {len(columns)} columns "
+        raise TableError(f"{name}: expected {whose} {len(columns)} columns "
                          f"{quoted_names(columns)}, got {len(table.columns)}: "
                          f"{quoted_names(table.columns)}"
                          + _difference(missing, extra, by_name))

@@ -1,8 +1,6 @@
 """The anomaly page: its map of gradients, its areas under curves, R's files, and bad input."""
 
 import lzma
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -83,12 +81,3 @@ def test_a_file_that_is_no_table_of_r_is_named(tmp_path, content):
     with pytest.raises(ValueError, match=r"t\.rda: expected an xz-compressed R data file.*, ") as e:
         _r_data.read_tables(path)
     assert "\n" not in str(e.value)
-
-
-def test_without_data_the_page_names_the_command(tmp_path):
-    environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
-                   "NFREF_FIGURES": str(tmp_path / "figures"), "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, str(PAGE)], env=environment, capture_output=True,
-                          text=True)
-    assert done.returncode and done.stderr.endswith("applications/fetch.py fashion\n")
-    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "figures").exists()

@@ -1,7 +1,5 @@
 """The molecules page: graphs there and back, growth step by step, valency, and bad input."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -109,12 +107,3 @@ def test_frequencies_are_a_distribution():
     baseline = molecules.Frequencies.counted(molecules.KINDS, steps)
     assert baseline.shares.sum(axis=1) == pytest.approx(1)
     assert baseline.shares[0].argmax() == 0 and baseline.nats(steps, None) > 0
-
-
-def test_without_data_the_page_names_the_command(tmp_path):
-    environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
-                   "NFREF_FIGURES": str(tmp_path / "figures"), "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, str(PAGE)], env=environment, capture_output=True,
-                          text=True)
-    assert done.returncode and done.stderr.endswith("applications/fetch.py molecules\n")
-    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "figures").exists()

@@ -1,7 +1,5 @@
 """The point cloud page: meshes, points on them, distances of clouds, and bad input."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -104,12 +102,3 @@ def test_clouds_of_another_shape_are_named(shape):
     encoder = point_clouds.Encoder(None, None, None, None)
     with pytest.raises(ValueError, match=r"clouds: expected shape \(M, N, 3\) with N > 0, got \("):
         encoder(np.zeros(shape))
-
-
-def test_without_data_the_page_names_the_command(tmp_path):
-    environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
-                   "NFREF_FIGURES": str(tmp_path / "figures"), "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, str(PAGE)], env=environment, capture_output=True,
-                          text=True)
-    assert done.returncode and done.stderr.endswith("applications/fetch.py meshes\n")
-    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "figures").exists()

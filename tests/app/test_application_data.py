@@ -1,6 +1,7 @@
 """The data of the applications: brought by one command, checked by content, named when missing."""
 
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -101,3 +102,17 @@ def test_an_unknown_name_is_refused():
 def test_every_content_is_pinned():
     for source in fetch.SOURCES.values():
         assert all(len(digest) == 64 for digest in source.files.values())
+
+
+@pytest.mark.parametrize("page, name", [
+    ("anomaly", "fashion"), ("molecules", "molecules"), ("point_clouds", "meshes"),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+        ("audio", "speech"), ("compression", "fashion"), ("images", "fashion"),
+        ("video", "video")))])
+def test_without_data_the_page_names_the_command(page, name, tmp_path):
+    environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
+                   "NFREF_FIGURES": str(tmp_path / "figures"), "MPLBACKEND": "Agg"}
+    done = subprocess.run([sys.executable, ROOT / "tutorials" / "applications" / f"{page}.py"],
+                          env=environment, capture_output=True, text=True)
+    assert done.returncode and done.stderr.endswith(f"applications/fetch.py {name}\n")
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "figures").exists()

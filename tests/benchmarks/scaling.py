@@ -26,6 +26,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from tests.benchmarks.ours import Case, dense
+
 FAMILIES = ("RealNVP", "MAF", "NSF", "CNF")
 WORKS = ("value", "step", "sample")
 # Where the numbers stand that do not grow.
@@ -39,9 +41,10 @@ AXES = {"rows": {"value": (10 ** 3, 10 ** 4, 10 ** 5, 10 ** 6, 10 ** 7),
         "threads": dict.fromkeys(WORKS, tuple(n for n in (1, 2, 4, 8, 16)
                                               if n <= len(os.sched_getaffinity(0))))}
 QUICK = {"rows": (10 ** 3, 10 ** 4), "columns": (2, 8), "layers": (1, 2), "threads": (1,)}
-# What an activation and a transformer cost beside one multiplication and addition.
-ACTIVATION, TRANSFORMER = 10, {"RealNVP": 20, "MAF": 20, "NSF": 200, "CNF": 0}
-BINS = 8
+# What an activation (relu, of a CNF tanh) and a transformer cost beside one multiplication and
+# addition.
+ACTIVATION = {"RealNVP": 1, "MAF": 1, "NSF": 1, "CNF": 10}
+TRANSFORMER = {"RealNVP": 20, "MAF": 20, "NSF": 200}
 LONG = 3        # seconds: what takes longer is timed once
 FLOOR = 3       # a point counts in a fit from this many times the smallest call on
 
@@ -76,15 +79,13 @@ def work_of(point):
     Networks without masks; a step is three passes. The trace of a network with two hidden layers is
     a product with one H x H matrix for each row, which is made once from D H^2 products.
     """
-    dim, hidden = point.columns, point.hidden
-    inputs, moved = (dim - dim // 2, dim // 2) if point.family == "RealNVP" else (dim, dim)
-    outputs = moved * {"RealNVP": 2, "MAF": 2, "NSF": 3 * BINS - 1, "CNF": 1}[point.family]
-    row = (inputs * hidden + hidden ** 2 + hidden * outputs + 2 * hidden * ACTIVATION
-           + moved * TRANSFORMER[point.family])
-    once = 0
+    dim, hidden, layers, once = point.columns, point.hidden, point.layers, 0
     if point.family == "CNF":
-        row, once = row + hidden ** 2, dim * hidden ** 2
-    layers = 1 if point.family == "CNF" else point.layers
+        row, once, layers = 2 * dim * hidden + 2 * hidden ** 2, dim * hidden ** 2, 1
+    else:
+        row = dense(point.family, dim, 1, (hidden, hidden)) / 2
+        row += TRANSFORMER[point.family] * (dim // 2 if point.family == "RealNVP" else dim)
+    row += 2 * hidden * ACTIVATION[point.family]
     passes = 3 if point.work == "step" else 1
     return passes * layers * (point.rows * row + once) / point.threads
 
@@ -116,31 +117,25 @@ def measure(given):
                 if before is not None:
                     held = peak() - before - result.nbytes / 2 ** 20
                 del result
-        print(json.dumps({**asdict(point), "seconds": min(times), "megabytes": held}), flush=True)
+        print(json.dumps({**asdict(point), "work": work_of(point), "seconds": min(times),
+                          "megabytes": held}), flush=True)
 
 
 def made(point):
     """The call of a point; it returns what it computes."""
-    import nfref
-    from nfref import params as trees
     from nfref.training import gradient
     from nfref.training.adam import Adam
-    from tests.flows.continuous_cases import filled
 
-    dim, hidden, rng = point.columns, (point.hidden, point.hidden), np.random.default_rng(0)
-    flow = {"RealNVP": lambda: nfref.RealNVP(dim, point.layers, hidden),
-            "MAF": lambda: nfref.MAF(dim, point.layers, hidden),
-            "NSF": lambda: nfref.NSF(dim, point.layers, hidden, bins=BINS),
-            # A fixed number of evaluations, so that no step-size control hides the growth.
-            "CNF": lambda: nfref.CNF(dim, hidden, solver="rk4", steps=8)}[point.family]()
-    density = nfref.Density(flow)
-    params = density.init(rng)
+    sizes = {"dim": point.columns, "layers": point.layers, "hidden": (point.hidden, point.hidden),
+             "rows": point.rows}
+    case = Case("", point.work, point.family, sizes)
+    density, params = case.density()
     if point.family == "CNF":
-        params["flow"] = filled(flow, rng)
-    params = trees.cast(params, np.dtype(np.float32))
+        # A fixed number of evaluations, so that no step-size control hides the growth.
+        density = replace(density, flow=replace(density.flow, solver="rk4", steps=8))
     if point.work == "sample":
         return lambda: density.sample(params, np.random.default_rng(1), point.rows)
-    x = rng.standard_normal((point.rows, dim), dtype=np.float32)
+    x = case.rows()
     if point.work == "value":
         return lambda: density.log_prob(params, x)
     vector, unflatten = gradient.flat(params)
@@ -185,23 +180,21 @@ def found(family, work, axis, quick):
 
 
 def summary(results, axis):
-    """(counted points, fitted exponent, exponent of theory); nan where less than two count."""
+    """(fitted exponent, exponent of theory); nan where less than two points count."""
     floor = FLOOR * min(result["seconds"] for result in results)
     # Costs that grow with an axis leave what the smallest call costs behind; with threads they
     # fall from the first point on.
     counted = results if axis in ("threads", "layers") else [
         result for result in results if result["seconds"] > floor]
     if len(counted) < 2:
-        return counted, np.nan, np.nan
+        return np.nan, np.nan
     at = [result[axis] for result in counted]
-    counts = [work_of(Point(**{name: result[name] for name in Point.__dataclass_fields__}))
-              for result in counted]
-    return (counted, exponent(at, [result["seconds"] for result in counted]),
-            exponent(at, counts))
+    return (exponent(at, [result["seconds"] for result in counted]),
+            exponent(at, [result["work"] for result in counted]))
 
 
 def table(family, work, axis, results):
-    _, fitted, theory = summary(results, axis)
+    fitted, theory = summary(results, axis)
     cells = "".join(f"{result[axis]:>10,}: {1e3 * result['seconds']:>9.2f} ms" + (
         "" if result["megabytes"] is None else f" {max(result['megabytes'], 0):>6.0f} MB")
         for result in results)
@@ -226,9 +219,7 @@ def figure(everything, path):
                     continue
                 at = np.array([result[axis] for result in results])
                 seconds = [result["seconds"] for result in results]
-                counts = np.array([work_of(Point(**{
-                    name: result[name] for name in Point.__dataclass_fields__}))
-                    for result in results])
+                counts = np.array([result["work"] for result in results])
                 ax.loglog(at, seconds, "o-", color=color, markersize=4, label=family)
                 ax.loglog(at, seconds[-1] * counts / counts[-1], ":", color=color, linewidth=1)
             ax.grid(alpha=0.3)

@@ -133,7 +133,8 @@ def complex_step_matches(name, measured):
         return not_applicable(name, "no point where differences could confirm it")
     resolved = np.flatnonzero(measured.resolved)
     unusual = np.abs(measured.log_det[resolved] - np.median(measured.log_det[resolved]))
-    chosen = np.concatenate([judged, resolved[np.argsort(-unusual)[:16]]])
+    farthest = resolved[np.argsort(-unusual)[:16]]
+    chosen = np.concatenate([judged, np.setdiff1d(farthest, judged)])
     try:
         jacobian, _ = _complex_jacobians(measured, chosen)
     except (CallFailed, TypeError):
