@@ -2,18 +2,18 @@
 
 import glob
 import os
-import re
 from dataclasses import dataclass, replace
+from shlex import quote
 
 import numpy as np
 
 import nfref
 from nfref import params as trees
 from nfref.blocks import in_blocks
-from nfref.checks import as_weight
+from nfref.checks import as_weight, check_weights
 from nfref.cli.arguments import UsageError
 from nfref.cli.streams import complain
-from nfref.estimator.columns import asked_support
+from nfref.estimator.columns import ColumnError, asked_support, check_support
 from nfref.estimator.conditional import Marginal, impute, log_marginal, sample_given
 from nfref.estimator.density import TableDensity
 from nfref.estimator.table import gaps as find_gaps
@@ -104,10 +104,13 @@ def load_to_fit(options, texts=(), gaps=False):
     def look(path, table, first, total):
         bar.update(len(table.values))
         if not faults:
-            faults.extend(_faults(path, table, first, asked, options.weights))
+            try:
+                _check_asked(path, table, first, asked, options.weights)
+            except UsageError as error:
+                faults.append(error)
         # Of rows that are all kept whoever uses them says what is wrong.
         if faults and total > (most or sample_rows(len(table.columns))):
-            raise UsageError(faults[0])
+            raise faults[0]
 
     from tqdm import tqdm
     try:
@@ -115,7 +118,7 @@ def load_to_fit(options, texts=(), gaps=False):
             found = sample(paths, most, options.seed, options.header, texts, gaps,
                            _without(options), look)
     except TableError as error:
-        raise UsageError(_with_remedy(str(error), gaps)) from None
+        raise UsageError(_with_remedy(error, gaps)) from None
     part = found.total > len(found.places)
     return Data(options.data, found.table, total=found.total if part else None,
                 lowest=found.lowest if part else None)
@@ -140,13 +143,13 @@ def _without(options):
     return keep
 
 
-def _with_remedy(message, several):
-    """What the options do about a column that holds something else than numbers."""
-    found = re.search(r"column '([^']*)': expected (a number|numbers), got", message)
-    if not found or "empty cell" in message:
-        return message
-    label = f"--column {found[1]}=category takes its texts as labels, " if several else ""
-    return f"{message}; {label}--without {found[1]} leaves the column out"
+def _with_remedy(error, several):
+    """The message of a TableError, and what options do about a column that holds no numbers."""
+    name = error.not_numbers
+    if name is None:
+        return str(error)
+    label = f"--column {quote(name + '=category')} takes its texts as labels, " if several else ""
+    return f"{error}; {label}--without {quote(name)} leaves the column out"
 
 
 def say_sample(say, data):
@@ -156,33 +159,25 @@ def say_sample(say, data):
             "more or fewer)")
 
 
-def bad_weight(path, column, weight, first):
-    """What is wrong with the first weight that is none; ``first`` rows lie before these."""
-    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
-    if len(bad):
-        yield (f"--weights: {path}: column {column!r}: expected finite numbers of at least 0, got "
-               f"{weight[bad[0]]:g} in row {first + bad[0] + 1}")
+def check_batch_weights(path, column, weight, first):
+    """That a column of a batch can be weights; ``first`` rows lie before these."""
+    try:
+        check_weights(f"{path}: column {column!r}", weight, first + 1)
+    except ValueError as error:
+        raise UsageError(f"--weights: {error}") from None
 
 
-def _faults(path, table, first, asked, weights):
-    """What is wrong with the first value of a column that is not as it was asked for."""
+def _check_asked(path, table, first, asked, weights):
+    """That the columns of a batch are as they were asked for; ``first`` rows lie before these."""
     at = {name: k for k, name in enumerate(table.columns)}
     if weights in at:
-        yield from bad_weight(path, weights, table.values[:, at[weights]], first)
+        check_batch_weights(path, weights, table.values[:, at[weights]], first)
     for name, support in asked:
-        if name not in at or support == "category" or support[0] == "period":
-            continue
-        values = table.values[:, at[name]]
-        if support == "count":
-            fits, expected = values == np.round(values), "whole numbers"
-        else:
-            low, high = support
-            fits = (values > low) & (values < high)
-            expected = f"values strictly between {low:g} and {high:g}"
-        bad = np.flatnonzero(~(fits | np.isnan(values)))
-        if len(bad):
-            yield (f"{path}: column {name!r}: expected {expected}, got {values[bad[0]]:g} in row "
-                   f"{first + bad[0] + 1}")
+        if name in at:
+            try:
+                check_support(name, support, table.values[:, at[name]], first + 1)
+            except ColumnError as error:
+                raise UsageError(f"{path}: {error}") from None
 
 
 def without_weights(data, column):
@@ -310,12 +305,10 @@ def bounds(data, bounded, dtype):
         if lower[k] is not None:
             raise UsageError(f"--bounded: expected each column once, got {name!r} twice")
         lower[k], upper[k] = low, high
-        values = data.values[:, k].astype(dtype)
-        outside = np.flatnonzero((values <= low) | (values >= high))
-        if len(outside):
-            raise UsageError(f"--bounded: expected {name!r} strictly between {low:g} and "
-                             f"{high:g}, got {len(outside)} rows that are not, the first "
-                             f"{values[outside[0]]:g} in row {outside[0] + 1}")
+        try:
+            check_support(name, (low, high), data.values[:, k].astype(dtype), first=1)
+        except ColumnError as error:
+            raise UsageError(f"--bounded: {error}") from None
     return tuple(lower), tuple(upper)
 
 
@@ -468,8 +461,8 @@ def log_prob_with_gaps(density, x, name, first=1, filler=None):
             found.log_prob[~rows] = in_blocks(lambda some: density.log_prob(list(some.T)), x[~rows])
         if np.any(rows):
             part = log_marginal(density, list(x[rows].T), filler=filler and filler())
-            for name in ("log_prob", "error", "effective"):
-                getattr(found, name)[rows] = getattr(part, name)
+            for field in ("log_prob", "error", "effective"):
+                getattr(found, field)[rows] = getattr(part, field)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
     return found

@@ -202,8 +202,7 @@ def _without_weights(data, column, first):
         raise UsageError(f"--weights: expected a column of {data.name}, got {column!r}")
     k = data.columns.index(column)
     weight = data.values[:, k]
-    for fault in inputs.bad_weight(data.name, column, weight, first):
-        raise UsageError(fault)
+    inputs.check_batch_weights(data.name, column, weight, first)
     return replace(data, table=replace(
         data.table, values=np.delete(data.values, k, axis=1),
         columns=data.columns[:k] + data.columns[k + 1:])), weight

@@ -218,7 +218,7 @@ def parquet_tables(path, texts, rows, keep=None):
                         or pyarrow.types.is_floating(field.type)
                         or pyarrow.types.is_boolean(field.type)):
                     raise TableError(f"{path}: column {column!r}: expected numbers, "
-                                     f"got {field.type}")
+                                     f"got {field.type}", not_numbers=column)
             wanted = [file.schema_arrow.names[place] for place in kept]
             for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows,
                                            columns=wanted):
