@@ -15,7 +15,7 @@ from nfref.cli.arguments import UsageError
 from nfref.cli.streams import complain
 from nfref.estimator.columns import ColumnError, asked_support, check_support
 from nfref.estimator.conditional import Marginal, impute, log_marginal, sample_given
-from nfref.estimator.density import TableDensity
+from nfref.estimator.density import TableDensity, check_can_be_given
 from nfref.estimator.table import gaps as find_gaps
 from nfref.flow import Chain
 from nfref.flows.elementwise import Logit
@@ -398,7 +398,7 @@ def draw(density, params, rng, n, given=None):
         return density.sample(params, rng, n)
 
 
-def log_prob(density, params, x, first=1):
+def log_prob(density, params, x):
     """log p(x) in the dtype of the parameters, a block of rows at a time.
 
     It is -inf where the density is zero: outside of the bounds of a bounded column, or too
@@ -409,15 +409,13 @@ def log_prob(density, params, x, first=1):
     density : Density
     params : nested dicts and lists of arrays
     x : (N, D) array
-    first : int
-        From where messages count rows.
+        Of the density of a table, rows that :func:`check_cells` has seen.
 
     Returns
     -------
     (N,) array
     """
     if isinstance(density, TableDensity):
-        check_labels("DATA", density, x.T, first)   # before blocks of rows count rows of their own
         return in_blocks(lambda rows: density.log_prob(list(rows.T)), x)
     dtype = trees.dtype_of(params)
     with np.errstate(all="ignore"):
@@ -448,13 +446,8 @@ def log_prob_with_gaps(density, x, name, first=1, filler=None):
     UsageError
         If a cell holds what its column cannot take, or a column that is given is empty.
     """
-    check_labels(name, density, x.T, first)
-    missing = np.stack([find_gaps(values) for values in x.T], axis=1)
-    for column, gap in zip(density.columns, missing.T):
-        if column.name in density.given and np.any(gap):
-            raise UsageError(f"{name}: column {column.name!r}: expected a value in every row, for "
-                             f"the others are given it; got none in row {np.argmax(gap) + first}")
-    rows = np.any(missing, axis=1)
+    check_cells(name, density, x.T, first)
+    rows = np.any([find_gaps(values) for values in x.T], axis=0)
     found = Marginal(np.empty(len(x)), np.zeros(len(x)), np.full(len(x), np.inf))
     try:
         if not np.all(rows):
@@ -522,7 +515,7 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
     """(cells, sure) like :func:`for_model` and :func:`cells_of`; ``optional`` columns may be absent
     from the data, and are empty then; with ``extra`` the data may have columns besides. Messages
     count rows from ``first``."""
-    names = model.columns or numbered_columns(model.density.dim)
+    names, there = model.columns or numbered_columns(model.density.dim), data.columns
     if extra and data.table.named and model.columns:
         kept = [k for k, name in enumerate(data.columns) if name in names]
         data = replace(data, table=replace(data.table, values=data.values[:, kept], columns=tuple(
@@ -531,7 +524,7 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
     needed = [name for name in absent if name not in optional]
     if needed and data.table.named and model.columns:
         raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got "
-                         f"{quoted_names(data.columns)}")
+                         f"{quoted_names(there)}")
     if absent and set(absent) <= set(optional):
         table = data.table
         values = np.concatenate([table.values, np.full((len(table.values), len(absent)), np.nan)],
@@ -541,23 +534,34 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
                                            columns=table.columns + tuple(absent)))
     values, sure = for_model(data, model)
     cells = cells_of(data, values, model)
-    check_labels(data.name, model.density, cells, first)
+    check_cells(data.name, model.density, cells, first)
     return cells, sure
 
 
-def check_labels(name, density, cells, first=1):
-    """That categories hold labels that the model knows, or nothing."""
+def check_cells(name, density, cells, first=1, gaps=False):
+    """That cells hold labels that the model knows, or nothing, and columns that are given what
+    they can take; with ``gaps`` these may be empty too. Messages count rows from ``first``."""
     for column, values in zip(density.columns, cells):
-        if column.kind != "category":
-            continue
-        labels, missing = set(column.labels), find_gaps(values)
-        bad = next((k for k, value in enumerate(values) if not missing[k] and value not in labels),
-                   None)
-        if bad is not None:
-            try:
-                column.encode(values[bad:bad + 1], first=first + bad)
-            except ValueError as error:
-                raise UsageError(f"{name}: {error}") from None
+        missing = find_gaps(values)
+        try:
+            if column.kind == "category":
+                _check_labels(column, values, missing, first)
+            if column.name not in density.given:
+                continue
+            if np.any(missing) and not gaps:
+                raise ColumnError(column.name, "expected a value in every row, for the others are "
+                                  f"given it; got none in row {np.argmax(missing) + first}")
+            check_can_be_given(column, values, first)
+        except ColumnError as error:
+            raise UsageError(f"{name}: {error}") from None
+
+
+def _check_labels(column, values, missing, first):
+    labels = set(column.labels)
+    bad = next((k for k, value in enumerate(values) if not missing[k] and value not in labels),
+               None)
+    if bad is not None:
+        column.encode(values[bad:bad + 1], first=first + bad)
 
 
 def about_gaps(columns, cells):

@@ -185,7 +185,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
             found = inputs.log_prob_with_gaps(model.density, values, path, first + 1, filler)
             log_prob, error, effective = found.log_prob, found.error, found.effective
         else:
-            log_prob = inputs.log_prob(model.density, model.params, values, first=first + 1)
+            log_prob = inputs.log_prob(model.density, model.params, values)
             error, effective = np.zeros(len(values)), np.full(len(values), np.inf)
         worst = [Unlikely(float(log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
                  for k in lowest(log_prob, least)]

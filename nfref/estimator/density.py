@@ -166,29 +166,37 @@ def encoded(columns, table, given=()):
                                  else as_numbers(column.name, values))
             found.append(code.astype(np.float64))
             if known:
-                _check_can_be_given(column, values, np.isnan(found[-1]))
+                check_can_be_given(column, values)
             continue
         coordinate, log_slope = column.encode(as_numbers(column.name, values))
         found.append(coordinate)
         if known:
-            _check_can_be_given(column, values, log_slope == -np.inf)
+            check_can_be_given(column, values)
         else:
             total = total + log_slope
     return *(np.stack([found[k] for k in places], axis=1) if places
              else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
 
 
-def _check_can_be_given(column, values, bad):
-    """That a column can take the values that it is given with."""
-    if np.any(bad):
-        row = int(np.argmax(bad))
-        expected = "whole numbers" if column.kind == "count" else "values strictly"
-        if isinstance(column, Continuous):
-            expected += f" between {column.low:g} and {column.high:g}"
-        elif np.isfinite(column.low):
-            expected += f" of at least {column.low:g}"
+def check_can_be_given(column, values, first=0):
+    """That a column can take the values that it is given with; NaN is passed over.
+
+    Messages count rows from ``first``. Labels are checked where they are encoded.
+    """
+    if column.kind == "category":
+        return
+    values = np.asarray(values, np.float64)
+    if isinstance(column, Continuous):
+        bad = column.encode(values)[1] == -np.inf
+        expected = f"values strictly between {column.low:g} and {column.high:g}"
+    else:
+        bad = np.isnan(column.encode(values))
+        expected = "whole numbers" + (f" of at least {column.low:g}" if np.isfinite(column.low)
+                                      else "")
+    bad = np.flatnonzero(bad & ~np.isnan(values))
+    if len(bad):
         raise ColumnError(column.name, f"expected {expected}, for the others are given it; got "
-                          f"{values[row]:g} in row {row}")
+                          f"{values[bad[0]]:g} in row {bad[0] + first}")
 
 
 def features(columns, codes, centre, scale):
