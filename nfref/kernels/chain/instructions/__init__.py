@@ -7,7 +7,7 @@ differ (masks, triangular factors, planar's constraint) the derivation stands be
 """
 
 from nfref.kernels.chain.instructions import (elementwise, linear, networks, planar, radial,
-                                              sylvester)
+                                              residual, sylvester)
 from nfref.kernels.names import twin_of
 
 
@@ -32,6 +32,7 @@ ENCODERS = {
     "permutation": lambda flow, direction: linear.permutation(flow.order, direction),
     "planar": planar.planar,
     "radial": radial.radial,
+    "residual": residual.residual,
     "scale": elementwise.scale,
     "squeeze": linear.squeeze,
     "standardise": elementwise.standardise,
