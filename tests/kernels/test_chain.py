@@ -64,6 +64,10 @@ FLOWS = {
         nfref.ActNorm(IMAGE), nfref.InvertibleConv(IMAGE, "full"),
         nfref.InvertibleConv(IMAGE, "lu", (2, 0, 1), (1, -1, 1)), nfref.Squeeze(IMAGE),
         nfref.OnFirst(nfref.NICE(4, layers=1, hidden=(3,)), 12)]),
+    "Glow": nfref.Glow((1, 4, 8), levels=2, steps=1, hidden=(7, 6), context_dim=2),
+    "Glow, as in the text": nfref.Glow(
+        (3, 2, 4), levels=1, steps=2, hidden=(70,), permutation="full", activation="tanh",
+        edge_channel=False, output_gain=False),
     "with members that have no twin": nfref.Chain([
         nfref.RealNVP(2, layers=2, hidden=(5,)),
         nfref.Logit((-50.0, None), (50.0, None)),
@@ -76,7 +80,7 @@ for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
-RARE = ("Radial", "Residual", "sigmoid", "mixture")
+RARE = ("Radial", "Residual", "Glow", "sigmoid", "mixture")
 IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture")
 # 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)

@@ -6,7 +6,7 @@ turns the cotangent of those arrays back into one shaped like the parameters. Wh
 differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
 """
 
-from nfref.kernels.chain.instructions import (elementwise, linear, networks, planar, radial,
+from nfref.kernels.chain.instructions import (elementwise, images, linear, networks, planar, radial,
                                               residual, sylvester)
 from nfref.kernels.names import twin_of
 
@@ -20,6 +20,7 @@ def instruction_of(flow, direction):
 ENCODERS = {
     "act_norm": elementwise.act_norm,
     "batch_norm": elementwise.batch_norm,
+    "channel_coupling": images.channel_coupling,
     "coupling": networks.coupling,
     "elementwise_affine": elementwise.elementwise_affine,
     "fixed_linear": linear.fixed_linear,
