@@ -9,11 +9,13 @@ will be needed. When this process needs a kernel that is not in the cache,
 
 So all that workers change is when code is compiled, and where. One that dies, or cannot write,
 costs nothing but what it was about to do, and all of them end with this process. None is started
-where everything is in the cache, where there is no folder for it, or only one processor.
+where everything is in the cache, where there is no folder for it, or only one processor, nor by a
+process that is itself one of several.
 """
 
 import atexit
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -99,6 +101,8 @@ def start(wanted):
         In the order of need; the last two as in :class:`Need`.
     """
     if numba.config.DISABLE_JIT or cache.folder() is None or not sys.executable:
+        return
+    if multiprocessing.parent_process() is not None:    # others like this one are busy already
         return
     needs = [Need(piece.optional, np.dtype(dtype).name, value, gradient)
              for flow, dtype, value, gradient in wanted for piece in programs(flow, -1)

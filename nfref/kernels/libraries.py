@@ -47,7 +47,19 @@ class Flags(compiler.Flags):
         return isinstance(other, Flags) and self._values == other._values
 
 
-class KernelLibrary(JITCodeLibrary):
+class PartLibrary(JITCodeLibrary):
+    """What kernels and bodies have in common."""
+
+    def _optimize_functions(self, module):
+        # Numba makes passes anew for each function, and for each that is only named here.
+        module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager()
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+
+class KernelLibrary(PartLibrary):
     """The code of a kernel and of all bodies in it."""
 
     def finalize(self):
@@ -62,7 +74,7 @@ class KernelLibrary(JITCodeLibrary):
         passes.run(self._final_module, builder)
 
 
-class BodyLibrary(JITCodeLibrary):
+class BodyLibrary(PartLibrary):
     """The code of a body as it was written, without what it calls."""
 
     def finalize(self):
