@@ -100,14 +100,22 @@ def start(wanted):
     wanted : list of (flow, dtype, value, gradient)
         In the order of need; the last two as in :class:`Need`.
     """
-    if numba.config.DISABLE_JIT or cache.folder() is None or not sys.executable:
-        return
-    if multiprocessing.parent_process() is not None:    # others like this one are busy already
+    if not can_help():
         return
     needs = [Need(piece.optional, np.dtype(dtype).name, value, gradient)
              for flow, dtype, value, gradient in wanted for piece in programs(flow, -1)
              if isinstance(piece, Program)]
     HELP.start(needs)
+
+
+def can_help():
+    """Whether other processes can compile what this one will need."""
+    kept = isinstance(getattr(chain.vjp, "_cache", None), cache.Cache) and cache.folder() is not None
+    # A program that holds a Python, frozen or embedded, would start itself again.
+    is_python = ("python" in os.path.basename(sys.executable or "").lower()
+                 and not getattr(sys, "frozen", False))
+    # Where this is one of several processes, the others have the processors.
+    return kept and is_python and multiprocessing.parent_process() is None
 
 
 class Help:
@@ -216,6 +224,9 @@ class Worker:
             help.begun = {name: worker for name, worker in help.begun.items()
                           if worker is not self}
             help.changed.notify_all()
+        for end in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                end.close()
         self.process.wait()
 
 

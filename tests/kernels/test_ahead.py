@@ -94,7 +94,9 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
 
 
 @pytest.mark.parametrize("why", ["one processor", "no folder", "cached", "one kernel is missing",
-                                 "known already", "no Python", "one of several processes"])
+                                 "known already", "no Python", "a frozen program",
+                                 "a program that holds a Python", "no sources",
+                                 "one of several processes"])
 def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     flow = nfref.MAF(3, 1, (8,))
     wanted = [(flow, np.float32, True, True)]
@@ -112,6 +114,12 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
         monkeypatch.setattr(ahead.multiprocessing, "parent_process", lambda: "some process")
     elif why == "no Python":
         monkeypatch.setattr(sys, "executable", None)
+    elif why == "a frozen program":
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    elif why == "a program that holds a Python":
+        monkeypatch.setattr(sys, "executable", "/usr/bin/blender")
+    elif why == "no sources":
+        monkeypatch.setattr(chain.vjp, "_cache", numba.core.caching.NullCache())
     else:
         monkeypatch.setattr(Path, "exists", lambda path: True)
     ahead.start(wanted)
@@ -143,6 +151,7 @@ def listening(help, lines):
     worker = object.__new__(ahead.Worker)
     worker.help, worker.process = help, FakeWorker()
     worker.process.stdout, worker.process.wait = lines, lambda: None
+    worker.process.close = lambda: None
     return worker, threading.Thread(target=worker.listen)
 
 
