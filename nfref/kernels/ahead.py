@@ -110,12 +110,13 @@ def start(wanted):
 
 def can_help():
     """Whether other processes can compile what this one will need."""
-    kept = isinstance(getattr(chain.vjp, "_cache", None), cache.Cache) and cache.folder() is not None
+    is_kept = isinstance(getattr(chain.vjp, "_cache", None), cache.Cache)
     # A program that holds a Python, frozen or embedded, would start itself again.
     is_python = ("python" in os.path.basename(sys.executable or "").lower()
                  and not getattr(sys, "frozen", False))
     # Where this is one of several processes, the others have the processors.
-    return kept and is_python and multiprocessing.parent_process() is None
+    is_alone = multiprocessing.parent_process() is None
+    return is_kept and cache.folder() is not None and is_python and is_alone
 
 
 class Help:
