@@ -84,13 +84,18 @@ def as_weight(name, value, n, first=0):
     if weight.dtype.kind == "c":
         raise TypeError(f"{name}: expected real numbers, got dtype {weight.dtype}")
     weight = weight.astype(np.float64, copy=False)
+    check_weights(name, weight, first)
+    if not np.any(weight > 0):
+        raise ValueError(f"{name}: expected one above 0, got zero in each of {n} rows")
+    return weight
+
+
+def check_weights(name, weight, first=0):
+    """That what rows count, (N,), is finite and at least 0; messages count rows from ``first``."""
     bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
     if len(bad):
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {weight[bad[0]]:g} "
                          f"in row {bad[0] + first}")
-    if not np.any(weight > 0):
-        raise ValueError(f"{name}: expected one above 0, got zero in each of {n} rows")
-    return weight
 
 
 def check_rng(rng):

@@ -1,7 +1,7 @@
 """``nfref fit --flow auto``: what ``nfref.FlowDensity`` does, from a file to a file."""
 
-import re
 from dataclasses import replace
+from shlex import quote
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
 from nfref.estimator.candidates import Plan, sized_flow
 from nfref.estimator.closed_form import Gaussian, KernelDensity
-from nfref.estimator.columns import Continuous, are_counts
+from nfref.estimator.columns import ColumnError, Continuous, are_counts
 from nfref.estimator.conditional import log_marginal
 from nfref.estimator.density import check_given, find_columns, fit_table, split_copies
 from nfref.estimator.gaps import fit_with_gaps, says_nothing
@@ -60,8 +60,9 @@ def run(options):
     rows = _distinct(data, weight, options)
     given = _given(data, options)
     try:
-        columns = find_columns(data.columns, data.table.cells(), supports(data, options), first=1)
-    except ValueError as error:
+        columns = find_columns(data.columns, data.table.cells(), supports(data, options), first=1,
+                               labels=data.table.labels)
+    except ColumnError as error:
         raise UsageError(f"{data.name}: {_with_option(error)}") from None
     columns = _of_all_rows(columns, data)
     rows = rows.by_copies(columns, options.seed)
@@ -84,13 +85,11 @@ def run(options):
 
 
 def _with_option(error):
-    """The message, with the option that does what it says."""
-    text = str(error)
-    found = re.search(r"column '([^']*)'", text)
-    name = found[1] if found else "NAME"
-    for remedy in ("leave the column out", "leave it out"):
-        text = text.replace(remedy, f"--without {name} leaves it out")
-    return text
+    """The message of a ColumnError, with the option that does what it says."""
+    if not error.useless:
+        return str(error)
+    return (f"column {error.column!r}: {error.what}; --without {quote(error.column)} leaves it "
+            "out")
 
 
 def _check_labels(data, asked):
@@ -99,8 +98,8 @@ def _check_labels(data, asked):
         if len(labels) > max(FEW_LABELS, len(data.values) / 10) and name not in asked:
             raise UsageError(
                 f"{data.name}: column {name!r}: expected labels that repeat, got {len(labels):,} "
-                f"different texts in {len(data.values):,} rows; --without {name} leaves the column "
-                f"out, --column {name}=category takes it all the same")
+                f"different texts in {len(data.values):,} rows; --without {quote(name)} leaves "
+                f"the column out, --column {quote(name + '=category')} takes it all the same")
 
 
 def _of_all_rows(columns, data):
@@ -256,13 +255,14 @@ def _say_ties(say, data, columns):
         if name in shares:
             value, share = shares[name]
             say(f"{name!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
-                f"value without bound; --column {name}=count or category gives it a probability")
+                f"value without bound; --column {quote(name)}=count or category gives it a "
+                "probability")
         elif COARSE * distinct <= len(values):
             say(f"{name!r} takes {distinct:,} values in {len(values):,} rows: a density can pile "
                 "up on them without bound, so compare log-likelihoods with care")
         elif len(values) > 2 and np.all(np.diff(values) == 1):
-            say(f"{name!r} counts the rows and says nothing else of them: --without {name} leaves "
-                "it out")
+            say(f"{name!r} counts the rows and says nothing else of them: --without "
+                f"{quote(name)} leaves it out")
 
 
 def _size(data, rows, options):

@@ -6,6 +6,7 @@ some could not be judged, 2 when the question was wrong.
 
 import contextlib
 import importlib
+import inspect
 import io
 import json
 import os
@@ -220,6 +221,8 @@ def check_is_a_map(name, function, options, dim, context):
         if not isinstance(error.__cause__, (TypeError, SystemExit)):
             return
         got = f"one that {error}"
+        if _takes_nothing(function):
+            got = "one that takes no arguments (say --make if it makes the flow)"
     else:
         values = answer[0] if isinstance(answer, (tuple, list)) and answer else answer
         if np.ndim(values):
@@ -227,6 +230,13 @@ def check_is_a_map(name, function, options, dim, context):
         got = f"one that returned {type(answer).__name__}"
     raise UsageError(f"{name}: expected a function of rows (N, {dim}) that returns values "
                      f"(N, {dim}), with log_det (N,) or without; got {got}")
+
+
+def _takes_nothing(function):
+    try:
+        return not inspect.signature(function).parameters
+    except (TypeError, ValueError):     # compiled functions may have no signature
+        return False
 
 
 def _context(text, rng):

@@ -2,20 +2,20 @@
 
 import glob
 import os
-import re
 from dataclasses import dataclass, replace
+from shlex import quote
 
 import numpy as np
 
 import nfref
 from nfref import params as trees
 from nfref.blocks import in_blocks
-from nfref.checks import as_weight
+from nfref.checks import as_weight, check_weights
 from nfref.cli.arguments import UsageError
 from nfref.cli.streams import complain
-from nfref.estimator.columns import asked_support
+from nfref.estimator.columns import ColumnError, asked_support, check_support
 from nfref.estimator.conditional import Marginal, impute, log_marginal, sample_given
-from nfref.estimator.density import TableDensity
+from nfref.estimator.density import TableDensity, check_can_be_given
 from nfref.estimator.table import gaps as find_gaps
 from nfref.flow import Chain
 from nfref.flows.elementwise import Logit
@@ -104,10 +104,13 @@ def load_to_fit(options, texts=(), gaps=False):
     def look(path, table, first, total):
         bar.update(len(table.values))
         if not faults:
-            faults.extend(_faults(path, table, first, asked, options.weights))
+            try:
+                _check_asked(path, table, first, asked, options.weights)
+            except UsageError as error:
+                faults.append(error)
         # Of rows that are all kept whoever uses them says what is wrong.
         if faults and total > (most or sample_rows(len(table.columns))):
-            raise UsageError(faults[0])
+            raise faults[0]
 
     from tqdm import tqdm
     try:
@@ -115,7 +118,7 @@ def load_to_fit(options, texts=(), gaps=False):
             found = sample(paths, most, options.seed, options.header, texts, gaps,
                            _without(options), look)
     except TableError as error:
-        raise UsageError(_with_remedy(str(error), gaps)) from None
+        raise UsageError(_with_remedy(error, gaps)) from None
     part = found.total > len(found.places)
     return Data(options.data, found.table, total=found.total if part else None,
                 lowest=found.lowest if part else None)
@@ -140,13 +143,13 @@ def _without(options):
     return keep
 
 
-def _with_remedy(message, several):
-    """What the options do about a column that holds something else than numbers."""
-    found = re.search(r"column '([^']*)': expected (a number|numbers), got", message)
-    if not found or "empty cell" in message:
-        return message
-    label = f"--column {found[1]}=category takes its texts as labels, " if several else ""
-    return f"{message}; {label}--without {found[1]} leaves the column out"
+def _with_remedy(error, several):
+    """The message of a TableError, and what options do about a column that holds no numbers."""
+    name = error.not_numbers
+    if name is None:
+        return str(error)
+    label = f"--column {quote(name + '=category')} takes its texts as labels, " if several else ""
+    return f"{error}; {label}--without {quote(name)} leaves the column out"
 
 
 def say_sample(say, data):
@@ -156,33 +159,25 @@ def say_sample(say, data):
             "more or fewer)")
 
 
-def bad_weight(path, column, weight, first):
-    """What is wrong with the first weight that is none; ``first`` rows lie before these."""
-    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
-    if len(bad):
-        yield (f"--weights: {path}: column {column!r}: expected finite numbers of at least 0, got "
-               f"{weight[bad[0]]:g} in row {first + bad[0] + 1}")
+def check_batch_weights(path, column, weight, first):
+    """That a column of a batch can be weights; ``first`` rows lie before these."""
+    try:
+        check_weights(f"{path}: column {column!r}", weight, first + 1)
+    except ValueError as error:
+        raise UsageError(f"--weights: {error}") from None
 
 
-def _faults(path, table, first, asked, weights):
-    """What is wrong with the first value of a column that is not as it was asked for."""
+def _check_asked(path, table, first, asked, weights):
+    """That the columns of a batch are as they were asked for; ``first`` rows lie before these."""
     at = {name: k for k, name in enumerate(table.columns)}
     if weights in at:
-        yield from bad_weight(path, weights, table.values[:, at[weights]], first)
+        check_batch_weights(path, weights, table.values[:, at[weights]], first)
     for name, support in asked:
-        if name not in at or support == "category" or support[0] == "period":
-            continue
-        values = table.values[:, at[name]]
-        if support == "count":
-            fits, expected = values == np.round(values), "whole numbers"
-        else:
-            low, high = support
-            fits = (values > low) & (values < high)
-            expected = f"values strictly between {low:g} and {high:g}"
-        bad = np.flatnonzero(~(fits | np.isnan(values)))
-        if len(bad):
-            yield (f"{path}: column {name!r}: expected {expected}, got {values[bad[0]]:g} in row "
-                   f"{first + bad[0] + 1}")
+        if name in at:
+            try:
+                check_support(name, support, table.values[:, at[name]], first + 1)
+            except ColumnError as error:
+                raise UsageError(f"{path}: {error}") from None
 
 
 def without_weights(data, column):
@@ -310,12 +305,10 @@ def bounds(data, bounded, dtype):
         if lower[k] is not None:
             raise UsageError(f"--bounded: expected each column once, got {name!r} twice")
         lower[k], upper[k] = low, high
-        values = data.values[:, k].astype(dtype)
-        outside = np.flatnonzero((values <= low) | (values >= high))
-        if len(outside):
-            raise UsageError(f"--bounded: expected {name!r} strictly between {low:g} and "
-                             f"{high:g}, got {len(outside)} rows that are not, the first "
-                             f"{values[outside[0]]:g} in row {outside[0] + 1}")
+        try:
+            check_support(name, (low, high), data.values[:, k].astype(dtype), first=1)
+        except ColumnError as error:
+            raise UsageError(f"--bounded: {error}") from None
     return tuple(lower), tuple(upper)
 
 
@@ -405,7 +398,7 @@ def draw(density, params, rng, n, given=None):
         return density.sample(params, rng, n)
 
 
-def log_prob(density, params, x, first=1):
+def log_prob(density, params, x):
     """log p(x) in the dtype of the parameters, a block of rows at a time.
 
     It is -inf where the density is zero: outside of the bounds of a bounded column, or too
@@ -416,15 +409,13 @@ def log_prob(density, params, x, first=1):
     density : Density
     params : nested dicts and lists of arrays
     x : (N, D) array
-    first : int
-        From where messages count rows.
+        Of the density of a table, rows that :func:`check_cells` has seen.
 
     Returns
     -------
     (N,) array
     """
     if isinstance(density, TableDensity):
-        check_labels("DATA", density, x.T, first)   # before blocks of rows count rows of their own
         return in_blocks(lambda rows: density.log_prob(list(rows.T)), x)
     dtype = trees.dtype_of(params)
     with np.errstate(all="ignore"):
@@ -455,21 +446,16 @@ def log_prob_with_gaps(density, x, name, first=1, filler=None):
     UsageError
         If a cell holds what its column cannot take, or a column that is given is empty.
     """
-    check_labels(name, density, x.T, first)
-    missing = np.stack([find_gaps(values) for values in x.T], axis=1)
-    for column, gap in zip(density.columns, missing.T):
-        if column.name in density.given and np.any(gap):
-            raise UsageError(f"{name}: column {column.name!r}: expected a value in every row, for "
-                             f"the others are given it; got none in row {np.argmax(gap) + first}")
-    rows = np.any(missing, axis=1)
+    check_cells(name, density, x.T, first)
+    rows = np.any([find_gaps(values) for values in x.T], axis=0)
     found = Marginal(np.empty(len(x)), np.zeros(len(x)), np.full(len(x), np.inf))
     try:
         if not np.all(rows):
             found.log_prob[~rows] = in_blocks(lambda some: density.log_prob(list(some.T)), x[~rows])
         if np.any(rows):
             part = log_marginal(density, list(x[rows].T), filler=filler and filler())
-            for name in ("log_prob", "error", "effective"):
-                getattr(found, name)[rows] = getattr(part, name)
+            for field in ("log_prob", "error", "effective"):
+                getattr(found, field)[rows] = getattr(part, field)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
     return found
@@ -529,7 +515,7 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
     """(cells, sure) like :func:`for_model` and :func:`cells_of`; ``optional`` columns may be absent
     from the data, and are empty then; with ``extra`` the data may have columns besides. Messages
     count rows from ``first``."""
-    names = model.columns or numbered_columns(model.density.dim)
+    names, there = model.columns or numbered_columns(model.density.dim), data.columns
     if extra and data.table.named and model.columns:
         kept = [k for k, name in enumerate(data.columns) if name in names]
         data = replace(data, table=replace(data.table, values=data.values[:, kept], columns=tuple(
@@ -538,7 +524,7 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
     needed = [name for name in absent if name not in optional]
     if needed and data.table.named and model.columns:
         raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got "
-                         f"{quoted_names(data.columns)}")
+                         f"{quoted_names(there)}")
     if absent and set(absent) <= set(optional):
         table = data.table
         values = np.concatenate([table.values, np.full((len(table.values), len(absent)), np.nan)],
@@ -548,23 +534,34 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
                                            columns=table.columns + tuple(absent)))
     values, sure = for_model(data, model)
     cells = cells_of(data, values, model)
-    check_labels(data.name, model.density, cells, first)
+    check_cells(data.name, model.density, cells, first)
     return cells, sure
 
 
-def check_labels(name, density, cells, first=1):
-    """That categories hold labels that the model knows, or nothing."""
+def check_cells(name, density, cells, first=1, gaps=False):
+    """That cells hold labels that the model knows, or nothing, and columns that are given what
+    they can take; with ``gaps`` these may be empty too. Messages count rows from ``first``."""
     for column, values in zip(density.columns, cells):
-        if column.kind != "category":
-            continue
-        labels, missing = set(column.labels), find_gaps(values)
-        bad = next((k for k, value in enumerate(values) if not missing[k] and value not in labels),
-                   None)
-        if bad is not None:
-            try:
-                column.encode(values[bad:bad + 1], first=first + bad)
-            except ValueError as error:
-                raise UsageError(f"{name}: {error}") from None
+        missing = find_gaps(values)
+        try:
+            if column.kind == "category":
+                _check_labels(column, values, missing, first)
+            if column.name not in density.given:
+                continue
+            if np.any(missing) and not gaps:
+                raise ColumnError(column.name, "expected a value in every row, for the others are "
+                                  f"given it; got none in row {np.argmax(missing) + first}")
+            check_can_be_given(column, values, first)
+        except ColumnError as error:
+            raise UsageError(f"{name}: {error}") from None
+
+
+def _check_labels(column, values, missing, first):
+    labels = set(column.labels)
+    bad = next((k for k, value in enumerate(values) if not missing[k] and value not in labels),
+               None)
+    if bad is not None:
+        column.encode(values[bad:bad + 1], first=first + bad)
 
 
 def about_gaps(columns, cells):

@@ -134,7 +134,6 @@ def predict(options):
                 cells, sure = inputs.partial_cells(data, model, (column.name,), True, rows + 1)
                 if not rows:
                     use.say_remark(data, sure)
-                _check_given_cells(data.name, model.density, cells, rows)
                 for some, _ in _blocks(cells):
                     yield _answer(data.name, answers, some)
                     bar.update(len(some[0]))
@@ -173,16 +172,6 @@ def _answer(name, answers, *arguments):
         raise UsageError(f"{name}: {error}") from None
 
 
-def _check_given_cells(name, density, cells, first=0):
-    """That the cells that the model is given are there, before anything is written."""
-    for column, values in zip(density.columns, cells):
-        gap = inputs.find_gaps(values)
-        if column.name in density.given and np.any(gap):
-            raise UsageError(f"{name}: column {column.name!r}: expected a value in every row, for "
-                             "the others are given it; got none in row "
-                             f"{first + np.argmax(gap) + 1}")
-
-
 # Filling ----------------------------------------------------------------------------------
 
 
@@ -194,7 +183,6 @@ def fill(options):
     cells, sure = inputs.partial_cells(data, model, extra=True)
     use.say_remark(data, sure)
     density = model.density
-    _check_given_cells(data.name, density, cells)
     names = [column.name for column in density.columns]
     rng, filler = np.random.default_rng(options.seed), Filler(density)
     order = data.columns if set(names) <= set(data.columns) else tuple(names)

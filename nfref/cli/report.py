@@ -45,13 +45,10 @@ def report(options):
     names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))
     about = {name: printable(str(text)) for name, text in use.about_model(model).items()
              if name != "columns"}
-    try:
-        found = gather(model, names, rows,
-                       lambda x: inputs.log_prob(model.density, model.params, x),
-                       lambda rng, n: _draws(model, rows, rng, n),
-                       np.random.default_rng(options.seed), about, weight)
-    except ValueError as error:         # a value that a column cannot be given
-        raise UsageError(f"{options.data}: {error}") from None
+    found = gather(model, names, rows,
+                   lambda x: inputs.log_prob(model.density, model.params, x),
+                   lambda rng, n: _draws(model, rows, rng, n),
+                   np.random.default_rng(options.seed), about, weight)
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())

@@ -185,7 +185,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
             found = inputs.log_prob_with_gaps(model.density, values, path, first + 1, filler)
             log_prob, error, effective = found.log_prob, found.error, found.effective
         else:
-            log_prob = inputs.log_prob(model.density, model.params, values, first=first + 1)
+            log_prob = inputs.log_prob(model.density, model.params, values)
             error, effective = np.zeros(len(values)), np.full(len(values), np.inf)
         worst = [Unlikely(float(log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
                  for k in lowest(log_prob, least)]
@@ -202,8 +202,7 @@ def _without_weights(data, column, first):
         raise UsageError(f"--weights: expected a column of {data.name}, got {column!r}")
     k = data.columns.index(column)
     weight = data.values[:, k]
-    for fault in inputs.bad_weight(data.name, column, weight, first):
-        raise UsageError(fault)
+    inputs.check_batch_weights(data.name, column, weight, first)
     return replace(data, table=replace(
         data.table, values=np.delete(data.values, k, axis=1),
         columns=data.columns[:k] + data.columns[k + 1:])), weight

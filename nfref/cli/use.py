@@ -123,6 +123,9 @@ def rows_for(model, options):
     data, weight = inputs.without_weights(data, column)
     values, sure = inputs.for_model(data, model)
     say_remark(data, sure)
+    if isinstance(model.density, TableDensity):
+        inputs.check_cells(data.name, model.density, inputs.cells_of(data, values, model),
+                           gaps=True)
     whole = ~np.any(np.isnan(values), axis=1)
     if not np.all(whole):
         said = inputs.about_gaps(model.columns or data.columns, list(values.T))

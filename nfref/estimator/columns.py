@@ -37,6 +37,27 @@ FEW = 100                   # different whole numbers that are still taken for c
 DISCRETE = ("category", "count")
 
 
+class ColumnError(ValueError):
+    """A column that cannot be used as it is.
+
+    Attributes
+    ----------
+    column : str
+        Its name.
+    what : str
+        What was expected of it, and what came.
+    useless : bool
+        Whether it says nothing that the others do not say, so that the remedy is to leave it out.
+    """
+
+    def __init__(self, column, what, useless=False):
+        super().__init__(column, what, useless)
+        self.column, self.what, self.useless = column, what, useless
+
+    def __str__(self):
+        return f"column {self.column!r}: {self.what}" + ("; leave it out" if self.useless else "")
+
+
 # Formulas ---------------------------------------------------------------------------------
 
 
@@ -176,10 +197,9 @@ class Category:
             row = next(k for k, value in enumerate(values) if plain(value) not in place)
             more = ", ..." if len(self.labels) > 5 else ""
             known = ", ".join(map(repr, self.labels[:5])) + more
-            raise ValueError(f"column {self.name!r}: expected one of the {len(self.labels)} "
-                             f"categories {known}, got {plain(values[row])!r} in row "
-                             f"{row + first}"
-                             ) from None
+            raise ColumnError(self.name, f"expected one of the {len(self.labels)} categories "
+                              f"{known}, got {plain(values[row])!r} in row {row + first}"
+                              ) from None
 
     def decode(self, codes):
         """Labels (N,)."""
@@ -237,7 +257,7 @@ def robust_units(y, weight=None):
 # Finding out ------------------------------------------------------------------------------
 
 
-def column_of(name, values, asked=None, weight=None, first=0):
+def column_of(name, values, asked=None, weight=None, first=0, labels=()):
     """The column that values are of: as asked for, or as they look.
 
     Parameters
@@ -254,55 +274,70 @@ def column_of(name, values, asked=None, weight=None, first=0):
     weight : (N,) array, optional
     first : int
         From where messages count rows.
+    labels : sequence
+        Of a category: what rows hold that are not among these.
 
     Raises
     ------
-    ValueError, TypeError
+    ColumnError
         If the values do not lie on the support; if all are the same.
     """
     values = np.asarray(values)
     support = asked_support(name, asked, values)
     if support == "category":
-        column = Category(name, tuple(sorted(set(map(plain, values.tolist())),
+        column = Category(name, tuple(sorted({*map(plain, values.tolist()), *labels},
                                              key=lambda label: (str(type(label)), label))))
         _check_varies(name, len(column.labels) > 1, values)
         return column
     numbers = as_numbers(name, values, first)
     _check_varies(name, np.any(numbers != numbers[0]), values)
+    check_support(name, support, numbers, first)
     if support == "count":
-        column = Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
-        bad = np.flatnonzero(np.isnan(column.encode(numbers)))
-        if len(bad):
-            raise ValueError(f"column {name!r}: expected whole numbers, got {numbers[bad[0]]:g} "
-                             f"in row {bad[0] + first}")
-        if not np.max(np.abs(numbers)) < 2 ** 53:
-            raise ValueError(f"column {name!r}: expected whole numbers below 2^53, got values up "
-                             f"to {np.max(np.abs(numbers)):g}")
-        return column
+        return Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
     if support[0] == "period":
-        if not np.spacing(np.max(np.abs(numbers))) < 1e-6 * support[1]:
-            raise ValueError(f"column {name!r}: expected values that a period of {support[1]:g} "
-                             f"can tell apart, got values up to {np.max(np.abs(numbers)):g}")
         low = _widest_gap(numbers, support[1])
         return Continuous(name, low, low + support[1], support[1]).in_units_of(numbers, weight)
     low, high = support
-    bad = np.flatnonzero(~((numbers > low) & (numbers < high)))
-    if len(bad):
-        raise ValueError(f"column {name!r}: expected values strictly between {low:g} and {high:g}, "
-                         f"got {len(bad)} that are not, the first {numbers[bad[0]]:g} in row "
-                         f"{bad[0] + first}")
     with np.errstate(all="ignore"):
         y = to_line(numbers, low, high)[0]
     if not np.all(np.isfinite(y)) or np.all(y == y[0]):
-        raise ValueError(f"column {name!r}: expected bounds near the values, so that their logits "
-                         f"differ, got {low:g} and {high:g}")
+        raise ColumnError(name, "expected bounds near the values, so that their logits differ, "
+                          f"got {low:g} and {high:g}")
     with np.errstate(all="ignore"):
         column = Continuous(name, low, high).in_units_of(numbers, weight)
         u, log_slope = column.encode(numbers)
     if not (0 < column.scale < np.inf and np.all(np.isfinite(u + log_slope))):
-        raise ValueError(f"column {name!r}: expected values whose spread float64 can hold, got "
-                         f"values up to {np.max(np.abs(numbers)):g}")
+        raise ColumnError(name, "expected values whose spread float64 can hold, got values up to "
+                          f"{np.max(np.abs(numbers)):g}")
     return column
+
+
+def check_support(name, support, values, first=0):
+    """That every number lies on a support (:func:`asked_support`); NaN is passed over.
+
+    Each number by itself, so that the rows of a table may come in pieces: ``first`` is from where
+    messages count those of this one.
+    """
+    for fits, expected in _demands(support, values):
+        bad = np.flatnonzero(~(fits | np.isnan(values)))
+        if len(bad):
+            raise ColumnError(name, f"expected {expected}, got {values[bad[0]]:g} in row "
+                              f"{bad[0] + first}")
+
+
+def _demands(support, values):
+    """(which values meet it, in words) of each demand of a support."""
+    if support == "category":
+        return
+    if support == "count":
+        yield values == np.round(values), "whole numbers"
+        yield np.abs(values) < 2 ** 53, "whole numbers below 2^53"
+    elif support[0] == "period":
+        yield (np.spacing(np.abs(values)) < 1e-6 * support[1],
+               f"values that a period of {support[1]:g} can tell apart")
+    else:
+        low, high = support
+        yield (values > low) & (values < high), f"values strictly between {low:g} and {high:g}"
 
 
 def as_numbers(name, values, first=0):
@@ -311,11 +346,11 @@ def as_numbers(name, values, first=0):
         numbers = np.asarray(values).astype(np.float64)
     except (TypeError, ValueError):
         bad = next(value for value in values if not _is_number(value))
-        raise ValueError(f"column {name!r}: expected numbers, got {plain(bad)!r}") from None
+        raise ColumnError(name, f"expected numbers, got {plain(bad)!r}") from None
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise ValueError(f"column {name!r}: expected finite numbers, got {numbers[bad[0]]} "
-                         f"in row {bad[0] + first}")
+        raise ColumnError(name, f"expected finite numbers, got {numbers[bad[0]]} in row "
+                          f"{bad[0] + first}")
     return numbers
 
 
@@ -367,8 +402,8 @@ def asked_support(name, asked, values=None):
 
 def _check_varies(name, varies, values):
     if not varies:
-        raise ValueError(f"column {name!r}: expected values that differ, got {plain(values[0])!r} "
-                         "in every row; leave the column out")
+        raise ColumnError(name, f"expected values that differ, got {plain(values[0])!r} in every "
+                          "row", useless=True)
 
 
 def _widest_gap(numbers, period):
@@ -411,5 +446,5 @@ def check_independent(columns, values):
     used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
     last = used[-1]
     terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
-    raise ValueError(f"column {columns[last].name!r}: expected one that is no linear function of "
-                     f"others, got {terms} and a constant in every row; leave it out")
+    raise ColumnError(columns[last].name, "expected one that is no linear function of others, "
+                      f"got {terms} and a constant in every row", useless=True)

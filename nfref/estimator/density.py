@@ -17,7 +17,8 @@ import numpy as np
 
 from nfref.estimator import candidates
 from nfref.estimator.candidates import Rows
-from nfref.estimator.columns import DISCRETE, Continuous, as_numbers, check_independent, column_of
+from nfref.estimator.columns import (DISCRETE, ColumnError, Continuous, as_numbers,
+                                     check_independent, column_of)
 from nfref.estimator.discrete import LatentClasses
 from nfref.estimator.pool import Pool, mean_and_error
 from nfref.estimator.table import distinct_rows, gaps
@@ -165,29 +166,37 @@ def encoded(columns, table, given=()):
                                  else as_numbers(column.name, values))
             found.append(code.astype(np.float64))
             if known:
-                _check_can_be_given(column, values, np.isnan(found[-1]))
+                check_can_be_given(column, values)
             continue
         coordinate, log_slope = column.encode(as_numbers(column.name, values))
         found.append(coordinate)
         if known:
-            _check_can_be_given(column, values, log_slope == -np.inf)
+            check_can_be_given(column, values)
         else:
             total = total + log_slope
     return *(np.stack([found[k] for k in places], axis=1) if places
              else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
 
 
-def _check_can_be_given(column, values, bad):
-    """That a column can take the values that it is given with."""
-    if np.any(bad):
-        row = int(np.argmax(bad))
-        expected = "whole numbers" if column.kind == "count" else "values strictly"
-        if isinstance(column, Continuous):
-            expected += f" between {column.low:g} and {column.high:g}"
-        elif np.isfinite(column.low):
-            expected += f" of at least {column.low:g}"
-        raise ValueError(f"column {column.name!r}: expected {expected}, for the others are given "
-                         f"it; got {values[row]:g} in row {row}")
+def check_can_be_given(column, values, first=0):
+    """That a column can take the values that it is given with; NaN is passed over.
+
+    Messages count rows from ``first``. Labels are checked where they are encoded.
+    """
+    if column.kind == "category":
+        return
+    values = np.asarray(values, np.float64)
+    if isinstance(column, Continuous):
+        bad = column.encode(values)[1] == -np.inf
+        expected = f"values strictly between {column.low:g} and {column.high:g}"
+    else:
+        bad = np.isnan(column.encode(values))
+        expected = "whole numbers" + (f" of at least {column.low:g}" if np.isfinite(column.low)
+                                      else "")
+    bad = np.flatnonzero(bad & ~np.isnan(values))
+    if len(bad):
+        raise ColumnError(column.name, f"expected {expected}, for the others are given it; got "
+                          f"{values[bad[0]]:g} in row {bad[0] + first}")
 
 
 def features(columns, codes, centre, scale):
@@ -225,7 +234,7 @@ class Fitted:
     held_out: int
 
 
-def find_columns(names, table, asked=None, first=0):
+def find_columns(names, table, asked=None, first=0, labels=None):
     """What values the columns of a table take.
 
     Parameters
@@ -237,6 +246,8 @@ def find_columns(names, table, asked=None, first=0):
         name -> support, see :func:`nfref.estimator.columns.column_of`.
     first : int
         From where messages count rows.
+    labels : dict, optional
+        name -> what rows hold that are not in the table, of categories.
 
     Returns
     -------
@@ -244,11 +255,13 @@ def find_columns(names, table, asked=None, first=0):
 
     Raises
     ------
-    ValueError, TypeError
+    ColumnError
         If a column is constant or an exact linear function of others, or does not lie on the
         support that was asked for.
+    ValueError
+        If what was asked for is no support, or of no column.
     """
-    asked = asked or {}
+    asked, labels = asked or {}, labels or {}
     unknown = [name for name in asked if name not in names]
     if unknown:
         raise ValueError(f"columns: expected names among {', '.join(map(repr, names))}; "
@@ -256,9 +269,9 @@ def find_columns(names, table, asked=None, first=0):
     missing = [gaps(values) for values in table]
     for name, gap in zip(names, missing):
         if np.all(gap):
-            raise ValueError(f"column {name!r}: expected values, got none in {len(gap)} rows; "
-                             "leave the column out")
-    columns = tuple(column_of(name, values[~gap], asked.get(name), first=first)
+            raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
+    columns = tuple(column_of(name, values[~gap], asked.get(name), first=first,
+                              labels=labels.get(name, ()))
                     for name, values, gap in zip(names, table, missing))
     continuous = [(column, values, gap) for column, values, gap in zip(columns, table, missing)
                   if isinstance(column, Continuous)]

@@ -150,6 +150,8 @@ class RadialLayer(Flow):
     dim: int
     context_dim: int = 0
 
+    _twin = "radial"
+
     def __post_init__(self):
         check_count("dim", self.dim)
         check_count("context_dim", self.context_dim, minimum=0)

@@ -188,10 +188,7 @@ def sylvester_root(t, r1, r2, slack, b):
 
     Shapes: t (N, M); others as for :func:`sylvester_forward`. Returns (N, M).
     """
-    if np.any(getval(slack) <= 0):
-        lowest = np.nanmin(getval(slack))
-        raise ValueError("params: expected R1_ii R2_ii > -1 for a Sylvester flow to have an "
-                         f"inverse, got 1 + R1_ii R2_ii = {lowest:.3g}")
+    check_invertible(slack)
     n, m = t.shape
     y = a = h = np.zeros((n, 0), dtype=t.dtype)
     for i in reversed(range(m)):
@@ -204,6 +201,14 @@ def sylvester_root(t, r1, r2, slack, b):
         a = np.concatenate([a_i, a], axis=1)
         h = np.concatenate([h_i, h], axis=1)
     return a
+
+
+def check_invertible(slack):
+    """A ValueError unless every R1_ii R2_ii is above -1."""
+    if np.any(getval(slack) <= 0):
+        lowest = np.nanmin(getval(slack))
+        raise ValueError("params: expected R1_ii R2_ii > -1 for a Sylvester flow to have an "
+                         f"inverse, got 1 + R1_ii R2_ii = {lowest:.3g}")
 
 
 # Layer and stack --------------------------------------------------------------------------
@@ -239,6 +244,8 @@ class SylvesterLayer(Flow):
     reflections: int = 8
     reverse: bool = False
     context_dim: int = 0
+
+    _twin = "sylvester"
 
     def __post_init__(self):
         check_count("dim", self.dim)
@@ -286,6 +293,8 @@ class SylvesterLayer(Flow):
                                             np.diagonal(free2, axis1=-1, axis2=-2))
         return self._columns(params), triangular(free1, d1), triangular(free2, d2), slack, \
             params["b"]
+
+    check_invertible = staticmethod(check_invertible)
 
     def _columns(self, params):
         if self.kind == "orthogonal":

@@ -218,7 +218,7 @@ def parquet_tables(path, texts, rows, keep=None):
                         or pyarrow.types.is_floating(field.type)
                         or pyarrow.types.is_boolean(field.type)):
                     raise TableError(f"{path}: column {column!r}: expected numbers, "
-                                     f"got {field.type}")
+                                     f"got {field.type}", not_numbers=column)
             wanted = [file.schema_arrow.names[place] for place in kept]
             for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows,
                                            columns=wanted):
@@ -228,11 +228,26 @@ def parquet_tables(path, texts, rows, keep=None):
                     if name in labels:
                         values[:, k] = _coded(cells, labels[name], places[name])
                     else:
-                        numbers = cells.cast(pyarrow.float64(), safe=False)
-                        values[:, k] = numbers.to_numpy(zero_copy_only=False)
+                        values[:, k] = _as_floats(cells)
                 yield Table(values, columns, labels=labels, whole=whole)
     except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
+
+
+def _as_floats(cells):
+    """Numbers of pyarrow in float64, (N,), NaN where they are missing.
+
+    From its buffers: whatever turns Python's or NumPy's into pyarrow's loads pandas, 40 MB.
+    """
+    import pyarrow
+    numbers = cells.cast(pyarrow.float64(), safe=False)
+    there, values = numbers.buffers()
+    used = slice(numbers.offset, numbers.offset + len(numbers))
+    values = np.frombuffer(values, np.float64)[used]
+    if not numbers.null_count:
+        return values
+    there = np.unpackbits(np.frombuffer(there, np.uint8), bitorder="little")[used]
+    return np.where(there, values, np.nan)
 
 
 def _is_text(kind):

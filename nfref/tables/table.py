@@ -8,7 +8,17 @@ import numpy as np
 
 
 class TableError(ValueError):
-    """A table that cannot be used; the message is one line."""
+    """A table that cannot be used; the message is one line.
+
+    Attributes
+    ----------
+    not_numbers : str or None
+        The name of the column that holds something else than numbers, where it is that.
+    """
+
+    def __init__(self, message, not_numbers=None):
+        super().__init__(message)
+        self.not_numbers = not_numbers
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,8 @@ def _bad_cell(path, columns, rows, first):
                 elif is_number(cell.replace(",", ".")):
                     hint = " (decimals are written with a point)"
                 return TableError(f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
-                                  f"expected a number, got {came}{hint}")
+                                  f"expected a number, got {came}{hint}",
+                                  not_numbers=column if cell.strip() else None)
 
 
 def _short(text, length=40):

@@ -111,6 +111,8 @@ class DeepSigmoid(Transformer):
     units: int = 8
     min_slope: float = 1e-3
 
+    _twin = "deep_sigmoid"
+
     def __post_init__(self):
         check_count("units", self.units)
         if check_positive("min_slope", self.min_slope) >= 1:

@@ -82,6 +82,8 @@ class LogisticMixture(Transformer):
     components: int = 8
     bound: float = 5.0
 
+    _twin = "logistic_mixture"
+
     def __post_init__(self):
         check_count("components", self.components)
         check_positive("bound", self.bound)

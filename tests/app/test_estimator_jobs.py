@@ -72,6 +72,25 @@ def test_dask_gives_the_bits_of_one_process_and_a_killed_worker_changes_nothing(
                                   one.cv_results_["mean_test_score"])
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")       # what Ray says about itself
+def test_ray_gives_the_bits_of_one_process(expected):
+    ray = pytest.importorskip("ray")
+    from ray.util.joblib import register_ray
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    try:
+        register_ray()
+        with joblib.parallel_config("ray"):
+            same(nfref.FlowDensity(**SETTINGS, n_jobs=2).fit(ROWS), expected)
+            search = GridSearchCV(nfref.FlowDensity(**SETTINGS), {"members": [0, 1]}, cv=2)
+            search.fit(ROWS)
+    finally:
+        ray.shutdown()
+    one = GridSearchCV(nfref.FlowDensity(**SETTINGS), {"members": [0, 1]}, cv=2).fit(ROWS)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"],
+                                  one.cv_results_["mean_test_score"])
+
+
 def kill_a_worker(client, killed):
     """kill -9 of the first worker that is seen in the middle of a task, half a second on."""
     deadline = time.monotonic() + 60

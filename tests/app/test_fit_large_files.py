@@ -72,6 +72,26 @@ def test_rows_outside_of_the_sample_are_looked_at(folder, capsys):
     assert not (folder / "m.npz").exists()
 
 
+def test_labels_outside_of_the_sample_are_known(folder):
+    """A label of one row of three thousand gets its smoothed probability, in the sample or not."""
+    frame = pd.DataFrame({"x": rows()[:, 0], "kind": np.array(["b", "c"])[np.arange(3000) % 2],
+                          "flag": "no"})
+    frame.loc[2999, ["kind", "flag"]] = "a", "yes"
+    frame.to_csv("t.csv", index=False)
+    frame.iloc[:3000].to_parquet("t.parquet")
+    frame.loc[[2999, 0]].to_csv("rare.csv", index=False)
+    densities = []
+    for name in ("t.csv", "t.parquet"):
+        assert main(["fit", name, *FIT, "--members", "0", "--out", "m.npz"]) == 0
+        density = load_model("m.npz").density
+        assert density.columns[1].labels == ("a", "b", "c")
+        assert density.columns[2].labels == ("no", "yes")
+        assert main(["score", "m.npz", "rare.csv", "--out", "s.csv"]) == 0
+        densities.append(pd.read_csv("s.csv")["log_likelihood"].to_numpy())
+        assert np.all(np.isfinite(densities[-1])) and densities[-1][0] < densities[-1][1] - 3
+    np.testing.assert_array_equal(*densities)
+
+
 def test_counts_below_zero_anywhere_are_possible(folder):
     frame = pd.DataFrame({"x": rows()[:, 0], "n": np.arange(3000) % 3})
     frame.loc[2999, "n"] = -4

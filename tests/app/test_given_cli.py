@@ -327,6 +327,31 @@ def test_report_and_plot_of_a_model_given_columns(here, capsys):
     assert "town:       New York, Oslo, Rome" in about
 
 
+@pytest.mark.parametrize("model, column, value, expected", (
+    ("joint.npz", "town", "Nowhere", "expected one of the 3 categories"),
+    ("cond.npz", "town", "Nowhere", "expected one of the 3 categories"),
+    ("kids.npz", "kids", 0.5, "expected whole numbers of at least 0, for the others are given it")))
+@pytest.mark.parametrize("command", (
+    ("report", "--data", "bad.csv", "--out", "no.html"), ("plot", "--data", "bad.csv", "--out",
+                                                          "no.png"),
+    ("score", "bad.csv", "--out", "no.csv"), ("impute", "bad.csv", "--out", "no.csv"),
+    ("predict", "bad.csv", "--column", "income", "--out", "no.csv"),
+    ("sample", "--given-from", "bad.csv", "--out", "no.csv")))
+def test_a_wrong_cell_is_named_with_its_row_of_the_file(here, capsys, model, column, value,
+                                                        expected, command):
+    """However many rows with empty cells and batches of answers lie before it."""
+    if model == "kids.npz" and not (here / model).exists():
+        run(capsys, "fit", "whole.csv", *COLUMNS, *QUICK, "--given", "kids", "--out", model)
+    data = people(1200, seed=3).astype({"kids": object})
+    data.loc[:3, "income"] = None
+    data.loc[1100, column] = value
+    data.to_csv("bad.csv", index=False)
+    refused(capsys, f"bad.csv: column {column!r}: {expected}", command[0], model, *command[1:])
+    assert main([command[0], model, *command[1:]]) == 2
+    assert f"got {value!r} in row 1101" in capsys.readouterr().err
+    assert not any(here.glob("no.*"))
+
+
 def test_text_in_parquet_and_counts_in_integers(here, capsys):
     people().to_parquet("p.parquet")
     told = run(capsys, "fit", "p.parquet", *COLUMNS, "--members", 0, "--out", "p.npz")

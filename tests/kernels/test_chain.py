@@ -19,7 +19,10 @@ TRANSFORMERS = {
     "additive": nfref.Additive(),
     **{scale: nfref.Affine(scale) for scale in ("bounded", "exp", "sigmoid", "gate")},
     "spline": RationalQuadratic(bins=5, bound=BOUND, min_width=0.02, min_slope=0.1),
-    "spline, circular": RationalQuadratic(bins=4, bound=BOUND, tails="circular")}
+    "spline, circular": RationalQuadratic(bins=4, bound=BOUND, tails="circular"),
+    "sigmoids": nfref.DeepSigmoid(5),
+    "one sigmoid": nfref.DeepSigmoid(1, min_slope=0.2),
+    "mixture": nfref.LogisticMixture(4, bound=2.0)}
 MATRIX = ((1.0, 2.0, 0.0), (0.0, 1.0, 3.0), (-1.0, 0.0, 2.0))
 
 FLOWS = {
@@ -42,6 +45,11 @@ FLOWS = {
     "MADE, random degrees": nfref.MADE(4, (9, 70), order=(2, 0, 1, 3), degrees="random",
                                        context_dim=1),
     "Planar": nfref.Planar(3, layers=4),
+    "Radial, Sylvester": nfref.Chain([
+        nfref.Radial(3, layers=3), nfref.Sylvester(3, layers=2, bottleneck=2),
+        nfref.Sylvester(3, layers=1, kind="householder"),
+        nfref.Sylvester(3, layers=2, kind="triangular")]),
+    "Radial, one coordinate": nfref.Radial(1, layers=2),
     "linear layers": nfref.Chain([
         nfref.Scale(3), nfref.ElementwiseAffine(3), nfref.Permutation((2, 0, 1)),
         nfref.Linear(3), nfref.Linear(3, bias=False), nfref.FixedLinear(MATRIX),
@@ -60,10 +68,24 @@ for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"coupling, {_name}"] = nfref.Coupling((True, False, False, True, False), _transformer,
                                                  (7,), context_dim=1)
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
+# What only few flows need is compiled for them alone: in float64 in every run, the rest is slow.
+RARE = ("Radial", "sigmoid", "mixture")
+SLOW = ("Radial, one", "coupling, sigmoids", "coupling, one", "coupling, mixture")
 # 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.
 ULPS = {"float32": 200, "float64": 1000}
+
+
+def cases(names):
+    """(name, dtype), for parametrize."""
+    return [pytest.param(name, dtype, marks=pytest.mark.slow if is_slow(name, dtype) else ())
+            for name in names for dtype in ULPS]
+
+
+def is_slow(name, dtype):
+    rare = any(word in name for word in RARE)
+    return rare and dtype == "float32" or any(word in name for word in SLOW)
 
 
 def problem(name, n, dtype, seed=0):
@@ -117,8 +139,7 @@ def both(name, n, dtype, direction):
 
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
 def test_value_and_derivative_of_twin_and_formula(name, dtype, direction):
     for n in ROWS:
         formula, twin = both(name, n, dtype, direction)
@@ -144,8 +165,8 @@ def test_which_flows_have_an_instruction():
     assert not has_twin(nfref.Coupling((True, False), nfref.Affine("tanh")), 1)
 
 
-@pytest.mark.parametrize("name", [name for name in FLOWS if "spline" in name or "gate" in name])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("name", "dtype"), cases(
+    name for name in FLOWS if any(word in name for word in ("spline", "gate", *RARE))))
 def test_one_and_two_threads_give_the_same_bits(name, dtype):
     flow, params, x, context = problem(name, 1000, dtype)
     for direction in (1, -1):

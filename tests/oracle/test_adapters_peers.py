@@ -171,6 +171,24 @@ def test_flowjax_compiled(rng):
         flow.bijection, dim=3, rng=rng, context=context), rng=rng))
 
 
+def test_in_float32_jax_is_asked_as_its_users_have_it(rng):
+    """Without x64. With it, what flowjax adds up from Python's zeros would be float64."""
+    flowjax = pytest.importorskip("flowjax")
+    import flowjax.bijections
+    import flowjax.distributions
+    import flowjax.flows
+    import jax
+    normal = flowjax.distributions.Normal(jax.numpy.zeros(3, np.float32))
+    flow = flowjax.flows.coupling_flow(jax.random.key(0), base_dist=normal, flow_layers=2,
+                                       nn_width=8)
+    functions = adapters.of(flow.bijection, rng=rng, dtype=np.float32)
+    z = rng.standard_normal((4, 3)).astype(np.float32)
+    for name in ("forward", "inverse"):
+        assert [part.dtype for part in functions[name](z)] == [np.float32] * 2
+    # The same arrays in float64 are another setting, and neither disturbs the other.
+    assert adapters.of(flow.bijection, rng=rng)["forward"](z.astype(float))[1].dtype == float
+
+
 def test_padding_changes_no_answer(rng):
     pytest.importorskip("jax")
     import jax.numpy as jnp

@@ -163,8 +163,8 @@ test_every_property_is_a_case = property_tests(
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow) if "D = 30" in name else name
-    for name in list(SOUND)[::9]])
+    pytest.param(name, marks=pytest.mark.slow) if k % 2 or "D = 30" in name else name
+    for k, name in enumerate(list(SOUND)[::9])])
 def test_nasty_right_ones_are_not_accused(name):
     """A part of the suite; ``python -m tests.oracle.false_alarms --nasty`` runs all of it."""
     with np.errstate(all="ignore"):
@@ -182,6 +182,23 @@ def test_a_complex_step_through_bisection_accuses_nobody():
         assert report.ok, report
         assert found["complex_step_inverse"] == "not applicable"
         assert found["complex_step_forward"] == "pass"
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_mass_that_rounds_onto_an_end_is_not_missed(offset):
+    """x = exp(-1 / z^2) is 0 in float64 below z = 0.037, for a tenth of the rows at D = 3."""
+    def forward(z):
+        return np.exp(-z ** -2), np.sum(np.log(2) - 3 * np.log(z) - z ** -2, axis=1)
+
+    def inverse(x):
+        z = (-np.log(x)) ** -0.5
+        return z, -np.sum(np.log(2) - 3 * np.log(z) - z ** -2, axis=1) + offset
+    with np.errstate(all="ignore"):
+        report = check_flow(forward, inverse, dim=3, rng=rng(), domain=(0, np.inf),
+                            codomain=(0, 1))
+    found = report["normalised"]
+    assert "fallen onto an end" in found.why
+    assert found.failed if offset else not report.failures, report
 
 
 def test_there_are_enough_of_them():

@@ -33,6 +33,10 @@ def needs_more(z, context):
     return z
 
 
+def makes():
+    return pair
+
+
 class Box:
     inner = pair
 '''
@@ -81,6 +85,7 @@ def test_wrong_questions(folder, capsys, arguments, words):
                   "'params', 'x', and 'rng'"),
     ("things_to_check:needs_more", "raised TypeError: needs_more() missing 1 required "
                                    "positional argument: 'context'"),
+    ("things_to_check:makes", "takes no arguments (say --make if it makes the flow)"),
     ("things_to_check:leaves", "raised SystemExit: 1"),
     ("things_to_check:prints", "returned NoneType"), ("builtins:repr", "returned str"),
     ("builtins:len", "returned int")])

@@ -36,14 +36,14 @@ def decode_coupling(code, at, reals):
 
 
 @body
-def coupling(direction, operands, storage, block, splines):
+def coupling(direction, operands, storage, block, splines, mixtures):
     """The coordinates that change go through the transformer, as those that stay say.
 
     direction : 1 from latent to data, -1 back
     operands : Coupling
     storage : Storage; the tape is filled
     block : Block; u changes in place, log_det grows
-    splines : True, or None where no transformer is a spline
+    splines, mixtures : True, or None where no transformer is one
     """
     widths, stay, change = operands.widths, operands.stay, operands.change
     tape, u = storage.tape, block.u
@@ -60,14 +60,14 @@ def coupling(direction, operands, storage, block, splines):
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
         transform(transformer, direction, u, raw, extras, Place(change[c], c, n, c * extra),
-                  log_det, splines)
+                  log_det, splines, mixtures)
 
 
 @body
-def coupling_vjp(direction, operands, storage, cotangents, scratch, splines):
+def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
     """Back through the transformer, then through the network to the coordinates that stay.
 
-    direction, operands, splines : as for :func:`coupling`
+    direction, operands, splines, mixtures : as for :func:`coupling`
     storage : Storage; the tape as :func:`coupling` left it
     cotangents : Cotangents; u changes in place, context and theta grow
     scratch : twice the numbers of the network's widest layer
@@ -81,7 +81,7 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines):
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
         transform_vjp(transformer, direction, g, g_log_det, raw, extras,
-                      Place(change[c], c, n, c * extra), g_raw, splines)
+                      Place(change[c], c, n, c * extra), g_raw, splines, mixtures)
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])
     for k in range(len(stay)):

@@ -20,10 +20,12 @@ from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
 from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
 from nfref.kernels.chain.made import decode_made, made, made_vjp
 from nfref.kernels.chain.planar import planar, planar_vjp
+from nfref.kernels.chain.radial import radial, radial_vjp
+from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.products import ROWS
 
-ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE = range(6)
+ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER = range(8)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -31,7 +33,7 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 # Compiling all opcodes takes many times longer than compiling one. The last arguments of a
 # kernel, one for each of these names, say which a chain needs: each is True or None, and what
 # hangs on a None is cut away before compilation.
-OPTIONAL = ("couplings", "masks", "splines", "others")
+OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters")
 
 
 class Chain(NamedTuple):
@@ -75,7 +77,8 @@ class Gradients(NamedTuple):
 
 
 @body
-def layer(chain, pc, storage, block, couplings, masks, splines, others):
+def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
+          sylvesters):
     """Carry out the instruction at ``pc``.
 
     block : Block; u changes in place, log_det grows
@@ -87,10 +90,11 @@ def layer(chain, pc, storage, block, couplings, masks, splines, others):
         elementwise(direction, code[at], storage, block)
     if couplings is not None:
         if opcode == COUPLING:
-            coupling(direction, decode_coupling(code, at, reals), storage, block, splines)
+            coupling(direction, decode_coupling(code, at, reals), storage, block, splines,
+                     mixtures)
     if masks is not None:
         if opcode == MADE:
-            made(direction, decode_made(code, at, reals), storage, block, splines)
+            made(direction, decode_made(code, at, reals), storage, block, splines, mixtures)
     if others is not None:
         if opcode == PLANAR:
             planar(direction, code[at], storage, block)
@@ -98,10 +102,17 @@ def layer(chain, pc, storage, block, couplings, masks, splines, others):
             linear(code[at], code[at + 1], storage, block)
         elif opcode == PERMUTE:
             permute(code[at + 1:at + 1 + code[at]], storage, block.u)
+    if radials is not None:
+        if opcode == RADIAL:
+            radial(direction, code[at], storage, block)
+    if sylvesters is not None:
+        if opcode == SYLVESTER:
+            sylvester(direction, code[at], code[at + 1], storage, block)
 
 
 @body
-def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines, others):
+def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines, mixtures, others,
+              radials, sylvesters):
     """The vector-Jacobian product of the instruction at ``pc``.
 
     cotangents : Cotangents; u turns from that of the output to that of the input, context and
@@ -116,11 +127,11 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
     if couplings is not None:
         if opcode == COUPLING:
             coupling_vjp(direction, decode_coupling(code, at, reals), storage, cotangents,
-                         scratch, splines)
+                         scratch, splines, mixtures)
     if masks is not None:
         if opcode == MADE:
             made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch,
-                     splines)
+                     splines, mixtures)
     if others is not None:
         if opcode == PLANAR:
             planar_vjp(direction, code[at], storage, cotangents)
@@ -128,6 +139,12 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
             linear_vjp(code[at], code[at + 1], storage, cotangents, scratch)
         elif opcode == PERMUTE:
             permute_vjp(code[at + 1:at + 1 + code[at]], cotangents.u, scratch)
+    if radials is not None:
+        if opcode == RADIAL:
+            radial_vjp(direction, code[at], storage, cotangents)
+    if sylvesters is not None:
+        if opcode == SYLVESTER:
+            sylvester_vjp(direction, code[at], code[at + 1], storage, cotangents, scratch)
 
 
 # Blocks --------------------------------------------------------------------------------------
@@ -163,7 +180,7 @@ def block_of(rows, numbers):
 
 @kernel
 def evaluate(chain, theta, rows, values, blocks, tape, first, last,
-             couplings, masks, splines, others):
+             couplings, masks, splines, mixtures, others, radials, sylvesters):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction.
@@ -177,7 +194,7 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
         for k in range(len(starts)):
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, 0), block,
-                  couplings, masks, splines, others)
+                  couplings, masks, splines, mixtures, others, radials, sylvesters)
         scatter_block(block.u, values.value, start)
         for r in range(min(ROWS, len(x) - start)):
             values.log_det[start + r] = block.log_det[r]
@@ -185,7 +202,7 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
 
 @kernel
 def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, first, last,
-        couplings, masks, splines, others):
+        couplings, masks, splines, mixtures, others, radials, sylvesters):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
@@ -202,7 +219,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         for k in range(len(starts)):
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), block,
-                  couplings, masks, splines, others)
+                  couplings, masks, splines, mixtures, others, radials, sylvesters)
         there = min(ROWS, len(x) - start)
         if len(loss.weights) > 0:
             normal_cotangents(block, loss, g, start)
@@ -217,7 +234,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
             layer_vjp(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), g, scratch,
-                      couplings, masks, splines, others)
+                      couplings, masks, splines, mixtures, others, radials, sylvesters)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 

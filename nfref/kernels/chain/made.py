@@ -138,14 +138,14 @@ def weights_vjp(net, storage, g, g_theta):
 
 
 @body
-def made(direction, operands, storage, block, splines):
+def made(direction, operands, storage, block, splines, mixtures):
     """Every coordinate goes through the transformer, as those at the places before it say.
 
     direction : 1 from latent to data, -1 back
     operands : Made; sequential if what the network reads is what comes out
     storage : Storage; the tape is filled
     block : Block; u changes in place, log_det grows
-    splines : True, or None where no transformer is a spline
+    splines, mixtures : True, or None where no transformer is one
     """
     net, order, sequential, u = operands.net, operands.order, operands.sequential, block.u
     widths, ends = net.widths, net.group_ends
@@ -171,16 +171,17 @@ def made(direction, operands, storage, block, splines):
         # The outputs of this group stand: its coordinates can be transformed.
         for place in range(ends[0, group], ends[0, group + 1]):
             transform(transformer, direction, u, raw, extras,
-                      Place(order[place], place * size, 1, place * extra), log_det, splines)
+                      Place(order[place], place * size, 1, place * extra), log_det, splines,
+                      mixtures)
             if sequential:
                 copy_row(u, order[place], seen, n_context + place)
 
 
 @body
-def made_vjp(direction, operands, storage, cotangents, g_tape, splines):
+def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures):
     """Sequential: the last place first; its cotangent is complete, then what it sees is.
 
-    direction, operands, splines : as for :func:`made`
+    direction, operands, splines, mixtures : as for :func:`made`
     storage : Storage; the tape as :func:`made` left it
     cotangents : Cotangents; u changes in place, context and theta grow
     g_tape : scratch for the cotangents of the network's layers
@@ -206,7 +207,8 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines):
         if down == 0:
             for place in range(first, end):
                 transform_vjp(transformer, direction, g, g_log_det, raw, extras,
-                              Place(order[place], place * size, 1, place * extra), g_raw, splines)
+                              Place(order[place], place * size, 1, place * extra), g_raw, splines,
+                              mixtures)
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)
         else:

@@ -17,7 +17,13 @@ def padded_size(n):
     return n if n < 2 else max(SMALLEST, 1 << (n - 1).bit_length())
 
 
-def jax_function(function, padded=False):
+def x64_for(dtype):
+    """JAX as its users have it who compute in ``dtype``: for float32, its own setting."""
+    import jax
+    return jax.enable_x64(np.dtype(dtype) == np.float64)
+
+
+def jax_function(function, padded=False, dtype=np.float64):
     """A function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
 
     Parameters
@@ -26,6 +32,9 @@ def jax_function(function, padded=False):
         Arrays of N rows -> arrays of N rows.
     padded : bool
         Compile it, and pad what it is given.
+    dtype : numpy dtype
+        What is computed in. For float32 JAX is not told to allow float64, as its users do not
+        tell it either: with that, what a library makes of Python's numbers would be float64.
     """
     compiled = []
 
@@ -39,7 +48,7 @@ def jax_function(function, padded=False):
             extra = padded_size(n) - n
             arrays = [np.concatenate([array, np.repeat(array[-1:], extra, axis=0)])
                       for array in arrays]
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             answer = (compiled[0] if padded else function)(*map(jax.numpy.asarray, arrays))
             return _to_numpy(answer, n, padded)
     return call
@@ -52,7 +61,7 @@ def _to_numpy(answer, n, padded):
     return answer[:n] if padded and answer.ndim else answer
 
 
-def row_gradient(number, padded=False):
+def row_gradient(number, padded=False, dtype=np.float64):
     """JAX's derivative of one number a row by that row and, with a context, by its context.
 
     Parameters
@@ -60,6 +69,7 @@ def row_gradient(number, padded=False):
     number : callable
         Arrays (N, D), and (N, C) with a context -> (N,).
     padded : bool
+    dtype : numpy dtype
 
     Returns
     -------
@@ -71,14 +81,14 @@ def row_gradient(number, padded=False):
         found = jax.grad(lambda *given: number(*given).sum(),
                          argnums=tuple(range(len(arrays))))(*arrays)
         return found if len(arrays) > 1 else found[0]
-    return jax_function(gradient, padded)
+    return jax_function(gradient, padded, dtype)
 
 
-def sampler(draw):
+def sampler(draw, dtype=np.float64):
     """sample(rng, n) for a function of (key, n)."""
     def sample(rng, n, *context):
         import jax
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             return np.array(draw(jax.random.key(int(rng.integers(2 ** 62))), n,
                                  *map(jax.numpy.asarray, context)))
     return sample
@@ -120,7 +130,7 @@ def _cast_attributes(thing, dtype, seen):
             _cast_attributes(value, dtype, seen)
 
 
-def flow_functions(forward=None, inverse=None, context=None, padded=False):
+def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype=np.float64):
     """Arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
     def log_det_of(function):
         return lambda *given: function(*given)[1]
@@ -128,16 +138,17 @@ def flow_functions(forward=None, inverse=None, context=None, padded=False):
     functions, gradients = {}, {}
     for name, function in (("forward", forward), ("inverse", inverse)):
         if function is not None:
-            functions[name] = jax_function(function, padded)
-            gradients[name] = row_gradient(log_det_of(function), padded)
+            functions[name] = jax_function(function, padded, dtype)
+            gradients[name] = row_gradient(log_det_of(function), padded, dtype)
     functions["gradient"] = (gradients.get("forward"), gradients.get("inverse"))
     return functions if context is None else {**functions, "context": np.asarray(context)}
 
 
-def density_functions(log_prob, draw, context=None, padded=False):
+def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float64):
     """Arguments of ``check_density`` from functions of JAX arrays."""
-    functions = {"log_prob": jax_function(log_prob, padded), "sample": sampler(draw),
-                 "gradient": row_gradient(log_prob, padded)}
+    functions = {"log_prob": jax_function(log_prob, padded, dtype),
+                 "sample": sampler(draw, dtype),
+                 "gradient": row_gradient(log_prob, padded, dtype)}
     return functions if context is None else {**functions, "context": np.asarray(context)}
 
 
@@ -153,7 +164,7 @@ def parameter_gradient(tree, number, dtype):
     dtype : numpy dtype
     """
     import jax
-    with jax.enable_x64(True):
+    with x64_for(dtype):
         leaves, structure = jax.tree_util.tree_flatten(in_dtype(tree, dtype))
     which = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)
              and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)]
@@ -167,11 +178,11 @@ def parameter_gradient(tree, number, dtype):
     value, derivative = jax.jit(of_parameters), jax.jit(jax.grad(of_parameters))
 
     def loss(params):
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             return float(value([jax.numpy.asarray(part) for part in params]))
 
     def gradient(params):
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             return [np.array(part) for part in
                     derivative([jax.numpy.asarray(part) for part in params])]
 

@@ -11,9 +11,9 @@ from nfref.oracle.adapters.jax_arrays import density_functions, flow_functions, 
 from nfref.oracle.adapters.shapes import for_all_rows, summed
 
 
-def from_jax(forward, inverse=None, context=None, padded=False):
+def from_jax(forward, inverse=None, context=None, padded=False, dtype=np.float64):
     """Functions of JAX arrays (N, D), and (N, C) with a context -> (values, log_det) or values."""
-    return flow_functions(forward, inverse, context, padded)
+    return flow_functions(forward, inverse, context, padded, dtype)
 
 
 # What the libraries' objects do with JAX's arrays -------------------------------------------
@@ -110,39 +110,44 @@ def tfp_distribution(distribution):
 
 def from_flowjax(bijection, dtype=np.float64, context=None, padded=True):
     """A bijection of flowjax on vectors, conditioned on rows of ``context`` if it takes some."""
-    return flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded)
+    return flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded, dtype)
 
 
 def from_flowjax_distribution(distribution, dtype=np.float64, context=None, padded=True):
     """A distribution of flowjax on vectors."""
-    return density_functions(*flowjax_distribution(in_dtype(distribution, dtype)), context, padded)
+    return density_functions(*flowjax_distribution(in_dtype(distribution, dtype)),
+                             context, padded, dtype)
 
 
 def from_distrax(bijector, dtype=np.float64, padded=True):
     """A bijector of distrax."""
-    return flow_functions(*distrax_bijector(in_dtype(bijector, dtype)), padded=padded)
+    return flow_functions(*distrax_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
 
 
 def from_distrax_distribution(distribution, dtype=np.float64, padded=True):
     """A distribution of distrax."""
-    return density_functions(*distrax_distribution(in_dtype(distribution, dtype)), padded=padded)
+    return density_functions(*distrax_distribution(in_dtype(distribution, dtype)), padded=padded,
+                             dtype=dtype)
 
 
 def from_numpyro(transform, dtype=np.float64, padded=True):
     """A transform of NumPyro."""
-    return flow_functions(*numpyro_transform(in_dtype(transform, dtype)), padded=padded)
+    return flow_functions(*numpyro_transform(in_dtype(transform, dtype)), padded=padded,
+                          dtype=dtype)
 
 
 def from_numpyro_distribution(distribution, dtype=np.float64, padded=True):
     """A distribution of NumPyro."""
-    return density_functions(*numpyro_distribution(in_dtype(distribution, dtype)), padded=padded)
+    return density_functions(*numpyro_distribution(in_dtype(distribution, dtype)), padded=padded,
+                             dtype=dtype)
 
 
 def from_tfp(bijector, dtype=np.float64, padded=True):
     """A bijector of TensorFlow Probability's JAX substrate, on vectors."""
-    return flow_functions(*tfp_bijector(in_dtype(bijector, dtype)), padded=padded)
+    return flow_functions(*tfp_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
 
 
 def from_tfp_distribution(distribution, dtype=np.float64, padded=True):
     """A distribution of TensorFlow Probability's JAX substrate."""
-    return density_functions(*tfp_distribution(in_dtype(distribution, dtype)), padded=padded)
+    return density_functions(*tfp_distribution(in_dtype(distribution, dtype)), padded=padded,
+                             dtype=dtype)

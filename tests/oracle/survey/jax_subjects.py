@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfref.oracle import adapters
+from nfref.oracle.adapters.jax_arrays import x64_for
 from tests.oracle.survey.subjects import INF, add
 
 # JAX --------------------------------------------------------------------------------------
@@ -18,7 +19,7 @@ def _flowjax(name, make, dim=3, size=0.2, features=0, **arguments):
         import flowjax.bijections
         import flowjax.flows
         import jax
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             made = make(flowjax, jax.random.key(int(rng.integers(1000))))
         return getattr(made, "bijection", made)
 
@@ -28,7 +29,8 @@ def _flowjax(name, make, dim=3, size=0.2, features=0, **arguments):
         with jax.enable_x64(True):
             arrays, rest = equinox.partition(bijection, equinox.is_inexact_array)
             arrays = jax.tree_util.tree_map(
-                lambda leaf: leaf + size * rng.standard_normal(leaf.shape), arrays)
+                lambda leaf: leaf + (size * rng.standard_normal(leaf.shape)).astype(leaf.dtype),
+                arrays)
             return equinox.combine(arrays, rest)
     add("flowjax", name, dim, construct, moved, adapters.from_flowjax, features, False, arguments)
 
@@ -76,9 +78,8 @@ def _flowjax_normal(flowjax):
 
 def _numpyro(name, make, dim=3, **arguments):
     def construct(rng, dtype):
-        import jax
         import numpyro.distributions.transforms as transforms
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             return make(transforms)
     add("numpyro", name, dim, construct, _as_made, adapters.from_numpyro, arguments=arguments)
 
@@ -99,7 +100,7 @@ def _distrax(name, make, dim=3, **arguments):
     def construct(rng, dtype):
         import distrax
         import jax
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             return make(distrax, lambda *shape: jax.numpy.asarray(
                 rng.standard_normal(shape).astype(dtype)))
     add("distrax", name, dim, construct, _as_made, adapters.from_distrax, arguments=arguments)
@@ -121,9 +122,8 @@ _distrax("DiagLinear", lambda d, n: d.DiagLinear(n(3)))
 
 def _tfp(name, make, dim=3, **arguments):
     def construct(rng, dtype):
-        import jax
         import tensorflow_probability.substrates.jax as tfp
-        with jax.enable_x64(True):
+        with x64_for(dtype):
             return make(tfp.bijectors, np.dtype(dtype).type)
     add("tensorflow-probability", name, dim, construct, _as_made, adapters.from_tfp,
         arguments=arguments)

@@ -6,7 +6,8 @@ turns the cotangent of those arrays back into one shaped like the parameters. Wh
 differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
 """
 
-from nfref.kernels.chain.instructions import elementwise, linear, networks, planar
+from nfref.kernels.chain.instructions import (elementwise, linear, networks, planar, radial,
+                                              sylvester)
 from nfref.kernels.names import twin_of
 
 
@@ -30,7 +31,9 @@ ENCODERS = {
     "on_first": lambda flow, direction: instruction_of(flow.flow, direction),
     "permutation": lambda flow, direction: linear.permutation(flow.order, direction),
     "planar": planar.planar,
+    "radial": radial.radial,
     "scale": elementwise.scale,
     "squeeze": linear.squeeze,
     "standardise": elementwise.standardise,
+    "sylvester": sylvester.sylvester,
 }

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.transformers import ADDITIVE, AFFINE, SPLINE, additive, affine, spline
+from nfref.kernels.chain.transformers import (ADDITIVE, AFFINE, SIGMOIDS, SPLINE, additive, affine,
+                                              sigmoid_mixture, spline)
 from nfref.kernels.names import twin_of
 
 
@@ -53,4 +54,15 @@ def _spline(transformer):
     return _operands(SPLINE, transformer.size, spline.TAPE_ROWS, form, reals, ("splines",))
 
 
-ENCODERS = {"additive": _additive, "affine": _affine, "spline": _spline}
+def _deep_sigmoid(transformer):
+    return _operands(SIGMOIDS, transformer.size, sigmoid_mixture.tape_rows(transformer.units),
+                     sigmoid_mixture.NAF, (transformer.min_slope,), ("mixtures",))
+
+
+def _logistic_mixture(transformer):
+    return _operands(SIGMOIDS, transformer.size, sigmoid_mixture.tape_rows(transformer.components),
+                     sigmoid_mixture.FLOW_PLUS_PLUS, (transformer.bound,), ("mixtures",))
+
+
+ENCODERS = {"additive": _additive, "affine": _affine, "deep_sigmoid": _deep_sigmoid,
+            "logistic_mixture": _logistic_mixture, "spline": _spline}

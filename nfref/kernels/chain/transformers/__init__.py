@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from nfref.kernels.chain.transformers.additive import shift, shift_vjp
 from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
+from nfref.kernels.chain.transformers.sigmoid_mixture import sigmoids, sigmoids_vjp
 from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
 from nfref.kernels.jit import body
 
-ADDITIVE, AFFINE, SPLINE = range(3)
+ADDITIVE, AFFINE, SPLINE, SIGMOIDS = range(4)
 OPERANDS = 4            # of a transformer, among those of an instruction
 
 
@@ -46,7 +47,7 @@ def decode(code, at, reals):
 
 
 @body
-def transform(transformer, direction, u, raw, tape, place, log_det, splines):
+def transform(transformer, direction, u, raw, tape, place, log_det, splines, mixtures):
     """Row ``place.u`` of u through the transformer, in place; its log-slope adds to log_det."""
     if transformer.opcode == ADDITIVE:
         shift(direction, u, raw, place)
@@ -55,10 +56,14 @@ def transform(transformer, direction, u, raw, tape, place, log_det, splines):
     if splines is not None:
         if transformer.opcode == SPLINE:
             rational_quadratic(transformer, direction, u, raw, tape, place, log_det)
+    if mixtures is not None:
+        if transformer.opcode == SIGMOIDS:
+            sigmoids(transformer, direction, u, raw, tape, place, log_det)
 
 
 @body
-def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, splines):
+def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, splines,
+                  mixtures):
     """Row ``place.u`` of g turns from the cotangent of the value to that of the argument.
 
     Those of the P outputs are written to g_raw.
@@ -70,3 +75,6 @@ def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw,
     if splines is not None:
         if transformer.opcode == SPLINE:
             rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+    if mixtures is not None:
+        if transformer.opcode == SIGMOIDS:
+            sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)

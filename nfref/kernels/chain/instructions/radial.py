@@ -1,0 +1,22 @@
+"""Radial layers; alpha and slack are made positive when the parameters are packed."""
+
+import numpy as np
+
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.instructions.instruction import Instruction
+
+
+def radial(flow, direction):
+    """softplus(a) has the slope 1 / (1 + e^-a)."""
+    if flow.context_dim:
+        return None
+    dim = flow.dim
+
+    def unpack(params, cotangent):
+        slopes = {name: np.exp(-np.logaddexp(0, -params[name])) for name in ("alpha", "beta")}
+        return {"z0": cotangent[:dim], "alpha": cotangent[dim:dim + 1] * slopes["alpha"],
+                "beta": cotangent[dim + 1:] * slopes["beta"]}
+
+    return Instruction(chain.RADIAL, direction, [dim], size=dim + 2, tape=dim + 2, scratch=0,
+                       pack=lambda params, dtype: flow.constrained(params, None),
+                       unpack=unpack, needs=("radials",))

@@ -1,0 +1,392 @@
+"""A logit of a mixture of sigmoids on a block of rows: value, inverse and derivative.
+
+:mod:`nfref.transformers.deep_sigmoid` (NAF) and :mod:`nfref.transformers.logistic_mixture`
+(Flow++) have the formulas; their letters are used here. Both are, from data to latent,
+
+    y = log S - log C,  S = sum_j w_j sigma(u_j),  C = sum_j w_j sigma(-u_j),  z = e^a y + b,
+
+with u_j = a_j x + b_j and z = y for NAF, u_j = (x - mu_j) a_j and a_j = e^-s_j for Flow++. Loops
+over rows are the inner ones and free of branches, so that they fill the vector registers; that
+goes for the root search too: a row that is done stays where it is until all of its block are.
+"""
+
+import math
+from typing import NamedTuple
+
+from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.jit import body
+from nfref.kernels.simd.elementary import exp, exp_neg, log, log1p, one_minus_exp_neg, softplus
+from nfref.kernels.simd.products import ROWS
+
+NAF, FLOW_PLUS_PLUS = range(2)      # forms
+
+# The tape: ONCE rows, then UNIT rows for each of the J units: all P, all Q, and so on. Unit after
+# unit, the compiler could not tell the rows that a loop reads from those it writes, because it
+# asks for all units at once, and would take one number after the other.
+#   PLACE, VALUE, LOG_SLOPE     x, y and log dy/dx
+#   PER_P, PER_Q, PER_T         what the P, Q and T of the units are multiplied by
+#   SCALE, BY_SCALE             e^a, da/d(raw a)
+# of a unit
+#   P, Q    the probabilities p_j and q_j, not yet normalised
+#   T       a_j p_j q_j / (w_j y'), its part of the slope, not yet normalised
+#   LOG_A   log a_j
+#   BY_RAW  the derivative by its raw number of a_j (NAF), of s_j (Flow++)
+PLACE, VALUE, LOG_SLOPE, PER_P, PER_Q, PER_T, SCALE, BY_SCALE = range(8)
+# Work for the sums and for the root search: the largest of terms, and what increasing_root keeps.
+MOST_P, MOST_Q, MOST_T, LOW, HIGH, RESIDUE, STEP, MOVES = range(8, 16)
+ONCE = 16
+P, Q, T, LOG_A, BY_RAW = range(5)
+UNIT = 5
+
+
+class Units(NamedTuple):
+    """How many units there are, of which form, and the rows of the raw numbers: the first one of
+    slopes, offsets and weights each, ``step`` apart from unit to unit."""
+
+    form: object
+    count: object
+    slope: object
+    offset: object
+    weight: object
+    step: object
+
+
+def tape_rows(units):
+    """E."""
+    return ONCE + UNIT * units
+
+
+@body
+def row_of(units, kind, j):
+    return ONCE + kind * units.count + j
+
+
+@body
+def units_in(transformer, place):
+    """Slopes, offsets and weights for NAF; means, scales and weights, after a and b, for Flow++."""
+    count, raw, step = transformer.raw_rows // 3, place.raw, place.step
+    if transformer.form == NAF:
+        return Units(NAF, count, raw, raw + count * step, raw + 2 * count * step, step)
+    raw += 2 * step
+    return Units(FLOW_PLUS_PLUS, count, raw + count * step, raw, raw + 2 * count * step, step)
+
+
+@body
+def sigmoids(transformer, direction, u, raw, tape, place, log_det):
+    """u in place; the raw numbers become a (and b), a_j, b_j or mu_j, and log w_j."""
+    units = units_in(transformer, place)
+    u, tape = u[place.u], tape[place.tape:place.tape + transformer.tape_rows]
+    a, b = place.raw, place.raw + place.step
+    constrain(transformer, units, raw, place, tape)
+    flow_plus_plus = transformer.form == FLOW_PLUS_PLUS
+    if direction == FORWARD:
+        if flow_plus_plus:
+            for r in range(ROWS):
+                tape[SCALE, r] = exp(-raw[a, r])
+                u[r] = (u[r] - raw[b, r]) * tape[SCALE, r]
+                log_det[r] -= raw[a, r]
+        increasing_root(units, raw, u, tape)
+        for r in range(ROWS):
+            log_det[r] -= tape[LOG_SLOPE, r]
+    else:
+        for r in range(ROWS):
+            tape[PLACE, r] = u[r]
+        evaluate(units, raw, tape)
+        for r in range(ROWS):
+            u[r] = tape[VALUE, r]
+            log_det[r] += tape[LOG_SLOPE, r]
+        if flow_plus_plus:
+            for r in range(ROWS):
+                tape[SCALE, r] = exp(raw[a, r])
+                u[r] = u[r] * tape[SCALE, r] + raw[b, r]
+                log_det[r] += raw[a, r]
+
+
+@body
+def constrain(transformer, units, raw, place, tape):
+    """See ``constrain`` of both transformers."""
+    number = raw.dtype.type
+    real = transformer.reals[0]     # the smallest slope of NAF, the bound of Flow++
+    if units.form == FLOW_PLUS_PLUS:
+        squash(number(real), raw, place.raw, tape, BY_SCALE)
+    between = 2 / (units.count - 1) if units.count > 1 else 0.0
+    first = -1.0 if units.count > 1 else 0.0
+    for j in range(units.count):
+        slope, offset = units.slope + j * units.step, units.offset + j * units.step
+        log_a, by_raw = row_of(units, LOG_A, j), row_of(units, BY_RAW, j)
+        spread = number(first + j * between)
+        for r in range(ROWS):
+            raw[offset, r] += spread
+        if units.form == FLOW_PLUS_PLUS:
+            squash(number(real), raw, slope, tape, by_raw)
+            for r in range(ROWS):
+                tape[log_a, r] = -raw[slope, r]
+                raw[slope, r] = exp(-raw[slope, r])
+        else:
+            least, shift = number(real), number(math.log(math.expm1(1 - real)))
+            for r in range(ROWS):
+                above = softplus(raw[slope, r] + shift)
+                tape[by_raw, r] = one_minus_exp_neg(above)
+                raw[slope, r] = least + above
+                tape[log_a, r] = log(raw[slope, r], raw[slope, r] - number(1))
+    for r in range(ROWS):
+        tape[MOST_P, r] = raw[units.weight, r]
+        tape[PER_P, r] = 0
+    for j in range(1, units.count):
+        weight = units.weight + j * units.step
+        for r in range(ROWS):
+            tape[MOST_P, r] = max(tape[MOST_P, r], raw[weight, r])
+    for j in range(units.count):
+        weight = units.weight + j * units.step
+        for r in range(ROWS):
+            raw[weight, r] -= tape[MOST_P, r]
+            tape[PER_P, r] += exp_neg(-raw[weight, r])
+    for r in range(ROWS):
+        tape[PER_P, r] = log(tape[PER_P, r], tape[PER_P, r] - number(1))
+    for j in range(units.count):
+        weight = units.weight + j * units.step
+        for r in range(ROWS):
+            raw[weight, r] -= tape[PER_P, r]
+
+
+@body
+def squash(bound, raw, row, tape, by_raw):
+    """r / sqrt(1 + (r/B)^2), and on the tape its derivative; see ``bounded``."""
+    one = raw.dtype.type(1)
+    for r in range(ROWS):
+        ratio = raw[row, r] / bound
+        inner = one + ratio * ratio
+        root = math.sqrt(inner)
+        raw[row, r] /= root
+        tape[by_raw, r] = one / (inner * root)
+
+
+@body
+def argument(form, x, slope, offset):
+    """u_j."""
+    return (x - offset) * slope if form == FLOW_PLUS_PLUS else slope * x + offset
+
+
+@body
+def evaluate(units, raw, tape):
+    """y and log dy/dx at PLACE, with all that the derivative needs.
+
+    T is first log a_j - log w_j + log p_j + log q_j, less what is the same for all units. Of the
+    logarithms of p_j and of q_j the largest are exactly 0 until they are normalised.
+    """
+    number = raw.dtype.type
+    zero, one = number(0), number(1)
+    for r in range(ROWS):
+        tape[MOST_P, r] = -math.inf
+        tape[MOST_Q, r] = -math.inf
+        tape[MOST_T, r] = -math.inf
+        tape[PER_P, r] = 0
+        tape[PER_Q, r] = 0
+        tape[PER_T, r] = 0
+    for j in range(units.count):
+        slope, offset = units.slope + j * units.step, units.offset + j * units.step
+        weight, p, q = units.weight + j * units.step, row_of(units, P, j), row_of(units, Q, j)
+        for r in range(ROWS):
+            v = argument(units.form, tape[PLACE, r], raw[slope, r], raw[offset, r])
+            rest = raw[weight, r] - log1p(exp_neg(abs(v)))
+            above = rest + (v if v < zero else zero)
+            below = rest - (v if v > zero else zero)
+            tape[p, r] = above
+            tape[q, r] = below
+            tape[MOST_P, r] = max(tape[MOST_P, r], above)
+            tape[MOST_Q, r] = max(tape[MOST_Q, r], below)
+    for j in range(units.count):
+        weight, log_a = units.weight + j * units.step, row_of(units, LOG_A, j)
+        p, q, t = row_of(units, P, j), row_of(units, Q, j), row_of(units, T, j)
+        for r in range(ROWS):
+            above, below = tape[MOST_P, r] - tape[p, r], tape[MOST_Q, r] - tape[q, r]
+            part = tape[log_a, r] - raw[weight, r] - above - below
+            tape[t, r] = part
+            tape[MOST_T, r] = max(tape[MOST_T, r], part)
+            above, below = exp_neg(above), exp_neg(below)
+            tape[p, r] = above
+            tape[q, r] = below
+            tape[PER_P, r] += above
+            tape[PER_Q, r] += below
+    for j in range(units.count):
+        t = row_of(units, T, j)
+        for r in range(ROWS):
+            part = exp_neg(tape[MOST_T, r] - tape[t, r])
+            tape[t, r] = part
+            tape[PER_T, r] += part
+    for r in range(ROWS):
+        sum_p, sum_q, sum_t = tape[PER_P, r], tape[PER_Q, r], tape[PER_T, r]
+        log_p, log_q = log(sum_p, sum_p - one), log(sum_q, sum_q - one)
+        tape[VALUE, r] = (tape[MOST_P, r] + log_p) - (tape[MOST_Q, r] + log_q)
+        tape[LOG_SLOPE, r] = tape[MOST_T, r] + log(sum_t, sum_t - one) - log_p - log_q
+        tape[PER_P, r] = one / sum_p
+        tape[PER_Q, r] = one / sum_q
+        tape[PER_T, r] = one / sum_t
+
+
+STEPS = 200         # as in :mod:`nfref.transformers.root`
+NEWTON_STEPS = 100
+
+
+@body
+def increasing_root(units, raw, u, tape):
+    """u from y to the x with that value; see :func:`nfref.transformers.root.increasing_root`."""
+    number = u.dtype.type
+    zero, half, infinity = number(0), number(0.5), number(math.inf)
+    eps = number(2.0 ** -52) if number(1 + 2.0 ** -52) > number(1) else number(2.0 ** -23)
+    ends_of(units, raw, u, tape)
+    for r in range(ROWS):
+        tape[PLACE, r] = half * tape[LOW, r] + half * tape[HIGH, r]
+        tape[RESIDUE, r] = infinity
+        tape[STEP, r] = zero
+        tape[MOVES, r] = number(1) if abs(u[r]) < infinity else zero
+    for k in range(STEPS):
+        evaluate(units, raw, tape)
+        for r in range(ROWS):
+            x, low, high = tape[PLACE, r], tape[LOW, r], tape[HIGH, r]
+            last, moves = tape[STEP, r], tape[MOVES, r] > zero
+            excess = tape[VALUE, r] - u[r]
+            low = x if excess <= zero else low
+            high = x if excess >= zero else high
+            step = -excess * exp(-tape[LOG_SLOPE, r])
+            newton = x + step
+            trusted = ((newton >= low) & (newton <= high)
+                       & (number(2) * abs(excess) <= tape[RESIDUE, r]) & (k < NEWTON_STEPS))
+            new = newton if trusted else half * low + half * high
+            new = new if moves else x
+            done = (new == x) | (trusted & (abs(step * (step / last)) <= eps * abs(new)))
+            tape[LOW, r] = low
+            tape[HIGH, r] = high
+            tape[RESIDUE, r] = abs(excess)
+            tape[STEP, r] = step if trusted else zero
+            tape[PLACE, r] = new
+            # What is not a number will not become one.
+            tape[MOVES, r] = number(1) if moves & (abs(new) < infinity) & (not done) else zero
+        moving = zero
+        for r in range(ROWS):
+            moving += tape[MOVES, r]
+        if moving == zero:
+            break
+    evaluate(units, raw, tape)
+    for r in range(ROWS):
+        y, value = u[r], tape[VALUE, r]
+        x = tape[PLACE, r] if (abs(y) < infinity) & (value == value) else number(math.nan)
+        tape[VALUE, r] = y
+        tape[LOG_SLOPE, r] += x - x
+        tape[PLACE, r] = x
+        u[r] = x
+
+
+@body
+def ends_of(units, raw, u, tape):
+    """LOW and HIGH, the smallest and the largest x at which a unit alone would have the value u.
+
+    Those of a value that is not finite are any numbers.
+    """
+    zero, infinity = u.dtype.type(0), u.dtype.type(math.inf)
+    for r in range(ROWS):
+        tape[LOW, r] = infinity
+        tape[HIGH, r] = -infinity
+    for j in range(units.count):
+        slope, offset = units.slope + j * units.step, units.offset + j * units.step
+        for r in range(ROWS):
+            y = u[r] if abs(u[r]) < infinity else zero
+            alone = (raw[offset, r] + y / raw[slope, r] if units.form == FLOW_PLUS_PLUS else
+                     (y - raw[offset, r]) / raw[slope, r])
+            tape[LOW, r] = min(tape[LOW, r], alone)
+            tape[HIGH, r] = max(tape[HIGH, r], alone)
+
+
+# Derivative ------------------------------------------------------------------------------------
+# y and L = log y' are functions of u_j, log w_j and log a_j. With t_j = a_j p_j q_j / (w_j y'),
+# which add up to 1,
+# 1. by u_j      y: p_j sigma(-u_j) + q_j sigma(u_j)
+#                L: (t_j - p_j) sigma(-u_j) - (t_j - q_j) sigma(u_j)
+#    by log w_j  y: p_j - q_j    L: t_j - p_j - q_j
+#    by log a_j  y: 0            L: t_j, beside what it gives to u_j
+# 2. x to z: with cotangents f of y and l of L, u_j gets f and l times these, and x what a_j times
+#    that is, f y' + l L', where L' = sum_j a_j dL/du_j.
+#    z to x: the log-slope is -L, so l = -g_log_det; x is what solves y(x) = y, so by the implicit
+#    function theorem f = -(g + l L') / y', and y gets -f.
+# 3. log w is a log-softmax of raw numbers: raw_j gets what log w_j gets less w_j times the sum of
+#    all these, which is -l, as p, q and t each add up to 1.
+# 4. z = e^a y + b, or y = (z - b) e^-a and the log-slope has a with a minus.
+
+# Rows of the tape that are used once more:
+ACROSS, TO_VALUE = MOST_P, MOST_Q      # L', f
+
+
+@body
+def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
+    """g in place, from the cotangent of the value to that of the argument; fills g_raw.
+
+    raw and tape are as :func:`sigmoids` left them; the tape is used up.
+    """
+    units = units_in(transformer, place)
+    g, tape = g[place.u], tape[place.tape:place.tape + transformer.tape_rows]
+    number = g.dtype.type
+    sign = number(-1) if direction == FORWARD else number(1)
+    derivatives(units, raw, tape, g_raw)
+    flow_plus_plus, forward = transformer.form == FLOW_PLUS_PLUS, direction == FORWARD
+    a, b = place.raw, place.raw + place.step
+    if flow_plus_plus and not forward:
+        for r in range(ROWS):
+            g_raw[b, r] = g[r]
+            g[r] *= tape[SCALE, r]
+            g_raw[a, r] = (g[r] * tape[VALUE, r] + g_log_det[r]) * tape[BY_SCALE, r]
+    for r in range(ROWS):
+        log_slope, across, l_bar = tape[LOG_SLOPE, r], tape[ACROSS, r], sign * g_log_det[r]
+        solved = -(g[r] + l_bar * across) * exp(-log_slope)
+        through = g[r] * exp(log_slope) + l_bar * across
+        tape[TO_VALUE, r] = solved if forward else g[r]
+        g[r] = -solved if forward else through
+    if flow_plus_plus and forward:
+        for r in range(ROWS):
+            g_raw[a, r] = -(g[r] * tape[VALUE, r] + g_log_det[r]) * tape[BY_SCALE, r]
+            g[r] *= tape[SCALE, r]
+            g_raw[b, r] = -g[r]
+    for j in range(units.count):
+        slope, offset = units.slope + j * units.step, units.offset + j * units.step
+        weight, by_raw = units.weight + j * units.step, row_of(units, BY_RAW, j)
+        p, q, t = row_of(units, P, j), row_of(units, Q, j), row_of(units, T, j)
+        for r in range(ROWS):
+            f, l_bar = tape[TO_VALUE, r], sign * g_log_det[r]
+            u_bar = f * g_raw[slope, r] + l_bar * g_raw[offset, r]
+            x, a_j, l_t = tape[PLACE, r], raw[slope, r], l_bar * tape[t, r]
+            if units.form == FLOW_PLUS_PLUS:
+                slope_bar = -u_bar * (x - raw[offset, r]) * a_j - l_t
+                offset_bar = -u_bar * a_j
+            else:
+                slope_bar = u_bar * x + l_t / a_j
+                offset_bar = u_bar
+            g_raw[slope, r] = slope_bar * tape[by_raw, r]
+            g_raw[offset, r] = offset_bar
+            g_raw[weight, r] = f * tape[p, r] + l_bar * tape[q, r]
+
+
+@body
+def derivatives(units, raw, tape, g_raw):
+    """What step 1 says: those by u_j, of y and of L, are left in the rows of g_raw for slopes and
+    offsets; those by the raw number of w_j in P and Q; t_j in T."""
+    number = raw.dtype.type
+    zero, one = number(0), number(1)
+    for r in range(ROWS):
+        tape[ACROSS, r] = 0
+    for j in range(units.count):
+        slope, offset = units.slope + j * units.step, units.offset + j * units.step
+        weight = units.weight + j * units.step
+        p_row, q_row, t_row = row_of(units, P, j), row_of(units, Q, j), row_of(units, T, j)
+        for r in range(ROWS):
+            v = argument(units.form, tape[PLACE, r], raw[slope, r], raw[offset, r])
+            tail = exp_neg(abs(v))
+            most, least = one / (one + tail), tail / (one + tail)
+            up, down = (least, most) if v < zero else (most, least)     # sigma(u), sigma(-u)
+            p, q = tape[p_row, r] * tape[PER_P, r], tape[q_row, r] * tape[PER_Q, r]
+            t = tape[t_row, r] * tape[PER_T, r]
+            of_log_slope = (t - p) * down - (t - q) * up
+            g_raw[slope, r] = p * down + q * up
+            g_raw[offset, r] = of_log_slope
+            tape[ACROSS, r] += of_log_slope * raw[slope, r]
+            tape[p_row, r] = p - q
+            tape[q_row, r] = t - p - q + exp_neg(-raw[weight, r])
+            tape[t_row, r] = t
