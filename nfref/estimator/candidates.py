@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref import params as trees
+from nfref.blocks import BLOCK
 from nfref.estimator.closed_form import Gaussian, GaussianMixture, Wide
 from nfref.estimator.pool import FittedFlow, Pool, Regressed, mean_and_error, stacking_weights
 from nfref.estimator.regression import MixtureRegression
@@ -26,6 +27,7 @@ from nfref.flow import Density
 from nfref.flows.autoregressive import MAF, random_orders
 from nfref.flows.neural_spline import NSF
 from nfref.training.fitting import fit as fit_flow
+from nfref.training.gradient import prepare
 
 FOLDS = 5
 FLOW_ROWS = 300         # below so many rows, or ROWS_A_COLUMN a column, no flow is tried
@@ -285,6 +287,19 @@ def made_density(kind, training, rng):
                    sized_flow(kind, len(training), training.u.shape[1], context_dim, rng))
 
 
+def prepare_flows(training, held_out, plan):
+    """Have compiled what flows need to be trained in this process, and to be scored in the end."""
+    if not plan.wants_flows or plan.jobs > 1:
+        return
+    fits, step = [], min(len(training), plan.batch_size or batch_size_for(len(training)))
+    for kind in ["nsf", "maf"][:plan.members] if plan.flow == "auto" else [plan.flow]:
+        density = made_density(kind, training, np.random.default_rng(0))
+        size = trees.count(density.init(np.random.default_rng(0)))
+        scored = min(len(held_out), BLOCK)
+        fits += [(density, size, np.float32, step, scored), (density, size, np.float64, 0, scored)]
+    prepare(fits)
+
+
 def try_flow(kind, training, held_out, rng, plan, seconds_left, callback=None, resume=None):
     """(DoneFlow, how it ended) of one flow; ``resume`` is a FitState of it."""
     began = time.perf_counter()
@@ -426,6 +441,7 @@ def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
     """(Pool, list of Tried): simple densities and flows, weighted by the rows held out."""
     began = time.perf_counter() - (0.0 if plan.resume is None else plan.resume.seconds)
     members, seconds, results = {}, {}, {}
+    prepare_flows(training, held_out, plan)
     announce("gaussian and mixtures")
     for name, member in simple_densities(plan.flow, training, rng, ()).items():
         members[name], seconds[name] = member, 0.0
