@@ -2,8 +2,11 @@
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.tracer import isbox
 
 BLOCK = 4096        # rows in one call: hidden activations of the usual widths stay below 10 MB
+NUMBERS = 1 << 20   # in rows that a kernel takes in one call: it cuts them into blocks of its own
+ALIGNED = 128       # rows in a block of a kernel: parts of whole blocks keep every bit
 
 
 def in_blocks(function, rows, context=None, block=BLOCK):
@@ -25,6 +28,38 @@ def in_blocks(function, rows, context=None, block=BLOCK):
     parts = [slice(start, start + block) for start in range(0, max(len(rows), 1), block)]
     arrays = (rows,) if context is None else (rows, context)
     return np.concatenate([function(*(array[part] for array in arrays)) for part in parts])
+
+
+def in_parts(function, n, dim):
+    """``function(part)`` for parts of n rows of D numbers, joined; autograd passes through.
+
+    The parts are as many as it takes to have no more than ``NUMBERS`` numbers, or ``BLOCK`` rows,
+    in any, and of one size but for the last. So what is held beside the result is that of a part.
+
+    Parameters
+    ----------
+    function : callable
+        slice -> tuple of arrays, row by row; called in the order of the rows.
+    n, dim : int
+
+    Returns
+    -------
+    tuple of arrays of n rows
+    """
+    count = max(-(-n // max(NUMBERS // dim, BLOCK)), 1)
+    step = -(-n // (count * ALIGNED)) * ALIGNED
+    parts = [slice(start, min(start + step, n)) for start in range(0, n, step or 1)]
+    found = function(parts[0] if parts else slice(0, 0))
+    if len(parts) < 2:
+        return found
+    if any(isbox(array) for array in found):
+        every = [found, *map(function, parts[1:])]
+        return tuple(anp.concatenate(arrays) for arrays in zip(*every))
+    joined = tuple(np.empty((n, *array.shape[1:]), array.dtype) for array in found)
+    for part in parts:
+        for whole, array in zip(joined, function(part) if part.start else found):
+            whole[part] = array
+    return joined
 
 
 def merged(chosen, ones, others):

@@ -82,6 +82,21 @@ def run(name, formula, *arguments):
     return formula(*arguments)
 
 
+def prepare(wanted):
+    """Have the twins of fits compiled, in other processes, while this one does something else.
+
+    wanted : list of (flow, numbers in its parameters, dtype, rows of a step, rows scored at once)
+        In the order of need; 0 rows where there is no such call.
+    """
+    backend, likely = chosen(), []
+    for flow, size, dtype, step, scored in wanted:
+        value, gradient = (rows * size >= (1 if backend else TWINS[name].worth_it)
+                           for name, rows in (("flow", scored), ("loss_and_gradient", step)))
+        likely += [(flow, dtype, value, gradient)] if value or gradient else []
+    if likely and backend != "numpy" and not numba_problem():
+        _load("nfref.kernels.ahead:start")(likely)
+
+
 def _load(place):
     """The function at "module:function"; kernels are not imported before they are needed."""
     module, function = place.split(":")

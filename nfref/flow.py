@@ -28,7 +28,7 @@ from autograd.tracer import getval
 from nfref import dispatch
 from nfref import params as trees
 from nfref.base import Base, StandardNormal
-from nfref.blocks import in_blocks, merged
+from nfref.blocks import in_blocks, in_parts, merged
 from nfref.checks import as_context, as_rows, check_choice, check_count, check_rng
 
 
@@ -206,6 +206,11 @@ class Flow:
 def context_for(flow, context):
     """The context for one member of a composition: None where that member takes none."""
     return context if flow.context_dim else None
+
+
+def some(context, rows):
+    """The context of some of the rows; None where there is none."""
+    return None if context is None else context[rows]
 
 
 def maps_as(flow, kind):
@@ -431,15 +436,19 @@ class Density:
             If an argument has the wrong shape or does not hold numbers.
         """
         params, x, context = self._checked(params, "x", x, context)
+        return in_parts(lambda part: (self._log_prob(params, x[part], some(context, part)),),
+                        len(x), self.dim)[0]
+
+    def _log_prob(self, params, x, context):
         finite = numpy.isfinite(getval(x))
         if finite.all():        # of all numbers at once: by rows it takes fifteen times as long
-            return self._log_prob(params, x, context)
+            return self._log_prob_of_finite(params, x, context)
         finite = finite.all(axis=1)
-        found = self._log_prob(params, x[finite], None if context is None else context[finite])
+        found = self._log_prob_of_finite(params, x[finite], some(context, finite))
         nowhere = numpy.where(numpy.isnan(getval(x)[~finite]).any(axis=1), numpy.nan, -numpy.inf)
         return merged(finite, found, nowhere.astype(found.dtype))
 
-    def _log_prob(self, params, x, context):
+    def _log_prob_of_finite(self, params, x, context):
         z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)
         return self.base.log_prob(params["base"], z) + log_det
 
@@ -484,10 +493,16 @@ class Density:
         check_rng(rng)
         check_count("n", n, minimum=0)
         params = trees.checked(params, self._shapes)
-        z = self.base.sample(params["base"], rng, n, dtype=trees.dtype_of(params))
-        params, z, context = self._checked(params, "z", z, context)
-        x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, params["flow"], z, context)
-        return x, self.base.log_prob(params["base"], z) - log_det
+        dtype = trees.dtype_of(params)
+        context = as_context(context, self.context_dim, numpy.empty((n, 0), dtype))
+
+        def draw(part):
+            z = self.base.sample(params["base"], rng, part.stop - part.start, dtype=dtype)
+            own, z, given = self._checked(params, "z", z, some(context, part))
+            x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, own["flow"], z, given)
+            return x, self.base.log_prob(own["base"], z) - log_det
+
+        return in_parts(draw, n, self.dim)
 
     def adapt(self, params, x, context=None, moment="batch"):
         """Let the flow's statistics learn from rows; see :meth:`Flow.adapt`."""

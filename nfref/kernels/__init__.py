@@ -16,7 +16,9 @@ names of formulas and plain sizes, no class of a flow; ``nfref/dispatch.py`` cal
 ``cuda``       twins on a CUDA device
 ``adam``       one step of the optimiser
 ``jit``        how functions are compiled
+``libraries``  in which steps, and how often
 ``cache``      where compiled functions are kept on disk
+``ahead``      compiling what will be needed, while something else is done
 ``announce``   who is told that something is compiled
 ``names``      how the twin of a flow is found
 ``rows``       rows cut into blocks and shared among threads

@@ -64,14 +64,10 @@ class Cache(NullCache):
         path = self.path(signature, context.codegen())
         if path is None:
             return None
-        try:
-            return CompileResult._rebuild(context, *pickle.loads(_contents(path)))
-        except FileNotFoundError:
-            pass
-        except Exception:   # whatever it was, compiling helps
-            with suppress(OSError):
-                path.unlink()
-        return None
+        result = _read(path, context)
+        if result is None and any(wait(path.name) for wait in _WAIT):
+            result = _read(path, context)
+        return result
 
     def save_overload(self, signature, result):
         """Keep a compiled function."""
@@ -83,6 +79,26 @@ class Cache(NullCache):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacing(path) as file:
                 file.write(_digest(path, payload) + payload)
+
+
+_WAIT = []
+
+
+def when_missing(wait):
+    """Have ``wait(name)`` asked for an entry that is missing: whether it is there by now."""
+    _WAIT[:] = [wait]
+
+
+def _read(path, context):
+    """The compiled function in an entry, or None."""
+    try:
+        return CompileResult._rebuild(context, *pickle.loads(_contents(path)))
+    except FileNotFoundError:
+        return None
+    except Exception:   # whatever it was, compiling helps
+        with suppress(OSError):
+            path.unlink()
+        return None
 
 
 def _digest(path, payload):

@@ -15,10 +15,11 @@ from contextlib import suppress
 
 import numba
 from numba.core import event
+from numba.extending import overload
 
 from nfref.kernels.announce import announce
 from nfref.kernels.cache import Cache
-from nfref.kernels.libraries import BodyCompiler, KernelCompiler
+from nfref.kernels.libraries import BodyCompiler, Flags, KernelCompiler
 
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "_nrt": False}
 
@@ -36,10 +37,16 @@ def reduction(function):
     return _part(function, {**PART, "fastmath": {"contract", "reassoc"}})
 
 
+def overloaded(function):
+    """``numba.extending.overload`` of what kernels call, as a body."""
+    return overload(function, jit_options={**PART, "pipeline_class": BodyCompiler})
+
+
 def _part(function, options):
     compiled = numba.njit(**options, pipeline_class=BodyCompiler)(function)
     if numba.config.DISABLE_JIT:
         return compiled
+    compiled._compiler._customize_flags = Flags
 
     def keep(result):
         compiled.overloads[tuple(result.signature.args)] = result
@@ -56,8 +63,11 @@ def _part(function, options):
 def kernel(function):
     """Compile on first call and keep the result on disk, where that is possible."""
     compiled = numba.njit(**OPTIONS, pipeline_class=KernelCompiler)(function)
+    if numba.config.DISABLE_JIT:
+        return compiled
+    compiled._compiler._customize_flags = Flags
     # What a function took from another one's variables is not in its source.
-    if not numba.config.DISABLE_JIT and function.__closure__ is None:
+    if function.__closure__ is None:
         with suppress(OSError, SyntaxError, ValueError):    # no sources: zipped, or bytecode alone
             compiled._cache = Cache(function)
     return compiled

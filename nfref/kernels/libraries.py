@@ -1,56 +1,148 @@
-"""When compiled code is optimised: once, in the kernel that it becomes part of.
+"""How Numba is made to compile kernels: each thing once.
 
 Numba optimises every function it compiles twice, and turns it into machine code, with all that
 it calls; and once more in each function that calls it. What only kernels call is
 optimised several times that way, on every level from the innermost loop up, which was most of the
-time that compiling took.
+time that compiling took. So a body stays as it was written until the kernel is complete, which
+takes over all that its bodies call, and theirs, and is optimised as one.
+
+The rest of the time is Numba's own Python. Half of its passes look for what bodies and kernels
+have none of (closures, ``with``, array expressions, parallel loops), and each of them is followed
+by an analysis of the whole function anew.
 """
 
+import gc
+from contextlib import contextmanager
+
+from numba.core import compiler, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import PassManager
+
+PASSES = (
+    untyped_passes.TranslateByteCode,
+    untyped_passes.FixupArgs,
+    untyped_passes.IRProcessing,
+    untyped_passes.DeadBranchPrune,         # what hangs on an argument that is None
+    untyped_passes.GenericRewrites,         # tuple[0], constant in the source
+    untyped_passes.ReconstructSSA,
+    typed_passes.NopythonTypeInference,
+    typed_passes.PreLowerStripPhis,
+    typed_passes.IRLegalization,
+    typed_passes.AnnotateTypes,
+    typed_passes.NativeLowering,
+    typed_passes.NoPythonBackend,
+)
 
 
-class KernelLibrary(JITCodeLibrary):
-    """The code of a kernel and of all bodies in it.
+class Flags(compiler.Flags):
+    """Numba's options of one compilation, compared by those that are set.
 
-    Numba's first pass is there to find references that are counted in vain; there are none.
+    It compares them each time that it looks for the meaning of an operator, and asks for all forty.
     """
 
+    def __hash__(self):
+        return hash(tuple(sorted(self._values)))
+
+    def __eq__(self, other):
+        return isinstance(other, Flags) and self._values == other._values
+
+
+class PartLibrary(JITCodeLibrary):
+    """What kernels and bodies have in common."""
+
+    def _optimize_functions(self, module):
+        # Numba makes passes anew for each function, and for each that is only named here.
+        module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager()
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+
+class KernelLibrary(PartLibrary):
+    """The code of a kernel and of all bodies in it."""
+
+    def finalize(self):
+        for library in with_all_used(self._linking_libraries):
+            self._final_module.link_in(module_of(library), preserve=True)
+        self._linking_libraries = []
+        super().finalize()
+
     def _optimize_final_module(self):
+        # Numba's first pass is there to find references that are counted in vain; there are none.
         passes, builder = self._codegen._module_pass_manager()
         passes.run(self._final_module, builder)
 
 
-class BodyLibrary(JITCodeLibrary):
-    """The code of a body as it was written, which kernels take over."""
+class BodyLibrary(PartLibrary):
+    """The code of a body as it was written, without what it calls."""
 
-    def _optimize_final_module(self):
-        pass
-
-    def _finalize_final_module(self):
+    def finalize(self):
+        self._raise_if_finalized()
         self._finalize_dynamic_globals()
-        self._verify_declare_only_symbols()
         self._finalized = True
 
+    def _get_module_for_linking(self):
+        """With what it calls: for code that is no kernel, which takes over what it calls itself."""
+        whole = module_of(self).clone()
+        for library in with_all_used(self._linking_libraries):
+            whole.link_in(module_of(library), preserve=True)
+        return whole
 
-class KernelCompiler(Compiler):
-    """Numba's own, with the library of a kernel."""
+
+def module_of(library):
+    """The code of a library; of a body alone."""
+    return JITCodeLibrary._get_module_for_linking(library)
+
+
+def with_all_used(libraries):
+    """These libraries and those of all that their bodies call, each once."""
+    found = list(libraries)
+    for library in found:       # grows on the way
+        if isinstance(library, BodyLibrary):
+            found += (used for used in library._linking_libraries if used not in found)
+    return list(dict.fromkeys(found))
+
+
+class KernelCompiler(compiler.CompilerBase):
+    """From the source of a kernel to machine code."""
 
     library = KernelLibrary
+
+    def define_pipelines(self):
+        passes = PassManager("kernel")
+        for one in PASSES:
+            passes.add_pass(one, one.__name__)
+        passes.finalize()
+        return [passes]
 
     def compile_extra(self, function):
         state = self.state
         state.library = self.library(state.targetctx.codegen(), function.__qualname__)
         state.library.enable_object_caching()
-        return super().compile_extra(function)
+        with no_collection():
+            return super().compile_extra(function)
 
 
 class BodyCompiler(KernelCompiler):
-    """Numba's own, with nothing in the end that could be called."""
+    """The same, with nothing in the end that could be called."""
 
     library = BodyLibrary
 
     def compile_extra(self, function):
-        # Numba tells functions apart by what can be called of them.
-        self.state.targetctx.get_executable = lambda library, *others: library
+        # Numba tells functions apart by what can be called of them, if it is of C. What is
+        # called of a body can only fail.
+        self.state.targetctx.get_executable = lambda *library: {}.__getitem__
         return super().compile_extra(function)
+
+
+@contextmanager
+def no_collection():
+    """While millions of small objects are made, do not look which of them may be forgotten."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -13,7 +13,7 @@ from nfref.blocks import BLOCK, in_blocks
 from nfref.checks import (as_context, as_rows, as_weight, check_count, check_finite_rows,
                           check_positive, check_rng)
 from nfref.training.adam import Adam, AdamState, running_average
-from nfref.training.gradient import flat, loss_and_gradient, value_and_gradient
+from nfref.training.gradient import flat, loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, message, run_guarded
 
 
@@ -135,6 +135,9 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     evaluated = _evaluated(density, unflatten, vector, x)
     if resume is not None:
         _check_resume(resume, vector, held_out is not None, rng)
+    if objective is None:
+        prepare([(density, len(vector), x.x.dtype, min(len(x.x), batch_size),
+                  0 if held_out is None else min(len(held_out.x), BLOCK))])
     passed = []                             # (train, validation) of each epoch
     best = [math.inf, None, vector]         # validation, epoch, parameters
 

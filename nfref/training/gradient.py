@@ -50,6 +50,17 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
                         weight)
 
 
+def prepare(fits):
+    """Have what fits will need compiled, where there is anything, while other things are done.
+
+    Parameters
+    ----------
+    fits : list of (density, P, dtype, rows of a step, rows that are scored at once)
+        In the order of need; 0 rows where there is no such call.
+    """
+    dispatch.prepare([(density.flow, *others) for density, *others in fits])
+
+
 def _by_tape(density, unflatten, vector, x, context, weight):
     return value_and_gradient(
         lambda params: negative_log_likelihood(density, params, x, context, weight), unflatten,

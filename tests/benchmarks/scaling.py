@@ -65,12 +65,14 @@ class Point:
 def points(family, work, axis, quick=False):
     """The points along an axis."""
     start = Point(family, work, ROWS_AT[work], **AT)
-    if axis == "columns":       # wide rows: fewer of them
-        start = replace(start, rows=start.rows // 10)
     values = QUICK[axis] if quick else AXES[axis][work]
     if family == "CNF" and axis == "rows":      # a solve is some twenty times a layer's cost
         values = values[:-1]
-    return [replace(start, **{axis: value}) for value in values]
+    if axis != "columns":
+        return [replace(start, **{axis: value}) for value in values]
+    # Wide rows, so fewer of them; masks need a unit for every column but one.
+    return [replace(start, rows=start.rows // 10, columns=value, hidden=max(start.hidden, value)
+                    if family in ("MAF", "NSF") else start.hidden) for value in values]
 
 
 def work_of(point):

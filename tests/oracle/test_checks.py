@@ -184,6 +184,23 @@ def test_a_complex_step_through_bisection_accuses_nobody():
         assert found["complex_step_forward"] == "pass"
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_mass_that_rounds_onto_an_end_is_not_missed(offset):
+    """x = exp(-1 / z^2) is 0 in float64 below z = 0.037, for a tenth of the rows at D = 3."""
+    def forward(z):
+        return np.exp(-z ** -2), np.sum(np.log(2) - 3 * np.log(z) - z ** -2, axis=1)
+
+    def inverse(x):
+        z = (-np.log(x)) ** -0.5
+        return z, -np.sum(np.log(2) - 3 * np.log(z) - z ** -2, axis=1) + offset
+    with np.errstate(all="ignore"):
+        report = check_flow(forward, inverse, dim=3, rng=rng(), domain=(0, np.inf),
+                            codomain=(0, 1))
+    found = report["normalised"]
+    assert "fallen onto an end" in found.why
+    assert found.failed if offset else not report.failures, report
+
+
 def test_there_are_enough_of_them():
     assert len(SOUND) >= 150
 

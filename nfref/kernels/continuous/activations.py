@@ -2,10 +2,9 @@
 
 import numpy as np
 from numba import types
-from numba.extending import overload
 
 from nfref.kernels.chain.network import TANH, units_of
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, overloaded
 from nfref.kernels.simd.elementary import exp_neg, log1p, tanh
 from nfref.kernels.simd.products import ROWS
 
@@ -36,7 +35,7 @@ def curve(activation, h, d):
     return -2 * h * d if activation == TANH else d * (1 - d)
 
 
-@overload(curve)
+@overloaded(curve)
 def _curve(activation, h, d):
     number = np.float32 if h == types.float32 else np.float64
     one, two = number(1), number(2)

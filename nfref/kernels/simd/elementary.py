@@ -18,9 +18,9 @@ import math
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, overloaded
 
 # log 2 in two parts (Cody and Waite 1980, Software Manual for the Elementary Functions), with
 # more digits together than a number has: 355/512, nine bits, so that its products with whole
@@ -253,13 +253,13 @@ _COMPILED = {
 def _compile(function):
     name = function.__name__
 
-    @overload(function)
+    @overloaded(function)
     def choose(x):
         compiled = _COMPILED[x][name]
         return lambda x: compiled(x)
 
 
-@overload(log)
+@overloaded(log)
 def _log(x, excess):
     compiled = _COMPILED[x]["log"]
     return lambda x, excess: compiled(x, excess)

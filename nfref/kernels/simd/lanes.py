@@ -13,8 +13,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, models, register_model
 
+from nfref.kernels.jit import overloaded
 from nfref.kernels.simd import tiles
 
 BYTES = 64
@@ -285,27 +286,27 @@ def _arithmetic(instruction):
 _add, _subtract, _multiply, _divide = map(_arithmetic, ("fadd", "fsub", "fmul", "fdiv"))
 
 
-@overload(load)
+@overloaded(load)
 def _compiled_load(flat, at):
     return lambda flat, at: _load(flat, at)
 
 
-@overload(load_strided)
+@overloaded(load_strided)
 def _compiled_load_strided(flat, at, stride):
     return lambda flat, at, stride: _load_strided(flat, at, stride)
 
 
-@overload(load_at)
+@overloaded(load_at)
 def _compiled_load_at(flat, at, place):
     return lambda flat, at, place: _load_at(flat, at, place)
 
 
-@overload(prefetch)
+@overloaded(prefetch)
 def _compiled_prefetch(flat, at):
     return lambda flat, at: _prefetch(flat, at)
 
 
-@overload(transpose)
+@overloaded(transpose)
 def _compiled_transpose(flat, at, stride, out, to, apart):
     width = BYTES // (flat.dtype.bitwidth // 8)
 
@@ -319,22 +320,22 @@ def _compiled_transpose(flat, at, stride, out, to, apart):
     return compiled
 
 
-@overload(store)
+@overloaded(store)
 def _compiled_store(flat, at, lanes):
     return lambda flat, at, lanes: _store(flat, at, lanes)
 
 
-@overload(broadcast)
+@overloaded(broadcast)
 def _compiled_broadcast(flat, value):
     return lambda flat, value: _broadcast(flat, value)
 
 
-@overload(where_longer)
+@overloaded(where_longer)
 def _compiled_where_longer(a, b, one, other):
     return lambda a, b, one, other: _where_longer(a, b, one, other)
 
 
-@overload(where_equal)
+@overloaded(where_equal)
 def _compiled_where_equal(a, b, one, other):
     return lambda a, b, one, other: _where_equal(a, b, one, other)
 
@@ -347,7 +348,7 @@ def _overload_of_one(function, emit):
 
         return a(a), generate
 
-    @overload(function)
+    @overloaded(function)
     def _compiled_of_one(a):
         return lambda a: compiled(a)
 
@@ -359,7 +360,7 @@ for _function, _emit in ((absolute, absolute_of),
 
 
 def _overload_operator(symbol, compiled):
-    @overload(symbol)
+    @overloaded(symbol)
     def _compiled_operator(a, b):
         if isinstance(a, Lanes) and isinstance(b, Lanes):
             return lambda a, b: compiled(a, b)

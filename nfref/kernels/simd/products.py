@@ -24,9 +24,9 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from nfref.kernels.jit import address, body, kernel, reduction
+from nfref.kernels.jit import address, body, kernel, overloaded, reduction
 from nfref.kernels.simd.tiles import (FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at,
                                       tile_of, transpose)
 
@@ -62,7 +62,7 @@ def _part(flat, at, stride, rows, columns):
         flat[at:], (rows, columns), (stride * flat.itemsize, flat.itemsize))
 
 
-@overload(times)
+@overloaded(times)
 def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
     def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
         _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
@@ -70,7 +70,7 @@ def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS
     return compiled
 
 
-@overload(times_transposed)
+@overloaded(times_transposed)
 def _times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
                       width=ROWS):
     def compiled(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS):
@@ -79,7 +79,7 @@ def _times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at,
     return compiled
 
 
-@overload(add_outer)
+@overloaded(add_outer)
 def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
     def compiled(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
         _call_outer_product(fan_in, fan_out, start_at(h, h_at), start_at(g, g_at),

@@ -8,10 +8,10 @@ factors where they stand: from b whole vectors of a row, from a single numbers.
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, overloaded
 
 _FEATURES = binding.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
@@ -59,7 +59,7 @@ def lanes_of(pointer):
     """How many numbers a vector holds."""
 
 
-@overload(lanes_of)
+@overloaded(lanes_of)
 def _lanes_of(pointer):
     lanes = 8 * BYTES // pointer.dtype.bitwidth
     return lambda pointer: lanes

@@ -9,10 +9,11 @@ handed NumPy arrays.
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, exponent, load, mantissa,
-                                      pointer_at, broadcast, split, width_of)
+from nfref.kernels.jit import overloaded
+from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, broadcast, exponent, load,
+                                      mantissa, pointer_at, split, width_of)
 
 LARGEST = 8
 LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
@@ -141,6 +142,6 @@ def _pivots(typing, buffer, column):
     return pair(buffer, column), generate
 
 
-@overload(pivots)
+@overloaded(pivots)
 def _compiled_pivots(buffer, column):
     return lambda buffer, column: _pivots(buffer, column)

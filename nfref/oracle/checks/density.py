@@ -213,7 +213,9 @@ class _Check:
             yield inconclusive("normalised", why)
             yield inconclusive("sample_follows", why)
             return
-        # A sample rounded onto an end of its interval has no density there.
+        lost = 0.0
+        if isinstance(self.domain, Box) and len(samples):
+            lost = np.mean(self.domain.at_an_end(samples))
         samples = samples[self.contains(samples)]
         pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
         if len(pilot) < 100 and isinstance(self.domain, Box):
@@ -221,7 +223,7 @@ class _Check:
             tested = samples[:0]
         whole = global_checks.Whole(self.log_prob, self.contains,
                                     self.domain if isinstance(self.domain, Box) else None,
-                                    pilot, tested, self.rng)
+                                    pilot, tested, self.rng, lost)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
         row = self.timed(global_checks.follows, "sample_follows", whole)
         yield self.timed(global_checks.normalised, "normalised", whole, floor,

@@ -354,17 +354,18 @@ class _Check:
             return inside
 
         samples = np.zeros((0, self.dim))
-        pilot = None
+        pilot, lost = None, 0.0
         if x is not None:
             x = x.astype(np.float64)
-            # A sample rounded onto an end of its interval has no density there.
+            if isinstance(back, Box) and len(x):
+                lost = np.mean(back.at_an_end(x))
             x = x[np.isfinite(x).all(axis=1)]
             x = x[contains(x)]
             pilot, samples = x[:len(x) // 5], x[len(x) // 5:]
         elif isinstance(back, Box):
             pilot = back.from_line(3 * self.rng.standard_normal((2000, self.dim)))
         whole = global_checks.Whole(log_prob, contains, back if isinstance(back, Box) else None,
-                                    pilot, samples, self.rng)
+                                    pilot, samples, self.rng, lost)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
         yield self.timed(global_checks.normalised, "normalised", whole, floor + self.accuracy)
         if self.dim == 1 and isinstance(back, Box) and len(pilot) >= 100:

@@ -43,6 +43,9 @@ class Whole:
         Samples of the density, the first ones for choosing where to look; ``samples`` is
         empty where there is no sampler.
     rng : numpy.random.Generator
+    lost : float
+        Share of the samples that rounding put onto an end of the support, or beyond all numbers:
+        mass that no number between them holds.
     """
 
     log_prob: object
@@ -51,6 +54,7 @@ class Whole:
     pilot: np.ndarray
     samples: np.ndarray
     rng: object
+    lost: float = 0.0
 
     def log_density(self, x):
         """log_prob, and -inf outside of the support."""
@@ -96,7 +100,10 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
         return inconclusive(name, "neither quadrature nor sampling covers the density well enough"
                                   + ("" if len(whole.samples) else "; a sampler would help"))
     log_z, tolerance, how = found
-    tolerance = floor + tolerance
+    # The mass of samples that were lost may be in the integral or not.
+    tolerance = floor + tolerance - np.log1p(-whole.lost)
+    if whole.lost > 0:
+        how += f", {whole.lost:.2g} of all having fallen onto an end"
     if not len(whole.samples) and "sampling" in how and log_z < -tolerance:
         return inconclusive(name, "too little mass was found, but without a sampler nobody says "
                                   "where the rest could be", f"log of the integral {log_z:.8g}")

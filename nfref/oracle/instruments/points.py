@@ -58,6 +58,11 @@ class Box:
         """Whether rows lie strictly inside."""
         return np.all((x > self.lower) & (x < self.upper), axis=1)
 
+    def at_an_end(self, x):
+        """Whether rows would lie inside but for numbers that are an end of their interval."""
+        closed = np.all((x >= self.lower) & (x <= self.upper), axis=1)
+        return closed & ~self.contains(x)
+
     def log_base(self, z):
         """A simple normalised density on the box, in nats.
 

@@ -1,0 +1,273 @@
+"""Kernels that will be needed, compiled in other processes while this one does something else.
+
+A fit knows from the start which kernels it will run. The first one on a machine starts workers,
+processes that do nothing but compile them into the cache on disk, in the order in which they
+will be needed. When this process needs a kernel that is not in the cache,
+
+- and a worker is at it, it waits, and meanwhile compiles small ones that nobody has begun;
+- and no worker is, it compiles the kernel itself, and tells the workers to leave it out.
+
+So all that workers change is when code is compiled, and where. One that dies, or cannot write,
+costs nothing but what it was about to do, and all of them end with this process. None is started
+where everything is in the cache, where there is no folder for it, or only one processor, nor by a
+process that is itself one of several.
+"""
+
+import atexit
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+
+from nfref.backends import processors
+from nfref.kernels import cache
+from nfref.kernels.adam import _adam_update
+from nfref.kernels.announce import announce
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.primitives import programs
+from nfref.kernels.chain.program import Program
+from nfref.kernels.simd.products import (ensure_compiled, outer_product, outer_product_signature,
+                                         product, product_signature)
+
+
+class Need(NamedTuple):
+    """What a chain will be asked for.
+
+    optional : which optional parts of the kernels it needs, as these take it
+    dtype : its name
+    value, gradient : whether it will be evaluated, and whether it will be trained
+    """
+
+    optional: tuple
+    dtype: str
+    value: bool
+    gradient: bool
+
+
+class Task(NamedTuple):
+    """A kernel for arguments of some types; a small one is compiled in a moment."""
+
+    kernel: object
+    types: tuple
+    small: bool = False
+
+    @property
+    def path(self):
+        """Its entry in the cache."""
+        return self.kernel._cache.path(self.types, self.kernel.targetctx.codegen())
+
+
+def tasks_of(need):
+    """What has to be compiled, in the order of need."""
+    flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
+    whole = np.empty(0, np.int64)
+    program = chain.Chain(whole, whole, np.empty(0))
+    rows, values = chain.Rows(table, table), chain.Values(table, flat)
+    pointer = types.CPointer(numba.from_dtype(np.dtype(need.dtype)))
+
+    def task(kernel, *arguments, small=False):
+        return Task(kernel, tuple(map(numba.typeof, arguments)), small)
+
+    yield Task(product, product_signature(pointer).args, small=True)
+    yield Task(outer_product, outer_product_signature(pointer).args, small=True)
+    if need.gradient:
+        yield task(chain.vjp, program, flat, rows, values, chain.NormalLoss(flat, flat),
+                   chain.Gradients(table, table, flat), blocks, flat, flat, 0, 0, *need.optional)
+    if need.value:
+        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0,
+                   *need.optional)
+    if need.gradient:
+        yield task(chain.add_partial_sums, table, flat, 0, 0, small=True)
+        yield task(_adam_update, *[flat] * 8, 0, 0, small=True)
+
+
+# The process that will need them --------------------------------------------------------------
+
+
+def start(wanted):
+    """Have compiled what flows will be asked for on the way to their latent side.
+
+    Parameters
+    ----------
+    wanted : list of (flow, dtype, value, gradient)
+        In the order of need; the last two as in :class:`Need`.
+    """
+    if not can_help():
+        return
+    needs = [Need(piece.optional, np.dtype(dtype).name, value, gradient)
+             for flow, dtype, value, gradient in wanted for piece in programs(flow, -1)
+             if isinstance(piece, Program)]
+    HELP.start(needs)
+
+
+def can_help():
+    """Whether other processes can compile what this one will need."""
+    is_kept = isinstance(getattr(chain.vjp, "_cache", None), cache.Cache)
+    # A program that holds a Python, frozen or embedded, would start itself again.
+    is_python = ("python" in os.path.basename(sys.executable or "").lower()
+                 and not getattr(sys, "frozen", False))
+    # Where this is one of several processes, the others have the processors.
+    is_alone = multiprocessing.parent_process() is None
+    return is_kept and cache.folder() is not None and is_python and is_alone
+
+
+class Help:
+    """The workers of this process, and how far they are.
+
+    Attributes
+    ----------
+    workers : list of Worker
+    pending : dict
+        name of an entry -> its task; nobody has begun with it.
+    begun : dict
+        name of an entry -> the worker that is at it.
+    done : set of str
+    """
+
+    def __init__(self):
+        self.workers = []
+        self.forget()
+
+    def forget(self):
+        """In a child process nobody listens to the workers."""
+        self.pending, self.begun, self.done = {}, {}, set()
+        self.changed = threading.Condition()
+
+    def start(self, needs):
+        """Start workers, unless this process is as fast alone."""
+        missing = {}
+        for task in (task for need in needs for task in tasks_of(need)):
+            path = task.path
+            with self.changed:
+                known = {*self.pending, *self.begun, *self.done}
+            if path.name not in known and not path.exists():
+                missing[path.name] = task
+        free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
+        if free < 1 or sum(not task.small for task in missing.values()) < 2:
+            return
+        announce()
+        cache.when_missing(self.wait)
+        self.pending.update(missing)
+        for some in shared_out(needs, free):
+            with suppress(OSError):     # no more processes, or no such file
+                self.workers.append(Worker(some, self))
+
+    def wait(self, name):
+        """Whether a worker has compiled what is missing; if not, nobody else will."""
+        while True:
+            with self.changed:
+                self.pending.pop(name, None)
+                if name not in self.begun:
+                    break
+                small = next((one for one, task in self.pending.items() if task.small), None)
+                task = self.pending.pop(small, None)
+                if task is None:
+                    self.changed.wait(1)    # with an end, or Windows would not hear of Ctrl-C
+            if task is not None:
+                self.leave_out(small)
+                task.kernel.compile(task.types)
+        if name in self.done:
+            return True
+        self.leave_out(name)
+        return False
+
+    def leave_out(self, name):
+        """Tell the workers."""
+        for worker in self.workers:
+            with suppress(OSError, ValueError):
+                print(name, file=worker.process.stdin, flush=True)
+
+    def stop(self):
+        """They end when nobody writes to them any more."""
+        for worker in self.workers:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                worker.process.stdin.close()
+                worker.process.wait(2)
+
+
+class Worker:
+    """A process, and a thread that listens to it."""
+
+    def __init__(self, needs, help):
+        code = (f"import sys; sys.path[:] = {sys.path!r}; "
+                "from nfref.kernels import ahead; ahead.work()")
+        # What the terminal says to this process, such as Ctrl-C, is not meant for workers.
+        apart = ({"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else
+                 {"start_new_session": True})
+        self.help, self.process = help, subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(needs)], text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR or ""}, **apart)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        """Keep book, to its end."""
+        help = self.help
+        for line in self.process.stdout:
+            verb, name = line.split()
+            with help.changed:
+                help.pending.pop(name, None)
+                if verb == "begin":
+                    help.begun[name] = self
+                else:
+                    help.begun.pop(name, None)
+                    help.done.add(name)
+                help.changed.notify_all()
+        with help.changed:
+            help.begun = {name: worker for name, worker in help.begun.items()
+                          if worker is not self}
+            help.changed.notify_all()
+        for end in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                end.close()
+        self.process.wait()
+
+
+def shared_out(needs, workers):
+    """Lists of needs, one for each worker: dtypes have no code in common."""
+    lists = {}
+    for need in needs:
+        lists.setdefault(need.dtype, []).append(need)
+    return list(lists.values()) if len(lists) <= workers else [needs]
+
+
+HELP = Help()
+atexit.register(HELP.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=HELP.forget)
+
+
+# A worker -------------------------------------------------------------------------------------
+
+
+def work():
+    """Compile what the arguments say, and say so, as long as anybody is there to hear it."""
+    leave_out = set()
+
+    def listen():
+        for line in sys.stdin:
+            leave_out.add(line.strip())
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    for optional, *others in json.loads(sys.argv[1]):
+        need = Need(tuple(optional), *others)
+        for task in tasks_of(need):
+            path = task.path
+            if path.name in leave_out:
+                continue
+            print("begin", path.name, flush=True)
+            if task.kernel in (chain.vjp, chain.evaluate):
+                ensure_compiled(np.dtype(need.dtype))
+            task.kernel.compile(task.types)
+            if not path.exists():       # nobody would find it
+                return
+            print("end", path.name, flush=True)

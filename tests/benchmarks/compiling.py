@@ -1,0 +1,184 @@
+"""What the first fit on a machine spends on compiling.
+
+    python -m tests.benchmarks.compiling [--rounds 3] [--kernels] [-- fit wine --flow maf]
+
+Two parts. The first runs the command in a process of its own with an empty folder for kernels and,
+in turn, with the folder that this filled: wall and processor seconds of both, children included,
+and by how much the cold one exceeds the warm one, each the least of so many rounds.
+
+The second (alone with ``--kernels``) runs it once more with an empty folder and without other
+processes to compile in, and listens to Numba: processor seconds of every kernel and body,
+without those of the bodies that it calls, for each combination of types; and by phase:
+
+    typing         Numba's passes over the bytecode, to types
+    lowering       from types to the text of LLVM's intermediate language
+    text           LLVM reads and checks that
+    optimising     its passes, function by function and over whole kernels
+    machine code   and what comes out of them
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+COMMAND = ["fit", "wine"]
+SHOWN = 40      # kernels and bodies
+PHASES = ("typing", "lowering", "text", "optimising", "machine code")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kernels", action="store_true", help="the second part alone")
+    parser.add_argument("--listen", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs="*", default=COMMAND)
+    given = parser.parse_args()
+    if given.listen:
+        listen(given.command, given.listen)
+        return
+    print(f"nfref {' '.join(given.command)}")
+    if not given.kernels:
+        print_starts(given.command, given.rounds)
+    print_kernels(given.command)
+
+
+# Cold and warm --------------------------------------------------------------------------------
+
+
+def print_starts(command, rounds):
+    times = {"cold": [], "warm": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in times:
+                times[name].append(measured([sys.executable, "-m", "nfref", *command], folder))
+    least = {name: [min(column) for column in zip(*rows)] for name, rows in times.items()}
+    least["excess"] = [cold - warm for cold, warm in zip(least["cold"], least["warm"])]
+    print(f"{'':10}{'wall (s)':>10}{'cpu (s)':>10}")
+    for name, (wall, cpu) in least.items():
+        print(f"{name:10}{wall:10.2f}{cpu:10.2f}")
+
+
+def measured(arguments, folder):
+    """(wall seconds, processor seconds) of a process with its kernels in a folder."""
+    before, start = os.times(), time.perf_counter()
+    subprocess.run(arguments, check=True, env={**os.environ, "NUMBA_CACHE_DIR": folder},
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - start, os.times()
+    return wall, (after.children_user - before.children_user
+                  + after.children_system - before.children_system)
+
+
+# Kernel by kernel -----------------------------------------------------------------------------
+
+
+def print_kernels(command):
+    with tempfile.TemporaryDirectory() as folder:
+        found = os.path.join(folder, "found.json")
+        measured([sys.executable, "-m", "tests.benchmarks.compiling", "--listen", found, "--",
+                  *command], folder)
+        with open(found) as file:
+            seconds, phases = json.load(file)
+    print(f"\n{'cpu (s)':>8}  phase")
+    for phase in PHASES:
+        print(f"{phases.get(phase, 0):8.2f}  {phase}")
+    print(f"\n{'cpu (s)':>8}  of {len(seconds)} kernels and bodies, without what these call")
+    for name, spent in Counter(seconds).most_common(SHOWN):
+        print(f"{spent:8.2f}  {name}")
+    print(f"{sum(seconds.values()):8.2f}  together")
+
+
+class Watch:
+    """Processor seconds of this thread by name; what begins inside of another stops that one."""
+
+    def __init__(self):
+        self.seconds, self.running, self.since = Counter(), [], time.thread_time()
+
+    def turn(self):
+        now = time.thread_time()
+        if self.running:
+            self.seconds[self.running[-1]] += now - self.since
+        self.since = now
+
+    def begin(self, name):
+        self.turn()
+        self.running.append(name)
+
+    def end(self):
+        self.turn()
+        self.running.pop()
+
+    @contextmanager
+    def timing(self, name):
+        self.begin(name)
+        try:
+            yield
+        finally:
+            self.end()
+
+
+def listen(command, out):
+    """Run a command in this process, and write down what is compiled."""
+    from numba.core import event
+    from numba.core.codegen import JITCodeLibrary
+
+    from nfref.cli import main as nfref
+    from nfref.kernels import ahead
+    from nfref.kernels.libraries import KernelLibrary, PartLibrary
+    kernels, phases = Watch(), Watch()
+
+    class Kernels(event.Listener):
+        def on_start(self, happening):
+            function = happening.data["dispatcher"].py_func
+            kernels.begin(f"{function.__module__}.{function.__qualname__}"
+                          f"{shortened(happening.data['args'])}")
+
+        def on_end(self, happening):
+            kernels.end()
+
+    class Passes(event.Listener):
+        def on_start(self, happening):
+            lowers = happening.data["name"].startswith("native_lowering")
+            phases.begin("lowering" if lowers else "typing")
+
+        def on_end(self, happening):
+            phases.end()
+
+    event.register("numba:compile", Kernels())
+    event.register("numba:run_pass", Passes())
+    for kind, name, phase in ((JITCodeLibrary, "add_ir_module", "text"),
+                              (JITCodeLibrary, "_optimize_functions", "optimising"),
+                              (PartLibrary, "_optimize_functions", "optimising"),
+                              (JITCodeLibrary, "_optimize_final_module", "optimising"),
+                              (KernelLibrary, "_optimize_final_module", "optimising"),
+                              (JITCodeLibrary, "_finalize_final_module", "machine code")):
+        setattr(kind, name, timed(getattr(kind, name), phases, phase))
+    ahead.start = lambda wanted: None
+    status = nfref(command)
+    with open(out, "w") as file:
+        json.dump([kernels.seconds, phases.seconds], file)
+    sys.exit(status)
+
+
+def timed(function, watch, name):
+    def watched(*arguments):
+        with watch.timing(name):
+            return function(*arguments)
+    return watched
+
+
+def shortened(types):
+    """The dtype and the optional arguments of a kernel, which is all that its types differ in."""
+    dtypes = {word for word in ("float32", "float64") for kind in types if word in str(kind)}
+    optional = ", ".join(str(kind) for kind in types if str(kind) in ("none", "bool"))
+    return f" ({'; '.join(filter(None, [', '.join(sorted(dtypes)), optional]))})"
+
+
+if __name__ == "__main__":
+    main()

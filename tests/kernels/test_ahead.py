@@ -1,0 +1,262 @@
+"""Kernels compiled ahead: the right ones, by whoever is free, and nobody waits in vain."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import nfref
+from nfref.estimator.candidates import Plan, prepare_flows
+from nfref.kernels import ahead, cache, jit
+from nfref.kernels.adam import _adam_update
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.simd.products import outer_product, product
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
+NOTHING = (None,) * len(chain.OPTIONAL)
+NEED = ahead.Need(NOTHING, "float32", True, True)
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """An empty cache folder, three processors, and workers that are only written down."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(ahead, "processors", lambda: 3)
+    monkeypatch.setattr(ahead, "HELP", ahead.Help())
+    monkeypatch.setattr(cache, "_WAIT", [])
+    needs = []
+    monkeypatch.setattr(ahead, "Worker", lambda some, help: needs.append(some) or FakeWorker())
+    return needs
+
+
+class FakeWorker:
+    """A worker that is alive, and remembers what it is told."""
+
+    def __init__(self):
+        self.process, self.told, self.stdin = self, [], self
+
+    def poll(self):
+        return None
+
+    def write(self, text):
+        self.told += text.split()
+
+    def flush(self):
+        pass
+
+
+# Which ones -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tasks_are_what_a_fit_compiles(dtype):
+    """Fitted once, so that the kernels have run in this process, on three partial sums."""
+    density = nfref.Density(nfref.ElementwiseAffine(3))
+    rows = np.random.default_rng(0).standard_normal((600, 3)).astype(dtype)
+    with nfref.backend("numba"):
+        nfref.fit(density, density.init(np.random.default_rng(0)), rows,
+                  np.random.default_rng(0), epochs=1, batch_size=600, progress=False)
+    (piece,) = ahead.programs(density.flow, -1)
+    tasks = list(ahead.tasks_of(ahead.Need(piece.optional, np.dtype(dtype).name, True, True)))
+    assert [task.kernel for task in tasks] == [product, outer_product, chain.vjp, chain.evaluate,
+                                               chain.add_partial_sums, _adam_update]
+    assert all(task.types in task.kernel.overloads for task in tasks)
+
+
+def test_values_alone_need_no_gradient():
+    kernels = [task.kernel for task in ahead.tasks_of(NEED._replace(gradient=False))]
+    assert kernels == [product, outer_product, chain.evaluate]
+
+
+def test_a_search_asks_for_training_and_then_for_scores(asked):
+    class Rows:
+        u, context = np.zeros((2000, 11)), None
+
+        def __len__(self):
+            return 2000
+
+    prepare_flows(Rows(), Rows(), Plan())
+    nsf, maf = ((None, True, True, None), (None, True, None, None))
+    expected = [ahead.Need(nsf, "float32", True, True), ahead.Need(nsf, "float64", True, False),
+                ahead.Need(maf, "float32", True, True), ahead.Need(maf, "float64", True, False)]
+    assert asked == [expected[::2], expected[1::2]]
+    prepare_flows(Rows(), Rows(), Plan(jobs=2))
+    prepare_flows(Rows(), Rows(), Plan("gaussian"))
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("why", ["one processor", "no folder", "cached", "one kernel is missing",
+                                 "known already", "no Python", "a frozen program",
+                                 "a program that holds a Python", "no sources",
+                                 "one of several processes"])
+def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
+    flow = nfref.MAF(3, 1, (8,))
+    wanted = [(flow, np.float32, True, True)]
+    if why == "one processor":
+        monkeypatch.setattr(ahead, "processors", lambda: 1)
+    elif why == "no folder":
+        monkeypatch.setattr(cache, "folder", lambda: None)
+    elif why == "one kernel is missing":
+        wanted = [(flow, np.float32, False, True)]
+    elif why == "known already":
+        ahead.start(wanted)
+        assert len(asked) == 1
+        asked.clear()
+    elif why == "one of several processes":
+        monkeypatch.setattr(ahead.multiprocessing, "parent_process", lambda: "some process")
+    elif why == "no Python":
+        monkeypatch.setattr(sys, "executable", None)
+    elif why == "a frozen program":
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    elif why == "a program that holds a Python":
+        monkeypatch.setattr(sys, "executable", "/usr/bin/blender")
+    elif why == "no sources":
+        monkeypatch.setattr(chain.vjp, "_cache", numba.core.caching.NullCache())
+    else:
+        monkeypatch.setattr(Path, "exists", lambda path: True)
+    ahead.start(wanted)
+    assert asked == []
+
+
+def test_dtypes_are_shared_out_where_there_are_processors():
+    needs = [NEED, NEED._replace(dtype="float64"), NEED._replace(value=False)]
+    assert ahead.shared_out(needs, 1) == [needs]
+    assert ahead.shared_out(needs, 2) == [[needs[0], needs[2]], [needs[1]]]
+
+
+def plus_one(x):
+    return x + 1
+
+
+# Waiting ----------------------------------------------------------------------------------
+
+
+def small_task(ran):
+    class Kernel:
+        def compile(self, types):
+            ran.append(types)
+    return ahead.Task(Kernel(), ("types",), small=True)
+
+
+def listening(help, lines):
+    """A worker that says these lines, and its thread."""
+    worker = object.__new__(ahead.Worker)
+    worker.help, worker.process = help, FakeWorker()
+    worker.process.stdout, worker.process.wait = lines, lambda: None
+    worker.process.close = lambda: None
+    return worker, threading.Thread(target=worker.listen)
+
+
+def test_what_nobody_has_begun_is_compiled_here_and_left_out_there():
+    help, worker = ahead.Help(), FakeWorker()
+    help.workers, help.pending = [worker], {"a": None}
+    assert not help.wait("a") and not help.wait("b")
+    assert worker.told == ["a", "b"] and help.pending == {}
+
+
+@pytest.mark.parametrize("last", ["end", "death"])
+def test_what_a_worker_is_at_is_waited_for_until_it_is_there_or_the_worker_is_not(last):
+    help, go, ran = ahead.Help(), threading.Event(), []
+
+    def lines():
+        yield "begin a\n"
+        go.wait()
+        if last == "end":
+            yield "end a\n"
+
+    worker, thread = listening(help, lines())
+    help.workers, help.pending = [worker], {"a": None, "b": small_task(ran)}
+    thread.start()
+    while "a" not in help.begun:
+        time.sleep(0.001)
+    threading.Timer(0.05, go.set).start()
+    assert help.wait("a") is (last == "end")
+    assert ran == [("types",)] and worker.process.told[0] == "b"     # meanwhile
+    thread.join()
+
+
+def test_an_entry_that_was_waited_for_is_read(asked):
+    def wait(name):
+        cache._WAIT.clear()
+        jit.kernel(plus_one)(1.0)
+        return (cache.folder() / name).exists()
+
+    cache.when_missing(wait)
+    kernel = jit.kernel(plus_one)
+    assert kernel(1.0) == 2 and sum(kernel.stats.cache_hits.values()) == 1
+
+
+# Real workers -----------------------------------------------------------------------------
+
+START = """
+import sys, time, nfref, numpy as np
+from nfref.kernels import ahead
+ahead.processors = lambda: 2
+ahead.start([(nfref.ElementwiseAffine(2), np.float32, True, True)])
+worker, = ahead.HELP.workers
+print(worker.process.pid, flush=True)
+"""
+
+
+def process(code, folder):
+    return subprocess.Popen([sys.executable, "-c", START + code], stdout=subprocess.PIPE, text=True,
+                            env={**os.environ, "NUMBA_CACHE_DIR": str(folder)})
+
+
+def is_gone(pid, seconds=20):
+    """Whether a process ends within some seconds."""
+    for _ in range(10 * seconds):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except OSError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.slow
+def test_a_worker_compiles_all_that_is_asked_for(tmp_path):
+    code = ("worker.process.wait()\n"
+            "names = [task.path.name for task in ahead.tasks_of(ahead.Need("
+            "ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional, 'float32', True, True))]\n"
+            "import json; print(json.dumps(names))\n")
+    with process(code, tmp_path) as started:
+        _, names = started.stdout.read().splitlines()
+    assert sorted(json.loads(names)) == sorted(path.name for path in tmp_path.glob("nfref/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="other signals")
+@pytest.mark.parametrize("end", ["return", "interrupt", "kill"])
+def test_workers_end_with_the_process_that_needs_them(tmp_path, end):
+    with process("" if end == "return" else "time.sleep(60)", tmp_path) as started:
+        pid = int(started.stdout.readline())
+        if end != "return":
+            started.send_signal(signal.SIGINT if end == "interrupt" else signal.SIGKILL)
+    assert is_gone(pid)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="other signals")
+def test_the_death_of_a_worker_costs_nothing_but_its_work(tmp_path):
+    code = ("import os, signal\n"
+            "time.sleep(3); os.kill(worker.process.pid, signal.SIGKILL)\n"
+            "flow = nfref.ElementwiseAffine(2)\n"
+            "with nfref.backend('numba'):\n"
+            "    flow.inverse(flow.init(np.random.default_rng(0)), np.zeros((5, 2), 'f'))\n"
+            "print('done')\n")
+    with process(code, tmp_path) as started:
+        assert started.stdout.read().split()[-1] == "done"
