@@ -96,7 +96,7 @@ class Case:
             return density, trees.cast({"base": {}, "flow": filled(flow, rng)},
                                        np.dtype(np.float32))
         params = trees.tree_map(
-            lambda leaf: (leaf + 0.1 / np.sqrt(max(leaf.shape))
+            lambda leaf: (leaf + 0.1 / np.sqrt(max(leaf.shape, default=1))
                           * rng.standard_normal(leaf.shape)).astype(np.float32), density.init(rng))
         return density, params
 
