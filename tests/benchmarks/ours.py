@@ -14,7 +14,6 @@ from nfref.training.adam import Adam
 from tests.benchmarks.peers import BINS, BOUND
 from tests.flows.continuous_cases import filled
 
-
 # What is timed beside its formula alone.
 ALONE = {
     "NAF": lambda: nfref.NAF(11, 3),

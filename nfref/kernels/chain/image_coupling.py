@@ -11,10 +11,9 @@ outputs; then E rows for each number that changes.
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import (Grid, convolve, convolve_vjp, fill_with_zeros,
-                                             pixels_of)
-from nfref.kernels.chain.network import (RELU, TANH, activate, activate_vjp, add_bias,
-                                         add_row_sums, copy_row, units_of)
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros, pixels_of
+from nfref.kernels.chain.network import (RELU, TANH, activate, activate_vjp, add_bias, add_row_sums,
+                                         copy_row, units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import softplus, tanh
