@@ -96,7 +96,7 @@ class Gaussian:
         return cls(mean, std[:, None] * np.linalg.cholesky(correlation))
 
     @classmethod
-    def shrunk(cls, x, weight=None):
+    def shrunk(cls, x, weight=None, part=1.0):
         """A Gaussian whose correlations r are shrunk to (1 - lambda) r, for any number of rows.
 
         lambda = sum Var(r_ij) / sum r_ij^2 over i < j, between 0 and 1: next to nothing for many
@@ -108,6 +108,9 @@ class Gaussian:
         ----------
         x : (N, D) array
         weight : (N,) array, optional
+        part : float
+            Shrink by this part of lambda. It brings correlations nearest to the true ones; where
+            columns share a few causes, densities ask for much less.
         """
         x, share = _rows(x, weight)
         rows = 1 / np.sum(share ** 2) if weight is None else np.sum(weight)
@@ -123,7 +126,7 @@ class Gaussian:
         off = ~np.eye(len(mean), dtype=bool)
         signal = np.sum(correlation[off] ** 2)
         noise = np.sum(spread[off]) / max(rows - 1, 1)
-        shrinkage = min(1.0, noise / signal) if signal > 0 else 1.0
+        shrinkage = part * min(1.0, noise / signal) if signal > 0 else part
         # However alike columns are, a part of each is its own, as of a column known to rounding.
         shrinkage = max(shrinkage, VARIANCE_FLOOR)
         correlation = np.where(off, (1 - shrinkage) * correlation, 1.0)

@@ -62,7 +62,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
     batch_size : int, optional
         Rows a step; by default as fits the number of rows.
     learning_rate : float, optional
-        Of Adam; 1e-3 by default.
+        Of Adam; 5e-3 by default.
     time_budget : float, optional
         Seconds for all flows together. What is found then depends on the machine. At least one
         epoch of one flow is done.

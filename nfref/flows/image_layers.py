@@ -273,6 +273,8 @@ class ChannelCoupling(SplitFlow):
     edge_channel: bool = True
     output_gain: bool = True
 
+    _twin = "channel_coupling"
+
     def __post_init__(self):
         object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
         self._check_channels()
@@ -356,6 +358,8 @@ class SplitPrior(ChannelCoupling):
 
     hidden: tuple = ()
 
+    _twin = "channel_coupling"
+
 
 @dataclass(frozen=True)
 class TopPrior(SplitPrior):
@@ -386,6 +390,8 @@ class TopPrior(SplitPrior):
     """
 
     kept = 0
+
+    _twin = "channel_coupling"
 
     def _check_channels(self):
         """One channel is enough."""

@@ -387,6 +387,8 @@ class ResidualBlock(Flow):
     probes: object = field(default=None, compare=False, repr=False)
     counts: object = field(default=None, compare=False, repr=False)
 
+    _twin = "residual"
+
     def __post_init__(self):
         check_count("dim", self.dim)
         object.__setattr__(self, "hidden", check_hidden(self.hidden))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.covariance import LedoitWolf
 
 import nfref
 from nfref.estimator.closed_form import Gaussian, Wide
@@ -44,6 +45,24 @@ def test_more_columns_than_rows(rows, dim):
         gains.append(np.mean(model.score_samples(new) - alone))
         assert np.all(np.isfinite(model.sample(100, random_state=0)))
     assert np.mean(gains) > -0.1 * dim / np.sqrt(rows)
+
+
+@pytest.mark.parametrize("law", ["a few causes", "neighbours", "each its own"])
+def test_more_columns_than_rows_beside_ledoit_and_wolf(law):
+    """No worse than their Gaussian of the standardised columns, whatever ties the columns."""
+    dim, rng = 60, np.random.default_rng(0)
+    causes = rng.standard_normal((6, dim))
+    covariance = {"a few causes": causes.T @ causes + 0.25 * np.eye(dim),
+                  "neighbours": 0.7 ** np.abs(np.subtract.outer(np.arange(dim), np.arange(dim))),
+                  "each its own": np.diag(np.exp(rng.standard_normal(dim)))}[law]
+    x, new = (rng.multivariate_normal(np.zeros(dim), covariance, n) for n in (40, 500))
+    mean, std = np.mean(x, axis=0), np.std(x, axis=0)
+    fitted = LedoitWolf(assume_centered=True).fit((x - mean) / std)
+    expected = (stats.multivariate_normal(cov=fitted.covariance_).logpdf((new - mean) / std)
+                - np.sum(np.log(std)))
+    gain = nfref.FlowDensity(**FEW).fit(x).score_samples(new) - expected
+    # The standard error is that of a mean over as many rows as there are to learn from.
+    assert np.mean(gain) > -np.std(expected) / np.sqrt(len(x))
 
 
 @pytest.mark.parametrize("options", [{**FEW, "flow": "mixture"}, ONE_FLOW], ids=["few", "flow"])

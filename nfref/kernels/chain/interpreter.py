@@ -15,17 +15,21 @@ import math
 from typing import NamedTuple
 
 from nfref.kernels.chain.block import Block, Cotangents, Storage
+from nfref.kernels.chain.channel_coupling import (channel_coupling, channel_coupling_vjp,
+                                                  decode_channel_coupling)
 from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
 from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
 from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
 from nfref.kernels.chain.made import decode_made, made, made_vjp
 from nfref.kernels.chain.planar import planar, planar_vjp
 from nfref.kernels.chain.radial import radial, radial_vjp
+from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.products import ROWS
 
-ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER = range(8)
+(ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
+ CHANNEL_COUPLING) = range(10)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -33,7 +37,8 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 # Compiling all opcodes takes many times longer than compiling one. The last arguments of a
 # kernel, one for each of these names, say which a chain needs: each is True or None, and what
 # hangs on a None is cut away before compilation.
-OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters")
+OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters",
+            "residuals", "images")
 
 
 class Chain(NamedTuple):
@@ -78,7 +83,7 @@ class Gradients(NamedTuple):
 
 @body
 def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
-          sylvesters):
+          sylvesters, residuals, images):
     """Carry out the instruction at ``pc``.
 
     block : Block; u changes in place, log_det grows
@@ -108,11 +113,18 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
     if sylvesters is not None:
         if opcode == SYLVESTER:
             sylvester(direction, code[at], code[at + 1], storage, block)
+    if residuals is not None:
+        if opcode == RESIDUAL:
+            residual(code[at], code[at + 1], code[at + 3:at + 3 + code[at + 2]], storage, block)
+    if images is not None:
+        if opcode == CHANNEL_COUPLING:
+            channel_coupling(direction, decode_channel_coupling(code, at, reals), storage, block,
+                             splines, mixtures)
 
 
 @body
 def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines, mixtures, others,
-              radials, sylvesters):
+              radials, sylvesters, residuals, images):
     """The vector-Jacobian product of the instruction at ``pc``.
 
     cotangents : Cotangents; u turns from that of the output to that of the input, context and
@@ -145,6 +157,14 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
     if sylvesters is not None:
         if opcode == SYLVESTER:
             sylvester_vjp(direction, code[at], code[at + 1], storage, cotangents, scratch)
+    if residuals is not None:
+        if opcode == RESIDUAL:
+            residual_vjp(code[at], code[at + 3:at + 3 + code[at + 2]], storage, cotangents,
+                         scratch)
+    if images is not None:
+        if opcode == CHANNEL_COUPLING:
+            channel_coupling_vjp(direction, decode_channel_coupling(code, at, reals), storage,
+                                 cotangents, scratch, splines, mixtures)
 
 
 # Blocks --------------------------------------------------------------------------------------
@@ -180,7 +200,7 @@ def block_of(rows, numbers):
 
 @kernel
 def evaluate(chain, theta, rows, values, blocks, tape, first, last,
-             couplings, masks, splines, mixtures, others, radials, sylvesters):
+             couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction.
@@ -194,7 +214,8 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
         for k in range(len(starts)):
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, 0), block,
-                  couplings, masks, splines, mixtures, others, radials, sylvesters)
+                  couplings, masks, splines, mixtures, others, radials,
+                  sylvesters, residuals, images)
         scatter_block(block.u, values.value, start)
         for r in range(min(ROWS, len(x) - start)):
             values.log_det[start + r] = block.log_det[r]
@@ -202,7 +223,7 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
 
 @kernel
 def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, first, last,
-        couplings, masks, splines, mixtures, others, radials, sylvesters):
+        couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
@@ -219,7 +240,8 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         for k in range(len(starts)):
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), block,
-                  couplings, masks, splines, mixtures, others, radials, sylvesters)
+                  couplings, masks, splines, mixtures, others, radials,
+                  sylvesters, residuals, images)
         there = min(ROWS, len(x) - start)
         if len(loss.weights) > 0:
             normal_cotangents(block, loss, g, start)
@@ -234,7 +256,8 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
             layer_vjp(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), g, scratch,
-                      couplings, masks, splines, mixtures, others, radials, sylvesters)
+                      couplings, masks, splines, mixtures, others, radials,
+                      sylvesters, residuals, images)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 

@@ -33,10 +33,12 @@ from nfref.kernels.simd.tiles import (FLAT, TALL, VECTORS, lanes_of, matrix_at, 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
 
 
-def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS):
-    """out (fan_out, width) = weight^T h, with h (fan_in, width)."""
+def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
+    """out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width); keep is 0 or 1."""
     w = _part(weight, at, stride, fan_in, fan_out)
-    _part(out, out_at, width, fan_out, width)[:] = w.T @ _part(h, h_at, width, fan_in, width)
+    product, part = (w.T @ _part(h, h_at, width, fan_in, width),
+                     _part(out, out_at, width, fan_out, width))
+    part[:] = part + product if keep else product
 
 
 def times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
@@ -61,9 +63,9 @@ def _part(flat, at, stride, rows, columns):
 
 
 @overloaded(times)
-def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS):
-    def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS):
-        _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), 0,
+def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
+    def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
+        _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
                       start_at(out, out_at), width)
     return compiled
 

@@ -6,8 +6,8 @@ turns the cotangent of those arrays back into one shaped like the parameters. Wh
 differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
 """
 
-from nfref.kernels.chain.instructions import (elementwise, linear, networks, planar, radial,
-                                              sylvester)
+from nfref.kernels.chain.instructions import (elementwise, images, linear, networks, planar, radial,
+                                              residual, sylvester)
 from nfref.kernels.names import twin_of
 
 
@@ -20,6 +20,7 @@ def instruction_of(flow, direction):
 ENCODERS = {
     "act_norm": elementwise.act_norm,
     "batch_norm": elementwise.batch_norm,
+    "channel_coupling": images.channel_coupling,
     "coupling": networks.coupling,
     "elementwise_affine": elementwise.elementwise_affine,
     "fixed_linear": linear.fixed_linear,
@@ -32,6 +33,7 @@ ENCODERS = {
     "permutation": lambda flow, direction: linear.permutation(flow.order, direction),
     "planar": planar.planar,
     "radial": radial.radial,
+    "residual": residual.residual,
     "scale": elementwise.scale,
     "squeeze": linear.squeeze,
     "standardise": elementwise.standardise,

@@ -233,12 +233,13 @@ def increasing_root(units, raw, u, tape):
     """u from y to the x with that value; see :func:`nfref.transformers.root.increasing_root`."""
     number = u.dtype.type
     zero, half, infinity = number(0), number(0.5), number(math.inf)
+    none = number(math.nan)     # what makes no prediction: every comparison with it is false
     eps = number(2.0 ** -52) if number(1 + 2.0 ** -52) > number(1) else number(2.0 ** -23)
     ends_of(units, raw, u, tape)
     for r in range(ROWS):
         tape[PLACE, r] = half * tape[LOW, r] + half * tape[HIGH, r]
         tape[RESIDUE, r] = infinity
-        tape[STEP, r] = zero
+        tape[STEP, r] = none
         tape[MOVES, r] = number(1) if abs(u[r]) < infinity else zero
     for k in range(STEPS):
         evaluate(units, raw, tape)
@@ -258,7 +259,7 @@ def increasing_root(units, raw, u, tape):
             tape[LOW, r] = low
             tape[HIGH, r] = high
             tape[RESIDUE, r] = abs(excess)
-            tape[STEP, r] = step if trusted else zero
+            tape[STEP, r] = step if trusted & (step != zero) else none
             tape[PLACE, r] = new
             # What is not a number will not become one.
             tape[MOVES, r] = number(1) if moves & (abs(new) < infinity) & (not done) else zero
@@ -270,7 +271,7 @@ def increasing_root(units, raw, u, tape):
     evaluate(units, raw, tape)
     for r in range(ROWS):
         y, value = u[r], tape[VALUE, r]
-        x = tape[PLACE, r] if (abs(y) < infinity) & (value == value) else number(math.nan)
+        x = tape[PLACE, r] if (abs(y) < infinity) & (value == value) else none
         tape[VALUE, r] = y
         tape[LOG_SLOPE, r] += x - x
         tape[PLACE, r] = x

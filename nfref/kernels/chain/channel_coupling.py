@@ -1,0 +1,211 @@
+"""A coupling of the channels of an image on a block of rows, and its derivative.
+
+:mod:`nfref.networks.convolution` has the formulas of its network. Inside of it images stand pixel
+by pixel, (pixels, channels, ROWS), so that the neighbours of a pixel in one row of the image, with
+all their channels, are the units of one product: nothing is copied, and what lies beyond the edge
+is left out. In u they stand channel by channel, as everywhere.
+
+theta: of each layer the weight (k, k, fan_in, fan_out), with its gain, and a bias for each pixel
+(pixels, fan_out), which holds what the edge adds. Tape: the layers, from the channels that stay
+and the context to the raw outputs; then E rows for each number that changes.
+"""
+
+from typing import NamedTuple
+
+from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
+                                         units_of)
+from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.jit import body
+from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+
+
+class ChannelCoupling(NamedTuple):
+    """The operands: a transformer, the activation, height and width of the image, how many
+    channels stay and how many change, channels from layer to layer, and the size k of each
+    convolution."""
+
+    transformer: object
+    activation: object
+    height: object
+    width: object
+    stay: object
+    change: object
+    channels: object
+    sizes: object
+
+
+@body
+def decode_channel_coupling(code, at, reals):
+    """transformer, five numbers, how many layers, then channels and sizes."""
+    first = at + OPERANDS
+    channels = first + 6
+    sizes = channels + code[first + 5] + 1
+    return ChannelCoupling(decode(code, at, reals), code[first], code[first + 1], code[first + 2],
+                           code[first + 3], code[first + 4], code[channels:sizes],
+                           code[sizes:sizes + code[first + 5]])
+
+
+@body
+def rows_of(operands, pixel, a):
+    """The neighbours of a pixel in row a of three: the first, how many, and its place of three.
+
+    None where that row lies beyond the edge.
+    """
+    height, width = operands.height, operands.width
+    i, j = pixel // width + a - 1, pixel % width
+    if i < 0 or i >= height:
+        return 0, 0, 0
+    left, right = max(j - 1, 0), min(j + 1, width - 1)
+    return i * width + left, right - left + 1, left - j + 1
+
+
+@body
+def convolve(operands, layer, theta, weight, tape, h_at, out_at):
+    """One convolution without its bias."""
+    fan_in, fan_out = operands.channels[layer], operands.channels[layer + 1]
+    for pixel in range(operands.height * operands.width):
+        out = out_at + pixel * fan_out * ROWS
+        if operands.sizes[layer] == 1:
+            times(theta, weight, fan_out, fan_in, fan_out, tape, h_at + pixel * fan_in * ROWS,
+                  tape, out)
+            continue
+        keep = 0
+        for a in range(3):
+            first, count, place = rows_of(operands, pixel, a)
+            if count > 0:
+                times(theta, weight + (3 * a + place) * fan_in * fan_out, fan_out, count * fan_in,
+                      fan_out, tape, h_at + first * fan_in * ROWS, tape, out, ROWS, keep)
+                keep = 1
+
+
+@body
+def convolve_vjp(operands, layer, theta, weight, tape, h_at, scratch, g_at, in_at, g_theta):
+    """From the cotangents of the output at ``g_at`` of scratch to those of the input."""
+    fan_in, fan_out = operands.channels[layer], operands.channels[layer + 1]
+    pixels, size = operands.height * operands.width, operands.sizes[layer]
+    if size > 1:
+        g_in = units_of(scratch, in_at, pixels * fan_in)
+        for i in range(pixels * fan_in):
+            for r in range(ROWS):
+                g_in[i, r] = 0
+    for pixel in range(pixels):
+        g = g_at + pixel * fan_out * ROWS
+        if size == 1:
+            here = pixel * fan_in * ROWS
+            add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, weight, fan_out)
+            times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch,
+                             in_at + here, 0)
+            continue
+        for a in range(3):
+            first, count, place = rows_of(operands, pixel, a)
+            if count > 0:
+                here, part = first * fan_in * ROWS, weight + (3 * a + place) * fan_in * fan_out
+                add_outer(tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part,
+                          fan_out)
+                times_transposed(theta, part, fan_out, count * fan_in, fan_out, scratch, g,
+                                 scratch, in_at + here, 1)
+
+
+@body
+def numbers_of(operands, layer):
+    """How many numbers the weight of a layer has."""
+    size = operands.sizes[layer]
+    return size * size * operands.channels[layer] * operands.channels[layer + 1]
+
+
+@body
+def channel_coupling(direction, operands, storage, block, splines, mixtures):
+    """The channels that change go through the transformer, as those that stay say.
+
+    direction : 1 from latent to data, -1 back
+    operands : ChannelCoupling
+    storage : Storage; the tape is filled
+    block : Block; u changes in place, log_det grows
+    splines, mixtures : True, or None where no transformer is one
+    """
+    channels, stay, change = operands.channels, operands.stay, operands.change
+    pixels, last = operands.height * operands.width, len(operands.sizes)
+    theta, tape, u = storage.theta, storage.tape, block.u
+    fan_in = channels[0]
+    seen = units_of(tape, storage.tape_at, pixels * fan_in)
+    for pixel in range(pixels):
+        for k in range(stay):
+            copy_row(u, k * pixels + pixel, seen, pixel * fan_in + k)
+        for k in range(fan_in - stay):
+            copy_row(block.context, k, seen, pixel * fan_in + stay + k)
+    at, h_at = storage.at, storage.tape_at
+    for layer in range(last):
+        out_at, units = h_at + pixels * channels[layer] * ROWS, pixels * channels[layer + 1]
+        if channels[layer] == 0:
+            out = units_of(tape, out_at, units)
+            for i in range(units):
+                for r in range(ROWS):
+                    out[i, r] = 0
+        else:
+            convolve(operands, layer, theta, at, tape, h_at, out_at)
+        at += numbers_of(operands, layer)
+        if layer < last - 1:
+            activate(operands.activation, theta, at, units, tape, out_at)
+        else:
+            add_bias(theta, at, units, tape, out_at)
+        at, h_at = at + units, out_at
+    raw = units_of(tape, h_at, pixels * channels[last])
+    transformer, log_det = operands.transformer, block.log_det
+    extra = transformer.tape_rows
+    extras = units_of(tape, h_at + pixels * channels[last] * ROWS, change * pixels * extra)
+    for c in range(change):
+        for pixel in range(pixels):
+            number = c * pixels + pixel
+            transform(transformer, direction, u, raw, extras,
+                      Place(stay * pixels + number, pixel * channels[last] + c, change,
+                            number * extra), log_det, splines, mixtures)
+
+
+@body
+def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
+    """Back through the transformer, then through the network to the channels that stay.
+
+    direction, operands, splines, mixtures : as for :func:`channel_coupling`
+    storage : Storage; the tape as :func:`channel_coupling` left it
+    cotangents : Cotangents; u changes in place, context and theta grow
+    scratch : twice the numbers of the network's widest layer
+    """
+    channels, stay, change = operands.channels, operands.stay, operands.change
+    pixels, last = operands.height * operands.width, len(operands.sizes)
+    theta, tape, g, g_theta = storage.theta, storage.tape, cotangents.u, cotangents.theta
+    h_at, at = storage.tape_at, storage.at
+    for layer in range(last):
+        h_at += pixels * channels[layer] * ROWS
+        at += numbers_of(operands, layer) + pixels * channels[layer + 1]
+    raw = units_of(tape, h_at, pixels * channels[last])
+    g_raw = units_of(scratch, 0, pixels * channels[last])
+    transformer, extra = operands.transformer, operands.transformer.tape_rows
+    extras = units_of(tape, h_at + pixels * channels[last] * ROWS, change * pixels * extra)
+    for c in range(change):
+        for pixel in range(pixels):
+            number = c * pixels + pixel
+            transform_vjp(transformer, direction, g, cotangents.log_det, raw, extras,
+                          Place(stay * pixels + number, pixel * channels[last] + c, change,
+                                number * extra), g_raw, splines, mixtures)
+    g_at, other_at = 0, len(scratch) // 2
+    for layer in range(last - 1, -1, -1):
+        units = pixels * channels[layer + 1]
+        at -= units
+        add_row_sums(scratch, g_at, units, g_theta, at)
+        at -= numbers_of(operands, layer)
+        h_at -= pixels * channels[layer] * ROWS
+        if channels[layer] > 0:
+            convolve_vjp(operands, layer, theta, at, tape, h_at, scratch, g_at, other_at, g_theta)
+            if layer > 0:
+                activate_vjp(operands.activation, pixels * channels[layer], tape, h_at, scratch,
+                             other_at)
+        g_at, other_at = other_at, g_at
+    fan_in = channels[0]
+    g_seen = units_of(scratch, g_at, pixels * fan_in)
+    for pixel in range(pixels):
+        for k in range(stay):
+            for r in range(ROWS):
+                g[k * pixels + pixel, r] += g_seen[pixel * fan_in + k, r]
+        for k in range(fan_in - stay):
+            for r in range(ROWS):
+                cotangents.context[k, r] += g_seen[pixel * fan_in + stay + k, r]

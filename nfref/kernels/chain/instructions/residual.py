@@ -1,0 +1,66 @@
+"""Residual blocks; weights are shrunk when the parameters are packed."""
+
+import numpy as np
+
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.instructions.instruction import Instruction
+from nfref.kernels.chain.instructions.networks import net_arrays, net_cotangent
+
+
+def residual(flow, direction):
+    """Data to latent, with the exact log-determinant or the power series with exact traces.
+
+    The fixed point has no twin, nor have estimates that depend on random numbers of each row.
+    """
+    random = flow.estimator == "roulette" or flow.probes is not None
+    if direction == 1 or random and flow.estimator != "exact":
+        return None
+    dim, terms = flow.dim, flow.terms if flow.estimator == "series" else 0
+    widths = [dim + flow.context_dim, *flow.hidden, dim]
+    size = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:]))
+    units, hidden, widest = sum(widths[:-1]), sum(flow.hidden), max(widths)
+
+    def pack(params, dtype):
+        net = flow.normalised(params)
+        return [*net_arrays({"net": net}, dtype),
+                *(np.reshape(layer["beta"], 1) for layer in net[:-1])]
+
+    def unpack(params, cotangent):
+        net = net_cotangent(widths, cotangent[:size])["net"]
+        for k, (layer, weight, g) in enumerate(zip(params["net"], flow._weights(params["net"]),
+                                                   net)):
+            u = params["u"][k] if flow.mode == "training" else _leading(weight)
+            g_weight = _through_norm(weight, u, flow.coefficient, g["weight"][:len(weight)])
+            g["weight"] = np.concatenate([g_weight, g["weight"][len(weight):]])
+        slopes = [np.exp(-np.logaddexp(0, -beta)) for beta in params["beta"]]
+        found = {"net": net, "beta": [np.reshape(g * slope, ()) for g, slope
+                                      in zip(cotangent[size:], slopes)]}
+        # No gradient reaches the state of the power iteration.
+        return {**found, "u": [np.zeros_like(u) for u in params["u"]]} if "u" in params else found
+
+    matrices = dim * dim * (3 if terms else 1)
+    return Instruction(
+        chain.RESIDUAL, direction, [dim, terms, len(widths), *widths], size=size + len(flow.hidden),
+        tape=3 * units + matrices + dim * hidden + widest, scratch=units + 2 * widest,
+        pack=pack, unpack=unpack, needs=("residuals",))
+
+
+def _leading(weight):
+    """The left singular vector of the largest singular value."""
+    if len(weight) <= weight.shape[1]:
+        return np.linalg.eigh(weight @ weight.T)[1][:, -1]
+    return weight @ np.linalg.eigh(weight.T @ weight)[1][:, -1]
+
+
+def _through_norm(weight, u, coefficient, g):
+    """W' = W c / s where s > c, with s = |u W| / |u|: ds = u^T dW v / |u|, v = W^T u / |W^T u|.
+
+    For the singular vector u that is the derivative of the largest singular value.
+    """
+    v = u @ weight
+    length, along = np.sqrt(u @ u), np.sqrt(v @ v)
+    norm = along / length
+    if not norm > coefficient:
+        return g
+    down = np.sum(g * weight) / (norm * length * along)
+    return coefficient / norm * (g - np.outer(down * u, v))
