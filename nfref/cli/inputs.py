@@ -60,6 +60,8 @@ def load(name, header="auto", texts=(), gaps=False, keep=None):
 
     A built-in toy is always the same 5,000 rows, so that a score can be repeated.
     """
+    if not name:
+        raise UsageError("DATA: expected a file or the name of built-in data, got ''")
     known = name.replace("-", "_")
     if os.path.exists(name) or (known != "wine" and known not in nfref.datasets.TOYS):
         if not os.path.exists(name) and os.path.splitext(name)[1].lower() not in READERS:

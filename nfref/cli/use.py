@@ -85,6 +85,8 @@ def check_there(what):
 def loaded_model(path):
     """The model of a file, which has to be one without context."""
     from nfref.model_file import ModelError, load_model
+    if not path:
+        raise UsageError("MODEL: expected a model file, got ''")
     try:
         model = load_model(path)
     except ModelError as error:
@@ -99,6 +101,8 @@ def check_output(out, *inputs):
     """That ``out`` can be written and is none of the files that are read."""
     if out is None:
         return
+    if not out:
+        raise UsageError("--out: expected a file to write, got ''")
     check_writable(out)
     for path in inputs:
         if path is not None and os.path.realpath(out) == os.path.realpath(path):

@@ -33,7 +33,7 @@ FOLDS = 5
 FLOW_ROWS = 300         # below so many rows, or ROWS_A_COLUMN a column, no flow is tried
 ROWS_A_COLUMN = 10
 SMALL_MIXTURES = (2, 4)
-FEWER_UNITS = 2000      # rows below which networks are smaller
+FEW, SOME = 2000, 5000  # rows below which networks are smaller, and steps of fewer rows
 LEARNING_RATE = 5e-3    # 1e-3 with a quarter of the rows a step is as good, and takes twice as long
 PATIENCE = 10           # epochs; scores of averaged parameters hardly waver
 MIXTURE_ROWS = 20_000   # so many rows say all that a mixture can learn; EM passes over all, often
@@ -266,16 +266,15 @@ def _finished(names, members, scores, weight, seconds, results):
 
 
 def batch_size_for(rows):
-    """Rows a step, in powers of two from 64 to 1024: with few rows about ten steps an epoch, until
-    they are of 256 rows, and with many about fifty."""
-    wanted = max(min(rows / 12, 256), rows / 50, 64)
-    return int(min(1024, 2 ** np.ceil(np.log2(wanted))))
+    """Rows a step: 64 of few rows, else 256 or what makes about fifty steps an epoch, in powers of
+    two up to 1024."""
+    return 64 if rows < FEW else int(min(1024, max(256, 2 ** np.ceil(np.log2(rows / 50)))))
 
 
 def sized_flow(kind, rows, dim, context_dim, rng):
     """A flow of that kind in the size that so many rows of so many columns can carry."""
-    width = max(128 if rows >= FEWER_UNITS else 48, dim + context_dim)
-    layers = 5 if rows >= FEWER_UNITS else 3
+    width = max(48 if rows < FEW else 96 if rows < SOME else 128, dim + context_dim)
+    layers = 3 if rows < FEW else 5
     orders = random_orders(rng, dim, layers) if dim > 2 else "alternate"
     flow = NSF if kind == "nsf" or dim == 1 else MAF
     return flow(dim, layers, (width, width), context_dim=context_dim, orders=orders)

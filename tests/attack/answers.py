@@ -10,6 +10,7 @@ import io
 import numpy as np
 
 from tests.attack.case import Case, command, contents, require
+from tests.attack.options import values_of
 
 LABELS = ("red", "it's", "light blue", "3", "é")
 NAMES = ("size", "share", "kids", "kind", "angle of it")
@@ -35,7 +36,6 @@ POOLS = {
     "--least": ("0", "3", "-1", "x"), "-n": ("0", "1", "2", "-1", "x", "1.5"),
     "--out": ("new.csv", "new.parquet", "new.html", "old.txt", "t.csv", "table.npz", ".",
               "no/new.csv", "", "n" * 300)}
-NEW = ("new.csv", "new.parquet", "new.html", "old.txt")
 
 
 def cases(rng, number):
@@ -131,9 +131,10 @@ def run(folder, arguments):
     before = contents(folder)
     status, output, errors = command(folder, *arguments)
     after = contents(folder)
-    outs = [arguments[k + 1] for k, option in enumerate(arguments) if option == "--out"][-1:]
+    outs = values_of(arguments, "--out")[-1:]
     wrote = {name for name in after if after[name] != before.get(name)}
-    require(wrote <= set(outs) & set(NEW), f"wrote {wrote}, asked for {outs}")
+    read = {*arguments[1:3], *values_of(arguments, "--data"), *values_of(arguments, "--given-from")}
+    require(wrote <= set(outs) - read, f"wrote {wrote}, asked for {outs}")
     require(set(before) <= set(after), "a file is gone")
     if status == 2:
         require(not wrote, f"wrote {wrote} and failed: {errors}")

@@ -4,7 +4,9 @@ import argparse
 import logging
 import time
 import warnings
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 from nfref.oracle import scoreboard
 from tests.oracle import survey
@@ -21,22 +23,27 @@ def main():
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    times = defaultdict(list)
     for subject in survey.SUBJECTS:
         title = f"{subject.library} {subject.name}"
         if options.match not in title:
             continue
         start = time.process_time()
         report = survey.run(subject, options.seed, options.dtype, options.seconds)
+        seconds = time.process_time() - start
         verdict = report if isinstance(report, str) else report.verdict
         print(f"{subject.library} {subject.version} {subject.name}: {verdict} "
-              f"({time.process_time() - start:.1f} s of CPU)", flush=True)
+              f"({seconds:.1f} s of CPU)", flush=True)
         if isinstance(report, str):
             continue
+        times[subject.library].append(seconds)
         for row in (*report.failures, *report.undecided):
             print(*(f"    {line}" for line in str(row).split("\n")), sep="\n", flush=True)
         if options.reports:
             scoreboard.write(options.reports, report, library=subject.library,
                              version=subject.version, flow=subject.name, dtype=options.dtype)
+    for library, found in times.items():
+        print(f"{library}: {median(found):.1f} s of CPU a check in the median")
 
 
 if __name__ == "__main__":
