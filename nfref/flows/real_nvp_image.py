@@ -66,6 +66,8 @@ class ImageCoupling(SplitFlow):
     activation: str = "relu"
     transformer: Transformer = Affine()
 
+    _twin = "image_coupling"
+
     def __post_init__(self):
         channels, height, width = shape = check_image_shape("shape", self.shape)
         object.__setattr__(self, "shape", shape)

@@ -8,7 +8,8 @@ and by how much the cold one exceeds the warm one, each the least of so many rou
 
 The second (alone with ``--kernels``) runs it once more with an empty folder and without other
 processes to compile in, and listens to Numba: processor seconds of every kernel and body,
-without those of the bodies that it calls, for each combination of types; and by phase:
+without those of the bodies that it calls, for each dtype and choice of optional parts (- or + for
+each); and by phase:
 
     typing         Numba's passes over the bytecode, to types
     lowering       from types to the text of LLVM's intermediate language
@@ -175,9 +176,10 @@ def timed(function, watch, name):
 
 def shortened(types):
     """The dtype and the optional arguments of a kernel, which is all that its types differ in."""
-    dtypes = {word for word in ("float32", "float64") for kind in types if word in str(kind)}
-    optional = ", ".join(str(kind) for kind in types if str(kind) in ("none", "bool"))
-    return f" ({'; '.join(filter(None, [', '.join(sorted(dtypes)), optional]))})"
+    text = str(types)       # reals and sums are float64 whatever the dtype
+    dtype = next((word for word in ("float32", "float64") if word in text), "no floats")
+    chosen = "".join("-+"[str(kind) == "bool"] for kind in types if str(kind) in ("none", "bool"))
+    return f" ({' '.join(filter(None, [dtype, chosen]))})"
 
 
 if __name__ == "__main__":

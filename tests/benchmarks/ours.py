@@ -14,6 +14,17 @@ from nfref.training.adam import Adam
 from tests.benchmarks.peers import BINS, BOUND
 from tests.flows.continuous_cases import filled
 
+# What is timed beside its formula alone.
+ALONE = {
+    "NAF": lambda: nfref.NAF(11, 3),
+    "Flow++": lambda: nfref.RealNVP(11, 4, transformer=nfref.LogisticMixture()),
+    "Radial": lambda: nfref.Radial(2),
+    "Sylvester": lambda: nfref.Sylvester(16),
+    "Residual": lambda: nfref.ResidualFlow(2, mode="training"),
+    "Residual D=16": lambda: nfref.ResidualFlow(16, mode="training"),
+    "Glow": lambda: nfref.Glow((1, 8, 8)),
+    "RealNVPImage": lambda: nfref.RealNVPImage((1, 8, 8))}
+
 
 @dataclass
 class Case:
@@ -23,7 +34,7 @@ class Case:
     ----------
     name : str
     kind : {"log_prob", "step", "sample", "log_abs_det"}
-    family : {"RealNVP", "MAF", "NSF", "NSF coupling", "CNF", "matrices"}
+    family : {"RealNVP", "MAF", "NSF", "NSF coupling", "CNF", "matrices"} or one of ``ALONE``
     sizes : dict
         dim, layers, hidden, rows.
     flops : float
@@ -77,14 +88,14 @@ class Case:
                 "MAF": lambda: nfref.MAF(dim, layers, hidden, **relu),
                 "NSF": lambda: nfref.NSF(dim, layers, hidden, **spline),
                 "NSF coupling": lambda: nfref.NSF(dim, layers, hidden, coupling=True, **spline),
-                "CNF": lambda: nfref.CNF(dim, hidden)}[self.family]()
+                "CNF": lambda: nfref.CNF(dim, hidden), **ALONE}[self.family]()
         density = nfref.Density(flow)
         rng = np.random.default_rng(0)
         if self.family == "CNF":    # a velocity of unit size, as after training
             return density, trees.cast({"base": {}, "flow": filled(flow, rng)},
                                        np.dtype(np.float32))
         params = trees.tree_map(
-            lambda leaf: (leaf + 0.1 / np.sqrt(max(leaf.shape))
+            lambda leaf: (leaf + 0.1 / np.sqrt(max(leaf.shape, default=1))
                           * rng.standard_normal(leaf.shape)).astype(np.float32), density.init(rng))
         return density, params
 
@@ -177,6 +188,10 @@ def cases():
         {"dim": 16, "layers": 1, "hidden": (128, 128)}, 5000, 0, slow=True)
     add("CNF step D=2 (64, 64)", "step", "CNF",
         {"dim": 2, "layers": 1, "hidden": (64, 64)}, 512, 0)
+    for family, make in ALONE.items():
+        sizes = {"dim": make().dim, "layers": None, "hidden": None, "rows": 512}
+        for kind in ("log_prob", "step"):
+            made.append(Case(f"{family} {kind}, 512 rows", kind, family, sizes, slow=True))
     for dim in (4, 8, 16, 32):
         made.append(Case(f"matrices log|det| D={dim} float64, 20000", "log_abs_det", "matrices",
                          {"dim": dim, "rows": 20_000}))

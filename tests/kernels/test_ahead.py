@@ -84,7 +84,8 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
             return 2000
 
     prepare_flows(Rows(), Rows(), Plan())
-    nsf, maf = ((None, True, True, None), (None, True, None, None))
+    nsf, maf = (tuple(True if name in needed else None for name in chain.OPTIONAL)
+                for needed in (("masks", "splines"), ("masks",)))
     expected = [ahead.Need(nsf, "float32", True, True), ahead.Need(nsf, "float64", True, False),
                 ahead.Need(maf, "float32", True, True), ahead.Need(maf, "float64", True, False)]
     assert asked == [expected[::2], expected[1::2]]

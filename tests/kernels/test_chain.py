@@ -68,6 +68,9 @@ FLOWS = {
     "Glow, as in the text": nfref.Glow(
         (3, 2, 4), levels=1, steps=2, hidden=(70,), permutation="full", activation="tanh",
         edge_channel=False, output_gain=False),
+    "RealNVP on images": nfref.RealNVPImage((1, 4, 6), levels=2, hidden=5, blocks=2),
+    "RealNVP on images, tanh, context": nfref.RealNVPImage((2, 3, 2), levels=1, hidden=9, blocks=1,
+                                                           activation="tanh", context_dim=2),
     "with members that have no twin": nfref.Chain([
         nfref.RealNVP(2, layers=2, hidden=(5,)),
         nfref.Logit((-50.0, None), (50.0, None)),
@@ -80,7 +83,7 @@ for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
-RARE = ("Radial", "Residual", "Glow", "sigmoid", "mixture")
+RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture")
 IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture")
 # 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)

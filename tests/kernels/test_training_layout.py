@@ -50,3 +50,10 @@ def test_what_is_computed_of_parameters_goes_leaf_by_leaf(name):
     vector, unflatten = flat(density.init(np.random.default_rng(0)))
     layout = training._layout(programs(density.flow, -1)[0], unflatten, vector)
     assert (layout is None) == (name in ("triangular factors", "constrained"))
+
+
+def test_matrices_that_have_no_inverse_are_no_obstacle():
+    """The numbers that packing is asked with overflow in the triangular factors of Glow."""
+    flow = nfref.Glow((1, 4, 4), levels=1, steps=2, hidden=(8,))
+    vector, unflatten = flat(nfref.Density(flow).init(np.random.default_rng(0)))
+    assert training._layout(programs(flow, -1)[0], unflatten, vector) is None

@@ -1,9 +1,7 @@
 """A coupling of the channels of an image on a block of rows, and its derivative.
 
-:mod:`nfref.networks.convolution` has the formulas of its network. Inside of it images stand pixel
-by pixel, (pixels, channels, ROWS), so that the neighbours of a pixel in one row of the image, with
-all their channels, are the units of one product: nothing is copied, and what lies beyond the edge
-is left out. In u they stand channel by channel, as everywhere.
+:mod:`nfref.networks.convolution` has the formulas of its network, whose layers are images as in
+``convolution``. In u images stand channel by channel.
 
 theta: of each layer the weight (k, k, fan_in, fan_out), with its gain, and a bias for each pixel
 (pixels, fan_out), which holds what the edge adds. Tape: the layers, from the channels that stay
@@ -12,22 +10,21 @@ and the context to the raw outputs; then E rows for each number that changes.
 
 from typing import NamedTuple
 
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
                                          units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.products import ROWS
 
 
 class ChannelCoupling(NamedTuple):
-    """The operands: a transformer, the activation, height and width of the image, how many
-    channels stay and how many change, channels from layer to layer, and the size k of each
-    convolution."""
+    """The operands: a transformer, the activation, the grid of pixels, how many channels stay
+    and how many change, channels from layer to layer, and the size k of each convolution."""
 
     transformer: object
     activation: object
-    height: object
-    width: object
+    grid: object
     stay: object
     change: object
     channels: object
@@ -40,70 +37,10 @@ def decode_channel_coupling(code, at, reals):
     first = at + OPERANDS
     channels = first + 6
     sizes = channels + code[first + 5] + 1
-    return ChannelCoupling(decode(code, at, reals), code[first], code[first + 1], code[first + 2],
-                           code[first + 3], code[first + 4], code[channels:sizes],
+    return ChannelCoupling(decode(code, at, reals), code[first],
+                           Grid(code[first + 1], code[first + 2]), code[first + 3],
+                           code[first + 4], code[channels:sizes],
                            code[sizes:sizes + code[first + 5]])
-
-
-@body
-def rows_of(operands, pixel, a):
-    """The neighbours of a pixel in row a of three: the first, how many, and its place of three.
-
-    None where that row lies beyond the edge.
-    """
-    height, width = operands.height, operands.width
-    i, j = pixel // width + a - 1, pixel % width
-    if i < 0 or i >= height:
-        return 0, 0, 0
-    left, right = max(j - 1, 0), min(j + 1, width - 1)
-    return i * width + left, right - left + 1, left - j + 1
-
-
-@body
-def convolve(operands, layer, theta, weight, tape, h_at, out_at):
-    """One convolution without its bias."""
-    fan_in, fan_out = operands.channels[layer], operands.channels[layer + 1]
-    for pixel in range(operands.height * operands.width):
-        out = out_at + pixel * fan_out * ROWS
-        if operands.sizes[layer] == 1:
-            times(theta, weight, fan_out, fan_in, fan_out, tape, h_at + pixel * fan_in * ROWS,
-                  tape, out)
-            continue
-        keep = 0
-        for a in range(3):
-            first, count, place = rows_of(operands, pixel, a)
-            if count > 0:
-                times(theta, weight + (3 * a + place) * fan_in * fan_out, fan_out, count * fan_in,
-                      fan_out, tape, h_at + first * fan_in * ROWS, tape, out, ROWS, keep)
-                keep = 1
-
-
-@body
-def convolve_vjp(operands, layer, theta, weight, tape, h_at, scratch, g_at, in_at, g_theta):
-    """From the cotangents of the output at ``g_at`` of scratch to those of the input."""
-    fan_in, fan_out = operands.channels[layer], operands.channels[layer + 1]
-    pixels, size = operands.height * operands.width, operands.sizes[layer]
-    if size > 1:
-        g_in = units_of(scratch, in_at, pixels * fan_in)
-        for i in range(pixels * fan_in):
-            for r in range(ROWS):
-                g_in[i, r] = 0
-    for pixel in range(pixels):
-        g = g_at + pixel * fan_out * ROWS
-        if size == 1:
-            here = pixel * fan_in * ROWS
-            add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, weight, fan_out)
-            times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch,
-                             in_at + here, 0)
-            continue
-        for a in range(3):
-            first, count, place = rows_of(operands, pixel, a)
-            if count > 0:
-                here, part = first * fan_in * ROWS, weight + (3 * a + place) * fan_in * fan_out
-                add_outer(tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part,
-                          fan_out)
-                times_transposed(theta, part, fan_out, count * fan_in, fan_out, scratch, g,
-                                 scratch, in_at + here, 1)
 
 
 @body
@@ -124,7 +61,8 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     splines, mixtures : True, or None where no transformer is one
     """
     channels, stay, change = operands.channels, operands.stay, operands.change
-    pixels, last = operands.height * operands.width, len(operands.sizes)
+    grid, last = operands.grid, len(operands.sizes)
+    pixels = pixels_of(grid)
     theta, tape, u = storage.theta, storage.tape, block.u
     fan_in = channels[0]
     seen = units_of(tape, storage.tape_at, pixels * fan_in)
@@ -136,13 +74,8 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     at, h_at = storage.at, storage.tape_at
     for layer in range(last):
         out_at, units = h_at + pixels * channels[layer] * ROWS, pixels * channels[layer + 1]
-        if channels[layer] == 0:
-            out = units_of(tape, out_at, units)
-            for i in range(units):
-                for r in range(ROWS):
-                    out[i, r] = 0
-        else:
-            convolve(operands, layer, theta, at, tape, h_at, out_at)
+        convolve(grid, operands.sizes[layer], channels[layer], channels[layer + 1], theta, at, tape,
+                 h_at, out_at, 0)
         at += numbers_of(operands, layer)
         if layer < last - 1:
             activate(operands.activation, theta, at, units, tape, out_at)
@@ -171,7 +104,8 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     scratch : twice the numbers of the network's widest layer
     """
     channels, stay, change = operands.channels, operands.stay, operands.change
-    pixels, last = operands.height * operands.width, len(operands.sizes)
+    grid, last = operands.grid, len(operands.sizes)
+    pixels = pixels_of(grid)
     theta, tape, g, g_theta = storage.theta, storage.tape, cotangents.u, cotangents.theta
     h_at, at = storage.tape_at, storage.at
     for layer in range(last):
@@ -195,7 +129,8 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
         at -= numbers_of(operands, layer)
         h_at -= pixels * channels[layer] * ROWS
         if channels[layer] > 0:
-            convolve_vjp(operands, layer, theta, at, tape, h_at, scratch, g_at, other_at, g_theta)
+            convolve_vjp(grid, operands.sizes[layer], channels[layer], channels[layer + 1], theta,
+                         at, tape, h_at, scratch, g_at, other_at, g_theta)
             if layer > 0:
                 activate_vjp(operands.activation, pixels * channels[layer], tape, h_at, scratch,
                              other_at)

@@ -19,6 +19,8 @@ from nfref.kernels.chain.channel_coupling import (channel_coupling, channel_coup
                                                   decode_channel_coupling)
 from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
 from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
+from nfref.kernels.chain.image_coupling import (decode_image_coupling, image_coupling,
+                                                image_coupling_vjp)
 from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
 from nfref.kernels.chain.made import decode_made, made, made_vjp
 from nfref.kernels.chain.planar import planar, planar_vjp
@@ -29,7 +31,7 @@ from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.products import ROWS
 
 (ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
- CHANNEL_COUPLING) = range(10)
+ CHANNEL_COUPLING, IMAGE_COUPLING) = range(11)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -120,6 +122,9 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
         if opcode == CHANNEL_COUPLING:
             channel_coupling(direction, decode_channel_coupling(code, at, reals), storage, block,
                              splines, mixtures)
+        elif opcode == IMAGE_COUPLING:
+            image_coupling(direction, decode_image_coupling(code, at, reals), storage, block,
+                           splines, mixtures)
 
 
 @body
@@ -165,6 +170,9 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
         if opcode == CHANNEL_COUPLING:
             channel_coupling_vjp(direction, decode_channel_coupling(code, at, reals), storage,
                                  cotangents, scratch, splines, mixtures)
+        elif opcode == IMAGE_COUPLING:
+            image_coupling_vjp(direction, decode_image_coupling(code, at, reals), storage,
+                               cotangents, scratch, splines, mixtures)
 
 
 # Blocks --------------------------------------------------------------------------------------

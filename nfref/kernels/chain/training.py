@@ -104,7 +104,10 @@ def _layout(program, unflatten, vector):
 def _found_layout(program, unflatten, vector):
     size, dtype = len(vector), vector.dtype
     numbered = np.arange(1.0, size + 1)
-    packed = program.pack(unflatten(numbered)["flow"], np.float64)
+    try:
+        packed = program.pack(unflatten(numbered)["flow"], np.float64)
+    except ValueError:      # computed from such numbers, matrices may have no inverse
+        return None
     if program.plain and np.array_equal(packed, numbered):
         return Layout()
     used = np.flatnonzero(packed)

@@ -24,6 +24,7 @@ ENCODERS = {
     "coupling": networks.coupling,
     "elementwise_affine": elementwise.elementwise_affine,
     "fixed_linear": linear.fixed_linear,
+    "image_coupling": images.image_coupling,
     "invertible_conv": linear.invertible_conv,
     "linear": linear.linear,
     "lu_linear": linear.lu_linear,

@@ -1,4 +1,4 @@
-"""Couplings of the channels of an image; gains and edges are worked in when they are packed."""
+"""Couplings of images; gains, edges and normalised weights are worked in when they are packed."""
 
 import numpy as np
 
@@ -7,6 +7,7 @@ from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.networks.convolution import GAIN, beyond_the_edge
+from nfref.networks.residual_convolution import weight_normalised
 
 
 def channel_coupling(flow, direction):
@@ -68,3 +69,58 @@ def channel_coupling(flow, direction):
         tape=pixels * sum(channels) + transformer.tape_rows * change * pixels,
         scratch=2 * pixels * max(channels),
         pack=pack, unpack=unpack, reals=transformer.reals, needs=("images", *transformer.needs))
+
+
+def image_coupling(flow, direction):
+    """The bias of a layer stands once for each pixel, and gets the sum of what these get."""
+    transformer = operands_of(flow.transformer)
+    if transformer is None:
+        return None
+    image, height, width = flow.shape
+    pixels, hidden, blocks = height * width, flow.hidden, flow.blocks
+    fan_in, outputs = 2 * image + flow.context_dim, transformer.raw_rows * image
+    change = np.flatnonzero(~flow.stays)
+    first, skip, across = (3, fan_in, hidden), (1, hidden, hidden), (3, hidden, hidden)
+    shapes = [first, skip, *[across, across, skip] * blocks, (1, hidden, outputs)]
+    counts = [count for size, a, b in shapes for count in (size * size * a * b, pixels * b)]
+    ends = np.cumsum(counts)
+
+    def layers_of(net):
+        return [net["first"], net["skip"], *(block[name] for block in net["blocks"]
+                                             for name in ("first", "second", "skip")), net["last"]]
+
+    def pack(params, dtype):
+        layers = map(weight_normalised, layers_of(params["net"]))
+        return [array for layer in layers
+                for array in (layer["weight"], np.tile(layer["bias"], pixels))]
+
+    def unpack(params, cotangent):
+        parts, found = np.split(cotangent, ends[:-1]), []
+        for k, layer in enumerate(layers_of(params["net"])):
+            g_bias = parts[2 * k + 1].reshape(pixels, -1).sum(axis=0)
+            found.append({**_through_normalisation(layer, parts[2 * k]), "bias": g_bias})
+        first, skip, *between, last = found
+        named = [dict(zip(("first", "second", "skip"), between[k:k + 3]))
+                 for k in range(0, 3 * blocks, 3)]
+        return {"net": {"first": first, "skip": skip, "blocks": named, "last": last}}
+
+    units = pixels * hidden
+    return Instruction(
+        chain.IMAGE_COUPLING, direction,
+        [*transformer.whole, ACTIVATIONS[flow.activation], height, width, image, fan_in, hidden,
+         blocks, len(change), *flow.stays, *change],
+        size=int(ends[-1]),
+        tape=(pixels * (fan_in + outputs) + (3 * blocks + 2) * units
+              + transformer.tape_rows * len(change)),
+        scratch=pixels * max(fan_in, outputs) + 4 * units,
+        pack=pack, unpack=unpack, reals=transformer.reals, needs=("images", *transformer.needs))
+
+
+def _through_normalisation(layer, g):
+    """W = g v / |v| for each output: g gets (v . W_bar) / |v|, v the rest of W_bar, times g / |v|.
+    """
+    v = layer["direction"]
+    g = g.reshape(v.shape)
+    norm = np.sqrt(np.sum(v ** 2, axis=(0, 1, 2)))
+    along = np.sum(v * g, axis=(0, 1, 2)) / norm
+    return {"direction": (g - v * (along / norm)) * (layer["length"] / norm), "length": along}

@@ -1,0 +1,95 @@
+"""Convolutions of size 1 and 3 on a block of rows, and their derivatives.
+
+Images stand pixel by pixel, (pixels, channels, ROWS). So the neighbours of a pixel in one row of
+the image, with all their channels, are the units of one product: nothing is copied, and what lies
+beyond the edge is left out. See :mod:`nfref.networks.convolution` for the formula.
+
+theta: the weight (k, k, fan_in, fan_out); what is added to a convolution is not its business.
+"""
+
+from typing import NamedTuple
+
+from nfref.kernels.chain.network import units_of
+from nfref.kernels.jit import body
+from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+
+
+class Grid(NamedTuple):
+    """The pixels of an image."""
+
+    height: object
+    width: object
+
+
+@body
+def pixels_of(grid):
+    return grid.height * grid.width
+
+
+@body
+def neighbours(grid, pixel, a):
+    """Of a pixel, in row a of three: the first, how many, and the place of the first, of three.
+
+    None at all where that row lies beyond the edge.
+    """
+    i, j = pixel // grid.width + a - 1, pixel % grid.width
+    if i < 0 or i >= grid.height:
+        return 0, 0, 0
+    left, right = max(j - 1, 0), min(j + 1, grid.width - 1)
+    return i * grid.width + left, right - left + 1, left - j + 1
+
+
+@body
+def fill_with_zeros(numbers, at, units):
+    numbers = units_of(numbers, at, units)
+    for i in range(units):
+        for r in range(ROWS):
+            numbers[i, r] = 0
+
+
+@body
+def convolve(grid, size, fan_in, fan_out, theta, weight, tape, h_at, out_at, keep):
+    """out = keep * out + W * h, keep 0 or 1; of an image without channels nothing comes."""
+    pixels = pixels_of(grid)
+    if fan_in == 0:
+        if keep == 0:
+            fill_with_zeros(tape, out_at, pixels * fan_out)
+        return
+    for pixel in range(pixels):
+        out = out_at + pixel * fan_out * ROWS
+        if size == 1:
+            times(theta, weight, fan_out, fan_in, fan_out, tape, h_at + pixel * fan_in * ROWS,
+                  tape, out, ROWS, keep)
+            continue
+        kept = keep
+        for a in range(3):
+            first, count, place = neighbours(grid, pixel, a)
+            if count > 0:
+                times(theta, weight + (3 * a + place) * fan_in * fan_out, fan_out, count * fan_in,
+                      fan_out, tape, h_at + first * fan_in * ROWS, tape, out, ROWS, kept)
+                kept = 1
+
+
+@body
+def convolve_vjp(grid, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at, in_at,
+                 g_theta):
+    """Adds to g_theta; the cotangents of h are written at ``in_at`` of scratch."""
+    pixels = pixels_of(grid)
+    if size > 1:
+        fill_with_zeros(scratch, in_at, pixels * fan_in)
+    for pixel in range(pixels):
+        g = g_at + pixel * fan_out * ROWS
+        if size == 1:
+            here = pixel * fan_in * ROWS
+            add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, weight, fan_out)
+            times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch,
+                             in_at + here, 0)
+            continue
+        for a in range(3):
+            first, count, place = neighbours(grid, pixel, a)
+            if count > 0:
+                here, part = first * fan_in * ROWS, weight + (3 * a + place) * fan_in * fan_out
+                add_outer(tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part,
+                          fan_out)
+                times_transposed(theta, part, fan_out, count * fan_in, fan_out, scratch, g,
+                                 scratch, in_at + here, 1)
