@@ -165,15 +165,15 @@ def encoded(columns, table, given=()):
             code = column.encode(values if column.kind == "category"
                                  else as_numbers(column.name, values))
             found.append(code.astype(np.float64))
-            if known:
+            if known and np.any(np.isnan(found[-1])):
                 check_can_be_given(column, values)
             continue
         coordinate, log_slope = column.encode(as_numbers(column.name, values))
         found.append(coordinate)
-        if known:
-            check_can_be_given(column, values)
-        else:
+        if not known:
             total = total + log_slope
+        elif np.any(log_slope == -np.inf):
+            check_can_be_given(column, values)
     return *(np.stack([found[k] for k in places], axis=1) if places
              else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
 

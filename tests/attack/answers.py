@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 
-from tests.attack.case import Case, command, contents, require
+from tests.attack.case import command, command_lines, contents, require
 from tests.attack.options import values_of
 
 LABELS = ("red", "it's", "light blue", "3", "é")
@@ -40,11 +40,7 @@ POOLS = {
 
 def cases(rng, number):
     """Questions of one command with some options, each from its pool."""
-    for _ in range(number):
-        one = np.random.default_rng(rng.integers(2 ** 63))
-        arguments = line(one)
-        yield Case(f"answers: nfref {' '.join(map(repr, arguments))}"[:300],
-                   lambda folder, arguments=arguments: run(folder, arguments))
+    return command_lines("answers", line, run, rng, number, repr)
 
 
 def line(rng):

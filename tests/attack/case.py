@@ -7,6 +7,8 @@ import traceback
 from dataclasses import dataclass
 from typing import Callable
 
+import numpy as np
+
 SECONDS = 20        # after which a case hangs; --patience makes it more
 
 
@@ -46,6 +48,14 @@ def attack(case, folder):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def command_lines(kind, line, run, rng, number, show=str):
+    """Cases of ``run(folder, arguments)`` with arguments from ``line(rng)``, each by a seed."""
+    for _ in range(number):
+        arguments = line(np.random.default_rng(rng.integers(2 ** 63)))
+        yield Case(f"{kind}: nfref {' '.join(map(show, arguments))}"[:300],
+                   lambda folder, arguments=arguments: run(folder, arguments))
 
 
 def require(condition, text):

@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.model_file import load_model
 from nfref.tables import read_quietly
-from tests.attack.case import Case, command, contents, require
+from tests.attack.case import command, command_lines, contents, require
 
 NUMBERS = ("1", "2", "0", "-1", "1.5", "nan", "inf", "1e400", "1_0", "", " ", "x", "--", "9" * 30,
            "9" * 5000, "0x2", "1e-300")
@@ -44,11 +44,7 @@ MAY_WRITE = ("--out", "--plot", "--checkpoint", "--resume")
 
 def cases(rng, number):
     """Command lines of one command with some options, each from its pool."""
-    for _ in range(number):
-        one = np.random.default_rng(rng.integers(2 ** 63))
-        arguments = line(one)
-        yield Case(f"options: nfref {' '.join(arguments)}"[:300],
-                   lambda folder, arguments=arguments: run(folder, arguments))
+    return command_lines("options", line, run, rng, number)
 
 
 def line(rng):

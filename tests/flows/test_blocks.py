@@ -10,6 +10,7 @@ from autograd import grad
 import nfref
 from nfref import blocks
 from nfref import params as trees
+from nfref.kernels.simd.products import ROWS
 
 
 def fixed(context_dim=0, dtype=np.float64):
@@ -35,6 +36,7 @@ def test_parts_are_whole_blocks_and_every_row_once():
         assert all(part.start % blocks.ALIGNED == 0 for part in seen)
         assert all((part.stop - part.start) * 8 <= blocks.NUMBERS for part in seen)
     assert len(seen) == 8
+    assert blocks.ALIGNED % ROWS == 0
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])

@@ -213,9 +213,7 @@ class _Check:
             yield inconclusive("normalised", why)
             yield inconclusive("sample_follows", why)
             return
-        lost = 0.0
-        if isinstance(self.domain, Box) and len(samples):
-            lost = np.mean(self.domain.at_an_end(samples))
+        lost = global_checks.share_at_an_end(self.domain, samples)
         samples = samples[self.contains(samples)]
         pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
         if len(pilot) < 100 and isinstance(self.domain, Box):

@@ -357,8 +357,7 @@ class _Check:
         pilot, lost = None, 0.0
         if x is not None:
             x = x.astype(np.float64)
-            if isinstance(back, Box) and len(x):
-                lost = np.mean(back.at_an_end(x))
+            lost = global_checks.share_at_an_end(back, x)
             x = x[np.isfinite(x).all(axis=1)]
             x = x[contains(x)]
             pilot, samples = x[:len(x) // 5], x[len(x) // 5:]

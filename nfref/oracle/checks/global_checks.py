@@ -13,6 +13,7 @@ from nfref.oracle.checks.uniform import uniform_row
 from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
 from nfref.oracle.instruments.level import SIGMAS
+from nfref.oracle.instruments.points import Box
 from nfref.oracle.instruments.quadrature import line_integral, panel_masses, plane_integral
 from nfref.oracle.report import failed, inconclusive, passed
 
@@ -63,6 +64,13 @@ class Whole:
         if np.any(inside):
             found[inside] = self.log_prob(x[inside])
         return found
+
+
+def share_at_an_end(domain, samples):
+    """The ``lost`` of a Whole: of all samples (N, D), before any are left out."""
+    if not isinstance(domain, Box) or not len(samples):
+        return 0.0
+    return np.mean(domain.at_an_end(samples))
 
 
 class _NotANumber(Exception):
