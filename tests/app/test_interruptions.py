@@ -217,6 +217,7 @@ def epoch_of(path):
         return len(json.loads(archive["header"].tobytes())["history"]["train"])
 
 
+@pytest.mark.thorough
 def test_only_the_same_fit_goes_on(folder):
     succeeds(*FIT, "--epochs", 2, "--checkpoint", "c.npz", cwd=folder)
     longer = succeeds(*FIT, "--epochs", 4, "--resume", "c.npz", cwd=folder)

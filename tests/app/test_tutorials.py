@@ -1,6 +1,7 @@
 """Every tutorial runs, from any folder, and ends in asserts; so running it is testing it.
 
-Lessons run in ``test_exercises.py``, and here, as processes of their own, among the slow tests.
+Lessons run in ``test_exercises.py``, and here, as processes of their own, among the slow tests;
+of the other pages the plain run takes the first of each folder, CI all of them.
 """
 
 import ast
@@ -33,9 +34,14 @@ def committed_figures():
     return {path.name: path.read_bytes() for path in (ROOT / "figures").glob("*.png")}
 
 
+def when_it_runs(script):
+    if script in LESSONS:
+        return [pytest.mark.slow]
+    return [] if script in (METHODS[0], TRUTHS[0], APPLICATIONS[0]) else [pytest.mark.thorough]
+
+
 @pytest.mark.parametrize("script", [
-    pytest.param(script, marks=[pytest.mark.slow] if script in LESSONS else [], id=script.stem)
-    for script in SCRIPTS])
+    pytest.param(script, marks=when_it_runs(script), id=script.stem) for script in SCRIPTS])
 def test_tutorial_runs(script, tmp_path):
     before = committed_figures()
     done = run(script, tmp_path)
@@ -82,6 +88,7 @@ def test_tutorial_is_a_page(script):
     assert (ROOT / "figures" / f"{script.stem}.png").exists()
 
 
+@pytest.mark.thorough
 def test_readme_figure(tmp_path):
     """The script behind the README's figures, with one epoch, too few for good ones."""
     done = run(ROOT / "tutorials" / "readme_figure.py", tmp_path, "--epochs", "1")

@@ -1,4 +1,4 @@
-"""A sample of every attack in the suite; all of them with ``-m slow``."""
+"""A sample of every attack; all of them with ``-m slow``."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from tests.attack import KINDS
 from tests.attack.__main__ import run
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sample(kind):
     counts, failures = run(kind, seed=0, number=KINDS[kind][2])

@@ -1,7 +1,7 @@
 """The contract over the table of flows: every flow, every dim it allows, with and without context.
 
 ``pytest -s tests/contract/test_contract.py -k table`` prints the largest errors per flow. The
-plain run leaves some of the dims out; ``pytest -m slow`` has them.
+plain run leaves some of the dims out; ``pytest -m thorough`` and ``-m slow`` have them.
 """
 
 import pytest
@@ -18,15 +18,20 @@ def ids(cases):
 
 
 def over(cases):
-    marked = [pytest.param(*case, marks=pytest.mark.slow) if is_slow(*case) else case
-              for case in cases]
+    marked = [pytest.param(*case, marks=marks(*case)) for case in cases]
     return pytest.mark.parametrize("name, dim, context_dim", marked, ids=ids(cases))
 
 
-def is_slow(name, dim, context_dim):
-    """Of flows of many dims 5, and 3 and 8 without a context where they are looked at with one."""
+def marks(name, dim, context_dim):
+    """Of flows of many dims 5 is slow, and 3 and 8 where they are looked at with a context too;
+    there 2 without one is thorough."""
     entry = flow_table.flows()[name]
-    return len(entry.dims) > 3 and (dim == 5 or dim in (3, 8) and entry.context and not context_dim)
+    if len(entry.dims) <= 3:
+        return ()
+    twice = entry.context and not context_dim
+    if dim == 5 or dim in (3, 8) and twice:
+        return pytest.mark.slow
+    return pytest.mark.thorough if dim == 2 and twice else ()
 
 
 def gradient_cases():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import nfref
 from nfref import params as trees
@@ -40,6 +41,7 @@ def without_numba(code, **environment):
                                **environment})
 
 
+@pytest.mark.thorough
 def test_formulas_do_everything(tmp_path):
     done = without_numba("import numpy as np\n"
                          f"from {__name__} import session\n"
@@ -52,6 +54,7 @@ def test_formulas_do_everything(tmp_path):
         assert all(map(np.array_equal, here, there.values()))
 
 
+@pytest.mark.thorough
 def test_the_command_line(tmp_path):
     model = str(tmp_path / "wine.npz")
     done = without_numba("from nfref.cli import main\n"

@@ -206,15 +206,21 @@ def against_reference(name, measured, reference, start):
     return passed(name, why, float(ratio[p]), 1.0)
 
 
-def affordable(subject, seconds, least, most, dim):
-    """How many rows this many seconds are enough for, and four million numbers."""
-    in_time = seconds * subject.stopwatch.load / max(subject.seconds_a_row(), 1e-9)
+def affordable(subjects, seconds, least, most, dim):
+    """How many rows this many seconds are enough for, through all of them once, and four
+    million numbers."""
+    a_row = sum(subject.seconds_a_row() for subject in subjects)
+    in_time = seconds * subjects[0].stopwatch.load / max(a_row, 1e-9)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
 
-def rows_for(subject, domain, rng, dim, dtype):
-    """Rows of a box, as many as there is time for: the bulk, and up to four times as wide."""
-    count = affordable(subject, SECONDS / 6, 64, COUNT[dtype.name], dim)
+def rows_for(subjects, domain, rng, dim, dtype):
+    """Rows of a box, as many as there is time for: the bulk, and up to four times as wide.
+
+    ``subjects`` are all directions that will be asked: one may take a root search and its
+    inverse none.
+    """
+    count = affordable(subjects, SECONDS / 3, 64, COUNT[dtype.name], dim)
     rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
     rows = domain.from_line(rows).astype(dtype)
     return rows[domain.contains(rows.astype(np.float64))]

@@ -291,7 +291,7 @@ class _Check:
                 yield not_applicable(f"sweep_{name}", "the domain is known by samples only")
                 continue
             self.stopwatch.restart()
-            start = dense.rows_for(subjects[name], domain, self.rng, self.dim, self.dtype)
+            start = dense.rows_for(list(subjects.values()), domain, self.rng, self.dim, self.dtype)
             yield self.timed(dense.sweep, f"sweep_{name}", measured, subjects.get(other), start,
                              self.accuracy)
             yield self.timed(dense.against_reference, f"reference_{name}", measured,
@@ -315,7 +315,7 @@ class _Check:
         self.stopwatch.restart()
         x = None
         if "forward" in measurements:
-            count = min(dense.affordable(subject, 2.0, 2000, 20000, self.dim)
+            count = min(dense.affordable([subject], 2.0, 2000, 20000, self.dim)
                         for subject in subjects.values())
             z = there.sample_base(self.rng, count).astype(self.dtype)
             try:
