@@ -6,7 +6,7 @@
 For each flow three works: the log-density of rows (value), a training step (step), and samples
 (sample), in float32, by the twins. Along each axis one number grows and the others stay where
 ``AT`` has them. Every axis of every work is a process of its own, in which a point is called once
-to compile, once to warm up, and then timed: the least of three, or once if that takes seconds.
+to compile, and then timed: the least of nine, or of as many as end in three seconds.
 
 A table's last columns are exponents. *Fitted* is the slope of a straight line through the points,
 in logarithms of both; *theory* is the slope of a line through what :func:`work_of` counts at the
@@ -45,7 +45,7 @@ QUICK = {"rows": (10 ** 3, 10 ** 4), "columns": (2, 8), "layers": (1, 2), "threa
 # addition.
 ACTIVATION = {"RealNVP": 1, "MAF": 1, "NSF": 1, "CNF": 10}
 TRANSFORMER = {"RealNVP": 20, "MAF": 20, "NSF": 200}
-LONG = 3        # seconds: what takes longer is timed once
+REPEATS, LONG = 9, 3        # times, or seconds after which no other one begins
 FLOOR = 3       # a point counts in a fit from this many times the smallest call on
 
 
@@ -102,16 +102,13 @@ def exponent(at, cost):
 
 def measure(given):
     """Time and memory of each point; written as lines of JSON, as they come."""
-    import numba
-
     import nfref
     for point in given:
-        numba.set_num_threads(point.threads)
-        with nfref.backend("numba"):
+        with nfref.backend("numba", threads=point.threads):
             call = made(point)
             call()
             times, held = [], None
-            while not times or len(times) < 3 and sum(times) < LONG:
+            while not times or len(times) < REPEATS and sum(times) < LONG:
                 before = rest()
                 start = time.perf_counter()
                 result = call()
@@ -225,6 +222,9 @@ def figure(everything, path):
                 ax.loglog(at, seconds, "o-", color=color, markersize=4, label=family)
                 ax.loglog(at, seconds[-1] * counts / counts[-1], ":", color=color, linewidth=1)
             ax.grid(alpha=0.3)
+            if axis in ("layers", "threads"):       # few and small: every one by its number
+                ax.set_xticks(at, [f"{value:g}" for value in at])
+                ax.minorticks_off()
             if work == WORKS[0]:
                 ax.set(title=f"against {axis}")
             if work == WORKS[-1]:

@@ -430,6 +430,39 @@ def test_an_own_gradient_beside_the_end_of_a_domain():
         assert report["gradient_forward"].verdict == verdict
 
 
+def test_an_own_gradient_where_knots_of_two_layers_meet():
+    """A layer has slope 1 below its knot at 1, 1 + c tanh((z - 1) / 5) above; the next undoes some.
+
+    Beside the knot log_det has the slopes 0 and 0.13. On it either layer may be taken from either
+    side, which makes 0.32 of it.
+    """
+    first, second = 1.6, -0.95
+
+    def layer(c, z):
+        above = np.maximum(z - 1, 0)
+        return z + 5 * c * np.log(np.cosh(above / 5)), np.log1p(c * np.tanh(above / 5))
+
+    def forward(z):
+        y, one = layer(first, z)
+        x, other = layer(second, y)
+        return x, (one + other)[:, 0]
+
+    def part(c, z, inside):
+        above = (z - 1) / 5
+        return np.where(inside, c / (5 * np.cosh(above) ** 2 * (1 + c * np.tanh(above))), 0.0)
+
+    def gradient(on_knot):
+        def by_row(z):
+            y, one = layer(first, z)
+            slopes = part(first, z, z > 1) + part(second, y, y > 1) * np.exp(one)
+            return np.where(np.abs(z - 1) < 1e-15, on_knot, slopes)
+        return by_row
+
+    for on_knot, verdict in ((first / 5, "inconclusive"), (0.0, "pass"), (np.nan, "fail")):
+        report = check_flow(forward, dim=1, rng=rng(), gradient=(gradient(on_knot), None))
+        assert report["gradient_forward"].verdict == verdict, report["gradient_forward"]
+
+
 def test_a_density_s_own_gradient_by_its_context():
     rng = np.random.default_rng(0)
 

@@ -103,3 +103,42 @@ def test_flowjax_spline():
                 flowjax_raw(transformer, raw), points)
         return spline
     assert_spline(call("transform_and_log_det"), call("inverse_and_log_det"), spline_cases())
+
+
+def test_gradients_at_the_end_of_several_zuko_splines():
+    """Automatic differentiation takes each layer from one side or the other, as rounding has it.
+
+    At the end that three splines have in common, every gradient of the sum of their log-slopes is
+    the sum of some of the layers' own gradients inside (outside they are zero), and not only of
+    all or none. So it may be no side's, and outside of both.
+    """
+    torch, zuko = pytest.importorskip("torch"), pytest.importorskip("zuko")
+    count, layers, end = 400, 3, 5.0
+    rng = np.random.default_rng(0)
+
+    def slope(spline, x):
+        x = torch.full((count,), x, dtype=torch.float64, requires_grad=True)
+        return torch.autograd.grad(spline(x).sum(), x)[0].numpy()
+
+    splines = [zuko.transforms.MonotonicRQSTransform(
+        *(torch_double(0.7 * rng.standard_normal((count, n))) for n in (8, 8, 7)), bound=end)
+        for _ in range(layers)]
+
+    def all_of_them(x):
+        total = 0
+        for spline in splines:
+            x, log_slope = spline.call_and_ladj(x)
+            total = total + log_slope
+        return total
+
+    inside = np.stack([slope(lambda x: spline.call_and_ladj(x)[1], end * (1 - 1e-7))
+                       for spline in splines])
+    chosen = np.array(list(np.ndindex(*(2,) * layers)))         # (8, 3): which layers are inside
+    sums, found = chosen @ inside, slope(all_of_them, end)
+    nearest = np.argmin(np.abs(sums - found), axis=0)
+    np.testing.assert_allclose(found, np.take_along_axis(sums, nearest[None], 0)[0], rtol=1e-4,
+                               atol=1e-4)
+    mixed = (nearest > 0) & (nearest < len(chosen) - 1)
+    low, high = np.minimum(0, sums[-1]), np.maximum(0, sums[-1])
+    assert np.sum(mixed) > 0.2 * count
+    assert np.sum((found < low - 0.1) | (found > high + 0.1)) > 0.1 * count
