@@ -14,14 +14,14 @@ from nfref.training.adam import Adam
 from tests.benchmarks.peers import BINS, BOUND
 from tests.flows.continuous_cases import filled
 
-# What is timed beside its formula alone.
-ALONE = {
+# Flows with sizes of their own: timed beside their formula, residual flows beside normflows too.
+OWN = {
     "NAF": lambda: nfref.NAF(11, 3),
     "Flow++": lambda: nfref.RealNVP(11, 4, transformer=nfref.LogisticMixture()),
     "Radial": lambda: nfref.Radial(2),
     "Sylvester": lambda: nfref.Sylvester(16),
-    "Residual": lambda: nfref.ResidualFlow(2, mode="training"),
-    "Residual D=16": lambda: nfref.ResidualFlow(16, mode="training"),
+    "Residual": lambda: nfref.ResidualFlow(2),
+    "Residual D=16": lambda: nfref.ResidualFlow(16),
     "Glow": lambda: nfref.Glow((1, 8, 8)),
     "RealNVPImage": lambda: nfref.RealNVPImage((1, 8, 8))}
 
@@ -34,13 +34,15 @@ class Case:
     ----------
     name : str
     kind : {"log_prob", "step", "sample", "log_abs_det"}
-    family : {"RealNVP", "MAF", "NSF", "NSF coupling", "CNF", "matrices"} or one of ``ALONE``
+    family : {"RealNVP", "MAF", "NSF", "NSF coupling", "CNF", "matrices"} or one of ``OWN``
     sizes : dict
         dim, layers, hidden, rows.
     flops : float
         Of a dense network, for the share of sgemm; 0 leaves it out.
     slow : bool
         Few repeats.
+    alone : bool
+        Not beside other libraries, which would take minutes.
     evaluations : dict
         Of the right-hand side in one call, by library; filled where something is solved.
     """
@@ -51,6 +53,7 @@ class Case:
     sizes: dict
     flops: float = 0
     slow: bool = False
+    alone: bool = False
     backends: tuple = BACKENDS
     evaluations: dict = field(default_factory=dict)
 
@@ -88,7 +91,7 @@ class Case:
                 "MAF": lambda: nfref.MAF(dim, layers, hidden, **relu),
                 "NSF": lambda: nfref.NSF(dim, layers, hidden, **spline),
                 "NSF coupling": lambda: nfref.NSF(dim, layers, hidden, coupling=True, **spline),
-                "CNF": lambda: nfref.CNF(dim, hidden), **ALONE}[self.family]()
+                "CNF": lambda: nfref.CNF(dim, hidden), **OWN}[self.family]()
         density = nfref.Density(flow)
         rng = np.random.default_rng(0)
         if self.family == "CNF":    # a velocity of unit size, as after training
@@ -108,11 +111,14 @@ class Case:
         if self.kind == "step":
             vector, unflatten = gradient.flat(params)
             adam = Adam(1e-3)
-            state = adam.start(vector)
+            state, training = adam.start(vector), density.training()
+            learns = density.adapt(params, x[:1]) is not params
 
             def work():
-                _, slope = gradient.loss_and_gradient(density, unflatten, vector, x)
-                adam.step(vector, slope, state)
+                _, slope = gradient.loss_and_gradient(training, unflatten, vector, x)
+                moved, _ = adam.step(vector, slope, state)
+                if learns:
+                    density.adapt(unflatten(moved), x)
         elif self.kind == "sample":
             def work():
                 density.flow.forward(params["flow"], x)
@@ -173,9 +179,14 @@ def cases():
     for label, sizes in (("D=2 8x(64, 64)", small), ("D=16 8x(128, 128)", large)):
         add(f"RealNVP log_prob {label}", "log_prob", "RealNVP", sizes, 50_000, 1, slow=True)
         add(f"RealNVP step {label}", "step", "RealNVP", sizes, 512, 3)
+    add("RealNVP log_prob D=8 8x(64, 64)", "log_prob", "RealNVP", {**small, "dim": 8}, 1, 0)
     add("MAF log_prob D=63 5x(512, 512)", "log_prob", "MAF", maf, 2000, 1)
     add("MAF step D=63 5x(512, 512)", "step", "MAF", maf, 512, 3)
     add("MAF sample D=63 5x(512, 512)", "sample", "MAF", maf, 2000, 0, slow=True,
+        backends=("numba",))
+    wide = {"dim": 784, "layers": 2, "hidden": (1024, 1024)}
+    add("MAF log_prob D=784 2x(1024, 1024)", "log_prob", "MAF", wide, 512, 1, slow=True)
+    add("MAF sample D=784 2x(1024, 1024)", "sample", "MAF", wide, 512, 0, slow=True, alone=True,
         backends=("numba",))
     for family in ("NSF", "NSF coupling"):
         add(f"{family} log_prob D=11 5x(128, 128)", "log_prob", family, nsf, 20_000, 1, slow=True)
@@ -188,7 +199,7 @@ def cases():
         {"dim": 16, "layers": 1, "hidden": (128, 128)}, 5000, 0, slow=True)
     add("CNF step D=2 (64, 64)", "step", "CNF",
         {"dim": 2, "layers": 1, "hidden": (64, 64)}, 512, 0)
-    for family, make in ALONE.items():
+    for family, make in OWN.items():
         sizes = {"dim": make().dim, "layers": None, "hidden": None, "rows": 512}
         for kind in ("log_prob", "step"):
             made.append(Case(f"{family} {kind}, 512 rows", kind, family, sizes, slow=True))
