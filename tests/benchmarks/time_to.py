@@ -112,11 +112,11 @@ def nfref_nsf(parts, options):
     train, validation, test = (part.astype(np.float32) for part in parts)
     density = nfref.Density(FLOWS["nsf"](train.shape[1], activation="tanh"))
     rng = np.random.default_rng([options.seeds[0], 1])
-    found, best = None, -np.inf
+    found, best = None, np.inf
 
     def look(state):
         nonlocal found, best
-        if state.best_score > best:
+        if state.best_score < best:         # a loss
             best = state.best_score
             nats = density.log_prob(state.unflatten(state.best), test).mean()
             found = nats, time.time(), len(state.history["validation"])
