@@ -1,5 +1,6 @@
 """What autograd is doing with a value."""
 
+import numpy as np
 from autograd.core import VJPNode
 from autograd.extend import Box
 
@@ -15,7 +16,22 @@ def parts(params):
 
 def boxes(*values):
     """What autograd traces among values and the arrays of structures."""
-    return [value for value in parts(values) if isinstance(value, Box)]
+    found = []
+    _add_boxes(values, found)
+    return found
+
+
+def _add_boxes(values, found):
+    """Every call of a flow pays for this pass: no call for an array, no lists in between."""
+    for value in values:
+        if type(value) is np.ndarray:
+            continue
+        if isinstance(value, Box):
+            found.append(value)
+        elif isinstance(value, dict):
+            _add_boxes(value.values(), found)
+        elif isinstance(value, (list, tuple)):
+            _add_boxes(value, found)
 
 
 def is_forward_mode(value):
