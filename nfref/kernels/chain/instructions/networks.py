@@ -85,7 +85,9 @@ def made(flow, direction):
         arrays = []
         for layer, mask, rows, columns in zip(params["net"], masks[np.dtype(dtype)], units[:-1],
                                               units[1:]):
-            arrays += [_taken(layer["weight"], rows, columns) * mask,
+            weight = _taken(layer["weight"], rows, columns)
+            own = weight is not layer["weight"]
+            arrays += [np.multiply(weight, mask, out=weight if own else None),
                        _taken(layer["bias"], columns, None)]
         return arrays
 
@@ -116,8 +118,9 @@ def _unless_in_order(places):
 
 
 def _taken(array, rows, columns):
-    array = array if rows is None else array[rows]
-    return array if columns is None else array[:, columns]
+    """array[rows][:, columns], itself where both are None; ``take`` needs half the time."""
+    array = array if rows is None else array.take(rows, axis=0)
+    return array if columns is None else array.take(columns, axis=1)
 
 
 def _group_ends(degrees, places):
