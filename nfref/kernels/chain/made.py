@@ -9,8 +9,9 @@ Products run over the blocks of groups, and skip what the mask makes zero.
 
 Two orders of the same work. *Parallel*: all places are known, layer by layer. *Sequential*:
 groups of one place each; as soon as a place is known the units that wait for it are
-computed, once, so that the slow direction costs one sweep and not D passes. The derivative
-of each runs the same order backwards.
+computed, once, so that the slow direction costs one sweep and not D passes. What units of the next
+``AHEAD`` places see of all before is added up for all of them at once, as a product of a few rows
+reads what it sees for each row anew. The derivative of each order runs it backwards.
 
 theta: the network. Tape: its layers, then E rows for each place, which belong to the transformer.
 """
@@ -22,6 +23,9 @@ from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_r
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+
+
+AHEAD = 16      # places
 
 
 class Net(NamedTuple):
@@ -91,18 +95,42 @@ def units_seen(net, layer, group):
 
 
 @body
-def group_forward(net, storage, layer, group):
-    """The units of one group in one layer, from the prefix of the layer below that they see."""
+def known_before(net, layer, group):
+    """How many units of the layer below stand before a group of places starts."""
+    return n_context_of(net) + net.group_ends[0, group] if layer == 1 else (
+        net.group_ends[layer - 1, group])
+
+
+@body
+def add_what_is_known(net, storage, layer, group, end):
+    """What the units from ``group`` to ``end`` see of what stands before ``group``."""
+    widths, ends = net.widths, net.group_ends
+    size, own = (net.size, 0) if layer == len(widths) - 1 else (1, layer)
+    first, units = size * ends[own, group], size * (ends[own, end] - ends[own, group])
+    below = storage.tape_at + rows_before(widths, layer - 1)
+    times(storage.theta, storage.at + weight_at(widths, layer) + first, widths[layer],
+          known_before(net, layer, group), units, storage.tape, below,
+          storage.tape, below + (widths[layer - 1] + first) * ROWS)
+
+
+@body
+def group_forward(net, storage, layer, group, start):
+    """The units of one group in one layer, from the prefix of the layer below that they see.
+
+    What stands before the group ``start`` is in the sums already; nothing is if it is 0.
+    """
     widths, theta, tape = net.widths, storage.theta, storage.tape
     first, units = units_in(net, layer, group)
     if units == 0:
         return
+    known = known_before(net, layer, start) if start > 0 else 0
     weight = storage.at + weight_at(widths, layer)
     bias = weight + widths[layer - 1] * widths[layer] + first
     below = storage.tape_at + rows_before(widths, layer - 1)
     out = below + (widths[layer - 1] + first) * ROWS
-    times(theta, weight + first, widths[layer], units_seen(net, layer, group), units,
-          tape, below, tape, out)
+    times(theta, weight + first + known * widths[layer], widths[layer],
+          units_seen(net, layer, group) - known, units, tape, below + known * ROWS, tape, out,
+          ROWS, min(start, 1))
     if layer == len(widths) - 1:
         add_bias(theta, bias, units, tape, out)
     else:
@@ -165,7 +193,10 @@ def made(direction, operands, storage, block, splines, mixtures):
     for step in range(groups * last):
         layer, group = ((step % last, step // last) if sequential else
                         (step // groups, step % groups))
-        group_forward(net, storage, layer + 1, group)
+        start = group // AHEAD * AHEAD if sequential else 0
+        if 0 < start == group:
+            add_what_is_known(net, storage, layer + 1, group, min(group + AHEAD, groups))
+        group_forward(net, storage, layer + 1, group, start)
         if layer + 1 < last:
             continue
         # The outputs of this group stand: its coordinates can be transformed.
