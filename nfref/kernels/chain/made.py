@@ -24,7 +24,6 @@ from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform,
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
-
 AHEAD = 16      # places
 
 
@@ -73,12 +72,12 @@ def weight_at(widths, layer):
 
 
 @body
-def units_in(net, layer, group):
-    """Which units of a layer belong to a group: the first, and how many."""
-    ends = net.group_ends
-    if layer == len(net.widths) - 1:
-        return net.size * ends[0, group], net.size * (ends[0, group + 1] - ends[0, group])
-    return ends[layer, group], ends[layer, group + 1] - ends[layer, group]
+def units_in(net, layer, group, end):
+    """Which units of a layer belong to the groups from ``group`` to ``end``: the first, and how
+    many."""
+    size, row = (net.size, 0) if layer == len(net.widths) - 1 else (1, layer)
+    first = size * net.group_ends[row, group]
+    return first, size * net.group_ends[row, end] - first
 
 
 @body
@@ -104,9 +103,8 @@ def known_before(net, layer, group):
 @body
 def add_what_is_known(net, storage, layer, group, end):
     """What the units from ``group`` to ``end`` see of what stands before ``group``."""
-    widths, ends = net.widths, net.group_ends
-    size, own = (net.size, 0) if layer == len(widths) - 1 else (1, layer)
-    first, units = size * ends[own, group], size * (ends[own, end] - ends[own, group])
+    widths = net.widths
+    first, units = units_in(net, layer, group, end)
     below = storage.tape_at + rows_before(widths, layer - 1)
     times(storage.theta, storage.at + weight_at(widths, layer) + first, widths[layer],
           known_before(net, layer, group), units, storage.tape, below,
@@ -120,7 +118,7 @@ def group_forward(net, storage, layer, group, start):
     What stands before the group ``start`` is in the sums already; nothing is if it is 0.
     """
     widths, theta, tape = net.widths, storage.theta, storage.tape
-    first, units = units_in(net, layer, group)
+    first, units = units_in(net, layer, group, group + 1)
     if units == 0:
         return
     known = known_before(net, layer, start) if start > 0 else 0
@@ -141,10 +139,10 @@ def group_forward(net, storage, layer, group, start):
 def group_vjp(net, storage, layer, group, g):
     """The cotangent of one group's units in hidden ``layer``, from the suffix that sees them."""
     widths = net.widths
-    first, units = units_in(net, layer, group)
+    first, units = units_in(net, layer, group, group + 1)
     if units == 0:
         return
-    above, _ = units_in(net, layer + 1, group)
+    above, _ = units_in(net, layer + 1, group, group + 1)
     weight = storage.at + weight_at(widths, layer + 1) + first * widths[layer + 1] + above
     here = rows_before(widths, layer) + first * ROWS
     times_transposed(storage.theta, weight, widths[layer + 1], units, widths[layer + 1] - above,
@@ -159,7 +157,7 @@ def weights_vjp(net, storage, g, g_theta):
         weight = storage.at + weight_at(widths, layer)
         below, here = rows_before(widths, layer - 1), rows_before(widths, layer)
         for group in range(net.group_ends.shape[1] - 1):
-            first, units = units_in(net, layer, group)
+            first, units = units_in(net, layer, group, group + 1)
             add_outer(storage.tape, storage.tape_at + below, units_seen(net, layer, group),
                       g, here + first * ROWS, units, g_theta, weight + first, widths[layer])
         add_row_sums(g, here, widths[layer], g_theta, weight + widths[layer - 1] * widths[layer])
