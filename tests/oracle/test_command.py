@@ -60,7 +60,9 @@ def folder(tmp_path, monkeypatch):
 def test_exit_status(folder, capsys, name, extra, status):
     assert main(["check", f"things_to_check:{name}", "--dim", "2", *extra]) == status
     printed = capsys.readouterr()
-    assert f"things_to_check:{name}, D = 2" in printed.out and printed.err == ""
+    # Where every call goes through the twins, the first on a machine says that they are compiled.
+    said = [line for line in printed.err.splitlines() if "compiling kernels" not in line]
+    assert f"things_to_check:{name}, D = 2" in printed.out and not said
     assert ("log_det_forward           fail" in printed.out) == (status == 1)
 
 
