@@ -28,6 +28,7 @@ NEED = ahead.Need(NOTHING, "float32", True, True)
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     """An empty cache folder, three processors, and workers that are only written down."""
+    monkeypatch.delenv("NFREF_BACKEND", raising=False)      # "numpy" compiles nothing
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(ahead, "processors", lambda: 3)
     monkeypatch.setattr(ahead, "HELP", ahead.Help())
