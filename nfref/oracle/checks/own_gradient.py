@@ -134,12 +134,12 @@ def _on_knots(row, number, gradient, rng):
         allowed = high - low + 1e-2 * (1 + np.abs(low) + np.abs(high))
         inside = np.all((found[:3] >= low - allowed) & (found[:3] <= high + allowed), axis=1)
         if not np.all(inside):
-            finite = np.all(np.isfinite(found[:3]), axis=1)
+            finite = np.all(np.isfinite(found), axis=1)
             k = int(np.argmin(inside if np.all(finite) else finite))
-            here = (f"at {show(rows[k])} gradient {show(found[k])}, beside it {show(low)} to "
+            here = (f"at {show(asked[k])} gradient {show(found[k])}, beside it {show(low)} to "
                     f"{show(high)}")
             if not finite[k]:
-                return failed(row.name, "on a knot: finite", here)
+                return failed(row.name, "on a knot and beside it: finite", here)
             row = inconclusive(row.name, f"on a knot: {here}; right only where knots of several "
                                          "layers meet")
     return row
