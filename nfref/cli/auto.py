@@ -359,16 +359,13 @@ def _whole_test(data, rows, density):
 
 
 MARGINAL_ROWS = 200         # test rows that are scored where cells are empty, a thousand draws each
-KERNELS = 4000              # rows at most that have kernels, and that widths are chosen by
+KERNELS = 4000              # rows at most that have kernels
 
 
 def _by_kernels(density, rows, data):
     """Log-likelihoods of the test rows under a kernel density in the columns' robust units."""
     _, u, _ = density.encode(rows.columns(data, rows.train))
-    weight, held_out = rows.weight[rows.train], max(1, len(u) // 10)
-    kernels = KernelDensity.choose(
-        u[held_out:][:KERNELS], u[:held_out][:KERNELS], weight=weight[held_out:][:KERNELS],
-        validation_weight=weight[:held_out][:KERNELS])
+    kernels = KernelDensity.choose(u[:KERNELS], weight=rows.weight[rows.train][:KERNELS])
     _, u, log_slope = density.encode(rows.columns(data, rows.test))
     return kernels.log_prob(u) + log_slope
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.base import logsumexp
 from nfref.blocks import in_blocks
 from nfref.checks import as_array, as_rows, as_weight, check_count, check_finite_rows, check_rng
 
@@ -354,23 +355,46 @@ class KernelDensity:
     bandwidth: float
 
     @classmethod
-    def choose(cls, x, validation, *, weight=None, validation_weight=None,
-               bandwidths=tuple(0.05 * 1.3 ** np.arange(14))):
-        """The width that gives validation rows the highest density.
+    def choose(cls, x, *, weight=None, folds=5, bandwidths=tuple(1.5 / 1.3 ** np.arange(14))):
+        """The width by cross-validation, and a kernel of that width on every row.
+
+        Each fold, every ``folds``-th row, is scored by kernels on the rows of the others. The width
+        with the highest mean over all rows wins. They are tried from the widest on, until two in
+        a row are no better than the best; a single row takes the widest.
 
         Parameters
         ----------
-        x, validation : (N, D), (M, D) array
-        weight, validation_weight : (N,), (M,) array, optional
+        x : (N, D) array
+            In an order that says nothing.
+        weight : (N,) array, optional
             What each row counts.
+        folds : int
+            At least 2.
         bandwidths : sequence of float
+            Descending.
         """
         x, share = _rows(x, weight)
-        with np.errstate(divide="ignore"):
-            log_share = np.log(share)
-        tried = [cls(x, log_share, float(width)) for width in bandwidths]
-        scores = [np.average(one.log_prob(validation), weights=validation_weight) for one in tried]
-        return tried[int(np.argmax(scores))]
+        x, share = x[share > 0], share[share > 0]
+        fold = np.arange(len(x)) % check_count("folds", folds, 2)
+
+        def score(width):
+            total = 0.0
+            for left_out in np.unique(fold):
+                inside, outside = fold != left_out, fold == left_out
+                kernels = cls(x[inside], np.log(share[inside] / np.sum(share[inside])), width)
+                total += share[outside] @ kernels.log_prob(x[outside])
+            return total
+
+        best, best_score, worse = float(bandwidths[0]), -np.inf, 0
+        for width in bandwidths if len(x) > 1 else ():
+            found = score(float(width))
+            if found > best_score:
+                best, best_score, worse = float(width), found, 0
+            else:
+                worse += 1
+            if worse == 2:
+                break
+        return cls(x, np.log(share), best)
 
     def log_prob(self, x):
         """Log-density in nats, (N,), of rows (N, D)."""
@@ -380,8 +404,7 @@ class KernelDensity:
 
         def some(x):
             apart = np.sum(x ** 2, axis=1)[:, None] + squares - 2 * x @ self.rows.T
-            return np.logaddexp.reduce(
-                self.log_weights - 0.5 * np.maximum(apart, 0) / self.bandwidth ** 2, axis=1)
+            return logsumexp(self.log_weights - np.maximum(apart, 0) * (0.5 / self.bandwidth ** 2))
 
         return constant + in_blocks(some, x, block=256)
 

@@ -147,6 +147,23 @@ def test_one_normal_has_a_closed_form():
     np.testing.assert_allclose(log_det, np.sum(np.log(scale)), atol=1e-7)
 
 
+def test_single_precision_on_a_ridge_keeps_its_digits_whatever_stands_beside_it():
+    """Far out, where the shares of two normals change, and are a difference of large squares."""
+    flow = nfref.ProbabilityFlow(2, 2, beta_max=4.0)
+    params = {"logits": np.array([0.63, 0.4]), "means": np.array([[0.0, -0.1], [-0.3, -2.7]]),
+              "log_scales": np.array([[0.48, -0.15], [-0.16, -0.39]])}
+    single = {name: value.astype(np.float32) for name, value in params.items()}
+    rng = np.random.default_rng(6)
+    x = rng.uniform(-10, 10, (200, 2)).astype(np.float32)
+    x[0] = 9.52, -7.22
+    exact = flow.inverse({name: value.astype(float) for name, value in single.items()},
+                         x.astype(float))
+    for rows in (slice(0, 1), slice(0, 3), slice(None)):
+        for found, expected in zip(flow.inverse(single, x[rows]), exact):
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected[rows], rtol=3e-7, atol=1e-6)
+
+
 def test_samples_follow_the_mixture():
     """Each coordinate's distribution function of 2,000 samples is uniform (Kolmogorov, Smirnov)."""
     density, params = exact_density(nfref.ProbabilityFlow(2, 3), MIXTURE)
