@@ -14,8 +14,11 @@ from numba import config, cuda
 
 import nfref
 from nfref import small_matrices
+from nfref.kernels.cuda import arrays as device_arrays
 from nfref.kernels.cuda import coupling as twins
+from nfref.kernels.cuda import flows as by_flow
 from nfref.kernels.cuda import small_matrices as device
+from nfref.kernels.names import twin_of
 from nfref.transformers import additive, affine
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import over_rows
@@ -24,7 +27,7 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 DTYPES = (np.float64, np.float32)
 DIRECTIONS = ("forward", "inverse")
 TRANSFORMERS = [*(nfref.Affine(scale) for scale in affine.SCALES), RationalQuadratic(),
-                RationalQuadratic(tails="circular")]
+                RationalQuadratic(tails="circular"), nfref.DeepSigmoid(3), nfref.LogisticMixture(2)]
 
 
 def draw(*shape, dtype, seed=0):
@@ -82,6 +85,29 @@ def check_spline_couplings_against_the_formula():
                         assert one.shape == other.shape and one.dtype == other.dtype == dtype
                         assert np.allclose(one, other, rtol=500 * np.finfo(dtype).eps,
                                            atol=500 * np.finfo(dtype).eps), (direction, n, dim)
+
+
+def check_mixture_couplings_against_the_formulas():
+    sizes = [(0, 3), (1, 1), (7, 3), (3, 33)] + ([] if SIMULATED else [(1000, 63), (65537, 2)])
+    for transformer in (nfref.DeepSigmoid(5), nfref.LogisticMixture(4)):
+        for dtype in DTYPES:
+            eps = np.finfo(dtype).eps
+            for n, dim in sizes:
+                u, raw = draw(n, dim, dtype=dtype), draw(transformer.size, n, dim, dtype=dtype)
+                if n > 1:       # far out, where one unit is all that is left
+                    u[1, 0], u[1, -1] = -300, 300
+                if n > 6:
+                    u[3, 1], u[4, 0] = np.inf, np.nan
+                    raw[2, 5, 2] = np.nan
+                h = transformer.constrain(raw)
+                for direction, sign in (("forward", 1), ("inverse", -1)):
+                    with np.errstate(all="ignore"):
+                        expected = over_rows(*getattr(transformer, direction)(u, h))
+                    found = by_flow.TWINS[twin_of(transformer)](transformer, sign, u, h)
+                    for one, other in zip(found, expected):
+                        assert one.shape == other.shape and one.dtype == other.dtype == dtype
+                        assert np.allclose(one, other, rtol=200 * eps, atol=200 * eps,
+                                           equal_nan=True), (direction, n, dim, one, other)
 
 
 def check_a_nan_stays_in_its_row():
@@ -142,13 +168,13 @@ def check_arrays_on_the_device_stay_there():
 
 def check_flows_run_their_couplings_on_the_device():
     launched = []
-    launch = twins.launch
+    launch = device_arrays.launch
 
     def counted(kernel, *arguments, **options):
         launched.append(kernel)
         launch(kernel, *arguments, **options)
 
-    twins.launch = counted
+    device_arrays.launch = counted
     try:
         for dtype in DTYPES:
             for flow, couplings in ((nfref.RealNVP(3, 2, (5,)), 2), (nfref.NICE(2, 3, (4,)), 3),
@@ -173,7 +199,7 @@ def check_flows_run_their_couplings_on_the_device():
                         assert np.allclose(one, other, rtol=200 * np.finfo(dtype).eps,
                                            atol=200 * np.finfo(dtype).eps)
     finally:
-        twins.launch = launch
+        device_arrays.launch = launch
 
 
 def check_gradients_and_small_matrices_by_the_public_names():

@@ -66,7 +66,7 @@ def kernels():
     """(name, function, signature) of every kernel in both dtypes."""
     from numba import boolean, float32, float64, int64
 
-    from nfref.kernels.cuda import coupling, small_matrices
+    from nfref.kernels.cuda import coupling, sigmoid_mixture, small_matrices
     found = []
     for number in (float32, float64):
         rows, vector, stack = number[:, ::1], number[::1], number[:, :, ::1]
@@ -76,6 +76,8 @@ def kernels():
                           (rows,) * (arrays + 1) + (vector,)))
         found.append((f"spline {number}", coupling.spline,
                       (rows, *[stack] * 4, number, boolean, int64, rows, vector)))
+        found.append((f"mixture {number}", sigmoid_mixture.mixture,
+                      (*[rows] * 3, *[stack] * 3, boolean, int64, rows, vector)))
         found.append((f"log_abs_det {number}",
                       small_matrices.log_abs_det_of(np.dtype(str(number))), (stack, vector)))
     return found

@@ -4,6 +4,7 @@
 ``simulated``       the same in Numba's simulator
 ``arrays``          arrays on their way to the device and back
 ``coupling``        additive, affine and spline coupling with the row log-determinant
+``sigmoid_mixture`` the same of NAF's and Flow++'s transformers, with the root search
 ``small_matrices``  log |det| by LU decomposition
 ``flows``           the couplings of a flow on the device, the rest of it on the host
 

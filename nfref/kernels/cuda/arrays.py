@@ -6,6 +6,7 @@ import numpy as np
 from numba import cuda
 
 from nfref.backends import require_cuda
+from nfref.kernels.cuda.warp import block_for, lanes_for
 
 
 def to_device(*arrays):
@@ -31,6 +32,21 @@ def launch(kernel, blocks, threads, *arguments, shared=0):
         warnings.simplefilter("ignore")
         configured = kernel[blocks, threads, 0, shared]
     configured(*arguments)
+
+
+def run_over_rows(kernel, rows, *arrays, real=None, flags=()):
+    """A kernel that takes rows (N, D) to rows (N, D) and a log-determinant (N,).
+
+    Its arguments are the rows and the other arrays, ``real`` in their dtype where there is one, the
+    ``flags``, and the two results.
+    """
+    (rows, *arrays), on_host = to_device(rows, *arrays)
+    settings = flags if real is None else (rows.dtype.type(real), *flags)
+    n, dim = rows.shape
+    out = cuda.device_array((n, dim), rows.dtype)
+    log_det = cuda.device_array((n,), rows.dtype)
+    launch(kernel, *block_for(n, lanes_for(dim)), rows, *arrays, *settings, out, log_det)
+    return from_device(on_host, out, log_det)
 
 
 def _lies_there(array):

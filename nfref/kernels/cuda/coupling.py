@@ -12,50 +12,40 @@ import math
 
 from numba import cuda
 
-from nfref.kernels.cuda.arrays import from_device, launch, to_device
-from nfref.kernels.cuda.warp import ALL, block_for, lanes_for
+from nfref.kernels.cuda.arrays import run_over_rows
+from nfref.kernels.cuda.warp import ALL
 
 # The twins ----------------------------------------------------------------------------------
 
 
 def affine_coupling_forward(z, shift, log_scale):
     """See :func:`nfref.transformers.affine.affine_forward`."""
-    return _run(affine_forward_kernel, z, shift, log_scale)
+    return run_over_rows(affine_forward_kernel, z, shift, log_scale)
 
 
 def affine_coupling_inverse(x, shift, log_scale):
     """See :func:`nfref.transformers.affine.affine_inverse`."""
-    return _run(affine_inverse_kernel, x, shift, log_scale)
+    return run_over_rows(affine_inverse_kernel, x, shift, log_scale)
 
 
 def additive_coupling_forward(z, shift):
     """See :func:`nfref.transformers.additive.additive_forward`."""
-    return _run(additive_forward_kernel, z, shift)
+    return run_over_rows(additive_forward_kernel, z, shift)
 
 
 def additive_coupling_inverse(x, shift):
     """See :func:`nfref.transformers.additive.additive_inverse`."""
-    return _run(additive_inverse_kernel, x, shift)
+    return run_over_rows(additive_inverse_kernel, x, shift)
 
 
 def spline_coupling_forward(z, knots, bound, circular):
     """See :func:`nfref.transformers.rational_quadratic.spline_forward`."""
-    return _run(spline_kernel, z, *knots, real=bound, flags=(circular, 1))
+    return run_over_rows(spline_kernel, z, *knots, real=bound, flags=(circular, 1))
 
 
 def spline_coupling_inverse(x, knots, bound, circular):
     """See :func:`nfref.transformers.rational_quadratic.spline_inverse`."""
-    return _run(spline_kernel, x, *knots, real=bound, flags=(circular, -1))
-
-
-def _run(kernel, *arrays, real=None, flags=()):
-    arrays, on_host = to_device(*arrays)
-    settings = () if real is None else (arrays[0].dtype.type(real), *flags)
-    n, dim = arrays[0].shape
-    out = cuda.device_array((n, dim), arrays[0].dtype)
-    log_det = cuda.device_array((n,), arrays[0].dtype)
-    launch(kernel, *block_for(n, lanes_for(dim)), *arrays, *settings, out, log_det)
-    return from_device(on_host, out, log_det)
+    return run_over_rows(spline_kernel, x, *knots, real=bound, flags=(circular, -1))
 
 
 # The kernels --------------------------------------------------------------------------------

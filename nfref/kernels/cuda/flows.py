@@ -2,15 +2,15 @@
 
 On the device: the transformer of every coupling layer, with the sum over the row. On the host:
 the conditioner networks, ``constrain``, and all other members of a composition, by their
-formulas. Rows and what the transformer takes (shifts and log-scales, knots) cross over for every
-layer.
+formulas. Rows and what the transformer takes (shifts and log-scales, knots, units) cross over for
+every layer.
 
 Gradients, and flows without a coupling layer, never come here: they take the ``numba`` twins.
 """
 
 import numpy as np
 
-from nfref.kernels.cuda import coupling
+from nfref.kernels.cuda import coupling, sigmoid_mixture
 from nfref.kernels.names import twin_of
 from nfref.kernels.tracing import boxes
 from nfref.params import at_path
@@ -32,8 +32,22 @@ def _spline(transformer, direction, rows, h):
     return twin(rows, h, transformer.bound, transformer.circular)
 
 
+def _sigmoids(transformer, direction, rows, h):
+    twin = sigmoid_mixture.sigmoid_coupling_forward if direction == 1 else (
+        sigmoid_mixture.sigmoid_coupling_inverse)
+    return twin(rows, h)
+
+
+def _logistics(transformer, direction, rows, h):
+    twin = sigmoid_mixture.logistic_coupling_forward if direction == 1 else (
+        sigmoid_mixture.logistic_coupling_inverse)
+    a, b, mu, s, log_pi = h
+    return twin(rows, a, b, (s, mu, log_pi))
+
+
 # By the twin of the transformer: (transformer, direction, rows, h) -> (rows, log_det).
-TWINS = {"additive": _additive, "affine": _affine, "spline": _spline}
+TWINS = {"additive": _additive, "affine": _affine, "spline": _spline, "deep_sigmoid": _sigmoids,
+         "logistic_mixture": _logistics}
 
 
 def apply(flow, direction, params, rows, context):
