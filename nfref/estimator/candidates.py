@@ -368,7 +368,6 @@ class _Flows:
         self.kinds.append(kind)
         self.done.append(done)
         self.members.append(fitted_flow(kind, self.training, self._rng(k), done))
-        self.scores.append(_scores(self.members[-1], self.held_out))
 
     def _wave(self, kinds):
         known = () if self.resume is None else self.resume.done[len(self.done):]
@@ -376,6 +375,9 @@ class _Flows:
             self._add(kind, done)
         kinds = kinds[len(known):]
         (self._at_once if self.plan.jobs > 1 and len(kinds) > 1 else self._in_turn)(kinds)
+        # Not before they are compared: by then the kernels for it have been compiled.
+        self.scores += [_scores(member, self.held_out)
+                        for member in self.members[len(self.scores):]]
 
     def _in_turn(self, kinds):
         for kind in kinds:

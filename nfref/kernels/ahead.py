@@ -105,7 +105,7 @@ def start(wanted):
     needs = [Need(piece.optional, np.dtype(dtype).name, value, gradient)
              for flow, dtype, value, gradient in wanted for piece in programs(flow, -1)
              if isinstance(piece, Program)]
-    HELP.start(needs)
+    HELP.start(list(dict.fromkeys(needs)))
 
 
 def can_help():

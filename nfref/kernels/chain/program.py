@@ -71,8 +71,8 @@ class Program:
             for name in ("tape", "scratch"))
         self.chain = Chain(np.array(code, np.int64), np.array(begin, np.int64),
                            np.array(reals, np.float64))
-        needs = {name for instruction in instructions for name in instruction.needs}
-        self.optional = tuple(True if name in needs else None for name in OPTIONAL)
+        self.optional = optional_parts(
+            {name for instruction in instructions for name in instruction.needs})
         self.workspace, self.tape = Workspace(), tape
 
     def formula(self, params, rows, context):
@@ -119,6 +119,23 @@ class Program:
         share = max(SUM_ROWS // ROWS * (2 if self.size >= MANY else 1),
                     -(-blocks // MOST_SUMS))
         return share, -(-blocks // share)
+
+
+CHOSEN = set()          # the optional parts of all programs of this process
+
+
+def optional_parts(needs):
+    """The optional parts of the kernels that a program runs with: True or None for each.
+
+    Those that it needs, and splines too if an earlier program has these beside them: such a kernel
+    computes the same, to the bit, and is there already or soon will be. So a search over spline
+    flows and affine ones compiles half as many.
+    """
+    own, wider = (tuple(True if name in names else None for name in OPTIONAL)
+                  for names in (needs, {*needs, "splines"}))
+    chosen = wider if wider in CHOSEN else own
+    CHOSEN.add(chosen)
+    return chosen
 
 
 class Workspace:
