@@ -192,6 +192,11 @@ class Flow:
     def _adapt(self, params, x, context, moment):
         return params
 
+    @property
+    def _keeps_statistics(self):
+        """Whether there is anything that ``_adapt`` could change."""
+        return type(self)._adapt is not Flow._adapt
+
     def _checked(self, params, name, rows, context):
         rows = as_rows(name, rows, self.dim)
         context = as_context(context, self.context_dim, rows)
@@ -263,7 +268,7 @@ class Composition(Flow):
         for k, flow in reversed(list(enumerate(self.flows))):
             own = context_for(flow, context)
             adapted[k] = flow._adapt(params[k], x, own, moment)
-            if k == 0:
+            if not any(flow._keeps_statistics for flow in self.flows[:k]):
                 break
             # The next flow sees these rows as the adapted flow hands them on at this moment.
             if moment == "evaluation":
@@ -272,6 +277,10 @@ class Composition(Flow):
                 x, _ = flow.training()._inverse(adapted[k], x, own)
         unchanged = all(new is old for new, old in zip(adapted, params))
         return params if unchanged else adapted
+
+    @property
+    def _keeps_statistics(self):
+        return any(flow._keeps_statistics for flow in self.flows)
 
     def training(self):
         members = tuple(flow.training() for flow in self.flows)

@@ -1,5 +1,6 @@
 """Compiled kernels on disk: found again, never trusted when damaged, never missed."""
 
+import ast
 import os
 import random
 import shutil
@@ -124,6 +125,20 @@ def test_a_change_in_any_file_that_a_kernel_is_made_of_is_a_change_of_its_source
             now_of_chain, now_of_adam = digests()
         assert now_of_chain != of_chain and now_of_adam == of_adam
     assert digests() == [of_chain, of_adam]
+
+
+def test_imports_are_found_as_the_parser_finds_them():
+    for module in [name for name in sys.modules if name.startswith("nfref.")]:
+        expected = set()
+        for statement in ast.parse(Path(sys.modules[module].__file__).read_bytes()).body:
+            if isinstance(statement, ast.ImportFrom):
+                expected |= {statement.module,
+                             *(f"{statement.module}.{alias.name}" for alias in statement.names)}
+            elif isinstance(statement, ast.Import):
+                expected |= {alias.name for alias in statement.names}
+        _, found = cache._source(module)
+        assert {name for name in found if name.startswith("nfref.")} == {
+            name for name in expected if name.startswith("nfref.")}, module
 
 
 @compiled_only
