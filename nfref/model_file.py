@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import nfref.flows.free_form  # noqa: F401, not a name of nfref itself, but described as others are
 from nfref.archives import ArchiveError, one_line, opened_archive, shortened, write_archive
 from nfref.base import Base
 from nfref.checks import as_array, as_rows
