@@ -41,10 +41,10 @@ class FlowDensity(DensityMixin, BaseEstimator):
     Parameters
     ----------
     flow : {"auto", "nsf", "maf", "mixture", "gaussian"} or Flow, default "auto"
-        What is tried besides the simple densities. "auto" fits a neural spline flow and a masked
-        autoregressive one, and then more of the better; "mixture" and "gaussian" no flow at
-        all. A flow has to be one of as many columns as are continuous, with the discrete ones
-        as context.
+        What is tried besides the simple densities. "auto" fits neural spline flows of tanh and
+        of relu units and a masked autoregressive flow, and then more of the best; "mixture" and
+        "gaussian" no flow at all. A flow has to be one of as many columns as are continuous, with
+        the discrete ones as context.
     members : int, default 4
         How many flows, each with a start and orders of its own.
     columns : dict, optional

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 import nfref
 
 ROWS = np.random.default_rng(0).standard_normal((400, 2)) @ [[1, 0.5], [0, 1]]
-SETTINGS = {"members": 3, "epochs": 2, "random_state": 0}
+SETTINGS = {"members": 4, "epochs": 2, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_context_says_how_many_at_once(expected, monkeypatch):
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):
         same(nfref.FlowDensity(**SETTINGS).fit(ROWS), expected)
-    assert told == [(3, 2)]         # the third comes after both, and alone
+    assert told == [(3, 3)]         # the fourth comes after all these, and alone
 
 
 @pytest.mark.slow
