@@ -26,7 +26,7 @@ A discrete column is a *category*, one of a few labels, or a *count*, a whole nu
 into codes; they have a probability each (:mod:`nfref.estimator.discrete`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -118,6 +118,8 @@ class Continuous:
         high - low, if the support is a circle.
     middle, scale : float
         m and s, in the units of y.
+    first : float or None
+        On a circle, where the turn begins in which values are given that are drawn; low if None.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Continuous:
     period: float = None
     middle: float = 0.0
     scale: float = 1.0
+    first: float = None
 
     @property
     def kind(self):
@@ -165,11 +168,19 @@ class Continuous:
             largest = np.finfo(np.float64).max
             return from_line(np.clip(y, -largest, largest), self.low, self.high)
 
+    def drawn(self, u):
+        """x, (N,), of u that was drawn: on a circle in the turn in which the values were."""
+        x = self.decode(u)
+        if self.first is None:
+            return x
+        x = self.first + np.mod(x - self.first, self.period)
+        return np.minimum(x, np.nextafter(self.first + self.period, self.first))
+
     def in_units_of(self, x, weight):
         """The same support with the robust units of values x."""
         y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
-        return Continuous(self.name, self.low, self.high, self.period, middle, scale)
+        return replace(self, middle=middle, scale=scale)
 
 
 @dataclass(frozen=True)
@@ -295,8 +306,9 @@ def column_of(name, values, asked=None, weight=None, first=0, labels=()):
     if support == "count":
         return Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
     if support[0] == "period":
-        low = _widest_gap(numbers, support[1])
-        return Continuous(name, low, low + support[1], support[1]).in_units_of(numbers, weight)
+        low, period = _widest_gap(numbers, support[1]), support[1]
+        return Continuous(name, low, low + period, period,
+                          first=_turn_of(numbers, period)).in_units_of(numbers, weight)
     low, high = support
     with np.errstate(all="ignore"):
         y = to_line(numbers, low, high)[0]
@@ -412,6 +424,16 @@ def _widest_gap(numbers, period):
     gaps = np.diff(turned, append=turned[0] + period)
     k = np.argmax(gaps)
     return float(turned[k] + gaps[k] / 2)
+
+
+def _turn_of(numbers, period):
+    """Where a turn begins that holds all values: 0 or half a turn before, or else the smallest of
+    them; 0 where they take more than a turn."""
+    least, most = float(np.min(numbers)), float(np.max(numbers))
+    for first in (0.0, -period / 2, least):
+        if first <= least and most <= first + period:
+            return first
+    return 0.0
 
 
 def check_independent(columns, values):

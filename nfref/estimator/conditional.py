@@ -226,14 +226,15 @@ class Filler:
                 codes[row * draws:(row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
         return codes, np.repeat(total - log_given, draws)
 
-    def decode(self, codes, u):
-        """A list of columns' values of rows without gaps."""
+    def drawn(self, codes, u):
+        """A list of columns' values of rows that were drawn, without gaps."""
         found = [None] * self.density.dim
         for places, values in zip(self.density.places, (codes, u)):
             for place, own in zip(places, values.T):
                 column = self.density.columns[place]
-                found[place] = column.decode(own.astype(np.int64) if column.kind == "category"
-                                             else own)
+                found[place] = (column.drawn(own) if isinstance(column, Continuous) else
+                                column.decode(own.astype(np.int64) if column.kind == "category"
+                                              else own))
         return found
 
 
@@ -337,7 +338,7 @@ def impute(density, table, rng, draws=200, filler=None):
         edges = np.cumsum(block.shares(), axis=1)
         chosen = np.sum(rng.random(len(edges))[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
         rows = np.arange(len(chosen))
-        drawn = filler.decode(block.codes[rows, chosen], block.u[rows, chosen])
+        drawn = filler.drawn(block.codes[rows, chosen], block.u[rows, chosen])
         here = places[block.places]
         for column, values, gap in zip(filled, drawn, missing):
             column[here[gap[here]]] = values[gap[here]]
@@ -375,7 +376,7 @@ def sample_given(density, given, rng, n, draws=DRAWS):
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
     chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
-    drawn = filler.decode(block.codes[0, chosen], block.u[0, chosen])
+    drawn = filler.drawn(block.codes[0, chosen], block.u[0, chosen])
     return [values if gaps(value)[0] else np.repeat(value, n)
             for values, value in zip(drawn, table)]
 

@@ -27,7 +27,7 @@ def column_to_plain(column):
         return {"kind": "count", "name": column.name, "low": _or_none(column.low)}
     return {"kind": "continuous", "name": column.name, "low": _or_none(column.low),
             "high": _or_none(column.high), "period": column.period, "middle": column.middle,
-            "scale": column.scale}
+            "scale": column.scale, "first": column.first}
 
 
 def _or_none(end):
@@ -52,10 +52,13 @@ def column_from_plain(plain):
     high = math.inf if plain["high"] is None else float(plain["high"])
     period = None if plain["period"] is None else float(plain["period"])
     middle, scale = float(plain["middle"]), float(plain["scale"])
+    # Older files have none.
+    first = None if plain.get("first") is None else float(plain["first"])
     _require(low < high and 0 < scale < math.inf and math.isfinite(middle)
+             and (first is None or period is not None and math.isfinite(first))
              and (period is None or 0 < period < math.inf and math.isfinite(low + high)),
              f"column {name!r}: expected a support and units, got others")
-    return Continuous(name, low, high, period, middle, scale)
+    return Continuous(name, low, high, period, middle, scale, first)
 
 
 def _require(fine, message):

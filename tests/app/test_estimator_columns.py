@@ -8,6 +8,7 @@ from scipy import stats
 
 import nfref
 from nfref.estimator import columns as kinds
+from nfref.estimator import stored
 from nfref.estimator.columns import Continuous, column_of, drawn_in, drawn_out, robust_units
 from nfref.estimator.discrete import LatentClasses, Numbers, Table
 
@@ -125,11 +126,29 @@ def test_mass_one_on_every_support_and_no_sample_outside(name):
     lost = 2 * model.weights_["wide"] * stats.t(3).sf(80)
     assert abs(total + lost - 1) < 1e-6
     drawn = model.sample(20_000, random_state=0)[:, 0]
-    assert np.all((drawn > column.low) & (drawn < column.high)) and np.all(np.isfinite(drawn))
+    low, high = ((column.low, column.high) if column.period is None else
+                 (np.min(x), np.min(x) + column.period))      # they do not begin at 0
+    assert np.all((drawn >= low) & (drawn <= high)) and np.all(np.isfinite(drawn))
     if column.period is None:
         for end in (column.low, column.high):
             if np.isfinite(end):
                 assert model.score_samples([[end]])[0] == -np.inf
+
+
+@pytest.mark.parametrize("values, first", [
+    ([0.0, 3.0, 23.9], 0.0), ([0.1, 24.0], 0.0), ([-11.0, 0.0, 12.0], -12.0),
+    ([350.0, 365.0], 350.0), ([-30.0, 3.0, 70.0], 0.0)])
+def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
+    column = column_of("hour", np.array(values), "period 24")
+    assert column.first == first
+    for u in (-50.0, *np.linspace(-6, 6, 41), 50.0):
+        (drawn,), (decoded,) = column.drawn([u]), column.decode([u])
+        assert first <= drawn < first + 24
+        assert np.cos(np.pi * drawn / 12) == pytest.approx(np.cos(np.pi * decoded / 12), abs=1e-12)
+    assert stored.column_from_plain(stored.column_to_plain(column)) == column
+    older = {name: value for name, value in stored.column_to_plain(column).items()
+             if name != "first"}
+    assert stored.column_from_plain(older).drawn([0.5]) == column.decode([0.5])
 
 
 def test_a_circle_has_no_other_side():
