@@ -129,7 +129,7 @@ def check(options):
     support = None if options.support is None else load(options.support)
     dtype = np.dtype(options.dtype)
     thing = load(options.object)
-    dim = _dim(options)
+    dim = _dim(options, thing)
     common = dict(dim=dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
                   subject=options.object, context=context, support=support)
     try:
@@ -174,15 +174,18 @@ def _library(options):
         return name, None
 
 
-def _dim(options):
-    """The number of coordinates, which --event-shape may give."""
-    if options.event_shape is None:
-        if options.dim is None:
-            raise UsageError("--dim: expected a number of coordinates, or --event-shape, got none")
+def _dim(options, thing):
+    """The number of coordinates, which --event-shape may give, or a dictionary of arguments."""
+    if options.event_shape is not None:
+        size, where = int(np.prod(options.event_shape)), "the size of --event-shape"
+    elif isinstance(thing, dict) and "dim" in thing:
+        size, where = thing["dim"], f"as {options.object} says"
+    elif options.dim is not None:
         return options.dim
-    size = int(np.prod(options.event_shape))
+    else:
+        raise UsageError("--dim: expected a number of coordinates, or --event-shape, got none")
     if options.dim not in (None, size):
-        raise UsageError(f"--dim: expected {size}, the size of --event-shape, got {options.dim}")
+        raise UsageError(f"--dim: expected {size}, {where}, got {options.dim}")
     return size
 
 

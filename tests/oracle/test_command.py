@@ -171,11 +171,15 @@ def test_event_shapes_and_factories(tmp_path, monkeypatch, capsys):
         "    def inverse(x):\n        return x / 2, np.full(len(x), -x[0].size * np.log(2)) "
         "if len(x) else np.zeros(0)\n"
         "    return forward, inverse\n"
-        "model = build()\n")
+        "model = build()\n"
+        "known = dict(zip(('forward', 'inverse'), model), dim=3)\n")
     monkeypatch.chdir(tmp_path)
     assert main(["check", "pictures:build", "--make", "--event-shape", "1,2,2"]) == 0
     assert "D = 4" in capsys.readouterr().out
+    assert main(["check", "pictures:known"]) == 0
+    assert "D = 3" in capsys.readouterr().out
     for wrong, words in ((["pictures:model", "--event-shape", "1,2,2", "--dim", "3"], "--dim"),
+                         (["pictures:known", "--dim", "4"], "--dim: expected 3, as pictures:known"),
                          (["pictures:model"], "--dim"), (["pictures:model", "--make", "--dim", "2"],
                                                          "without arguments")):
         assert main(["check", *wrong]) == 2
