@@ -268,7 +268,7 @@ class Composition(Flow):
         for k, flow in reversed(list(enumerate(self.flows))):
             own = context_for(flow, context)
             adapted[k] = flow._adapt(params[k], x, own, moment)
-            if not any(flow._keeps_statistics for flow in self.flows[:k]):
+            if not any(member._keeps_statistics for member in self.flows[:k]):
                 break
             # The next flow sees these rows as the adapted flow hands them on at this moment.
             if moment == "evaluation":
