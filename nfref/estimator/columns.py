@@ -170,7 +170,10 @@ class Continuous:
 
     def drawn(self, u):
         """x, (N,), of u that was drawn: on a circle in the turn in which the values were."""
-        x = self.decode(u)
+        return self.in_turn(self.decode(u))
+
+    def in_turn(self, x):
+        """On a circle x by whole periods moved to that turn, else x itself."""
         if self.first is None:
             return x
         x = self.first + np.mod(x - self.first, self.period)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.estimator.columns import Continuous
 from nfref.estimator.density import TableDensity
 from nfref.estimator.pool import mean_and_error
 from nfref.flow import Invert
@@ -191,7 +192,8 @@ def gather(model, names, rows, log_prob, draw, rng, about=None, weight=None):
         kept = np.sort(rng.choice(len(rows), min(_effective(weight), ROWS),
                                   p=weight / np.sum(weight)))
     kinds = _kinds(model.density, len(names))
-    coded = [_numbers(kind, rows[:, k], drawn[:, k]) for k, kind in enumerate(kinds)]
+    coded = [_numbers(kind, _in_turn(model.density, k, rows[:, k]), drawn[:, k])
+             for k, kind in enumerate(kinds)]
     ranks = [_ranks(data, draws, kind, rng) for (data, draws, _), kind in zip(coded, kinds)]
     known = getattr(model.density, "given", ())
     columns = tuple(_column(name, kind, data[kept], draws, labels, u[kept], rng)
@@ -237,6 +239,12 @@ def _kinds(density, dim):
     if isinstance(density, TableDensity):
         return [column.kind for column in density.columns]
     return ["real"] * dim
+
+
+def _in_turn(density, k, values):
+    """The values of column k; on a circle moved to the turn that draws are in."""
+    column = density.columns[k] if isinstance(density, TableDensity) else None
+    return column.in_turn(values.astype(float)) if isinstance(column, Continuous) else values
 
 
 def _numbers(kind, data, draws):

@@ -1,5 +1,6 @@
 """``nfref report``: one page that asks for nothing else, with the library's numbers."""
 
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -63,6 +64,21 @@ def test_numbers_are_those_of_the_library(written):
     lowest = [float(given["data-value"]) for tag, given in page.elements
               if tag == "td" and "data-value" in given]
     np.testing.assert_allclose(lowest, np.sort(scores)[:10], atol=1e-9)
+
+
+def test_values_of_any_turn_are_compared_with_draws_of_one(tmp_path, monkeypatch):
+    """Hours whose mode is at midnight, fitted from 0 to 24 and reported on as they went on."""
+    monkeypatch.chdir(tmp_path)
+    hours = np.mod(np.random.default_rng(0).normal(0, 3, 600), 24)
+    np.savetxt("fitted.csv", hours, header="hour", comments="")
+    np.savetxt("later.csv", hours + 24 * (np.arange(600) % 5), header="hour", comments="")
+    assert main(["fit", "fitted.csv", "--column", "hour=period 24", "--epochs", "1", "--quiet",
+                 "--out", "m.npz"]) == 0
+    for data in ("fitted.csv", "later.csv"):
+        assert main(["report", "m.npz", "--data", data, "--out", "m.html"]) == 0
+        (distance,) = re.findall(r"hour: p = [^,]*, distance ([0-9.]+)",
+                                 (tmp_path / "m.html").read_text(encoding="utf-8"))
+        assert float(distance) < 0.1
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
