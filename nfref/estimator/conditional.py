@@ -456,6 +456,9 @@ def predictions(density, table, name, levels, draws=DRAWS, seed=0):
     mean : (N,) array
     quantiles : (N, len(levels)) array
         Of a count the least number whose probability or less is at least the level.
+
+    On a circle these are of the values from where it is cut, all moved by as many periods as bring
+    the mean into the turn of the values; quantiles ascend, and may lie beside that turn.
     """
     column, filler, blocks = _of_one_column(density, table, name, draws, seed)
     levels = np.asarray(levels, np.float64)
@@ -471,6 +474,9 @@ def predictions(density, table, name, levels, draws=DRAWS, seed=0):
                 found[place] = column.decode(np.interp(levels, edge - share / 2, value))
             else:
                 found[place] = value[np.minimum(np.searchsorted(edge, levels), draws - 1)]
+    if isinstance(column, Continuous):
+        turns = column.in_turn(mean) - mean
+        mean, found = mean + turns, found + turns[:, None]
     return mean, found
 
 

@@ -10,6 +10,7 @@ import nfref
 from nfref.estimator import columns as kinds
 from nfref.estimator import stored
 from nfref.estimator.columns import Continuous, column_of, drawn_in, drawn_out, robust_units
+from nfref.estimator.conditional import predictions
 from nfref.estimator.discrete import LatentClasses, Numbers, Table
 
 RNG = np.random.default_rng(0)
@@ -149,6 +150,19 @@ def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
     older = {name: value for name, value in stored.column_to_plain(column).items()
              if name != "first"}
     assert stored.column_from_plain(older).drawn([0.5]) == column.decode([0.5])
+
+
+def test_hours_are_predicted_in_their_turn():
+    """Around midnight: the mean is an hour of the day, and the quantiles ascend around it."""
+    rng = np.random.default_rng(3)
+    other = rng.standard_normal(800)
+    hours = np.mod(other + rng.normal(0, 0.5, 800), 24)
+    model = nfref.FlowDensity("mixture", columns={"x2": "period 24"}, random_state=0)
+    model.fit(np.stack([other, hours], axis=1))
+    rows = [np.array([1.0, -1.0]), np.full(2, np.nan)]
+    mean, found = predictions(model.density_, rows, "x2", [0.05, 0.5, 0.95])
+    np.testing.assert_allclose(mean, [1, 23], atol=0.2)
+    np.testing.assert_allclose(found, mean[:, None] + [[-0.82, 0, 0.82]] * 2, atol=0.35)
 
 
 def test_a_circle_has_no_other_side():
