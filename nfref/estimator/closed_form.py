@@ -231,23 +231,21 @@ class GaussianMixture:
         """
         import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
         from threadpoolctl import threadpool_limits
-        x, best, best_score, worse = _rows(x)[0], None, -np.inf, 0
+        x = _rows(x)[0]
+
+        def scored():
+            for k, number in enumerate(components):
+                if k and number * (x.shape[1] + 1) > len(x):
+                    return
+                mixture = cls.fit(x, number, rng, weight=weight)
+                yield mixture, np.average(log_prob(mixture, validation) if log_prob
+                                          else mixture.log_prob(validation),
+                                          weights=validation_weight)
+
         # Matrices as small as these are slower on several BLAS threads, much slower where
         # processors are busy.
         with threadpool_limits(limits=1, user_api="blas"):
-            for number in components:
-                if best is not None and number * (x.shape[1] + 1) > len(x):
-                    break
-                mixture = cls.fit(x, number, rng, weight=weight)
-                score = np.average(log_prob(mixture, validation) if log_prob
-                                   else mixture.log_prob(validation), weights=validation_weight)
-                if best is None or score > best_score:
-                    best, best_score, worse = mixture, score, 0
-                else:
-                    worse += 1
-                if worse == 2:
-                    break
-        return best
+            return _first_best(scored())
 
     @property
     def components(self):
@@ -270,6 +268,20 @@ class GaussianMixture:
         chosen = check_rng(rng).choice(len(weights), n, p=weights / np.sum(weights))
         noise = rng.standard_normal((n, self.means.shape[1]))
         return self.means[chosen] + np.einsum("nij,nj->ni", self.choleskys[chosen], noise)
+
+
+def _first_best(scored):
+    """The thing of the highest score, of pairs (thing, score) that are taken in order until two in
+    a row are no better than the best."""
+    best, best_score, worse = None, -np.inf, 0
+    for thing, score in scored:
+        if best is None or score > best_score:
+            best, best_score, worse = thing, score, 0
+        else:
+            worse += 1
+        if worse == 2:
+            break
+    return best
 
 
 def _maximise(z, responsibilities):
@@ -385,15 +397,9 @@ class KernelDensity:
                 total += share[outside] @ kernels.log_prob(x[outside])
             return total
 
-        best, best_score, worse = float(bandwidths[0]), -np.inf, 0
-        for width in bandwidths if len(x) > 1 else ():
-            found = score(float(width))
-            if found > best_score:
-                best, best_score, worse = float(width), found, 0
-            else:
-                worse += 1
-            if worse == 2:
-                break
+        widths = [float(width) for width in bandwidths]
+        best = (widths[0] if len(x) == 1 else
+                _first_best((width, score(width)) for width in widths))
         return cls(x, np.log(share), best)
 
     def log_prob(self, x):
