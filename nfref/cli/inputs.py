@@ -364,8 +364,7 @@ class AsDensity:
         cells = []
         for column, values in zip(self.table.columns, x.T):
             if column.kind == "category":       # a picture asks between labels too
-                values = column.decode(np.clip(np.round(values), 0, len(column.labels) - 1
-                                               ).astype(np.int64))
+                values = column.decode(np.clip(np.round(values), 0, len(column.labels) - 1))
             cells.append(values)
         return self.table.log_prob(cells)
 

@@ -217,8 +217,9 @@ class Category:
 
     def decode(self, codes):
         """Labels (N,)."""
-        labels = np.array(self.labels)
-        return labels[codes]
+        return np.array(self.labels)[np.asarray(codes).astype(np.int64)]
+
+    drawn = decode
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,8 @@ class Count:
     def decode(self, codes):
         """Whole numbers (N,)."""
         return np.round(codes)
+
+    drawn = decode
 
 
 def plain(value):

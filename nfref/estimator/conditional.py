@@ -231,10 +231,7 @@ class Filler:
         found = [None] * self.density.dim
         for places, values in zip(self.density.places, (codes, u)):
             for place, own in zip(places, values.T):
-                column = self.density.columns[place]
-                found[place] = (column.drawn(own) if isinstance(column, Continuous) else
-                                column.decode(own.astype(np.int64) if column.kind == "category"
-                                              else own))
+                found[place] = self.density.columns[place].drawn(own)
         return found
 
 

@@ -141,9 +141,7 @@ class TableDensity:
         if self.pool is not None:
             u = self.pool.sample(rng, n, context)
         discrete, continuous = iter(codes.T), iter(u.T)
-        return [column.drawn(next(continuous)) if isinstance(column, Continuous)
-                else column.decode(next(discrete).astype(np.int64) if column.kind == "category"
-                                   else next(discrete))
+        return [column.drawn(next(continuous if isinstance(column, Continuous) else discrete))
                 for column in self.columns]
 
 
