@@ -20,10 +20,8 @@ from tests.oracle.sound import SOUND
 
 
 # A flow that comes back from no farther than this is asked within its reach alone: the exponential
-# of a network that is not bounded leaves the range of floating point beyond. In float32 a solver
-# too is asked within its reach, since its tolerance of ten roundings grows with the rows, and is
-# kept in the mean square over a batch alone.
-REACH, REACH_OF_SOLVERS = 2.0, 10.0
+# of a network that is not bounded leaves the range of floating point beyond.
+REACH = 2.0
 # Its log-determinant jumps from cell to cell, as it should.
 JUMPS = {"VariationalDequantisation": ("knots_forward", "knots_inverse")}
 
@@ -35,10 +33,10 @@ def report_on(entry, dim, seed, dtype, skip=()):
     context_dim = flow.context_dim      # some have one whether asked or not
     params = flow_table.random_params(flow, rng, size=0.7)
     context = rng.standard_normal((5, context_dim)) if context_dim else None
-    arguments, solved = {}, entry.precision > float(np.finfo(np.float64).eps)
+    arguments = {}
     if entry.data_rows:
         arguments["codomain"] = lambda generator, n: entry.data_rows(generator, n, flow.dim)
-    elif entry.reach <= (REACH_OF_SOLVERS if solved and dtype == np.float32 else REACH):
+    elif entry.reach <= REACH:
         def images(generator, n):
             z = generator.uniform(-entry.reach, entry.reach, (n, flow.dim))
             return flow.forward(params, z, None if context is None else context[[0] * n])[0]
@@ -46,7 +44,7 @@ def report_on(entry, dim, seed, dtype, skip=()):
         skip = (*skip, "normalised")        # a part of the base's mass is all that is there
     # A solver's own tolerance is what it promises, for log_det as well as for values; in float32
     # tolerances below ten roundings act as that (nfref.continuous.solve).
-    if solved:
+    if entry.precision > np.finfo(np.float64).eps:
         arguments["accuracy"] = 100 * (entry.precision if dtype == np.float64 else
                                        max(entry.precision, 10 * float(np.finfo(dtype).eps)))
     return check_flow(**adapters.from_nfref(flow, params, context), dim=flow.dim, rng=rng,
