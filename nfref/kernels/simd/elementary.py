@@ -183,8 +183,8 @@ def _one_minus_exp_neg_for(number, falling):
 
 
 def _log1p_for(number, terms):
-    """2 (s + s^3/3 + s^5/5 + ...)."""
-    two = number(2)
+    """2 (s + s^3/3 + s^5/5 + ...); one loop of seventeen terms would not be unrolled."""
+    two, half = number(2), terms // 2
     series = tuple(number(2 / (2 * n + 1)) for n in range(terms))
 
     @body
@@ -192,7 +192,9 @@ def _log1p_for(number, terms):
         s = x / (two + x)
         square = s * s
         total = series[terms - 1]
-        for n in range(terms - 2, -1, -1):
+        for n in range(terms - 2, half, -1):
+            total = total * square + series[n]
+        for n in range(half, -1, -1):
             total = total * square + series[n]
         return total * s
     return log1p
