@@ -204,6 +204,26 @@ def test_one_and_two_threads_give_the_same_bits(name, dtype):
             assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
+def test_rows_alone_have_the_bits_that_they_have_among_others(name, dtype):
+    """A network leaves out columns without rows. What stands there before is not read."""
+    flow, params, x, context = problem(name, 130, dtype)
+    given = np.zeros((130, 0), dtype) if context is None else context
+    for direction in (1, -1):
+        program = pieces_of(flow, direction)[0]
+        if not isinstance(program, Program):    # sampling from residual blocks
+            continue
+        theta = program.pack(params, np.dtype(dtype))
+        among_others = execute.value(program, theta, x, given, 1)
+        for n in (1, 16, 17, 100, 129):
+            for arrays in program.workspace.free.values():
+                for array in arrays:
+                    array.fill(np.nan)
+            alone = execute.value(program, theta, x[:n], given[:n], 1)
+            for one, other in zip(alone, among_others, strict=True):
+                assert np.array_equal(one, other[:n])
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_kernels_with_splines_give_chains_without_the_same_bits(dtype, monkeypatch):
     monkeypatch.setattr(programs, "CHOSEN", set())

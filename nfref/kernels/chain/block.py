@@ -36,9 +36,14 @@ class Cotangents(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """Where an instruction finds its numbers: parameters from theta[at] on, tape[tape_at] on."""
+    """Where an instruction finds its numbers: parameters from theta[at] on, tape[tape_at] on.
+
+    ``columns`` of the ROWS, in sixteens, hold all rows that there are. The others repeat the
+    last of these, so that a network may leave them out up to its outputs.
+    """
 
     theta: object
     at: object
     tape: object
     tape_at: object
+    columns: object

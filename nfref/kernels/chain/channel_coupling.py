@@ -78,7 +78,7 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
                  h_at, out_at, 0)
         at += numbers_of(operands, layer)
         if layer < last - 1:
-            activate(operands.activation, theta, at, units, tape, out_at)
+            activate(operands.activation, theta, at, units, tape, out_at, ROWS)
         else:
             add_bias(theta, at, units, tape, out_at)
         at, h_at = at + units, out_at

@@ -140,7 +140,7 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
                           start + (places.middle + b * units) * ROWS)
         activated(activation, units, tape, h, active)
         convolve(grid, 3, hidden, hidden, theta, at, tape, active, middle, 0)
-        activate(activation, theta, at + 9 * square, units, tape, middle)
+        activate(activation, theta, at + 9 * square, units, tape, middle, ROWS)
         at += 9 * square + units
         after = h + units * ROWS
         convolve(grid, 3, hidden, hidden, theta, at, tape, middle, after, 0)

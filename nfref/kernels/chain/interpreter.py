@@ -28,7 +28,7 @@ from nfref.kernels.chain.radial import radial, radial_vjp
 from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
 from nfref.kernels.jit import body, kernel
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.products import COLUMNS, ROWS
 
 (ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
  CHANNEL_COUPLING, IMAGE_COUPLING) = range(11)
@@ -219,13 +219,15 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
         block.log_det[:] = 0
+        there = min(ROWS, len(x) - start)
+        columns = -(-there // COLUMNS) * COLUMNS
         for k in range(len(starts)):
             pc = starts[k]
-            layer(chain, pc, Storage(theta, code[pc + 4], tape, 0), block,
+            layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, columns), block,
                   couplings, masks, splines, mixtures, others, radials,
                   sylvesters, residuals, images)
         scatter_block(block.u, values.value, start)
-        for r in range(min(ROWS, len(x) - start)):
+        for r in range(there):
             values.log_det[start + r] = block.log_det[r]
 
 
@@ -247,7 +249,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         block.log_det[:] = 0
         for k in range(len(starts)):
             pc = starts[k]
-            layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), block,
+            layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3], ROWS), block,
                   couplings, masks, splines, mixtures, others, radials,
                   sylvesters, residuals, images)
         there = min(ROWS, len(x) - start)
@@ -263,7 +265,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         g.context[:] = 0
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
-            layer_vjp(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3]), g, scratch,
+            layer_vjp(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3], ROWS), g, scratch,
                       couplings, masks, splines, mixtures, others, radials,
                       sylvesters, residuals, images)
         scatter_block(g.u, gradients.x, start)

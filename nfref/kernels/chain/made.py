@@ -19,10 +19,10 @@ theta: the network. Tape: its layers, then E rows for each place, which belong t
 from typing import NamedTuple
 
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
-                                         rows_before, units_of)
+                                         repeat_last, rows_before, units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
 
 AHEAD = 16      # places
 
@@ -106,9 +106,9 @@ def add_what_is_known(net, storage, layer, group, end):
     widths = net.widths
     first, units = units_in(net, layer, group, end)
     below = storage.tape_at + rows_before(widths, layer - 1)
-    times(storage.theta, storage.at + weight_at(widths, layer) + first, widths[layer],
-          known_before(net, layer, group), units, storage.tape, below,
-          storage.tape, below + (widths[layer - 1] + first) * ROWS)
+    times_first(storage.theta, storage.at + weight_at(widths, layer) + first, widths[layer],
+                known_before(net, layer, group), units, storage.tape, below,
+                storage.tape, below + (widths[layer - 1] + first) * ROWS, storage.columns)
 
 
 @body
@@ -126,13 +126,14 @@ def group_forward(net, storage, layer, group, start):
     bias = weight + widths[layer - 1] * widths[layer] + first
     below = storage.tape_at + rows_before(widths, layer - 1)
     out = below + (widths[layer - 1] + first) * ROWS
-    times(theta, weight + first + known * widths[layer], widths[layer],
-          units_seen(net, layer, group) - known, units, tape, below + known * ROWS, tape, out,
-          ROWS, min(start, 1))
+    times_first(theta, weight + first + known * widths[layer], widths[layer],
+                units_seen(net, layer, group) - known, units, tape, below + known * ROWS, tape, out,
+                storage.columns, min(start, 1))
     if layer == len(widths) - 1:
+        repeat_last(tape, out, units, storage.columns)
         add_bias(theta, bias, units, tape, out)
     else:
-        activate(net.activation, theta, bias, units, tape, out)
+        activate(net.activation, theta, bias, units, tape, out, storage.columns)
 
 
 @body

@@ -10,7 +10,7 @@ from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
 from nfref.kernels.simd.tiles import matrix
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
@@ -53,6 +53,15 @@ def copy_row(source, i, target, j):
 
 
 @body
+def repeat_last(h, h_at, units, columns):
+    """The columns after the first ``columns`` become as the last of these."""
+    h = units_of(h, h_at, units)
+    for j in range(units):
+        for r in range(columns, ROWS):
+            h[j, r] = h[j, columns - 1]
+
+
+@body
 def add_bias(theta, at, units, h, h_at):
     h = units_of(h, h_at, units)
     bias = theta[at:at + units]
@@ -62,23 +71,23 @@ def add_bias(theta, at, units, h, h_at):
 
 
 @body
-def activate(activation, theta, at, units, h, h_at):
-    """h = a(h + bias)."""
+def activate(activation, theta, at, units, h, h_at, columns):
+    """h = a(h + bias), in the first columns."""
     h = units_of(h, h_at, units)
     bias = theta[at:at + units]
     zero = h.dtype.type(0)
     if activation == RELU:
         for j in range(units):
-            for r in range(ROWS):
+            for r in range(columns):
                 a = h[j, r] + bias[j]
                 h[j, r] = zero if a < zero else a       # so that a NaN stays one
     elif activation == TANH:
         for j in range(units):
-            for r in range(ROWS):
+            for r in range(columns):
                 h[j, r] = tanh(h[j, r] + bias[j])
     else:
         for j in range(units):
-            for r in range(ROWS):
+            for r in range(columns):
                 h[j, r] = softplus(h[j, r] + bias[j])
 
 
@@ -129,14 +138,16 @@ def mlp(widths, activation, storage):
     ``widths`` are the layer widths, input to output.
     """
     theta, at, h, h_at = storage.theta, storage.at, storage.tape, storage.tape_at
+    columns = storage.columns
     for k in range(len(widths) - 1):
         fan_in, fan_out = widths[k], widths[k + 1]
         out_at = h_at + fan_in * ROWS
-        times(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at)
+        times_first(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at, columns)
         at += fan_in * fan_out
         if k < len(widths) - 2:
-            activate(activation, theta, at, fan_out, h, out_at)
+            activate(activation, theta, at, fan_out, h, out_at, columns)
         else:
+            repeat_last(h, out_at, fan_out, columns)
             add_bias(theta, at, fan_out, h, out_at)
         at += fan_out
         h_at = out_at

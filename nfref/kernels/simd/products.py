@@ -30,7 +30,8 @@ from nfref.kernels.jit import address, body, kernel, overloaded, reduction
 from nfref.kernels.simd.tiles import (FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at,
                                       tile_of, transpose)
 
-ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
+ROWS = 128      # rows of data in a block: activations of a few layers stay in the cache
+COLUMNS = 16    # a network takes so many at a time where a block is not full; no vector is longer
 
 
 def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
@@ -38,6 +39,13 @@ def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS,
     w = _part(weight, at, stride, fan_in, fan_out)
     product, part = (w.T @ _part(h, h_at, width, fan_in, width),
                      _part(out, out_at, width, fan_out, width))
+    part[:] = part + product if keep else product
+
+
+def times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
+    """:func:`times` for a number of columns, in sixteens; what the others hold stays."""
+    w, part = _part(weight, at, stride, fan_in, fan_out), _part(out, out_at, ROWS, fan_out, columns)
+    product = w.T @ _part(h, h_at, ROWS, fan_in, columns)
     part[:] = part + product if keep else product
 
 
@@ -66,7 +74,15 @@ def _part(flat, at, stride, rows, columns):
 def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
     def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
         _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
-                      start_at(out, out_at), width)
+                      start_at(out, out_at), width, width)
+    return compiled
+
+
+@overloaded(times_first)
+def _times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
+    def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
+        _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
+                      start_at(out, out_at), ROWS, columns)
     return compiled
 
 
@@ -75,7 +91,7 @@ def _times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at,
                       width=ROWS):
     def compiled(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS):
         _call_product(fan_in, fan_out, start_at(weight, at), stride, 1, start_at(g, g_at), keep,
-                      start_at(out, out_at), width)
+                      start_at(out, out_at), width, width)
     return compiled
 
 
@@ -91,7 +107,7 @@ def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS
 
 
 @intrinsic
-def _call_product(typing, m, k, a, a_m, a_k, b, keep, c, width):
+def _call_product(typing, m, k, a, a_m, a_k, b, keep, c, width, columns):
     return _call("product", product_signature(c))
 
 
@@ -113,7 +129,7 @@ def _call(function, signature):
 def product_signature(a):
     """That of :func:`product`, for pointers ``a``."""
     return types.void(types.intp, types.intp, a, types.intp, types.intp, a, types.intp, a,
-                      types.intp)
+                      types.intp, types.intp)
 
 
 def outer_product_signature(a):
@@ -146,22 +162,43 @@ def ensure_compiled(dtype):
 # The products --------------------------------------------------------------------------------
 
 _tall_tile, _flat_tile = tile_of(TALL, VECTORS), tile_of(1, FLAT)
-_narrow_tile, _single_tile = tile_of(TALL, 1), tile_of(1, 1)
+_high_tile, _narrow_tile, _single_tile = (tile_of(rows, 1) for rows in (TALL * VECTORS, TALL, 1))
 _columns_of_rows = stack_of(ROWS * VECTORS)
 
 
 @kernel
-def product(m, k, a, a_m, a_k, b, keep, c, width):
-    """c (m, width) = keep * c + a b, with steps a_m and a_k from row to row and along a row."""
+def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
+    """c (m, width) = keep * c + a b in the first ``columns``, a number of whole vectors.
+
+    Steps a_m and a_k lead from row to row of a and along a row.
+    """
     tall, lanes = m // TALL * TALL, lanes_of(c)
-    for j in range(0, width, VECTORS * lanes):
+    whole = columns // (VECTORS * lanes) * (VECTORS * lanes)
+    for j in range(0, whole, VECTORS * lanes):
         for i in range(0, tall, TALL):
             _tall_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
                        start_at(c, i * width + j), width)
+    flat = columns // (FLAT * lanes) * (FLAT * lanes)
     for i in range(tall, m):
-        for j in range(0, width, FLAT * lanes):
+        for j in range(0, flat, FLAT * lanes):
             _flat_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
                        start_at(c, i * width + j), width)
+        for j in range(flat, columns, lanes):
+            _single_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
+                         start_at(c, i * width + j), width)
+    for j in range(whole, columns, lanes):
+        _vector_of_columns(tall, k, a, a_m, a_k, start_at(b, j), keep, start_at(c, j), width)
+
+
+@body
+def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
+    """One vector of each of the first ``tall`` rows of c."""
+    high = tall // (TALL * VECTORS) * (TALL * VECTORS)
+    for i in range(0, high, TALL * VECTORS):
+        _high_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width), width)
+    for i in range(high, tall, TALL):
+        _narrow_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width),
+                     width)
 
 
 @kernel
