@@ -7,18 +7,29 @@ Which thread computes which rows is left to chance; what is computed is not: blo
 fixed, and sums over rows are taken in their order.
 """
 
+import ctypes
 import itertools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 
 from nfref.backends import processors
 
 
+# The number of the processor that runs the caller; None where threads cannot be placed.
+PROCESSOR_OF_CALLER = (getattr(ctypes.CDLL(None), "sched_getcpu", None)
+                       if hasattr(os, "sched_setaffinity") else None)
+
+
 class Workers:
-    """Threads that wait for work."""
+    """Threads that wait for work, on other processors than who gives it.
+
+    Linux may wake a thread on the processor of the one that woke it, though another is idle: on a
+    virtual machine with two, two threads shared one for half a second after a rest.
+    """
 
     def __init__(self):
         self.after_fork()
@@ -26,13 +37,28 @@ class Workers:
     def after_fork(self):
         """In a child process the threads are gone."""
         self.lock = threading.Lock()
-        self.pool = None
+        self.pool, self.ids, self.placed = None, [], None
 
     def executor(self):
         with self.lock:
             if self.pool is None:
-                self.pool = ThreadPoolExecutor(max(processors() - 1, 1), "nfref")
+                self.pool = ThreadPoolExecutor(
+                    max(processors() - 1, 1), "nfref",
+                    initializer=lambda ids: ids.append(threading.get_native_id()),
+                    initargs=(self.ids,))
+            if PROCESSOR_OF_CALLER is not None:
+                self.keep_away(PROCESSOR_OF_CALLER())
             return self.pool
+
+    def keep_away(self, processor):
+        """Leave the threads all processors of the caller but this one, if there are others."""
+        allowed = os.sched_getaffinity(0) - {processor}
+        if (allowed, len(self.ids)) == self.placed:
+            return
+        self.placed = allowed, len(self.ids)
+        with suppress(OSError):     # where it is forbidden, and where there are no others
+            for number in self.ids[:self.placed[1]]:
+                os.sched_setaffinity(number, allowed)
 
 
 WORKERS = Workers()
