@@ -198,6 +198,21 @@ def test_any_number_of_threads_and_neighbours_gives_the_same_bits():
             assert np.array_equal(inverse(matrices[k:k + 1])[0], results[0][2][k])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", range(1, 9))
+def test_unusual_pivots_beside_a_matrix_change_no_bit_of_its_determinant(dim, dtype):
+    matrices, _ = problem(64, dim, dtype)
+    unusual = matrices.copy()
+    limit = np.finfo(dtype).maxexp - 10
+    unusual[1::2] = np.ldexp(unusual[1::2], np.resize([-limit, limit], 32)[:, None, None])
+    with nfref.backend("numba"):
+        usual, beside = log_abs_det(matrices), log_abs_det(unusual)
+    assert np.array_equal(beside[::2], usual[::2])
+    moved = (np.resize([-limit, limit], 32) * dim * np.log(2)).astype(dtype)
+    np.testing.assert_allclose(beside[1::2] - moved, usual[1::2], rtol=0,
+                               atol=4 * np.finfo(dtype).eps * abs(moved[0]))
+
+
 def test_inputs_of_any_layout_are_left_as_they_are():
     matrices, rows = problem(9, 5)
     turned = np.ascontiguousarray(matrices.transpose(0, 2, 1)).transpose(0, 2, 1)

@@ -71,6 +71,11 @@ def where_longer(a, b, one, other):
     return np.where(np.abs(a) > np.abs(b), one, other)
 
 
+def none_longer(a, b):
+    """Whether |a| <= |b| in every lane."""
+    return bool(np.all(np.abs(a) <= np.abs(b)))
+
+
 def where_equal(a, b, one, other):
     """a == b ? one : other."""
     return np.where(a == b, one, other)
@@ -234,6 +239,16 @@ def _where_longer(typing, a, b, one, other):
 
 
 @intrinsic
+def _none_longer(typing, a, b):
+    def generate(context, builder, signature, arguments):
+        size, limit = (absolute_of(context, builder, a, argument) for argument in arguments)
+        lanes = builder.bitcast(builder.fcmp_ordered("<=", size, limit), ir.IntType(a.width))
+        return builder.icmp_signed("==", lanes, lanes.type(-1))
+
+    return types.boolean(a, b), generate
+
+
+@intrinsic
 def _where_equal(typing, a, b, one, other):
     def generate(context, builder, signature, arguments):
         return builder.select(builder.fcmp_ordered("==", *arguments[:2]), *arguments[2:])
@@ -333,6 +348,11 @@ def _compiled_broadcast(flat, value):
 @overloaded(where_longer)
 def _compiled_where_longer(a, b, one, other):
     return lambda a, b, one, other: _where_longer(a, b, one, other)
+
+
+@overloaded(none_longer)
+def _compiled_none_longer(a, b):
+    return lambda a, b: _none_longer(a, b)
 
 
 @overloaded(where_equal)

@@ -27,6 +27,8 @@ from nfref.kernels.tracing import boxes, is_forward_mode
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 18     # entries, about, that a thread takes at a time
+WORTH_IT = 1 << 20  # multiplications that take longer than to wake a thread: 0.1 to 0.2 ms
+TOGETHER = 8        # registers of determinants whose logarithms do not wait for each other
 
 
 # What the dispatch calls --------------------------------------------------------------------
@@ -59,7 +61,7 @@ def log_abs_det(matrices):
     out = np.empty(len(matrices), matrices.dtype)
     dim = matrices.shape[1]
     column = (0,) * dim if dim <= unrolled.LARGEST else None
-    size = (dim * dim + 1) * BYTES // matrices.itemsize
+    size = (dim * dim + 2 * TOGETHER) * BYTES // matrices.itemsize
 
     def task(start, stop):
         _log_abs_det(matrices, column, start, stop, aligned(size, matrices.dtype), out)
@@ -124,7 +126,8 @@ def _solutions(matrices, right):
 
 def _in_chunks(matrices, task):
     """Call task(start, stop) for as many chunks of matrices a thread as there is work for."""
-    n, lanes, workers = len(matrices), BYTES // matrices.itemsize, threads()
+    n, lanes = len(matrices), BYTES // matrices.itemsize
+    workers = max(1, min(threads(), matrices.size * matrices.shape[1] // WORTH_IT))
     count = workers * max(1, matrices.size // (workers * CHUNK))
     chunk = lanes * -(-n // (lanes * count))
     share(lambda k: task(k * chunk, min((k + 1) * chunk, n)), -(-n // max(chunk, 1)), workers)
@@ -144,16 +147,22 @@ def _log_abs_det(matrices, column, start, stop, buffer, out):
     """
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
     flat, size = matrices.reshape(matrices.size), dim * dim
-    values = buffer[size * lanes:]
-    for first in range(start, stop, lanes):
-        fill(buffer, lanes, 1, 0, flat, 1, size, first)
-        if column is None:
-            product, power = eliminate(buffer, lanes, dim, dim)
-        else:
-            product, power = unrolled.pivots(buffer, column)
-        store(values, 0, log_abs(values, product, power))
-        for r in range(min(lanes, stop - first)):
-            out[first + r] = values[r]
+    products = buffer[size * lanes:(size + TOGETHER) * lanes]
+    powers = buffer[(size + TOGETHER) * lanes:]
+    for some in range(start, stop, TOGETHER * lanes):
+        count = min(TOGETHER * lanes, stop - some)
+        for at in range(0, count, lanes):
+            fill(buffer, lanes, 1, 0, flat, 1, size, some + at)
+            if column is None:
+                product, power = eliminate(buffer, lanes, dim, dim)
+            else:
+                product, power = unrolled.pivots(buffer, column)
+            store(products, at, product)
+            store(powers, at, power)
+        for at in range(0, count, lanes):
+            store(products, at, log_abs(products, load(products, at), load(powers, at)))
+        for r in range(count):
+            out[some + r] = products[r]
 
 
 @kernel

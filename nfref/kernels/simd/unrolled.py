@@ -13,27 +13,24 @@ from numba.extending import intrinsic
 
 from nfref.kernels.jit import overloaded
 from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, broadcast, exponent, load,
-                                      mantissa, pointer_at, split, width_of)
+                                      mantissa, none_longer, pointer_at, split, width_of)
 
 LARGEST = 8
 LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
+# A product of eight pivots up to it, and down to one over it, is a normal number.
+USUAL = {4: 2.0 ** 15, 8: 2.0 ** 100}       # by the bytes of a number
 
 
 def eliminate(rows, lanes):
     """Mantissa and exponent of the product of the pivots of ``rows``, a list of lists of lanes.
 
-    ``lanes`` has what can be done with them. Rows are exchanged as in a sorting network: row k
-    with every one below whose entry in column k is longer.
+    ``lanes`` has what can be done with them.
     """
-    dim, where = len(rows), lanes.where
+    where = lanes.where
     zero, one, tiny, huge = (lanes.broadcast(value) for value in (0.0, 1.0, 1 / LIFT, LIFT))
     product, power = one, zero
-    for k, top in enumerate(rows):
-        for row in rows[k + 1:]:
-            longer = abs(row[k]) > abs(top[k])
-            for j in range(k, dim):
-                top[j], row[j] = where(longer, row[j], top[j]), where(longer, top[j], row[j])
-        pivot = top[k]
+    for k in range(len(rows)):
+        pivot = exchange(rows, k, lanes)
         mantissa, exponent = lanes.split(pivot)
         product, power = product * mantissa, power + exponent
         # See ``small_matrices.eliminate`` for pivots that are zero, very small or very large.
@@ -41,11 +38,46 @@ def eliminate(rows, lanes):
         pivot = where(size > zero, pivot, one)
         lift = where(tiny > size, huge, where(size > huge, tiny, one))
         scale = one / (pivot * lift)
-        for row in rows[k + 1:]:
-            factor = row[k] * lift * scale
-            for j in range(k + 1, dim):
-                row[j] = row[j] - factor * top[j]
+        subtract(rows, k, [row[k] * lift * scale for row in rows[k + 1:]])
     return product, power
+
+
+def eliminate_usual(rows, lanes):
+    """Product of the pivots of ``rows``, and the shortest and the longest of these.
+
+    Where these two are within what is ``USUAL``, the product is, to the bit, what
+    :func:`eliminate` finds. For D = 4 it takes about half of the time.
+    """
+    where, one = lanes.where, lanes.broadcast(1.0)
+    product = shortest = longest = one
+    for k in range(len(rows)):
+        pivot = exchange(rows, k, lanes)
+        size, product, scale = abs(pivot), product * pivot, one / pivot
+        shortest = where(shortest > size, size, shortest)
+        longest = where(size > longest, size, longest)
+        subtract(rows, k, [row[k] * scale for row in rows[k + 1:]])
+    return product, shortest, longest
+
+
+def exchange(rows, k, lanes):
+    """Row k for every one below whose entry in column k is longer, as in a sorting network.
+
+    Returns the pivot.
+    """
+    top = rows[k]
+    for row in rows[k + 1:]:
+        longer = abs(row[k]) > abs(top[k])
+        for j in range(k, len(rows)):
+            top[j], row[j] = (lanes.where(longer, row[j], top[j]),
+                              lanes.where(longer, top[j], row[j]))
+    return top[k]
+
+
+def subtract(rows, k, factors):
+    """Row k as often from each row below as its factor says, right of column k."""
+    for row, factor in zip(rows[k + 1:], factors, strict=True):
+        for j in range(k + 1, len(rows)):
+            row[j] = row[j] - factor * rows[k][j]
 
 
 def pivots(buffer, column):
@@ -53,9 +85,19 @@ def pivots(buffer, column):
 
     ``column`` is a tuple, so that its length is known to the compiler.
     """
+    with np.errstate(all="ignore"):     # where pivots are unusual nothing comes of it
+        product, shortest, longest = _applied(eliminate_usual, buffer, column)
+    limit = USUAL[buffer.itemsize]
+    if (none_longer(broadcast(buffer, 1 / limit), shortest)
+            and none_longer(longest, broadcast(buffer, limit))):
+        return product, broadcast(buffer, 0)
+    return _applied(eliminate, buffer, column)
+
+
+def _applied(function, buffer, column):
     dim, width = len(column), width_of(buffer.dtype)
     rows = [[load(buffer, (i * dim + j) * width) for j in range(dim)] for i in range(dim)]
-    return eliminate(rows, Arrays(buffer))
+    return function(rows, Arrays(buffer))
 
 
 class Arrays:
@@ -127,21 +169,36 @@ class Register:
         return self.registers.builder.fcmp_ordered(">", self.value, other.value)
 
 
-@intrinsic
-def _pivots(typing, buffer, column):
-    lanes, dim = Lanes(buffer.dtype), len(column)
-    pair = types.UniTuple(lanes, 2)
+def _applied_when_compiled(function, count):
+    """The compiled ``function`` of the rows in a buffer, which returns ``count`` lanes."""
+    @intrinsic
+    def applied(typing, buffer, column):
+        lanes, dim = Lanes(buffer.dtype), len(column)
+        found = types.UniTuple(lanes, count)
 
-    def generate(context, builder, signature, arguments):
-        registers = Registers(context, builder, lanes)
-        rows = [[registers.load(signature.args[0], arguments[0], (i * dim + j) * lanes.width)
-                 for j in range(dim)] for i in range(dim)]
-        product, power = eliminate(rows, registers)
-        return context.make_tuple(builder, pair, [product.value, power.value])
+        def generate(context, builder, signature, arguments):
+            registers = Registers(context, builder, lanes)
+            rows = [[registers.load(signature.args[0], arguments[0], (i * dim + j) * lanes.width)
+                     for j in range(dim)] for i in range(dim)]
+            results = function(rows, registers)
+            return context.make_tuple(builder, found, [result.value for result in results])
 
-    return pair(buffer, column), generate
+        return found(buffer, column), generate
+    return applied
+
+
+_pivots = _applied_when_compiled(eliminate, 2)
+_usual_pivots = _applied_when_compiled(eliminate_usual, 3)
 
 
 @overloaded(pivots)
 def _compiled_pivots(buffer, column):
-    return lambda buffer, column: _pivots(buffer, column)
+    limit = USUAL[buffer.dtype.bitwidth // 8]
+
+    def compiled(buffer, column):
+        product, shortest, longest = _usual_pivots(buffer, column)
+        if (none_longer(broadcast(buffer, 1 / limit), shortest)
+                and none_longer(longest, broadcast(buffer, limit))):
+            return product, broadcast(buffer, 0)
+        return _pivots(buffer, column)
+    return compiled
