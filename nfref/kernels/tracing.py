@@ -3,6 +3,7 @@
 import numpy as np
 from autograd.core import VJPNode
 from autograd.extend import Box
+from autograd.tracer import trace_stack
 
 
 def parts(params):
@@ -16,13 +17,15 @@ def parts(params):
 
 def boxes(*values):
     """What autograd traces among values and the arrays of structures."""
+    if trace_stack.top < 0:     # it is not at work, and there is nothing to look for
+        return []
     found = []
     _add_boxes(values, found)
     return found
 
 
 def _add_boxes(values, found):
-    """Every call of a flow pays for this pass: no call for an array, no lists in between."""
+    """Every traced call of a flow pays for this pass: no call for an array, no lists in between."""
     for value in values:
         if type(value) is np.ndarray:
             continue
