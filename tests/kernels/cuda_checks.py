@@ -6,7 +6,7 @@
 needs a process of its own.
 """
 
-import sys
+import threading
 import time
 
 import numpy as np
@@ -150,6 +150,27 @@ def check_singular_matrices_pivots_and_nan():
     assert np.allclose(values[[0, 3, 5]], exact, rtol=1e-13)
 
 
+def check_a_thread_that_fails_ends_the_others_of_its_block():
+    if not SIMULATED:       # a device does not raise
+        return
+
+    @cuda.jit
+    def kernel(out):
+        if cuda.threadIdx.x == 3:
+            out[cuda.threadIdx.x] = 1 // (cuda.threadIdx.x - 3)
+        cuda.syncthreads()
+        out[cuda.threadIdx.x] = 1
+
+    out, before = np.zeros(6), threading.active_count()
+    try:
+        kernel[1, 6](out)
+    except ZeroDivisionError as problem:
+        assert "tid=[3, 0, 0]" in str(problem)
+    else:
+        raise AssertionError("the failure was not raised")
+    assert not out.any() and threading.active_count() == before
+
+
 def check_arrays_on_the_device_stay_there():
     arrays = arguments_of("affine", 7, 3, np.float32)
     expected = twins.affine_coupling_forward(*arrays)
@@ -223,8 +244,6 @@ CHECKS = {name: function for name, function in list(globals().items())
 
 
 def main():
-    # Threads of the simulator wait for each other far more often than they compute.
-    sys.setswitchinterval(1e-4)
     for name, check in CHECKS.items():
         begin = time.perf_counter()
         try:
