@@ -58,8 +58,10 @@ def folder(tmp_path, monkeypatch):
     ("wrong", ["--skip", "log_det_forward,complex_step_forward,log_dets_cancel_z,"
                "log_dets_cancel_x,sweep_forward,sweep_inverse"], 0)])
 def test_exit_status(folder, capsys, monkeypatch, name, extra, status):
-    # Where every call goes through the twins, the first on a machine would say so.
+    # Where every call goes through the twins, the first on a machine would say so, to this
+    # command or to one before it.
     monkeypatch.setattr("nfref.cli.when_compiling", lambda tell: None)
+    monkeypatch.setattr("nfref.kernels.announce._TELL", [])
     assert main(["check", f"things_to_check:{name}", "--dim", "2", *extra]) == status
     printed = capsys.readouterr()
     assert f"things_to_check:{name}, D = 2" in printed.out and printed.err == ""
