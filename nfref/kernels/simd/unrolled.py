@@ -11,14 +11,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nfref.kernels.jit import overloaded
+from nfref.kernels.jit import body, overloaded
 from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, broadcast, exponent, load,
                                       mantissa, none_longer, pointer_at, split, width_of)
 
 LARGEST = 8
 LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
 # A product of eight pivots up to it, and down to one over it, is a normal number.
-USUAL = {4: 2.0 ** 15, 8: 2.0 ** 100}       # by the bytes of a number
+USUAL, USUAL_IN_FLOAT32 = 2.0 ** 100, 2.0 ** 15
 
 
 def eliminate(rows, lanes):
@@ -80,24 +80,34 @@ def subtract(rows, k, factors):
             row[j] = row[j] - factor * rows[k][j]
 
 
+@body
 def pivots(buffer, column):
     """:func:`eliminate` for the rows at the front of ``buffer``, as many as ``column`` is long.
 
     ``column`` is a tuple, so that its length is known to the compiler.
     """
-    with np.errstate(all="ignore"):     # where pivots are unusual nothing comes of it
-        product, shortest, longest = _applied(eliminate_usual, buffer, column)
-    limit = USUAL[buffer.itemsize]
+    product, shortest, longest = usual_pivots(buffer, column)
+    limit = USUAL if buffer.itemsize == 8 else USUAL_IN_FLOAT32
     if (none_longer(broadcast(buffer, 1 / limit), shortest)
             and none_longer(longest, broadcast(buffer, limit))):
         return product, broadcast(buffer, 0)
-    return _applied(eliminate, buffer, column)
+    return any_pivots(buffer, column)
 
 
-def _applied(function, buffer, column):
+def usual_pivots(buffer, column):
+    """:func:`eliminate_usual` for the rows of a buffer; see :func:`pivots`."""
+    with np.errstate(all="ignore"):     # where pivots are unusual nothing comes of it
+        return eliminate_usual(_rows_of(buffer, column), Arrays(buffer))
+
+
+def any_pivots(buffer, column):
+    """:func:`eliminate` for the rows of a buffer; see :func:`pivots`."""
+    return eliminate(_rows_of(buffer, column), Arrays(buffer))
+
+
+def _rows_of(buffer, column):
     dim, width = len(column), width_of(buffer.dtype)
-    rows = [[load(buffer, (i * dim + j) * width) for j in range(dim)] for i in range(dim)]
-    return function(rows, Arrays(buffer))
+    return [[load(buffer, (i * dim + j) * width) for j in range(dim)] for i in range(dim)]
 
 
 class Arrays:
@@ -169,8 +179,8 @@ class Register:
         return self.registers.builder.fcmp_ordered(">", self.value, other.value)
 
 
-def _applied_when_compiled(function, count):
-    """The compiled ``function`` of the rows in a buffer, which returns ``count`` lanes."""
+def _compile(function, elimination, count):
+    """``function``, which applies an elimination to the rows in a buffer, returns so many lanes."""
     @intrinsic
     def applied(typing, buffer, column):
         lanes, dim = Lanes(buffer.dtype), len(column)
@@ -180,25 +190,15 @@ def _applied_when_compiled(function, count):
             registers = Registers(context, builder, lanes)
             rows = [[registers.load(signature.args[0], arguments[0], (i * dim + j) * lanes.width)
                      for j in range(dim)] for i in range(dim)]
-            results = function(rows, registers)
+            results = elimination(rows, registers)
             return context.make_tuple(builder, found, [result.value for result in results])
 
         return found(buffer, column), generate
-    return applied
+
+    @overloaded(function)
+    def _compiled(buffer, column):
+        return lambda buffer, column: applied(buffer, column)
 
 
-_pivots = _applied_when_compiled(eliminate, 2)
-_usual_pivots = _applied_when_compiled(eliminate_usual, 3)
-
-
-@overloaded(pivots)
-def _compiled_pivots(buffer, column):
-    limit = USUAL[buffer.dtype.bitwidth // 8]
-
-    def compiled(buffer, column):
-        product, shortest, longest = _usual_pivots(buffer, column)
-        if (none_longer(broadcast(buffer, 1 / limit), shortest)
-                and none_longer(longest, broadcast(buffer, limit))):
-            return product, broadcast(buffer, 0)
-        return _pivots(buffer, column)
-    return compiled
+_compile(usual_pivots, eliminate_usual, 3)
+_compile(any_pivots, eliminate, 2)
