@@ -11,8 +11,8 @@ from functools import cached_property
 import autograd.numpy as np
 from autograd.tracer import getval
 
-from nfref import params as trees
 from nfref.checks import as_rows, check_count, check_rng
+from nfref.structure import Structure
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
@@ -67,7 +67,7 @@ class Base:
             If an argument has the wrong shape or does not hold numbers.
         """
         z = as_rows("z", z, self.dim)
-        return self._log_prob(trees.checked(params, self._shapes, np.finfo(z.dtype).dtype), z)
+        return self._log_prob(self._structure.checked(params, np.finfo(z.dtype).dtype), z)
 
     def sample(self, params, rng, n, dtype=np.float64):
         """Draw ``n`` rows.
@@ -82,7 +82,7 @@ class Base:
             If an argument has the wrong shape or is of another kind.
         """
         check_count("n", n, minimum=0)
-        params = trees.checked(params, self._shapes)
+        params = self._structure.checked(params)
         return self._sample(params, check_rng(rng), n).astype(dtype)
 
     def entropy(self, params):
@@ -96,8 +96,8 @@ class Base:
         raise NotImplementedError(f"{type(self).__name__} has no closed-form entropy")
 
     @cached_property
-    def _shapes(self):
-        return trees.shapes_made_by(self._init)
+    def _structure(self):
+        return Structure.made_by(self._init)
 
     def _init(self, rng):
         return {}

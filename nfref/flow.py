@@ -30,6 +30,7 @@ from nfref import params as trees
 from nfref.base import Base, StandardNormal
 from nfref.blocks import in_blocks, in_parts, merged
 from nfref.checks import as_context, as_rows, check_choice, check_count, check_rng
+from nfref.structure import Structure
 
 
 class Flow:
@@ -201,11 +202,11 @@ class Flow:
         rows = as_rows(name, rows, self.dim)
         context = as_context(context, self.context_dim, rows)
         dtype = np.finfo(rows.dtype).dtype
-        return trees.checked(params, self._shapes, dtype), rows, context
+        return self._structure.checked(params, dtype), rows, context
 
     @cached_property
-    def _shapes(self):
-        return trees.shapes_made_by(self._init)
+    def _structure(self):
+        return Structure.made_by(self._init)
 
 
 def context_for(flow, context):
@@ -405,6 +406,8 @@ class Density:
             raise ValueError("Density: expected base and flow of the same dim, "
                              f"got {self.base.dim} and {self.flow.dim}")
 
+    __getstate__ = Flow.__getstate__
+
     @property
     def dim(self):
         return self.flow.dim
@@ -501,7 +504,7 @@ class Density:
         """
         check_rng(rng)
         check_count("n", n, minimum=0)
-        params = trees.checked(params, self._shapes)
+        params = self._structure.checked(params)
         dtype = trees.dtype_of(params)
         context = as_context(context, self.context_dim, numpy.empty((n, 0), dtype))
 
@@ -527,6 +530,7 @@ class Density:
     def _checked(self, params, name, rows, context):
         return Flow._checked(self, params, name, rows, context)
 
-    @property
-    def _shapes(self):
-        return {"base": self.base._shapes, "flow": self.flow._shapes}
+    @cached_property
+    def _structure(self):
+        return Structure({"base": self.base._structure.shapes,
+                          "flow": self.flow._structure.shapes})

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref import params as trees
 from nfref.base import StandardNormal
 from nfref.checks import as_array, as_context, as_rows, check_count, check_finite_rows, check_rng
 
@@ -56,7 +55,7 @@ def pit(density, params, x, context=None):
     if not isinstance(density.base, StandardNormal):
         raise TypeError("density: expected one over a StandardNormal, "
                         f"got a {type(density.base).__name__}")
-    trees.checked(params, density._shapes)
+    density._structure.checked(params)
     return ndtr(density.flow.inverse(params["flow"], x, context)[0])
 
 

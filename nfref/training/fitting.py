@@ -129,7 +129,7 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     began = time.perf_counter()
     batches = math.ceil(len(x.x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
-    vector, unflatten = flat(trees.checked(params, density._shapes, x.x.dtype))
+    vector, unflatten = flat(density._structure.checked(params, x.x.dtype))
     keeps_running = _learns(density, unflatten(vector), x, "batch")
     step = _step(density, unflatten, adam, objective, average, keeps_running, rng)
     evaluated = _evaluated(density, unflatten, vector, x)

@@ -42,7 +42,7 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
     """
     known, length = _FITTING.get(unflatten, (None, None))
     if known is not density or length != len(vector):
-        trees.checked(unflatten(vector), density._shapes)
+        density._structure.checked(unflatten(vector))
         _FITTING[unflatten] = density, len(vector)
     x = as_rows("x", x, density.dim)
     context = as_context(context, density.context_dim, x)

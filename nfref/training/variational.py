@@ -59,7 +59,7 @@ def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=2
     if anneal is not None:
         check_count("anneal", anneal)
     adam = Adam(learning_rate, schedule, clip_norm, steps=steps)
-    params = trees.checked(params, density._shapes)
+    params = density._structure.checked(params)
     vector, unflatten = flat(trees.cast(params, trees.dtype_of(params)))
     latest = vector, adam.start(vector)
     losses = []

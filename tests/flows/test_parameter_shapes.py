@@ -16,6 +16,7 @@ from nfref import objectives
 from nfref import params as trees
 from nfref.objectives.flow_matching import FlowMatching
 from nfref.objectives.path_penalties import PathLikelihood
+from nfref.structure import Structure
 from nfref.training.gradient import flat, loss_and_gradient
 from tests import flow_table
 
@@ -229,7 +230,7 @@ def test_a_flow_without_init_is_left_alone():
     chain = nfref.Chain((nfref.Scale(2), Shift()))
     params = {"shift": np.ones(2)}
     np.testing.assert_array_equal(Shift().forward(params, np.zeros((3, 2)))[0], np.ones((3, 2)))
-    assert chain._shapes is None
+    assert chain._structure.shapes is None
     own = nfref.Scale(2).init(np.random.default_rng(0))
     assert np.all(chain.forward([own, params], np.zeros((3, 2), np.float32))[0] == 1)
 
@@ -250,7 +251,7 @@ def test_what_was_found_out_is_not_pickled():
     flow = nfref.RealNVP(2)
     before = flow.__getstate__()
     flow.forward(flow.init(np.random.default_rng(0)), np.zeros((1, 2)))
-    assert flow.__getstate__() == before and "_shapes" in flow.__dict__
+    assert flow.__getstate__() == before and "_structure" in flow.__dict__
 
 
 def test_parameters_of_a_small_flow_in_a_large_one_do_not_end_the_process():
@@ -282,21 +283,21 @@ def medians(calls, repeats=1000):
 
 
 def with_check(check, call):
-    """The call with another function in the place of :func:`nfref.params.checked`."""
+    """The call with another function in the place of :meth:`nfref.structure.Structure.checked`."""
     def made():
-        kept, trees.checked = trees.checked, check
+        kept, Structure.checked = Structure.checked, check
         try:
             return call()
         finally:
-            trees.checked = kept
+            Structure.checked = kept
 
     return made
 
 
 def main():
     """Calls of one row with the check, with the cast by itself, and with neither."""
-    checks = (trees.checked, lambda params, expected, dtype: trees.cast(params, dtype),
-              lambda params, expected, dtype: params)
+    checks = (Structure.checked, lambda structure, params, dtype: trees.cast(params, dtype),
+              lambda structure, params, dtype: params)
     print("us a call: with the check, with the cast alone, with neither; check over neither")
     x = np.zeros((1, 2))
     for flow in (nfref.RealNVP(2), nfref.MAF(2), nfref.NSF(2), nfref.PlanarLayer(2)):

@@ -6,6 +6,7 @@ by its formula. What comes out is a list of pieces in the order of execution.
 """
 
 import math
+from contextlib import suppress
 
 import numpy as np
 
@@ -42,8 +43,8 @@ class Program:
         derivative of any one needs.
     size : int
         How many numbers theta has.
-    plain : bool
-        Whether theta is nothing but the leaves of the parameters, joined.
+    structure : Structure
+        That of the parameters, where theta is nothing but their arrays, joined; None elsewhere.
     """
 
     def __init__(self, members, instructions):
@@ -56,7 +57,6 @@ class Program:
         ends = np.cumsum([instruction.size for _, instruction in self.instructions]).tolist()
         self.spans = list(zip([0] + ends[:-1], ends))
         self.size = ends[-1]
-        self.plain = all(instruction.plain for instruction in instructions)
         starts = {path: start for (path, _), (start, _) in zip(self.instructions, self.spans)}
         code, begin, reals, tape = [], [], [], 0
         for path, instruction in zip(paths, instructions):
@@ -74,6 +74,12 @@ class Program:
         self.optional = optional_parts(
             {name for instruction in instructions for name in instruction.needs})
         self.workspace, self.tape = Workspace(), tape
+        self.structure = None
+
+    def join_arrays_of(self, structure):
+        """Pack by joining all arrays of a flow, if that is all that its instructions do."""
+        if structure.known and all(instruction.plain for _, instruction in self.instructions):
+            self.structure = structure
 
     def formula(self, params, rows, context):
         """What the program computes, by the formulas of its members."""
@@ -98,11 +104,12 @@ class Program:
 
     def pack(self, params, dtype):
         """One vector of all numbers that the kernels read."""
-        arrays = [array for path, instruction in self.instructions
-                  for array in instruction.pack(at_path(params, path), dtype)]
-        if not arrays:
-            return np.zeros(0, dtype)
-        return np.concatenate([array.ravel() for array in arrays], dtype=dtype)
+        if self.structure is not None:
+            arrays = self.structure.arrays(params)
+        else:
+            arrays = [array for path, instruction in self.instructions
+                      for array in instruction.pack(at_path(params, path), dtype)]
+        return joined(arrays, dtype)
 
     def unpack(self, params, cotangent):
         """(path, cotangent shaped like the parameters there) of every instruction."""
@@ -119,6 +126,14 @@ class Program:
         share = max(SUM_ROWS // ROWS * (2 if self.size >= MANY else 1),
                     -(-blocks // MOST_SUMS))
         return share, -(-blocks // share)
+
+
+def joined(arrays, dtype):
+    """The numbers of some arrays, one after the other; bytes are joined in half the time."""
+    if {array.dtype for array in arrays} == {dtype}:
+        with suppress(TypeError, ValueError):       # not in C order; no bytes at all
+            return np.frombuffer(bytearray().join(arrays), dtype)
+    return np.concatenate([np.zeros(0, dtype), *(array.ravel() for array in arrays)], dtype=dtype)
 
 
 CHOSEN = set()          # the optional parts of all programs of this process
@@ -153,10 +168,11 @@ class Workspace:
         except (KeyError, IndexError):
             return aligned(math.prod(shape), dtype).reshape(shape)
 
-    def give_back(self, array):
-        """Nobody may use the array afterwards."""
-        if array.nbytes <= self.LARGEST:
-            self.free.setdefault((array.shape, array.dtype), []).append(array)
+    def give_back(self, *arrays):
+        """Nobody may use the arrays afterwards."""
+        for array in arrays:
+            if array.nbytes <= self.LARGEST:
+                self.free.setdefault((array.shape, array.dtype), []).append(array)
 
 
 def pieces_of(flow, direction):
@@ -171,4 +187,6 @@ def pieces_of(flow, direction):
         pieces += [Program(some, instructions)] if some else []
         pieces += [] if member is None else [member]
         some, instructions = [], []
+    if len(pieces) == 1 and isinstance(pieces[0], Program):
+        pieces[0].join_arrays_of(flow._structure)
     return pieces

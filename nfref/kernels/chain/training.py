@@ -108,7 +108,7 @@ def _found_layout(program, unflatten, vector):
         packed = program.pack(unflatten(numbered)["flow"], np.float64)
     except ValueError:      # computed from such numbers, matrices may have no inverse
         return None
-    if program.plain and np.array_equal(packed, numbered):
+    if program.structure is not None and np.array_equal(packed, numbered):
         return Layout()
     used = np.flatnonzero(packed)
     if not np.all(np.isin(packed[used], numbered)):
