@@ -38,8 +38,8 @@ class Cotangents(NamedTuple):
 class Storage(NamedTuple):
     """Where an instruction finds its numbers: parameters from theta[at] on, tape[tape_at] on.
 
-    ``columns`` of the ROWS, in sixteens, hold all rows that there are. The others repeat the
-    last of these, so that a network may leave them out up to its outputs.
+    ``columns`` of the ROWS, one or some sixteens, hold all rows there are. Layers with networks
+    leave the others out.
     """
 
     theta: object

@@ -91,7 +91,7 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
             number = c * pixels + pixel
             transform(transformer, direction, u, raw, extras,
                       Place(stay * pixels + number, pixel * channels[last] + c, change,
-                            number * extra), log_det, splines, mixtures)
+                            number * extra), log_det, ROWS, splines, mixtures)
 
 
 @body

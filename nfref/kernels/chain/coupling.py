@@ -60,7 +60,7 @@ def coupling(direction, operands, storage, block, splines, mixtures):
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
         transform(transformer, direction, u, raw, extras, Place(change[c], c, n, c * extra),
-                  log_det, splines, mixtures)
+                  log_det, storage.columns, splines, mixtures)
 
 
 @body

@@ -161,7 +161,7 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
         number = operands.change[k]
         transform(operands.transformer, direction, u, raw, extras,
                   Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
-                  block.log_det, splines, mixtures)
+                  block.log_det, ROWS, splines, mixtures)
 
 
 @body

@@ -220,7 +220,7 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
         gather_block(rows.context, start, block.context)
         block.log_det[:] = 0
         there = min(ROWS, len(x) - start)
-        columns = -(-there // COLUMNS) * COLUMNS
+        columns = 1 if there == 1 else -(-there // COLUMNS) * COLUMNS
         for k in range(len(starts)):
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, columns), block,

@@ -19,7 +19,7 @@ theta: the network. Tape: its layers, then E rows for each place, which belong t
 from typing import NamedTuple
 
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
-                                         repeat_last, rows_before, units_of)
+                                         rows_before, units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
@@ -130,8 +130,7 @@ def group_forward(net, storage, layer, group, start):
                 units_seen(net, layer, group) - known, units, tape, below + known * ROWS, tape, out,
                 storage.columns, min(start, 1))
     if layer == len(widths) - 1:
-        repeat_last(tape, out, units, storage.columns)
-        add_bias(theta, bias, units, tape, out)
+        add_bias(theta, bias, units, tape, out, storage.columns)
     else:
         activate(net.activation, theta, bias, units, tape, out, storage.columns)
 
@@ -201,8 +200,8 @@ def made(direction, operands, storage, block, splines, mixtures):
         # The outputs of this group stand: its coordinates can be transformed.
         for place in range(ends[0, group], ends[0, group + 1]):
             transform(transformer, direction, u, raw, extras,
-                      Place(order[place], place * size, 1, place * extra), log_det, splines,
-                      mixtures)
+                      Place(order[place], place * size, 1, place * extra), log_det,
+                      storage.columns, splines, mixtures)
             if sequential:
                 copy_row(u, order[place], seen, n_context + place)
 

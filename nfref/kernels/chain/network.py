@@ -53,20 +53,11 @@ def copy_row(source, i, target, j):
 
 
 @body
-def repeat_last(h, h_at, units, columns):
-    """The columns after the first ``columns`` become as the last of these."""
-    h = units_of(h, h_at, units)
-    for j in range(units):
-        for r in range(columns, ROWS):
-            h[j, r] = h[j, columns - 1]
-
-
-@body
-def add_bias(theta, at, units, h, h_at):
+def add_bias(theta, at, units, h, h_at, columns=ROWS):
     h = units_of(h, h_at, units)
     bias = theta[at:at + units]
     for j in range(units):
-        for r in range(ROWS):
+        for r in range(columns):
             h[j, r] += bias[j]
 
 
@@ -147,8 +138,7 @@ def mlp(widths, activation, storage):
         if k < len(widths) - 2:
             activate(activation, theta, at, fan_out, h, out_at, columns)
         else:
-            repeat_last(h, out_at, fan_out, columns)
-            add_bias(theta, at, fan_out, h, out_at)
+            add_bias(theta, at, fan_out, h, out_at, columns)
         at += fan_out
         h_at = out_at
 

@@ -27,7 +27,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nfref.kernels.jit import address, body, kernel, overloaded, reduction
-from nfref.kernels.simd.tiles import (FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at,
+from nfref.kernels.simd.tiles import (BYTES, FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at,
                                       tile_of, transpose)
 
 ROWS = 128      # rows of data in a block: activations of a few layers stay in the cache
@@ -43,7 +43,7 @@ def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS,
 
 
 def times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
-    """:func:`times` for a number of columns, in sixteens; what the others hold stays."""
+    """:func:`times` for one column, or a number of sixteens; what the others hold stays."""
     w, part = _part(weight, at, stride, fan_in, fan_out), _part(out, out_at, ROWS, fan_out, columns)
     product = w.T @ _part(h, h_at, ROWS, fan_in, columns)
     part[:] = part + product if keep else product
@@ -81,6 +81,10 @@ def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS
 @overloaded(times_first)
 def _times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
     def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
+        if columns == 1:
+            _call_column(fan_out, fan_in, start_at(weight, at), stride, start_at(h, h_at), keep,
+                         start_at(out, out_at))
+            return
         _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
                       start_at(out, out_at), ROWS, columns)
     return compiled
@@ -112,6 +116,11 @@ def _call_product(typing, m, k, a, a_m, a_k, b, keep, c, width, columns):
 
 
 @intrinsic
+def _call_column(typing, m, k, a, a_k, b, keep, c):
+    return _call("column", column_signature(c))
+
+
+@intrinsic
 def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width):
     return _call("outer_product", outer_product_signature(weight))
 
@@ -130,6 +139,11 @@ def product_signature(a):
     """That of :func:`product`, for pointers ``a``."""
     return types.void(types.intp, types.intp, a, types.intp, types.intp, a, types.intp, a,
                       types.intp, types.intp)
+
+
+def column_signature(a):
+    """That of :func:`column`, for pointers ``a``."""
+    return types.void(types.intp, types.intp, a, types.intp, a, types.intp, a)
 
 
 def outer_product_signature(a):
@@ -153,6 +167,7 @@ def ensure_compiled(dtype):
     with _COMPILING:
         pointer = types.CPointer(numba.from_dtype(dtype))
         for function, signature in ((product, product_signature(pointer)),
+                                    (column, column_signature(pointer)),
                                     (outer_product, outer_product_signature(pointer))):
             name = _name(function.py_func.__name__, signature)
             binding.add_symbol(name, address(function, signature.args))
@@ -199,6 +214,49 @@ def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
     for i in range(high, tall, TALL):
         _narrow_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width),
                      width)
+
+
+def _numbers_of_column(vectors, bytes):
+    """A compiled function for as many numbers of :func:`column` as these vectors hold."""
+    tile, stack = tile_of(1, vectors, bytes), stack_of(vectors)
+
+    @body
+    def numbers(count, k, a, a_k, b, keep, c):
+        sums = stack(c)
+        for i in range(count if keep else 0):
+            sums[i] = c[i * ROWS]
+        tile(k, b, 0, ROWS, a, a_k, keep, sums, 0)
+        for i in range(count):
+            c[i * ROWS] = sums[i]
+
+    return numbers
+
+
+_many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
+    _numbers_of_column(*size) for size in ((VECTORS, BYTES), (1, BYTES), (1, BYTES // 4), (1, 1)))
+
+
+@kernel
+def column(m, k, a, a_k, b, keep, c):
+    """The first column of c (m, ROWS) = keep * c + a b, where entry (m, k) of a stands at m + k a_k.
+
+    Vectors hold numbers of one column of a, each times one number of b: every sum is taken as in
+    :func:`product`, to the bit, in a tenth of the time of a vector of columns.
+    """
+    lanes, i = lanes_of(c), 0
+    while i + VECTORS * lanes <= m:
+        _many_numbers(VECTORS * lanes, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        i += VECTORS * lanes
+    while i + lanes <= m:
+        _vector_of_numbers(lanes, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        i += lanes
+    few = max(lanes // 4, 1)
+    while i + few <= m:
+        _few_numbers(few, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        i += few
+    while i < m:
+        _one_number(1, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        i += 1
 
 
 @kernel

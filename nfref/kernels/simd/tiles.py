@@ -65,17 +65,18 @@ def _lanes_of(pointer):
     return lambda pointer: lanes
 
 
-def tile_of(rows, vectors):
+def tile_of(rows, vectors, bytes=BYTES):
     """A compiled c = keep * c + a b for ``rows`` rows and ``vectors`` vectors of c.
 
-    Entry (m, k) of a stands at m a_m + k a_k, rows of b and c are b_k and c_m apart.
+    Entry (m, k) of a stands at m a_m + k a_k, rows of b and c are b_k and c_m apart. A vector
+    has so many bytes, and one number where these are too few for it.
     """
     @intrinsic
     def tile(typing, k, a, a_m, a_k, b, b_k, keep, c, c_m):
         whole = types.intp
         signature = types.void(whole, a, whole, whole, b, whole, whole, c, whole)
-        vector = _vector_of(c)
-        align = BYTES // vector.count
+        vector = _vector_of(c, bytes)
+        align = c.dtype.bitwidth // 8
 
         def generate(context, builder, signature, arguments):
             k, a, a_m, a_k, b, b_k, keep, c, c_m = arguments
@@ -175,9 +176,9 @@ def stack_of(vectors):
     return vectors_like
 
 
-def _vector_of(pointer):
+def _vector_of(pointer, bytes=BYTES):
     bits = pointer.dtype.bitwidth
-    return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[bits], 8 * BYTES // bits)
+    return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[bits], max(8 * bytes // bits, 1))
 
 
 def _order(numbers):

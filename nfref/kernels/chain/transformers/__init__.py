@@ -47,18 +47,21 @@ def decode(code, at, reals):
 
 
 @body
-def transform(transformer, direction, u, raw, tape, place, log_det, splines, mixtures):
-    """Row ``place.u`` of u through the transformer, in place; its log-slope adds to log_det."""
+def transform(transformer, direction, u, raw, tape, place, log_det, columns, splines, mixtures):
+    """Row ``place.u`` of u through the transformer, in place; its log-slope adds to log_det.
+
+    In the first columns alone: what the others hold is then of no use.
+    """
     if transformer.opcode == ADDITIVE:
-        shift(direction, u, raw, place)
+        shift(direction, u, raw, place, columns)
     elif transformer.opcode == AFFINE:
-        scale_and_shift(transformer, direction, u, raw, tape, place, log_det)
+        scale_and_shift(transformer, direction, u, raw, tape, place, log_det, columns)
     if splines is not None:
         if transformer.opcode == SPLINE:
-            rational_quadratic(transformer, direction, u, raw, tape, place, log_det)
+            rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns)
     if mixtures is not None:
         if transformer.opcode == SIGMOIDS:
-            sigmoids(transformer, direction, u, raw, tape, place, log_det)
+            sigmoids(transformer, direction, u, raw, tape, place, log_det, columns)
 
 
 @body

@@ -7,9 +7,9 @@ TAPE_ROWS = 0
 
 
 @body
-def shift(direction, u, raw, place):
+def shift(direction, u, raw, place, columns):
     """x = z + t, or z = x - t, in place."""
-    for r in range(ROWS):
+    for r in range(columns):
         u[place.u, r] += direction * raw[place.raw, r]
 
 

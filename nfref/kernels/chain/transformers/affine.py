@@ -25,29 +25,30 @@ TAPE_ROWS = {BOUNDED: 3, EXP: 3, SIGMOID: 3, GATE: 4}
 
 
 @body
-def scale_and_shift(transformer, direction, u, raw, tape, place, log_det):
+def scale_and_shift(transformer, direction, u, raw, tape, place, log_det, columns):
     """u in place; see ``transformers/__init__.py`` for where everything is."""
     j, t, s = place.u, place.raw, place.raw + place.step
     slope, product = place.tape + SLOPE, place.tape + PRODUCT
-    constrain(transformer.form, transformer.reals[0], raw, t, s, tape, place.tape)
+    constrain(transformer.form, transformer.reals[0], raw, t, s, tape, place.tape,
+              columns)
     if direction == FORWARD:
-        for r in range(ROWS):
+        for r in range(columns):
             tape[slope, r] = exp(raw[s, r])
-        for r in range(ROWS):
+        for r in range(columns):
             tape[product, r] = u[j, r] * tape[slope, r]
             u[j, r] = tape[product, r] + raw[t, r]
             log_det[r] += raw[s, r]
     else:
-        for r in range(ROWS):
+        for r in range(columns):
             tape[slope, r] = exp(-raw[s, r])
-        for r in range(ROWS):
+        for r in range(columns):
             tape[product, r] = (u[j, r] - raw[t, r]) * tape[slope, r]
             u[j, r] = tape[product, r]
             log_det[r] -= raw[s, r]
 
 
 @body
-def constrain(form, real, raw, t, s, tape, at):
+def constrain(form, real, raw, t, s, tape, at, columns):
     """Rows (p, r) of raw become (t, s), and ds/dr is left on the tape.
 
     ``real`` is the bound of "bounded", the offset of "sigmoid" and "gate".
@@ -55,21 +56,21 @@ def constrain(form, real, raw, t, s, tape, at):
     real, one = raw.dtype.type(real), raw.dtype.type(1)
     by_raw, by_shift = at + BY_RAW, at + BY_SHIFT
     if form == BOUNDED:
-        for r in range(ROWS):
+        for r in range(columns):
             ratio = raw[s, r] / real
             inner = one + ratio * ratio
             root = math.sqrt(inner)
             raw[s, r] /= root
             tape[by_raw, r] = one / (inner * root)
     elif form == EXP:
-        for r in range(ROWS):
+        for r in range(columns):
             tape[by_raw, r] = one
     else:
         if form == GATE:
-            for r in range(ROWS):
+            for r in range(columns):
                 tape[by_shift, r] = -exp(-(raw[s, r] + real))
                 raw[t, r] *= tape[by_shift, r]
-        for r in range(ROWS):
+        for r in range(columns):
             # s = -log sigma(r + c), so ds/dr = sigma - 1 = e^-s - 1
             raw[s, r] = softplus(-(raw[s, r] + real))
             tape[by_raw, r] = -one_minus_exp_neg(raw[s, r])

@@ -72,88 +72,88 @@ def units_in(transformer, place):
 
 
 @body
-def sigmoids(transformer, direction, u, raw, tape, place, log_det):
+def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
     """u in place; the raw numbers become a (and b), a_j, b_j or mu_j, and log w_j."""
     units = units_in(transformer, place)
     u, tape = u[place.u], tape[place.tape:place.tape + transformer.tape_rows]
     a, b = place.raw, place.raw + place.step
-    constrain(transformer, units, raw, place, tape)
+    constrain(transformer, units, raw, place, tape, columns)
     flow_plus_plus = transformer.form == FLOW_PLUS_PLUS
     if direction == FORWARD:
         if flow_plus_plus:
-            for r in range(ROWS):
+            for r in range(columns):
                 tape[SCALE, r] = exp(-raw[a, r])
                 u[r] = (u[r] - raw[b, r]) * tape[SCALE, r]
                 log_det[r] -= raw[a, r]
-        increasing_root(units, raw, u, tape)
-        for r in range(ROWS):
+        increasing_root(units, raw, u, tape, columns)
+        for r in range(columns):
             log_det[r] -= tape[LOG_SLOPE, r]
     else:
-        for r in range(ROWS):
+        for r in range(columns):
             tape[PLACE, r] = u[r]
-        evaluate(units, raw, tape)
-        for r in range(ROWS):
+        evaluate(units, raw, tape, columns)
+        for r in range(columns):
             u[r] = tape[VALUE, r]
             log_det[r] += tape[LOG_SLOPE, r]
         if flow_plus_plus:
-            for r in range(ROWS):
+            for r in range(columns):
                 tape[SCALE, r] = exp(raw[a, r])
                 u[r] = u[r] * tape[SCALE, r] + raw[b, r]
                 log_det[r] += raw[a, r]
 
 
 @body
-def constrain(transformer, units, raw, place, tape):
+def constrain(transformer, units, raw, place, tape, columns):
     """See ``constrain`` of both transformers."""
     number = raw.dtype.type
     real = transformer.reals[0]     # the smallest slope of NAF, the bound of Flow++
     if units.form == FLOW_PLUS_PLUS:
-        squash(number(real), raw, place.raw, tape, BY_SCALE)
+        squash(number(real), raw, place.raw, tape, BY_SCALE, columns)
     between = 2 / (units.count - 1) if units.count > 1 else 0.0
     first = -1.0 if units.count > 1 else 0.0
     for j in range(units.count):
         slope, offset = units.slope + j * units.step, units.offset + j * units.step
         log_a, by_raw = row_of(units, LOG_A, j), row_of(units, BY_RAW, j)
         spread = number(first + j * between)
-        for r in range(ROWS):
+        for r in range(columns):
             raw[offset, r] += spread
         if units.form == FLOW_PLUS_PLUS:
-            squash(number(real), raw, slope, tape, by_raw)
-            for r in range(ROWS):
+            squash(number(real), raw, slope, tape, by_raw, columns)
+            for r in range(columns):
                 tape[log_a, r] = -raw[slope, r]
                 raw[slope, r] = exp(-raw[slope, r])
         else:
             least, shift = number(real), number(math.log(math.expm1(1 - real)))
-            for r in range(ROWS):
+            for r in range(columns):
                 above = softplus(raw[slope, r] + shift)
                 tape[by_raw, r] = one_minus_exp_neg(above)
                 raw[slope, r] = least + above
                 tape[log_a, r] = log(raw[slope, r], raw[slope, r] - number(1))
-    for r in range(ROWS):
+    for r in range(columns):
         tape[MOST_P, r] = raw[units.weight, r]
         tape[PER_P, r] = 0
     for j in range(1, units.count):
         weight = units.weight + j * units.step
-        for r in range(ROWS):
+        for r in range(columns):
             tape[MOST_P, r] = max(tape[MOST_P, r], raw[weight, r])
     for j in range(units.count):
         weight = units.weight + j * units.step
-        for r in range(ROWS):
+        for r in range(columns):
             raw[weight, r] -= tape[MOST_P, r]
             tape[PER_P, r] += exp_neg(-raw[weight, r])
-    for r in range(ROWS):
+    for r in range(columns):
         tape[PER_P, r] = log(tape[PER_P, r], tape[PER_P, r] - number(1))
     for j in range(units.count):
         weight = units.weight + j * units.step
-        for r in range(ROWS):
+        for r in range(columns):
             raw[weight, r] -= tape[PER_P, r]
 
 
 @body
-def squash(bound, raw, row, tape, by_raw):
+def squash(bound, raw, row, tape, by_raw, columns):
     """r / sqrt(1 + (r/B)^2), and on the tape its derivative; see ``bounded``."""
     one = raw.dtype.type(1)
-    for r in range(ROWS):
+    for r in range(columns):
         ratio = raw[row, r] / bound
         inner = one + ratio * ratio
         root = math.sqrt(inner)
@@ -168,7 +168,7 @@ def argument(form, x, slope, offset):
 
 
 @body
-def evaluate(units, raw, tape):
+def evaluate(units, raw, tape, columns):
     """y and log dy/dx at PLACE, with all that the derivative needs.
 
     T is first log a_j - log w_j + log p_j + log q_j, less what is the same for all units. Of the
@@ -176,7 +176,7 @@ def evaluate(units, raw, tape):
     """
     number = raw.dtype.type
     zero, one = number(0), number(1)
-    for r in range(ROWS):
+    for r in range(columns):
         tape[MOST_P, r] = -math.inf
         tape[MOST_Q, r] = -math.inf
         tape[MOST_T, r] = -math.inf
@@ -186,7 +186,7 @@ def evaluate(units, raw, tape):
     for j in range(units.count):
         slope, offset = units.slope + j * units.step, units.offset + j * units.step
         weight, p, q = units.weight + j * units.step, row_of(units, P, j), row_of(units, Q, j)
-        for r in range(ROWS):
+        for r in range(columns):
             v = argument(units.form, tape[PLACE, r], raw[slope, r], raw[offset, r])
             rest = raw[weight, r] - log1p(exp_neg(abs(v)))
             above = rest + (v if v < zero else zero)
@@ -198,7 +198,7 @@ def evaluate(units, raw, tape):
     for j in range(units.count):
         weight, log_a = units.weight + j * units.step, row_of(units, LOG_A, j)
         p, q, t = row_of(units, P, j), row_of(units, Q, j), row_of(units, T, j)
-        for r in range(ROWS):
+        for r in range(columns):
             above, below = tape[MOST_P, r] - tape[p, r], tape[MOST_Q, r] - tape[q, r]
             part = tape[log_a, r] - raw[weight, r] - above - below
             tape[t, r] = part
@@ -210,11 +210,11 @@ def evaluate(units, raw, tape):
             tape[PER_Q, r] += below
     for j in range(units.count):
         t = row_of(units, T, j)
-        for r in range(ROWS):
+        for r in range(columns):
             part = exp_neg(tape[MOST_T, r] - tape[t, r])
             tape[t, r] = part
             tape[PER_T, r] += part
-    for r in range(ROWS):
+    for r in range(columns):
         sum_p, sum_q, sum_t = tape[PER_P, r], tape[PER_Q, r], tape[PER_T, r]
         log_p, log_q = log(sum_p, sum_p - one), log(sum_q, sum_q - one)
         tape[VALUE, r] = (tape[MOST_P, r] + log_p) - (tape[MOST_Q, r] + log_q)
@@ -229,21 +229,21 @@ NEWTON_STEPS = 100
 
 
 @body
-def increasing_root(units, raw, u, tape):
+def increasing_root(units, raw, u, tape, columns):
     """u from y to the x with that value; see :func:`nfref.transformers.root.increasing_root`."""
     number = u.dtype.type
     zero, half, infinity = number(0), number(0.5), number(math.inf)
     none = number(math.nan)     # what makes no prediction: every comparison with it is false
     eps = number(2.0 ** -52) if number(1 + 2.0 ** -52) > number(1) else number(2.0 ** -23)
-    ends_of(units, raw, u, tape)
-    for r in range(ROWS):
+    ends_of(units, raw, u, tape, columns)
+    for r in range(columns):
         tape[PLACE, r] = half * tape[LOW, r] + half * tape[HIGH, r]
         tape[RESIDUE, r] = infinity
         tape[STEP, r] = none
         tape[MOVES, r] = number(1) if abs(u[r]) < infinity else zero
     for k in range(STEPS):
-        evaluate(units, raw, tape)
-        for r in range(ROWS):
+        evaluate(units, raw, tape, columns)
+        for r in range(columns):
             x, low, high = tape[PLACE, r], tape[LOW, r], tape[HIGH, r]
             last, moves = tape[STEP, r], tape[MOVES, r] > zero
             excess = tape[VALUE, r] - u[r]
@@ -264,12 +264,12 @@ def increasing_root(units, raw, u, tape):
             # What is not a number will not become one.
             tape[MOVES, r] = number(1) if moves & (abs(new) < infinity) & (not done) else zero
         moving = zero
-        for r in range(ROWS):
+        for r in range(columns):
             moving += tape[MOVES, r]
         if moving == zero:
             break
-    evaluate(units, raw, tape)
-    for r in range(ROWS):
+    evaluate(units, raw, tape, columns)
+    for r in range(columns):
         y, value = u[r], tape[VALUE, r]
         x = tape[PLACE, r] if (abs(y) < infinity) & (value == value) else none
         tape[VALUE, r] = y
@@ -279,18 +279,18 @@ def increasing_root(units, raw, u, tape):
 
 
 @body
-def ends_of(units, raw, u, tape):
+def ends_of(units, raw, u, tape, columns):
     """LOW and HIGH, the smallest and the largest x at which a unit alone would have the value u.
 
     Those of a value that is not finite are any numbers.
     """
     zero, infinity = u.dtype.type(0), u.dtype.type(math.inf)
-    for r in range(ROWS):
+    for r in range(columns):
         tape[LOW, r] = infinity
         tape[HIGH, r] = -infinity
     for j in range(units.count):
         slope, offset = units.slope + j * units.step, units.offset + j * units.step
-        for r in range(ROWS):
+        for r in range(columns):
             y = u[r] if abs(u[r]) < infinity else zero
             alone = (raw[offset, r] + y / raw[slope, r] if units.form == FLOW_PLUS_PLUS else
                      (y - raw[offset, r]) / raw[slope, r])

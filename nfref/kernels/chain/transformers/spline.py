@@ -39,38 +39,38 @@ def settings(transformer):
 
 
 @body
-def rational_quadratic(transformer, direction, u, raw, tape, place, log_det):
+def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
     """u in place; of the raw numbers the first 2K become the parts above minimum."""
     bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
     u, tape = u[place.u], tape[place.tape:place.tape + TAPE_ROWS]
     number = u.dtype.type
     bound, min_slope = number(bound), number(min_slope)
-    parts_above(raw, place.raw, place.step, bins, min_width, tape)
-    parts_above(raw, place.raw + bins * place.step, place.step, bins, min_height, tape)
+    parts_above(raw, place.raw, place.step, bins, min_width, tape, columns)
+    parts_above(raw, place.raw + bins * place.step, place.step, bins, min_height, tape, columns)
     if circular:
-        for r in range(ROWS):
+        for r in range(columns):
             tape[SLOPE, r] = clipped(u[r] - whole_turns(u[r], bound), bound)
     else:
-        for r in range(ROWS):
+        for r in range(columns):
             tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
     find_bin(direction, raw, place, bins, bound, circular, number(min_width), number(min_height),
-             tape)
-    slopes_at_knots(bins, circular, min_slope, tape)
+             tape, columns)
+    slopes_at_knots(bins, circular, min_slope, tape, columns)
     if direction == FORWARD:
-        curve_inverse(bins, bound, tape)
+        curve_inverse(bins, bound, tape, columns)
     else:
-        curve(bins, bound, tape)
+        curve(bins, bound, tape, columns)
     # The value stands in SLOPE now, which makes place for the slope.
     if circular:
-        for r in range(ROWS):
+        for r in range(columns):
             u[r] = tape[SLOPE, r] + whole_turns(u[r], bound)
     else:
-        for r in range(ROWS):
+        for r in range(columns):
             k, value, inside = tape[BIN, r], tape[SLOPE, r], abs(u[r]) < bound
             tape[BIN, r] = k if inside else number(-1)
             u[r] = value if inside else u[r]
     sign = number(-1) if direction == FORWARD else number(1)
-    for r in range(ROWS):
+    for r in range(columns):
         slope, excess = slope_in_bin(tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r],
                                      tape[D0, r], tape[D1, r])
         tape[SLOPE, r] = slope
@@ -79,25 +79,25 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det):
 
 
 @body
-def slopes_at_knots(bins, circular, min_slope, tape):
+def slopes_at_knots(bins, circular, min_slope, tape, columns):
     """D0 and D1 from raw numbers to slopes; those at the ends of a line are 1."""
     number = type(min_slope)
     offset = number(math.log(math.expm1(1 - min_slope)))
-    for r in range(ROWS):
+    for r in range(columns):
         tape[D0, r] = min_slope + softplus(tape[D0, r] + offset)
         tape[D1, r] = min_slope + softplus(tape[D1, r] + offset)
     if not circular:
-        for r in range(ROWS):
+        for r in range(columns):
             k, d0, d1 = tape[BIN, r], tape[D0, r], tape[D1, r]
             tape[D0, r] = number(1) if k == number(0) else d0
             tape[D1, r] = number(1) if k == number(bins - 1) else d1
 
 
 @body
-def curve(bins, bound, tape):
+def curve(bins, bound, tape, columns):
     """A, B and, in SLOPE, z from the place x in SLOPE."""
     last = type(bound)(bins - 1)
-    for r in range(ROWS):
+    for r in range(columns):
         is_last = tape[BIN, r] == last
         x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
         y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
@@ -109,11 +109,11 @@ def curve(bins, bound, tape):
 
 
 @body
-def curve_inverse(bins, bound, tape):
+def curve_inverse(bins, bound, tape, columns):
     """A, B and, in SLOPE, x from the place z in SLOPE."""
     number = type(bound)
     last = number(bins - 1)
-    for r in range(ROWS):
+    for r in range(columns):
         is_last = tape[BIN, r] == last
         x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
         y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
@@ -162,33 +162,33 @@ def clipped(v, bound):
 
 
 @body
-def parts_above(raw, first, step, bins, minimum, tape):
+def parts_above(raw, first, step, bins, minimum, tape, columns):
     """K rows become (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
     factor = raw.dtype.type(1 - bins * minimum)
-    for r in range(ROWS):
+    for r in range(columns):
         tape[A, r] = raw[first, r]
         tape[B, r] = 0
     for k in range(first + step, first + bins * step, step):
-        for r in range(ROWS):
+        for r in range(columns):
             tape[A, r] = max(tape[A, r], raw[k, r])
     for k in range(first, first + bins * step, step):
-        for r in range(ROWS):
+        for r in range(columns):
             weight = exp(raw[k, r] - tape[A, r])
             tape[B, r] += weight
             raw[k, r] = weight
-    for r in range(ROWS):
+    for r in range(columns):
         tape[B, r] = factor / tape[B, r]
     for k in range(first, first + bins * step, step):
-        for r in range(ROWS):
+        for r in range(columns):
             raw[k, r] *= tape[B, r]
 
 
 @body
-def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height, tape):
+def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height, tape, columns):
     """BIN ... D1 of the tape for the place in SLOPE; D0 and D1 are raw still."""
     number = raw.dtype.type
     one, two = number(1), number(2)
-    for r in range(ROWS):
+    for r in range(columns):
         tape[A, r] = 0
         tape[B, r] = 0
     for k in range(bins):
@@ -199,7 +199,7 @@ def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height
         left = place.raw + (2 * bins + left) * place.step
         right = place.raw + (2 * bins + right) * place.step
         bin = number(k)
-        for r in range(ROWS):
+        for r in range(columns):
             sum_w, sum_h = tape[A, r], tape[B, r]
             total = sum_h if direction == FORWARD else sum_w
             before = tape[SLOPE, r] < bound * (two * total - one)
