@@ -19,7 +19,7 @@ LOG_TWO_PI = float(np.log(2 * np.pi))
 
 def standard_normal_log_prob(e):
     """log N(e; 0, 1) = -|e|^2 / 2 - (D/2) log 2 pi over the last axis, of length D."""
-    return -0.5 * np.sum(e ** 2, axis=-1) - 0.5 * e.shape[-1] * LOG_TWO_PI
+    return -0.5 * (e ** 2).sum(axis=-1) - 0.5 * e.shape[-1] * LOG_TWO_PI
 
 
 def logsumexp(a):

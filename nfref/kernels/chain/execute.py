@@ -1,7 +1,5 @@
 """Programs at work: values, derivatives, and the training loss with its gradient."""
 
-from contextlib import contextmanager
-
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
@@ -20,9 +18,10 @@ def value(program, theta, x, context, threads):
     chunk = max(1, min(CHUNK, -(-blocks // threads)))
 
     def task(k):
-        with working(program, rows, 1, program.longest) as arrays:
-            chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk,
-                           (k + 1) * chunk, *program.optional)
+        arrays = working_arrays(program, rows, 1, program.longest)
+        chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk, (k + 1) * chunk,
+                       *program.optional)
+        program.workspace.give_back(*arrays)
 
     share(task, -(-blocks // chunk), threads)
     return tuple(values)
@@ -56,10 +55,11 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
     def task(k):
-        with working(program, rows, 2, program.tape, program.scratch) as arrays:
-            chain.vjp(program.chain, theta, rows, g_values, loss,
-                      chain.Gradients(g_x, g_context, partial_sums[k]), *arrays, k * blocks,
-                      (k + 1) * blocks, *program.optional)
+        arrays = working_arrays(program, rows, 2, program.tape, program.scratch)
+        chain.vjp(program.chain, theta, rows, g_values, loss,
+                  chain.Gradients(g_x, g_context, partial_sums[k]), *arrays, k * blocks,
+                  (k + 1) * blocks, *program.optional)
+        workspace.give_back(*arrays)
 
     share(task, count, threads)
     if count == 1:
@@ -71,13 +71,8 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     return g_theta, g_x, g_context
 
 
-@contextmanager
-def working(program, rows, count, *sizes):
+def working_arrays(program, rows, count, *sizes):
     """Arrays that a kernel works in: for ``count`` blocks of the rows, and of these sizes."""
-    workspace, dtype = program.workspace, rows.x.dtype
     columns = rows.x.shape[1] + rows.context.shape[1] + 1
-    arrays = [workspace.take(shape, dtype)
-              for shape in ((count, columns, ROWS), *((size,) for size in sizes))]
-    yield arrays
-    for array in arrays:
-        workspace.give_back(array)
+    return [program.workspace.take(shape, rows.x.dtype)
+            for shape in ((count, columns, ROWS), *((size,) for size in sizes))]

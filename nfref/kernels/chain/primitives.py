@@ -6,7 +6,6 @@ with respect to the structure, or as a structure of boxed arrays. Each has its o
 because taking a boxed structure apart costs more than the arithmetic.
 """
 
-import autograd.numpy as anp
 import numpy as np
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
@@ -23,7 +22,7 @@ from nfref.params import at_path
 def apply(flow, direction, params, rows, context):
     """A flow in a direction, by its twins; None where it has none for such arguments."""
     traced = boxes(rows, context, params)
-    if rows.dtype not in (np.float32, np.float64) or any(is_forward_mode(box) for box in traced):
+    if rows.dtype.char not in "fd" or any(is_forward_mode(box) for box in traced):
         return None
     pieces = programs(flow, direction)
     if not any(isinstance(piece, Program) for piece in pieces):
@@ -49,7 +48,7 @@ def programs(flow, direction):
 
 def _through(program, params, rows, context, traced):
     if context is None:
-        context = anp.zeros((len(rows), 0), rows.dtype)
+        context = np.zeros((len(rows), 0), rows.dtype)
     if not traced:
         return _value(program, params, rows, context)
     if isinstance(params, Box):
