@@ -64,7 +64,9 @@ def _through(program, params, rows, context, traced):
 
 def _value(program, params, rows, context):
     theta = program.pack(params, rows.dtype)
-    return kernels.value(program, theta, rows, context, threads())
+    result = kernels.value(program, theta, rows, context, threads())
+    program.give_back(theta)
+    return result
 
 
 @primitive
@@ -96,6 +98,7 @@ def _cotangents(program, params, rows, context, g):
         return back(traced_tuple(tuple(g)))
     theta = program.pack(params, rows.dtype)
     g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g, threads())
+    program.give_back(theta)
     return cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
 
 

@@ -103,13 +103,21 @@ class Program:
         return [self.own(value, (*path, k)) for k, value in enumerate(params)]
 
     def pack(self, params, dtype):
-        """One vector of all numbers that the kernels read."""
+        """One vector of all numbers that the kernels read; :meth:`give_back` takes it."""
         if self.structure is not None:
-            arrays = self.structure.arrays(params)
-        else:
-            arrays = [array for path, instruction in self.instructions
-                      for array in instruction.pack(at_path(params, path), dtype)]
-        return joined(arrays, dtype)
+            return joined(self.structure.arrays(params), dtype)
+        theta, at = self.workspace.take((self.size,), dtype), 0
+        for path, instruction in self.instructions:
+            # One after the other, so that large arrays stand where the one before stood.
+            for array in instruction.pack(at_path(params, path), dtype):
+                theta[at:at + array.size] = array.ravel()
+                at += array.size
+        return theta
+
+    def give_back(self, theta):
+        """What :meth:`pack` made is needed no longer."""
+        if self.structure is None:
+            self.workspace.give_back(theta)
 
     def unpack(self, params, cotangent):
         """(path, cotangent shaped like the parameters there) of every instruction."""

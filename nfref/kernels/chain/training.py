@@ -43,6 +43,7 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
     theta = program.pack(unflatten(vector)["flow"], x.dtype)
     log_prob, g_theta, _, _ = run.normal_loss_cotangents(program, theta, x, context, threads(),
                                                          weight)
+    program.give_back(theta)
     return _loss(log_prob, weight), _unpacked(program, unflatten, vector, g_theta)
 
 

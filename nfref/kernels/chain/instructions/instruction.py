@@ -17,7 +17,7 @@ class Instruction:
     tape, scratch : int
         Rows of the tape it fills, rows of working memory its derivative needs.
     pack : callable
-        (params, dtype) -> list of arrays, ``size`` numbers together.
+        (params, dtype) -> iterable of arrays, ``size`` numbers together.
     unpack : callable
         (params, cotangent of the packed numbers) -> cotangent shaped like params.
     reals : tuple of float

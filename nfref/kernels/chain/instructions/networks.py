@@ -82,14 +82,12 @@ def made(flow, direction):
              for dtype in (np.float32, np.float64)}
 
     def pack(params, dtype):
-        arrays = []
         for layer, mask, rows, columns in zip(params["net"], masks[np.dtype(dtype)], units[:-1],
                                               units[1:]):
             weight = _taken(layer["weight"], rows, columns)
             own = weight is not layer["weight"]
-            arrays += [np.multiply(weight, mask, out=weight if own else None),
-                       _taken(layer["bias"], columns, None)]
-        return arrays
+            yield np.multiply(weight, mask, out=weight if own else None)
+            yield _taken(layer["bias"], columns, None)
 
     def unpack(params, cotangent):
         layers = net_cotangent(widths, cotangent)["net"]
