@@ -1,4 +1,4 @@
-"""What parameters have to look like: nested dicts and lists with an array of its shape at each place.
+"""What parameters have to look like: nested dicts and lists with an array of a shape at each place.
 
 A flow finds out at its first call, from what ``init`` makes, and compares at each.
 """
@@ -85,6 +85,7 @@ class Structure:
         return params
 
     def _holds(self, params, dtype):
+        """Whether all is in place and in ``dtype``; numbers, where that is left open."""
         try:
             found = self.arrays(params)
             return ([leaf.shape for leaf in found[:len(self._shapes)]] == self._shapes

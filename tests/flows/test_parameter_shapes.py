@@ -249,9 +249,12 @@ def test_a_base_has_to_be_one():
 
 def test_what_was_found_out_is_not_pickled():
     flow = nfref.RealNVP(2)
-    before = flow.__getstate__()
+    density = nfref.Density(flow)
+    before = flow.__getstate__(), density.__getstate__()
     flow.forward(flow.init(np.random.default_rng(0)), np.zeros((1, 2)))
-    assert flow.__getstate__() == before and "_structure" in flow.__dict__
+    density.log_prob(density.init(np.random.default_rng(0)), np.zeros((1, 2)))
+    assert (flow.__getstate__(), density.__getstate__()) == before
+    assert "_structure" in flow.__dict__ and "_structure" in density.__dict__
 
 
 def test_parameters_of_a_small_flow_in_a_large_one_do_not_end_the_process():

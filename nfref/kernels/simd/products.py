@@ -27,8 +27,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nfref.kernels.jit import address, body, kernel, overloaded, reduction
-from nfref.kernels.simd.tiles import (BYTES, FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of, start_at,
-                                      tile_of, transpose)
+from nfref.kernels.simd.tiles import (BYTES, FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of,
+                                      start_at, tile_of, transpose)
 
 ROWS = 128      # rows of data in a block: activations of a few layers stay in the cache
 COLUMNS = 16    # a network takes so many at a time where a block is not full; no vector is longer
@@ -216,9 +216,9 @@ def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
                      width)
 
 
-def _numbers_of_column(vectors, bytes):
+def _numbers_of_column(vectors, size):
     """A compiled function for as many numbers of :func:`column` as these vectors hold."""
-    tile, stack = tile_of(1, vectors, bytes), stack_of(vectors)
+    tile, stack = tile_of(1, vectors, size), stack_of(vectors)
 
     @body
     def numbers(count, k, a, a_k, b, keep, c):
@@ -238,10 +238,10 @@ _many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
 
 @kernel
 def column(m, k, a, a_k, b, keep, c):
-    """The first column of c (m, ROWS) = keep * c + a b, where entry (m, k) of a stands at m + k a_k.
+    """The first column of c (m, ROWS) = keep * c + a b; entry (m, k) of a stands at m + k a_k.
 
-    Vectors hold numbers of one column of a, each times one number of b: every sum is taken as in
-    :func:`product`, to the bit, in a tenth of the time of a vector of columns.
+    Vectors hold numbers of one column of a, which one number of b multiplies; so no column is
+    computed that is not wanted. Every sum is taken as in :func:`product`, to the bit.
     """
     lanes, i = lanes_of(c), 0
     while i + VECTORS * lanes <= m:

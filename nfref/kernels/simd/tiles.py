@@ -65,17 +65,17 @@ def _lanes_of(pointer):
     return lambda pointer: lanes
 
 
-def tile_of(rows, vectors, bytes=BYTES):
+def tile_of(rows, vectors, size=BYTES):
     """A compiled c = keep * c + a b for ``rows`` rows and ``vectors`` vectors of c.
 
     Entry (m, k) of a stands at m a_m + k a_k, rows of b and c are b_k and c_m apart. A vector
-    has so many bytes, and one number where these are too few for it.
+    has ``size`` bytes, or one number where these are too few for it.
     """
     @intrinsic
     def tile(typing, k, a, a_m, a_k, b, b_k, keep, c, c_m):
         whole = types.intp
         signature = types.void(whole, a, whole, whole, b, whole, whole, c, whole)
-        vector = _vector_of(c, bytes)
+        vector = _vector_of(c, size)
         align = c.dtype.bitwidth // 8
 
         def generate(context, builder, signature, arguments):
@@ -176,9 +176,9 @@ def stack_of(vectors):
     return vectors_like
 
 
-def _vector_of(pointer, bytes=BYTES):
+def _vector_of(pointer, size=BYTES):
     bits = pointer.dtype.bitwidth
-    return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[bits], max(8 * bytes // bits, 1))
+    return ir.VectorType({32: ir.FloatType(), 64: ir.DoubleType()}[bits], max(8 * size // bits, 1))
 
 
 def _order(numbers):
