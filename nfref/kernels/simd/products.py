@@ -45,8 +45,10 @@ def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS,
 def times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
     """:func:`times` for one column, or a number of sixteens; what the others hold stays."""
     w, part = _part(weight, at, stride, fan_in, fan_out), _part(out, out_at, ROWS, fan_out, columns)
-    product = w.T @ _part(h, h_at, ROWS, fan_in, columns)
-    part[:] = part + product if keep else product
+    seen = _part(h, h_at, ROWS, fan_in, columns)
+    # BLAS takes the sums of a single column in another order.
+    product = w.T @ (seen if columns > 1 else seen.repeat(COLUMNS, axis=1))
+    part[:] = part + product[:, :columns] if keep else product[:, :columns]
 
 
 def times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
