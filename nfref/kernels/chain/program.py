@@ -76,10 +76,11 @@ class Program:
         self.workspace, self.tape = Workspace(), tape
         self.structure = None
 
-    def join_arrays_of(self, structure):
+    def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if that is all that its instructions do."""
-        if structure.known and all(instruction.plain for _, instruction in self.instructions):
-            self.structure = structure
+        plain = all(instruction.plain for _, instruction in self.instructions)
+        if plain and flow._structure.known:     # to find that out, parameters are drawn
+            self.structure = flow._structure
 
     def formula(self, params, rows, context):
         """What the program computes, by the formulas of its members."""
@@ -196,5 +197,5 @@ def pieces_of(flow, direction):
         pieces += [] if member is None else [member]
         some, instructions = [], []
     if len(pieces) == 1 and isinstance(pieces[0], Program):
-        pieces[0].join_arrays_of(flow._structure)
+        pieces[0].join_arrays_of(flow)
     return pieces

@@ -29,8 +29,7 @@ def scale_and_shift(transformer, direction, u, raw, tape, place, log_det, column
     """u in place; see ``transformers/__init__.py`` for where everything is."""
     j, t, s = place.u, place.raw, place.raw + place.step
     slope, product = place.tape + SLOPE, place.tape + PRODUCT
-    constrain(transformer.form, transformer.reals[0], raw, t, s, tape, place.tape,
-              columns)
+    constrain(transformer.form, transformer.reals[0], raw, t, s, tape, place.tape, columns)
     if direction == FORWARD:
         for r in range(columns):
             tape[slope, r] = exp(raw[s, r])
