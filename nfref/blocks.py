@@ -46,12 +46,13 @@ def in_parts(function, n, dim):
     -------
     tuple of arrays of n rows
     """
-    count = max(-(-n // max(NUMBERS // dim, BLOCK)), 1)
+    most = max(NUMBERS // dim, BLOCK)
+    if n <= most:
+        return function(slice(0, n))
+    count = -(-n // most)
     step = -(-n // (count * ALIGNED)) * ALIGNED
-    parts = [slice(start, min(start + step, n)) for start in range(0, n, step or 1)]
-    found = function(parts[0] if parts else slice(0, 0))
-    if len(parts) < 2:
-        return found
+    parts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    found = function(parts[0])
     if any(isbox(array) for array in found):
         every = [found, *map(function, parts[1:])]
         return tuple(anp.concatenate(arrays) for arrays in zip(*every))

@@ -14,7 +14,7 @@ call.
 How to read a call: ``forward`` and ``inverse`` check the arguments once, bring them to one
 dtype, and call ``_forward`` or ``_inverse``, where a flow does its work, or the compiled twin
 of it (``nfref/dispatch.py`` decides). Flows inside other flows are called by ``_forward`` and
-``_inverse``, unchecked; so is the flow of a density, which checks all at its own entry. The
+``_inverse``, unchecked; so are flow and base of a density, which checks all at its own entry. The
 parameters have to be of the shapes that ``init`` makes, which a flow finds out at its first call.
 """
 
@@ -462,7 +462,7 @@ class Density:
 
     def _log_prob_of_finite(self, params, x, context):
         z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)
-        return self.base.log_prob(params["base"], z) + log_det
+        return self.base._log_prob(params["base"], z) + log_det
 
     def sample(self, params, rng, n, context=None):
         """Draw ``n`` rows.
@@ -512,7 +512,7 @@ class Density:
             z = self.base.sample(params["base"], rng, part.stop - part.start, dtype=dtype)
             own, z, given = self._checked(params, "z", z, some(context, part))
             x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, own["flow"], z, given)
-            return x, self.base.log_prob(own["base"], z) - log_det
+            return x, self.base._log_prob(own["base"], z) - log_det
 
         return in_parts(draw, n, self.dim)
 
