@@ -10,7 +10,7 @@ and the context to the raw outputs; then E rows for each number that changes.
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
                                          units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
@@ -33,14 +33,16 @@ class ChannelCoupling(NamedTuple):
 
 @body
 def decode_channel_coupling(code, at, reals):
-    """transformer, five numbers, how many layers, then channels and sizes."""
+    """transformer, five numbers, how many layers, then channels, sizes and pixels."""
     first = at + OPERANDS
+    height, width, layers = code[first + 1], code[first + 2], code[first + 5]
     channels = first + 6
-    sizes = channels + code[first + 5] + 1
+    sizes = channels + layers + 1
+    pixels = sizes + layers
     return ChannelCoupling(decode(code, at, reals), code[first],
-                           Grid(code[first + 1], code[first + 2]), code[first + 3],
-                           code[first + 4], code[channels:sizes],
-                           code[sizes:sizes + code[first + 5]])
+                           Grid(height, width, code[pixels:pixels + height * width]),
+                           code[first + 3], code[first + 4], code[channels:sizes],
+                           code[sizes:pixels])
 
 
 @body
@@ -62,7 +64,7 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     """
     channels, stay, change = operands.channels, operands.stay, operands.change
     grid, last = operands.grid, len(operands.sizes)
-    pixels = pixels_of(grid)
+    pixels = len(grid.pixels)
     theta, tape, u = storage.theta, storage.tape, block.u
     fan_in = channels[0]
     seen = units_of(tape, storage.tape_at, pixels * fan_in)
@@ -74,8 +76,8 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     at, h_at = storage.at, storage.tape_at
     for layer in range(last):
         out_at, units = h_at + pixels * channels[layer] * ROWS, pixels * channels[layer + 1]
-        convolve(grid, operands.sizes[layer], channels[layer], channels[layer + 1], theta, at, tape,
-                 h_at, out_at, 0)
+        convolve(grid, grid.pixels, operands.sizes[layer], channels[layer], channels[layer + 1],
+                 theta, at, tape, h_at, out_at)
         at += numbers_of(operands, layer)
         if layer < last - 1:
             activate(operands.activation, theta, at, units, tape, out_at, ROWS)
@@ -105,7 +107,7 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     """
     channels, stay, change = operands.channels, operands.stay, operands.change
     grid, last = operands.grid, len(operands.sizes)
-    pixels = pixels_of(grid)
+    pixels = len(grid.pixels)
     theta, tape, g, g_theta = storage.theta, storage.tape, cotangents.u, cotangents.theta
     h_at, at = storage.tape_at, storage.at
     for layer in range(last):
@@ -129,8 +131,9 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
         at -= numbers_of(operands, layer)
         h_at -= pixels * channels[layer] * ROWS
         if channels[layer] > 0:
-            convolve_vjp(grid, operands.sizes[layer], channels[layer], channels[layer + 1], theta,
-                         at, tape, h_at, scratch, g_at, other_at, g_theta)
+            convolve_vjp(grid, grid.pixels, operands.sizes[layer], channels[layer],
+                         channels[layer + 1], theta, at, tape, h_at, scratch, g_at, other_at,
+                         g_theta)
             if layer > 0:
                 activate_vjp(operands.activation, pixels * channels[layer], tape, h_at, scratch,
                              other_at)

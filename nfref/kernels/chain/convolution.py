@@ -2,7 +2,8 @@
 
 Images stand pixel by pixel, (pixels, channels, ROWS). So the neighbours of a pixel in one row of
 the image, with all their channels, are the units of one product: nothing is copied, and what lies
-beyond the edge is left out. See :mod:`nfref.networks.convolution` for the formula.
+beyond the edge is left out. A convolution can be had at some of the pixels alone; then nothing is
+written at the others. See :mod:`nfref.networks.convolution` for the formula.
 
 theta: the weight (k, k, fan_in, fan_out); what is added to a convolution is not its business.
 """
@@ -15,15 +16,11 @@ from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 
 class Grid(NamedTuple):
-    """The pixels of an image."""
+    """The pixels of an image: how many, and the number of each, row by row."""
 
     height: object
     width: object
-
-
-@body
-def pixels_of(grid):
-    return grid.height * grid.width
+    pixels: object
 
 
 @body
@@ -48,20 +45,18 @@ def fill_with_zeros(numbers, at, units):
 
 
 @body
-def convolve(grid, size, fan_in, fan_out, theta, weight, tape, h_at, out_at, keep):
-    """out = keep * out + W * h, keep 0 or 1; of an image without channels nothing comes."""
-    pixels = pixels_of(grid)
+def convolve(grid, pixels, size, fan_in, fan_out, theta, weight, tape, h_at, out_at):
+    """out = W * h at some pixels; zero for an image without channels."""
     if fan_in == 0:
-        if keep == 0:
-            fill_with_zeros(tape, out_at, pixels * fan_out)
+        fill_with_zeros(tape, out_at, len(grid.pixels) * fan_out)
         return
-    for pixel in range(pixels):
+    for pixel in pixels:
         out = out_at + pixel * fan_out * ROWS
         if size == 1:
             times(theta, weight, fan_out, fan_in, fan_out, tape, h_at + pixel * fan_in * ROWS,
-                  tape, out, ROWS, keep)
+                  tape, out)
             continue
-        kept = keep
+        kept = 0
         for a in range(3):
             first, count, place = neighbours(grid, pixel, a)
             if count > 0:
@@ -71,13 +66,15 @@ def convolve(grid, size, fan_in, fan_out, theta, weight, tape, h_at, out_at, kee
 
 
 @body
-def convolve_vjp(grid, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at, in_at,
-                 g_theta):
-    """Adds to g_theta; the cotangents of h are written at ``in_at`` of scratch."""
-    pixels = pixels_of(grid)
+def convolve_vjp(grid, pixels, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at,
+                 in_at, g_theta):
+    """Adds to g_theta; the cotangents of h are written at ``in_at`` of scratch.
+
+    Of size 1 they are written at the same pixels, of size 3 at all.
+    """
     if size > 1:
-        fill_with_zeros(scratch, in_at, pixels * fan_in)
-    for pixel in range(pixels):
+        fill_with_zeros(scratch, in_at, len(grid.pixels) * fan_in)
+    for pixel in pixels:
         g = g_at + pixel * fan_out * ROWS
         if size == 1:
             here = pixel * fan_in * ROWS

@@ -7,23 +7,26 @@ theta: the layers F, S_0, then A_b, B_b, S_b of each block, then L; of each its 
 already, and its bias once for each pixel. Tape: the image that the network sees, h_0 ... h_B, the
 activated h_0 ... h_{B-1}, the activated A_b * a(h_{b-1}), the activated sum of the skips, the raw
 outputs; then E rows for each number that changes.
+
+Outputs are asked for only at pixels where a number changes: by checkerboard half of them. So at the
+others neither the sum of the skips nor h_B is computed, which is a seventh of all products.
 """
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros, pixels_of
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros
 from nfref.kernels.chain.network import (RELU, TANH, activate, activate_vjp, add_bias, add_row_sums,
                                          copy_row, units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import softplus, tanh
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 
 class ImageCoupling(NamedTuple):
     """The operands: a transformer, the activation, the grid of pixels; how many channels the image
     has, the network sees, and each hidden layer has; how many blocks; which numbers stay (1 or 0),
-    and those that change."""
+    those that change, and the pixels of these."""
 
     transformer: object
     activation: object
@@ -34,6 +37,7 @@ class ImageCoupling(NamedTuple):
     blocks: object
     stays: object
     change: object
+    asked: object
 
 
 class Places(NamedTuple):
@@ -49,32 +53,43 @@ class Places(NamedTuple):
 
 @body
 def decode_image_coupling(code, at, reals):
-    """transformer, eight numbers, the last of them how many change; then stays and change."""
+    """transformer, nine numbers, then which stay, which change, at which pixels, and all pixels."""
     first = at + OPERANDS
-    grid = Grid(code[first + 1], code[first + 2])
-    stays = first + 8
-    change = stays + code[first + 3] * pixels_of(grid)
-    return ImageCoupling(decode(code, at, reals), code[first], grid, code[first + 3],
+    height, width, channels = code[first + 1], code[first + 2], code[first + 3]
+    stays = first + 9
+    change = stays + channels * height * width
+    asked = change + code[first + 7]
+    pixels = asked + code[first + 8]
+    return ImageCoupling(decode(code, at, reals), code[first],
+                         Grid(height, width, code[pixels:pixels + height * width]), channels,
                          code[first + 4], code[first + 5], code[first + 6], code[stays:change],
-                         code[change:change + code[first + 7]])
+                         code[change:asked], code[asked:pixels])
 
 
 @body
 def places_of(operands):
-    layer = pixels_of(operands.grid) * operands.hidden
-    h = pixels_of(operands.grid) * operands.fan_in
+    layer = len(operands.grid.pixels) * operands.hidden
+    h = len(operands.grid.pixels) * operands.fan_in
     active = h + (operands.blocks + 1) * layer
     middle = active + operands.blocks * layer
     total = middle + operands.blocks * layer
     raw = total + layer
     outputs = operands.transformer.raw_rows * operands.channels
-    return Places(h, active, middle, total, raw, raw + pixels_of(operands.grid) * outputs)
+    return Places(h, active, middle, total, raw, raw + len(operands.grid.pixels) * outputs)
 
 
 @body
 def numbers_of(grid, size, fan_in, fan_out):
     """Those of a weight and its biases."""
-    return (size * size * fan_in + pixels_of(grid)) * fan_out
+    return (size * size * fan_in + len(grid.pixels)) * fan_out
+
+
+@body
+def skip_at(operands, b):
+    """Where S_b stands among the layers."""
+    grid, hidden = operands.grid, operands.hidden
+    block = 2 * numbers_of(grid, 3, hidden, hidden) + numbers_of(grid, 1, hidden, hidden)
+    return numbers_of(grid, 3, operands.fan_in, hidden) + b * block
 
 
 @body
@@ -114,7 +129,7 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
     """
     grid, channels, fan_in, hidden = (operands.grid, operands.channels, operands.fan_in,
                                       operands.hidden)
-    theta, tape, u, pixels = storage.theta, storage.tape, block.u, pixels_of(grid)
+    theta, tape, u, pixels = storage.theta, storage.tape, block.u, len(grid.pixels)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
     seen = units_of(tape, start, pixels * fan_in)
     for pixel in range(pixels):
@@ -125,43 +140,55 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
                 seen[pixel * fan_in + channels + c, r] = stays
         for k in range(fan_in - 2 * channels):
             copy_row(block.context, k, seen, pixel * fan_in + 2 * channels + k)
-    units = pixels * hidden
-    at, h, total = storage.at, start + places.h * ROWS, start + places.total * ROWS
-    weight = 9 * fan_in * hidden
-    convolve(grid, 3, fan_in, hidden, theta, at, tape, start, h, 0)
-    add_bias(theta, at + weight, units, tape, h)
-    at += weight + units
-    square = hidden * hidden
-    convolve(grid, 1, hidden, hidden, theta, at, tape, h, total, 0)
-    add_bias(theta, at + square, units, tape, total)
-    at += square + units
+    units, square = pixels * hidden, hidden * hidden
+    at, h = storage.at, start + places.h * ROWS
+    convolve(grid, grid.pixels, 3, fan_in, hidden, theta, at, tape, start, h)
+    add_bias(theta, at + 9 * fan_in * hidden, units, tape, h)
     for b in range(operands.blocks):
-        active, middle = (start + (places.active + b * units) * ROWS,
-                          start + (places.middle + b * units) * ROWS)
+        active, middle, after = (start + (places.active + b * units) * ROWS,
+                                 start + (places.middle + b * units) * ROWS, h + units * ROWS)
+        at = storage.at + skip_at(operands, b) + square + units
         activated(activation, units, tape, h, active)
-        convolve(grid, 3, hidden, hidden, theta, at, tape, active, middle, 0)
+        convolve(grid, grid.pixels, 3, hidden, hidden, theta, at, tape, active, middle)
         activate(activation, theta, at + 9 * square, units, tape, middle, ROWS)
         at += 9 * square + units
-        after = h + units * ROWS
-        convolve(grid, 3, hidden, hidden, theta, at, tape, middle, after, 0)
-        add_bias(theta, at + 9 * square, units, tape, after)
-        add_units(units, tape, after, h)
-        at += 9 * square + units
+        pixels_of_h = grid.pixels if b < operands.blocks - 1 else operands.asked
+        convolve(grid, pixels_of_h, 3, hidden, hidden, theta, at, tape, middle, after)
+        for pixel in pixels_of_h:
+            here = pixel * hidden
+            add_bias(theta, at + 9 * square + here, hidden, tape, after + here * ROWS)
+            add_units(hidden, tape, after + here * ROWS, h + here * ROWS)
         h = after
-        convolve(grid, 1, hidden, hidden, theta, at, tape, h, total, 1)
-        add_bias(theta, at + square, units, tape, total)
-        at += square + units
-    activated(activation, units, tape, total, total)
-    outputs, raw_at = operands.transformer.raw_rows * channels, start + places.raw * ROWS
-    convolve(grid, 1, hidden, outputs, theta, at, tape, total, raw_at, 0)
-    add_bias(theta, at + hidden * outputs, pixels * outputs, tape, raw_at)
-    raw, extra = units_of(tape, raw_at, pixels * outputs), operands.transformer.tape_rows
+    network_outputs(operands, storage, places)
+    outputs, extra = operands.transformer.raw_rows * channels, operands.transformer.tape_rows
+    raw = units_of(tape, start + places.raw * ROWS, pixels * outputs)
     extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
     for k in range(len(operands.change)):
         number = operands.change[k]
         transform(operands.transformer, direction, u, raw, extras,
                   Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
                   block.log_det, ROWS, splines, mixtures)
+
+
+@body
+def network_outputs(operands, storage, places):
+    """L * a(sum_b S_b * h_b), from all h_b."""
+    theta, tape, start, hidden = storage.theta, storage.tape, storage.tape_at, operands.hidden
+    outputs, square = operands.transformer.raw_rows * operands.channels, hidden * hidden
+    last = (storage.at + skip_at(operands, operands.blocks)
+            + numbers_of(operands.grid, 1, hidden, hidden))
+    for pixel in operands.asked:
+        here = pixel * hidden
+        total, raw = (start + (places.total + here) * ROWS,
+                      start + (places.raw + pixel * outputs) * ROWS)
+        for b in range(operands.blocks + 1):
+            at = storage.at + skip_at(operands, b)
+            h = start + (places.h + b * len(operands.grid.pixels) * hidden + here) * ROWS
+            times(theta, at, hidden, hidden, hidden, tape, h, tape, total, ROWS, min(b, 1))
+            add_bias(theta, at + square + here, hidden, tape, total)
+        activated(operands.activation, hidden, tape, total, total)
+        times(theta, last, outputs, hidden, outputs, tape, total, tape, raw)
+        add_bias(theta, last + hidden * outputs + pixel * outputs, outputs, tape, raw)
 
 
 @body
@@ -175,7 +202,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     """
     grid, channels, fan_in, hidden = (operands.grid, operands.channels, operands.fan_in,
                                       operands.hidden)
-    theta, tape, g_theta, pixels = storage.theta, storage.tape, cotangents.theta, pixels_of(grid)
+    theta, tape, g_theta, pixels = storage.theta, storage.tape, cotangents.theta, len(grid.pixels)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
     g = cotangents.u
     units, outputs = pixels * hidden, operands.transformer.raw_rows * channels
@@ -194,39 +221,38 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     g_h, one, other = (g_total + units * ROWS, g_total + 2 * units * ROWS,
                        g_total + 3 * units * ROWS)
     square, total = hidden * hidden, start + places.total * ROWS
-    at = storage.at + numbers_of(grid, 3, fan_in, hidden) + numbers_of(grid, 1, hidden, hidden)
-    at += operands.blocks * (2 * numbers_of(grid, 3, hidden, hidden)
-                             + numbers_of(grid, 1, hidden, hidden))
+    at = storage.at + skip_at(operands, operands.blocks) + numbers_of(grid, 1, hidden, hidden)
     add_row_sums(scratch, 0, pixels * outputs, g_theta, at + hidden * outputs)
-    convolve_vjp(grid, 1, hidden, outputs, theta, at, tape, total, scratch, 0, g_total, g_theta)
-    activate_vjp(activation, units, tape, total, scratch, g_total)
+    convolve_vjp(grid, operands.asked, 1, hidden, outputs, theta, at, tape, total, scratch, 0,
+                 g_total, g_theta)
+    for pixel in operands.asked:
+        here = pixel * hidden * ROWS
+        activate_vjp(activation, hidden, tape, total + here, scratch, g_total + here)
     fill_with_zeros(scratch, g_h, units)
     h = start + (places.h + operands.blocks * units) * ROWS
     for k in range(operands.blocks):
         b = operands.blocks - 1 - k
         active, middle = (start + (places.active + b * units) * ROWS,
                           start + (places.middle + b * units) * ROWS)
-        at -= numbers_of(grid, 1, hidden, hidden)
-        add_row_sums(scratch, g_total, units, g_theta, at + square)
-        convolve_vjp(grid, 1, hidden, hidden, theta, at, tape, h, scratch, g_total, one, g_theta)
-        add_units(units, scratch, g_h, one)
+        at = storage.at + skip_at(operands, b + 1)
+        skip_vjp(operands, theta, at, tape, h, scratch, g_total, g_h, g_theta)
         at -= numbers_of(grid, 3, hidden, hidden)
         add_row_sums(scratch, g_h, units, g_theta, at + 9 * square)
-        convolve_vjp(grid, 3, hidden, hidden, theta, at, tape, middle, scratch, g_h, one, g_theta)
+        convolve_vjp(grid, grid.pixels if k > 0 else operands.asked, 3, hidden, hidden, theta, at,
+                     tape, middle, scratch, g_h, one, g_theta)
         activate_vjp(activation, units, tape, middle, scratch, one)
         at -= numbers_of(grid, 3, hidden, hidden)
         add_row_sums(scratch, one, units, g_theta, at + 9 * square)
-        convolve_vjp(grid, 3, hidden, hidden, theta, at, tape, active, scratch, one, other,
-                     g_theta)
+        convolve_vjp(grid, grid.pixels, 3, hidden, hidden, theta, at, tape, active, scratch, one,
+                     other, g_theta)
         activate_vjp(activation, units, tape, active, scratch, other)
         add_units(units, scratch, g_h, other)
         h -= units * ROWS
-    at -= numbers_of(grid, 1, hidden, hidden)
-    add_row_sums(scratch, g_total, units, g_theta, at + square)
-    convolve_vjp(grid, 1, hidden, hidden, theta, at, tape, h, scratch, g_total, one, g_theta)
-    add_units(units, scratch, g_h, one)
+    skip_vjp(operands, theta, storage.at + skip_at(operands, 0), tape, h, scratch, g_total, g_h,
+             g_theta)
     add_row_sums(scratch, g_h, units, g_theta, storage.at + 9 * fan_in * hidden)
-    convolve_vjp(grid, 3, fan_in, hidden, theta, storage.at, tape, start, scratch, g_h, 0, g_theta)
+    convolve_vjp(grid, grid.pixels, 3, fan_in, hidden, theta, storage.at, tape, start, scratch,
+                 g_h, 0, g_theta)
     g_seen = units_of(scratch, 0, pixels * fan_in)
     for pixel in range(pixels):
         for c in range(channels):
@@ -236,3 +262,16 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         for k in range(fan_in - 2 * channels):
             for r in range(ROWS):
                 cotangents.context[k, r] += g_seen[pixel * fan_in + 2 * channels + k, r]
+
+
+@body
+def skip_vjp(operands, theta, at, tape, h, scratch, g_total, g_h, g_theta):
+    """Back through S_b, which stands at ``at``: adds to g_theta and to the cotangent of h_b."""
+    hidden = operands.hidden
+    for pixel in operands.asked:
+        here = pixel * hidden
+        g, seen = g_total + here * ROWS, h + here * ROWS
+        add_row_sums(scratch, g, hidden, g_theta, at + hidden * hidden + here)
+        add_outer(tape, seen, hidden, scratch, g, hidden, g_theta, at, hidden)
+        times_transposed(theta, at, hidden, hidden, hidden, scratch, g, scratch,
+                         g_h + here * ROWS, 1)

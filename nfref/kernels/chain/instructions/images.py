@@ -64,7 +64,7 @@ def channel_coupling(flow, direction):
     return Instruction(
         chain.CHANNEL_COUPLING, direction,
         [*transformer.whole, ACTIVATIONS[flow.activation], height, width, stay, change, last + 1,
-         *channels, *sizes],
+         *channels, *sizes, *range(pixels)],
         size=int(ends[-1]),
         tape=pixels * sum(channels) + transformer.tape_rows * change * pixels,
         scratch=2 * pixels * max(channels),
@@ -80,6 +80,7 @@ def image_coupling(flow, direction):
     pixels, hidden, blocks = height * width, flow.hidden, flow.blocks
     fan_in, outputs = 2 * image + flow.context_dim, transformer.raw_rows * image
     change = np.flatnonzero(~flow.stays)
+    asked = np.unique(change % pixels)      # the pixels that the outputs are needed at
     first, skip, across = (3, fan_in, hidden), (1, hidden, hidden), (3, hidden, hidden)
     shapes = [first, skip, *[across, across, skip] * blocks, (1, hidden, outputs)]
     counts = [count for size, a, b in shapes for count in (size * size * a * b, pixels * b)]
@@ -108,7 +109,7 @@ def image_coupling(flow, direction):
     return Instruction(
         chain.IMAGE_COUPLING, direction,
         [*transformer.whole, ACTIVATIONS[flow.activation], height, width, image, fan_in, hidden,
-         blocks, len(change), *flow.stays, *change],
+         blocks, len(change), len(asked), *flow.stays, *change, *asked, *range(pixels)],
         size=int(ends[-1]),
         tape=(pixels * (fan_in + outputs) + (3 * blocks + 2) * units
               + transformer.tape_rows * len(change)),
