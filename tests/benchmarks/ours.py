@@ -11,10 +11,10 @@ from nfref.continuous.adjoint import adjoint
 from nfref.flows.continuous import NeuralSystem
 from nfref.training import gradient
 from nfref.training.adam import Adam
-from tests.benchmarks.peers import BINS, BOUND
+from tests.benchmarks.peers import BINS, BOUND, IMAGES
 from tests.flows.continuous_cases import filled
 
-# Flows with sizes of their own: timed beside their formula, residual flows beside normflows too.
+# Flows with sizes of their own: timed beside their formula, some beside other libraries too.
 OWN = {
     "NAF": lambda: nfref.NAF(11, 3),
     "Flow++": lambda: nfref.RealNVP(11, 4, transformer=nfref.LogisticMixture()),
@@ -163,6 +163,16 @@ def dense(family, dim, layers, hidden):
     return 2 * layers * sum(a * b for a, b in zip(widths[:-1], widths[1:]))
 
 
+def convolutions(flow, params):
+    """Multiplications and additions a row, edges of the images and all."""
+    total = 0
+    for member, _, path in flow.members():
+        member = getattr(member, "flow", member)        # of what acts on some channels
+        total += sum(2 * leaf.size * member.shape[1] * member.shape[2]
+                     for leaf in trees.leaves(trees.at_path(params, path)) if leaf.ndim == 4)
+    return total
+
+
 def cases():
     """All rows of the table."""
     small = {"dim": 2, "layers": 8, "hidden": (64, 64)}
@@ -200,9 +210,13 @@ def cases():
     add("CNF step D=2 (64, 64)", "step", "CNF",
         {"dim": 2, "layers": 1, "hidden": (64, 64)}, 512, 0)
     for family, make in OWN.items():
-        sizes = {"dim": make().dim, "layers": None, "hidden": None, "rows": 512}
-        for kind in ("log_prob", "step"):
-            made.append(Case(f"{family} {kind}, 512 rows", kind, family, sizes, slow=True))
+        flow, flops = make(), 0
+        if family in IMAGES:
+            flops = 512 * convolutions(flow, flow.init(np.random.default_rng(0)))
+        sizes = {"dim": flow.dim, "layers": None, "hidden": None, "rows": 512}
+        for kind, passes in (("log_prob", 1), ("step", 3)):
+            made.append(Case(f"{family} {kind}, 512 rows", kind, family, sizes,
+                             flops=passes * flops, slow=True))
     for dim in (4, 8, 16, 32):
         made.append(Case(f"matrices log|det| D={dim} float64, 20000", "log_abs_det", "matrices",
                          {"dim": dim, "rows": 20_000}))

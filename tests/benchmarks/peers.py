@@ -10,6 +10,7 @@ import importlib.util
 
 NAMES = ("torch", "nflows", "zuko", "normflows", "flowjax", "torchdiffeq")
 STACKS = ("RealNVP", "MAF", "NSF", "NSF coupling")
+IMAGES = ("Glow", "RealNVPImage")
 BINS, BOUND = 8, 5.0    # of splines
 
 
@@ -46,6 +47,10 @@ def _torch_work(case, log_prob, sample, parameters):
 
 
 def _torch(case):
+    if case.family in IMAGES:
+        from tests.benchmarks.images import torch_density
+        log_prob, tensors = torch_density(*case.density())
+        return _torch_work(case, log_prob, None, lambda: tensors)
     if case.family != "matrices":
         return None
     import torch
@@ -133,6 +138,8 @@ def zuko_coupling_splines(dim, layers, hidden):
 def _normflows(case):
     if case.family in ("Residual", "Residual D=16"):
         return _normflows_residual(case)
+    if case.family == "Glow":
+        return _normflows_glow(case)
     if case.family != "RealNVP":
         return None
     import normflows
@@ -167,6 +174,21 @@ def _normflows_residual(case):
     flow.log_prob(torch.from_numpy(case.rows()))    # finds its norms
     return _torch_work(case, flow.log_prob, None,
                        lambda: [p for p in flow.parameters() if p.requires_grad])
+
+
+def _normflows_glow(case):
+    """As many levels, steps and hidden channels; its log-scales are sigmoids, as in Glow's code."""
+    import normflows
+    flow = case.density()[0].flow
+    levels = [[*(normflows.flows.GlowBlock(channels, flow.hidden[0]) for _ in range(flow.steps)),
+               normflows.flows.Squeeze()] for channels in (8, 4)]
+    normals = [normflows.distributions.DiagGaussian(part) for part in ((8, 2, 2), (2, 4, 4))]
+    model = normflows.MultiscaleFlow(normals, levels, [normflows.flows.Merge()], class_cond=False)
+
+    def log_prob(x):
+        return model.log_prob(x.unflatten(1, flow.shape), None)
+
+    return _torch_work(case, log_prob, None, model.parameters)
 
 
 def _flowjax(case):
