@@ -107,13 +107,14 @@ def power_iteration(weight, u, steps):
     """u <- W W^T u / |W W^T u|, ``steps`` times.
 
     What :func:`estimated_squared_norm` lacks of |W|^2 falls like (s_2 / s_1)^(4 steps), where
-    s_1 > s_2 are the two largest singular values.
+    s_1 > s_2 are the two largest singular values. No derivative passes.
 
     Shapes: weight (I, O), u (I,). Returns (I,).
     """
+    weight, u = getval(weight), getval(u)
     for _ in range(steps):
         image = (u @ weight) @ weight.T
-        length = np.sqrt(np.dot(image, image))
+        length = numpy.sqrt(numpy.dot(image, image))
         if length == 0:         # W is zero, or u is in its kernel: nothing is learned of W
             return u
         u = image / length

@@ -57,7 +57,8 @@ def gates(u):
     """sigma(u) and sigma(-u)."""
     one = type(u)(1)
     tail = exp_neg(abs(u))
-    most, least = one / (one + tail), tail / (one + tail)
+    most = one / (one + tail)       # a division takes as long as all of the exponential
+    least = tail * most
     return (most if u > type(u)(0) else least), (least if u > type(u)(0) else most)
 
 
@@ -65,13 +66,13 @@ def gates(u):
 def activate(beta, units, tape, h_at, d_at, a_at):
     """See :func:`nfref.flows.residual.lipschitz_swish`."""
     h, d, a = units_of(tape, h_at, units), units_of(tape, d_at, units), units_of(tape, a_at, units)
-    one, scale = type(beta)(1), type(beta)(LIPSCHITZ)
+    one, scale = type(beta)(1), type(beta)(1 / LIPSCHITZ)
     for j in range(units):
         for r in range(ROWS):
             u = beta * a[j, r]
             gate, rest = gates(u)
-            h[j, r] = a[j, r] * gate / scale
-            d[j, r] = gate * (one + u * rest) / scale
+            h[j, r] = a[j, r] * gate * scale
+            d[j, r] = gate * (one + u * rest) * scale
 
 
 @body
@@ -348,13 +349,13 @@ def activate_vjp(at, theta, units, tape, d_at, a_at, scratch, g_at, g_d_at, g_th
     d, a = units_of(tape, d_at, units), units_of(tape, a_at, units)
     g, g_d = units_of(scratch, g_at, units), units_of(scratch, g_d_at, units)
     number = d.dtype.type
-    beta, scale, two = theta[at], number(LIPSCHITZ), number(2)
+    beta, scale, two = theta[at], number(1 / LIPSCHITZ), number(2)
     total = number(0)
     for j in range(units):
         for r in range(ROWS):
             u = beta * a[j, r]
             gate, rest = gates(u)
-            f = gate * rest / scale
+            f = gate * rest * scale
             e = g_d[j, r] * f * (two + u * (rest - gate))
             total += a[j, r] * (g[j, r] * a[j, r] * f + e)
             g[j, r] = g[j, r] * d[j, r] + beta * e
