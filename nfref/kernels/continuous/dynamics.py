@@ -5,9 +5,13 @@ a step are taken by one block before the next one starts, so the states between 
 hidden activations never leave the cache.
 
 ``theta`` holds weights and biases, layer by layer, and then the matrix of the trace. Blocks
-of the state ``y`` are in float64; slopes ``k`` (blocks, stages, columns, ROWS) are in the
-dtype of the network, as in ``nfref/continuous/solve.py``. For values the columns are z and
-the log-determinant, for derivatives z, its adjoint, and the cotangent of the context.
+of the state ``y`` are in float64; slopes are in the dtype of the network, as in
+``nfref/continuous/solve.py``. For values the columns are z and the log-determinant, for
+derivatives z, its adjoint, and the cotangent of the context.
+
+Of a step's slopes ``k`` (stages, columns, ROWS) only two outlive it, each (blocks, columns, ROWS):
+the first, which an earlier step may have left, and the last. Those of all stages of all blocks
+would not fit a processor's cache.
 """
 
 import numpy as np
@@ -132,8 +136,9 @@ def moved(y, column, k, h, weights, count, state):
     """state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
     state[:] = 0
     for j in range(count):
-        for r in range(ROWS):
-            state[r] += weights[j] * k[j, column, r]
+        if weights[j] != 0:
+            for r in range(ROWS):
+                state[r] += weights[j] * k[j, column, r]
     for r in range(ROWS):
         state[r] = y[column, r] + h * state[r]
 
@@ -161,8 +166,9 @@ def finish(y, k, h, b, e, rtol, atol, rows, state, error, y_new):
             y_new[column, r] = state[r]
         error[:] = 0
         for j in range(len(e)):
-            for r in range(ROWS):
-                error[r] += e[j] * k[j, column, r]
+            if e[j] != 0:
+                for r in range(ROWS):
+                    error[r] += e[j] * k[j, column, r]
         for r in range(rows):
             scale = atol + max(abs(y[column, r]), abs(state[r])) * rtol
             ratio = h * error[r] / scale
@@ -171,42 +177,74 @@ def finish(y, k, h, b, e, rtol, atol, rows, state, error, y_new):
 
 
 @kernel
-def stages(theta, widths, activation, context, y, k, t, h, a, c, first, last, n, begin, end,
-           b, e, rtol, atol, y_new, errors, workspace, columns_of_state):
+def squared_norms(y, k_first, k_last, weights, rtol, atol, n, begin, end, sums):
+    """Of blocks ``begin`` to ``end`` - 1 the sums over their rows of (v / scale)^2.
+
+    v has ``weights`` on the state and on the two slopes, and scale is atol + rtol |state|.
+    """
+    for block in range(begin, end):
+        sums[block] = squared_norm(y[block], k_first[block], k_last[block], weights, rtol, atol,
+                                   min(ROWS, n - block * ROWS))
+
+
+@reduction
+def squared_norm(y, k_first, k_last, weights, rtol, atol, rows):
+    total = 0.0
+    for column in range(len(y)):
+        for r in range(rows):
+            v = (weights[0] * y[column, r] + weights[1] * k_first[column, r]
+                 + weights[2] * k_last[column, r])
+            ratio = v / (atol + abs(y[column, r]) * rtol)
+            total += ratio * ratio
+    return total
+
+
+@body
+def copy_columns(source, target):
+    for column in range(len(source)):
+        copy_row(source, column, target, column)
+
+
+@kernel
+def stages(theta, widths, activation, context, y, k_first, k_last, t, h, a, c, first, last, n,
+           begin, end, b, e, rtol, atol, y_new, errors, workspace, columns_of_state, k):
     """Slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
 
-    With ``errors`` (blocks,), which are otherwise of length 0, the step is finished too.
+    Where ``first`` is 1 slope 0 is that of ``k_first``; the last one goes to ``k_last``. With
+    ``errors`` (blocks,), which are otherwise of length 0, the step is finished too.
     ``workspace`` is for values and slopes, and for twice the widest layer; two columns (2, ROWS)
-    for the state.
+    for the state; ``k`` for the slopes of all stages of a block.
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
-    columns = y.shape[1]
+    columns, flat = y.shape[1], k.reshape(k.size)
     values, slopes, scratch = (workspace[:size], workspace[size:2 * size], workspace[2 * size:])
     state, error = columns_of_state[0], columns_of_state[1]
     for block in range(begin, end):
-        flat = k[block].reshape(k[block].size)
+        if first > 0:
+            copy_columns(k_first[block], k[0])
         for s in range(first, last):
             at = s * columns * ROWS
-            inputs(y[block], dim, context[block], k[block], t + c[s] * h, h, a[s], s, state,
-                   values)
+            inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, state, values)
             out, _ = velocity(theta, widths, activation, values, slopes, flat, at)
             trace(theta, out + (widths[-2] + 1) * dim, widths, slopes, scratch, flat,
                   at + dim * ROWS)
+        copy_columns(k[last - 1], k_last[block])
         if len(errors):
-            errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
+            errors[block] = finish(y[block], k, h, b, e, rtol, atol,
                                    min(ROWS, n - block * ROWS), state, error, y_new[block])
 
 
 @kernel
-def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, last, n, begin,
-                end, b, e, rtol, atol, y_new, errors, workspace, columns_of_state, g_theta):
+def stages_back(theta, widths, activation, context, q, y, k_first, k_last, t, h, a, c, first, last,
+                n, begin, end, b, e, rtol, atol, y_new, errors, workspace, columns_of_state, k,
+                g_theta):
     """The same for [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
 
     ``q`` (blocks, ROWS) is the constant adjoint of the log-determinant. The sums over these
     blocks that are cotangents of theta go to ``g_theta`` (stages, P), one a stage.
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
-    columns = y.shape[1]
+    columns, flat = y.shape[1], k.reshape(k.size)
     values, slopes, g_slopes = (workspace[:size], workspace[size:2 * size],
                                 workspace[2 * size:3 * size])
     scratch = workspace[3 * size:]
@@ -214,13 +252,13 @@ def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, 
     state, error = columns_of_state[0], columns_of_state[1]
     g_theta[first:last] = 0
     for block in range(begin, end):
-        flat = k[block].reshape(k[block].size)
+        if first > 0:
+            copy_columns(k_first[block], k[0])
         for s in range(first, last):
-            inputs(y[block], dim, context[block], k[block], t + c[s] * h, h, a[s], s, state,
-                   values)
+            inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, state, values)
             g_f = units_of(scratch, 0, dim)
             for j in range(dim):
-                moved(y[block], dim + j, k[block], h, a[s], s, state)
+                moved(y[block], dim + j, k, h, a[s], s, state)
                 for r in range(ROWS):
                     g_f[j, r] = state[r]
             out, h_at = velocity(theta, widths, activation, values, slopes, flat,
@@ -232,10 +270,11 @@ def stages_back(theta, widths, activation, context, q, y, k, t, h, a, c, first, 
             g_input = units_of(scratch, g_input_at, widths[0])
             for j in range(dim):
                 for r in range(ROWS):
-                    k[block, s, dim + j, r] = -g_input[j, r]
+                    k[s, dim + j, r] = -g_input[j, r]
             for j in range(columns - 2 * dim):
                 for r in range(ROWS):
-                    k[block, s, 2 * dim + j, r] = -g_input[dim + 1 + j, r]
+                    k[s, 2 * dim + j, r] = -g_input[dim + 1 + j, r]
+        copy_columns(k[last - 1], k_last[block])
         if len(errors):
-            errors[block] = finish(y[block], k[block], h, b, e, rtol, atol,
+            errors[block] = finish(y[block], k, h, b, e, rtol, atol,
                                    min(ROWS, n - block * ROWS), state, error, y_new[block])

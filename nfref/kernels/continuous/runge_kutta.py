@@ -65,7 +65,7 @@ def runge_kutta_4(problem, start, end, options):
     for i in range(options.steps):
         problem.step(RK4, start + i * h, h, 0, 1.0, 1.0)
         problem.accept()
-    return 4 * options.steps if np.isfinite(problem.state()).all() else None
+    return 4 * options.steps if problem.is_finite() else None
 
 
 def runge_kutta_45(problem, start, end, rtol, atol, max_evaluations):
@@ -73,6 +73,7 @@ def runge_kutta_45(problem, start, end, rtol, atol, max_evaluations):
     method, order = dormand_prince(), 4
     direction, t = np.sign(end - start), start
     problem.evaluate(method, t, 0.0, 0, 1)
+    problem.reuse()
     size = first_step(problem, method, t, end, direction, order, rtol, atol)
     evaluations = 2
     while t != end:
@@ -98,7 +99,7 @@ def runge_kutta_45(problem, start, end, rtol, atol, max_evaluations):
             size *= max(0.2, 0.9 * norm ** (-1 / (order + 1)))
             rejected = True
         problem.accept()
-        problem.reuse(6)
+        problem.reuse()
         t = new
     return evaluations
 
@@ -109,18 +110,16 @@ def first_step(problem, method, start, end, direction, order, rtol, atol):
     An Euler step of length h_0 says how fast the slope changes. It is what a stage with
     weight 1 on the first slope evaluates.
     """
-    y, f = problem.state(), problem.slope(0)
-    scale = atol + np.abs(y) * rtol
+    def norm(*weights):
+        """Of a sum of the state, its slope, and the slope evaluated last."""
+        return (problem.squared_norm(weights, rtol, atol) / problem.size) ** 0.5
 
-    def norm(vector):
-        return np.sqrt(np.mean((vector / scale) ** 2))
-
-    d_0, d_1 = norm(y), norm(f)
+    d_0, d_1 = norm(1.0, 0.0, 0.0), norm(0.0, 1.0, 0.0)
     h_0 = 1e-6 if d_0 < 1e-5 or d_1 < 1e-5 else 0.01 * d_0 / d_1
     h_0 = min(h_0, abs(end - start))
     euler = method._replace(a=np.eye(len(method.c), k=-1), c=np.ones(len(method.c)))
     problem.evaluate(euler, start, h_0 * direction, 1, 2)
-    d_2 = norm(problem.slope(1) - f) / h_0
+    d_2 = norm(0.0, -1.0, 1.0) / h_0
     if d_1 <= 1e-15 and d_2 <= 1e-15:
         h_1 = max(1e-6, h_0 * 1e-3)
     else:

@@ -11,7 +11,7 @@ from nfref import params as trees
 from nfref.backends import threads
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
-from nfref.kernels.continuous.dynamics import stages, stages_back
+from nfref.kernels.continuous.dynamics import squared_norms, stages, stages_back
 from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
 from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd.products import ROWS, ensure_compiled
@@ -27,7 +27,7 @@ def derivative(net, context, fixed, activation, t, state):
         return None
     problem = Values(net, context, fixed, activation, state)
     problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
-    return problem.rows_of(problem.k[:, 0])
+    return problem.rows_of(problem.k_last)
 
 
 def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
@@ -37,7 +37,7 @@ def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
     problem = Derivatives(net, context, fixed, activation, state, cotangent)
     problem.evaluate(ONE_STAGE, t, 0.0, 0, 1)
     g_net = problem.net_of(-problem.totals[0].astype(state.dtype))
-    k = problem.rows_of(problem.k[:, 0])
+    k = problem.rows_of(problem.k_last)
     dim = problem.dim
     return (k[:, :dim], -k[:, dim:2 * dim], None if context is None else -k[:, 2 * dim:], g_net)
 
@@ -86,7 +86,8 @@ def in_blocks(rows, dtype):
 
 
 class Values:
-    """The joint state [z, log_det] of all rows, and the slopes of one step."""
+    """The joint state [z, log_det] of all rows, and two slopes: that of a step's first stage, and
+    of the last one evaluated."""
 
     def __init__(self, net, context, fixed, activation, state):
         self.n, self.dim = len(state), net[-1]["bias"].shape[0]
@@ -101,7 +102,7 @@ class Values:
         self.y_new = np.empty_like(self.y)
         self.context = in_blocks(np.empty((self.n, 0)) if context is None else context,
                                  self.dtype)
-        self.k = None
+        self.k_first, self.k_last = np.zeros((2, *self.y.shape), self.dtype)
 
     def rows_of(self, blocks):
         """(N, S) rows from (blocks, S, ROWS)."""
@@ -114,24 +115,24 @@ class Values:
         """How many numbers the state has."""
         return self.n * self.y.shape[1]
 
-    def state(self):
-        """All numbers of the state, as one vector."""
-        return self.rows_of(self.y).ravel()
+    def is_finite(self):
+        """Whether all numbers of the state are."""
+        return np.isfinite(self.y).all()
 
-    def slope(self, stage):
-        """All numbers of a slope, in the same order."""
-        return self.rows_of(self.k[:, stage]).astype(float).ravel()
+    def squared_norm(self, weights, rtol, atol):
+        """sum (v / scale)^2 over all numbers, see :func:`squared_norms`."""
+        sums = np.empty(len(self.y))
+        self.over_blocks(lambda begin, end: squared_norms(
+            self.y, self.k_first, self.k_last, np.array(weights), rtol, atol, self.n, begin, end,
+            sums))
+        return sums.sum()
 
     def evaluate(self, method, t, h, first, last):
         """Slopes ``first`` ... ``last`` - 1 of a step from the state."""
-        if self.k is None:
-            self.allocate(len(method.c))
         self.run(method, t, h, first, last, 0.0, 0.0, np.empty(0))
 
     def step(self, method, t, h, first, rtol, atol):
         """Slopes from ``first`` on, the new state; returns the sum of (error / scale)^2."""
-        if self.k is None:
-            self.allocate(len(method.c))
         errors = np.empty(len(self.y))
         self.run(method, t, h, first, len(method.c), rtol, atol, errors)
         return errors.sum()
@@ -140,30 +141,29 @@ class Values:
         """The new state becomes the state."""
         self.y, self.y_new = self.y_new, self.y
 
-    def reuse(self, stage):
-        """Take a slope of the last step for the first one of the next."""
-        self.k[:, 0] = self.k[:, stage]
+    def reuse(self):
+        """Take the slope evaluated last for the first one of the next step."""
+        self.k_first, self.k_last = self.k_last, self.k_first
 
-    def allocate(self, count):
-        self.k = np.zeros((len(self.y), count, self.y.shape[1], ROWS), self.dtype)
-
-    def workspace(self, count):
-        """What a kernel works in: ``count`` times all layers but the last, twice the widest; and
-        two columns of a block of the state."""
+    def workspace(self, count, stages):
+        """What a kernel works in: ``count`` times all layers but the last, twice the widest; two
+        columns of a block of the state; and the slopes of a block."""
         size = count * self.widths[:-1].sum() + 2 * self.widths.max()
-        return aligned(size * ROWS, self.dtype), np.empty((2, ROWS))
+        return (aligned(size * ROWS, self.dtype), np.empty((2, ROWS)),
+                np.empty((stages, self.y.shape[1], ROWS), self.dtype))
 
-    def run(self, method, t, h, first, last, rtol, atol, errors):
+    def over_blocks(self, task):
+        """Call task(begin, end) for some blocks at a time."""
         blocks = len(self.y)
         chunk = max(1, min(CHUNK, -(-blocks // threads())))
+        share(lambda i: task(i * chunk, min((i + 1) * chunk, blocks)), -(-blocks // chunk),
+              threads())
 
-        def task(i):
-            stages(self.theta, self.widths, self.activation, self.context, self.y, self.k,
-                   t, h, method.a, method.c, first, last, self.n, i * chunk,
-                   min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol, self.y_new,
-                   errors, *self.workspace(2))
-
-        share(task, -(-blocks // chunk), threads())
+    def run(self, method, t, h, first, last, rtol, atol, errors):
+        self.over_blocks(lambda begin, end: stages(
+            self.theta, self.widths, self.activation, self.context, self.y, self.k_first,
+            self.k_last, t, h, method.a, method.c, first, last, self.n, begin, end, method.b,
+            method.e, rtol, atol, self.y_new, errors, *self.workspace(2, last)))
 
 
 class Derivatives(Values):
@@ -186,6 +186,7 @@ class Derivatives(Values):
         self.q = q
         self.sums = self.sums_new = np.zeros(len(self.theta))
         self.vector = self.vector_new = self.vector_of(self.sums)
+        self.totals, self.latest = None, 0
 
     @property
     def size(self):
@@ -208,11 +209,14 @@ class Derivatives(Values):
         return np.concatenate([layer[name].ravel() for layer in self.net_of(sums)
                                for name in ("weight", "bias")])
 
-    def state(self):
-        return np.concatenate([super().state(), self.vector])
+    def is_finite(self):
+        return super().is_finite() and np.isfinite(self.vector).all()
 
-    def slope(self, stage):
-        return np.concatenate([super().slope(stage), self.vector_of(self.totals[stage])])
+    def squared_norm(self, weights, rtol, atol):
+        slopes = weights[1] * self.totals[0] + weights[2] * self.totals[self.latest]
+        v = weights[0] * self.vector + self.vector_of(slopes)
+        scale = atol + np.abs(self.vector) * rtol
+        return super().squared_norm(weights, rtol, atol) + np.sum((v / scale) ** 2)
 
     def step(self, method, t, h, first, rtol, atol):
         total = super().step(method, t, h, first, rtol, atol)
@@ -226,12 +230,12 @@ class Derivatives(Values):
         super().accept()
         self.sums, self.vector = self.sums_new, self.vector_new
 
-    def reuse(self, stage):
-        super().reuse(stage)
-        self.totals[0] = self.totals[stage]
+    def reuse(self):
+        super().reuse()
+        self.totals[0] = self.totals[self.latest]
 
     def allocate(self, count):
-        super().allocate(count)
+        """Sums over rows, of as many stages."""
         blocks, size = len(self.y), len(self.theta)
         most = min(MOST_SUMS, max(2, LARGEST_SUMS // (count * size)))
         self.blocks_per_sum = -(-blocks // min(blocks, most))
@@ -239,13 +243,16 @@ class Derivatives(Values):
         self.totals = np.zeros((count, size))
 
     def run(self, method, t, h, first, last, rtol, atol, errors):
+        if self.totals is None:
+            self.allocate(len(method.c))
         blocks, chunk = len(self.y), self.blocks_per_sum
 
         def task(i):
             stages_back(self.theta, self.widths, self.activation, self.context, self.q, self.y,
-                        self.k, t, h, method.a, method.c, first, last, self.n, i * chunk,
-                        min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol,
-                        self.y_new, errors, *self.workspace(3), self.partial_sums[i])
+                        self.k_first, self.k_last, t, h, method.a, method.c, first, last, self.n,
+                        i * chunk, min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol,
+                        self.y_new, errors, *self.workspace(3, last), self.partial_sums[i])
 
         share(task, len(self.partial_sums), threads())
         self.totals[first:last] = -self.partial_sums[:, first:last].sum(axis=0)
+        self.latest = last - 1
