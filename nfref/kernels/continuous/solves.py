@@ -145,12 +145,12 @@ class Values:
         """Take the slope evaluated last for the first one of the next step."""
         self.k_first, self.k_last = self.k_last, self.k_first
 
-    def workspace(self, count, stages):
+    def workspace(self, count, slopes):
         """What a kernel works in: ``count`` times all layers but the last, twice the widest; two
-        columns of a block of the state; and the slopes of a block."""
+        columns of a block of the state; and so many slopes of a block."""
         size = count * self.widths[:-1].sum() + 2 * self.widths.max()
         return (aligned(size * ROWS, self.dtype), np.empty((2, ROWS)),
-                np.empty((stages, self.y.shape[1], ROWS), self.dtype))
+                np.empty((slopes, self.y.shape[1], ROWS), self.dtype))
 
     def over_blocks(self, task):
         """Call task(begin, end) for some blocks at a time."""
