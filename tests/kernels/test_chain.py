@@ -73,6 +73,7 @@ FLOWS = {
     "RealNVP on images": nfref.RealNVPImage((1, 4, 6), levels=2, hidden=5, blocks=2),
     "RealNVP on images, tanh, context": nfref.RealNVPImage((2, 3, 2), levels=1, hidden=9, blocks=1,
                                                            activation="tanh", context_dim=2),
+    "coupling on images, no blocks": nfref.ImageCoupling((2, 2, 3), hidden=4, blocks=0),
     "with members that have no twin": nfref.Chain([
         nfref.RealNVP(2, layers=2, hidden=(5,)),
         nfref.Logit((-50.0, None), (50.0, None)),
@@ -222,6 +223,25 @@ def test_rows_alone_have_the_bits_that_they_have_among_others(name, dtype):
             alone = execute.value(program, theta, x[:n], given[:n], 1)
             for one, other in zip(alone, among_others, strict=True):
                 assert np.array_equal(one, other[:n])
+
+
+@pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
+def test_derivatives_read_nothing_that_they_did_not_write(name, dtype):
+    flow, params, x, context = problem(name, 130, dtype)
+    given = np.zeros((130, 0), dtype) if context is None else context
+    for direction in (1, -1):
+        program = pieces_of(flow, direction)[0]
+        if not isinstance(program, Program):    # sampling from residual blocks
+            continue
+        theta = program.pack(params, np.dtype(dtype))
+        results = []
+        for stood in (0.0, np.nan):
+            for arrays in program.workspace.free.values():
+                for array in arrays:
+                    array.fill(stood)
+            results.append(execute.cotangents(program, theta, x, given, x, x[:, 0], 1))
+        for one, other in zip(*results, strict=True):
+            assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
