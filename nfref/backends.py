@@ -35,6 +35,12 @@ def backend(name, threads=None):
         How many threads the ``numba`` twins may use; all processors if omitted. Results are
         the same to the last bit whatever the number.
 
+    Notes
+    -----
+    A call of a few rows takes the formulas where nothing is chosen, because loading a kernel takes
+    a second, and twins would be quicker by less than a millisecond. Who makes thousands of such
+    calls chooses ``numba``: the density of one row of ``RealNVP(8)`` takes 0.07 ms there, not 0.5.
+
     Raises
     ------
     ValueError
