@@ -85,19 +85,19 @@ def lu_linear(flow, direction, pixels=1):
     triangles; the diagonal of the packed matrix is log |u_ii|, so its cotangent is
     U_bar_ii u_ii, and that of the log-determinant is added to it as it is.
     """
-    from scipy.linalg.lapack import dtrtrs      # solve_triangular takes ten times as long
-    order = np.array(flow.permutation)
-    reordered = np.eye(flow.dim)[np.argsort(order)]     # P^T
+    order, ones = np.array(flow.permutation), np.eye(flow.dim)
     no_bias = np.zeros(flow.dim)
 
     def factors(params):
         return flow.factors({"lu": np.asarray(params["lu"], np.float64)})
 
     def inverse_of(lower, upper):
-        inverse, singular = dtrtrs(upper, dtrtrs(lower, reordered, lower=1)[0])
-        if singular:
-            raise np.linalg.LinAlgError("singular matrix")
-        return inverse
+        """U^-1 L^-1 P^T; an upper triangular matrix, and so L^T, is an LU form already.
+
+        LAPACK's solver of triangular systems wakes the threads of its BLAS whatever the size, and
+        these keep a processor busy that the kernels need.
+        """
+        return np.linalg.solve(upper, np.linalg.solve(lower.T, ones)[order].T)
 
     def matrix(params):
         lower, upper = factors(params)
