@@ -10,7 +10,7 @@ and the context to the raw outputs; then E rows for each number that changes.
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
                                          units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
@@ -66,24 +66,26 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     grid, last = operands.grid, len(operands.sizes)
     pixels = len(grid.pixels)
     theta, tape, u = storage.theta, storage.tape, block.u
-    fan_in = channels[0]
-    seen = units_of(tape, storage.tape_at, pixels * fan_in)
+    seen = units_of(tape, storage.tape_at, pixels * channels[0])
     for pixel in range(pixels):
         for k in range(stay):
-            copy_row(u, k * pixels + pixel, seen, pixel * fan_in + k)
-        for k in range(fan_in - stay):
-            copy_row(block.context, k, seen, pixel * fan_in + stay + k)
+            copy_row(u, k * pixels + pixel, seen, pixel * channels[0] + k)
+        for k in range(channels[0] - stay):
+            copy_row(block.context, k, seen, pixel * channels[0] + stay + k)
     at, h_at = storage.at, storage.tape_at
     for layer in range(last):
-        out_at, units = h_at + pixels * channels[layer] * ROWS, pixels * channels[layer + 1]
-        convolve(grid, grid.pixels, operands.sizes[layer], channels[layer], channels[layer + 1],
-                 theta, at, tape, h_at, out_at)
-        at += numbers_of(operands, layer)
-        if layer < last - 1:
-            activate(operands.activation, theta, at, units, tape, out_at, ROWS)
-        else:
-            add_bias(theta, at, units, tape, out_at)
-        at, h_at = at + units, out_at
+        fan_in, fan_out = channels[layer], channels[layer + 1]
+        out_at, biases = h_at + pixels * fan_in * ROWS, at + numbers_of(operands, layer)
+        for pixel in grid.pixels:
+            convolve(grid, pixel, operands.sizes[layer], fan_in, fan_out, theta, at, tape, h_at,
+                     out_at)
+            here = pixel * fan_out
+            if layer < last - 1:
+                activate(operands.activation, theta, biases + here, fan_out, tape,
+                         out_at + here * ROWS, ROWS)
+            else:
+                add_bias(theta, biases + here, fan_out, tape, out_at + here * ROWS)
+        at, h_at = biases + pixels * fan_out, out_at
     raw = units_of(tape, h_at, pixels * channels[last])
     transformer, log_det = operands.transformer, block.log_det
     extra = transformer.tape_rows
@@ -125,18 +127,20 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
                                 number * extra), g_raw, splines, mixtures)
     g_at, other_at = 0, len(scratch) // 2
     for layer in range(last - 1, -1, -1):
-        units = pixels * channels[layer + 1]
-        at -= units
-        add_row_sums(scratch, g_at, units, g_theta, at)
-        at -= numbers_of(operands, layer)
-        h_at -= pixels * channels[layer] * ROWS
-        if channels[layer] > 0:
-            convolve_vjp(grid, grid.pixels, operands.sizes[layer], channels[layer],
-                         channels[layer + 1], theta, at, tape, h_at, scratch, g_at, other_at,
-                         g_theta)
-            if layer > 0:
-                activate_vjp(operands.activation, pixels * channels[layer], tape, h_at, scratch,
-                             other_at)
+        fan_in, fan_out, out_at = channels[layer], channels[layer + 1], h_at
+        biases, h_at = at - pixels * fan_out, h_at - pixels * fan_in * ROWS
+        at = biases - numbers_of(operands, layer)
+        if operands.sizes[layer] > 1:
+            fill_with_zeros(scratch, other_at, pixels * fan_in)
+        for pixel in grid.pixels:
+            here = pixel * fan_out
+            if layer < last - 1:
+                activate_vjp(operands.activation, fan_out, tape, out_at + here * ROWS, scratch,
+                             g_at + here * ROWS)
+            add_row_sums(scratch, g_at + here * ROWS, fan_out, g_theta, biases + here)
+            if fan_in > 0:
+                convolve_vjp(grid, pixel, operands.sizes[layer], fan_in, fan_out, theta, at, tape,
+                             h_at, scratch, g_at, other_at, g_theta)
         g_at, other_at = other_at, g_at
     fan_in = channels[0]
     g_seen = units_of(scratch, g_at, pixels * fan_in)

@@ -2,8 +2,10 @@
 
 Images stand pixel by pixel, (pixels, channels, ROWS). So the neighbours of a pixel in one row of
 the image, with all their channels, are the units of one product: nothing is copied, and what lies
-beyond the edge is left out. A convolution can be had at some of the pixels alone; then nothing is
-written at the others. See :mod:`nfref.networks.convolution` for the formula.
+beyond the edge is left out. See :mod:`nfref.networks.convolution` for the formula.
+
+A convolution is asked for at one pixel at a time, so that what follows on it finds its outputs
+where the processor reads fastest.
 
 theta: the weight (k, k, fan_in, fan_out); what is added to a convolution is not its business.
 """
@@ -45,17 +47,15 @@ def fill_with_zeros(numbers, at, units):
 
 
 @body
-def convolve(grid, pixels, size, fan_in, fan_out, theta, weight, tape, h_at, out_at):
-    """out = W * h at some pixels; zero for an image without channels."""
+def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_at):
+    """out = W * h at a pixel; zero for an image without channels."""
+    out = out_at + pixel * fan_out * ROWS
     if fan_in == 0:
-        fill_with_zeros(tape, out_at, len(grid.pixels) * fan_out)
-        return
-    for pixel in pixels:
-        out = out_at + pixel * fan_out * ROWS
-        if size == 1:
-            times(theta, weight, fan_out, fan_in, fan_out, tape, h_at + pixel * fan_in * ROWS,
-                  tape, out)
-            continue
+        fill_with_zeros(tape, out, fan_out)
+    elif size == 1:
+        here = h_at + pixel * fan_in * ROWS
+        times(theta, weight, fan_out, fan_in, fan_out, tape, here, tape, out)
+    else:
         kept = 0
         for a in range(3):
             first, count, place = neighbours(grid, pixel, a)
@@ -66,22 +66,19 @@ def convolve(grid, pixels, size, fan_in, fan_out, theta, weight, tape, h_at, out
 
 
 @body
-def convolve_vjp(grid, pixels, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at,
+def convolve_vjp(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at,
                  in_at, g_theta):
-    """Adds to g_theta; the cotangents of h are written at ``in_at`` of scratch.
+    """From the cotangent of a pixel of the output, in scratch, to that of h, at ``in_at`` of it.
 
-    Of size 1 they are written at the same pixels, of size 3 at all.
+    Of size 1 it is written, of size 3 it is added to that of the neighbours. Adds to g_theta.
     """
-    if size > 1:
-        fill_with_zeros(scratch, in_at, len(grid.pixels) * fan_in)
-    for pixel in pixels:
-        g = g_at + pixel * fan_out * ROWS
-        if size == 1:
-            here = pixel * fan_in * ROWS
-            add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, weight, fan_out)
-            times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch,
-                             in_at + here, 0)
-            continue
+    g = g_at + pixel * fan_out * ROWS
+    if size == 1:
+        here = pixel * fan_in * ROWS
+        add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, weight, fan_out)
+        times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch,
+                         in_at + here, 0)
+    else:
         for a in range(3):
             first, count, place = neighbours(grid, pixel, a)
             if count > 0:

@@ -141,23 +141,29 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
         for k in range(fan_in - 2 * channels):
             copy_row(block.context, k, seen, pixel * fan_in + 2 * channels + k)
     units, square = pixels * hidden, hidden * hidden
-    at, h = storage.at, start + places.h * ROWS
-    convolve(grid, grid.pixels, 3, fan_in, hidden, theta, at, tape, start, h)
-    add_bias(theta, at + 9 * fan_in * hidden, units, tape, h)
+    at, h, active = (storage.at, start + places.h * ROWS, start + places.active * ROWS)
+    for pixel in grid.pixels:
+        here = pixel * hidden
+        convolve(grid, pixel, 3, fan_in, hidden, theta, at, tape, start, h)
+        add_bias(theta, at + 9 * fan_in * hidden + here, hidden, tape, h + here * ROWS)
+        if operands.blocks > 0:
+            activated(activation, hidden, tape, h + here * ROWS, active + here * ROWS)
     for b in range(operands.blocks):
-        active, middle, after = (start + (places.active + b * units) * ROWS,
-                                 start + (places.middle + b * units) * ROWS, h + units * ROWS)
-        at = storage.at + skip_at(operands, b) + square + units
-        activated(activation, units, tape, h, active)
-        convolve(grid, grid.pixels, 3, hidden, hidden, theta, at, tape, active, middle)
-        activate(activation, theta, at + 9 * square, units, tape, middle, ROWS)
-        at += 9 * square + units
-        pixels_of_h = grid.pixels if b < operands.blocks - 1 else operands.asked
-        convolve(grid, pixels_of_h, 3, hidden, hidden, theta, at, tape, middle, after)
-        for pixel in pixels_of_h:
+        middle, after = start + (places.middle + b * units) * ROWS, h + units * ROWS
+        at, last = storage.at + skip_at(operands, b) + square + units, b == operands.blocks - 1
+        for pixel in grid.pixels:
             here = pixel * hidden
+            convolve(grid, pixel, 3, hidden, hidden, theta, at, tape, active, middle)
+            activate(activation, theta, at + 9 * square + here, hidden, tape,
+                     middle + here * ROWS, ROWS)
+        at, active = at + 9 * square + units, active + units * ROWS
+        for pixel in operands.asked if last else grid.pixels:
+            here = pixel * hidden
+            convolve(grid, pixel, 3, hidden, hidden, theta, at, tape, middle, after)
             add_bias(theta, at + 9 * square + here, hidden, tape, after + here * ROWS)
             add_units(hidden, tape, after + here * ROWS, h + here * ROWS)
+            if not last:
+                activated(activation, hidden, tape, after + here * ROWS, active + here * ROWS)
         h = after
     network_outputs(operands, storage, places)
     outputs, extra = operands.transformer.raw_rows * channels, operands.transformer.tape_rows
@@ -222,11 +228,12 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
                        g_total + 3 * units * ROWS)
     square, total = hidden * hidden, start + places.total * ROWS
     at = storage.at + skip_at(operands, operands.blocks) + numbers_of(grid, 1, hidden, hidden)
-    add_row_sums(scratch, 0, pixels * outputs, g_theta, at + hidden * outputs)
-    convolve_vjp(grid, operands.asked, 1, hidden, outputs, theta, at, tape, total, scratch, 0,
-                 g_total, g_theta)
     for pixel in operands.asked:
         here = pixel * hidden * ROWS
+        add_row_sums(scratch, pixel * outputs * ROWS, outputs, g_theta,
+                     at + hidden * outputs + pixel * outputs)
+        convolve_vjp(grid, pixel, 1, hidden, outputs, theta, at, tape, total, scratch, 0, g_total,
+                     g_theta)
         activate_vjp(activation, hidden, tape, total + here, scratch, g_total + here)
     fill_with_zeros(scratch, g_h, units)
     h = start + (places.h + operands.blocks * units) * ROWS
@@ -234,25 +241,40 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         b = operands.blocks - 1 - k
         active, middle = (start + (places.active + b * units) * ROWS,
                           start + (places.middle + b * units) * ROWS)
-        at = storage.at + skip_at(operands, b + 1)
-        skip_vjp(operands, theta, at, tape, h, scratch, g_total, g_h, g_theta)
+        skip = storage.at + skip_at(operands, b + 1)
+        for pixel in operands.asked:
+            skip_vjp(operands, pixel, theta, skip, tape, h, scratch, g_total, g_h, g_theta)
+        at = skip - numbers_of(grid, 3, hidden, hidden)
+        fill_with_zeros(scratch, one, units)
+        for pixel in grid.pixels if k > 0 else operands.asked:
+            here = pixel * hidden
+            add_row_sums(scratch, g_h + here * ROWS, hidden, g_theta, at + 9 * square + here)
+            convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, middle, scratch, g_h,
+                         one, g_theta)
         at -= numbers_of(grid, 3, hidden, hidden)
-        add_row_sums(scratch, g_h, units, g_theta, at + 9 * square)
-        convolve_vjp(grid, grid.pixels if k > 0 else operands.asked, 3, hidden, hidden, theta, at,
-                     tape, middle, scratch, g_h, one, g_theta)
-        activate_vjp(activation, units, tape, middle, scratch, one)
-        at -= numbers_of(grid, 3, hidden, hidden)
-        add_row_sums(scratch, one, units, g_theta, at + 9 * square)
-        convolve_vjp(grid, grid.pixels, 3, hidden, hidden, theta, at, tape, active, scratch, one,
-                     other, g_theta)
-        activate_vjp(activation, units, tape, active, scratch, other)
-        add_units(units, scratch, g_h, other)
+        fill_with_zeros(scratch, other, units)
+        for pixel in grid.pixels:
+            here = pixel * hidden
+            activate_vjp(activation, hidden, tape, middle + here * ROWS, scratch,
+                         one + here * ROWS)
+            add_row_sums(scratch, one + here * ROWS, hidden, g_theta, at + 9 * square + here)
+            convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, active, scratch, one,
+                         other, g_theta)
+        for pixel in grid.pixels:
+            here = pixel * hidden * ROWS
+            activate_vjp(activation, hidden, tape, active + here, scratch, other + here)
+            add_units(hidden, scratch, g_h + here, other + here)
         h -= units * ROWS
-    skip_vjp(operands, theta, storage.at + skip_at(operands, 0), tape, h, scratch, g_total, g_h,
-             g_theta)
-    add_row_sums(scratch, g_h, units, g_theta, storage.at + 9 * fan_in * hidden)
-    convolve_vjp(grid, grid.pixels, 3, fan_in, hidden, theta, storage.at, tape, start, scratch,
-                 g_h, 0, g_theta)
+    fill_with_zeros(scratch, 0, pixels * fan_in)
+    for pixel in operands.asked:
+        skip_vjp(operands, pixel, theta, storage.at + skip_at(operands, 0), tape, h, scratch,
+                 g_total, g_h, g_theta)
+    for pixel in grid.pixels:
+        here = pixel * hidden
+        add_row_sums(scratch, g_h + here * ROWS, hidden, g_theta,
+                     storage.at + 9 * fan_in * hidden + here)
+        convolve_vjp(grid, pixel, 3, fan_in, hidden, theta, storage.at, tape, start, scratch, g_h,
+                     0, g_theta)
     g_seen = units_of(scratch, 0, pixels * fan_in)
     for pixel in range(pixels):
         for c in range(channels):
@@ -265,13 +287,11 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
 
 
 @body
-def skip_vjp(operands, theta, at, tape, h, scratch, g_total, g_h, g_theta):
-    """Back through S_b, which stands at ``at``: adds to g_theta and to the cotangent of h_b."""
+def skip_vjp(operands, pixel, theta, at, tape, h, scratch, g_total, g_h, g_theta):
+    """Back through S_b at a pixel: adds to g_theta, and to the cotangent of h_b."""
     hidden = operands.hidden
-    for pixel in operands.asked:
-        here = pixel * hidden
-        g, seen = g_total + here * ROWS, h + here * ROWS
-        add_row_sums(scratch, g, hidden, g_theta, at + hidden * hidden + here)
-        add_outer(tape, seen, hidden, scratch, g, hidden, g_theta, at, hidden)
-        times_transposed(theta, at, hidden, hidden, hidden, scratch, g, scratch,
-                         g_h + here * ROWS, 1)
+    here = pixel * hidden
+    g, seen = g_total + here * ROWS, h + here * ROWS
+    add_row_sums(scratch, g, hidden, g_theta, at + hidden * hidden + here)
+    add_outer(tape, seen, hidden, scratch, g, hidden, g_theta, at, hidden)
+    times_transposed(theta, at, hidden, hidden, hidden, scratch, g, scratch, g_h + here * ROWS, 1)
