@@ -17,7 +17,8 @@ PACKAGE, PAGE = ROOT / "nfref", ROOT / "docs/architecture.rst"
 # Layer, what it holds of nfref/ ("__init__" is what ``import nfref`` runs), what it may import
 # besides itself. A layer can name only those above it, so the layers have no circle.
 LAYERS = (
-    ("foundations", "checks params structure files archives blocks backends citations", "nothing"),
+    ("foundations", "checks params structure files archives blocks backends blas citations",
+     "nothing"),
     ("formulas", "networks transformers continuous", "foundations"),
     ("kernels", "kernels", "foundations, formulas"),
     ("dispatch", "dispatch", "foundations, kernels"),

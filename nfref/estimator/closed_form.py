@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.base import logsumexp
+from nfref import blas
 from nfref.blocks import in_blocks
 from nfref.checks import as_array, as_rows, as_weight, check_count, check_finite_rows, check_rng
 
@@ -230,7 +231,6 @@ class GaussianMixture:
             (mixture, validation) -> (M,): what validation rows are judged by, if not their density.
         """
         import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
-        from threadpoolctl import threadpool_limits
         x = _rows(x)[0]
 
         def scored():
@@ -244,7 +244,7 @@ class GaussianMixture:
 
         # Matrices as small as these are slower on several BLAS threads, much slower where
         # processors are busy.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with blas.one_thread():
             return _first_best(scored())
 
     @property

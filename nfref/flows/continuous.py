@@ -22,6 +22,7 @@ from autograd.tracer import getval
 
 from nfref import dispatch
 from nfref import params as trees
+from nfref import blas
 from nfref.blocks import merged
 from nfref.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
                           check_rng)
@@ -300,9 +301,10 @@ class NeuralSystem(System):
         probes = flow.probes
         if probes is not None:
             probes = probes.astype(net[0]["weight"].dtype)
-        return Fixed(probes=probes,
-                     matrix=trace_matrix(net) if flow.trace == "exact" else None,
-                     gram=norm_matrix(net) if self.norm == "exact" else None)
+        with blas.one_thread():
+            return Fixed(probes=probes,
+                         matrix=trace_matrix(net) if flow.trace == "exact" else None,
+                         gram=norm_matrix(net) if self.norm == "exact" else None)
 
     def run(self, name, formula, net, context, fixed, *others):
         """``formula(*others)``, or its twin where there is one."""

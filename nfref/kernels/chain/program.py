@@ -6,10 +6,11 @@ by its formula. What comes out is a list of pieces in the order of execution.
 """
 
 import math
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import numpy as np
 
+from nfref import blas
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import HEADER, OPTIONAL, Chain
 from nfref.kernels.rows import aligned
@@ -45,6 +46,8 @@ class Program:
         How many numbers theta has.
     structure : Structure
         That of the parameters, where theta is nothing but their arrays, joined; None elsewhere.
+    packing : callable
+        Makes the context that instructions pack and unpack in.
     """
 
     def __init__(self, members, instructions):
@@ -75,6 +78,8 @@ class Program:
             {name for instruction in instructions for name in instruction.needs})
         self.workspace, self.tape = Workspace(), tape
         self.structure = None
+        factorises = any(instruction.factorises for instruction in instructions)
+        self.packing = blas.one_thread if factorises else nullcontext
 
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if that is all that its instructions do."""
@@ -108,11 +113,12 @@ class Program:
         if self.structure is not None:
             return joined(self.structure.arrays(params), dtype)
         theta, at = self.workspace.take((self.size,), dtype), 0
-        for path, instruction in self.instructions:
-            # One after the other, so that large arrays stand where the one before stood.
-            for array in instruction.pack(at_path(params, path), dtype):
-                theta[at:at + array.size] = array.ravel()
-                at += array.size
+        with self.packing():
+            for path, instruction in self.instructions:
+                # One after the other, so that large arrays stand where the one before stood.
+                for array in instruction.pack(at_path(params, path), dtype):
+                    theta[at:at + array.size] = array.ravel()
+                    at += array.size
         return theta
 
     def give_back(self, theta):
@@ -122,8 +128,9 @@ class Program:
 
     def unpack(self, params, cotangent):
         """(path, cotangent shaped like the parameters there) of every instruction."""
-        return [(path, instruction.unpack(at_path(params, path), cotangent[start:end]))
-                for (path, instruction), (start, end) in zip(self.instructions, self.spans)]
+        with self.packing():
+            return [(path, instruction.unpack(at_path(params, path), cotangent[start:end]))
+                    for (path, instruction), (start, end) in zip(self.instructions, self.spans)]
 
     def partial_sums(self, n):
         """How many blocks of rows make one partial sum, and how many of these n rows make.

@@ -9,6 +9,7 @@ import numpy as np
 
 from nfref import params as trees
 from nfref.backends import threads
+from nfref import blas
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.kernels.continuous.dynamics import squared_norms, stages, stages_back
@@ -56,11 +57,12 @@ def adjoint(net, context, fixed, activation, start, end, last, cotangent, option
     """See :meth:`nfref.continuous.adjoint.System.solve_back`."""
     if not _has_twin(net, last) or not np.isfinite(last).all():
         return None
-    problem = Derivatives(net, context, fixed, activation, last, cotangent)
-    evaluations = solve(problem, end, start, options, last.dtype)
-    if evaluations is None:
-        return None
-    g_net = problem.net_of(problem.sums)
+    with blas.one_thread():
+        problem = Derivatives(net, context, fixed, activation, last, cotangent)
+        evaluations = solve(problem, end, start, options, last.dtype)
+        if evaluations is None:
+            return None
+        g_net = problem.net_of(problem.sums)
     dim, rows = problem.dim, problem.rows_of(problem.y).astype(last.dtype)
     g_arguments = [g.astype(last.dtype, copy=False) for g in trees.leaves(g_net)]
     if context is not None:

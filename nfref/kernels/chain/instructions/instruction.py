@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+LARGE = 32      # rows from which on a factorisation may wake a BLAS's threads: of 16 none did
+
 
 @dataclass(frozen=True)
 class Instruction:
@@ -27,6 +29,8 @@ class Instruction:
         parameters can be used where it stands.
     needs : tuple of str
         Which of the interpreter's ``OPTIONAL`` parts carry it out.
+    factorises : bool
+        Whether packing multiplies or factorises large matrices.
     """
 
     opcode: int
@@ -40,3 +44,4 @@ class Instruction:
     reals: tuple = ()
     plain: bool = False
     needs: tuple = ()
+    factorises: bool = False

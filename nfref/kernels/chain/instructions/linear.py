@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.instructions.instruction import Instruction
+from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 
 
 def permutation(order, direction):
@@ -33,7 +33,8 @@ def _matrix(channels, pixels, direction, matrix, unpack):
 
     return Instruction(chain.LINEAR, direction, [channels, pixels],
                        size=channels * (channels + 1) + 1, tape=channels * pixels,
-                       scratch=channels * pixels, pack=pack, unpack=split, needs=("others",))
+                       scratch=channels * pixels, pack=pack, unpack=split, needs=("others",),
+                       factorises=channels >= LARGE)
 
 
 def _through_inverse(inverse, b, g_m, g_b):
@@ -92,11 +93,8 @@ def lu_linear(flow, direction, pixels=1):
         return flow.factors({"lu": np.asarray(params["lu"], np.float64)})
 
     def inverse_of(lower, upper):
-        """U^-1 L^-1 P^T; an upper triangular matrix, and so L^T, is an LU form already.
-
-        LAPACK's solver of triangular systems wakes the threads of its BLAS whatever the size, and
-        these keep a processor busy that the kernels need.
-        """
+        # Upper triangular matrices, so L^T too, are LU forms already; scipy's solve_triangular
+        # takes ten times as long for matrices as small as these.
         return np.linalg.solve(upper, np.linalg.solve(lower.T, ones)[order].T)
 
     def matrix(params):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.instructions.instruction import Instruction
+from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 from nfref.kernels.chain.instructions.networks import net_arrays, net_cotangent
 
 
@@ -42,7 +42,7 @@ def residual(flow, direction):
     return Instruction(
         chain.RESIDUAL, direction, [dim, terms, len(widths), *widths], size=size + len(flow.hidden),
         tape=3 * units + matrices + dim * hidden + widest, scratch=units + 2 * widest,
-        pack=pack, unpack=unpack, needs=("residuals",))
+        pack=pack, unpack=unpack, needs=("residuals",), factorises=widest >= LARGE)
 
 
 def _leading(weight):

@@ -4,7 +4,7 @@ import numpy as np
 from autograd import make_vjp
 
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.instructions.instruction import Instruction
+from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 
 
 def sylvester(flow, direction):
@@ -40,7 +40,7 @@ def sylvester(flow, direction):
 
     return Instruction(chain.SYLVESTER, direction, [dim, m], size=2 * m * (dim + m + 1),
                        tape=dim + 3 * m, scratch=2 * m + 1, pack=pack, unpack=unpack,
-                       needs=("sylvesters",))
+                       needs=("sylvesters",), factorises=dim >= LARGE)
 
 
 def _upper(g, g_diagonal, raw):
