@@ -10,7 +10,7 @@ and the context to the raw outputs; then E rows for each number that changes.
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros, pixels_of
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
                                          units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
@@ -33,16 +33,14 @@ class ChannelCoupling(NamedTuple):
 
 @body
 def decode_channel_coupling(code, at, reals):
-    """transformer, five numbers, how many layers, then channels, sizes and pixels."""
+    """transformer, five numbers, how many layers, then channels and sizes."""
     first = at + OPERANDS
-    height, width, layers = code[first + 1], code[first + 2], code[first + 5]
     channels = first + 6
-    sizes = channels + layers + 1
-    pixels = sizes + layers
+    sizes = channels + code[first + 5] + 1
     return ChannelCoupling(decode(code, at, reals), code[first],
-                           Grid(height, width, code[pixels:pixels + height * width]),
-                           code[first + 3], code[first + 4], code[channels:sizes],
-                           code[sizes:pixels])
+                           Grid(code[first + 1], code[first + 2]), code[first + 3],
+                           code[first + 4], code[channels:sizes],
+                           code[sizes:sizes + code[first + 5]])
 
 
 @body
@@ -64,7 +62,7 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     """
     channels, stay, change = operands.channels, operands.stay, operands.change
     grid, last = operands.grid, len(operands.sizes)
-    pixels = len(grid.pixels)
+    pixels = pixels_of(grid)
     theta, tape, u = storage.theta, storage.tape, block.u
     seen = units_of(tape, storage.tape_at, pixels * channels[0])
     for pixel in range(pixels):
@@ -76,7 +74,7 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     for layer in range(last):
         fan_in, fan_out = channels[layer], channels[layer + 1]
         out_at, biases = h_at + pixels * fan_in * ROWS, at + numbers_of(operands, layer)
-        for pixel in grid.pixels:
+        for pixel in range(pixels):
             convolve(grid, pixel, operands.sizes[layer], fan_in, fan_out, theta, at, tape, h_at,
                      out_at)
             here = pixel * fan_out
@@ -109,7 +107,7 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     """
     channels, stay, change = operands.channels, operands.stay, operands.change
     grid, last = operands.grid, len(operands.sizes)
-    pixels = len(grid.pixels)
+    pixels = pixels_of(grid)
     theta, tape, g, g_theta = storage.theta, storage.tape, cotangents.u, cotangents.theta
     h_at, at = storage.tape_at, storage.at
     for layer in range(last):
@@ -132,7 +130,7 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
         at = biases - numbers_of(operands, layer)
         if operands.sizes[layer] > 1:
             fill_with_zeros(scratch, other_at, pixels * fan_in)
-        for pixel in grid.pixels:
+        for pixel in range(pixels):
             here = pixel * fan_out
             if layer < last - 1:
                 activate_vjp(operands.activation, fan_out, tape, out_at + here * ROWS, scratch,

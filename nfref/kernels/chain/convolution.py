@@ -18,11 +18,15 @@ from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 
 class Grid(NamedTuple):
-    """The pixels of an image: how many, and the number of each, row by row."""
+    """The pixels of an image."""
 
     height: object
     width: object
-    pixels: object
+
+
+@body
+def pixels_of(grid):
+    return grid.height * grid.width
 
 
 @body

@@ -14,7 +14,7 @@ others neither the sum of the skips nor h_B is computed, which is a seventh of a
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros, pixels_of
 from nfref.kernels.chain.network import (RELU, TANH, activate, activate_vjp, add_bias, add_row_sums,
                                          copy_row, units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
@@ -53,35 +53,33 @@ class Places(NamedTuple):
 
 @body
 def decode_image_coupling(code, at, reals):
-    """transformer, nine numbers, then which stay, which change, at which pixels, and all pixels."""
+    """transformer, nine numbers, then which numbers stay, which change, and at which pixels."""
     first = at + OPERANDS
-    height, width, channels = code[first + 1], code[first + 2], code[first + 3]
+    grid = Grid(code[first + 1], code[first + 2])
     stays = first + 9
-    change = stays + channels * height * width
+    change = stays + code[first + 3] * pixels_of(grid)
     asked = change + code[first + 7]
-    pixels = asked + code[first + 8]
-    return ImageCoupling(decode(code, at, reals), code[first],
-                         Grid(height, width, code[pixels:pixels + height * width]), channels,
+    return ImageCoupling(decode(code, at, reals), code[first], grid, code[first + 3],
                          code[first + 4], code[first + 5], code[first + 6], code[stays:change],
-                         code[change:asked], code[asked:pixels])
+                         code[change:asked], code[asked:asked + code[first + 8]])
 
 
 @body
 def places_of(operands):
-    layer = len(operands.grid.pixels) * operands.hidden
-    h = len(operands.grid.pixels) * operands.fan_in
+    layer = pixels_of(operands.grid) * operands.hidden
+    h = pixels_of(operands.grid) * operands.fan_in
     active = h + (operands.blocks + 1) * layer
     middle = active + operands.blocks * layer
     total = middle + operands.blocks * layer
     raw = total + layer
     outputs = operands.transformer.raw_rows * operands.channels
-    return Places(h, active, middle, total, raw, raw + len(operands.grid.pixels) * outputs)
+    return Places(h, active, middle, total, raw, raw + pixels_of(operands.grid) * outputs)
 
 
 @body
 def numbers_of(grid, size, fan_in, fan_out):
     """Those of a weight and its biases."""
-    return (size * size * fan_in + len(grid.pixels)) * fan_out
+    return (size * size * fan_in + pixels_of(grid)) * fan_out
 
 
 @body
@@ -129,7 +127,7 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
     """
     grid, channels, fan_in, hidden = (operands.grid, operands.channels, operands.fan_in,
                                       operands.hidden)
-    theta, tape, u, pixels = storage.theta, storage.tape, block.u, len(grid.pixels)
+    theta, tape, u, pixels = storage.theta, storage.tape, block.u, pixels_of(grid)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
     seen = units_of(tape, start, pixels * fan_in)
     for pixel in range(pixels):
@@ -141,8 +139,8 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
         for k in range(fan_in - 2 * channels):
             copy_row(block.context, k, seen, pixel * fan_in + 2 * channels + k)
     units, square = pixels * hidden, hidden * hidden
-    at, h, active = (storage.at, start + places.h * ROWS, start + places.active * ROWS)
-    for pixel in grid.pixels:
+    at, h, active = storage.at, start + places.h * ROWS, start + places.active * ROWS
+    for pixel in range(pixels):
         here = pixel * hidden
         convolve(grid, pixel, 3, fan_in, hidden, theta, at, tape, start, h)
         add_bias(theta, at + 9 * fan_in * hidden + here, hidden, tape, h + here * ROWS)
@@ -151,13 +149,14 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
     for b in range(operands.blocks):
         middle, after = start + (places.middle + b * units) * ROWS, h + units * ROWS
         at, last = storage.at + skip_at(operands, b) + square + units, b == operands.blocks - 1
-        for pixel in grid.pixels:
+        for pixel in range(pixels):
             here = pixel * hidden
             convolve(grid, pixel, 3, hidden, hidden, theta, at, tape, active, middle)
             activate(activation, theta, at + 9 * square + here, hidden, tape,
                      middle + here * ROWS, ROWS)
         at, active = at + 9 * square + units, active + units * ROWS
-        for pixel in operands.asked if last else grid.pixels:
+        for i in range(len(operands.asked) if last else pixels):
+            pixel = operands.asked[i] if last else i
             here = pixel * hidden
             convolve(grid, pixel, 3, hidden, hidden, theta, at, tape, middle, after)
             add_bias(theta, at + 9 * square + here, hidden, tape, after + here * ROWS)
@@ -189,7 +188,7 @@ def network_outputs(operands, storage, places):
                       start + (places.raw + pixel * outputs) * ROWS)
         for b in range(operands.blocks + 1):
             at = storage.at + skip_at(operands, b)
-            h = start + (places.h + b * len(operands.grid.pixels) * hidden + here) * ROWS
+            h = start + (places.h + b * pixels_of(operands.grid) * hidden + here) * ROWS
             times(theta, at, hidden, hidden, hidden, tape, h, tape, total, ROWS, min(b, 1))
             add_bias(theta, at + square + here, hidden, tape, total)
         activated(operands.activation, hidden, tape, total, total)
@@ -208,7 +207,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     """
     grid, channels, fan_in, hidden = (operands.grid, operands.channels, operands.fan_in,
                                       operands.hidden)
-    theta, tape, g_theta, pixels = storage.theta, storage.tape, cotangents.theta, len(grid.pixels)
+    theta, tape, g_theta, pixels = storage.theta, storage.tape, cotangents.theta, pixels_of(grid)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
     g = cotangents.u
     units, outputs = pixels * hidden, operands.transformer.raw_rows * channels
@@ -246,21 +245,22 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
             skip_vjp(operands, pixel, theta, skip, tape, h, scratch, g_total, g_h, g_theta)
         at = skip - numbers_of(grid, 3, hidden, hidden)
         fill_with_zeros(scratch, one, units)
-        for pixel in grid.pixels if k > 0 else operands.asked:
+        for i in range(len(operands.asked) if k == 0 else pixels):
+            pixel = operands.asked[i] if k == 0 else i
             here = pixel * hidden
             add_row_sums(scratch, g_h + here * ROWS, hidden, g_theta, at + 9 * square + here)
             convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, middle, scratch, g_h,
                          one, g_theta)
         at -= numbers_of(grid, 3, hidden, hidden)
         fill_with_zeros(scratch, other, units)
-        for pixel in grid.pixels:
+        for pixel in range(pixels):
             here = pixel * hidden
             activate_vjp(activation, hidden, tape, middle + here * ROWS, scratch,
                          one + here * ROWS)
             add_row_sums(scratch, one + here * ROWS, hidden, g_theta, at + 9 * square + here)
             convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, active, scratch, one,
                          other, g_theta)
-        for pixel in grid.pixels:
+        for pixel in range(pixels):
             here = pixel * hidden * ROWS
             activate_vjp(activation, hidden, tape, active + here, scratch, other + here)
             add_units(hidden, scratch, g_h + here, other + here)
@@ -269,7 +269,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     for pixel in operands.asked:
         skip_vjp(operands, pixel, theta, storage.at + skip_at(operands, 0), tape, h, scratch,
                  g_total, g_h, g_theta)
-    for pixel in grid.pixels:
+    for pixel in range(pixels):
         here = pixel * hidden
         add_row_sums(scratch, g_h + here * ROWS, hidden, g_theta,
                      storage.at + 9 * fan_in * hidden + here)

@@ -64,7 +64,7 @@ def channel_coupling(flow, direction):
     return Instruction(
         chain.CHANNEL_COUPLING, direction,
         [*transformer.whole, ACTIVATIONS[flow.activation], height, width, stay, change, last + 1,
-         *channels, *sizes, *range(pixels)],
+         *channels, *sizes],
         size=int(ends[-1]),
         tape=pixels * sum(channels) + transformer.tape_rows * change * pixels,
         scratch=2 * pixels * max(channels),
@@ -109,7 +109,7 @@ def image_coupling(flow, direction):
     return Instruction(
         chain.IMAGE_COUPLING, direction,
         [*transformer.whole, ACTIVATIONS[flow.activation], height, width, image, fan_in, hidden,
-         blocks, len(change), len(asked), *flow.stays, *change, *asked, *range(pixels)],
+         blocks, len(change), len(asked), *flow.stays, *change, *asked],
         size=int(ends[-1]),
         tape=(pixels * (fan_in + outputs) + (3 * blocks + 2) * units
               + transformer.tape_rows * len(change)),
