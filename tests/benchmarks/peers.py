@@ -8,6 +8,8 @@ of scales and permutations, which cost next to nothing beside the networks.
 import functools
 import importlib.util
 
+import numpy as np
+
 NAMES = ("torch", "nflows", "zuko", "normflows", "flowjax", "torchdiffeq")
 STACKS = ("RealNVP", "MAF", "NSF", "NSF coupling")
 IMAGES = ("Glow", "RealNVPImage")
@@ -47,13 +49,17 @@ def _torch_work(case, log_prob, sample, parameters):
 
 
 def _torch(case):
+    import torch
     if case.family in IMAGES:
         from tests.benchmarks.images import torch_density
-        log_prob, tensors = torch_density(*case.density())
+        density, params = case.density()
+        log_prob, tensors = torch_density(density, params)
+        x = case.rows()[:8]
+        np.testing.assert_allclose(log_prob(torch.from_numpy(x)).detach().numpy(),
+                                   density.log_prob(params, x), rtol=1e-5)
         return _torch_work(case, log_prob, None, lambda: tensors)
     if case.family != "matrices":
         return None
-    import torch
     matrices = torch.from_numpy(case.stack())
     return lambda: torch.linalg.slogdet(matrices)
 

@@ -118,6 +118,16 @@ def problem(name, n, dtype, seed=0):
     return flow, _valid(params), x, context
 
 
+def each_program(name, n, dtype):
+    """(program, theta, rows, context) in both directions, where all of a flow has twins."""
+    flow, params, x, context = problem(name, n, dtype)
+    context = np.zeros((n, 0), dtype) if context is None else context
+    for direction in (1, -1):
+        program = pieces_of(flow, direction)[0]
+        if isinstance(program, Program):    # sampling from residual blocks has none
+            yield program, program.pack(params, np.dtype(dtype)), x, context
+
+
 def _valid(params):
     """Running variances stay positive."""
     if isinstance(params, dict):
@@ -191,15 +201,9 @@ def test_which_flows_have_an_instruction():
 @pytest.mark.parametrize(("name", "dtype"), cases(
     name for name in FLOWS if "spline" in name or "gate" in name or is_rare(name)))
 def test_one_and_two_threads_give_the_same_bits(name, dtype):
-    flow, params, x, context = problem(name, 1000, dtype)
-    for direction in (1, -1):
-        program = pieces_of(flow, direction)[0]
-        if not isinstance(program, Program):    # sampling from residual blocks
-            continue
-        theta = program.pack(params, np.dtype(dtype))
-        given = np.zeros((1000, 0), dtype) if context is None else context
-        results = [[*execute.value(program, theta, x, given, threads),
-                    *execute.cotangents(program, theta, x, given, x, x[:, 0], threads)]
+    for program, theta, x, context in each_program(name, 1000, dtype):
+        results = [[*execute.value(program, theta, x, context, threads),
+                    *execute.cotangents(program, theta, x, context, x, x[:, 0], threads)]
                    for threads in (1, 2)]
         for one, other in zip(*results, strict=True):
             assert np.array_equal(one, other)
@@ -208,40 +212,30 @@ def test_one_and_two_threads_give_the_same_bits(name, dtype):
 @pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
 def test_rows_alone_have_the_bits_that_they_have_among_others(name, dtype):
     """A network leaves out columns without rows. What stands there before is not read."""
-    flow, params, x, context = problem(name, 130, dtype)
-    given = np.zeros((130, 0), dtype) if context is None else context
-    for direction in (1, -1):
-        program = pieces_of(flow, direction)[0]
-        if not isinstance(program, Program):    # sampling from residual blocks
-            continue
-        theta = program.pack(params, np.dtype(dtype))
-        among_others = execute.value(program, theta, x, given, 1)
+    for program, theta, x, context in each_program(name, 130, dtype):
+        among_others = execute.value(program, theta, x, context, 1)
         for n in (1, 16, 17, 100, 129):
-            for arrays in program.workspace.free.values():
-                for array in arrays:
-                    array.fill(np.nan)
-            alone = execute.value(program, theta, x[:n], given[:n], 1)
+            fill(program.workspace, np.nan)
+            alone = execute.value(program, theta, x[:n], context[:n], 1)
             for one, other in zip(alone, among_others, strict=True):
                 assert np.array_equal(one, other[:n])
 
 
 @pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
 def test_derivatives_read_nothing_that_they_did_not_write(name, dtype):
-    flow, params, x, context = problem(name, 130, dtype)
-    given = np.zeros((130, 0), dtype) if context is None else context
-    for direction in (1, -1):
-        program = pieces_of(flow, direction)[0]
-        if not isinstance(program, Program):    # sampling from residual blocks
-            continue
-        theta = program.pack(params, np.dtype(dtype))
+    for program, theta, x, context in each_program(name, 130, dtype):
         results = []
         for stood in (0.0, np.nan):
-            for arrays in program.workspace.free.values():
-                for array in arrays:
-                    array.fill(stood)
-            results.append(execute.cotangents(program, theta, x, given, x, x[:, 0], 1))
+            fill(program.workspace, stood)
+            results.append(execute.cotangents(program, theta, x, context, x, x[:, 0], 1))
         for one, other in zip(*results, strict=True):
             assert np.array_equal(one, other)
+
+
+def fill(workspace, number):
+    for arrays in workspace.free.values():
+        for array in arrays:
+            array.fill(number)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
