@@ -4,9 +4,9 @@
 
 Every row takes the libraries in turn, again and again, so that a busy moment of the machine
 meets all of them; printed are medians in milliseconds, and how many times faster nfref's
-twins are than the fastest other library. ``sgemm`` is the rate of a large matrix product,
-measured in the same rounds, on as many threads; the last column is the share of it that the
-twins reach, counted with the multiplications of a dense network.
+twins are than the fastest other library. ``sgemm`` is the share that they reach of the rate of a
+large matrix product, measured in the same rounds, on as many threads, counted with the
+multiplications of a dense network.
 
 Below a row of a continuous flow stands how often each library called the right-hand side: the
 networks have the same weights, the tolerances are the same, and so is the order of the method.
@@ -85,9 +85,9 @@ def main():
     parser.add_argument("--only", nargs="*", help="words that a row's name starts with")
     options = parser.parse_args()
 
-    names = [*BACKENDS, *peers.NAMES]
-    print(f"{'work (ms)':47}" + "".join(f"{name:>12}" for name in names)
-          + f"{'x best peer':>13}{'of sgemm':>10}")
+    names = [name for name in (*BACKENDS, *peers.NAMES) if name != "numba"]
+    print(f"{'work (ms)':50}{'numba':>12}{'x best':>9}{'sgemm':>7}"
+          + "".join(f"{name:>12}" for name in names))
     for case in cases():
         if options.only and not any(case.name.lower().startswith(word) for word in options.only):
             continue
@@ -96,19 +96,19 @@ def main():
             calls["sgemm"] = gemm()
         times = median_times(calls, max(1, options.repeats if not case.slow else 3))
         others = [times[name] for name in peers.NAMES if name in times]
-        gain = f"{min(others) / times['numba']:12.2f}x" if others else " " * 13
+        gain = f"{min(others) / times['numba']:.2f}x" if others else ""
         share = ""
         if case.flops:
-            share = f"{case.flops / times['numba'] / (2 * SIZE ** 3 / times['sgemm']):9.0%}"
-        print(f"{case.name:47}" + "".join(" " + cell(times, name) for name in names)
-              + gain + f" {share}", flush=True)
+            share = f"{case.flops / times['numba'] / (2 * SIZE ** 3 / times['sgemm']):.0%}"
+        print(f"{case.name:50} {cell(times, 'numba')}{gain:>9}{share:>7}"
+              + "".join(" " + cell(times, name) for name in names), flush=True)
         if case.evaluations:
             print("    evaluations: " + ", ".join(
                 f"{name} {count}" + (f" (nfref is {times[name] / times['numba']:.1f}x as fast)"
                                      if name in times else "")
                 for name, count in case.evaluations.items()), flush=True)
     if not options.only or "import" in options.only:
-        print(f"{'import nfref':47} {import_time():11.0f}")
+        print(f"{'import nfref':50} {import_time():11.0f}")
 
 
 if __name__ == "__main__":
