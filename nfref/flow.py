@@ -462,7 +462,8 @@ class Density:
 
     def _log_prob_of_finite(self, params, x, context):
         z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)
-        return self.base._log_prob(params["base"], z) + log_det
+        # Parameters and x are checked; what somebody's own flow makes of them is not.
+        return self.base._log_prob(params["base"], as_rows("z", z, self.dim)) + log_det
 
     def sample(self, params, rng, n, context=None):
         """Draw ``n`` rows.

@@ -205,6 +205,16 @@ def test_what_does_not_fit_together(make, error, message):
         make()
 
 
+def test_a_density_notices_what_a_flow_of_ones_own_makes_of_rows():
+    class TooWide(nfref.Scale):
+        def _inverse(self, params, x, context):
+            return np.concatenate([x, x], axis=1), np.zeros(len(x))
+
+    density = nfref.Density(TooWide(2))
+    with pytest.raises(ValueError, match=r"^z: expected shape \(N, 2\), got \(3, 4\)$"):
+        density.log_prob(density.init(np.random.default_rng(0)), np.ones((3, 2)))
+
+
 def test_randomness_needs_a_generator():
     density = nfref.Density(nfref.Scale(2))
     for call in (lambda: density.init(0), lambda: density.sample({"base": {}, "flow": {}}, 0, 1),
