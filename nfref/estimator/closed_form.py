@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.base import logsumexp
 from nfref import blas
+from nfref.base import logsumexp
 from nfref.blocks import in_blocks
 from nfref.checks import as_array, as_rows, as_weight, check_count, check_finite_rows, check_rng
 

@@ -20,9 +20,8 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from nfref import dispatch
+from nfref import blas, dispatch
 from nfref import params as trees
-from nfref import blas
 from nfref.blocks import merged
 from nfref.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
                           check_rng)

@@ -132,13 +132,19 @@ def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes,
 
 
 @body
-def moved(y, column, k, h, weights, count, state):
-    """state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
-    state[:] = 0
+def weighted(k, column, weights, count, out):
+    """out (ROWS,) = sum_j weights_j k_j, in float64; what has no weight is not read."""
+    out[:] = 0
     for j in range(count):
         if weights[j] != 0:
             for r in range(ROWS):
-                state[r] += weights[j] * k[j, column, r]
+                out[r] += weights[j] * k[j, column, r]
+
+
+@body
+def moved(y, column, k, h, weights, count, state):
+    """state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
+    weighted(k, column, weights, count, state)
     for r in range(ROWS):
         state[r] = y[column, r] + h * state[r]
 
@@ -164,11 +170,7 @@ def finish(y, k, h, b, e, rtol, atol, rows, state, error, y_new):
         moved(y, column, k, h, b, len(b), state)
         for r in range(ROWS):
             y_new[column, r] = state[r]
-        error[:] = 0
-        for j in range(len(e)):
-            if e[j] != 0:
-                for r in range(ROWS):
-                    error[r] += e[j] * k[j, column, r]
+        weighted(k, column, e, len(e), error)
         for r in range(rows):
             scale = atol + max(abs(y[column, r]), abs(state[r])) * rtol
             ratio = h * error[r] / scale

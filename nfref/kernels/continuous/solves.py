@@ -7,9 +7,9 @@ twin, and when a solve cannot be finished, so that the formula says why.
 
 import numpy as np
 
+from nfref import blas
 from nfref import params as trees
 from nfref.backends import threads
-from nfref import blas
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.kernels.continuous.dynamics import squared_norms, stages, stages_back
@@ -104,6 +104,7 @@ class Values:
         self.y_new = np.empty_like(self.y)
         self.context = in_blocks(np.empty((self.n, 0)) if context is None else context,
                                  self.dtype)
+        # Zeros, because a norm multiplies by zero what it leaves out.
         self.k_first, self.k_last = np.zeros((2, *self.y.shape), self.dtype)
 
     def rows_of(self, blocks):
