@@ -3,31 +3,34 @@
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
-from nfref.backends import backend
-from nfref.base import StandardNormal
 from nfref.bases.absolute_value import GenerativeAbs, InferenceAbs
 from nfref.bases.laplace import Laplace
 from nfref.bases.logistic import Logistic
 from nfref.bases.normal import DiagonalNormal, FullNormal
 from nfref.bases.normal_mixture import NormalMixture
 from nfref.bases.product import Product
+from nfref.bases.standard_normal import StandardNormal
 from nfref.bases.student_t import StudentT
 from nfref.bases.uniform import Uniform
 from nfref.bases.von_mises import VonMises
-from nfref.flow import Chain, Composition, Density, Flow, Invert
+from nfref.density import Density
+from nfref.flow import Flow
 from nfref.flows.amortized import Amortized
 from nfref.flows.autoregressive import IAF, MADE, MAF, random_orders
 from nfref.flows.batch_norm import BatchNorm
+from nfref.flows.composition import Chain, Composition, Invert
 from nfref.flows.continuous import CNF
 from nfref.flows.convex_potential import ConvexPotentialFlow
 from nfref.flows.coupling import (NICE, Coupling, RealNVP, alternating_mask, channel_mask,
                                   checkerboard_mask)
 from nfref.flows.dequantisation import VariationalDequantisation, bits_per_dim, dequantised
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
-from nfref.flows.glow import Glow, OnFirst
 from nfref.flows.hinge import Hinge
-from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze, TopPrior)
+from nfref.flows.images.glow import Glow, OnFirst
+from nfref.flows.images.layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
+                                       SplitPrior, Squeeze, TopPrior)
+from nfref.flows.images.real_nvp import ImageCoupling, RealNVPImage
+from nfref.flows.images.tarflow import TarFlow, TarFlowBlock
 from nfref.flows.linear import FixedLinear, Linear, LULinear, Permutation, random_pivots
 from nfref.flows.neural_autoregressive import NAF, UMNN
 from nfref.flows.neural_spline import NSF
@@ -35,12 +38,13 @@ from nfref.flows.planar import Planar, PlanarLayer
 from nfref.flows.probability_flow import ProbabilityFlow
 from nfref.flows.radial import Radial, RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion
-from nfref.flows.real_nvp_image import ImageCoupling, RealNVPImage
 from nfref.flows.residual import ResidualBlock, ResidualFlow
+from nfref.flows.statistics import adapt, in_training
 from nfref.flows.sylvester import Sylvester, SylvesterLayer
-from nfref.flows.tarflow import TarFlow, TarFlowBlock
 from nfref.flows.units import in_units_of
 from nfref.networks.masked import random_degrees
+from nfref.runtime import params
+from nfref.runtime.backends import backend
 from nfref.training import Ascent, DualAscent, FitResult, fit, fit_reverse_kl
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
@@ -55,11 +59,13 @@ from nfref.transformers.transformer import Transformer
 __version__ = "0.1.0"
 
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
-_LAZY = ("datasets", "diagnostics", "estimator", "model_file", "objectives", "oracle", "plots",
-         "small_matrices", "tables")
+_LAZY = {"datasets": "nfref.datasets", "diagnostics": "nfref.diagnostics",
+         "model_file": "nfref.tables.model_file", "objectives": "nfref.objectives",
+         "oracle": "nfref.oracle", "plots": "nfref.plots",
+         "small_matrices": "nfref.runtime.small_matrices", "tables": "nfref.tables"}
 # What needs scikit-learn (the extra "sklearn") likewise: name -> module.
-_ESTIMATORS = {"FlowDensity": "nfref.estimator.flow_density",
-               "FlowOutlierDetector": "nfref.estimator.outliers"}
+_ESTIMATORS = {"FlowDensity": "nfref.tables.flow_density",
+               "FlowOutlierDetector": "nfref.tables.outliers"}
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()
@@ -69,7 +75,7 @@ __all__ = sorted([name for name, value in globals().items()
 
 def __getattr__(name):
     if name in _LAZY:
-        return _import_module(f"nfref.{name}")
+        return _import_module(_LAZY[name])
     if name in _ESTIMATORS:
         try:
             return getattr(_import_module(_ESTIMATORS[name]), name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import numpy as np
 
@@ -159,11 +159,11 @@ def image(dim):
 
 @cache
 def flows():
-    """name -> Entry, from the ``CONTRACT`` of every module ``tests/flows/test_*.py``."""
+    """name -> Entry, from the ``CONTRACT`` of every module below ``tests/flows``."""
     table = {}
-    for module in iter_modules([str(FOLDER)]):
-        if module.name.startswith("test_"):
-            found = getattr(import_module(f"tests.flows.{module.name}"), "CONTRACT", {})
+    for module in walk_packages([str(FOLDER)], "tests.flows."):
+        if ".test_" in module.name:
+            found = getattr(import_module(module.name), "CONTRACT", {})
             assert not table.keys() & found.keys(), f"{module.name}: {table.keys() & found.keys()}"
             table.update(found)
     return table

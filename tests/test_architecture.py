@@ -15,23 +15,33 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, PAGE = ROOT / "nfref", ROOT / "docs/architecture.rst"
 
 # Layer, what it holds of nfref/ ("__init__" is what ``import nfref`` runs), what it may import
-# besides itself. A layer can name only those above it, so the layers have no circle.
+# besides itself. A layer can name only those above it, so the layers have no circle. A module
+# belongs where it is named, else where its package is: so layers part a package, too.
 LAYERS = (
-    ("foundations", "checks params structure files archives blocks backends blas citations",
-     "nothing"),
+    ("foundations", "runtime citations", "nothing"),
     ("formulas", "networks transformers continuous", "foundations"),
     ("kernels", "kernels", "foundations, formulas"),
-    ("dispatch", "dispatch", "foundations, kernels"),
-    ("contract", "base bases flow small_matrices", "foundations, formulas, dispatch"),
+    ("dispatch", "runtime.dispatch runtime.small_matrices", "foundations, kernels"),
+    ("contract", "flow density bases.base bases.standard_normal",
+     "foundations, formulas, dispatch"),
+    ("bases", "bases", "foundations, formulas, contract"),
     ("flows", "flows", "all above but kernels"),
     ("objectives", "objectives", "all above but kernels, dispatch"),
     ("training", "training", "all above but kernels"),
     ("diagnostics", "diagnostics", "foundations, formulas, contract"),
-    ("data", "tables datasets", "foundations, formulas, contract"),
+    ("datasets", "datasets", "foundations, formulas, contract, bases"),
     ("package", "__init__", "all above but kernels, dispatch"),
-    ("tools", "plots estimator model_file", "all above but kernels, dispatch"),
-    ("report", "report", "all above but kernels, dispatch"),
-    ("oracle", "oracle", "all above but kernels, dispatch"),
+    ("plots", "plots", "all above but kernels, dispatch"),
+    ("reading", "tables tables.reading", "foundations"),
+    ("members", "tables.columns tables.frames tables.closed_form tables.discrete tables.pool "
+     "tables.regression tables.marginals tables.candidates", "all above but kernels, dispatch"),
+    ("densities", "tables.density tables.conditional tables.gaps",
+     "all above but kernels, dispatch"),
+    ("model files", "tables.archives tables.stored tables.model_file",
+     "all above but kernels, dispatch"),
+    ("estimators", "tables.flow_density tables.outliers", "all above but kernels, dispatch"),
+    ("report", "tables.report", "all above but kernels, dispatch, estimators"),
+    ("oracle", "oracle", "all above but kernels, dispatch, estimators, report"),
     ("command line", "cli __main__", "all above but dispatch"),
 )
 ORDER = [layer for layer, _, _ in LAYERS]
@@ -70,7 +80,7 @@ def imports(module, path, known):
             # What is imported from a package is a module of it, or a name in its __init__.py.
             targets = [name if (name := f"{source}.{alias.name}") in known else source
                        for alias in node.names]
-        elif module == "nfref.dispatch" and isinstance(node, ast.Constant):
+        elif module == "nfref.runtime.dispatch" and isinstance(node, ast.Constant):
             targets = [str(node.value).partition(":")[0]]
         else:
             continue
@@ -80,7 +90,10 @@ def imports(module, path, known):
 
 
 def layer_of(module):
-    return LAYER_OF.get((module.split(".") + ["__init__"])[1])
+    """The layer that names the module, or the nearest package around it."""
+    parts = module.split(".")[1:] or ["__init__"]
+    return next((LAYER_OF[name] for k in range(len(parts), 0, -1)
+                 if (name := ".".join(parts[:k])) in LAYER_OF), None)
 
 
 def circle_in(arrows):
@@ -129,8 +142,9 @@ def table():
 def test_every_module_is_in_a_layer():
     missing = [name for name in modules() if layer_of(name) is None]
     assert not missing, f"no layer in {Path(__file__).name} holds {missing}"
-    gone = [part for part in LAYER_OF
-            if not any((PACKAGE / name).exists() for name in (part, f"{part}.py"))]
+    places = {part: PACKAGE / part.replace(".", "/") for part in LAYER_OF}
+    gone = [part for part, place in places.items()
+            if not place.exists() and not place.with_suffix(".py").exists()]
     assert not gone, f"nfref/ holds no {gone}"
 
 
@@ -145,7 +159,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 def test_what_the_dispatch_names_is_there():
-    from nfref.dispatch import TWINS
+    from nfref.runtime.dispatch import TWINS
     known = modules()
     for twin in TWINS.values():
         for place in filter(None, (twin.numba, twin.cuda)):
@@ -155,6 +169,12 @@ def test_what_the_dispatch_names_is_there():
                                 if isinstance(node, ast.FunctionDef)}, place
 
 
+def test_a_module_is_in_the_layer_that_names_it():
+    assert layer_of("nfref.tables.model_file") == "model files"
+    assert layer_of("nfref.tables.reading.text") == layer_of("nfref.tables") == "reading"
+    assert "estimators" not in allowed("model files") and "model files" in allowed("estimators")
+
+
 def test_the_page_shows_the_same_table():
     assert table() in PAGE.read_text(encoding="utf-8"), f"expected in {PAGE.name}:\n{table()}"
 
@@ -162,7 +182,8 @@ def test_the_page_shows_the_same_table():
 @pytest.mark.parametrize("source, forbidden", [
     ("from nfref.flow import Flow", True), ("import nfref.flows.planar", True),
     ("from nfref import flow", True), ("def f():\n    from ..flow import Flow", True),
-    ("from nfref import params", False), ("from ..backends import threads", False)])
+    ("from nfref.runtime import params", False), ("from ..runtime.backends import threads", False),
+    ("from nfref.runtime import dispatch", True)])
 def test_the_reading_of_imports(tmp_path, source, forbidden):
     """A kernel with such an import would be found, wherever the import stands."""
     path = tmp_path / "probe.py"

@@ -37,6 +37,6 @@ def test_every_flow_has_all_that_proves_it():
             missing.append(f"nfref/oracle/truth/maps/{family}.py: no {name} in MAPS")
         if kind not in published:
             missing.append(f"nfref/oracle/truth/maps/{family}.py: no {name} in CONFIGURATIONS")
-    missing += [f"nfref/data/vectors/{name}.json: nfref vectors {name} --out nfref/data/vectors"
+    missing += [f"nfref/oracle/vectors/{name}.json: nfref vectors {name} --out nfref/oracle/vectors"
                 for name in maps.CONFIGURATIONS if name not in shipped]
     assert not missing, "\n".join(missing)

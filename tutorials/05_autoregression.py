@@ -32,8 +32,8 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 import nfref
-from nfref import params as trees
 from nfref.plots.canvas import COLOURS
+from nfref.runtime import params as trees
 
 # %%
 # The log-determinant is a sum

@@ -24,8 +24,8 @@ from _exercises import grade
 from _figures import figure_path
 
 import nfref
-from nfref import params as trees
 from nfref.plots.canvas import COLOURS
+from nfref.runtime import params as trees
 
 # %%
 # Going back

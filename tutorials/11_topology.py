@@ -29,10 +29,10 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 import nfref
-from nfref import params as trees
 from nfref.continuous.solve import Options, solve
 from nfref.flows.augmented import AugmentedODE, marginal_log_prob, padded_velocity, with_zeros
 from nfref.plots.canvas import COLOURS
+from nfref.runtime import params as trees
 
 # %%
 # The bridge between modes

@@ -26,8 +26,8 @@ from scipy import stats
 
 import nfref
 from nfref import diagnostics
-from nfref import params as trees
 from nfref.plots.canvas import COLOURS
+from nfref.runtime import params as trees
 
 # %%
 # Where is the derivative by x?

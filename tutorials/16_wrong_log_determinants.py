@@ -23,9 +23,9 @@ from _exercises import grade
 from _figures import figure_path
 
 import nfref
-from nfref import params as trees
 from nfref.oracle import check_flow
 from nfref.plots.canvas import COLOURS
+from nfref.runtime import params as trees
 
 # %%
 # A right one

@@ -19,7 +19,7 @@ def link(path):
     """A file of the repository as a link to its page, or its name where it has none."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     parts = parts[:-1] if parts[-1] == "__init__" else parts
-    if parts[0] == "nfref" and parts[1:2] not in (("cli",), ("kernels",), ("data",)):
+    if parts[0] == "nfref" and parts[1:2] not in (("cli",), ("kernels",)):
         return f":mod:`{'.'.join(parts)}`"
     if parts[0] == "tutorials" and not parts[-1].startswith("_"):     # these are no pages
         return f":doc:`/{'/'.join(parts[1:]) if parts[2:] else 'lessons/' + parts[1]}`"

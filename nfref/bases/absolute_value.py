@@ -25,11 +25,12 @@ from itertools import product
 import autograd.numpy as np
 from autograd.tracer import getval
 
-from nfref.base import Base, logsumexp
-from nfref.checks import as_rows, check_hidden, check_rng
-from nfref.flow import Density
+from nfref.bases.base import Base
+from nfref.bases.normal_mixture import logsumexp
+from nfref.density import Density
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp, mlp
+from nfref.runtime.checks import as_rows, check_hidden, check_rng
 
 MOST = 12       # coordinates whose 2^D signs are added up
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.base import Base
-from nfref.checks import check_count
+from nfref.bases.base import Base
+from nfref.runtime.checks import check_count
 
 LOG_TWO = float(np.log(2))
 

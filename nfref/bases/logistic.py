@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.base import Base
-from nfref.checks import check_count
+from nfref.bases.base import Base
 from nfref.networks.activations import softplus
+from nfref.runtime.checks import check_count
 
 
 @dataclass(frozen=True)

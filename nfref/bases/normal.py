@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.base import LOG_TWO_PI, Base, standard_normal_log_prob
-from nfref.checks import check_count
+from nfref.bases.base import Base
+from nfref.bases.standard_normal import LOG_TWO_PI, standard_normal_log_prob
+from nfref.runtime.checks import check_count
 
 
 @dataclass(frozen=True)

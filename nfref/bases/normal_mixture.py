@@ -3,9 +3,22 @@
 from dataclasses import dataclass
 
 import autograd.numpy as np
+from autograd.tracer import getval
 
-from nfref.base import Base, logsumexp, standard_normal_log_prob
-from nfref.checks import check_count
+from nfref.bases.base import Base
+from nfref.bases.standard_normal import standard_normal_log_prob
+from nfref.runtime.checks import check_count
+
+
+def logsumexp(a):
+    """log sum_k exp(a_k) over the last axis; -inf, without a warning, where every term is.
+
+    The largest term comes out first, so that nothing overflows.
+    """
+    largest = np.max(getval(a), axis=-1, keepdims=True)
+    largest = np.where(np.isfinite(largest), largest, 0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.sum(np.exp(a - largest), axis=-1)) + largest[..., 0]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.base import Base
+from nfref.bases.base import Base
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.base import Base
-from nfref.checks import as_array
+from nfref.bases.base import Base
+from nfref.runtime.checks import as_array
 
 
 @dataclass(frozen=True)

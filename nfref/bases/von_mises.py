@@ -8,8 +8,9 @@ import numpy
 from autograd.extend import defvjp, primitive
 from autograd.tracer import getval
 
-from nfref.base import LOG_TWO_PI, Base
-from nfref.checks import check_count, check_positive
+from nfref.bases.base import Base
+from nfref.bases.standard_normal import LOG_TWO_PI
+from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.rational_quadratic import folded
 
 # Bessel functions ----------------------------------------------------------------------------

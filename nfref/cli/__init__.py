@@ -9,7 +9,6 @@ import os
 import sys
 
 from nfref import __version__
-from nfref.backends import chosen as chosen_backend
 from nfref.cli import check as oracle
 from nfref.cli import completion, fit, predict, report, score, use, vectors
 from nfref.cli.arguments import Parser, UsageError
@@ -17,6 +16,7 @@ from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
 from nfref.continuous.solve import SolverError
 from nfref.kernels.announce import when_compiling
+from nfref.runtime.backends import chosen as chosen_backend
 
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file

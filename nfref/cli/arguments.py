@@ -4,9 +4,9 @@ import argparse
 import math
 import sys
 
-from nfref.archives import shortened
-from nfref.estimator.columns import asked_support
-from nfref.tables import HEADERS
+from nfref.tables.archives import shortened
+from nfref.tables.columns import asked_support
+from nfref.tables.reading import HEADERS
 
 
 class UsageError(Exception):

@@ -5,20 +5,20 @@ from shlex import quote
 
 import numpy as np
 
-from nfref import params as trees
 from nfref.cli import checkpoints, inputs
 from nfref.cli.arguments import UsageError
 from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
-from nfref.estimator.candidates import Plan, sized_flow
-from nfref.estimator.closed_form import Gaussian, KernelDensity
-from nfref.estimator.columns import ColumnError, Continuous, are_counts
-from nfref.estimator.conditional import log_marginal
-from nfref.estimator.density import check_given, find_columns, fit_table, split_copies
-from nfref.estimator.gaps import fit_with_gaps, says_nothing
-from nfref.estimator.pool import mean_and_error
-from nfref.estimator.table import distinct_rows, gaps, has_gaps
-from nfref.files import reserved
+from nfref.runtime import params as trees
+from nfref.runtime.files import reserved
+from nfref.tables.candidates import Plan, sized_flow
+from nfref.tables.closed_form import Gaussian, KernelDensity
+from nfref.tables.columns import ColumnError, Continuous, are_counts
+from nfref.tables.conditional import log_marginal
+from nfref.tables.density import check_given, find_columns, fit_table, split_copies
+from nfref.tables.frames import distinct_rows, gaps, has_gaps
+from nfref.tables.gaps import fit_with_gaps, says_nothing
+from nfref.tables.pool import mean_and_error
 
 LEAST_ROWS = 5
 COARSE = 10                 # rows a value from which on a column is said to repeat
@@ -313,7 +313,7 @@ def _write(say, options, data, rows, fitted, place, picture):
     """Model and picture; a problem with the second is given back."""
     density = fitted.density
     if options.out:
-        from nfref.model_file import save_model
+        from nfref.tables.model_file import save_model
         table, weight = _whole_test(data, rows, density)
         figure = mean_and_error(density.log_prob(table), weight) if len(weight) else (np.nan,) * 2
         save_model(place, density, columns=data.columns if data.table.named else None,

@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 
-from nfref.archives import ArchiveError, one_line, opened_archive, write_archive
 from nfref.cli.arguments import UsageError
 from nfref.cli.streams import complain
-from nfref.estimator.candidates import DoneFlow, SearchState
-from nfref.files import is_special
+from nfref.runtime.files import is_special
+from nfref.tables.archives import ArchiveError, one_line, opened_archive, write_archive
+from nfref.tables.candidates import DoneFlow, SearchState
 from nfref.training.fitting import FitState
 
 FORMAT = "nfref checkpoint"

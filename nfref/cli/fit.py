@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 import nfref
-from nfref import params as trees
 from nfref.cli import auto, checkpoints, continuous, inputs
 from nfref.cli.arguments import (UsageError, add_header, bound, count, names, positive, support,
                                  widths)
 from nfref.cli.flows import FLOWS, MOST_LAYERS, build_flow, default_flow
 from nfref.cli.interrupts import once
 from nfref.cli.streams import complain, patient
-from nfref.estimator.closed_form import Gaussian, GaussianMixture
-from nfref.estimator.pool import mean_and_error
-from nfref.files import check_writable, reserved
+from nfref.runtime import params as trees
+from nfref.runtime.files import check_writable, reserved
+from nfref.tables.closed_form import Gaussian, GaussianMixture
+from nfref.tables.pool import mean_and_error
 
 BATCH = 256
 
@@ -161,7 +161,7 @@ def run(options):
         signals.hold()
         log_prob = inputs.log_prob(density, result.params, parts.test)
         if options.out:
-            from nfref.model_file import save_model
+            from nfref.tables.model_file import save_model
             figure = mean_and_error(log_prob, parts.weights[2])
             save_model(place, density, result.params, columns=data.columns,
                        info={"fit": _info(options, name, rate, parts, result, figure)})

@@ -8,22 +8,22 @@ from shlex import quote
 import numpy as np
 
 import nfref
-from nfref import params as trees
-from nfref.blocks import in_blocks
-from nfref.checks import as_weight, check_weights
 from nfref.cli.arguments import UsageError
 from nfref.cli.streams import complain
-from nfref.estimator.columns import ColumnError, asked_support, check_support
-from nfref.estimator.conditional import Marginal, impute, log_marginal, sample_given
-from nfref.estimator.density import TableDensity, check_can_be_given
-from nfref.estimator.table import gaps as find_gaps
-from nfref.flow import Chain
+from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit
 from nfref.flows.units import in_units_of
-from nfref.tables import (READERS, Table, TableError, check_varies, match_columns, numbered_columns,
-                          quoted_names, read_quietly, sample, text_at)
-from nfref.tables.read import only
-from nfref.tables.sampling import sample_rows
+from nfref.runtime import params as trees
+from nfref.runtime.blocks import in_blocks
+from nfref.runtime.checks import as_weight, check_weights
+from nfref.tables.columns import ColumnError, asked_support, check_support
+from nfref.tables.conditional import Marginal, impute, log_marginal, sample_given
+from nfref.tables.density import TableDensity, check_can_be_given
+from nfref.tables.frames import gaps as find_gaps
+from nfref.tables.reading import (READERS, Table, TableError, check_varies, match_columns,
+                                  numbered_columns, quoted_names, read_quietly, sample, text_at)
+from nfref.tables.reading.read import only
+from nfref.tables.reading.sampling import sample_rows
 
 TOY_ROWS = 5000
 
@@ -56,7 +56,7 @@ def load(name, header="auto", texts=(), gaps=False, keep=None):
 
     ``header`` says of a text file whether its first line holds names, and ``texts`` names the
     columns that hold text. With ``gaps`` cells of a file may be empty. ``keep`` says which columns
-    are read, as for :func:`nfref.tables.batches`.
+    are read, as for :func:`nfref.tables.reading.batches`.
 
     A built-in toy is always the same 5,000 rows, so that a score can be repeated.
     """

@@ -8,8 +8,8 @@ from nfref.cli import inputs, use
 from nfref.cli.arguments import UsageError, add_header, condition, count, share, shares
 from nfref.cli.score import tables_for
 from nfref.cli.streams import utf8_output
-from nfref.estimator.conditional import Filler, impute, label_probabilities, predictions, row_given
-from nfref.tables import TableError, write_batches, write_blocks
+from nfref.tables.conditional import Filler, impute, label_probabilities, predictions, row_given
+from nfref.tables.reading import TableError, write_batches, write_blocks
 
 ROWS = 1024         # that are answered at once
 ONE_ROW = 10_000    # draws where there is one row only

@@ -7,8 +7,8 @@ import numpy as np
 from nfref.cli import inputs, use
 from nfref.cli.arguments import UsageError, add_header, count
 from nfref.cli.streams import printable
-from nfref.files import replacing
-from nfref.tables import numbered_columns
+from nfref.runtime.files import replacing
+from nfref.tables.reading import numbered_columns
 
 
 def add_commands(commands):
@@ -37,8 +37,8 @@ def report(options):
     except ModuleNotFoundError:
         raise UsageError("report: expected jinja2 to be installed, found it is not; "
                          "pip install 'nfref[report]' brings it") from None
-    from nfref.report.data import gather
-    from nfref.report.page import render
+    from nfref.tables.report.data import gather
+    from nfref.tables.report.page import render
     use.check_output(options.out, options.model, options.data)
     model = use.loaded_model(options.model)
     rows, weight = use.rows_for(model, options)

@@ -14,10 +14,10 @@ from nfref.cli import inputs
 from nfref.cli.arguments import UsageError, add_header, count
 from nfref.cli.streams import complain
 from nfref.cli.use import check_output, check_there, loaded_model
-from nfref.estimator.candidates import ONE_AT_A_TIME
-from nfref.estimator.conditional import Filler
-from nfref.estimator.density import TableDensity
-from nfref.tables import TableError, batch_rows, batches, write_batches
+from nfref.tables.candidates import ONE_AT_A_TIME
+from nfref.tables.conditional import Filler
+from nfref.tables.density import TableDensity
+from nfref.tables.reading import TableError, batch_rows, batches, write_batches
 
 LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them
@@ -137,7 +137,7 @@ class Unlikely:
 class Scored:
     """Scores of a batch of rows, and which of them are the least likely.
 
-    ``error`` and ``effective`` are (N,), as of :class:`nfref.estimator.conditional.Marginal`;
+    ``error`` and ``effective`` are (N,), as of :class:`nfref.tables.conditional.Marginal`;
     ``weight`` (N,) is what rows count, and ``gaps`` how many have empty cells.
     """
 
@@ -154,7 +154,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
 
     Parameters
     ----------
-    model : nfref.model_file.Model
+    model : nfref.tables.model_file.Model
     path : str
         A file or the name of built-in data.
     header : {"auto", "yes", "no"}

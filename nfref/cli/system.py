@@ -7,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 from nfref import __version__
-from nfref.backends import chosen, cuda_problem, numba_problem, threads
+from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
 
 
 def system():

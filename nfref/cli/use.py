@@ -6,17 +6,17 @@ import shutil
 import numpy as np
 
 import nfref
-from nfref import params as trees
-from nfref.archives import shortened
-from nfref.blocks import BLOCK
 from nfref.cli import inputs
 from nfref.cli.arguments import UsageError, add_header, condition, count
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
 from nfref.cli.system import system
-from nfref.estimator.density import TableDensity
-from nfref.files import check_writable, is_special
-from nfref.flow import Composition, Invert
-from nfref.tables import numbered_columns, write_blocks
+from nfref.flows.composition import Composition, Invert
+from nfref.runtime import params as trees
+from nfref.runtime.blocks import BLOCK
+from nfref.runtime.files import check_writable, is_special
+from nfref.tables.archives import shortened
+from nfref.tables.density import TableDensity
+from nfref.tables.reading import numbered_columns, write_blocks
 
 LABELS = 8          # of a category that are listed
 
@@ -84,7 +84,7 @@ def check_there(what):
 
 def loaded_model(path):
     """The model of a file, which has to be one without context."""
-    from nfref.model_file import ModelError, load_model
+    from nfref.tables.model_file import ModelError, load_model
     if not path:
         raise UsageError("MODEL: expected a model file, got ''")
     try:
@@ -188,7 +188,7 @@ def sample(options):
 
 def _for_each_row(model, options, rng):
     """(how many rows, an iterator of blocks of them) drawn for each row of --given-from."""
-    from nfref.estimator.conditional import Filler, impute
+    from nfref.tables.conditional import Filler, impute
     if options.given:
         raise UsageError("--given: expected none with --given-from, which says what is given")
     model = table_model(options.model, "--given-from")
@@ -226,7 +226,7 @@ def _quoted(density):
 
 def given_values(model, options):
     """name -> value of --given, each of which its column can take."""
-    from nfref.estimator.conditional import row_given
+    from nfref.tables.conditional import row_given
     given = {}
     for name, text in options.given:
         if name in given:

@@ -8,7 +8,8 @@ import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 from scipy.special import i0e, i1e
 
-from nfref.base import LOG_TWO_PI, logsumexp, standard_normal_log_prob
+from nfref.bases.normal_mixture import logsumexp
+from nfref.bases.standard_normal import LOG_TWO_PI, standard_normal_log_prob
 from nfref.datasets.toy import KnownToy
 
 # Gaussians and volume-preserving maps of them ----------------------------------------------

@@ -13,7 +13,7 @@ def wine(raw=False):
     left out. Rows stay in the order of the file.
 
     Source: Cortez et al. 2009, Decision Support Systems 47(4):547-553; UCI Machine Learning
-    Repository, CC BY 4.0 (``nfref/data/ATTRIBUTION.rst``).
+    Repository, CC BY 4.0 (``nfref/datasets/ATTRIBUTION.rst``).
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def wine(raw=False):
     values : (3961, 11) float64 array, or (4898, 12) where ``raw``
     columns : tuple of str
     """
-    file = resources.files("nfref") / "data" / "winequality-white.csv"
+    file = resources.files("nfref.datasets") / "winequality-white.csv"
     header, *lines = file.read_text(encoding="ascii").splitlines()
     columns = tuple(name.strip('"') for name in header.split(";"))
     values = np.loadtxt(lines, delimiter=";")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Callable
 
-from nfref.checks import as_rows, check_count, check_rng
+from nfref.runtime.checks import as_rows, check_count, check_rng
 
 
 @dataclass(frozen=True)

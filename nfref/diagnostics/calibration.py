@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.base import StandardNormal
-from nfref.checks import as_array, as_context, as_rows, check_count, check_finite_rows, check_rng
+from nfref.bases.standard_normal import StandardNormal
+from nfref.runtime.checks import (as_array, as_context, as_rows, check_count, check_finite_rows,
+                                  check_rng)
 
 BLOCK = 2 ** 16     # rows that are drawn at once
 

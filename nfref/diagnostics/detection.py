@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.checks import as_array
+from nfref.runtime.checks import as_array
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.checks import as_array, check_callable, check_finite_rows, check_positive
+from nfref.runtime.checks import as_array, check_callable, check_finite_rows, check_positive
 
 BLOCK = 2 ** 21     # numbers that a function is given at once
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.checks import as_array, check_count, check_rng
+from nfref.runtime.checks import as_array, check_count, check_rng
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ import autograd.numpy as np
 import numpy
 from autograd.extend import Box
 
-from nfref import params as trees
-from nfref.checks import check_choice, check_count, check_hidden
 from nfref.flow import Flow
+from nfref.flows.statistics import in_training
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp
+from nfref.runtime import params as trees
+from nfref.runtime.checks import check_choice, check_count, check_hidden
 
 
 def same_rows(context):
@@ -80,7 +81,7 @@ class Amortized(Flow):
         if self.flow.context_dim:
             raise ValueError("flow: expected one without a context, "
                              f"got context_dim {self.flow.context_dim}")
-        if self.flow.training() is not self.flow:
+        if in_training(self.flow) is not self.flow:
             raise ValueError("flow: expected one that is the same in training as afterwards, "
                              f"got a {type(self.flow).__name__} that is not")
         check_count("context_dim", self.context_dim)

@@ -21,9 +21,9 @@ from functools import cached_property
 import autograd.numpy as np
 import numpy
 
-from nfref.base import StandardNormal
-from nfref.checks import as_rows, check_count, check_rng
+from nfref.bases.standard_normal import StandardNormal
 from nfref.flows.continuous import CNF
+from nfref.runtime.checks import as_rows, check_count, check_rng
 
 
 def with_zeros(x, extra):

@@ -18,13 +18,14 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import (check_choice, check_columns, check_count, check_hidden, check_permutation,
-                          check_rng)
-from nfref.flow import Composition, Flow, Invert
+from nfref.flow import Flow
 from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
+from nfref.flows.composition import Composition, Invert
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import angles_as_points, init_mlp, with_context
+from nfref.runtime.checks import (check_choice, check_columns, check_count, check_hidden,
+                                  check_permutation, check_rng)
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 

@@ -5,7 +5,7 @@ arXiv:1705.07057 (MAF).
 
 It is an elementwise affine map whose shift and scale come partly from statistics of the
 data. Both the statistics and the mode are explicit: the mean and variance of evaluation stand
-in the parameters and change only through ``adapt``; ``flow.training()`` gives the layer as it
+in the parameters and change only through :func:`nfref.adapt`; :func:`nfref.in_training` gives the layer as it
 acts on training batches, with the statistics of the batch itself.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_count, check_positive
-from nfref.flow import Flow
+from nfref.flows.statistics import Adaptive
+from nfref.runtime.checks import check_choice, check_count, check_positive
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
 
@@ -53,7 +53,7 @@ STATISTICS = ("running", "training set")
 
 
 @dataclass(frozen=True)
-class BatchNorm(Flow):
+class BatchNorm(Adaptive):
     """Batch norm with explicit statistics and an explicit mode.
 
     In evaluation it uses ``params["running_mean"]`` and ``params["running_variance"]``, and
@@ -82,10 +82,10 @@ class BatchNorm(Flow):
     statistics : {"running", "training set"}, default "running"
         What ``adapt`` keeps for evaluation in ``params["running_mean"]`` and
         ``params["running_variance"]``, with 1/N as in the batch. "running": it mixes
-        those of every batch in at the moment "batch". "training set": at the moment
+        those of every batch in at the stage "batch". "training set": at the stage
         "evaluation" it takes those of the rows it gets, which are to be all of the training
         set; :func:`nfref.fit` does that before it scores validation rows and for what it returns.
-        Either starts from the rows of the moment "start".
+        Either starts from the rows of the stage "start".
     """
 
     dim: int
@@ -126,17 +126,17 @@ class BatchNorm(Flow):
             statistics = params["running_mean"], params["running_variance"]
         return over_rows(*affine_inverse(x, *self._affine(params, *statistics)))
 
-    def _adapt(self, params, x, context, moment):
+    def _adapt(self, params, x, context, stage):
         learns = ("start", "batch" if self.statistics == "running" else "evaluation")
-        if len(x) == 0 or moment not in learns:
+        if len(x) == 0 or stage not in learns:
             return params
-        weight = self.momentum if moment == "batch" else 1.0
+        weight = self.momentum if stage == "batch" else 1.0
         mean, variance = column_moments(x)
         return {**params,
                 "running_mean": (1 - weight) * params["running_mean"] + weight * mean,
                 "running_variance": (1 - weight) * params["running_variance"] + weight * variance}
 
-    def training(self):
+    def _in_training(self):
         return replace(self, mode="training")
 
 

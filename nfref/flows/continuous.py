@@ -20,11 +20,6 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from nfref import blas, dispatch
-from nfref import params as trees
-from nfref.blocks import merged
-from nfref.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
-                          check_rng)
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
 from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed, norm_matrix,
                                        right_hand_side, trace_matrix, velocity)
@@ -32,6 +27,11 @@ from nfref.continuous.dynamics_vjp import exact_vjp
 from nfref.continuous.solve import SOLVERS, Options, solve
 from nfref.flow import Flow
 from nfref.networks.mlp import init_mlp
+from nfref.runtime import blas, dispatch
+from nfref.runtime import params as trees
+from nfref.runtime.blocks import merged
+from nfref.runtime.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
+                                  check_rng)
 
 NOISES = ("rademacher", "gaussian")
 

@@ -27,12 +27,12 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from nfref import params as trees
-from nfref import small_matrices
-from nfref.checks import check_count, check_hidden
 from nfref.flow import Flow
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import with_context
+from nfref.runtime import params as trees
+from nfref.runtime import small_matrices
+from nfref.runtime.checks import check_count, check_hidden
 
 # Potential --------------------------------------------------------------------------------
 

@@ -14,13 +14,14 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_columns, check_count, check_hidden
-from nfref.flow import Composition, Flow
+from nfref.flow import Flow
 from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
+from nfref.flows.composition import Composition
 from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import angles_as_points, init_mlp, mlp, with_context
+from nfref.runtime.checks import check_choice, check_columns, check_count, check_hidden
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own

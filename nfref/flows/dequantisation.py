@@ -33,10 +33,10 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 
-from nfref.base import logsumexp
-from nfref.checks import as_context, as_rows, check_count, check_rng
+from nfref.bases.normal_mixture import logsumexp
 from nfref.flow import Flow
 from nfref.flows.elementwise import sigmoid_forward, sigmoid_inverse
+from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.checks import check_count
 from nfref.flow import Flow
 from nfref.networks.activations import softplus
+from nfref.runtime.checks import check_count
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
 

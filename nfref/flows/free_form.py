@@ -25,11 +25,11 @@ from dataclasses import dataclass
 import autograd.numpy as np
 from autograd import make_vjp
 
-from nfref import small_matrices
-from nfref.checks import as_context, as_rows, check_choice, check_count, check_hidden
 from nfref.flow import Flow
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp, with_context
+from nfref.runtime import small_matrices
+from nfref.runtime.checks import as_context, as_rows, check_choice, check_count, check_hidden
 
 # Formulas ---------------------------------------------------------------------------------
 

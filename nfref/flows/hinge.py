@@ -28,8 +28,8 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.checks import check_count
 from nfref.flow import Flow
+from nfref.runtime.checks import check_count
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from functools import cached_property
 import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 
-from nfref.checks import as_array, check_count, check_permutation, check_rng
 from nfref.flow import Flow
+from nfref.runtime.checks import as_array, check_count, check_permutation, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -12,9 +12,9 @@ roots.
 from dataclasses import dataclass
 from functools import cached_property
 
-from nfref.checks import check_count
-from nfref.flow import Composition
 from nfref.flows.autoregressive import MADE, check_orders, orders_of
+from nfref.flows.composition import Composition
+from nfref.runtime.checks import check_count
 from nfref.transformers.deep_sigmoid import DeepSigmoid
 from nfref.transformers.monotone_integral import MonotoneIntegral
 

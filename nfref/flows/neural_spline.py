@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.checks import check_choice, check_count
-from nfref.flow import Composition
 from nfref.flows.autoregressive import MADE, check_orders, natural_order, orders_of
+from nfref.flows.composition import Composition
 from nfref.flows.coupling import Coupling, check_can_couple
 from nfref.flows.linear import LULinear
+from nfref.runtime.checks import check_choice, check_count
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 

@@ -20,9 +20,10 @@ from functools import cached_property
 import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 
-from nfref.checks import check_count
-from nfref.flow import Composition, Flow
+from nfref.flow import Flow
+from nfref.flows.composition import Composition
 from nfref.networks.activations import sech_squared, softplus, tanh
+from nfref.runtime.checks import check_count
 
 # Formulas ---------------------------------------------------------------------------------
 

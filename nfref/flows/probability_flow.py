@@ -22,13 +22,12 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from nfref.base import logsumexp
-from nfref.bases.normal_mixture import NormalMixture
-from nfref.blocks import merged
-from nfref.checks import check_count, check_positive
+from nfref.bases.normal_mixture import NormalMixture, logsumexp
 from nfref.continuous.adjoint import System, solve_adjoint
 from nfref.continuous.solve import Options
 from nfref.flow import Flow
+from nfref.runtime.blocks import merged
+from nfref.runtime.checks import check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 
-from nfref.checks import check_count
 from nfref.flow import Flow
 from nfref.flows.radial import log_of_sum
+from nfref.runtime.checks import check_count
 
 # Formulas ---------------------------------------------------------------------------------
 

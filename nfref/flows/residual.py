@@ -38,13 +38,14 @@ from autograd.builtins import tuple as traced_tuple
 from autograd.extend import defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval
 
-from nfref import params as trees
-from nfref import small_matrices
-from nfref.checks import check_choice, check_count, check_hidden, check_positive, check_rng
 from nfref.continuous.dynamics import basis, vector_jacobian
-from nfref.flow import Composition, Flow
+from nfref.flows.composition import Composition
+from nfref.flows.statistics import Adaptive
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp
+from nfref.runtime import params as trees
+from nfref.runtime import small_matrices
+from nfref.runtime.checks import check_choice, check_count, check_hidden, check_positive, check_rng
 
 # Lipschitz constants ----------------------------------------------------------------------
 
@@ -343,7 +344,7 @@ defvjp_argnums(fixed_point, _fixed_point_vjp)
 
 
 @dataclass(frozen=True)
-class ResidualBlock(Flow):
+class ResidualBlock(Adaptive):
     """One map z = x + g(x), data to latent.
 
     It starts as the identity (the last layer of g is zero). ``flow.training()`` takes the norms
@@ -458,7 +459,7 @@ class ResidualBlock(Flow):
             layer["beta"] = softplus(beta)
         return net
 
-    def training(self):
+    def _in_training(self):
         return replace(self, mode="training") if self.iterations else self
 
     def _init(self, rng):
@@ -471,11 +472,11 @@ class ResidualBlock(Flow):
         return [layer["weight"][:self.dim] if k == 0 else layer["weight"]
                 for k, layer in enumerate(net)]
 
-    def _adapt(self, params, x, context, moment):
-        if not self.iterations or moment == "evaluation":
+    def _adapt(self, params, x, context, stage):
+        if not self.iterations or stage == "evaluation":
             return params
         weights = self._weights(params["net"])
-        u = ([leading(weight) for weight in weights] if moment == "start" else
+        u = ([leading(weight) for weight in weights] if stage == "start" else
              [power_iteration(weight, u, self.iterations)
               for weight, u in zip(weights, params["u"])])
         return {**params, "u": u}
@@ -615,11 +616,11 @@ class ResidualFlow(Composition):
         probes, counts = draw(self, rng, rows, count, (self.layers,))
         return replace(self, probes=probes, counts=counts)
 
-    def training(self):
+    def _in_training(self):
         return replace(self, mode="training") if self.iterations else self
 
-    def _adapt(self, params, x, context, first):
+    def _adapt(self, params, x, context, stage):
         """The weights decide alone, so no batch has to go through, and none needs probes."""
         if not self.iterations:
             return params
-        return [block._adapt(own, x, context, first) for block, own in zip(self.flows, params)]
+        return [block._adapt(own, x, context, stage) for block, own in zip(self.flows, params)]

@@ -25,10 +25,11 @@ import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 from autograd.tracer import getval
 
-from nfref.checks import check_choice, check_count
-from nfref.flow import Composition, Flow
+from nfref.flow import Flow
+from nfref.flows.composition import Composition
 from nfref.flows.planar import planar_root, planar_slope
 from nfref.networks.activations import softplus, tanh
+from nfref.runtime.checks import check_choice, check_count
 
 # Formulas: the parameters ------------------------------------------------------------------
 

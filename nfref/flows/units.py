@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.flow import Chain
+from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit, Standardise
 
 

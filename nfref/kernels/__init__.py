@@ -8,7 +8,7 @@ tape at all (``chain/training.py``).
 
 Nothing here is imported before it is used, nothing here checks arguments, and no formula
 is defined here: every twin is proven against the formula whose name it carries. Kernels know
-names of formulas and plain sizes, no class of a flow; ``nfref/dispatch.py`` calls them.
+names of formulas and plain sizes, no class of a flow; ``nfref/runtime/dispatch.py`` calls them.
 
 ``simd``       many numbers at once: matrix products, elementary functions, small matrices
 ``chain``      a chain of layers on blocks of rows, run by a small interpreter

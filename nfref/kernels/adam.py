@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from nfref.backends import threads
 from nfref.kernels.jit import kernel
 from nfref.kernels.rows import in_pieces
+from nfref.runtime.backends import threads
 
 
 def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):

@@ -27,7 +27,6 @@ import numba
 import numpy as np
 from numba import types
 
-from nfref.backends import processors
 from nfref.kernels import cache
 from nfref.kernels.adam import _adam_update
 from nfref.kernels.announce import announce
@@ -36,6 +35,7 @@ from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.simd.products import (ensure_compiled, outer_product, outer_product_signature,
                                          product, product_signature)
+from nfref.runtime.backends import processors
 
 
 class Need(NamedTuple):

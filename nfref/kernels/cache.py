@@ -33,7 +33,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from platformdirs import user_cache_path
 
-from nfref.files import replacing
+from nfref.runtime.files import replacing
 
 
 class Cache(NullCache):

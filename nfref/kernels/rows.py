@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from nfref.backends import processors
+from nfref.runtime.backends import processors
 
 
 # The number of the processor that runs the caller; None where threads cannot be placed.

@@ -5,8 +5,8 @@ Source: Germain, Gregor, Murray, Larochelle 2015, arXiv:1502.03509.
 
 import autograd.numpy as np
 
-from nfref.checks import check_hidden, check_rng
 from nfref.networks.mlp import mlp, real_columns
+from nfref.runtime.checks import check_hidden, check_rng
 
 
 def even_degrees(dim, hidden, context_dim=0):

@@ -8,7 +8,7 @@ Rezende and Mohamed 2015, arXiv:1505.05770, sections 4.2 and 6 (the variational 
 
 import autograd.numpy as np
 
-from nfref.checks import check_count, check_positive
+from nfref.runtime.checks import check_count, check_positive
 
 
 def negative_log_likelihood(density, params, x, context=None, weight=None):

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import autograd.numpy as np
 from autograd.tracer import getval
 
-from nfref import params as trees
-from nfref.checks import check_choice, check_rng
 from nfref.continuous.dynamics import velocity
 from nfref.flows.continuous import CNF
+from nfref.runtime import params as trees
+from nfref.runtime.checks import check_choice, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
 

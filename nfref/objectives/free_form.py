@@ -32,11 +32,11 @@ import numpy
 from autograd import make_vjp
 from autograd.tracer import getval
 
-from nfref import params as trees
-from nfref.checks import check_count, check_positive, check_rng
 from nfref.flow import context_for
 from nfref.flows.free_form import FreeFormFlow
-from nfref.params import at_path
+from nfref.runtime import params as trees
+from nfref.runtime.checks import check_count, check_positive, check_rng
+from nfref.runtime.params import at_path
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_count, check_rng
 from nfref.continuous.dynamics import TRACES
 from nfref.flow import context_for
 from nfref.flows.continuous import CNF, NOISES
-from nfref.params import at_path
+from nfref.runtime.checks import check_choice, check_count, check_rng
+from nfref.runtime.params import at_path
 
 
 @dataclass(frozen=True)

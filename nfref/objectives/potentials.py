@@ -11,8 +11,8 @@ along the first coordinate and have no normaliser on the plane; on a box they ha
 import autograd.numpy as np
 from numpy.polynomial.legendre import leggauss
 
-from nfref.checks import as_rows, check_count, check_positive
 from nfref.networks.activations import softplus
+from nfref.runtime.checks import as_rows, check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
 

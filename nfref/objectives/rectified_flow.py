@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import autograd.numpy as np
 from autograd.tracer import getval
 
-from nfref import params as trees
-from nfref.checks import as_array, check_count, check_rng
 from nfref.continuous.dynamics import velocity
 from nfref.flows.continuous import CNF
 from nfref.objectives.flow_matching import end_of_cnf
+from nfref.runtime import params as trees
+from nfref.runtime.checks import as_array, check_count, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ class Report:
         return "\n".join([self.summary, head, *map(str, self.rows), foot])
 
     def as_dict(self):
-        """The report as JSON-ready data, of the schema ``nfref/data/oracle_report.schema.json``.
+        """The report as JSON-ready data, of the schema ``nfref/oracle/oracle_report.schema.json``.
 
         Numbers that JSON does not know (nan and infinities) become null.
         """

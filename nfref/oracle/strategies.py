@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from nfref import params as trees
+from nfref.runtime import params as trees
 
 # Where code for batches goes wrong: none, one, and each side of the sizes of tiles.
 _SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129]

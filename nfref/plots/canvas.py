@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nfref.files import replacing
+from nfref.runtime.files import replacing
 
 # Blue, red, green, yellow of Paul Tol's bright scheme, which colour-blind readers tell apart.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44")

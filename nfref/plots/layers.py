@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from nfref.checks import check_count, check_rng
-from nfref.flow import Invert
-from nfref.params import at_path
+from nfref.flows.composition import Invert
 from nfref.plots.canvas import (COLOURS, check_plane, finite_rows, frame, new_axes, new_figure,
                                 plane_limits, repeat_context, scatter)
+from nfref.runtime.checks import check_count, check_rng
+from nfref.runtime.params import at_path
 
 
 def warped_grid(flow, params, limits=((-3.0, 3.0), (-3.0, 3.0)), lines=21, points=400,

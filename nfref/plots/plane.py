@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from nfref.blocks import in_blocks
-from nfref.checks import as_rows, check_count, check_rng
 from nfref.plots.canvas import (DATA, SAMPLES, check_plane, finite_rows, frame, new_figure,
                                 plane_limits, repeat_context, scatter, thin)
+from nfref.runtime.blocks import in_blocks
+from nfref.runtime.checks import as_rows, check_count, check_rng
 
 CELLS = 200         # cells a side of a picture of a log-density
 

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from nfref.checks import as_array, check_count
 from nfref.plots.canvas import DATA, SAMPLES, finite_rows, limits_of, new_figure, scatter, thin
+from nfref.runtime.checks import as_array, check_count
 
 
 def corner(data, samples, columns=None, max_columns=12, max_points=1500, figure=None):

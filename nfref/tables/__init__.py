@@ -1,19 +1,20 @@
-"""Tables of numbers: reading them from files, checking them, writing them.
+"""The density of anybody's table.
 
-A table is an (N, D) array with D column names. It is read from .csv, .tsv and .txt (text),
-.npy and .npz (NumPy), and .parquet (where pyarrow is installed). Whatever is wrong with a
-file is a :class:`TableError` of one line: the file, what was expected, what came, and where.
-Rows are counted from 1, the header not included; lines are lines of the file.
+:class:`nfref.FlowDensity` is the face; below it, each knowing only those that stand before it:
+
+- :mod:`~nfref.tables.reading`: tables in files, and writing them;
+- :mod:`~nfref.tables.columns`: what values a column can take, and real rows made of it;
+- :mod:`~nfref.tables.frames`: DataFrames of any library, missing cells, rows that repeat;
+- :mod:`~nfref.tables.closed_form`: a Gaussian, a mixture, a wide density;
+- :mod:`~nfref.tables.discrete`: probabilities of categories and counts;
+- :mod:`~nfref.tables.pool`: a weighted sum of densities;
+- :mod:`~nfref.tables.regression`: a mixture's columns given others;
+- :mod:`~nfref.tables.candidates`: what is tried, and in which size;
+- :mod:`~nfref.tables.density`: all of it together, with neither scikit-learn nor DataFrames;
+- :mod:`~nfref.tables.marginals`: the closed forms when only some columns are known;
+- :mod:`~nfref.tables.conditional`: rows with gaps, columns given others;
+- :mod:`~nfref.tables.gaps`: training on rows with gaps;
+- :mod:`~nfref.tables.model_file`: densities in files;
+- :mod:`~nfref.tables.flow_density`, :mod:`~nfref.tables.outliers`: scikit-learn's estimators;
+- :mod:`~nfref.tables.report`: a page about a fitted model.
 """
-
-from nfref.tables.batches import batch_rows, batches, write_batches
-from nfref.tables.read import HEADERS, READERS, read_quietly, read_table
-from nfref.tables.sampling import Sample, sample
-from nfref.tables.table import (Table, TableError, check_finite, check_varies, match_columns,
-                                numbered_columns, quoted_names, text_at)
-from nfref.tables.text import write_blocks, write_csv
-
-__all__ = ["HEADERS", "READERS", "Sample", "Table", "TableError", "batch_rows", "batches",
-           "check_finite", "check_varies", "match_columns", "numbered_columns", "quoted_names",
-           "read_quietly", "read_table", "sample", "text_at", "write_batches", "write_blocks",
-           "write_csv"]

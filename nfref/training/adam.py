@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref import dispatch
-from nfref.checks import check_choice, check_count, check_positive
+from nfref.runtime import dispatch
+from nfref.runtime.checks import check_choice, check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.base import standard_normal_log_prob
-from nfref.checks import as_rows, check_choice, check_count, check_finite_rows, check_rng
-from nfref.flow import Chain, Density
+from nfref.bases.standard_normal import standard_normal_log_prob
+from nfref.density import Density
+from nfref.flows.composition import Chain
 from nfref.flows.hinge import Hinge, branches
 from nfref.flows.linear import FixedLinear, Linear, random_rotation
 from nfref.flows.radial_expansion import RadialExpansion
+from nfref.runtime.checks import as_rows, check_choice, check_count, check_finite_rows, check_rng
 
 # One map ----------------------------------------------------------------------------------
 

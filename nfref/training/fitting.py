@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref import params as trees
-from nfref.blocks import BLOCK, in_blocks
-from nfref.checks import (as_context, as_rows, as_weight, check_count, check_finite_rows,
-                          check_positive, check_rng)
+from nfref.flows.statistics import adapt, in_training
+from nfref.runtime import params as trees
+from nfref.runtime.blocks import BLOCK, in_blocks
+from nfref.runtime.checks import (as_context, as_rows, as_weight, check_count, check_finite_rows,
+                                  check_positive, check_rng)
 from nfref.training.adam import Adam, AdamState, running_average
 from nfref.training.gradient import flat, loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, message, run_guarded
@@ -310,7 +311,7 @@ class Progress:
 
 def _step(density, unflatten, adam, objective, average, keeps_running, rng):
     """The function (progress, rows, context, weight) -> (progress, loss) of one step."""
-    training = density.training()
+    training = in_training(density)
 
     def step(now, rows, context, weight):
         if objective is None:
@@ -322,7 +323,7 @@ def _step(density, unflatten, adam, objective, average, keeps_running, rng):
         check_finite(loss, gradient)
         vector, optimizer = adam.step(now.vector, gradient, now.optimizer)
         if keeps_running:
-            vector = trees.flatten(density.adapt(unflatten(vector), rows, context))[0]
+            vector = trees.flatten(adapt(density, unflatten(vector), rows, context))[0]
         averaged = running_average(now.averaged, vector, average, optimizer.steps)
         return Progress(vector, averaged, optimizer), float(loss)
 
@@ -350,13 +351,13 @@ def mean_log_prob(density, params, x, context=None, weight=None):
 def _data_dependent_init(density, params, x, rng):
     """The parameters as a vector, after data-dependent layers have seen some rows."""
     rows, given, _ = x.at(np.sort(rng.permutation(len(x.x))[:BLOCK]))
-    return trees.flatten(density.adapt(params, rows, given, "start"))[0]
+    return trees.flatten(adapt(density, params, rows, given, "start"))[0]
 
 
-def _learns(density, params, x, moment):
-    """Whether any layer learns from rows at this moment, found out with a single row."""
+def _learns(density, params, x, stage):
+    """Whether any layer learns from rows at this stage, found out with a single row."""
     row, given, _ = x.at(slice(1))
-    return density.adapt(params, row, given, moment) is not params
+    return adapt(density, params, row, given, stage) is not params
 
 
 def _evaluated(density, unflatten, start, x):
@@ -367,7 +368,7 @@ def _evaluated(density, unflatten, start, x):
     """
     if not _learns(density, unflatten(start), x, "evaluation"):
         return unflatten
-    return lambda vector: density.adapt(unflatten(vector), x.x, x.context, "evaluation")
+    return lambda vector: adapt(density, unflatten(vector), x.x, x.context, "evaluation")
 
 
 # Rows -------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import numpy as np
 from autograd import value_and_grad
 from autograd.extend import Box, SparseObject, defvjp, primitive, vspace
 
-from nfref import dispatch
-from nfref import params as trees
-from nfref.checks import as_context, as_rows
 from nfref.objectives.divergences import negative_log_likelihood
+from nfref.runtime import dispatch
+from nfref.runtime import params as trees
+from nfref.runtime.checks import as_context, as_rows
 
 # unflatten -> the density that its parameters, from a vector of that length, were checked for.
 _FITTING = weakref.WeakKeyDictionary()
@@ -75,7 +75,7 @@ def value_and_gradient(objective, unflatten, vector):
 def flat(params):
     """One long vector, and a function back that autograd passes through cheaply.
 
-    Like :func:`nfref.params.flatten`, except that each array is one :func:`_piece`. A step
+    Like :func:`nfref.runtime.params.flatten`, except that each array is one :func:`_piece`. A step
     of RealNVP(2, layers=8) on 512 float32 rows takes 16.8 ms that way, 19.4 with plain
     slices of the vector, and 22.8 with the nested parameters as the variable.
     """

@@ -1,8 +1,8 @@
 """Variational fits: a density for an unnormalised log-density, by reverse KL."""
 
-from nfref import params as trees
-from nfref.checks import check_count, check_rng
 from nfref.objectives import reverse_kl
+from nfref.runtime import params as trees
+from nfref.runtime.checks import check_count, check_rng
 from nfref.training.adam import Adam
 from nfref.training.gradient import flat, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, message, run_guarded

@@ -32,8 +32,8 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.checks import check_choice, check_positive
 from nfref.networks.activations import softplus, tanh
+from nfref.runtime.checks import check_choice, check_positive
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------

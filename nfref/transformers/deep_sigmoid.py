@@ -38,8 +38,8 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.checks import check_count, check_positive
 from nfref.networks.activations import softplus
+from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.rational_quadratic import knot_slopes, largest
 from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer

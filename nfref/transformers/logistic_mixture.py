@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.checks import check_count, check_positive
+from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.affine import affine_forward, affine_inverse, bounded
 from nfref.transformers.deep_sigmoid import log_probabilities, logit_of_sigmoids, spread
 from nfref.transformers.root import increasing_root

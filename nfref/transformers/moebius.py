@@ -43,7 +43,7 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from nfref.checks import check_count, check_positive
+from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.rational_quadratic import fractions, on_the_circle, where
 from nfref.transformers.transformer import Transformer
 

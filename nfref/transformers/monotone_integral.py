@@ -42,8 +42,8 @@ from functools import cache
 import autograd.numpy as np
 import numpy
 
-from nfref.checks import check_count, check_positive
 from nfref.networks.activations import sech_squared, tanh
+from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.affine import bounded
 from nfref.transformers.deep_sigmoid import spread
 from nfref.transformers.root import increasing_root

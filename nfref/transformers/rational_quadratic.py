@@ -41,8 +41,8 @@ from dataclasses import dataclass
 import autograd.numpy as np
 from autograd.extend import defvjp, notrace_primitive, primitive
 
-from nfref.checks import check_choice, check_count, check_positive
 from nfref.networks.activations import softplus
+from nfref.runtime.checks import check_choice, check_count, check_positive
 from nfref.transformers.transformer import Transformer
 
 # What autograd should see differently --------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 
 import nfref
-from nfref.tables import TableError, read_quietly
+from nfref.tables.reading import TableError, read_quietly
 from tests.attack.case import Case, refused, require
 
 FLOWS = (nfref.Planar(3, layers=1), nfref.RealNVP(3, 1, (4,)), nfref.MAF(3, 1, (4,)),

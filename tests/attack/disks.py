@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from nfref.tables import read_quietly
+from nfref.tables.reading import read_quietly
 from tests.attack import case
 from tests.attack.case import Case, contents, require
 from tests.attack.kills import CODE

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nfref.model_file import load_model
+from nfref.tables.model_file import load_model
 from tests.attack import case
 from tests.attack.case import Case, require
 

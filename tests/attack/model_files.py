@@ -11,9 +11,9 @@ import zipfile
 import numpy as np
 
 import nfref
-from nfref import params as trees
-from nfref.archives import write_archive
-from nfref.model_file import ModelError, _named_leaves, load_model, save_model
+from nfref.runtime import params as trees
+from nfref.tables.archives import write_archive
+from nfref.tables.model_file import ModelError, _named_leaves, load_model, save_model
 from tests.attack.case import Case, refused, require
 
 FLOWS = (nfref.MAF(2, 2, (4,)), nfref.RealNVP(2, 1, (4,), batch_norm=True), nfref.Planar(2, 2),

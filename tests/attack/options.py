@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nfref.model_file import load_model
-from nfref.tables import read_quietly
+from nfref.tables.model_file import load_model
+from nfref.tables.reading import read_quietly
 from tests.attack.case import command, command_lines, contents, require
 
 NUMBERS = ("1", "2", "0", "-1", "1.5", "nan", "inf", "1e400", "1_0", "", " ", "x", "--", "9" * 30,

@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nfref.archives import write_archive
-from nfref.model_file import described_classes
+from nfref.tables.archives import write_archive
+from nfref.tables.model_file import described_classes
 from tests.attack.model_files import FLOWS, outcome, places, whole
 
 FIELDS = sorted({name for kind in described_classes().values()

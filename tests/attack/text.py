@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from nfref.tables import TableError, match_columns, read_quietly
+from nfref.tables.reading import TableError, match_columns, read_quietly
 from tests.attack.case import Case, refused, require
 
 DIALECTS = {

@@ -23,7 +23,7 @@ import time
 
 import numpy as np
 
-from nfref.backends import BACKENDS
+from nfref.runtime.backends import BACKENDS
 from tests.benchmarks import peers
 from tests.benchmarks.ours import cases
 

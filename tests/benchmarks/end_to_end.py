@@ -105,7 +105,7 @@ def _nfref(data):
     import numpy as np
 
     import nfref
-    from nfref import params as trees
+    from nfref.runtime import params as trees
     from nfref.training.adam import Adam
     from nfref.training.gradient import flat, loss_and_gradient
     density = nfref.Density(nfref.RealNVP(2, LAYERS, HIDDEN, activation="relu"))

@@ -11,8 +11,8 @@ import torch
 from torch.nn.functional import conv2d, pixel_unshuffle, relu
 
 import nfref
-from nfref import params as trees
 from nfref.networks.convolution import GAIN
+from nfref.runtime import params as trees
 
 
 def torch_density(density, params):

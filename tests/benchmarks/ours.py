@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import nfref
-from nfref import params as trees
-from nfref.backends import BACKENDS, require_cuda
 from nfref.continuous.adjoint import adjoint
 from nfref.flows.continuous import NeuralSystem
+from nfref.runtime import params as trees
+from nfref.runtime.backends import BACKENDS, require_cuda
 from nfref.training import gradient
 from nfref.training.adam import Adam
 from tests.benchmarks.peers import BINS, BOUND, IMAGES
@@ -111,14 +111,14 @@ class Case:
         if self.kind == "step":
             vector, unflatten = gradient.flat(params)
             adam = Adam(1e-3)
-            state, training = adam.start(vector), density.training()
-            learns = density.adapt(params, x[:1]) is not params
+            state, training = adam.start(vector), nfref.in_training(density)
+            learns = nfref.adapt(density, params, x[:1]) is not params
 
             def work():
                 _, slope = gradient.loss_and_gradient(training, unflatten, vector, x)
                 moved, _ = adam.step(vector, slope, state)
                 if learns:
-                    density.adapt(unflatten(moved), x)
+                    nfref.adapt(density, unflatten(moved), x)
         elif self.kind == "sample":
             def work():
                 density.flow.forward(params["flow"], x)
@@ -136,7 +136,7 @@ class Case:
         return np.random.default_rng(0).standard_normal((self.sizes["rows"], dim, dim))
 
     def _matrices(self):
-        from nfref import small_matrices
+        from nfref.runtime import small_matrices
         matrices = self.stack()
 
         def call(backend):

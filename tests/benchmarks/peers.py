@@ -76,10 +76,10 @@ def nflows_flow(family, dim, layers, hidden):
     import torch
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
-    from nflows.transforms import (
-        AffineCouplingTransform, CompositeTransform, MaskedAffineAutoregressiveTransform,
-        MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
-        PiecewiseRationalQuadraticCouplingTransform, ReversePermutation)
+    from nflows.transforms import (AffineCouplingTransform, CompositeTransform,
+                                   MaskedAffineAutoregressiveTransform,
+                                   MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
+                                   PiecewiseRationalQuadraticCouplingTransform, ReversePermutation)
 
     class Net(torch.nn.Sequential):
         def forward(self, x, context=None):

@@ -15,7 +15,7 @@ import numpy as np
 from autograd import grad
 
 import nfref
-from nfref import small_matrices
+from nfref.runtime import small_matrices
 
 
 def in_turns(calls, rounds):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref import params as trees
+from nfref.runtime import params as trees
 from tests.contract.case import DIRECTIONS, facts
 
 

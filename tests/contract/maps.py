@@ -7,7 +7,7 @@ import numpy as np
 from autograd import make_vjp
 
 import nfref
-from nfref import params as trees
+from nfref.runtime import params as trees
 from tests.contract import numerics
 from tests.contract.case import (DIRECTIONS, DOUBT, ROUNDING, Finding, facts, gravest, not_blind,
                                  worst)

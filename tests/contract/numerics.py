@@ -14,7 +14,7 @@ otherwise be a fault in both judgements.
 import numpy as np
 from autograd import make_vjp
 
-from nfref import params as trees
+from nfref.runtime import params as trees
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -7,7 +7,7 @@ from autograd import grad
 import nfref
 from nfref.flows.amortized import same_rows
 from nfref.networks.mlp import mlp
-from nfref.params import flatten
+from nfref.runtime.params import flatten
 from tests.flow_table import Entry, random_params
 
 CONTRACT = {

@@ -6,10 +6,10 @@ import pytest
 from autograd import value_and_grad
 
 import nfref
-from nfref import params as trees
 from nfref.continuous.solve import Options, solve
 from nfref.flows.augmented import (AugmentedODE, marginal_log_prob, padded_velocity, with_noise,
                                    with_zeros)
+from nfref.runtime import params as trees
 from tests.flows.continuous_cases import filled
 
 

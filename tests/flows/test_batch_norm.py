@@ -52,7 +52,7 @@ def test_evaluation_treats_rows_alone():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_shapes_and_dtypes(dtype, n):
     flow, params, x = subject()
-    for mode in (flow, flow.training()):
+    for mode in (flow, nfref.in_training(flow)):
         z, log_det = mode.inverse(params, x[:n].astype(dtype))
         assert z.shape == (n, 3) and log_det.shape == (n,)
         assert z.dtype == log_det.dtype == dtype
@@ -64,7 +64,7 @@ def test_shapes_and_dtypes(dtype, n):
 
 def test_training_normalises_with_the_batch():
     flow, params, x = subject()
-    z, log_det = flow.training().inverse(params, x)
+    z, log_det = nfref.in_training(flow).inverse(params, x)
     variance = np.mean((x - np.mean(x, axis=0)) ** 2, axis=0)
     np.testing.assert_allclose(np.mean(z, axis=0), params["shift"], atol=1e-13)
     np.testing.assert_allclose(np.std(z, axis=0), np.exp(params["log_scale"])
@@ -75,9 +75,9 @@ def test_training_normalises_with_the_batch():
 
 def test_training_differs_from_evaluation_until_statistics_agree():
     flow, params, x = subject()
-    trained, trained_log_det = flow.training().inverse(params, x)
+    trained, trained_log_det = nfref.in_training(flow).inverse(params, x)
     assert np.max(np.abs(trained - flow.inverse(params, x)[0])) > 0.1
-    z, log_det = flow.inverse(flow.adapt(params, x, moment="start"), x)
+    z, log_det = flow.inverse(nfref.adapt(flow, params, x, stage="start"), x)
     np.testing.assert_allclose(z, trained, rtol=0, atol=1e-13)
     np.testing.assert_allclose(log_det, trained_log_det, rtol=1e-13)
 
@@ -87,7 +87,7 @@ def test_training_gradient_goes_through_the_statistics():
     weights = np.random.default_rng(5).standard_normal(x.shape)
 
     def loss(params, x):
-        z, log_det = flow.training().inverse(params, x)
+        z, log_det = nfref.in_training(flow).inverse(params, x)
         return anp.sum(weights * anp.sin(z)) + anp.sum(weights[:, 0] * log_det)
 
     check_grads(loss, modes=["rev"], order=1)(params, x)
@@ -96,11 +96,11 @@ def test_training_gradient_goes_through_the_statistics():
 def test_training_has_no_forward():
     flow, params, z = subject()
     with pytest.raises(ValueError, match="BatchNorm: forward needs mode 'evaluation'"):
-        flow.training().forward(params, z)
+        nfref.in_training(flow).forward(params, z)
     stack = nfref.RealNVP(3, layers=2, hidden=(4,), batch_norm=True)
     stack_params = stack.init(np.random.default_rng(0))
     with pytest.raises(ValueError, match="BatchNorm: forward needs mode 'evaluation'"):
-        stack.training().forward(stack_params, z)
+        nfref.in_training(stack).forward(stack_params, z)
 
 
 # Running statistics -------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_training_has_no_forward():
 def test_adapt_mixes_the_batch_in():
     flow, params, x = subject()
     before = {name: value.copy() for name, value in params.items()}
-    new = flow.adapt(params, x)
+    new = nfref.adapt(flow, params, x)
     np.testing.assert_allclose(new["running_mean"],
                                0.9 * params["running_mean"] + 0.1 * x.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(new["running_variance"],
@@ -124,7 +124,7 @@ def test_running_statistics_come_to_those_of_the_data():
     flow, params, _ = subject()
     rng = np.random.default_rng(6)
     for _ in range(200):
-        params = flow.adapt(params, 5 + 2 * rng.standard_normal((2000, 3)))
+        params = nfref.adapt(flow, params, 5 + 2 * rng.standard_normal((2000, 3)))
     np.testing.assert_allclose(params["running_mean"], 5, atol=0.05)
     np.testing.assert_allclose(params["running_variance"], 4, atol=0.1)
 
@@ -135,7 +135,7 @@ def test_adapt_in_a_chain_sees_what_the_layer_sees():
     params = nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.random(leaf.shape),
                                    chain.init(rng))
     x = 1 + 2 * rng.standard_normal((50, 3))
-    adapted = chain.adapt(params, x)
+    adapted = nfref.adapt(chain, params, x)
     rows = x
     for flow, old, new in reversed(list(zip(chain.flows, params, adapted))):
         if isinstance(flow, nfref.BatchNorm):
@@ -146,8 +146,8 @@ def test_adapt_in_a_chain_sees_what_the_layer_sees():
             assert np.all(new["running_mean"] != old["running_mean"])
         else:
             assert new is old
-        rows, _ = flow.training().inverse(old, rows)
-    np.testing.assert_allclose(rows, chain.training().inverse(params, x)[0], atol=1e-12)
+        rows, _ = nfref.in_training(flow).inverse(old, rows)
+    np.testing.assert_allclose(rows, nfref.in_training(chain).inverse(params, x)[0], atol=1e-12)
 
 
 # Statistics of the training set -------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
     rng = np.random.default_rng(10)
     x, context = 1 + 2 * rng.standard_normal((5000, 2)), rng.standard_normal((5000, 1))
     start = moved(flow, 10)
-    params = flow.adapt(start, x, context, "evaluation")
+    params = nfref.adapt(flow, start, x, context, "evaluation")
     u, layers = x, 0
     for layer, _, path in flow.members(-1):
         own, before = (nfref.params.at_path(tree, path) for tree in (params, start))
@@ -186,12 +186,12 @@ def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
     z, log_det = flow.inverse(params, x[:5], context[:5])
     np.testing.assert_allclose(z, u[:5], rtol=0, atol=1e-12)
     # At its own rows the map of training batches is the same, if the batch is the training set.
-    np.testing.assert_allclose(flow.training().inverse(params, x, context)[0], u, atol=1e-11)
+    np.testing.assert_allclose(nfref.in_training(flow).inverse(params, x, context)[0], u, atol=1e-11)
     for n in range(5):
         assert_log_det_of_jacobians(
             lambda r: flow.inverse(params, r, np.repeat(context[n:n + 1], len(r), axis=0))[0],
             x[n:n + 1], log_det[n:n + 1])
-    again = flow.adapt(params, x, context, "evaluation")
+    again = nfref.adapt(flow, params, x, context, "evaluation")
     for once, twice in zip(nfref.params.leaves(params), nfref.params.leaves(again)):
         np.testing.assert_array_equal(once, twice)
 
@@ -202,16 +202,16 @@ def test_who_learns_when():
     for statistics in ("running", "training set"):
         flow = nfref.BatchNorm(2, statistics=statistics)
         params = flow.init(np.random.default_rng(0))
-        learns[statistics] = [moment for moment in ("start", "batch", "evaluation")
-                              if flow.adapt(params, x, moment=moment) is not params]
+        learns[statistics] = [stage for stage in ("start", "batch", "evaluation")
+                              if nfref.adapt(flow, params, x, stage=stage) is not params]
     assert learns == {"running": ["start", "batch"], "training set": ["start", "evaluation"]}
     norm = nfref.ActNorm((2, 1, 1))
     chain = nfref.Chain((nfref.BatchNorm(2, statistics="training set"), norm))
-    params = chain.adapt(chain.init(np.random.default_rng(0)), x, moment="start")
-    later = chain.adapt(params, 2 * x, moment="evaluation")
+    params = nfref.adapt(chain, chain.init(np.random.default_rng(0)), x, stage="start")
+    later = nfref.adapt(chain, params, 2 * x, stage="evaluation")
     assert later[1] is params[1] and later[0] is not params[0]
-    with pytest.raises(ValueError, match="^moment: expected one of start, batch, evaluation; got "):
-        chain.adapt(params, x, moment=True)
+    with pytest.raises(ValueError, match="^stage: expected one of start, batch, evaluation; got "):
+        nfref.adapt(chain, params, x, stage=True)
 
 
 def test_running_statistics_inside_hand_evaluated_rows_on():
@@ -220,7 +220,7 @@ def test_running_statistics_inside_hand_evaluated_rows_on():
     chain = nfref.Chain((nfref.BatchNorm(2, statistics="training set"), running))
     x = 3 + 2 * np.random.default_rng(12).standard_normal((50, 2))
     params = moved(chain, 12)
-    adapted = chain.adapt(params, x, moment="evaluation")
+    adapted = nfref.adapt(chain, params, x, stage="evaluation")
     assert adapted[1] is params[1]
     seen = running.inverse(params[1], x)[0]
     np.testing.assert_allclose(adapted[0]["running_mean"], seen.mean(axis=0), rtol=1e-13)
@@ -231,7 +231,7 @@ def test_sums_of_float32_rows_do_not_lose_digits():
     flow = nfref.BatchNorm(1, statistics="training set")
     x = (1000 + np.random.default_rng(13).standard_normal((200_000, 1))).astype(np.float32)
     params = nfref.params.cast(flow.init(np.random.default_rng(0)), np.float32)
-    adapted = flow.adapt(params, x, moment="evaluation")
+    adapted = nfref.adapt(flow, params, x, stage="evaluation")
     mean, variance = adapted["running_mean"], adapted["running_variance"]
     assert mean.dtype == variance.dtype == np.float32
     assert mean[0] == np.float32(math.fsum(x[:, 0].astype(float)) / len(x))
@@ -255,7 +255,7 @@ def test_a_density_is_evaluated_with_its_running_statistics():
     density = nfref.Density(nfref.MAF(2, layers=2, hidden=(4,), batch_norm="running"))
     rng = np.random.default_rng(8)
     x = 3 + rng.standard_normal((400, 2))
-    params = density.adapt(density.init(rng), x, moment="start")
+    params = nfref.adapt(density, density.init(rng), x, stage="start")
     whole = density.log_prob(params, x)
     np.testing.assert_allclose(np.concatenate([density.log_prob(params, x[:1]),
                                                density.log_prob(params, x[1:])]), whole,
@@ -266,12 +266,12 @@ def test_a_density_is_evaluated_with_its_running_statistics():
 
 def test_batches_that_say_little():
     flow, params, x = subject()
-    assert flow.adapt(params, x[:0]) is params
+    assert nfref.adapt(flow, params, x[:0]) is params
     # One row has variance 0, and epsilon keeps the scale finite.
-    z, log_det = flow.training().inverse(params, x[:1])
+    z, log_det = nfref.in_training(flow).inverse(params, x[:1])
     np.testing.assert_allclose(z, params["shift"][None], atol=1e-12)
     np.testing.assert_allclose(log_det, np.sum(params["log_scale"]) - 1.5 * np.log(1e-5))
-    single = flow.adapt(params, x[:1], moment="start")
+    single = nfref.adapt(flow, params, x[:1], stage="start")
     np.testing.assert_array_equal(single["running_mean"], x[0])
     np.testing.assert_array_equal(single["running_variance"], np.zeros(3))
 

@@ -9,10 +9,10 @@ from autograd import grad, jacobian
 from scipy.linalg import expm, expm_frechet
 
 import nfref
-from nfref import params as trees
 from nfref.continuous import adjoint as adjoints
 from nfref.flows.continuous import NeuralSystem
 from nfref.objectives.path_penalties import PathLikelihood
+from nfref.runtime import params as trees
 from tests.flows.continuous_cases import filled, linear
 
 MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])

@@ -6,9 +6,9 @@ import pytest
 from autograd.core import make_vjp
 
 import nfref
-from nfref import params as trees
 from nfref.continuous import dynamics
 from nfref.continuous.dynamics_vjp import exact_vjp
+from nfref.runtime import params as trees
 from tests.flows.continuous_cases import filled
 
 HIDDEN = [(), (7,), (7, 6), (7, 6, 5)]

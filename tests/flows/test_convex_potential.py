@@ -7,8 +7,8 @@ from autograd import elementwise_grad, grad, jacobian
 from scipy.linalg import sqrtm
 
 import nfref
-from nfref import params as trees
 from nfref.flows import convex_potential
+from nfref.runtime import params as trees
 from tests.contract import numerics
 from tests.flow_table import Entry, hidden, random_params
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.params import at_path
+from nfref.runtime.params import at_path
 from tests.flow_table import Entry, bounds, hidden, random_params, rows_in_bounds, standardise
 
 
@@ -173,16 +173,16 @@ def test_adapt_passes_the_batch_on_and_training_mode_reaches_the_inside():
     params = random_params(chain, rng)
     x = 3 + 2 * rng.standard_normal((200, 2))
     before = [leaf.copy() for leaf in nfref.params.leaves(params)]
-    adapted = chain.adapt(params, x, moment="start")
+    adapted = nfref.adapt(chain, params, x, stage="start")
     seen, _ = chain.flows[1].inverse(params[1], x)
     np.testing.assert_allclose(adapted[0]["running_mean"], np.mean(seen, axis=0), rtol=1e-12)
     np.testing.assert_allclose(adapted[0]["running_variance"], np.var(seen, axis=0), rtol=1e-12)
     assert all(np.array_equal(a, b) for a, b in zip(before, nfref.params.leaves(params)))
-    assert chain.training().flows[0].mode == "training"
+    assert nfref.in_training(chain).flows[0].mode == "training"
     plain = nfref.RealNVP(2)
-    assert plain.training() is plain
+    assert nfref.in_training(plain) is plain
     own = plain.init(rng)
-    assert plain.adapt(own, x) is own
+    assert nfref.adapt(plain, own, x) is own
 
 
 @pytest.mark.parametrize("make, error, message", [

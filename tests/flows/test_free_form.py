@@ -6,11 +6,11 @@ import pytest
 from autograd import grad, jacobian
 
 import nfref
-from nfref import params as trees
 from nfref.flows.free_form import FreeFormFlow, exact_log_det
 from nfref.objectives.free_form import (FreeFormLikelihood, log_det_surrogate, orthogonal_probes,
                                         pushforward)
 from nfref.oracle import check_flow
+from nfref.runtime import params as trees
 from tests.flow_table import random_params
 
 FLOWS = {"RealNVP": nfref.RealNVP(3, layers=3, hidden=(5,)),

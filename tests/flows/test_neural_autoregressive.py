@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 
 import nfref
-from nfref import params as trees
 from nfref.networks.masked import masked_mlp
+from nfref.runtime import params as trees
 from tests.flow_table import Entry, hidden, made, random_params, stays, triangular
 
 CONTRACT = {

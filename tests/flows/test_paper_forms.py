@@ -138,7 +138,7 @@ def test_batch_norm_of_maf_is_evaluated_with_the_statistics_of_the_training_set(
     """MAF, appendix B: from data to latent, each layer with m and v of all its rows."""
     flow = nfref.MAF(2, 2, (4,), transformer=nfref.Affine("exp"), batch_norm=True)
     params, x = case(flow, n=200)
-    params = flow.adapt(params, x, moment="evaluation")
+    params = nfref.adapt(flow, params, x, stage="evaluation")
     u = x
     for layer, theta in list(zip(flow.flows, params))[::-1]:
         if isinstance(layer, nfref.BatchNorm):

@@ -10,8 +10,8 @@ from autograd import elementwise_grad, grad
 from autograd.tracer import getval
 
 import nfref
-from nfref import params as trees
 from nfref.flows import residual
+from nfref.runtime import params as trees
 from tests.contract import numerics
 from tests.flow_table import Entry, hidden, random_params
 
@@ -144,8 +144,8 @@ def test_state_is_explicit():
     """``adapt`` moves ``u`` and nothing else; the map itself changes nothing."""
     flow = nfref.ResidualFlow(2, 2, (4,), iterations=3)
     params, x = drawn(flow, 2)
-    adapted = flow.adapt(params, x)
-    exactly = flow.adapt(params, x, moment="start")
+    adapted = nfref.adapt(flow, params, x)
+    exactly = nfref.adapt(flow, params, x, stage="start")
     for block, before, after, first in zip(flow.flows, params, adapted, exactly):
         for name in ("net", "beta"):
             for a, b, c in zip(*map(trees.leaves, (before[name], after[name], first[name]))):
@@ -155,9 +155,9 @@ def test_state_is_explicit():
                 after["u"][k], residual.power_iteration(weight, before["u"][k], 3))
             assert (residual.estimated_squared_norm(weight, first["u"][k])
                     == pytest.approx(np.linalg.norm(weight, 2) ** 2, rel=1e-13))
-    gradient = grad(lambda p: anp.sum(flow.training().inverse(p, x)[1]))(params)
+    gradient = grad(lambda p: anp.sum(nfref.in_training(flow).inverse(p, x)[1]))(params)
     assert all(np.all(u == 0) for block in gradient for u in block["u"])
-    np.testing.assert_allclose(flow.training().inverse(exactly, x)[0],
+    np.testing.assert_allclose(nfref.in_training(flow).inverse(exactly, x)[0],
                                flow.inverse(params, x)[0], rtol=1e-12)
 
 
@@ -189,8 +189,8 @@ def test_how_far_a_fit_exceeds_the_coefficient(iterations, longest):
     assert len(measured) == 40
     assert 0.96 < np.max(measured) <= longest
     assert np.max(np.prod(measured, axis=2)) < 1
-    exactly = density.adapt(result.params, x, moment="start")
-    np.testing.assert_allclose(density.training().log_prob(exactly, x), after, rtol=1e-11)
+    exactly = nfref.adapt(density, result.params, x, stage="start")
+    np.testing.assert_allclose(nfref.in_training(density).log_prob(exactly, x), after, rtol=1e-11)
     assert ("u" in params["flow"][0]) == bool(iterations)
 
 
@@ -465,7 +465,7 @@ def test_random_numbers_are_configuration():
     assert np.all(flow.inverse(params, x)[1] != other.inverse(params, x)[1])
     z, there = flow.inverse(params, x)
     np.testing.assert_allclose(flow.forward(params, z)[1], -there, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(flow.training().probes, flow.probes)
+    np.testing.assert_array_equal(nfref.in_training(flow).probes, flow.probes)
     assert flow == plain
     for block in range(3):
         assert flow.flows[block].probes is not None

@@ -8,8 +8,8 @@ from autograd import elementwise_grad, grad
 from autograd.test_util import check_grads
 
 import nfref
-from nfref import params as trees
 from nfref.flows import planar, sylvester
+from nfref.runtime import params as trees
 from tests.contract.numerics import autograd_jacobian
 from tests.flow_table import Entry, random_params
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.model_file import describe, rebuild
 from nfref.networks.masked import made_masks
 from nfref.networks.mlp import angles_as_points
+from nfref.tables.model_file import describe, rebuild
 from tests.flow_table import Entry, hidden, random_params, stays, triangular
 from tests.flows.test_coupling import COUPLING_DIMS, coupled
 

@@ -13,12 +13,12 @@ import numpy as np
 from numba import config, cuda
 
 import nfref
-from nfref import small_matrices
 from nfref.kernels.cuda import arrays as device_arrays
 from nfref.kernels.cuda import coupling as twins
 from nfref.kernels.cuda import flows as by_flow
 from nfref.kernels.cuda import small_matrices as device
 from nfref.kernels.names import twin_of
+from nfref.runtime import small_matrices
 from nfref.transformers import additive, affine
 from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import over_rows

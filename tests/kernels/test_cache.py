@@ -304,7 +304,7 @@ def test_who_has_no_home_has_no_folder(tmp_path, monkeypatch, raises):
 def test_nothing_is_written_into_the_package(tmp_path):
     package = tmp_path / "site" / "nfref"
     shutil.copytree(Path(nfref.__file__).parent, package,
-                    ignore=shutil.ignore_patterns("__pycache__", "data"))
+                    ignore=shutil.ignore_patterns("__pycache__", "vectors"))
     before = set(package.rglob("*"))
     code = f"{STEP}from nfref.kernels import cache; print(cache.__file__); print(cache.folder())\n"
     homes = dict.fromkeys(["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"], str(tmp_path / "home"))

@@ -7,12 +7,12 @@ import pytest
 from autograd.builtins import tuple as traced_tuple
 
 import nfref
-from nfref import params as trees
 from nfref.kernels.chain import execute
 from nfref.kernels.chain import program as programs
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import OPTIONAL
 from nfref.kernels.chain.program import Program, pieces_of
+from nfref.runtime import params as trees
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 IMAGE = (3, 2, 2)

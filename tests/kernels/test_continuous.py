@@ -8,7 +8,6 @@ import pytest
 from autograd.builtins import tuple as traced_tuple
 
 import nfref
-from nfref import params as trees
 from nfref.continuous import dynamics
 from nfref.continuous.dynamics_vjp import exact_vjp
 from nfref.continuous.solve import SolverError
@@ -18,6 +17,7 @@ from nfref.kernels.chain.network import ACTIVATIONS, SOFTPLUS, TANH
 from nfref.kernels.continuous import activations
 from nfref.kernels.continuous import solves as continuous
 from nfref.kernels.simd.products import ROWS
+from nfref.runtime import params as trees
 from tests.flows.continuous_cases import filled
 
 # None of five units: OpenBLAS's sgemv for AVX-512 multiplies lanes there that nobody has written,

@@ -7,7 +7,7 @@ import pytest
 from autograd.builtins import tuple as traced_tuple
 
 import nfref
-from nfref import params as trees
+from nfref.runtime import params as trees
 
 FLOWS = {"NAF": nfref.MADE(3, (4,), nfref.DeepSigmoid(5)),
          "Flow++": nfref.MADE(3, (4,), nfref.LogisticMixture(4, bound=2.0))}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref import params as trees
 from nfref.flows.autoregressive import random_orders
 from nfref.kernels.chain import training
 from nfref.kernels.chain.primitives import programs
+from nfref.runtime import params as trees
 from nfref.training.gradient import flat
 
 FLOWS = {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref import params as trees
-from nfref import small_matrices
-from nfref.dispatch import CALL
 from nfref.oracle import adapters, check_flow
+from nfref.runtime import params as trees
+from nfref.runtime import small_matrices
+from nfref.runtime.dispatch import CALL
 
 
 def session():

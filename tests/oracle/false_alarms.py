@@ -18,7 +18,6 @@ from nfref.oracle import adapters, check_density, check_flow
 from tests import flow_table
 from tests.oracle.sound import SOUND
 
-
 # A flow that comes back from no farther than this is asked within its reach alone: the exponential
 # of a network that is not bounded leaves the range of floating point beyond.
 REACH = 2.0

@@ -45,11 +45,11 @@ def test_zuko_flow_with_context(rng):
 
 def test_nflows_flow_as_density(rng):
     pytest.importorskip("nflows")
+    import torch
     from nflows.distributions.normal import StandardNormal
     from nflows.flows import Flow
-    from nflows.transforms import AffineCouplingTransform
-    import torch
     from nflows.nn.nets import ResidualNet
+    from nflows.transforms import AffineCouplingTransform
     torch.manual_seed(1)
     transform = AffineCouplingTransform(torch.tensor([1, -1, 1]), lambda i, o: ResidualNet(
         i, o, hidden_features=16, num_blocks=1))

@@ -21,7 +21,7 @@ for name in ("numba", "llvmlite", "matplotlib", "tqdm", "threadpoolctl", "mpmath
 
 
 def schema():
-    return json.loads((resources.files("nfref") / "data" / "oracle_report.schema.json").read_text())
+    return json.loads((resources.files("nfref.oracle") / "oracle_report.schema.json").read_text())
 
 
 def test_reports_follow_their_schema(tmp_path, monkeypatch, capsys):

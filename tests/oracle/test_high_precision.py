@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref import params as trees
 from nfref.flows.free_form import FreeFormFlow
 from nfref.oracle.truth.configurations import configuration, configurations
 from nfref.oracle.truth.high_precision import DIGITS, measure, truth
-from nfref.oracle.truth.multiprecision import exact, integrate, jacobian, log_abs_det, solve
 from nfref.oracle.truth.maps import MAPS
+from nfref.oracle.truth.multiprecision import exact, integrate, jacobian, log_abs_det, solve
+from nfref.runtime import params as trees
 
 CONFIGURATIONS = configurations()
 

@@ -12,13 +12,13 @@ import pytest
 from autograd import grad
 
 import nfref
-from nfref import params as trees
 from nfref.oracle.truth import vectors
 from nfref.oracle.truth.configurations import configurations
 from nfref.oracle.truth.maps import CONFIGURATIONS
+from nfref.runtime import params as trees
 
 SHIPPED = vectors.shipped()
-FOLDER = resources.files("nfref") / "data" / "vectors"
+FOLDER = resources.files("nfref.oracle") / "vectors"
 
 
 def test_every_configuration_ships():

@@ -13,7 +13,7 @@ import pytest
 from nfref.oracle.truth import manifest, pages, vectors
 from nfref.oracle.truth.meaning import MEANING
 
-FOLDER = resources.files("nfref") / "data"
+FOLDER = resources.files("nfref.oracle")
 HERE = Path(__file__).parent
 
 

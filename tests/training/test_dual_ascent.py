@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import minimize
 
 import nfref
-from nfref.base import standard_normal_log_prob
+from nfref.bases.standard_normal import standard_normal_log_prob
 from nfref.training.dual_ascent import best_expansions, best_hinge, whitening
 
 FAST = nfref.DualAscent(steps=60)

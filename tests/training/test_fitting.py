@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref import params as trees
 from nfref.continuous.solve import SolverError
+from nfref.flows.statistics import Adaptive
+from nfref.runtime import params as trees
 from nfref.training import adam
 from nfref.training import fitting as train
 from nfref.training import gradient
@@ -461,7 +462,7 @@ def test_batch_norm_keeps_its_running_statistics_apart_from_adam():
     params = density.init(np.random.default_rng(0))
     x = rows(64)
     vector, unflatten = gradient.flat(params)
-    _, slope = gradient.loss_and_gradient(density.training(), unflatten, vector, x)
+    _, slope = gradient.loss_and_gradient(nfref.in_training(density), unflatten, vector, x)
     slope = unflatten(slope)["flow"]
     assert not slope["running_mean"].any() and not slope["running_variance"].any()
     assert slope["log_scale"].any()
@@ -524,32 +525,32 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
 def test_only_flows_that_evaluate_with_the_training_set_pay_for_it():
     asked = []
 
-    class Watcher(nfref.ElementwiseAffine):
-        def _adapt(self, params, x, context, moment):
-            asked.append((moment, len(x)))
+    class Watcher(Adaptive, nfref.ElementwiseAffine):
+        def _adapt(self, params, x, context, stage):
+            asked.append((stage, len(x)))
             return params
 
     x = rows(60)
 
-    def moments(*layers):
+    def stages(*layers):
         asked.clear()
         density = nfref.Density(nfref.Chain((*layers, Watcher(2))))
         fit(density, density.init(np.random.default_rng(0)), x, validation=x, batch_size=30,
             epochs=2, patience=None)
         return [entry for entry in asked if entry[1] > 1]
 
-    assert moments() == [("start", 60)]
-    assert moments(nfref.BatchNorm(2)) == [("start", 60)] + 4 * [("batch", 30)]
+    assert stages() == [("start", 60)]
+    assert stages(nfref.BatchNorm(2)) == [("start", 60)] + 4 * [("batch", 30)]
     whole = nfref.BatchNorm(2, statistics="training set")
     # For the scores of the start and of two epochs, and for what is returned.
-    assert moments(whole) == [("start", 60)] + 4 * [("evaluation", 60)]
+    assert stages(whole) == [("start", 60)] + 4 * [("evaluation", 60)]
 
 
-class Looker(nfref.ElementwiseAffine):
+class Looker(Adaptive, nfref.ElementwiseAffine):
     """A layer that sets itself by the first rows it sees, like actnorm."""
 
-    def _adapt(self, params, x, context, moment):
-        if moment != "start":
+    def _adapt(self, params, x, context, stage):
+        if stage != "start":
             return params
         return {"shift": np.mean(x, axis=0), "log_scale": np.log(np.std(x, axis=0))}
 

@@ -5,8 +5,8 @@ import pytest
 from autograd import grad
 
 import nfref
-from nfref import params as trees
 from nfref.objectives.divergences import importance_estimate, negative_log_likelihood, reverse_kl
+from nfref.runtime import params as trees
 
 MEAN = np.array([0.5, -1.0])
 STD = np.array([0.7, 1.6])

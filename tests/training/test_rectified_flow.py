@@ -6,9 +6,9 @@ from autograd import grad
 from scipy.linalg import expm
 
 import nfref
-from nfref import params as trees
 from nfref.objectives import flow_matching
 from nfref.objectives import rectified_flow as rectified
+from nfref.runtime import params as trees
 from tests.flows.continuous_cases import filled, linear
 
 MEANS = np.array([[-2.0, 0.5], [2.0, -0.5]])

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref import params as trees
 from nfref.cli.flows import FLOWS
+from nfref.runtime import params as trees
 
 SCALES = np.array([1000.0, 1.0, 0.25])
 

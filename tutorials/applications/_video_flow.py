@@ -19,7 +19,8 @@ import autograd.numpy as np
 import numpy
 
 import nfref
-from nfref.flow import Chain, Flow
+from nfref.flows.composition import Chain
+from nfref.flows.statistics import Adaptive, adapted
 from nfref.networks.convolution import conv_net, init_conv_net
 from nfref.transformers.affine import affine_forward, affine_inverse, bounded
 
@@ -70,7 +71,7 @@ def as_image(rows, shape):
 
 
 @dataclass(frozen=True)
-class VideoFlow(Flow):
+class VideoFlow(Adaptive):
     """A frame from (N, H W) standard normal rows, given the frames before it.
 
     Paper:   VideoFlow: one flow of Glow's layers for all frames; a Gaussian prior a level,
@@ -188,9 +189,9 @@ class VideoFlow(Flow):
         scales = np.sum(log_inner, axis=1) + np.sum(log_off, axis=1) + self.dim * numpy.log(64)
         return 64 * x + 128, log_det + log_det_on + scales
 
-    def _adapt(self, params, x, context, moment):
-        first = self.levels[0]._adapt(params["levels"][0], (x - 128) / 64, None, moment)
+    def _adapt(self, params, x, context, stage):
+        first = adapted(self.levels[0], params["levels"][0], (x - 128) / 64, None, stage)
         inside, _ = self.levels[0]._inverse(first, (x - 128) / 64, None)
-        second = self.levels[1]._adapt(params["levels"][1], np.split(inside, 2, axis=1)[0], None,
-                                       moment)
+        second = adapted(self.levels[1], params["levels"][1], np.split(inside, 2, axis=1)[0], None,
+                         stage)
         return {**params, "levels": [first, second]}

@@ -17,10 +17,11 @@ from functools import cached_property
 import autograd.numpy as np
 
 import nfref
-from nfref.checks import check_count
-from nfref.flow import Composition, Flow
+from nfref.flow import Flow
 from nfref.flows.autoregressive import autoregressive_forward, autoregressive_inverse
+from nfref.flows.composition import Composition
 from nfref.networks.convolution import correlate
+from nfref.runtime.checks import check_count
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import constrained
 

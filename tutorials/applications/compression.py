@@ -40,8 +40,8 @@ import autograd.numpy as anp
 import fetch
 import matplotlib.pyplot as plt
 import numpy as np
-from _block_codec import DIM, SIDE, UNIT, Codec, bits_and_error, blocks_and_contexts, \
-    density_of_blocks
+from _block_codec import (DIM, SIDE, UNIT, Codec, bits_and_error, blocks_and_contexts,
+                          density_of_blocks)
 from _images import encoded, fashion, sheet
 from PIL import Image
 from scipy.fft import dct

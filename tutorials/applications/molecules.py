@@ -42,8 +42,7 @@ from pathlib import Path
 import fetch
 import matplotlib.pyplot as plt
 import numpy as np
-from _graphs import (LARGEST, STOP, WINDOW, grown, one_hot, parsed, replayed, to_graph,
-                     to_molecule)
+from _graphs import LARGEST, STOP, WINDOW, grown, one_hot, parsed, replayed, to_graph, to_molecule
 from rdkit import Chem
 from rdkit.Chem import Crippen, Draw
 from scipy.stats import wasserstein_distance

@@ -28,9 +28,9 @@ from matplotlib.ticker import LogLocator
 
 import nfref
 from nfref import datasets
-from nfref import params as trees
 from nfref.flows.free_form import FreeFormFlow
 from nfref.objectives.free_form import FreeFormLikelihood, log_det_surrogate, orthogonal_probes
+from nfref.runtime import params as trees
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _figures import figure_path  # noqa: E402

@@ -32,7 +32,7 @@ from scipy.special import logsumexp
 
 import nfref
 from nfref import datasets
-from nfref.params import count
+from nfref.runtime.params import count
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _figures import figure_path  # noqa: E402

@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 import nfref
-from nfref import params as trees
+from nfref.runtime import params as trees
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _figures import figure_path  # noqa: E402

@@ -10,12 +10,12 @@ from contextlib import nullcontext, suppress
 
 import numpy as np
 
-from nfref import blas
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import HEADER, OPTIONAL, Chain
 from nfref.kernels.rows import aligned
 from nfref.kernels.simd.products import ROWS
-from nfref.params import at_path
+from nfref.runtime import blas
+from nfref.runtime.params import at_path
 
 SUM_ROWS = 128          # rows whose gradients make one partial sum, in small networks
 MANY = 1 << 17          # from so many parameters on, twice as many

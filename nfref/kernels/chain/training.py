@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from autograd.extend import Box
 
-from nfref import params as trees
-from nfref.backends import threads
 from nfref.kernels.chain import execute as run
 from nfref.kernels.chain.primitives import cotangent_structure, programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.names import twin_of
+from nfref.runtime import params as trees
+from nfref.runtime.backends import threads
 
 # unflatten -> {program -> {dtype -> Layout or None}}
 _LAYOUTS = weakref.WeakKeyDictionary()

@@ -1,21 +1,21 @@
 """Continuous flows with the exact trace: what a solve calls, and whole solves.
 
-Each function is a twin that ``nfref/dispatch.py`` names, and returns
+Each function is a twin that ``nfref/runtime/dispatch.py`` names, and returns
 None where it has no answer: for dtypes other than float32 and float64, for solvers without a
 twin, and when a solve cannot be finished, so that the formula says why.
 """
 
 import numpy as np
 
-from nfref import blas
-from nfref import params as trees
-from nfref.backends import threads
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.kernels.continuous.dynamics import squared_norms, stages, stages_back
 from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
 from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd.products import ROWS, ensure_compiled
+from nfref.runtime import blas
+from nfref.runtime import params as trees
+from nfref.runtime.backends import threads
 
 CHUNK = 4           # blocks that a thread takes at a time when nothing is summed over rows
 MOST_SUMS = 16     # partial sums over rows, as long as they don't take more than

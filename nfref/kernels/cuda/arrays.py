@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 from numba import cuda
 
-from nfref.backends import require_cuda
 from nfref.kernels.cuda.warp import block_for, lanes_for
+from nfref.runtime.backends import require_cuda
 
 
 def to_device(*arrays):

@@ -13,7 +13,7 @@ import numpy as np
 from nfref.kernels.cuda import coupling, sigmoid_mixture
 from nfref.kernels.names import twin_of
 from nfref.kernels.tracing import boxes
-from nfref.params import at_path
+from nfref.runtime.params import at_path
 
 
 def _additive(transformer, direction, rows, h):

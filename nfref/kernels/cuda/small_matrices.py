@@ -1,4 +1,4 @@
-"""log |det| of many small matrices on the device: a twin of :mod:`nfref.small_matrices`.
+"""log |det| of many small matrices on the device: a twin of :mod:`nfref.runtime.small_matrices`.
 
 A matrix lies in shared memory and belongs to 1 ... 32 lanes of a warp, each of which works on
 one row, or on two if D is above 32. Rows are never swapped: the lanes agree on the unused row
@@ -24,7 +24,7 @@ LOG_TWO = math.log(2)
 
 
 def log_abs_det(matrices):
-    """See :func:`nfref.small_matrices.log_abs_det`; D is at most ``LARGEST``.
+    """See :func:`nfref.runtime.small_matrices.log_abs_det`; D is at most ``LARGEST``.
 
     Takes and returns host or device arrays, as the couplings do.
     """

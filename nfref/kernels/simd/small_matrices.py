@@ -1,6 +1,6 @@
 """Determinants and solutions of many small matrices, as many at once as a register holds.
 
-Twins of :mod:`nfref.small_matrices`, for float32 and float64 and D up to ``LARGEST``. Gaussian
+Twins of :mod:`nfref.runtime.small_matrices`, for float32 and float64 and D up to ``LARGEST``. Gaussian
 elimination with partial pivoting runs on 8 (float64) or 16 (float32) matrices side by side:
 entry (i, j) of all of them is one register. Right-hand sides stand to the right of the matrix
 and are eliminated with it.
@@ -14,7 +14,6 @@ import math
 import numpy as np
 from autograd.extend import Box, defvjp, primitive
 
-from nfref.backends import threads
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd import unrolled
@@ -24,6 +23,7 @@ from nfref.kernels.simd.lanes import (BYTES, absolute, broadcast, exponent, load
                                       where_equal, where_longer)
 from nfref.kernels.simd.unrolled import LIFT
 from nfref.kernels.tracing import boxes, is_forward_mode
+from nfref.runtime.backends import threads
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 18     # entries, about, that a thread takes at a time
@@ -35,12 +35,12 @@ TOGETHER = 8        # registers of determinants whose logarithms do not wait for
 
 
 def log_abs_det_or_none(matrices):
-    """See :func:`nfref.small_matrices.log_abs_det`; None for arrays without a twin."""
+    """See :func:`nfref.runtime.small_matrices.log_abs_det`; None for arrays without a twin."""
     return log_abs_det(matrices) if _have_twin(matrices) else None
 
 
 def solve_or_none(matrices, rows):
-    """See :func:`nfref.small_matrices.solve`; None for arrays without a twin."""
+    """See :func:`nfref.runtime.small_matrices.solve`; None for arrays without a twin."""
     return solve(matrices, rows) if _have_twin(matrices, rows) else None
 
 
@@ -56,7 +56,7 @@ def _have_twin(matrices, *others):
 
 @primitive
 def log_abs_det(matrices):
-    """See :func:`nfref.small_matrices.log_abs_det`."""
+    """See :func:`nfref.runtime.small_matrices.log_abs_det`."""
     matrices = np.ascontiguousarray(matrices)
     out = np.empty(len(matrices), matrices.dtype)
     dim = matrices.shape[1]
@@ -72,7 +72,7 @@ def log_abs_det(matrices):
 
 @primitive
 def solve(matrices, rows):
-    """See :func:`nfref.small_matrices.solve`."""
+    """See :func:`nfref.runtime.small_matrices.solve`."""
     return _solutions(matrices, rows[:, :, None])[:, :, 0]
 
 

@@ -166,7 +166,7 @@ def _adapter_of(thing):
 _BY_NAME = (
     ("nfref.flow.Density", drawn_density, False),
     ("nfref.flow.Flow", drawn_flow, True),
-    ("nfref.base.Base", drawn_density, False),
+    ("nfref.bases.base.Base", drawn_density, False),
     ("nflows.distributions.base.Distribution", from_nflows_distribution, True),
     ("nflows.transforms.base.Transform", from_nflows, True),
     ("normflows.core.NormalizingFlow", from_normflows_distribution, False),

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from nfref.backends import backend, chosen
+from nfref.runtime.backends import backend, chosen
 
 
 def by_formula(function):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nfref import params as trees
-from nfref.checks import check_count, check_positive, check_rng
+from nfref.runtime import params as trees
+from nfref.runtime.checks import check_count, check_positive, check_rng
 
 
 def checked_skip(skip, properties):

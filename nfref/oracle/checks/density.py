@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from nfref.checks import check_callable
-from nfref.oracle.checks import (batches, behaviour, context, global_checks, history,
-                                 own_gradient)
+from nfref.oracle.checks import batches, behaviour, context, global_checks, history, own_gradient
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
@@ -12,6 +10,7 @@ from nfref.oracle.instruments.calling import CallFailed, Stopwatch, Subject
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, failed, inconclusive, passed
+from nfref.runtime.checks import check_callable
 
 
 class LogProb(Subject):

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from nfref.checks import check_callable
 from nfref.oracle.checks import (batches, behaviour, context, dense, first_calls, global_checks,
                                  history, knots, local, log_det, own_gradient, uniform)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
@@ -12,6 +11,7 @@ from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes
 from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed
+from nfref.runtime.checks import check_callable
 
 
 def check_flow(forward=None, inverse=None, *, dim, rng, context=None, context_moves=None,

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from nfref import params as trees
-from nfref.checks import check_callable, check_count, check_positive, check_rng
 from nfref.oracle.checks.local import verdict
 from nfref.oracle.instruments.calling import CallFailed, StillRunning, Stopwatch, in_time
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import ULPS
 from nfref.oracle.report import Report, failed, passed
+from nfref.runtime import params as trees
+from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
 
 def check_parameter_gradients(loss, gradient, params, *, rng, entries=48, directions=4,

@@ -8,8 +8,7 @@ import numpy as np
 
 from nfref.oracle.checks.local import verdict
 from nfref.oracle.instruments.calling import CallFailed
-from nfref.oracle.instruments.jacobian import (complex_step, differentiate, ladder,
-                                               log_determinants)
+from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
 from nfref.oracle.instruments.points import Box, step_scale
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 

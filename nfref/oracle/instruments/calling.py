@@ -23,7 +23,6 @@ import numpy as np
 from nfref.oracle.instruments.memory import Memory
 from nfref.oracle.report import show
 
-
 KEPT = 1 << 20              # numbers of past calls that are kept to be asked again
 
 

@@ -253,7 +253,7 @@ def log_determinants(jacobian, error, digits):
     sign, value = np.linalg.slogdet(scaled)
     value = value + np.sum(np.log(row_size), axis=(1, 2)) + np.sum(np.log(column_size), axis=(1, 2))
     # Of these inv meets no pivot of zero either: it makes the same LU decomposition. LAPACK, not
-    # nfref.small_matrices: flows are not to be judged by the code that they use.
+    # nfref.runtime.small_matrices: flows are not to be judged by the code that they use.
     regular = finite & (sign != 0)
     one_each = regular[:, None, None]
     scaled_inverse = np.abs(np.linalg.inv(np.where(one_each, scaled, np.eye(dim))))

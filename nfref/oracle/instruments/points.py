@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.checks import check_rng
-
+from nfref.runtime.checks import check_rng
 
 # A numerical Jacobian takes some thirty times D^2 numbers: so many are asked for in all.
 NUMBERS = 1 << 20

@@ -11,9 +11,9 @@ from zlib import crc32
 
 import numpy as np
 
-from nfref import params as trees
 from nfref.flow import Flow
 from nfref.oracle.truth.maps import CONFIGURATIONS
+from nfref.runtime import params as trees
 
 
 def fractions(size, seed):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import mpmath as mp
 import numpy as np
 
-from nfref.backends import backend
-from nfref.flow import Invert
+from nfref.flows.composition import Invert
 from nfref.oracle.truth.maps import forward
 from nfref.oracle.truth.multiprecision import exact, jacobian, log_abs_det, solve
+from nfref.runtime.backends import backend
 
 DIGITS = 60
 EPSILON = 2.0 ** -52

@@ -1,8 +1,8 @@
 """The manifest of the golden vectors: which files there are, their digests, what each is for.
 
-``python -m nfref.oracle.truth.manifest`` writes ``nfref/data/vectors_manifest.json`` from the
+``python -m nfref.oracle.truth.manifest`` writes ``nfref/oracle/vectors_manifest.json`` from the
 files that ship with the package. The files themselves follow
-``nfref/data/golden_vector.schema.json``.
+``nfref/oracle/golden_vector.schema.json``.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from nfref import __version__
-from nfref.files import replacing
+from nfref.runtime.files import replacing
 
 # Semantic version of the files: patch for other numbers of the same meaning, minor for new keys
 # or new flows, major when a reader of the old files would misread new ones. The major part is
@@ -23,7 +23,7 @@ DEFAULT_TOLERANCE = 1e-11
 
 
 def _files():
-    folder = resources.files("nfref") / "data" / "vectors"
+    folder = resources.files("nfref.oracle") / "vectors"
     return sorted((item for item in folder.iterdir() if item.name.endswith(".json")),
                   key=lambda item: item.name)
 
@@ -52,11 +52,11 @@ def manifest():
 
 def read():
     """The manifest that ships with the package."""
-    return json.loads((resources.files("nfref") / "data" / "vectors_manifest.json").read_text())
+    return json.loads((resources.files("nfref.oracle") / "vectors_manifest.json").read_text())
 
 
 def main():
-    path = Path(str(resources.files("nfref") / "data" / "vectors_manifest.json"))
+    path = Path(str(resources.files("nfref.oracle") / "vectors_manifest.json"))
     with replacing(path) as file:
         file.write((json.dumps(manifest(), indent=1) + "\n").encode())
     print(path)

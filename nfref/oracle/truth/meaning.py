@@ -267,10 +267,10 @@ their members in order
 layers in order; of kind "triangular" every second one has ``reverse``
 """, members="``SylvesterLayer`` after ``SylvesterLayer``"),
     "Glow": Meaning(r"""
-see ``nfref/flows/glow.py``
+see ``nfref/flows/images/glow.py``
 """, members="those of its layers, scale after scale"),
     "RealNVPImage": Meaning(r"""
-see ``nfref/flows/real_nvp_image.py``
+see ``nfref/flows/images/real_nvp.py``
 """, members="those of its layers, scale after scale"),
     "Invert": Meaning(r"""
 the inverse of ``flow``

@@ -10,9 +10,9 @@ import json
 from importlib import resources
 from pathlib import Path
 
-from nfref.files import replacing
 from nfref.oracle.truth import manifest, vectors
 from nfref.oracle.truth.meaning import MEANING
+from nfref.runtime.files import replacing
 
 FOLDER = Path(__file__).parents[3] / "docs" / "vectors"
 NETWORK = """A network is a list of layers ``{weight (in, out), bias (out,)}``: h @ weight + bias,
@@ -43,7 +43,7 @@ def shapes(params):
 def found():
     """class -> (its parameters' names with a shape each, the manifest's cases that hold it)."""
     classes = {}
-    shipped = resources.files("nfref") / "data" / "vectors"
+    shipped = resources.files("nfref.oracle") / "vectors"
     for case in manifest.read()["cases"]:
         golden = json.loads((shipped / case["file"]).read_text())
         for flow, params in members(golden["flow"], golden["params"]):

@@ -14,14 +14,14 @@ from pathlib import Path
 import mpmath as mp
 import numpy as np
 
-from nfref import params as trees
-from nfref.files import replacing
-from nfref.flow import Invert
-from nfref.model_file import describe, rebuild
+from nfref.flows.composition import Invert
 from nfref.oracle.truth.configurations import configurations
 from nfref.oracle.truth.high_precision import DIGITS
 from nfref.oracle.truth.maps import forward
 from nfref.oracle.truth.multiprecision import exact, jacobian, log_abs_det, solve, step
+from nfref.runtime import params as trees
+from nfref.runtime.files import replacing
+from nfref.tables.model_file import describe, rebuild
 
 SCHEMA = 1
 CONVENTION = {
@@ -182,7 +182,7 @@ def write(folder, names=None):
 def shipped():
     """Names of the golden vectors that come with the package."""
     return sorted(item.name.removesuffix(".json")
-                  for item in (resources.files("nfref") / "data" / "vectors").iterdir()
+                  for item in (resources.files("nfref.oracle") / "vectors").iterdir()
                   if item.name.endswith(".json"))
 
 
@@ -206,7 +206,7 @@ def load(source):
         If it is not a golden vector of a schema this version knows.
     """
     if str(source) in shipped():
-        file = resources.files("nfref") / "data" / "vectors" / f"{source}.json"
+        file = resources.files("nfref.oracle") / "vectors" / f"{source}.json"
     else:
         file = Path(source)
     try:

@@ -198,14 +198,14 @@ FAMILIES = {
     "linear": Family("flows/linear.py", ("linear_forward", "linear_inverse"), linear),
     "LU linear": Family("flows/linear.py", ("lu_linear_forward", "lu_linear_inverse",
                                             "solve_triangular"), lu_linear),
-    "pixels": Family("flows/image_layers.py", ("at_every_pixel",), pixels),
-    "composition": Family("flow.py", ("Composition._forward", "Composition._inverse"),
+    "pixels": Family("flows/images/layers.py", ("at_every_pixel",), pixels),
+    "composition": Family("flows/composition.py", ("Composition._forward", "Composition._inverse"),
                           composition),
     "coupling layer": Family("flows/coupling.py", (),
                              layer("Coupling", mask=(True, False, True))),
     "MADE layer": Family("flows/autoregressive.py", (), layer("MADE", dim=3, order=(1, 2, 0))),
-    "squeeze": Family("flows/image_layers.py", (), layer("Squeeze", shape=(1, 4, 2))),
-    "actnorm": Family("flows/image_layers.py", (), layer("ActNorm", shape=(2, 1, 2))),
+    "squeeze": Family("flows/images/layers.py", (), layer("Squeeze", shape=(1, 4, 2))),
+    "actnorm": Family("flows/images/layers.py", (), layer("ActNorm", shape=(2, 1, 2))),
     "permutation": Family("flows/linear.py", (), layer("Permutation", order=(2, 0, 1))),
 }
 

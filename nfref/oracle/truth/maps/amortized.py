@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from nfref import params as trees
 from nfref.flows.amortized import Amortized
 from nfref.flows.radial import RadialLayer
 from nfref.oracle.truth.maps.lookup import forward
 from nfref.oracle.truth.maps.networks import network
 from nfref.oracle.truth.multiprecision import exact
+from nfref.runtime import params as trees
 
 
 def amortized(flow, params, z, context):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from nfref import params as trees
-from nfref.flow import Chain, Invert
+from nfref.flows.composition import Chain, Invert
 from nfref.flows.coupling import RealNVP
 from nfref.flows.elementwise import Standardise
 from nfref.oracle.truth.maps.lookup import forward
 from nfref.oracle.truth.multiprecision import exact, solve
+from nfref.runtime import params as trees
 
 
 def chain(flow, params, z, context):

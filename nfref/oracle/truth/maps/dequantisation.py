@@ -2,7 +2,7 @@
 
 import mpmath as mp
 
-from nfref.flow import Chain, Invert
+from nfref.flows.composition import Chain, Invert
 from nfref.flows.coupling import RealNVP
 from nfref.flows.dequantisation import VariationalDequantisation
 from nfref.flows.elementwise import Standardise

@@ -2,9 +2,9 @@
 
 import mpmath as mp
 
-from nfref.flows.glow import Glow, OnFirst
-from nfref.flows.image_layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                      SplitPrior, Squeeze, TopPrior)
+from nfref.flows.images.glow import Glow, OnFirst
+from nfref.flows.images.layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
+                                       SplitPrior, Squeeze, TopPrior)
 from nfref.flows.linear import LULinear
 from nfref.oracle.truth.maps.composition import chain, on_first
 from nfref.oracle.truth.maps.linear import linear_matrix

@@ -1,6 +1,6 @@
 """RealNVP for images (RealNVP, section 3.4, eq. 9, and section 3.6)."""
 
-from nfref.flows.real_nvp_image import ImageCoupling, RealNVPImage
+from nfref.flows.images.real_nvp import ImageCoupling, RealNVPImage
 from nfref.oracle.truth.maps.composition import chain
 from nfref.oracle.truth.maps.images import image_of, row_of
 from nfref.oracle.truth.maps.networks import residual_network

@@ -6,7 +6,7 @@ for the next one.
 
 import mpmath as mp
 
-from nfref.flows.tarflow import TarFlow, TarFlowBlock
+from nfref.flows.images.tarflow import TarFlow, TarFlowBlock
 from nfref.oracle.truth.maps.composition import chain
 from nfref.oracle.truth.maps.networks import dot
 from nfref.oracle.truth.maps.transformers import transform

@@ -1,0 +1,82 @@
+"""The contract of base densities: where the latent variable z of a flow comes from.
+
+Like a flow, a base is frozen configuration; its parameters, if it has any, come first in
+every call. Each stands in a file of its own beside this one.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from nfref.runtime.checks import as_rows, check_count, check_rng
+from nfref.runtime.structure import Structure
+
+
+class Base:
+    """A density with closed-form log-probability and exact sampling.
+
+    A subclass is a frozen dataclass with ``dim`` and implements ``_init(rng)``,
+    ``_log_prob(params, z)`` and ``_sample(params, rng, n)``.
+    """
+
+    def init(self, rng):
+        """Draw parameters.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        """
+        return self._init(check_rng(rng))
+
+    def log_prob(self, params, z):
+        """Log-density in nats.
+
+        Parameters
+        ----------
+        params : nested dicts and lists of arrays
+        z : (N, D) array
+
+        Returns
+        -------
+        (N,) array
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or does not hold numbers.
+        """
+        z = as_rows("z", z, self.dim)
+        return self._log_prob(self._structure.checked(params, np.finfo(z.dtype).dtype), z)
+
+    def sample(self, params, rng, n, dtype=np.float64):
+        """Draw ``n`` rows.
+
+        Returns
+        -------
+        (n, D) array of ``dtype``
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has the wrong shape or is of another kind.
+        """
+        check_count("n", n, minimum=0)
+        params = self._structure.checked(params)
+        return self._sample(params, check_rng(rng), n).astype(dtype)
+
+    def entropy(self, params):
+        """Differential entropy -E log p in nats, where a closed form exists.
+
+        Raises
+        ------
+        NotImplementedError
+            If there is none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no closed-form entropy")
+
+    @cached_property
+    def _structure(self):
+        return Structure.made_by(self._init)
+
+    def _init(self, rng):
+        return {}

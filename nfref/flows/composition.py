@@ -1,0 +1,160 @@
+"""Flows made of flows: one after the other, and turned around."""
+
+from dataclasses import dataclass
+
+import autograd.numpy as np
+
+from nfref.flow import Flow, context_for, maps_as
+from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
+from nfref.runtime import dispatch
+from nfref.runtime.blocks import in_blocks
+
+
+class Composition(Adaptive):
+    """Flows one after the other; a subclass provides them as the tuple ``flows``.
+
+    ``forward`` applies them in list order, ``inverse`` in reverse order, and the
+    log-determinants add up: det(J_K ... J_1) = det J_K ... det J_1. Parameters are the
+    list of the members' parameters.
+    """
+
+    def members(self, direction=1):
+        if not maps_as(self, Composition):
+            return super().members(direction)
+        return [(member, sign, (k, *path))
+                for k, flow in list(enumerate(self.flows))[::direction]
+                for member, sign, path in flow.members(direction)]
+
+    def _init(self, rng):
+        return [flow._init(rng) for flow in self.flows]
+
+    def _forward(self, params, z, context):
+        total = np.zeros(len(z), dtype=z.dtype)
+        for k, flow in enumerate(self.flows):
+            z, log_det = flow._forward(params[k], z, context_for(flow, context))
+            total = total + log_det
+        return z, total
+
+    def _inverse(self, params, x, context):
+        total = np.zeros(len(x), dtype=x.dtype)
+        for k, flow in reversed(list(enumerate(self.flows))):
+            x, log_det = flow._inverse(params[k], x, context_for(flow, context))
+            total = total + log_det
+        return x, total
+
+    def _adapt(self, params, x, context, stage):
+        found = list(params)
+        for k, flow in reversed(list(enumerate(self.flows))):
+            own = context_for(flow, context)
+            found[k] = adapted(flow, params[k], x, own, stage)
+            if not any(map(keeps_statistics, self.flows[:k])):
+                break
+            # The next flow sees these rows as the adapted flow hands them on at this stage.
+            if stage == "evaluation":
+                x = _latent_in_blocks(flow, found[k], x, own)
+            else:
+                x, _ = in_training(flow)._inverse(found[k], x, own)
+        unchanged = all(new is old for new, old in zip(found, params))
+        return params if unchanged else found
+
+    @property
+    def _keeps_statistics(self):
+        return any(map(keeps_statistics, self.flows))
+
+    def _in_training(self):
+        members = tuple(map(in_training, self.flows))
+        unchanged = all(new is old for new, old in zip(members, self.flows))
+        return self if unchanged else Chain(members)
+
+
+def _latent_in_blocks(flow, params, x, context):
+    """z of all rows of a training set, with the memory for a block of them."""
+    def latent(x, context=None):
+        return dispatch.run("flow", Flow._apply, flow, -1, params, x, context)[0]
+
+    return in_blocks(latent, x, context)
+
+
+@dataclass(frozen=True)
+class Chain(Composition):
+    """A chain of flows is a flow: members are applied in list order in ``forward``.
+
+    Parameters
+    ----------
+    flows : sequence of Flow
+        At least one, all of the same ``dim``, and those that take a context of the same
+        ``context_dim``.
+    """
+
+    flows: tuple
+
+    def __post_init__(self):
+        flows = tuple(self.flows)
+        object.__setattr__(self, "flows", flows)
+        for flow in flows:
+            if not isinstance(flow, Flow):
+                raise TypeError(f"Chain: expected flows, got {type(flow).__name__}")
+        if not flows:
+            raise ValueError("Chain: expected at least one flow, got none")
+        dims = [flow.dim for flow in flows]
+        if len(set(dims)) != 1:
+            raise ValueError(f"Chain: expected flows of one common dim, got dims {dims}")
+        contexts = {flow.context_dim for flow in flows} - {0}
+        if len(contexts) > 1:
+            raise ValueError("Chain: expected flows of one common context_dim, "
+                             f"got {sorted(contexts)}")
+
+    @property
+    def dim(self):
+        return self.flows[0].dim
+
+    @property
+    def context_dim(self):
+        return max(flow.context_dim for flow in self.flows)
+
+
+@dataclass(frozen=True)
+class Invert(Adaptive):
+    """A flow turned around: its ``forward`` is the other's ``inverse``.
+
+    It passes no :func:`nfref.adapt` on: data rows reach the inner flow on its latent side, so batch
+    norm and the other layers inside that learn from rows keep what they have.
+
+    Parameters
+    ----------
+    flow : Flow
+    """
+
+    flow: Flow
+
+    def __post_init__(self):
+        if not isinstance(self.flow, Flow):
+            raise TypeError(f"Invert: expected a flow, got {type(self.flow).__name__}")
+
+    @property
+    def dim(self):
+        return self.flow.dim
+
+    @property
+    def context_dim(self):
+        return self.flow.context_dim
+
+    def members(self, direction=1):
+        if not maps_as(self, Invert):
+            return super().members(direction)
+        return self.flow.members(-direction)
+
+    def _init(self, rng):
+        return self.flow._init(rng)
+
+    def _forward(self, params, z, context):
+        return self.flow._inverse(params, z, context)
+
+    def _inverse(self, params, x, context):
+        return self.flow._forward(params, x, context)
+
+    _keeps_statistics = False
+
+    def _in_training(self):
+        inner = in_training(self.flow)
+        return self if inner is self.flow else Invert(inner)

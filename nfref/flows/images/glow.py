@@ -1,0 +1,220 @@
+"""Glow: a multi-scale flow for images.
+
+Source: Kingma and Dhariwal 2018, arXiv:1807.03039; the multi-scale architecture is that of
+Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803 (RealNVP).
+
+From x to z, a level squeezes the image, takes K steps (actnorm, invertible 1x1 convolution,
+affine coupling), and splits off half of the channels; the other half goes on to the next
+level. In the direction z -> x, in which chains are listed, everything runs backwards:
+
+    level = [rest of the levels on the first half, split prior, (coupling, convolution,
+             actnorm) K times, squeeze undone]
+
+with the learned prior of the deepest level in place of the rest.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+
+from nfref.flow import Flow, maps_as
+from nfref.flows.composition import Chain, Composition
+from nfref.flows.images.layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
+                                       Squeeze, TopPrior)
+from nfref.flows.linear import random_pivots
+from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
+from nfref.runtime.checks import check_choice, check_count, check_image_shape
+from nfref.transformers.affine import Affine
+from nfref.transformers.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class OnFirst(Adaptive):
+    """A flow on the first coordinates; the others pass through.
+
+    It is how a multi-scale flow goes on with one part and leaves the other alone.
+
+    Parameters
+    ----------
+    flow : Flow
+        Acts on the first ``flow.dim`` coordinates.
+    dim : int
+        D, more than ``flow.dim``.
+    """
+
+    flow: Flow
+    dim: int
+
+    _twin = "on_first"
+
+    def __post_init__(self):
+        if not isinstance(self.flow, Flow):
+            raise TypeError(f"flow: expected a flow, got {type(self.flow).__name__}")
+        check_count("dim", self.dim, minimum=self.flow.dim + 1)
+
+    @property
+    def context_dim(self):
+        return self.flow.context_dim
+
+    def members(self, direction=1):
+        inner = self.flow.members(direction)
+        if not maps_as(self, OnFirst) or inner[0][0] is self.flow:
+            return super().members(direction)
+        return [(OnFirst(flow, self.dim), sign, path) for flow, sign, path in inner]
+
+    def _init(self, rng):
+        return self.flow._init(rng)
+
+    def _forward(self, params, z, context):
+        first, rest = np.split(z, [self.flow.dim], axis=1)
+        first, log_det = self.flow._forward(params, first, context)
+        return np.concatenate([first, rest], axis=1), log_det
+
+    def _inverse(self, params, x, context):
+        first, rest = np.split(x, [self.flow.dim], axis=1)
+        first, log_det = self.flow._inverse(params, first, context)
+        return np.concatenate([first, rest], axis=1), log_det
+
+    def _adapt(self, params, x, context, stage):
+        return adapted(self.flow, params, x[:, :self.flow.dim], context, stage)
+
+    @property
+    def _keeps_statistics(self):
+        return keeps_statistics(self.flow)
+
+    def _in_training(self):
+        inner = in_training(self.flow)
+        return self if inner is self.flow else OnFirst(inner, self.dim)
+
+
+@dataclass(frozen=True)
+class Glow(Composition):
+    """Glow on raveled (C, H, W) images, as a flow from (N, C*H*W) standard normal rows.
+
+    Latent rows hold the parts in the order of the levels, deepest first: at every level the
+    half that goes on, then the half that is split off. All parts are scored under learned
+    priors inside the flow, see :class:`SplitPrior` and :class:`TopPrior`.
+
+    :func:`nfref.adapt` at the stage "start" makes the data-dependent start of every actnorm.
+
+    Paper:   Glow v2, sections 3.1, 3.2, 3.3: squeeze, then K steps of actnorm, 1x1 convolution
+             and coupling, then a split, data to latent. RealNVP v3, section 3.6, (13)-(16).
+             Glow, section 3.2: W = P L (U + diag(s)) starts as a random rotation; P and, in the
+             published code, the signs of s stay as they are in its LU decomposition.
+    Differs: log-scales are bounded smoothly by default: ``transformer=Affine("sigmoid")`` and
+             ``split_transformer=Affine("exp")`` are the published code's. Its edge channel and
+             output gain are the default; without them the networks are the text's. P and the signs
+             are drawn before the rotation and not read off it. That is the same distribution:
+             of a uniform rotation P is uniform and independent of P^T W, and so are the
+             signs of W's columns. They are configuration, so that parameters hold nothing
+             that is not trained. The code learns the deepest prior if told to (``learntop``).
+
+    Parameters
+    ----------
+    shape : (C, H, W)
+        H and W divisible by 2**levels.
+    levels : int, default 2
+        L, the number of scales.
+    steps : int, default 4
+        K, the number of steps at each scale.
+    hidden : sequence of int, default (64, 64)
+        Hidden channels of the coupling networks, see :class:`ChannelCoupling`.
+    context_dim : int, default 0
+        Context features, seen by every coupling and every prior.
+    permutation : {"lu", "full"}, default "lu"
+        Form of the invertible 1x1 convolutions, see :class:`InvertibleConv`.
+    activation : {"relu", "tanh", "softplus"}, default "relu"
+    transformer : Transformer, default Affine()
+        What the couplings do to a number.
+    split_transformer : Transformer, default Affine()
+        What the priors do to a number.
+    pivots : int, or one (permutation, signs) for each convolution, default 0
+        The fixed parts of the LU forms, first those of the level next to the data. From a
+        number they are drawn with it as the seed; the field then holds what was drawn.
+    edge_channel, output_gain : bool, default True
+        What the published code adds to the networks, see :class:`ChannelCoupling`.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.Glow((1, 4, 4), levels=2, steps=2, hidden=(16, 16))
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> x, log_det = flow.forward(params, np.zeros((3, 16)))
+    >>> x.shape, log_det.shape
+    ((3, 16), (3,))
+    """
+
+    shape: tuple
+    levels: int = 2
+    steps: int = 4
+    hidden: tuple = (64, 64)
+    context_dim: int = 0
+    permutation: str = "lu"
+    activation: str = "relu"
+    transformer: Transformer = Affine()
+    split_transformer: Transformer = Affine()
+    pivots: object = 0
+    edge_channel: bool = True
+    output_gain: bool = True
+
+    def __post_init__(self):
+        shape = check_image_shape("shape", self.shape)
+        object.__setattr__(self, "shape", shape)
+        check_count("levels", self.levels)
+        check_count("steps", self.steps)
+        check_choice("permutation", self.permutation, ("lu", "full"))
+        block = 2 ** self.levels
+        if shape[1] % block or shape[2] % block:
+            raise ValueError(f"shape: expected height and width divisible by {block} for "
+                             f"{self.levels} levels, got {shape}")
+        coupling = ChannelCoupling((2, 1, 1), self.hidden, self.context_dim, self.activation,
+                                   self.transformer)
+        object.__setattr__(self, "hidden", coupling.hidden)
+        SplitPrior((2, 1, 1), transformer=self.split_transformer)
+        object.__setattr__(self, "pivots", self._checked_pivots())
+
+    def _checked_pivots(self):
+        """One (permutation, signs) for each convolution; none for the full form."""
+        if self.permutation == "full":
+            return ()
+        if isinstance(self.pivots, int):
+            rng = np.random.default_rng(check_count("pivots", self.pivots, minimum=0))
+            return tuple(random_pivots(rng, 2 ** (level + 2) * self.shape[0])
+                         for level in range(self.levels) for _ in range(self.steps))
+        pivots = tuple((tuple(order), tuple(signs)) for order, signs in self.pivots)
+        if len(pivots) != self.levels * self.steps:
+            raise ValueError(f"pivots: expected {self.levels * self.steps}, one for each "
+                             f"convolution; got {len(pivots)}")
+        return pivots
+
+    @property
+    def dim(self):
+        return int(np.prod(self.shape))
+
+    @cached_property
+    def flows(self):
+        return self._level(self.shape, 0)
+
+    def _level(self, shape, level):
+        """The flows of a level and of those inside of it, in the direction z -> x."""
+        unsqueezed = Squeeze(shape)
+        channels, height, width = squeezed = unsqueezed.squeezed_shape
+        coupling = ChannelCoupling(squeezed, self.hidden, self.context_dim, self.activation,
+                                   self.transformer, self.edge_channel, self.output_gain)
+        steps = tuple(flow for step in range(self.steps) for flow in (
+            coupling, self._convolution(squeezed, level * self.steps + step), ActNorm(squeezed)))
+        if level + 1 == self.levels:
+            return (self._prior(TopPrior, squeezed), *steps, unsqueezed)
+        rest = Chain(self._level((channels // 2, height, width), level + 1))
+        return (OnFirst(rest, unsqueezed.dim), self._prior(SplitPrior, squeezed), *steps,
+                unsqueezed)
+
+    def _prior(self, kind, shape):
+        return kind(shape, (), self.context_dim, self.activation, self.split_transformer,
+                    self.edge_channel, self.output_gain)
+
+    def _convolution(self, shape, index):
+        if self.permutation == "full":
+            return InvertibleConv(shape, "full")
+        return InvertibleConv(shape, "lu", *self.pivots[index])

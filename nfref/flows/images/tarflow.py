@@ -1,0 +1,209 @@
+r"""TarFlow: a masked autoregressive flow whose conditioner is a causal Transformer.
+
+Source: Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind 2024,
+arXiv:2412.06329 (Normalizing flows are capable generative models).
+
+The D coordinates of a row are T tokens of W = D / T coordinates. Every coordinate of token t goes
+through a transformer (as in :mod:`nfref.flows.autoregressive`: a monotone scalar map) whose
+parameters a causal Transformer (the network) computes from the tokens before:
+
+    .. math::
+
+        x_t &= z_t \exp(s_t) + m_t, \qquad (m_t, s_t) = f_t(x_1, \ldots, x_{t-1}), \qquad
+            m_1 = s_1 = 0, \\
+        \log \left|\det \frac{dz}{dx}\right| &= -\sum_t \sum_w s_{tw}.
+
+The first token of a block passes as it is, and each block reads the tokens in the opposite order
+of its neighbours. From x to z one pass of the network gives all parameters; from z to x every
+token waits for those before it: T passes.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as np
+
+from nfref.flow import Flow
+from nfref.flows.autoregressive import autoregressive_forward, autoregressive_inverse
+from nfref.flows.composition import Composition
+from nfref.networks.attention import causal_transformer, init_causal_transformer
+from nfref.runtime.checks import check_count
+from nfref.transformers.affine import Affine
+from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def as_tokens(rows, length, reverse):
+    """Rows (N, D) as (N, T, W), in the order in which they are read: the last first if reversed."""
+    tokens = np.reshape(rows, (len(rows), length, rows.shape[1] // length))
+    return tokens[:, ::-1] if reverse else tokens
+
+
+def for_the_next(outputs):
+    """Entry t of (N, T, E) moved to t + 1, zeros at the first: nobody sees their own token."""
+    return np.concatenate([np.zeros_like(outputs[:, :1]), outputs[:, :-1]], axis=1)
+
+
+def block_outputs(network, x, length, reverse):
+    """Raw numbers h_i(x_<t) for each coordinate i of token t: (N, D) -> (N, P D), P blocks of D.
+
+    ``network`` maps (N, T, W) to (N, T, P W) and is causal. So dz/dx is triangular by tokens and
+    diagonal within one, and its log-determinant is the sum of the log-slopes.
+
+    Paper:   TarFlow v3, section 2.2 (block autoregressive flows): z_i = (x_i - mu_i(x_<i))
+             exp(-alpha_i(x_<i)) for patches i = 1 ... T-1, z_0 = x_0, data to latent, after a
+             permutation of the patches that is the identity or the reversal.
+    Differs: from the text, in that the transformer is any; the paper's is ``Affine("exp")``, the
+             default here bounds its log-scale. From the published code, in that the outputs hold
+             the shifts before the log-scales; the log-determinant is not divided by D; of the
+             network's last layer the bias starts at zero too; a class label is any context here,
+             and linear; sampling computes the keys and values of earlier tokens again in every
+             pass, where the code keeps them.
+    """
+    n, dim = x.shape
+    outputs = for_the_next(network(as_tokens(x, length, reverse)))
+    outputs = outputs[:, ::-1] if reverse else outputs
+    size = outputs.shape[2] * length // dim
+    parts = np.reshape(outputs, (n, length, size, dim // length))
+    return np.reshape(np.transpose(parts, (0, 2, 1, 3)), (n, size * dim))
+
+
+# Block and stack --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TarFlowBlock(Flow):
+    """One block: the tokens in one order, a causal Transformer, an affine map a token.
+
+    Parameters
+    ----------
+    dim : int
+        D, a multiple of ``width``, at least twice that.
+    width : int, default 1
+        W, the coordinates of a token; coordinates that stand beside each other are one.
+    channels : int, default 32
+        C of the Transformer, at least 2, a multiple of ``heads``.
+    heads : int, default 4
+        Heads of the attention.
+    depth : int, default 1
+        Layers of attention and MLP.
+    expansion : int, default 4
+        The MLPs have ``expansion`` C hidden units.
+    transformer : Transformer, default Affine()
+        What is done to each coordinate; ``Affine("exp")`` is the paper's.
+    reverse : bool, default False
+        Whether the last token comes first.
+    context_dim : int, default 0
+        Context features that every token but the first depends on.
+    """
+
+    dim: int
+    width: int = 1
+    channels: int = 32
+    heads: int = 4
+    depth: int = 1
+    expansion: int = 4
+    transformer: Transformer = Affine()
+    reverse: bool = False
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("dim", self.dim, minimum=2)
+        check_count("width", self.width)
+        check_count("channels", self.channels, minimum=2)
+        for name in ("heads", "depth", "expansion"):
+            check_count(name, getattr(self, name))
+        check_transformer(self.transformer)
+        check_count("context_dim", self.context_dim, minimum=0)
+        if self.dim % self.width or self.length < 2:
+            raise ValueError(f"width: expected a divisor of dim {self.dim} that makes at least "
+                             f"two tokens, got {self.width}")
+        if self.channels % self.heads:
+            raise ValueError(f"channels: expected a multiple of heads {self.heads}, "
+                             f"got {self.channels}")
+
+    @property
+    def length(self):
+        """T, the number of tokens."""
+        return self.dim // self.width
+
+    def _init(self, rng):
+        network = init_causal_transformer(rng, self.length, self.width, self.channels, self.depth,
+                                          self.expansion, self.transformer.size * self.width,
+                                          self.context_dim)
+        return with_own(self.transformer, {"net": network}, self.dim)
+
+    def conditioner(self, params, context):
+        """The function x -> h."""
+        def network(tokens):
+            return causal_transformer(params["net"], tokens, self.heads, context)
+
+        def parameters(x):
+            outputs = block_outputs(network, x, self.length, self.reverse)
+            return constrained(self.transformer, params, outputs)
+        return parameters
+
+    def _forward(self, params, z, context):
+        return autoregressive_forward(z, self.transformer.forward,
+                                      self.conditioner(params, context), self.length)
+
+    def _inverse(self, params, x, context):
+        return autoregressive_inverse(x, self.transformer.inverse,
+                                      self.conditioner(params, context))
+
+
+@dataclass(frozen=True)
+class TarFlow(Composition):
+    """Blocks of causal Transformers, each in the opposite order of its neighbours.
+
+    The block next to the data reads the tokens as they stand, as in the published code. Density
+    takes one pass a block, sampling T passes.
+
+    Parameters
+    ----------
+    dim : int
+        D, a multiple of ``width``, at least twice that.
+    layers : int, default 4
+        Number of blocks, at least 2, so that no token passes as it is.
+    width : int, default 1
+        W, the coordinates of a token, see :class:`TarFlowBlock`; so for the following.
+    channels : int, default 32
+    heads : int, default 4
+    depth : int, default 1
+    expansion : int, default 4
+    transformer : Transformer, default Affine()
+    context_dim : int, default 0
+        Context features.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.TarFlow(8, layers=2, width=2)
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> z, log_det = flow.inverse(params, np.zeros((3, 8)))
+    >>> z.shape, log_det.shape
+    ((3, 8), (3,))
+    """
+
+    dim: int
+    layers: int = 4
+    width: int = 1
+    channels: int = 32
+    heads: int = 4
+    depth: int = 1
+    expansion: int = 4
+    transformer: Transformer = Affine()
+    context_dim: int = 0
+
+    def __post_init__(self):
+        check_count("layers", self.layers, minimum=2)
+        self._block(False)
+
+    def _block(self, reverse):
+        return TarFlowBlock(self.dim, self.width, self.channels, self.heads, self.depth,
+                            self.expansion, self.transformer, reverse, self.context_dim)
+
+    @cached_property
+    def flows(self):
+        return tuple(self._block(k % 2 == 1) for k in reversed(range(self.layers)))

@@ -1,0 +1,103 @@
+"""Formula or twin: the one module that knows both sides.
+
+Flows, losses, Adam, small matrices and continuous solves all come here by the name of their
+twin. What was asked for by ``nfref.backend`` is done. Unasked, the choice is left to the size
+of the problem: twins where there is work for them, formulas for a handful of rows, where
+compiling or loading a kernel would take longer than the answer. It depends on sizes alone,
+never on what happens to be compiled, so that the same call gives the same bits in every process.
+
+A twin takes the arguments of its formula. For those that it is not made for (complex numbers,
+forward mode, a solver without a twin), it returns None, and the formula computes the answer.
+"""
+
+from importlib import import_module
+from typing import NamedTuple
+
+from nfref.runtime import params as trees
+from nfref.runtime.backends import chosen, numba_problem
+
+CALL = 2_000_000        # multiplications from which on an unasked call uses twins
+REPEATED = 50_000       # the same for a step of training, which is one of many
+LONG = 20_000           # numbers in a vector of parameters that are worth a kernel
+EVALUATIONS = 50        # of a continuous flow's network, about, in a call that solves it
+
+
+class Twin(NamedTuple):
+    """Where the twins of a formula are, and from which size on they are worth it.
+
+    ``size`` takes the arguments of the formula. ``numba`` and ``cuda`` are "module:function".
+    """
+
+    size: object
+    worth_it: int
+    numba: str
+    cuda: str = None
+
+
+def _entries(matrices, *others):
+    return len(matrices) * matrices.shape[1] ** 3
+
+
+def _network(net, context, fixed, activation, t, state, *others):
+    return EVALUATIONS * len(state) * trees.count(net)
+
+
+def _solve(net, context, fixed, activation, start, end, state, *others):
+    return EVALUATIONS * len(state) * trees.count(net)
+
+
+_MATRICES = "nfref.kernels.simd.small_matrices"
+_SOLVES = "nfref.kernels.continuous.solves"
+
+TWINS = {
+    "flow": Twin(lambda flow, direction, params, rows, context: len(rows) * trees.count(params),
+                 CALL, "nfref.kernels.chain.primitives:apply", "nfref.kernels.cuda.flows:apply"),
+    "loss_and_gradient": Twin(lambda density, unflatten, vector, x, *others: len(x) * len(vector),
+                              REPEATED, "nfref.kernels.chain.training:loss_and_gradient"),
+    "adam_update": Twin(lambda vector, *others: len(vector),
+                        LONG, "nfref.kernels.adam:adam_update"),
+    "log_abs_det": Twin(_entries, CALL, f"{_MATRICES}:log_abs_det_or_none",
+                        "nfref.kernels.cuda.small_matrices:log_abs_det_or_none"),
+    "solve": Twin(_entries, CALL, f"{_MATRICES}:solve_or_none"),
+    "derivative": Twin(_network, CALL, f"{_SOLVES}:derivative"),
+    "derivative_vjp": Twin(_network, CALL, f"{_SOLVES}:derivative_vjp"),
+    "solution": Twin(_solve, CALL, f"{_SOLVES}:solution"),
+    "adjoint": Twin(_solve, CALL, f"{_SOLVES}:adjoint"),
+}
+
+
+def run(name, formula, *arguments):
+    """``formula(*arguments)``, or what the twin of that name makes of them."""
+    backend, twin = chosen(), TWINS[name]
+    if backend is None and twin.size(*arguments) >= twin.worth_it and not numba_problem():
+        backend = "numba"
+    if backend == "cuda" and twin.cuda:
+        result = _load(twin.cuda)(*arguments)
+        if result is not None:
+            return result
+    if backend in ("numba", "cuda"):
+        result = _load(twin.numba)(*arguments)
+        if result is not None:
+            return result
+    return formula(*arguments)
+
+
+def prepare(wanted):
+    """Have the twins of fits compiled, in other processes, while this one does something else.
+
+    wanted : list of (flow, numbers in its parameters, dtype, rows of a step, rows scored at once)
+        In the order of need; 0 rows where there is no such call.
+    """
+    backend, likely = chosen(), []
+    for flow, size, dtype, step, scored in wanted:
+        value, gradient = (rows * size >= (1 if backend else TWINS[name].worth_it)
+                           for name, rows in (("flow", scored), ("loss_and_gradient", step)))
+        likely += [(flow, dtype, value, gradient)] if value or gradient else []
+    if likely and backend != "numpy" and not numba_problem():
+        _load("nfref.kernels.ahead:start")(likely)
+
+
+def _load(place):
+    """The function at "module:function"; kernels are not imported before they are needed."""
+    module, function = place.split(":")
+    return getattr(import_module(module), function)

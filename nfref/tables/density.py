@@ -1,0 +1,406 @@
+"""The density of a table: its columns, the probability of the discrete ones, a pool for the rest.
+
+    log p(row) = log P(d) + log p(u | d) + sum_j log du_j/dx_j
+
+d are the codes of the discrete columns, u the continuous ones in robust units. It is the log of a
+probability where all columns are discrete, of a density in the units of the data where all are
+continuous, and of a probability times a density in between.
+
+Where some columns are *given*, it is the density of the others given these: they stand in the
+context of the pool and tell about the classes of the discrete ones, and have no probability of
+their own.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.tables import candidates
+from nfref.tables.candidates import Rows
+from nfref.tables.columns import (DISCRETE, ColumnError, Continuous, as_numbers, check_independent,
+                                  column_of)
+from nfref.tables.discrete import LatentClasses
+from nfref.tables.frames import distinct_rows, gaps
+from nfref.tables.pool import Pool, mean_and_error
+
+
+@dataclass(frozen=True)
+class TableDensity:
+    """A density of tables with certain columns.
+
+    Parameters
+    ----------
+    columns : tuple of Continuous, Category or Count
+    discrete : LatentClasses or None
+        None where no column is discrete.
+    pool : Pool or None
+        Of the continuous columns in robust units, given the discrete ones; None without any.
+    centre, scale : (J,) array
+        Of the codes of counts, for what the pool is given of them.
+    given : tuple of str
+        Names of the columns that are given.
+    """
+
+    columns: tuple
+    discrete: LatentClasses
+    pool: Pool
+    centre: np.ndarray = None
+    scale: np.ndarray = None
+    given: tuple = ()
+
+    # Rows -----------------------------------------------------------------------------------
+
+    def encode(self, table):
+        """(codes (N, J), u (N, D), log-slope (N,)) of a sequence of columns' values.
+
+        The codes are those of :attr:`coded_columns`, u the others in robust units.
+        """
+        return encoded(self.columns, table, self.given)
+
+    def context(self, codes):
+        """What the pool is given: a 1 in the place of each category's label, counts in units,
+        columns that are given in robust units."""
+        if not codes.shape[1]:
+            return None
+        return features(self.coded_columns, codes, self.centre, self.scale)
+
+    @property
+    def dim(self):
+        """How many columns there are."""
+        return len(self.columns)
+
+    context_dim = 0
+
+    @property
+    def places(self):
+        """(places of the columns that have codes, places of those that the pool is of)."""
+        return places_of(self.columns, self.given)
+
+    @property
+    def coded_columns(self):
+        """Discrete columns, and then real ones that are given."""
+        return tuple(self.columns[k] for k in self.places[0])
+
+    def pilot(self, rng, n):
+        """Codes (n, J) to try the pool with: as they might be, not as they are distributed."""
+        if self.discrete is not None:
+            return self.discrete.sample(rng, n)
+        drawn = [rng.integers(len(column.labels), size=n) if column.kind == "category"
+                 else self.centre[j] + self.scale[j] * rng.standard_normal(n)
+                 for j, column in enumerate(self.coded_columns)]
+        return np.stack(drawn, axis=1).astype(np.float64) if drawn else np.zeros((n, 0))
+
+    # Answers --------------------------------------------------------------------------------
+
+    def log_prob(self, table):
+        """Log-likelihood of every row, (N,); -inf for rows outside of a support."""
+        return self.parts(table)[0]
+
+    def parts(self, table):
+        """(log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""
+        codes, u, total = self.encode(table)
+        members = None
+        if self.discrete is not None:
+            total = total + self.discrete.log_prob(codes)
+        if self.pool is not None:
+            members = self.pool.log_probs(u, self.context(np.nan_to_num(codes)))
+            total = total + self.pool.pooled(members)
+        return total, members
+
+    def spread(self, table):
+        """How far the flows of the pool are apart in log p of every row, (N,).
+
+        The standard deviation of log p_k about log p, with the flows' shares of the weights; NaN
+        with fewer than two flows.
+        """
+        members = self.parts(table)[1]
+        flows = [] if members is None else [k for k, member in enumerate(self.pool.members)
+                                            if hasattr(member, "params")]
+        weights = np.array([self.pool.weights[k] for k in flows])
+        if len(flows) < 2 or not np.sum(weights) > 0:
+            return np.full(len(table[0]), np.nan)
+        apart = members[:, flows] - self.pool.pooled(members)[:, None]
+        return np.sqrt(np.square(np.nan_to_num(apart)) @ (weights / np.sum(weights)))
+
+    def sample(self, rng, n):
+        """A list of columns' values, (n,) each, in the order of the columns.
+
+        Raises
+        ------
+        ValueError
+            If some columns are given: :mod:`nfref.tables.conditional` draws the others.
+        """
+        if self.given:
+            raise ValueError(f"given: expected values of {', '.join(map(repr, self.given))}, which "
+                             "the density is given, got none")
+        codes = np.zeros((n, 0))
+        u, context = np.zeros((n, 0)), None
+        if self.discrete is not None:
+            codes = self.discrete.sample(rng, n)
+            context = self.context(codes)
+        if self.pool is not None:
+            u = self.pool.sample(rng, n, context)
+        discrete, continuous = iter(codes.T), iter(u.T)
+        return [column.drawn(next(continuous if isinstance(column, Continuous) else discrete))
+                for column in self.columns]
+
+
+def places_of(columns, given=()):
+    """See :attr:`TableDensity.places`."""
+    real = [isinstance(column, Continuous) for column in columns]
+    known = [column.name in given for column in columns]
+    every = range(len(columns))
+    return ([k for k in every if not real[k]] + [k for k in every if real[k] and known[k]],
+            [k for k in every if real[k] and not known[k]])
+
+
+def encoded(columns, table, given=()):
+    """See :meth:`TableDensity.encode`."""
+    found, total = [], np.zeros(len(table[0]))
+    for column, values in zip(columns, table):
+        known = column.name in given
+        if not isinstance(column, Continuous):
+            code = column.encode(values if column.kind == "category"
+                                 else as_numbers(column.name, values))
+            found.append(code.astype(np.float64))
+            if known and np.any(np.isnan(found[-1])):
+                check_can_be_given(column, values)
+            continue
+        coordinate, log_slope = column.encode(as_numbers(column.name, values))
+        found.append(coordinate)
+        if not known:
+            total = total + log_slope
+        elif np.any(log_slope == -np.inf):
+            check_can_be_given(column, values)
+    return *(np.stack([found[k] for k in places], axis=1) if places
+             else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
+
+
+def check_can_be_given(column, values, first=0):
+    """That a column can take the values that it is given with; NaN is passed over.
+
+    Messages count rows from ``first``. Labels are checked where they are encoded.
+    """
+    if column.kind == "category":
+        return
+    values = np.asarray(values, np.float64)
+    if isinstance(column, Continuous):
+        bad = column.encode(values)[1] == -np.inf
+        expected = f"values strictly between {column.low:g} and {column.high:g}"
+    else:
+        bad = np.isnan(column.encode(values))
+        expected = "whole numbers" + (f" of at least {column.low:g}" if np.isfinite(column.low)
+                                      else "")
+    bad = np.flatnonzero(bad & ~np.isnan(values))
+    if len(bad):
+        raise ColumnError(column.name, f"expected {expected}, for the others are given it; got "
+                          f"{values[bad[0]]:g} in row {bad[0] + first}")
+
+
+def features(columns, codes, centre, scale):
+    """Codes (N, J) as numbers that a network can take, (N, C)."""
+    found = []
+    for k, column in enumerate(columns):
+        if isinstance(column, Continuous):
+            found.append(codes[:, k, None])
+        elif column.kind == "category":
+            found.append(codes[:, k, None] == np.arange(len(column.labels)))
+        else:
+            found.append(np.clip((codes[:, k, None] - centre[k]) / scale[k], -5, 5))
+    return np.concatenate(found, axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit finds.
+
+    Attributes
+    ----------
+    density : TableDensity
+    tried : list of Tried
+        Every candidate and the pool, in nats per row of the table.
+    rows : float
+        The effective number of rows, (sum w)^2 / sum w^2.
+    distinct, held_out : int
+        Distinct rows, and how many of them were held out (0: each by turns, or copies of them).
+    """
+
+    density: TableDensity
+    tried: list
+    rows: float
+    distinct: int
+    held_out: int
+
+
+def find_columns(names, table, asked=None, first=0, labels=None):
+    """What values the columns of a table take.
+
+    Parameters
+    ----------
+    names : sequence of str
+    table : list of (N,) arrays
+        The columns' values, with NaN or None where they are missing.
+    asked : dict, optional
+        name -> support, see :func:`nfref.tables.columns.column_of`.
+    first : int
+        From where messages count rows.
+    labels : dict, optional
+        name -> what rows hold that are not in the table, of categories.
+
+    Returns
+    -------
+    tuple of Continuous, Category or Count
+
+    Raises
+    ------
+    ColumnError
+        If a column is constant or an exact linear function of others, or does not lie on the
+        support that was asked for.
+    ValueError
+        If what was asked for is no support, or of no column.
+    """
+    asked, labels = asked or {}, labels or {}
+    unknown = [name for name in asked if name not in names]
+    if unknown:
+        raise ValueError(f"columns: expected names among {', '.join(map(repr, names))}; "
+                         f"got {unknown[0]!r}")
+    missing = [gaps(values) for values in table]
+    for name, gap in zip(names, missing):
+        if np.all(gap):
+            raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
+    columns = tuple(column_of(name, values[~gap], asked.get(name), first=first,
+                              labels=labels.get(name, ()))
+                    for name, values, gap in zip(names, table, missing))
+    continuous = [(column, values, gap) for column, values, gap in zip(columns, table, missing)
+                  if isinstance(column, Continuous)]
+    if continuous:
+        whole = ~np.any([gap for *_, gap in continuous], axis=0)
+        if np.any(whole):
+            check_independent([column for column, *_ in continuous],
+                              [values[whole] for _, values, _ in continuous])
+    return columns
+
+
+def check_given(given, names):
+    """Names of columns that are given, in the order of the table; some column has to be left.
+
+    Raises
+    ------
+    ValueError
+        If one is no column, or comes twice, or none is left.
+    """
+    given = (given,) if isinstance(given, str) else tuple(given or ())
+    for name in given:
+        if name not in names:
+            raise ValueError(f"given: expected columns among {', '.join(map(repr, names))}; "
+                             f"got {name!r}")
+        if given.count(name) > 1:
+            raise ValueError(f"given: expected each column once, got {name!r} twice")
+    if given and len(given) == len(names):
+        raise ValueError(f"given: expected a column that is not given, got all {len(names)}")
+    return tuple(name for name in names if name in given)
+
+
+def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
+              announce=lambda name: None, given=()):
+    """The density of a table.
+
+    Parameters
+    ----------
+    columns : tuple of Continuous, Category or Count
+        From :func:`find_columns`; continuous ones get the robust units of these rows.
+    table : list of (N,) arrays
+        The columns' values.
+    plan : Plan
+    seed : int
+        The same rows and seed give the same density, in whatever order the rows stand.
+    weight : (N,) array, optional
+        What each row counts, above 0.
+    validation : float
+        The share of rows that is held out to choose by.
+    announce : callable
+        Is told in words what is tried.
+    given : sequence of str
+        Names of columns that are given: the density is that of the others.
+
+    Returns
+    -------
+    Fitted
+    """
+    columns = tuple(column.in_units_of(values, weight) if isinstance(column, Continuous)
+                    else column for column, values in zip(columns, table))
+    places, counts = distinct_rows(_numbers_of(columns, table), weight, seed)
+    effective = (float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)) if weight is not None
+                 else float(len(table[0])))
+    codes, u, log_slope = encoded(columns, [values[places] for values in table], given)
+    kinds = tuple(columns[k] for k in places_of(columns, given)[0])
+    known = tuple(j for j, column in enumerate(kinds) if column.name in given)
+    weight = None if np.all(counts == 1) else counts
+    rng = np.random.default_rng(seed)
+    discrete_rng, pool_rng = rng.spawn(2)
+    discrete, centre, scale = None, None, None
+    log_discrete = np.zeros(len(places))
+    held = candidates.held_out_count(len(places), validation)
+    if kinds:
+        centre = np.average(codes, axis=0, weights=weight)
+        scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
+    copies = split_copies(kinds, columns, counts, validation, seed)
+    if copies is not None:
+        discrete, log_discrete = _from_copies(codes, kinds, counts, copies, discrete_rng, known)
+    elif len(known) < len(kinds):
+        start = max(held, 1) if len(places) > 1 else 0
+        weights = (None, None) if weight is None else (weight[start:], weight[:start])
+        discrete = LatentClasses.choose(codes[start:], kinds, codes[:start] if start else codes,
+                                        discrete_rng, *weights, given=known)
+        log_discrete = discrete.log_prob(codes)
+    density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
+    tried, held_out = [], held if discrete is not None and copies is None else 0
+    if u.shape[1]:
+        rows = Rows(u, density.context(codes), weight,
+                    sum(isinstance(column, Continuous) for column in kinds))
+        pool, tried, held_out = candidates.find_pool(rows, plan, pool_rng, validation, announce)
+        density = replace(density, pool=pool)
+    scored = slice(held_out or None)
+    offset = np.average((log_slope + log_discrete)[scored],
+                        weights=None if weight is None else weight[scored])
+    tried = [one.shifted(offset) for one in tried]
+    if copies is not None:
+        tried = [candidates.Tried("latent classes", *mean_and_error(
+            log_discrete[copies > 0], copies[copies > 0]), 1.0, 0.0)]
+    elif not tried:
+        tried = [candidates.Tried("latent classes", *mean_and_error(
+            log_discrete[scored], None if weight is None else weight[scored]), 1.0, 0.0)]
+    return Fitted(density, tried, effective, len(places), held_out)
+
+
+def split_copies(kinds, columns, counts, share, seed):
+    """How many copies of each distinct row are held out, (N,), where all columns are discrete.
+
+    There the same rows come again, and their probabilities are what is wanted: to hold out all
+    copies of a row would be to ask how likely a row is that was never seen. None where a column is
+    continuous, or copies are no whole numbers or only one of each.
+    """
+    if len(kinds) < len(columns) or not all(column.kind in DISCRETE for column in kinds):
+        return None
+    if np.any(counts != np.round(counts)) or np.all(counts == 1):
+        return None
+    counts = counts.astype(np.int64)
+    rng = np.random.default_rng([seed % 2 ** 64, 2])
+    return rng.multivariate_hypergeometric(
+        counts, candidates.held_out_count(int(np.sum(counts)), share), method="marginals")
+
+
+def _from_copies(codes, kinds, counts, held, rng, known):
+    """(LatentClasses of all copies, log P of the rows under those of the copies not held out)."""
+    left = counts - held
+    some, others = left > 0, held > 0
+    chosen = LatentClasses.choose(codes[some], kinds, codes[others], rng, left[some], held[others],
+                                  given=known)
+    return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
+
+
+def _numbers_of(columns, table):
+    """The table as numbers that are equal where its cells are, (N, D)."""
+    return np.stack([column.encode(values).astype(np.float64) if column.kind == "category"
+                     else as_numbers(column.name, values)
+                     for column, values in zip(columns, table)], axis=1)

@@ -1,0 +1,429 @@
+"""The density of a table as an estimator of scikit-learn.
+
+    >>> import numpy as np, nfref
+    >>> rows = np.random.default_rng(0).standard_normal((200, 2))
+    >>> density = nfref.FlowDensity(random_state=0).fit(rows)
+    >>> density.score_samples(rows[:3]).shape
+    (3,)
+"""
+
+import numbers
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from nfref.flow import Flow
+from nfref.runtime.checks import as_weight, check_count, check_positive
+from nfref.tables import conditional
+from nfref.tables.candidates import Plan
+from nfref.tables.density import TableDensity, check_given, find_columns, fit_table
+from nfref.tables.frames import frame_columns, gaps, has_gaps, is_frame, like_frame
+from nfref.tables.gaps import fit_with_gaps
+
+FLOWS = ("auto", "nsf", "maf", "mixture", "gaussian")
+
+
+class FlowDensity(DensityMixin, BaseEstimator):
+    """The density of a table, by flows and simpler densities in a linear pool.
+
+    A few candidates are fitted: a Gaussian, mixtures, a wide density, and flows where there are
+    rows enough. The rows that are held out say what each weighs (Smyth and Wolpert 1997). So the
+    answer is about as good as the best of them, on few rows as well as on many, and no row
+    costs more than the wide density says.
+
+    Equal rows are one row with a weight, and the rows that are held out are chosen by their
+    content: copies never fall into different parts, whole weights give the same bits as repeated
+    rows, and so does any order of rows.
+
+    Parameters
+    ----------
+    flow : {"auto", "nsf", "maf", "mixture", "gaussian"} or Flow, default "auto"
+        What is tried besides the simple densities. "auto" fits neural spline flows of tanh and
+        of relu units and a masked autoregressive flow, and then more of the best; "mixture" and
+        "gaussian" no flow at all. A flow has to be one of as many columns as are continuous, with
+        the discrete ones as context.
+    members : int, default 4
+        How many flows, each with a start and orders of its own.
+    columns : dict, optional
+        name -> what values a column can take, for those that shall not be guessed: "real",
+        "positive", "LOW:HIGH" (either may be missing), "period P", "count" or "category". The
+        columns of arrays are called "x1", "x2", ... Without a word, text, truth values and
+        categories of a DataFrame are categories, and its columns of whole numbers, up to 100
+        different ones and each there ten times on average, are counts; all others are real.
+    given : str or sequence of str, optional
+        Columns that are given: the density is that of the others given these, log p(others |
+        given), and no word is lost on how these are distributed. Rows hold all columns as before;
+        what is drawn or imputed needs the given ones.
+    epochs : int, default 200
+        At most so many for each flow.
+    batch_size : int, optional
+        Rows a step; by default as fits the number of rows.
+    learning_rate : float, optional
+        Of Adam; 5e-3 by default.
+    time_budget : float, optional
+        Seconds for all flows together. What is found then depends on the machine. At least one
+        epoch of one flow is done.
+    validation : float, default 0.1
+        The share of distinct rows that is held out. With few rows each is held out by turns.
+    random_state : int, RandomState instance or None, default None
+    verbose : bool, default False
+        Show on standard error what is tried, and how far it is.
+    n_jobs : int, optional
+        How many flows are trained at once, by joblib: in processes of this machine, or on what
+        ``joblib.parallel_config`` says (Dask, Ray). -1 is as many as there are processors. The
+        bits are the same. None is one, unless ``parallel_config`` says more.
+
+    Attributes
+    ----------
+    density_ : nfref.tables.density.TableDensity
+        What was found.
+    candidates_ : list of nfref.tables.candidates.Tried
+        Every member, and the pool last: mean log-likelihood of the rows held out, its standard
+        error, weight and seconds.
+    columns_ : tuple
+        What each column was taken for.
+    weights_ : dict
+        name -> weight of the members of the pool.
+    n_rows_effective_ : float
+        (sum w)^2 / sum w^2.
+    n_features_in_ : int
+    feature_names_in_ : (D,) array
+        Only where the names of all columns are text.
+    """
+
+    def __init__(self, flow="auto", *, members=4, columns=None, given=None, epochs=200,
+                 batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
+                 random_state=None, verbose=False, n_jobs=None):
+        self.flow = flow
+        self.members = members
+        self.columns = columns
+        self.given = given
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.time_budget = time_budget
+        self.validation = validation
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit to rows.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+            At least two rows that differ. A DataFrame may hold text. Cells may be missing (NaN,
+            None): they are drawn anew while the simple densities are fitted, and the flows learn
+            from the last draw (:mod:`nfref.tables.gaps`).
+        y : None
+            Not used.
+        sample_weight : (N,) array, optional
+            What each row counts, 0 or more: twice as much is the row twice.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a column has no value, is constant or a linear function of others, or a weight or
+            a parameter does not fit.
+        """
+        return self._fit(X, sample_weight)
+
+    def _fit(self, X, sample_weight=None, callback=None, announce=None):
+        plan = self._plan(callback)
+        names, table = self._table(X, reset=True)
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
+            if not sample_weight.ndim:      # as other estimators take it
+                sample_weight = np.full(len(table[0]), sample_weight)
+        weight = as_weight("sample_weight", sample_weight, len(table[0]))
+        if weight is not None:
+            table, weight = [values[weight > 0] for values in table], weight[weight > 0]
+        random = check_random_state(self.random_state)
+        seed = int(random.randint(2 ** 31 - 1))
+        options = {"weight": weight, "validation": self.validation,
+                   "given": check_given(self.given, names),
+                   "announce": announce or self._announce}
+        if has_gaps(table):
+            found = fit_with_gaps(names, table, self.columns, plan, seed, **options)
+        else:
+            found = fit_table(find_columns(names, table, self.columns), table, plan, seed,
+                              **options)
+        self._keep(found.density)
+        self.candidates_ = found.tried
+        self.n_rows_effective_ = found.rows
+        self.n_rows_distinct_, self.n_rows_held_out_ = found.distinct, found.held_out
+        return self
+
+    def _keep(self, density):
+        self.density_, self.columns_ = density, density.columns
+        pool = density.pool
+        self.weights_ = {} if pool is None else dict(zip(pool.names, pool.weights.tolist()))
+
+    def _plan(self, callback):
+        if not (isinstance(self.flow, Flow) or self.flow in FLOWS):
+            raise ValueError(f"flow: expected one of {', '.join(FLOWS)} or a Flow, "
+                             f"got {self.flow!r}")
+        check_count("members", self.members, minimum=0)
+        check_count("epochs", self.epochs)
+        if self.batch_size is not None:
+            check_count("batch_size", self.batch_size)
+        for name in ("learning_rate", "time_budget"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        if not isinstance(self.validation, numbers.Real) or not 0 < self.validation < 1:
+            raise ValueError("validation: expected a number between 0 and 1, "
+                             f"got {self.validation!r}")
+        return Plan(self.flow, self.members, self.epochs, self.batch_size, self.learning_rate,
+                    self.time_budget, bool(self.verbose), callback,
+                    jobs=effective_n_jobs(self.n_jobs))
+
+    def _announce(self, name):
+        if self.verbose:
+            from tqdm import tqdm
+            tqdm.write(f"trying {name}")
+
+    def _table(self, X, reset=False):
+        """(names, list of columns' values): a DataFrame by names, all else by places."""
+        if is_frame(X):
+            found = frame_columns(X)
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if not found or not len(next(iter(found.values()))):
+                raise ValueError(f"Found array with {0 if found else 'no'} sample(s) or columns "
+                                 "while a minimum of 1 is required.")
+            if reset:
+                self._frame = X[:0]
+            return list(found), list(found.values())
+        X = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan",
+                          ensure_min_samples=2 if reset else 1)
+        if reset:
+            self._frame = None
+        names = [f"x{k + 1}" for k in range(X.shape[1])]
+        return names, list(X.T)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def score_samples(self, X, return_spread=False, return_error=False, draws=1000,
+                      return_effective=False):
+        """Log-likelihood of every row, in nats and the units of the data.
+
+        Of a table with discrete columns it is the log of a probability of these times a density
+        of the others.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+            Where cells are missing (NaN, None), it is the likelihood of those that are there.
+            It is exact where the pool holds no flows, or only those of one order in all layers
+            (``orders="natural"``) in which what is missing comes last, and the mean of weighted
+            draws else.
+        return_spread : bool, default False
+            Return also how far the flows of the pool are apart.
+        return_error : bool, default False
+            Return also the standard error of what is drawn.
+        draws : int, default 1000
+            For each row with gaps. It does not depend on the other rows, nor on a random state.
+        return_effective : bool, default False
+            Return also how many equally weighted draws would tell as much.
+
+        Returns
+        -------
+        (N,) array
+            -inf for values that a column cannot take.
+        spread : (N,) array
+            The standard deviation of log p under the single flows; NaN with fewer than two, and
+            of rows with gaps. Only if asked for.
+        error : (N,) array
+            In nats; 0 for what is exact. Only if asked for.
+        effective : (N,) array
+            Infinite for what is exact; of few draws the standard error itself is unsure. Only if
+            asked for.
+        """
+        check_is_fitted(self)
+        _, table = self._table(X)
+        found = conditional.log_marginal(self.density_, table, check_count("draws", draws, 2))
+        answer = [found.log_prob]
+        if return_spread:
+            whole = ~np.any([gaps(values) for values in table], axis=0)
+            spread = np.full(len(whole), np.nan)
+            if np.any(whole):
+                spread[whole] = self.density_.spread([values[whole] for values in table])
+            answer.append(spread)
+        if return_error:
+            answer.append(found.error)
+        if return_effective:
+            answer.append(found.effective)
+        return answer[0] if len(answer) == 1 else tuple(answer)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-likelihood in nats per row.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+        y : None
+            Not used.
+        sample_weight : (N,) array, optional
+
+        Returns
+        -------
+        float
+        """
+        return float(np.average(self.score_samples(X), weights=sample_weight))
+
+    def sample(self, n_samples=1, random_state=None, *, given=None):
+        """Draw rows.
+
+        Parameters
+        ----------
+        n_samples : int, default 1
+        random_state : int, RandomState instance or None, default None
+        given : dict, optional
+            name -> value: rows in which these columns have these values, and the others their
+            law given them. Columns that the density is given have to be among them; for rows with
+            a value each, :meth:`impute` draws what is missing in them.
+
+        Returns
+        -------
+        (n_samples, D) array, or a DataFrame like the one it was fitted to
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, it cannot take the value, or one that the density is given
+            is not there.
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples, minimum=0)
+        rng = np.random.default_rng(check_random_state(random_state).randint(2 ** 31 - 1))
+        return self._like_data(self.density_.sample(rng, n_samples) if not given else
+                               conditional.sample_given(self.density_, given, rng, n_samples))
+
+    def _like_data(self, columns):
+        """Columns' values as an array or a DataFrame, whichever was fitted to."""
+        if self._frame is not None:
+            return like_frame(self._frame, {column.name: values for column, values
+                                            in zip(self.columns_, columns)})
+        return np.stack(columns, axis=1)
+
+    def impute(self, X, random_state=None):
+        """The rows with every missing cell drawn from its law given the cells that are there.
+
+        One draw is one of many answers: their spread over several calls is how little is known.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+        random_state : int, RandomState instance or None, default None
+
+        Returns
+        -------
+        (N, D) array, or a DataFrame like the one it was fitted to
+        """
+        check_is_fitted(self)
+        _, table = self._table(X)
+        rng = np.random.default_rng(check_random_state(random_state).randint(2 ** 31 - 1))
+        return self._like_data(conditional.impute(self.density_, table, rng))
+
+    def quantile(self, X, column, levels=(0.05, 0.5, 0.95), draws=1000):
+        """Quantiles of a column given the other cells of every row.
+
+        Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+            What stands in the column itself does not matter; cells that are missing (NaN, None)
+            are not known.
+        column : str
+            The name of a column of numbers; of arrays "x1", "x2", ...
+        levels : sequence of float, default (0.05, 0.5, 0.95)
+            Each above 0 and below 1.
+        draws : int, default 1000
+            For each row; the same for all, so that quantiles change smoothly with what is given.
+
+        Returns
+        -------
+        (N, len(levels)) array
+            In the units of the data.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or it holds categories; if a level does not fit.
+        """
+        check_is_fitted(self)
+        levels = np.asarray(levels, np.float64)
+        if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)):
+            raise ValueError(f"levels: expected numbers above 0 and below 1, got {levels}")
+        _, table = self._table(X)
+        return conditional.quantiles(self.density_, table, column, levels,
+                                     check_count("draws", draws, 2))
+
+    def distribution(self, X, column, draws=1000):
+        """P(column <= its value) given the other cells of every row: uniform where the density is
+        right.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+        column : str
+            The name of a column of numbers.
+        draws : int, default 1000
+            For each row.
+
+        Returns
+        -------
+        (N,) array
+        """
+        check_is_fitted(self)
+        _, table = self._table(X)
+        return conditional.distribution(self.density_, table, column,
+                                        check_count("draws", draws, 2))
+
+    def save(self, path):
+        """Write what was fitted to a model file, which :meth:`load` and ``nfref score`` read.
+
+        Parameters
+        ----------
+        path : path-like
+        """
+        from nfref.tables.model_file import save_model
+        check_is_fitted(self)
+        save_model(path, self.density_, columns=getattr(self, "feature_names_in_", None))
+
+    @classmethod
+    def load(cls, path):
+        """An estimator from a model file: it scores and draws, and what it was made with is gone.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        nfref.tables.model_file.ModelError
+            If there is none, or it does not hold the density of a table.
+        """
+        from nfref.tables.model_file import ModelError, load_model
+        model = load_model(path)
+        if not isinstance(model.density, TableDensity):
+            raise ModelError(f"{path}: expected the density of a table, got one of a flow alone "
+                             "(nfref.tables.model_file.load_model reads it)")
+        made = cls()
+        made._keep(model.density)
+        made._frame = None
+        made.n_features_in_ = model.density.dim
+        if model.columns is not None:
+            made.feature_names_in_ = np.array(model.columns, object)
+        return made

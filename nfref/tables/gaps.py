@@ -1,0 +1,115 @@
+"""Training on rows with gaps: stochastic EM.
+
+Two steps by turns: every gap is filled with one draw from its law given the cells that are
+there, under the density so far (E, by a sample of one); the density is fitted to the filled
+rows (M). Each round leaves of an error about the share of what is missing, in a mixture of
+what is missing where the component is. So the first rounds go with a Gaussian, which forgets
+where it began, and the next with the mixtures, which both cost little; and at their end all
+that the plan asks for is fitted to the rows as they are filled then.
+
+So the parameters are those of one draw of what is missing, not of its mean; flows learn what the
+simple densities have put into the gaps; and the rows held out are scored as filled. It supposes
+that what is missing says nothing more once the other cells are known ("missing at random").
+
+Where some columns are given, rows that lack one of these are left out, as are rows that have
+nothing else: they say little or nothing about a density of the others given these.
+
+Source: Bishop 2006 (EM).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from nfref.tables.conditional import impute
+from nfref.tables.density import find_columns, fit_table
+from nfref.tables.frames import distinct_rows, gaps
+
+ROUNDS = 10                 # of each kind
+ROWS_OF_A_ROUND = 5000      # at most so many
+
+
+def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.1,
+                  announce=lambda name: None, given=(), columns=None):
+    """The density of a table of which cells are missing.
+
+    Parameters
+    ----------
+    names : sequence of str
+    table : list of (N,) arrays
+        The columns' values, with NaN or None where they are missing.
+    asked : dict or None
+        As for :func:`nfref.tables.density.find_columns`.
+    plan : Plan
+    seed : int
+        The same rows and seed give the same density, in whatever order the rows stand.
+    weight, validation, announce, given
+        As for :func:`nfref.tables.density.fit_table`.
+    columns : tuple of Continuous, Category or Count, optional
+        Where they are known; else they are found.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a column has no value at all; and as for ``find_columns``.
+    """
+    columns = columns or find_columns(names, table, asked)
+    effective = (float(len(table[0])) if weight is None
+                 else float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)))
+    used = ~says_nothing(names, table, given)
+    if not np.any(used):
+        raise ValueError("given: expected rows in which all given columns have a value and another "
+                         f"column has one too, got none in {len(used)}")
+    table = [values[used] for values in table]
+    weight = None if weight is None else weight[used]
+    places, counts = distinct_rows(_comparable(table), weight, seed)
+    table = [values[places] for values in table]
+    rng = np.random.default_rng([seed, 1])
+    filled = [_from_the_same(values, counts, rng) for values in table]
+    kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
+    few = slice(ROWS_OF_A_ROUND)
+    announce("what stands in the gaps")
+    for k, kind in enumerate(kinds, 1):
+        density = fit_table(columns, [values[few] for values in filled],
+                            replace(plan, flow=kind, members=0), seed, weight=counts[few],
+                            validation=validation, given=given).density
+        rows = few if k < len(kinds) else slice(None)
+        drawn = impute(density, [values[rows] for values in table], rng)
+        for values, new in zip(filled, drawn):
+            values[rows] = new
+    found = fit_table(columns, filled, plan, seed, weight=counts, validation=validation,
+                      announce=announce, given=given)
+    return replace(found, rows=effective)
+
+
+def says_nothing(names, table, given=()):
+    """Rows that say nothing of the columns that are not given, (N,)."""
+    missing = dict(zip(names, map(gaps, table)))
+    empty = np.all([gap for name, gap in missing.items() if name not in given], axis=0)
+    return empty | np.any([np.zeros(len(empty), bool), *(missing[name] for name in given)], axis=0)
+
+
+def _comparable(table):
+    """The table as numbers, equal where cells are equal or both missing, (N, D)."""
+    found = []
+    for values in table:
+        gap = gaps(values)
+        if values.dtype.kind in "fiub":
+            numbers = values.astype(np.float64)
+        else:
+            numbers = np.zeros(len(values))
+            numbers[~gap] = np.unique(values[~gap].astype(str), return_inverse=True)[1]
+        found.append(np.where(gap, np.nan, numbers))
+    return np.stack(found, axis=1)
+
+
+def _from_the_same(values, counts, rng):
+    """The column with gaps filled by values of other rows."""
+    gap, filled = gaps(values), np.array(values)
+    share = counts[~gap] / np.sum(counts[~gap])
+    filled[gap] = values[~gap][rng.choice(len(share), np.sum(gap), p=share)]
+    return filled

@@ -1,0 +1,190 @@
+"""A linear pool of densities: p(x) = sum_k w_k p_k(x), with weights from rows none was fitted to.
+
+Source: Smyth and Wolpert 1997, who find the weights by cross-validation; rows held out
+serve where a member costs too much to be fitted several times.
+
+The weights that make validation rows likeliest are those of a mixture whose components are
+fixed, which EM finds: the log-likelihood is concave in them. A pool is at least as likely
+there as its best member, and a member that is wrong somewhere costs the pool no more than its
+weight where any other is right. So one wide member bounds what any row can cost:
+
+    -log p(x) <= -log w_wide - log p_wide(x).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.runtime import params as trees
+from nfref.runtime.blocks import in_blocks
+from nfref.runtime.checks import check_rng
+
+
+def stacking_weights(log_densities, weight=None, prior=None, tolerance=1e-9, iterations=5000):
+    """Weights (K,) of a linear pool by EM: w_k <- (sum_i v_i r_ik + a_k) / (sum_i v_i + sum_k a_k).
+
+    r_ik is the share of member k in the density of row i, v_i what row i counts, and a_k rows
+    that are thought to have come from member k, which keep its weight away from zero.
+
+    Parameters
+    ----------
+    log_densities : (M, K) array
+        log p_k(x_i) of rows that no member was fitted to; -inf where a density is zero.
+    weight : (M,) array, optional
+        v; 1 for every row if omitted.
+    prior : (K,) array, optional
+        a; none if omitted.
+    tolerance : float
+        It ends when no weight changes by more.
+    iterations : int
+        At most so many.
+
+    Returns
+    -------
+    (K,) array
+        At least 0, with sum 1.
+    """
+    log_densities = np.asarray(log_densities, np.float64)
+    rows, members = log_densities.shape
+    prior = np.zeros(members) if prior is None else np.asarray(prior, np.float64)
+    v = np.ones(rows) if weight is None else np.asarray(weight, np.float64)
+    # Only the ratios within a row matter; a row that no member allows says nothing.
+    largest = np.max(log_densities, axis=1)
+    v = np.where(np.isfinite(largest), v, 0.0)
+    ratios = np.exp(log_densities - np.where(np.isfinite(largest), largest, 0.0)[:, None])
+    weights = np.full(members, 1 / members)
+    total = np.sum(v) + np.sum(prior)
+    if total == 0:
+        return weights
+    for _ in range(iterations):
+        density = ratios @ weights
+        new = (weights * ((v / np.where(density > 0, density, 1.0)) @ ratios) + prior) / total
+        new = new / np.sum(new)
+        done = np.max(np.abs(new - weights)) < tolerance
+        weights = new
+        if done:
+            break
+    return weights
+
+
+# Members ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FittedFlow:
+    """A density with its parameters: what a flow is in a pool.
+
+    Parameters
+    ----------
+    density : Density
+    params : nested dicts and lists of arrays
+    """
+
+    density: object
+    params: object
+
+    def log_prob(self, x, context=None):
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in float64."""
+        return in_blocks(lambda *rows: self.density.log_prob(self.params, *rows), x, context)
+
+    def sample(self, rng, n, context=None):
+        """``n`` rows, (n, D)."""
+        return self.density.sample(trees.cast(self.params, np.float64), rng, n, context)
+
+
+@dataclass(frozen=True)
+class Regressed:
+    """A density of what is left of rows after a linear function of their context: p(x - c B).
+
+    Parameters
+    ----------
+    density : object
+        With ``log_prob(x)`` and ``sample(rng, n)``.
+    slopes : (C, D) array
+        B.
+    """
+
+    density: object
+    slopes: np.ndarray
+
+    @classmethod
+    def fit(cls, fit, x, context, weight=None):
+        """``fit(x, weight)`` of what the least squares with a little ridge leave of x."""
+        if context is None or not context.shape[1]:
+            return fit(x, weight)
+        share = np.ones(len(x)) if weight is None else weight
+        centred = context - np.average(context, axis=0, weights=share)
+        gram = (share[:, None] * centred).T @ centred + np.eye(context.shape[1])
+        middle = np.average(x, axis=0, weights=share)
+        slopes = np.linalg.solve(gram, (share[:, None] * centred).T @ (x - middle))
+        return cls(fit(x - context @ slopes, weight), slopes)
+
+    def log_prob(self, x, context):
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
+        return self.density.log_prob(x - context @ self.slopes)
+
+    def sample(self, rng, n, context):
+        """``n`` rows, (n, D)."""
+        return self.density.sample(rng, n) + context @ self.slopes
+
+
+# Pools ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pool:
+    """p(x) = sum_k w_k p_k(x), or the same of x given a context.
+
+    Parameters
+    ----------
+    members : tuple
+        Densities with ``log_prob(x)`` and ``sample(rng, n)``, which may take a context.
+    weights : (K,) array
+        At least 0, with sum 1.
+    names : tuple of str
+    """
+
+    members: tuple
+    weights: np.ndarray
+    names: tuple
+
+    def log_probs(self, x, context=None):
+        """log p_k(x) of every member, (N, K); -inf where a member cannot tell."""
+        arguments = (x,) if context is None else (x, context)
+        with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
+            found = np.stack([member.log_prob(*arguments) for member in self.members], axis=1)
+        return np.where(np.isnan(found), -np.inf, found)
+
+    def log_prob(self, x, context=None):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        return self.pooled(self.log_probs(x, context))
+
+    def pooled(self, log_probs):
+        """log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""
+        used = self.weights > 0
+        return np.logaddexp.reduce(np.log(self.weights[used]) + log_probs[:, used], axis=1)
+
+    def sample(self, rng, n, context=None):
+        """``n`` rows, (n, D), each drawn from a member chosen by the weights."""
+        chosen = check_rng(rng).choice(len(self.weights), n, p=self.weights / np.sum(self.weights))
+        places, drawn = [], []
+        for k in range(len(self.members)):
+            place = np.flatnonzero(chosen == k)
+            given = () if context is None else (context[place],)
+            if len(place) or not k:
+                with np.errstate(all="ignore"):
+                    drawn.append(self.members[k].sample(rng, len(place), *given))
+                places.append(place)
+        return np.concatenate(drawn)[np.argsort(np.concatenate(places))]
+
+
+def mean_and_error(log_prob, weight=None):
+    """The mean of log-likelihoods in nats per row and its standard error; NaN for one row."""
+    log_prob = np.asarray(log_prob, np.float64)
+    weight = np.ones(len(log_prob)) if weight is None else weight
+    mean = float(np.average(log_prob, weights=weight))
+    total = np.sum(weight)
+    if total <= 1 or not np.all(np.isfinite(log_prob)):
+        return mean, float("nan")
+    variance = weight @ (log_prob - mean) ** 2 / (total - 1)
+    return mean, float(np.sqrt(variance / total))

@@ -1,0 +1,19 @@
+"""Tables of numbers: reading them from files, checking them, writing them.
+
+A table is an (N, D) array with D column names. It is read from .csv, .tsv and .txt (text),
+.npy and .npz (NumPy), and .parquet (where pyarrow is installed). Whatever is wrong with a
+file is a :class:`TableError` of one line: the file, what was expected, what came, and where.
+Rows are counted from 1, the header not included; lines are lines of the file.
+"""
+
+from nfref.tables.reading.batches import batch_rows, batches, write_batches
+from nfref.tables.reading.read import HEADERS, READERS, read_quietly, read_table
+from nfref.tables.reading.sampling import Sample, sample
+from nfref.tables.reading.table import (Table, TableError, check_finite, check_varies,
+                                        match_columns, numbered_columns, quoted_names, text_at)
+from nfref.tables.reading.text import write_blocks, write_csv
+
+__all__ = ["HEADERS", "READERS", "Sample", "Table", "TableError", "batch_rows", "batches",
+           "check_finite", "check_varies", "match_columns", "numbered_columns", "quoted_names",
+           "read_quietly", "read_table", "sample", "text_at", "write_batches", "write_blocks",
+           "write_csv"]

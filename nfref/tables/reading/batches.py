@@ -1,0 +1,149 @@
+"""Tables a batch of rows at a time: files that are larger than memory."""
+
+import contextlib
+import os
+from dataclasses import replace
+
+import numpy as np
+
+from nfref.runtime.blocks import BLOCK
+from nfref.runtime.checks import check_choice
+from nfref.runtime.files import replacing
+from nfref.tables.reading.read import (HEADERS, READERS, TEXT, from_array, mapped, only,
+                                       parquet_tables, readable)
+from nfref.tables.reading.table import TableError, check_finite
+from nfref.tables.reading.text import text_tables, write_blocks
+
+CELLS = 1 << 20         # numbers in a batch: 8 MB
+
+
+def batch_rows(columns):
+    """Rows in a batch of so many columns: whole blocks, so that batches cut no block in two."""
+    return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
+
+
+def batches(path, header="auto", texts=(), rows=None, gaps=False, keep=None):
+    """The rows of a file, a batch at a time, in memory that does not depend on their number.
+
+    A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
+    file. An .npz is read whole, and only then cut. A csv may come through a pipe.
+
+    Parameters
+    ----------
+    path : path-like
+    header : {"auto", "yes", "no"}
+        Whether the first line of a text file holds names.
+    texts : sequence of str
+        Names of columns whose cells are text; ``...`` among them stands for those that look like
+        it. ``labels`` of the tables grow from batch to batch: a text has the same place in all.
+    rows : int, optional
+        Rows in a batch (the last holds the rest); about a million numbers by default.
+    gaps : bool
+        Whether cells may be empty; they are NaN then.
+    keep : callable, optional
+        ``keep(columns, named)`` gives the names of the columns that are read, of all in the file
+        and whether it names them; all if omitted.
+
+    Yields
+    ------
+    Table
+        With float64 values, all finite.
+
+    Raises
+    ------
+    TableError
+        As :func:`nfref.tables.reading.read_table`, when a batch with a fault is asked for.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "t.npy")
+    >>> np.save(path, np.ones((10, 2)))
+    >>> [len(table.values) for table in batches(path, rows=4)]
+    [4, 4, 2]
+    """
+    path = os.fspath(path)
+    check_choice("header", header, HEADERS)
+    extension = os.path.splitext(path)[1].lower()
+    first = 0
+    with readable(path):
+        if extension in TEXT:
+            found = regrouped(text_tables(path, header, texts, gaps, keep), rows)
+        elif extension == ".parquet":
+            found = parquet_tables(path, texts, rows or batch_rows, keep)
+        elif extension == ".npy":
+            found = (only(table, keep) for table in _pieces_of_npy(path, rows))
+        else:
+            found = regrouped([only(READERS[extension](path), keep)], rows)
+        for table in found:
+            yield check_finite(path, table, first, gaps)
+            first += len(table.values)
+
+
+def _pieces_of_npy(path, rows):
+    whole = mapped(path)
+    if whole.ndim != 2 or not whole.size or whole.dtype.kind not in "buif":
+        from_array(path, whole)         # says what it is not
+    count, columns = whole.shape
+    del whole
+    rows = rows or batch_rows(columns)
+    for start in range(0, count, rows):
+        # Mapped anew for each piece: pages of pieces that are done do not stay in memory.
+        yield from_array(path, mapped(path)[start:start + rows])
+
+
+def regrouped(tables, rows=None):
+    """The rows of tables of any size as tables of ``rows`` rows; the last holds the rest."""
+    waiting, count = [], 0
+    for table in tables:
+        rows = rows or batch_rows(len(table.columns))
+        values = table.values
+        while count + len(values) >= rows:
+            taken = rows - count
+            yield replace(table, values=np.concatenate([*waiting, values[:taken]]))
+            waiting, count, values = [], 0, values[taken:]
+        if len(values):
+            waiting.append(values)
+            count += len(values)
+    if waiting:
+        yield replace(table, values=np.concatenate(waiting))
+
+
+# Writing ----------------------------------------------------------------------------------
+
+
+def write_batches(path, columns, blocks):
+    """Write rows that come as (M, D) arrays, whole or not at all: .parquet, or else csv.
+
+    Parameters
+    ----------
+    path : path-like
+    columns : sequence of str
+    blocks : iterable of (M, D) arrays
+    """
+    if os.path.splitext(os.fspath(path))[1].lower() != ".parquet":
+        write_blocks(path, columns, blocks)
+        return
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise TableError(f"{path}: writing .parquet needs pyarrow, which is not installed "
+                         "(pip install pyarrow)") from None
+    with replacing(path) as file, contextlib.ExitStack() as stack:
+        writer = None
+        for values in blocks:
+            arrays = [_as_arrow(pyarrow, column) for column in values.T]
+            batch = pyarrow.RecordBatch.from_arrays(arrays, list(columns))
+            if writer is None:
+                writer = stack.enter_context(parquet.ParquetWriter(file, batch.schema))
+            writer.write_batch(batch)
+
+
+def _as_arrow(pyarrow, values):
+    """Numbers (N,) for pyarrow; floats by their buffer, for anything else loads pandas, 40 MB."""
+    kinds = {"float32": pyarrow.float32(), "float64": pyarrow.float64()}
+    if values.dtype.name not in kinds:
+        return pyarrow.array(values)
+    return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [
+        None, pyarrow.py_buffer(np.ascontiguousarray(values))])

@@ -1,0 +1,279 @@
+"""Reading a table from a file, by its extension."""
+
+import contextlib
+import os
+import stat
+import warnings
+from dataclasses import replace
+
+import numpy as np
+
+from nfref.runtime.checks import check_choice
+from nfref.runtime.files import is_special
+from nfref.tables.reading.table import (Table, TableError, check_finite, named_columns,
+                                        numbered_columns)
+from nfref.tables.reading.text import read_text
+
+HEADERS = ("auto", "yes", "no")
+
+
+def read_table(path, header="auto"):
+    """Read a table of finite numbers.
+
+    Text files: the delimiter is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
+    whichever splits the first lines evenly; quotes are respected. A first row that is all
+    numbers is data, and the columns are then called x1 ... xD; any other first row holds the
+    names; where that is a guess, it is warned of (:func:`nfref.tables.reading.names.find_names`). An
+    .npz must hold one array, or only one of two dimensions. Text may come through a pipe.
+
+    Parameters
+    ----------
+    path : path-like
+    header : {"auto", "yes", "no"}
+        Whether the first line of a text file holds names.
+
+    Returns
+    -------
+    Table
+        With float64 values.
+
+    Raises
+    ------
+    TableError
+        If there is no such file, or it doesn't hold a table of finite numbers.
+    """
+    table = read_quietly(path, header)
+    if table.doubtful:
+        warnings.warn(table.remark, stacklevel=2)
+    return table
+
+
+def read_quietly(path, header="auto", texts=(), gaps=False, keep=None):
+    """:func:`read_table` without the warning; the remark of the table says it.
+
+    ``texts`` names columns of a text file whose cells are taken as they stand: see
+    ``Table.labels``. With ``gaps`` cells may be empty, and are NaN then. ``keep`` is as for
+    :func:`nfref.tables.reading.batches`.
+    """
+    path = os.fspath(path)
+    check_choice("header", header, HEADERS)
+    extension = os.path.splitext(path)[1].lower()
+    with readable(path):
+        if extension in TEXT:
+            table = read_text(path, header, texts, gaps, keep)
+        elif extension == ".parquet":
+            table = _read_parquet(path, texts, keep)
+        else:
+            table = only(READERS[extension](path), keep)
+        return check_finite(path, table, gaps=gaps)
+
+
+@contextlib.contextmanager
+def readable(path):
+    """That a file of a known kind can be read; whatever goes wrong in the block is a TableError."""
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in READERS:
+        raise TableError(f"{path}: expected a file named {', '.join(READERS)}, "
+                         f"got {repr(extension) if extension else 'no extension'}")
+    try:
+        kind = os.stat(path)
+        if stat.S_ISDIR(kind.st_mode):
+            raise TableError(f"{path}: expected a file, got a folder")
+        if is_special(path) and not (stat.S_ISFIFO(kind.st_mode) and extension in TEXT):
+            raise TableError(f"{path}: expected a regular file, got a device or a pipe")
+        if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
+            raise TableError(f"{path}: expected a table, got an empty file")
+        yield
+    except FileNotFoundError:
+        raise TableError(f"{path}: expected a file, found none there") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, TableError):
+            raise
+        came = getattr(error, "strerror", None) or error     # a ValueError for a zero byte in it
+        raise TableError(f"{path}: expected a readable file, got {came}") from None
+
+
+def _read_npy(path):
+    return from_array(path, mapped(path))
+
+
+def mapped(path):
+    """The array of an .npy file, mapped: one that claims more than it holds takes no memory."""
+    _check_kind(path)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+
+
+def _read_npz(path):
+    _check_kind(path)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = archive.files
+            arrays = {name: archive[name] for name in names}
+    except MemoryError:
+        raise
+    except Exception as error:     # zipfile, zlib, tokenize and pickle each have their own
+        raise _unreadable(path, error) from None
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise _unreadable(path, None)
+    matrices = [name for name, array in arrays.items() if array.ndim == 2]
+    if len(names) != 1 and len(matrices) != 1:
+        held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise TableError(f"{path}: expected one array, or only one of two dimensions; "
+                         f"got {held or 'none'}")
+    return from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
+
+
+def _check_kind(path):
+    """That a NumPy file is of the kind that its name says."""
+    with open(path, "rb") as file:
+        came = ".npz" if file.read(2) == b"PK" else ".npy"
+    if not path.lower().endswith(came):
+        raise TableError(f"{path}: expected what its name says, got "
+                         + ("an .npz file" if came == ".npz" else "no .npz archive"))
+
+
+def _unreadable(path, error):
+    if "allow_pickle" in str(error) or "Python objects" in str(error):
+        return TableError(f"{path}: expected arrays of numbers, got pickled objects, which are "
+                          "never loaded")
+    kind = os.path.splitext(path)[1].lower()
+    return TableError(f"{path}: expected a complete {kind} file, got a damaged one or another "
+                      "kind of file")
+
+
+def from_array(path, array):
+    """The table of an array, if it is one."""
+    if array.dtype.kind not in "buif":
+        raise TableError(f"{path}: expected real numbers, got dtype {array.dtype}")
+    if array.ndim != 2:
+        hint = "; reshape(-1, 1) makes it one column" if array.ndim == 1 else ""
+        raise TableError(f"{path}: expected a 2-D array, got shape {array.shape}{hint}")
+    if array.size == 0:
+        raise TableError(f"{path}: expected rows and columns, got shape {array.shape}")
+    values = np.array(array, np.float64, order="C")
+    names = numbered_columns(array.shape[1])
+    return Table(values, names, named=False, whole=names if array.dtype.kind in "iu" else ())
+
+
+def only(table, keep):
+    """The columns of a table of numbers that ``keep(columns, named)`` names; all for None."""
+    kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
+    if kept == table.columns:
+        return table
+    return replace(table, values=table.values[:, [table.columns.index(name) for name in kept]],
+                   columns=kept, whole=tuple(name for name in table.whole if name in kept))
+
+
+def _read_parquet(path, texts=(), keep=None):
+    tables = list(parquet_tables(path, texts, lambda columns: 1 << 16, keep))
+    return replace(tables[0], values=np.concatenate([table.values for table in tables]))
+
+
+def parquet_tables(path, texts, rows, keep=None):
+    """The rows of a .parquet as tables, some at a time.
+
+    Parameters
+    ----------
+    path : str
+    texts : sequence of str
+        Names of columns whose cells are text; see ``Table.labels``, which grow. ``...`` among them
+        stands for those whose type is text.
+    rows : int or callable
+        Rows in a table; a function of the number of columns.
+    keep : callable, optional
+        As for :func:`nfref.tables.reading.batches`.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise TableError(f"{path}: reading .parquet needs pyarrow, which is not installed "
+                         "(pip install pyarrow)") from None
+    try:
+        # Read ahead, it would hold whole row groups.
+        with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            # What pandas stores of a table's row labels is no column of the table.
+            kept = [k for k, name in enumerate(file.schema_arrow.names)
+                    if not name.startswith("__index_level_")]
+            fields = [file.schema_arrow.field(k) for k in kept]
+            if not fields or file.metadata.num_rows == 0:
+                raise TableError(f"{path}: expected rows and columns, got "
+                                 f"{file.metadata.num_rows} rows of {len(fields)} columns")
+            columns = named_columns(path, [field.name for field in fields])
+            if keep is not None:
+                found = dict(zip(columns, zip(kept, fields)))
+                columns = tuple(keep(columns, True))
+                kept, fields = zip(*(found[name] for name in columns))
+            if ... in texts:
+                texts = [name for name, field in zip(columns, fields)
+                         if name in texts or _is_text(field.type)]
+            labels = {name: [] for name in columns if name in texts}
+            places = {name: {} for name in labels}
+            whole = tuple(name for name, field in zip(columns, fields)
+                          if pyarrow.types.is_integer(field.type))
+            for column, field in zip(columns, fields):
+                if not (column in labels or pyarrow.types.is_integer(field.type)
+                        or pyarrow.types.is_floating(field.type)
+                        or pyarrow.types.is_boolean(field.type)):
+                    raise TableError(f"{path}: column {column!r}: expected numbers, "
+                                     f"got {field.type}", not_numbers=column)
+            wanted = [file.schema_arrow.names[place] for place in kept]
+            for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows,
+                                           columns=wanted):
+                values = np.empty((len(batch), len(columns)))
+                for k, name in enumerate(columns):
+                    cells = batch.column(wanted[k])
+                    if name in labels:
+                        values[:, k] = _coded(cells, labels[name], places[name])
+                    else:
+                        values[:, k] = _as_floats(cells)
+                yield Table(values, columns, labels=labels, whole=whole)
+    except (pyarrow.ArrowException, OSError):
+        raise _unreadable(path, None) from None
+
+
+def _as_floats(cells):
+    """Numbers of pyarrow in float64, (N,), NaN where they are missing.
+
+    From its buffers: whatever turns Python's or NumPy's into pyarrow's loads pandas, 40 MB.
+    """
+    import pyarrow
+    numbers = cells.cast(pyarrow.float64(), safe=False)
+    there, values = numbers.buffers()
+    used = slice(numbers.offset, numbers.offset + len(numbers))
+    values = np.frombuffer(values, np.float64)[used]
+    if not numbers.null_count:
+        return values
+    there = np.unpackbits(np.frombuffer(there, np.uint8), bitorder="little")[used]
+    return np.where(there, values, np.nan)
+
+
+def _is_text(kind):
+    """Whether a type of pyarrow is text, written out or as places in a dictionary."""
+    import pyarrow
+    if pyarrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+
+
+def _coded(cells, texts, known):
+    """The places of cells in ``texts``, which grow; NaN for a missing one."""
+    found = np.empty(len(cells))
+    for k, cell in enumerate(cells.to_pylist()):
+        if cell is None:
+            found[k] = np.nan
+            continue
+        text = str(cell).strip()
+        if text not in known:
+            known[text] = len(texts)
+            texts.append(text)
+        found[k] = known[text]
+    return found
+
+
+TEXT = (".csv", ".tsv", ".txt")
+READERS = {**dict.fromkeys(TEXT, read_text), ".npy": _read_npy, ".npz": _read_npz,
+           ".parquet": _read_parquet}

@@ -1,0 +1,185 @@
+"""A uniform sample of the rows of files that are larger than memory, in one pass.
+
+Row i of all rows, counted through the files, has the 64-bit key
+
+    k_i = mix(s + (i + 1) g),    s = mix(seed),  g odd,
+
+mix the finaliser of splitmix64. For one seed i -> k_i is one to one, so no two rows tie, and the
+M rows with the lowest keys are the sample: M rows of N, each set of M as likely as any other as far
+as the keys are random. They do not depend on how the rows were cut into batches, and a row that
+once has M lower keys before it may be forgotten, so no more than 5/4 M rows are ever held.
+"""
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.tables.reading.batches import batches
+from nfref.tables.reading.read import TEXT
+from nfref.tables.reading.table import Table, match_columns
+from nfref.tables.reading.text import are_whole
+
+CELLS = 1 << 23         # numbers in a sample where nothing else is said: 64 MB
+ROWS = 1_000_000        # and rows
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mixed(bits):
+    """The finaliser of splitmix64: every bit of the result depends on every bit of the input."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def sample_rows(columns):
+    """How many rows of so many columns a sample holds where nothing else is said."""
+    return min(ROWS, max(1, CELLS // columns))
+
+
+class Reservoir:
+    """The rows with the lowest keys of all that were added.
+
+    Parameters
+    ----------
+    most : int
+        M.
+    seed : int
+    """
+
+    def __init__(self, most, seed):
+        self.most, self.total = most, 0
+        self._start = mixed(np.full(1, seed % 2 ** 64, np.uint64))
+        self._parts, self._limit = [], None
+
+    def add(self, values):
+        """Rows (K, D) that follow those before."""
+        places = np.arange(self.total, self.total + len(values), dtype=np.uint64)
+        self.total += len(values)
+        keys = mixed(self._start + (places + np.uint64(1)) * GOLDEN)
+        if self._limit is not None:
+            low = keys < self._limit
+            keys, places, values = keys[low], places[low], values[low]
+        self._parts.append((keys, places, values))
+        if sum(len(keys) for keys, *_ in self._parts) > self.most + self.most // 4:
+            self._forget()
+
+    def _forget(self):
+        keys, places, values = map(np.concatenate, zip(*self._parts))
+        if len(keys) > self.most:
+            lowest = np.argpartition(keys, self.most - 1)[:self.most]
+            self._limit = np.max(keys[lowest])
+            lowest.sort()
+            keys, places, values = keys[lowest], places[lowest], values[lowest]
+        self._parts = [(keys, places, values)]
+
+    def rows(self):
+        """(places (M,) among all rows, rows (M, D)) in the order in which they came."""
+        self._forget()
+        _, places, values = self._parts[0]
+        return places.astype(np.int64), values
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a table.
+
+    Attributes
+    ----------
+    table : Table
+        ``whole`` says what holds of all rows.
+    places : (M,) array
+        Where they stand among all, from 0.
+    total : int
+        How many there are.
+    lowest : dict
+        name -> the lowest value of a column in all rows.
+    """
+
+    table: Table
+    places: np.ndarray
+    total: int
+    lowest: dict
+
+
+def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, keep=None,
+           look=None):
+    """A uniform sample of the rows of files, or all rows where these are no more.
+
+    Parameters
+    ----------
+    paths : path-like or sequence of path-like
+        Files with the same columns, which are matched by name where they have names.
+    rows : int, optional
+        How many at most; by default a million, and no more than 2^23 numbers.
+    seed : int
+    header, texts, gaps, keep
+        As for :func:`nfref.tables.reading.batches`.
+    look : callable, optional
+        ``look(path, table, first, total)`` of every batch: ``first`` rows of its file lie before
+        it, and ``total`` rows of all files are read with it.
+
+    Returns
+    -------
+    Sample
+
+    Raises
+    ------
+    TableError
+        As :func:`nfref.tables.reading.batches`, or if files have different columns.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "t.npy")
+    >>> np.save(path, np.arange(2000.0).reshape(1000, 2))
+    >>> found = sample(path, rows=10)
+    >>> len(found.table.values), found.total
+    (10, 1000)
+    """
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    reservoir, start, known, whole, lowest = None, None, {}, None, None
+    for path in map(os.fspath, paths):
+        first = 0
+        for table in batches(path, header, texts, gaps=gaps, keep=keep):
+            start = start or table
+            table = _like(start, path, table, known)
+            here = _whole(path, table)
+            low = np.fmin.reduce(table.values, axis=0)
+            if reservoir is None:
+                reservoir = Reservoir(rows or sample_rows(len(start.columns)), seed)
+                whole, lowest = here, low
+            whole, lowest = whole & here, np.fmin(lowest, low)
+            reservoir.add(table.values)
+            if look is not None:
+                look(path, table, first, reservoir.total)
+            first += len(table.values)
+    places, values = reservoir.rows()
+    return Sample(replace(start, values=values, labels={name: list(texts) for name, texts
+                                                        in known.items()},
+                          whole=tuple(name for name, every in zip(start.columns, whole) if every)),
+                  places, reservoir.total, dict(zip(start.columns, lowest.tolist())))
+
+
+def _like(start, path, table, known):
+    """The table with its columns in the order of the first, and texts at places in ``known``
+    (name -> {text: place}), which grow."""
+    values = match_columns(path, table, start.columns, start.named, "the first file's")
+    for k, name in enumerate(start.columns):
+        texts = table.labels.get(name if table.named else table.columns[k])
+        if texts is None:
+            continue
+        places = known.setdefault(name, {})
+        moved = np.array([places.setdefault(text, len(places)) for text in texts] + [np.nan])
+        if not np.array_equal(moved[:-1], np.arange(len(texts))):
+            at = np.where(np.isnan(values[:, k]), len(texts), values[:, k]).astype(np.int64)
+            values = values.copy()
+            values[:, k] = moved[at]
+    return replace(table, values=values, columns=start.columns)
+
+
+def _whole(path, table):
+    """Which columns hold whole numbers: by their type, or in a text file by their values."""
+    if os.path.splitext(path)[1].lower() in TEXT:
+        return are_whole(table.values) & ~np.isin(table.columns, list(table.labels))
+    return np.isin(table.columns, table.whole)

@@ -1,0 +1,288 @@
+"""Delimited text: reading it whatever its delimiter, writing it with all digits."""
+
+import csv
+import io
+import itertools
+import re
+from dataclasses import replace
+
+import numpy as np
+
+from nfref.runtime.files import is_special, replacing
+from nfref.tables.reading.names import MISSING, find_names, is_unmistakable
+from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
+
+HEAD = 200              # lines by which delimiter and names are told
+_LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")     # -1,5 or $ 3 or 2024-01-01
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
+BLOCK_CELLS = 1 << 16   # cells that are text at any one time
+
+# Reading ----------------------------------------------------------------------------------
+
+
+def read_text(path, header="auto", texts=(), gaps=False, keep=None):
+    """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
+
+    The file is passed over once, some rows at a time, so a pipe will do, and the memory it
+    takes is about twice that of the numbers.
+
+    Parameters
+    ----------
+    path : str
+    header : {"auto", "yes", "no"}
+        Whether the first line holds names; see :func:`nfref.tables.reading.names.find_names`.
+    texts : sequence of str
+        Names of columns whose cells are text. ``...`` among them stands for those of which, in the
+        first rows, no cell begins as a number does.
+    gaps : bool
+        Whether cells may be empty. Among numbers, words such as NA stand for an empty one too.
+    keep : callable, optional
+        ``keep(columns, named)`` gives the names of the columns that are read; all if omitted.
+    """
+    tables = list(text_tables(path, header, texts, gaps, keep))
+    whole = np.all([are_whole(table.values) for table in tables], axis=0)
+    return replace(tables[0], values=np.concatenate([table.values for table in tables]),
+                   whole=tuple(name for name, here in zip(tables[0].columns, whole)
+                               if here and name not in tables[0].labels))
+
+
+def are_whole(values):
+    """Which columns hold whole numbers and NaN alone, (D,)."""
+    return np.all((values == np.round(values)) | np.isnan(values), axis=0)
+
+
+def text_tables(path, header="auto", texts=(), gaps=False, keep=None):
+    """The rows of a text file as tables, some rows at a time; see :func:`read_text`."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            yield from _tables(path, file, header, texts, gaps, keep)
+    except UnicodeDecodeError as error:
+        if error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise TableError(f"{path}: expected UTF-8 text, got UTF-16 (iconv -f UTF-16 -t UTF-8 "
+                             "turns it into UTF-8)") from None
+        byte = error.object[error.start]
+        raise TableError(f"{path}: expected UTF-8 text, got byte 0x{byte:02x}"
+                         f"{_undecodable_line(path)}") from None
+
+
+def _tables(path, file, header, texts, gaps, keep):
+    head = list(itertools.islice(file, HEAD))
+    delimiter, lines = _delimiter(head, path.lower().endswith(".txt")), itertools.chain(head, file)
+    if delimiter == " ":        # any run of spaces
+        lines = (" ".join(line.split()) + "\n" for line in lines)
+    rows = _filled(_records(path, lines, delimiter))
+    opening = list(itertools.islice(rows, HEAD))
+    if not opening:
+        raise TableError(f"{path}: expected a table, got blank lines")
+    skipped, cells, remark, doubtful = find_names(opening, head, header)
+    rows = itertools.chain(opening[skipped:], rows)
+    columns = numbered_columns(len(opening[skipped][1]) if skipped < len(opening) else 0)
+    if cells is not None:
+        columns = named_columns(path, cells)
+    named = cells is not None
+    kept = columns if keep is None else tuple(keep(columns, named))
+    if kept != columns:
+        rows, columns = _picked(path, rows, columns, kept), kept
+    if ... in texts:
+        opening = list(itertools.islice(rows, HEAD))
+        rows = itertools.chain(opening, rows)
+        texts = [name for k, name in enumerate(columns) if name in texts or _look_like_text(
+            [row[k] for _, row in opening if len(row) == len(columns)])]
+    labels = {name: [] for name in columns if name in texts}
+    if labels:
+        rows = _coded(rows, columns, labels)
+    for values in _numbers(path, rows, columns, gaps):
+        yield Table(values, columns, named, remark and f"{path}: {remark}", doubtful,
+                    labels)
+
+
+def _picked(path, rows, columns, kept):
+    """The cells of some columns."""
+    places = [columns.index(name) for name in kept]
+    for k, (line, cells) in enumerate(rows):
+        _check_length(path, cells, columns, k, line)
+        yield line, [cells[place] for place in places]
+
+
+def _look_like_text(cells):
+    """Whether some cell of a column holds something, and none begins as a number does."""
+    filled = [cell for cell in cells if cell.strip() and cell.strip().lower() not in MISSING]
+    return bool(filled) and not any(is_number(cell) or _LIKE_A_NUMBER.match(cell)
+                                    for cell in filled)
+
+
+def _check_length(path, cells, columns, k, line):
+    if len(cells) != len(columns):
+        raise TableError(f"{path}: row {k + 1} (line {line}): expected {len(columns)} columns, "
+                         f"got {len(cells)}")
+
+
+def _coded(rows, columns, labels):
+    """The rows with text replaced by its place in ``labels``, which grow; blank cells stay."""
+    places = {columns.index(name): (texts, {}) for name, texts in labels.items()}
+    for line, cells in rows:
+        if len(cells) == len(columns):
+            cells = list(cells)
+            for k, (texts, known) in places.items():
+                text = cells[k].strip()
+                if text not in known and text:
+                    known[text] = str(len(texts))
+                    texts.append(text)
+                cells[k] = known.get(text, "")
+        yield line, cells
+
+
+def _records(path, lines, delimiter):
+    """(line, cells) of every record; the line of one whose quotes span several is its last."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise TableError(f"{path}: line {reader.line_num}: expected delimited text, "
+                             f"got {error}") from None
+        yield reader.line_num, cells
+
+
+def _filled(records):
+    """Records without blank lines; in a table of one column an inner one is an empty cell."""
+    blank, started = [], False
+    for line, cells in records:
+        if not cells or len(cells) == 1 and not cells[0].strip():
+            blank.append((line, [""]))
+            continue
+        if started and len(cells) == 1:
+            yield from blank
+        blank, started = [], True
+        yield line, cells
+
+
+def _delimiter(head, spaces=False):
+    """Tab, semicolon, comma or bar: the first that cuts all of the first lines into equally many.
+
+    The order matters for 0,5;0,7 where a comma does as well; if none is even, because rows
+    are ragged, it is spaces where these may delimit and do so evenly (numpy.savetxt's), else the
+    one that cuts the first line most often. Comments don't count.
+    """
+    lines = [line for line in head if line.strip() and not line.lstrip().startswith("#")]
+    counts = {}
+    for delimiter in "\t;,|":
+        try:
+            counts[delimiter] = [len(cells)
+                                 for cells in csv.reader(lines[:20], delimiter=delimiter)]
+        except csv.Error:
+            counts[delimiter] = [1]
+    for delimiter, count in counts.items():
+        if count and count[0] > 1 and len(set(count)) == 1:
+            return delimiter
+    if spaces and len({len(line.split()) for line in lines[:20]} - {1}) == 1:
+        return " "
+    return max(counts, key=lambda delimiter: (counts[delimiter][:1], delimiter == ","))
+
+
+def _numbers(path, rows, columns, gaps):
+    """The rows as (M, D) arrays, converted block by block."""
+    size = max(1, BLOCK_CELLS // max(1, len(columns)))
+    first = 0
+    while block := list(itertools.islice(rows, size)):
+        for k, (line, cells) in enumerate(block):
+            _check_length(path, cells, columns, first + k, line)
+        if gaps:
+            block = [(line, [_or_nan(cell) for cell in cells]) for line, cells in block]
+        try:
+            if any("_" in "".join(cells) for _, cells in block):
+                raise ValueError
+            flat = np.fromiter(map(float, itertools.chain.from_iterable(
+                cells for _, cells in block)), np.float64, len(block) * len(columns))
+        except ValueError:
+            raise _bad_cell(path, columns, block, first) from None
+        yield flat.reshape(len(block), len(columns))
+        first += len(block)
+    if not first:
+        raise TableError(f"{path}: expected rows below the header, got none")
+
+
+def _or_nan(cell):
+    """The cell, or "nan" where it is empty or a word that stands for that."""
+    word = cell.strip().lower()
+    return "nan" if not word or word in MISSING else cell
+
+
+def _bad_cell(path, columns, rows, first):
+    """The error for the first cell that is no number; ``first`` rows lie before these."""
+    for k, (line, cells) in enumerate(rows):
+        for column, cell in zip(columns, cells):
+            if not is_number(cell):
+                came = repr(_short(cell)) if cell.strip() else "an empty cell"
+                hint = ""
+                if _THOUSANDS.fullmatch(cell.strip()):
+                    hint = (" (thousands are not set apart by commas, and decimals are written "
+                            "with a point)")
+                elif is_number(cell.replace(",", ".")):
+                    hint = " (decimals are written with a point)"
+                return TableError(f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
+                                  f"expected a number, got {came}{hint}",
+                                  not_numbers=column if cell.strip() else None)
+
+
+def _short(text, length=40):
+    return text if len(text) <= length else text[:length - 3] + "..."
+
+
+def _undecodable_line(path):
+    """" in line N" of a file that can be read again; nothing for a pipe."""
+    if is_special(path):
+        return ""
+    with open(path, "rb") as file:
+        for line, content in enumerate(file, 1):
+            try:
+                content.decode()
+            except UnicodeDecodeError:
+                return f" in line {line}"
+    return ""
+
+
+# Writing ----------------------------------------------------------------------------------
+
+
+def write_csv(target, table):
+    """Write a table as comma-separated text, every number with all its digits.
+
+    Parameters
+    ----------
+    target : path-like or text file
+        A path is written whole or not at all. A text file, such as standard output, is
+        written to and left open.
+    table : Table
+        Float32 values are written with the digits that float32 needs.
+    """
+    write_blocks(target, table.columns, [table.values])
+
+
+def write_blocks(target, columns, blocks):
+    """Like :func:`write_csv`, for rows that come as (M, D) arrays one after the other."""
+    if hasattr(target, "write"):
+        return _write_rows(target, columns, blocks)
+    with replacing(target) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        _write_rows(text, columns, blocks)
+        text.flush()
+        text.detach()
+
+
+# Names that no reader takes for anything else; all others are quoted, which says "a name".
+_PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
+
+
+def _write_rows(file, columns, blocks):
+    plain = all(_PLAIN.fullmatch(name) and is_unmistakable(name) for name in columns)
+    csv.writer(file, lineterminator="\n",
+               quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL).writerow(columns)
+    writer = csv.writer(file, lineterminator="\n")
+    for values in blocks:
+        for start in range(0, len(values), 4096):
+            # A float's repr is its shortest text that reads back as the same number; NumPy's
+            # strings are that too, for each width of float.
+            writer.writerows(values[start:start + 4096].astype(str).tolist())

@@ -1,0 +1,372 @@
+"""What a report shows, as plain numbers.
+
+Sources: Talts et al. 2018, arXiv:1804.06788, for what calibration means
+(:mod:`nfref.diagnostics.calibration` has it for each row given a context).
+
+Data and draws of the model are compared by ranks, which works for any density that can be sampled,
+of whatever columns: where the model is right, data and draws follow one law.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.flows.composition import Invert
+from nfref.runtime.params import at_path
+from nfref.tables.columns import Continuous
+from nfref.tables.density import TableDensity
+from nfref.tables.pool import mean_and_error
+
+DRAWS = 5000        # of the model
+ROWS = 20_000       # of the data at most, evenly spaced
+WORST = 10
+BINS = 20
+POINTS = 400        # that are followed through the layers
+STAGES = 24         # of the layers that are shown, at most
+LEVELS = np.linspace(0.05, 0.95, 19)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of data beside draws of the model.
+
+    Attributes
+    ----------
+    name, kind : str
+    edges : (B + 1,) array or None
+        Of the bins; None for a category.
+    labels : tuple of str
+        Of the bins of a category; empty otherwise.
+    data, draws : (B,) array
+        Shares of rows in the bins.
+    outside : (float, float)
+        Shares of data and of draws beyond the edges.
+    pit : (20,) array
+        Shares of the data's ranks among the draws; 1/20 each where the model is right.
+    distance, pvalue : float
+        The largest distance of the two distribution functions, and the probability of one so large
+        where the model is right (Kolmogorov and Smirnov, two samples).
+    """
+
+    name: str
+    kind: str
+    edges: object
+    labels: tuple
+    data: np.ndarray
+    draws: np.ndarray
+    outside: tuple
+    pit: np.ndarray
+    distance: float
+    pvalue: float
+
+
+@dataclass(frozen=True)
+class Worst:
+    """A row of low likelihood.
+
+    Attributes
+    ----------
+    row : int
+        Its number in the data, from 1.
+    log_prob : float
+    cells : tuple of str
+    extreme : int
+        The column, of all, whose value is furthest in the tail of the draws.
+    """
+
+    row: int
+    log_prob: float
+    cells: tuple
+    extreme: int
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Draws of the base on their way through a flow.
+
+    Attributes
+    ----------
+    name : str
+        Whose flow it is.
+    columns : tuple of str
+    stages : tuple of str
+        The base, and each layer.
+    points : (S, N, D) array
+        After each stage.
+    quadrant : (N,) array of int
+        Of the base's first two columns, 0 to 3.
+    left_out : int
+        Layers between that are not shown.
+    """
+
+    name: str
+    columns: tuple
+    stages: tuple
+    points: np.ndarray
+    quadrant: np.ndarray
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a page shows.
+
+    Attributes
+    ----------
+    rows, used : int
+        Of the data, and how many of them stand in the comparisons with draws.
+    names : tuple of str
+        Of all columns.
+    given : tuple of str
+        Of those that the model is given; draws have the data's own values there.
+    columns : tuple of Column
+        All others.
+    mean, error : float
+        Nats per row of the data, and the standard error.
+    log_prob, drawn_log_prob : array
+        Of the data that is compared, and of the draws.
+    impossible : int
+        Rows whose likelihood is not a finite number.
+    coverage : (L,) array
+        Shares of the data within the highest-density regions of probability ``LEVELS``.
+    coverage_pvalue : float
+    worst : tuple of Worst
+    candidates : list of dict
+        As the model file holds them.
+    curves : dict
+        name -> {"train": ..., "validation": ...}, nats per row and epoch.
+    layers : Layers or None
+    about : dict
+        Text by name: what the model file says about its making.
+    """
+
+    rows: int
+    used: int
+    names: tuple
+    given: tuple
+    columns: tuple
+    mean: float
+    error: float
+    log_prob: np.ndarray
+    drawn_log_prob: np.ndarray
+    impossible: int
+    coverage: np.ndarray
+    coverage_pvalue: float
+    worst: tuple
+    candidates: list
+    curves: dict
+    layers: object
+    about: dict
+
+
+def gather(model, names, rows, log_prob, draw, rng, about=None, weight=None):
+    """The numbers of a report.
+
+    Parameters
+    ----------
+    model : nfref.tables.model_file.Model
+    names : sequence of str
+        Of its D columns.
+    rows : (N, D) array
+        Data, at least one row; of dtype object where some of its cells are text.
+    log_prob : callable
+        (rows) -> (N,) array of log-likelihoods.
+    draw : callable
+        (rng, n) -> (n, D) array like ``rows``.
+    rng : numpy.random.Generator
+    about : dict, optional
+        Text by name, to be shown.
+    weight : (N,) array, optional
+        What each row counts. Compared with draws are then rows drawn with chances as their weights.
+
+    Returns
+    -------
+    Report
+    """
+    scores = np.asarray(log_prob(rows), np.float64)
+    drawn = draw(rng, DRAWS)
+    drawn_scores = np.asarray(log_prob(drawn), np.float64)
+    if weight is None:
+        kept = np.linspace(0, len(rows) - 1, min(len(rows), ROWS)).astype(int)
+    else:
+        kept = np.sort(rng.choice(len(rows), min(_effective(weight), ROWS),
+                                  p=weight / np.sum(weight)))
+    kinds = _kinds(model.density, len(names))
+    coded = [_numbers(kind, _in_turn(model.density, k, rows[:, k]), drawn[:, k])
+             for k, kind in enumerate(kinds)]
+    ranks = [_ranks(data, draws, kind, rng) for (data, draws, _), kind in zip(coded, kinds)]
+    known = getattr(model.density, "given", ())
+    columns = tuple(_column(name, kind, data[kept], draws, labels, u[kept], rng)
+                    for name, kind, (data, draws, labels), u in zip(names, kinds, coded, ranks)
+                    if name not in known)
+    extreme = np.argmax([np.zeros(len(u)) if name in known else np.abs(u - 0.5)
+                         for name, u in zip(names, ranks)], axis=0)
+    order = np.argsort(np.where(np.isnan(scores), -np.inf, scores), kind="stable")[:WORST]
+    worst = tuple(Worst(int(k) + 1, float(scores[k]), tuple(map(_text, rows[k])),
+                        int(extreme[k])) for k in order)
+    fit = model.info.get("fit")
+    candidates, curves = _training(fit if isinstance(fit, dict) else {})
+    coverage, pvalue = covered(scores[kept], drawn_scores)
+    return Report(len(rows), len(kept), tuple(names), known, columns,
+                  *mean_and_error(scores, weight), scores[kept], drawn_scores,
+                  int(np.sum(~np.isfinite(scores))), coverage, pvalue, worst, candidates, curves,
+                  _layers(model, names, rng), dict(about or {}))
+
+
+def _effective(weight):
+    """How many rows of equal weight say as much, (sum w)^2 / sum w^2."""
+    return max(1, int(np.sum(weight) ** 2 / np.sum(weight ** 2)))
+
+
+def covered(scores, drawn_scores):
+    """(shares of data in the highest-density regions of ``LEVELS``, p-value of their law).
+
+    The region of probability a holds the a of all draws that have the highest log p; log p of data
+    and of draws have one law where the model is right, which the p-value asks by two samples.
+    """
+    from scipy.stats import ks_2samp  # slow to import, so only on use
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    drawn_scores = drawn_scores[~np.isnan(drawn_scores)]
+    thresholds = np.quantile(drawn_scores, 1 - LEVELS)
+    return (np.mean(scores[:, None] >= thresholds, axis=0),
+            float(ks_2samp(scores, drawn_scores).pvalue))
+
+
+# Columns ----------------------------------------------------------------------------------
+
+
+def _kinds(density, dim):
+    if isinstance(density, TableDensity):
+        return [column.kind for column in density.columns]
+    return ["real"] * dim
+
+
+def _in_turn(density, k, values):
+    """The values of column k; on a circle moved to the turn that draws are in."""
+    column = density.columns[k] if isinstance(density, TableDensity) else None
+    return column.in_turn(values.astype(float)) if isinstance(column, Continuous) else values
+
+
+def _numbers(kind, data, draws):
+    """(data, draws, labels) as numbers: of a category the places of its labels."""
+    if kind != "category":
+        return data.astype(np.float64), draws.astype(np.float64), ()
+    labels = sorted({*data.tolist(), *draws.tolist()})
+    place = {label: k for k, label in enumerate(labels)}
+    return (*(np.array([place[value] for value in values.tolist()], np.float64)
+              for values in (data, draws)), tuple(_text(label) for label in labels))
+
+
+def _ranks(data, draws, kind, rng):
+    """The share of draws below each value, in (0, 1); among equal ones any place, by chance.
+
+    u = (#{draws < x} + U (1 + #{draws = x})) / (L + 1) is uniform for a row of the same law.
+    """
+    draws = np.sort(draws[~np.isnan(draws)])
+    below, upto = np.searchsorted(draws, data), np.searchsorted(draws, data, side="right")
+    return (below + rng.random(len(data)) * (1 + upto - below)) / (len(draws) + 1)
+
+
+def _column(name, kind, data, draws, labels, u, rng):
+    from scipy.stats import ks_2samp  # slow to import, so only on use
+    draws = draws[np.isfinite(draws)]
+    if labels:
+        edges, inner = None, np.arange(len(labels) + 1) - 0.5
+    else:
+        inner = edges = _edges(data, draws, kind)
+    shares = [np.histogram(values, inner)[0] / len(values) for values in (data, draws)]
+    jitter = [rng.random(len(values)) if kind in ("category", "count") else 0
+              for values in (data, draws)]      # of whole numbers, so that there are no ties
+    test = ks_2samp(data + jitter[0], draws + jitter[1])
+    return Column(name, kind, edges, labels, *shares, tuple(1 - np.sum(part) for part in shares),
+                  np.histogram(u, BINS, (0, 1))[0] / len(u), float(test.statistic),
+                  float(test.pvalue))
+
+
+def _edges(data, draws, kind):
+    """Of bins around all but the outermost 0.5 % of the data and of the draws."""
+    low, high = (pick([np.quantile(part, at) for part in (data, draws)])
+                 for pick, at in ((min, 0.005), (max, 0.995)))
+    if kind == "count":
+        low, high = np.floor(low), np.floor(high)
+        step = max(1.0, np.ceil((high - low + 1) / 30))
+        return np.arange(low, high + step + 0.5, step) - 0.5
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, 31)
+
+
+def _text(cell):
+    return cell if isinstance(cell, str) else f"{float(cell):.6g}"
+
+
+# Training ---------------------------------------------------------------------------------
+
+
+def _training(fit):
+    """(candidates, curves) that the notes of a fit hold, as far as they are of its form."""
+    candidates = [one for one in _list(fit.get("candidates"))
+                  if isinstance(one, dict) and isinstance(one.get("name"), str)
+                  and isinstance(one.get("validation"), dict)
+                  and all(_is_number(value) for value in (one.get("weight"),
+                                                          one["validation"].get("mean")))]
+    histories = {one["name"]: one.get("history") for one in candidates}
+    if "history" in fit:
+        histories[str(fit.get("flow", "flow"))] = fit["history"]
+    curves = {}
+    for name, history in histories.items():
+        parts = {part: values for part in ("train", "validation")
+                 if isinstance(history, dict) and (values := _list(history.get(part)))
+                 and all(_is_number(value) for value in values)}
+        if parts:
+            curves[name] = parts
+    return candidates, curves
+
+
+def _list(value):
+    return value if isinstance(value, list) else []
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+# Layers -----------------------------------------------------------------------------------
+
+
+def _layers(model, names, rng):
+    """The flow, or that of the pool with the largest weight; None where there is none."""
+    density, params, context, name = model.density, model.params, None, ""
+    if isinstance(density, TableDensity):
+        table, pool = density, density.pool
+        flows = [] if pool is None else [k for k, member in enumerate(pool.members)
+                                         if hasattr(member, "params")]
+        if not flows:
+            return None
+        best = max(flows, key=lambda k: pool.weights[k])
+        name = f"{pool.names[best]}, {pool.weights[best]:.3f} of the pool's weight"
+        density, params = pool.members[best].density, pool.members[best].params
+        names = [column.name for column in table.columns if column not in table.coded_columns]
+        context = table.context(table.pilot(rng, POINTS))
+    return followed(density, params, names, rng, context, name)
+
+
+def followed(density, params, names, rng, context=None, name=""):
+    """Draws of a density's base after each layer of its flow: :class:`Layers`."""
+    z = density.base.sample(params["base"], rng, POINTS)
+    second = z[:, min(1, density.dim - 1)]
+    quadrant = 2 * (second > np.median(second)) + (z[:, 0] > np.median(z[:, 0]))
+    stages, points = [f"base: {type(density.base).__name__}"], [z]
+    steps = density.flow.members()
+    for k, (flow, direction, path) in enumerate(steps, start=1):
+        flow = flow if direction == 1 else Invert(flow)
+        given = context if flow.context_dim else None
+        with np.errstate(all="ignore"):
+            z, _ = flow.forward(at_path(params["flow"], path), z, given)
+        inner = flow.flow if direction != 1 else flow
+        stages.append(f"layer {k} of {len(steps)}: {type(inner).__name__}"
+                      + ("" if direction == 1 else ", inverted"))
+        points.append(z)
+    shown = np.linspace(0, len(stages) - 1, min(STAGES, len(stages))).round().astype(int)
+    return Layers(name, tuple(names), tuple(stages[k] for k in shown),
+                  np.stack([points[k] for k in shown]), quadrant, len(stages) - len(shown))

@@ -1,0 +1,224 @@
+"""``nfref fit`` where several candidates are tried, and the models that it leaves."""
+
+import signal
+import subprocess
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nfref
+from nfref.cli import main
+from nfref.tables.model_file import load_model
+from nfref.tables.reading import read_table
+from tests.cli.test_cli import COMMAND, nfref_command
+
+QUICK = ("--members", "1", "--epochs", "2", "--quiet")
+
+
+def table_of(output):
+    """The last lines of ``fit`` as {name: [numbers]}."""
+    lines = output.splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("test nats per row"))
+    rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1:]]
+    return {name: [float("nan" if number == "-" else number) for number in numbers]
+            for name, numbers in rows}
+
+
+def people(n=500, seed=0):
+    rng = np.random.default_rng(seed)
+    town = rng.choice(["Rome", "New York", "Oslo"], n)
+    age = rng.gamma(4, 10, n) + 1
+    return pd.DataFrame({"age": age, "share": rng.beta(2, 3, n), "town": town,
+                         "children": rng.poisson(1 + (town == "Rome")),
+                         "w": rng.integers(1, 4, n)})
+
+
+COLUMNS = ("--column", "age=positive", "--column", "share=0:1", "--column", "town=category",
+           "--column", "children=count")
+
+
+def run(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    output, errors = capsys.readouterr()
+    assert status == 0, errors
+    return output
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    people().to_csv("people.csv", index=False)
+    return tmp_path
+
+
+def test_the_table_is_that_of_the_model(folder, capsys):
+    data = people()[["age", "share"]]
+    data.to_csv("t.csv", index=False)
+    output = run(capsys, "fit", "t.csv", *QUICK, "--out", "m.npz")
+    table = table_of(output)
+    assert {"gaussian", "wide", "nsf", "pool", "full Gaussian"} <= set(table)
+    assert sum(numbers[2] for name, numbers in table.items()
+               if len(numbers) == 4 and name != "pool") == pytest.approx(1, abs=0.003)
+    model = load_model("m.npz")
+    # The test rows again: the first tenth in the order that content and seed decide.
+    from nfref.tables.frames import distinct_rows
+    places, _ = distinct_rows(data.to_numpy(), None, 0)
+    scores = model.density.log_prob(list(data.to_numpy()[places[:50]].T))
+    assert table["pool"][0] == pytest.approx(np.mean(scores), abs=6e-4)
+    assert table["pool"][1] == pytest.approx(np.std(scores, ddof=1) / 50 ** 0.5, abs=6e-4)
+    assert table["pool"][0] > max(table[name][0] - table[name][1] for name in ("gaussian", "nsf"))
+
+
+def test_command_line_and_estimator_are_one(folder, capsys):
+    """The same rows, options and seed: the same bits."""
+    data = people()[["age", "share"]]
+    data.to_csv("t.csv", index=False)
+    run(capsys, "fit", "t.csv", *QUICK, "--out", "m.npz")
+    from nfref.tables.candidates import Plan
+    from nfref.tables.density import find_columns, fit_table
+    from nfref.tables.frames import distinct_rows
+    places, _ = distinct_rows(data.to_numpy(), None, 0)
+    rest = data.to_numpy()[places[50:]]
+    plan = Plan("auto", 1, 2)
+    columns = find_columns(["age", "share"], list(data.to_numpy().T))
+    found = fit_table(columns, list(rest.T), plan, 0).density
+    x = list(data.to_numpy().T)
+    np.testing.assert_array_equal(load_model("m.npz").density.log_prob(x), found.log_prob(x))
+    # And the estimator is a face of the same function.
+    model = nfref.FlowDensity(members=1, epochs=2, random_state=0)
+    seed = np.random.RandomState(0).randint(2 ** 31 - 1)
+    found = fit_table(columns, list(rest.T), plan, int(seed)).density
+    np.testing.assert_array_equal(model.fit(rest).score_samples(rest), found.log_prob(list(rest.T)))
+
+
+def test_columns_of_all_kinds_from_fit_to_sample_and_score(folder, capsys):
+    told = run(capsys, "fit", "people.csv", "--weights", "w", *COLUMNS, *QUICK[:-1], "--out",
+               "m.npz", "--plot", "m.png")
+    effective = people().w.sum() ** 2 / (people().w ** 2).sum()
+    assert f"as good as {effective:,.1f} rows of equal weight" in told
+    assert "'town' category" in told and "'share' 0:1" in told
+    assert (folder / "m.png").read_bytes().startswith(b"\x89PNG")
+    run(capsys, "sample", "m.npz", "-n", 400, "--out", "new.csv")
+    run(capsys, "plot", "m.npz", "--data", "new.csv", "--out", "p.png")
+    drawn = pd.read_csv("new.csv")
+    assert list(drawn.columns) == ["age", "share", "town", "children"]
+    assert set(drawn.town) == {"Rome", "New York", "Oslo"} and np.all(drawn.age > 0)
+    assert np.all((drawn.share > 0) & (drawn.share < 1))
+    assert np.all(drawn.children == drawn.children.round())
+    assert drawn.children[drawn.town == "Rome"].mean() > drawn.children[drawn.town == "Oslo"].mean()
+    output = run(capsys, "score", "m.npz", "new.csv")
+    table = [drawn[name].to_numpy() for name in drawn.columns]
+    expected = load_model("m.npz").density.log_prob(table)
+    np.testing.assert_allclose([float(line) for line in output.splitlines()[:-1]], expected,
+                               atol=1e-9)
+    turned = people()[["town", "children", "share", "age"]]
+    turned.to_csv("turned.csv", index=False)
+    run(capsys, "score", "m.npz", "turned.csv", "--out", "scores.csv")
+    table = [people()[name].to_numpy() for name in drawn.columns]
+    np.testing.assert_allclose(read_table("scores.csv").values[:, 0],
+                               load_model("m.npz").density.log_prob(table), atol=1e-9)
+    about = run(capsys, "info", "m.npz")
+    assert "town (category), children (count)" in about and "pool:" in about
+
+
+def test_a_weight_is_so_many_rows(folder, capsys):
+    data = people()[["age", "share", "w"]]
+    data.to_csv("weighted.csv", index=False)
+    repeated = data.loc[data.index.repeat(data.w), ["age", "share"]]
+    repeated.to_csv("repeated.csv", index=False)
+    run(capsys, "fit", "weighted.csv", "--weights", "w", *QUICK, "--out", "one.npz")
+    run(capsys, "fit", "repeated.csv", *QUICK, "--out", "other.npz")
+    x = list(data[["age", "share"]].to_numpy().T)
+    np.testing.assert_array_equal(load_model("one.npz").density.log_prob(x),
+                                  load_model("other.npz").density.log_prob(x))
+
+
+def test_one_flow_takes_weights_too(folder, capsys):
+    people()[["age", "share", "w"]].to_csv("t.csv", index=False)
+    told = run(capsys, "fit", "t.csv", "--weights", "w", "--flow", "maf", "--layers", 1, "--hidden",
+               4, "--epochs", 1)
+    assert "rows of equal weight" in told and "maf" in told
+
+
+def test_few_rows_are_enough(folder, capsys):
+    np.savetxt("few.csv", np.random.default_rng(0).standard_normal((12, 20)), delimiter=",")
+    output = run(capsys, "fit", "few.csv", *QUICK, "--out", "m.npz")
+    assert "nsf" not in table_of(output) and "pool" in table_of(output)
+    np.savetxt("fewer.csv", np.random.default_rng(0).standard_normal((4, 2)), delimiter=",")
+    assert main(["fit", "fewer.csv"]) == 2
+    assert "fewer.csv: expected at least 5 rows that differ, got 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--weights", "x"), "--weights: expected a column of people.csv, got 'x'"),
+    (("--column", "town"), "--column: expected NAME=SUPPORT"),
+    (("--column", "town=odd"), "--column: expected real, positive, LOW:HIGH, period P, count or"),
+    (("--column", "city=category"), "--column: expected a column of people.csv, got 'city'"),
+    (("--column", "age=0:1"), "people.csv: column 'age': expected values strictly between 0 and 1"),
+    (("--column", "age=count"), "people.csv: column 'age': expected whole numbers, got"),
+    (("--bounded", "age=0:900", "--column", "age=real"), "expected each column once, got 'age'"),
+    (("--flow", "auto", "--layers", "2"), "--layers: expected none with --flow auto"),
+    (("--flow", "auto", "--resume", "c.npz"), "--resume: c.npz: expected a checkpoint, found none"),
+    (("--flow", "auto", "--dtype", "float32"), "--dtype: expected float64 with --flow auto"),
+    (("--flow", "maf", "--column", "age=real"), "--column: expected none with --flow maf"),
+    (("--members", "-1"), "--members: expected at least 0, got -1"),
+    (("--time", "0"), "--time: expected a finite number above 0, got 0"),
+])
+def test_bad_input(folder, capsys, arguments, message):
+    status = main(["fit", "people.csv", "--column", "town=category", *arguments, "--out", "m.npz"]
+                  if "maf" not in arguments else ["fit", "people.csv", *arguments])
+    errors = capsys.readouterr().err
+    assert status == 2 and message in errors and errors.count("\n") == 1
+    assert not (folder / "m.npz").exists()
+
+
+@pytest.mark.parametrize("cells, message", [
+    ("w\n-1\n1\n2\n", "expected finite numbers of at least 0, got -1 in row 1"),
+    ("w\n0\n0\n0\n", "expected one above 0, got zero in each of 3 rows")])
+def test_bad_weights(folder, capsys, cells, message):
+    lines = ["x,y", "1,2", "3,4", "5,7"]
+    (folder / "t.csv").write_text("\n".join(f"{line},{cell}" for line, cell in
+                                            zip(lines, cells.split())) + "\n")
+    assert main(["fit", "t.csv", "--weights", "w"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_category_never_seen(folder, capsys):
+    run(capsys, "fit", "people.csv", *COLUMNS, *QUICK, "--out", "m.npz")
+    new = people(5)
+    new["town"] = ["Rome", "Bern", "Rome", "Oslo", "Oslo"]
+    new.to_csv("new.csv", index=False)
+    assert main(["score", "m.npz", "new.csv"]) == 2
+    assert "got 'Bern' in row 2" in capsys.readouterr().err
+
+
+def test_interrupted_the_best_so_far_is_kept(folder):
+    with warnings.catch_warnings():     # Python 3.12 warns of forks where there are threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = subprocess.Popen(
+            [COMMAND, "fit", "two-moons", "--epochs", "1000000", "--out", "m.npz"], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        shown = ""
+        while "validation" not in shown:
+            character = process.stderr.read(1)
+            assert character, "training ended by itself"
+            shown += character
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert "pool" in table_of(output) and "trying maf" not in output
+    candidates = load_model(folder / "m.npz").info["fit"]["candidates"]
+    assert any("interrupted" in one["message"] for one in candidates)
+
+
+def test_the_time_is_kept(folder):
+    done = nfref_command("fit", "two-moons", "--epochs", "1000000", "--time", "2", "--quiet",
+                         cwd=folder)
+    assert done.returncode == 0 and done.stderr == ""
+    assert table_of(done.stdout)["pool"][3] < 60

@@ -1,0 +1,116 @@
+"""``nfref fit`` of more rows than it takes: a sample, whatever the file is cut into."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nfref.cli import main
+from nfref.tables.model_file import load_model
+from nfref.tables.reading import write_batches
+
+NAMES = ("age", "share")
+FIT = ("--rows", "300", "--members", "1", "--epochs", "1", "--quiet")
+
+
+def rows(n=3000, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.gamma(4, 10, n), rng.beta(2, 3, n)], axis=1)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_sample_is_used_and_said(folder, capsys):
+    write_batches("t.csv", NAMES, [rows()])
+    assert main(["fit", "t.csv", *FIT[:-1], "--out", "m.npz"]) == 0
+    told = capsys.readouterr().out
+    assert "t.csv: 300 rows, 2 columns" in told
+    assert "these are a sample of 300 of 3,000 rows" in told
+    assert sum(load_model("m.npz").info["fit"]["rows"].values()) == 300
+    assert main(["fit", "t.csv", "--rows", "3000", "--members", "0"]) == 0
+    assert "a sample" not in capsys.readouterr().out
+    assert main(["fit", "t.csv", "--rows", "300", "--flow", "maf", "--layers", "1", "--hidden", "4",
+                 "--epochs", "1"]) == 0
+    assert "these are a sample of 300 of 3,000 rows" in capsys.readouterr().out
+
+
+def test_files_of_any_kind_and_cut_give_the_same_bits(folder):
+    data = rows()
+    write_batches("t.csv", NAMES, [data])
+    write_batches("t.parquet", NAMES, [data[:7], data[7:]])
+    (folder / "parts").mkdir()
+    for k, part in enumerate(np.split(data, [500, 501])):
+        write_batches(f"parts/{k}.parquet", NAMES, [part])
+    models = []
+    for k, name in enumerate(("t.csv", "t.parquet", "parts/*.parquet")):
+        assert main(["fit", name, *FIT, "--out", f"{k}.npz"]) == 0
+        models.append(load_model(f"{k}.npz").density)
+    scores = [model.log_prob(list(data.T)) for model in models]
+    np.testing.assert_array_equal(scores[1], scores[0])
+    np.testing.assert_array_equal(scores[2], scores[0])
+
+
+def test_rows_outside_of_the_sample_are_looked_at(folder, capsys):
+    data = rows(20_000)
+    frame = pd.DataFrame({"age": data[:, 0], "share": data[:, 1],
+                          "children": np.arange(20_000) % 4, "w": 1.0})
+    spoilt = {"age": (-3.0, "expected values strictly between 0 and inf, got -3 in row 19990"),
+              "share": (1.5, "expected values strictly between 0 and 1, got 1.5 in row 19990"),
+              "children": (0.5, "expected whole numbers, got 0.5 in row 19990"),
+              "w": (-1.0, "expected finite numbers of at least 0, got -1 in row 19990")}
+    for name, (value, message) in spoilt.items():
+        bad = frame.astype(float).copy()
+        bad.loc[19_989, name] = value
+        bad.to_csv("t.csv", index=False)
+        assert main(["fit", "t.csv", *FIT, "--column", "age=positive", "--bounded", "share=0:1",
+                     "--column", "children=count", "--weights", "w", "--out", "m.npz"]) == 2
+        errors = capsys.readouterr().err
+        assert f"t.csv: column {name!r}: {message}" in errors and errors.count("\n") == 1
+    assert not (folder / "m.npz").exists()
+
+
+def test_labels_outside_of_the_sample_are_known(folder):
+    """A label of one row of three thousand gets its smoothed probability, in the sample or not."""
+    frame = pd.DataFrame({"x": rows()[:, 0], "kind": np.array(["b", "c"])[np.arange(3000) % 2],
+                          "flag": "no"})
+    frame.loc[2999, ["kind", "flag"]] = "a", "yes"
+    frame.to_csv("t.csv", index=False)
+    frame.iloc[:3000].to_parquet("t.parquet")
+    frame.loc[[2999, 0]].to_csv("rare.csv", index=False)
+    densities = []
+    for name in ("t.csv", "t.parquet"):
+        assert main(["fit", name, *FIT, "--members", "0", "--out", "m.npz"]) == 0
+        density = load_model("m.npz").density
+        assert density.columns[1].labels == ("a", "b", "c")
+        assert density.columns[2].labels == ("no", "yes")
+        assert main(["score", "m.npz", "rare.csv", "--out", "s.csv"]) == 0
+        densities.append(pd.read_csv("s.csv")["log_likelihood"].to_numpy())
+        assert np.all(np.isfinite(densities[-1])) and densities[-1][0] < densities[-1][1] - 3
+    np.testing.assert_array_equal(*densities)
+
+
+def test_counts_below_zero_anywhere_are_possible(folder):
+    frame = pd.DataFrame({"x": rows()[:, 0], "n": np.arange(3000) % 3})
+    frame.loc[2999, "n"] = -4
+    frame.to_csv("t.csv", index=False)
+    assert main(["fit", "t.csv", *FIT, "--members", "0", "--out", "m.npz"]) == 0
+    density = load_model("m.npz").density
+    assert density.columns[1].kind == "count"
+    assert np.isfinite(density.log_prob([np.array([30.0]), np.array([-4.0])])[0])
+
+
+def test_a_checkpoint_knows_how_its_rows_were_drawn(folder, capsys):
+    write_batches("t.csv", NAMES, [rows()])
+    fit = ("fit", "t.csv", *FIT, "--rows", "600")
+    assert main([*fit, "--checkpoint", "c.npz"]) == 0
+    for option, was in (("--rows", "600"), ("--seed", "0")):
+        assert main([*fit, option, "400", "--resume", "c.npz"]) == 2
+        assert f"expected {option} {was} as when it was written" in capsys.readouterr().err
+
+
+def test_a_pattern_without_files(folder, capsys):
+    assert main(["fit", "none/*.parquet"]) == 2
+    assert "none/*.parquet: expected files of that pattern, found none" in capsys.readouterr().err

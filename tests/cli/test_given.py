@@ -1,0 +1,367 @@
+"""The command line about columns given others, and about cells that nobody knows."""
+
+import importlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import nfref
+from nfref.cli import main
+from nfref.tables import conditional
+from nfref.tables.model_file import load_model
+from tests.cli.test_fit import run
+
+COLUMNS = ("--column", "town=category", "--column", "income=positive")
+QUICK = ("--members", "0", "--quiet")
+
+
+def people(n=500, seed=0):
+    rng = np.random.default_rng(seed)
+    age, town = rng.gamma(4, 10, n) + 1, rng.choice(["Rome", "New York", "Oslo"], n)
+    kids = rng.poisson(1.0 + (town == "Rome"))
+    income = np.exp(0.02 * age + 0.3 * kids + 0.3 * rng.standard_normal(n) + (town == "Oslo"))
+    return pd.DataFrame({"age": age, "town": town, "kids": kids, "income": income})
+
+
+def with_gaps(data, share=0.1, seed=1):
+    holes = np.random.default_rng(seed).random(data.shape) < share
+    return data.astype({"kids": object}).mask(holes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_rounds():
+    """Of filling, which the tests of the estimator look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nfref.tables.gaps.ROUNDS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, fewer_rounds):
+    """whole.csv, gaps.csv, and of the second joint.npz, cond.npz and what was told of it."""
+    folder = tmp_path_factory.mktemp("people")
+    people().to_csv(folder / "whole.csv", index=False)
+    with_gaps(people()).to_csv(folder / "gaps.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", "gaps.csv", *COLUMNS, *QUICK, "--out", "joint.npz"]) == 0
+        assert main(["fit", "gaps.csv", *COLUMNS, *QUICK, "--given", "age,town", "--out",
+                     "cond.npz"]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def refused(capsys, message, *arguments):
+    assert main([str(argument) for argument in arguments]) == 2
+    output, errors = capsys.readouterr()
+    assert message in errors and errors.count("\n") == 1 and not output, errors
+
+
+def table(frame, model):
+    return [frame[column.name].to_numpy() for column in model.density.columns]
+
+
+# Fitting ----------------------------------------------------------------------------------
+
+
+def test_fit_says_what_it_does_with_empty_cells(here, capsys):
+    told = run(capsys, "fit", "gaps.csv", *COLUMNS, "--members", 0, "--given", "age", "--given",
+               "town")
+    gaps = with_gaps(people())
+    assert (f"{gaps.isna().any(axis=1).sum()} of 500 rows have empty cells: 'age' "
+            f"{gaps.age.isna().sum()}, 'town' {gaps.town.isna().sum()}") in told
+    lost = gaps.age.isna() | gaps.town.isna() | (gaps.kids.isna() & gaps.income.isna())
+    assert f"{lost.sum()} rows that lack a column that is given, or all others, are left" in told
+    assert "the density of 'kids', 'income' given 'age', 'town'" in told
+    assert "test nats per row of the cells that are there: " in told
+    assert "'kids' count" in told                 # whole numbers in a csv are found
+
+
+def test_fit_with_gaps_is_that_of_the_estimator(here):
+    """The same function under both: the same bits for the same rows."""
+    from nfref.tables.candidates import Plan
+    from nfref.tables.density import find_columns
+    from nfref.tables.frames import distinct_rows
+    from nfref.tables.gaps import fit_with_gaps
+    from nfref.tables.reading import read_quietly
+    found = read_quietly("gaps.csv", texts=("town",), gaps=True)
+    names, cells = found.columns, found.cells()
+    columns = find_columns(names, cells, {"town": "category", "income": "positive",
+                                          "kids": "count"})
+    places, _ = distinct_rows(found.values, None, 0)
+    rest = [values[places[50:]] for values in cells]
+    density = fit_with_gaps(names, rest, None, Plan("auto", 0), 0, columns=columns,
+                            given=("age", "town")).density
+    model = load_model("cond.npz")
+    assert model.density.given == ("age", "town")
+    whole = table(people(), model)
+    np.testing.assert_array_equal(model.density.log_prob(whole), density.log_prob(whole))
+
+
+@pytest.mark.parametrize("arguments, message", (
+    (("--given", "age,nobody"), "--given: expected columns among 'age', 'town', 'kids', 'income'"),
+    (("--given", "age,age"), "--given: expected each column once, got 'age' twice"),
+    (("--given", "age,town,kids,income"), "--given: expected a column that is not given"),
+    (("--given", ","), "--given: expected names of columns, as in x1,x2; got ','"),
+    (("--given", "age", "--flow", "maf"), "--given: expected none with --flow maf, only with auto"),
+    (("--given", "age", "--weights", "age"), "--given: expected other columns than that of")))
+def test_fit_refuses_what_cannot_be_given(here, capsys, arguments, message):
+    refused(capsys, message, "fit", "whole.csv", "--column", "town=category", "--out", "no.npz",
+            *arguments)
+    assert not (here / "no.npz").exists()
+
+
+# Scores -----------------------------------------------------------------------------------
+
+
+def test_scores_of_rows_with_empty_cells_are_marginal(here, capsys):
+    assert main(["score", "joint.npz", "gaps.csv", "--errors", "--out", "s.csv"]) == 0
+    output, notes = capsys.readouterr()
+    scores, model = pd.read_csv("s.csv"), load_model("joint.npz")
+    gaps = pd.read_csv("gaps.csv").astype({"town": object})
+    gaps = gaps.where(gaps.notna(), None).astype({"age": float, "kids": float, "income": float})
+    found = conditional.log_marginal(model.density, table(gaps, model))
+    np.testing.assert_allclose(scores.log_likelihood, found.log_prob, atol=1e-9)
+    np.testing.assert_allclose(scores.standard_error, found.error, atol=1e-12)
+    np.testing.assert_allclose(scores.effective_draws, found.effective, rtol=1e-9)
+    rows = gaps.isna().any(axis=1).sum()
+    assert f"{rows} of 500 rows have empty cells" in notes
+    assert f"mean log-likelihood: {found.log_prob.mean():.6f}" in output
+
+
+def test_scores_given_columns_and_weights(here, capsys):
+    data = people(60, seed=3)
+    data.assign(w=np.arange(60) % 3).to_csv("w.csv", index=False)
+    output = run(capsys, "score", "cond.npz", "w.csv", "--weights", "w")
+    model = load_model("cond.npz")
+    expected = model.density.log_prob(table(data, model))
+    lines = output.splitlines()
+    np.testing.assert_allclose([float(line) for line in lines[:60]], expected, atol=1e-9)
+    mean = np.average(expected, weights=np.arange(60) % 3)
+    assert lines[60] == f"mean log-likelihood: {mean:.6f} nats"
+    refused(capsys, "missing: 'age'", "score", "cond.npz", drop(data, "age"))
+    refused(capsys, "gaps.csv: column 'age': expected a value in every row, for the others are "
+                    "given it; got none in row ", "score", "cond.npz", "gaps.csv")
+    data.assign(w=-1.0).to_csv("w.csv", index=False)
+    refused(capsys, "--weights: w.csv: column 'w': expected finite numbers of at least 0, got -1 "
+                    "in row 1", "score", "cond.npz", "w.csv", "--weights", "w")
+    refused(capsys, "expected a column of w.csv, got 'v'", "score", "cond.npz", "w.csv",
+            "--weights", "v")
+
+
+def drop(data, *names):
+    data.drop(columns=list(names)).to_csv("dropped.csv", index=False)
+    return "dropped.csv"
+
+
+# One column given others ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ("joint.npz", "cond.npz"))
+def test_quantiles_are_those_of_the_estimator(here, capsys, name):
+    output = run(capsys, "quantile", name, "--given", "age=40", "--given", "town=Oslo", "--column",
+                 "income", "--levels", "0.1,0.5")
+    model = load_model(name)
+    row = conditional.row_given(model.density, {"age": 40, "town": "Oslo"})
+    expected = conditional.quantiles(model.density, row, "income", (0.1, 0.5), 10_000)[0]
+    found = np.array([line.split() for line in output.splitlines()], float)
+    np.testing.assert_allclose(found[:, 0], (0.1, 0.5))
+    np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)
+    kids = np.random.default_rng(0).poisson(1.0, 20_000)
+    truth = np.exp(0.8 + 0.3 * kids + 0.3 * np.random.default_rng(1).standard_normal(20_000) + 1)
+    np.testing.assert_allclose(found[:, 1], np.quantile(truth, (0.1, 0.5)), rtol=0.2)
+
+
+@pytest.mark.parametrize("name", ("joint.npz", "cond.npz"))
+def test_predictions_hold_what_they_promise(here, capsys, name):
+    """Ranks of held-out rows are uniform, and the interval holds its share."""
+    data = people(200, seed=6)
+    output = run(capsys, "predict", name, drop(data, "income"), "--column", "income", "--interval",
+                 "0.8", "--out", "p.csv")
+    assert output == "wrote p.csv: 200 rows\n"
+    found = pd.read_csv("p.csv")
+    assert list(found) == ["mean", "median", "lower", "upper"]
+    inside = np.mean((data.income > found.lower) & (data.income < found.upper))
+    assert abs(inside - 0.8) < 4 * np.sqrt(0.16 / 200)
+    assert np.all((found.lower < found["median"]) & (found["median"] < found.upper))
+    assert np.corrcoef(np.log(found["mean"]), np.log(data.income))[0, 1] > 0.8
+    estimator = nfref.FlowDensity.load(name)
+    estimator._frame = data[:0]
+    ranks = estimator.distribution(data, "income")
+    assert stats.kstest(ranks, "uniform").pvalue > 1e-3
+
+
+def test_predictions_of_labels_are_their_probabilities(here, capsys):
+    data = people(50, seed=6)
+    run(capsys, "predict", "joint.npz", drop(data, "town"), "--column", "town", "--out", "p.csv")
+    found, model = pd.read_csv("p.csv"), load_model("joint.npz")
+    assert list(found) == ["P(New York)", "P(Oslo)", "P(Rome)"]
+    joint = np.stack([model.density.log_prob(table(data.assign(town=town), model))
+                      for town in ("New York", "Oslo", "Rome")], axis=1)
+    expected = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("arguments, message", (
+    (("quantile", "joint.npz", "--column", "town"), "--column: expected one of numbers, got the "
+                                                    "category 'town'"),
+    (("quantile", "joint.npz", "--column", "size"), "--column: expected one of 'age', 'town', "),
+    (("quantile", "cond.npz", "--column", "age"), "--column: expected one that the model is not "),
+    (("quantile", "cond.npz", "--column", "kids"), "--given: expected a value of 'age', which"),
+    (("quantile", "joint.npz", "--column", "age", "--given", "age=3"), "--given: expected other "),
+    (("quantile", "joint.npz", "--column", "age", "--given", "income=-1"),
+     "--given['income']: expected a value strictly between 0 and inf, got -1"),
+    *((("quantile", "joint.npz", "--column", "age", "--levels", level), "--levels: expected a "
+       f"number above 0 and below 1, got {level!r}") for level in ("0", "1", "2", "x", "nan")),
+    (("predict", "joint.npz", "gaps.csv", "--column", "age", "--interval", "1", "--out", "no.csv"),
+     "--interval: expected a number above 0 and below 1, got '1'"),
+    (("predict", "cond.npz", "gaps.csv", "--column", "kids", "--out", "no.csv"),
+     "gaps.csv: column 'age': expected a value in every row"),
+    (("impute", "cond.npz", "gaps.csv", "--out", "no.csv"), "column 'age': expected a value in"),
+    (("impute", "joint.npz", "gaps.csv", "--out", "gaps.csv"), "--out: expected a file of its own"),
+    (("sample", "cond.npz", "-n", "3"), "--given: expected a value of 'age', which the density"),
+    (("sample", "cond.npz"), "-n: expected how many rows, got none"),
+    (("sample", "cond.npz", "--given-from", "gaps.csv", "--out", "no.csv"), "column 'age': expect"),
+    (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, for the model is given")))
+def test_refusals(here, capsys, arguments, message):
+    before = set(here.iterdir())
+    refused(capsys, message, *arguments)
+    assert set(here.iterdir()) == before
+
+
+@pytest.mark.parametrize("model, column, known", [("joint.npz", "kids", ()),
+                                                  ("cond.npz", "income", ("kids",))])
+def test_a_category_never_seen(here, capsys, model, column, known):
+    data = people(6, seed=3).drop(columns="income")
+    data["town"] = ["Rome", "Oslo", "Bern", "Rome", "Oslo", "Oslo"]
+    data.to_csv("new.csv", index=False)
+    message = "new.csv: column 'town': expected one of the 3 categories"
+    for arguments in (("predict", model, "new.csv", "--column", "income"),
+                      ("sample", model, "--given-from", "new.csv")):
+        refused(capsys, message, *arguments)
+    refused(capsys, "given['town']: expected one of the categories", "sample", model, "-n", 1,
+            "--given", "town=Bern", "--given", "age=30")
+
+
+def test_predictions_come_in_batches(here, capsys, monkeypatch):
+    """The same answers, and rows counted through all of the file."""
+    data = people(300, seed=7)
+    drop(data, "income")
+    predict = ("predict", "cond.npz", "dropped.csv", "--column", "income")
+    whole = run(capsys, *predict)
+    monkeypatch.setattr(importlib.import_module("nfref.tables.reading.batches"), "batch_rows",
+                        lambda columns: 64)
+    assert run(capsys, *predict) == whole
+    data.loc[200, "town"] = "Bern"
+    drop(data, "income")
+    assert main([*predict, "--out", "no.csv"]) == 2
+    assert "got 'Bern' in row 201" in capsys.readouterr().err and not (here / "no.csv").exists()
+    data.loc[200, "town"], data.loc[250, "age"] = "Rome", np.nan
+    drop(data, "income")
+    assert main([*predict, "--out", "no.csv"]) == 2
+    assert "got none in row 251" in capsys.readouterr().err and not (here / "no.csv").exists()
+
+
+# Drawing ----------------------------------------------------------------------------------
+
+
+def test_samples_for_each_row_of_a_file(here, capsys):
+    pd.DataFrame({"town": ["Rome", "Oslo"], "age": [20.0, 60.0]}).to_csv("some.csv", index=False)
+    for name in ("cond.npz", "joint.npz"):
+        run(capsys, "sample", name, "--given-from", "some.csv", "-n", 300, "--out", "drawn.csv")
+        drawn = pd.read_csv("drawn.csv")
+        assert list(drawn) == ["age", "town", "kids", "income"] and len(drawn) == 600
+        assert list(drawn.town) == ["Rome"] * 300 + ["Oslo"] * 300
+        assert set(drawn.age[:300]) == {20.0} and set(drawn.age[300:]) == {60.0}
+        kids, income = drawn.kids[:300].mean(), np.log(drawn.income[300:]).mean()
+        assert kids == pytest.approx(2, abs=0.4)
+        assert income == pytest.approx(0.02 * 60 + 0.3 + 1, abs=0.2)
+    refused(capsys, "some.csv: expected a column 'age', got 'town'", "sample", "cond.npz",
+            "--given-from", only_town())
+    pd.DataFrame({"town": ["Rome", "Paris"], "age": 1.0}).to_csv("some.csv", index=False)
+    refused(capsys, "expected one of the 3 categories 'New York', 'Oslo', 'Rome', got 'Paris' in "
+                    "row 2", "sample", "cond.npz", "--given-from", "some.csv", "--out", "no.csv")
+
+
+def only_town():
+    pd.DataFrame({"town": ["Rome"]}).to_csv("some.csv", index=False)
+    return "some.csv"
+
+
+def test_impute_keeps_what_is_there(here, capsys):
+    with_gaps(people()).assign(id=np.arange(500))[["id", "town", "income", "kids", "age"]].to_csv(
+        "more.csv", index=False)
+    told = run(capsys, "impute", "joint.npz", "more.csv", "--out", "filled.csv")
+    gaps, filled = pd.read_csv("more.csv"), pd.read_csv("filled.csv")
+    assert f"{gaps.isna().any(axis=1).sum()} of 500 rows have empty cells" in told
+    assert list(filled) == list(gaps) and not filled.isna().any().any()
+    assert filled.kids.dtype == np.int64 and set(filled.town) == {"Rome", "New York", "Oslo"}
+    for name in gaps:
+        there = gaps[name].notna()
+        assert list(filled[name][there]) == list(gaps[name][there])
+    drawn = np.log(filled.income[gaps.income.isna()])
+    truth = np.log(people().income[gaps.income.isna()])
+    assert stats.ks_2samp(drawn, truth).pvalue > 1e-3
+    assert np.corrcoef(drawn, truth)[0, 1] > 0.4
+
+
+def test_report_and_plot_of_a_model_given_columns(here, capsys):
+    pytest.importorskip("jinja2")
+    people().assign(w=1.0).to_csv("w.csv", index=False)
+    run(capsys, "report", "cond.npz", "--data", "w.csv", "--weights", "w", "--out", "r.html")
+    page = (here / "r.html").read_text()
+    assert "income" in page and "given" in page
+    run(capsys, "plot", "cond.npz", "--data", "whole.csv", "--out", "p.png")
+    assert main(["plot", "joint.npz", "--data", "gaps.csv", "--out", "p.png"]) == 0
+    assert "rows have empty cells: " in capsys.readouterr().err
+    about = run(capsys, "info", "cond.npz")
+    assert "columns:    2: kids (count), income (0:inf)" in about
+    assert "given:      2: age, town (category)" in about
+    assert "town:       New York, Oslo, Rome" in about
+
+
+@pytest.mark.parametrize("model, column, value, expected", (
+    ("joint.npz", "town", "Nowhere", "expected one of the 3 categories"),
+    ("cond.npz", "town", "Nowhere", "expected one of the 3 categories"),
+    ("kids.npz", "kids", 0.5, "expected whole numbers of at least 0, for the others are given it")))
+@pytest.mark.parametrize("command", (
+    ("report", "--data", "bad.csv", "--out", "no.html"), ("plot", "--data", "bad.csv", "--out",
+                                                          "no.png"),
+    ("score", "bad.csv", "--out", "no.csv"), ("impute", "bad.csv", "--out", "no.csv"),
+    ("predict", "bad.csv", "--column", "income", "--out", "no.csv"),
+    ("sample", "--given-from", "bad.csv", "--out", "no.csv")))
+def test_a_wrong_cell_is_named_with_its_row_of_the_file(here, capsys, model, column, value,
+                                                        expected, command):
+    """However many rows with empty cells and batches of answers lie before it."""
+    if model == "kids.npz" and not (here / model).exists():
+        run(capsys, "fit", "whole.csv", *COLUMNS, *QUICK, "--given", "kids", "--out", model)
+    data = people(1200, seed=3).astype({"kids": object})
+    data.loc[:3, "income"] = None
+    data.loc[1100, column] = value
+    data.to_csv("bad.csv", index=False)
+    refused(capsys, f"bad.csv: column {column!r}: {expected}", command[0], model, *command[1:])
+    assert main([command[0], model, *command[1:]]) == 2
+    assert f"got {value!r} in row 1101" in capsys.readouterr().err
+    assert not any(here.glob("no.*"))
+
+
+def test_text_in_parquet_and_counts_in_integers(here, capsys):
+    people().to_parquet("p.parquet")
+    told = run(capsys, "fit", "p.parquet", *COLUMNS, "--members", 0, "--out", "p.npz")
+    assert "'town' category, 'kids' count, 'income' 0:inf" in told
+    run(capsys, "score", "p.npz", "p.parquet", "--out", "s.csv")
+    people().assign(town="Paris").to_parquet("q.parquet")
+    refused(capsys, "q.parquet: column 'town': expected one of the 3 categories 'New York', 'Oslo'"
+                    ", 'Rome', got 'Paris' in row 1", "score", "p.npz", "q.parquet")
+    values = np.random.default_rng(0).poisson(3, (300, 2))
+    np.save("whole.npy", values)
+    assert "'x1' count, 'x2' count" in run(capsys, "fit", "whole.npy", "--members", 0)
+    told = run(capsys, "fit", "whole.npy", "--members", 0, "--column", "x1=real")
+    assert "'x1' count" not in told and "'x2' count" in told

@@ -1,0 +1,108 @@
+"""A search among candidates that was killed goes on to the same bits."""
+
+import joblib
+import numpy as np
+import pytest
+
+from nfref.cli import checkpoints, main
+from nfref.runtime import params as trees
+from nfref.tables.model_file import load_model
+from tests.cli.test_fit import people
+
+FIT = ("fit", "t.csv", "--members", "2", "--epochs", "3", "--quiet")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    people()[["age", "share"]].to_csv("t.csv", index=False)
+    return tmp_path
+
+
+def killed_after(monkeypatch, writes, name="write_search"):
+    """Checkpoints, of which the one so many writes on is the last act of the process."""
+    write = getattr(checkpoints, name)
+
+    def counted(*arguments):
+        nonlocal writes
+        write(*arguments)
+        writes -= 1
+        if not writes:
+            raise RuntimeError("killed")
+    monkeypatch.setattr(checkpoints, name, counted)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 5])
+def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, epochs):
+    assert main([*FIT, "--out", "whole.npz"]) == 0
+    with monkeypatch.context() as patch:
+        killed_after(patch, epochs)
+        with pytest.raises(RuntimeError):
+            main([*FIT, "--out", "m.npz", "--checkpoint", "c.npz"])
+    assert not (folder / "m.npz").exists()
+    assert main([*FIT, "--out", "m.npz", "--resume", "c.npz"]) == 0
+    assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
+
+
+def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
+    monkeypatch.setattr(checkpoints, "EVERY", 0)
+    with monkeypatch.context() as patch:
+        killed_after(patch, 4)
+        with pytest.raises(RuntimeError):
+            main([*FIT, "--out", "m.npz"])
+    assert (folder / "m.npz.checkpoint").exists()
+    assert main([*FIT, "--out", "m.npz", "--resume", "m.npz.checkpoint"]) == 0
+    assert main([*FIT, "--out", "n.npz"]) == 0
+    assert (folder / "m.npz").read_bytes() == (folder / "n.npz").read_bytes()
+    assert not (folder / "n.npz.checkpoint").exists()
+
+
+def test_so_do_those_of_one_flow(folder, monkeypatch):
+    """A process that is killed, its own checkpoint, and the bits of a fit that was not."""
+    monkeypatch.setattr(checkpoints, "EVERY", 0)
+    fit = ("fit", "t.csv", "--flow", "maf", "--layers", "1", "--hidden", "4", "--epochs", "5",
+           "--quiet")
+    with monkeypatch.context() as patch:
+        killed_after(patch, 3, "write")
+        with pytest.raises(RuntimeError):
+            main([*fit, "--out", "m.npz"])
+    assert (folder / "m.npz.checkpoint").exists() and not (folder / "m.npz").exists()
+    assert main([*fit, "--out", "m.npz", "--resume", "m.npz.checkpoint"]) == 0
+    assert main([*fit, "--out", "n.npz"]) == 0
+    one, other = (load_model(folder / name) for name in ("m.npz", "n.npz"))
+    np.testing.assert_array_equal(trees.flatten(one.params)[0], trees.flatten(other.params)[0])
+    assert one.info["fit"]["history"] == other.info["fit"]["history"]
+    assert not (folder / "n.npz.checkpoint").exists()
+
+
+def test_flows_at_once_keep_those_that_are_done(folder, monkeypatch):
+    """A checkpoint between the waves of a search, and one flow after the other from there."""
+    fit = ("fit", "t.csv", "--members", "3", "--epochs", "1", "--quiet")
+    assert main([*fit, "--out", "whole.npz"]) == 0
+    with monkeypatch.context() as patch, joblib.parallel_config("threading"):
+        killed_after(patch, 1)
+        with pytest.raises(RuntimeError):
+            main([*fit, "--jobs", "2", "--out", "m.npz", "--checkpoint", "c.npz"])
+    assert main([*fit, "--out", "m.npz", "--resume", "c.npz"]) == 0
+    one, other = (load_model(folder / name).density for name in ("m.npz", "whole.npz"))
+    x = list(people()[["age", "share"]].to_numpy().T)
+    np.testing.assert_array_equal(one.log_prob(x), other.log_prob(x))
+
+
+def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
+    assert main([*FIT, "--checkpoint", "c.npz"]) == 0
+    capsys.readouterr()
+    for arguments, message in ((("--seed", "1"), "c.npz: expected --seed 0 as when it was"),
+                               (("--members", "3"), "c.npz: expected --members 2 as when"),
+                               (("--flow", "maf"), "c.npz: expected a checkpoint that nfref")):
+        assert main([*FIT, *arguments, "--resume", "c.npz", "--out", "m.npz"]) == 2
+        assert message in capsys.readouterr().err
+    people(seed=1)[["age", "share"]].to_csv("t.csv", index=False)
+    assert main([*FIT, "--resume", "c.npz", "--out", "m.npz"]) == 2
+    assert "expected the DATA it was written with" in capsys.readouterr().err
+    content = (folder / "c.npz").read_bytes()
+    for length in np.linspace(0, len(content) - 1, 5).astype(int):
+        (folder / "c.npz").write_bytes(content[:length])
+        assert main([*FIT, "--resume", "c.npz", "--out", "m.npz"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (folder / "m.npz").exists()

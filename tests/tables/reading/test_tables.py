@@ -1,0 +1,419 @@
+"""Tables: what is read, and how every kind of bad file is refused."""
+
+import builtins
+import io
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from nfref.runtime.files import check_writable, replacing, reserved
+from nfref.tables.reading import (Table, TableError, check_varies, match_columns, read_table,
+                                  write_csv)
+
+ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
+
+
+def written(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def refused(path, pattern):
+    """The one-line error of reading ``path``; it starts with the file's name."""
+    with pytest.raises(TableError, match=pattern) as caught:
+        read_table(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
+    return message
+
+
+# Text -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, content", [
+    ("comma.csv", "a,b\n1,-2.5\n3e-5,4\n5,.1\n"),
+    ("semicolon.csv", "a;b\n1;-2.5\n3e-5;4\n5;.1\n"),
+    ("tab.tsv", "a\tb\n1\t-2.5\n3e-5\t4\n5\t.1\n"),
+    ("quoted.csv", '"a";"b"\n"1";-2.5\n3e-5;"4"\n5;.1\n'),
+    ("windows.csv", "a,b\r\n1,-2.5\r\n3e-5,4\r\n5,.1\r\n"),
+    ("byte_order_mark.csv", "\ufeffa,b\n1,-2.5\n3e-5,4\n5,.1\n"),
+    ("blank_lines.csv", "\na,b\n1,-2.5\n\n3e-5,4\n5,.1\n\n\n"),
+    ("no_last_newline.csv", "a,b\n1,-2.5\n3e-5,4\n5,.1"),
+    ("spaces.csv", "a, b\n1, -2.5\n 3e-5 ,4\n5, .1\n"),
+    ("UPPER.CSV", "a,b\n1,-2.5\n3e-5,4\n5,.1\n"),
+])
+def test_text_with_names(tmp_path, name, content):
+    table = read_table(written(tmp_path, name, content))
+    assert table.columns == ("a", "b") and table.named
+    assert table.values.dtype == np.float64
+    np.testing.assert_array_equal(table.values, ROWS)
+
+
+def test_text_without_names(tmp_path):
+    table = read_table(written(tmp_path, "plain.csv", "1,-2.5\n3e-5,4\n5,.1\n"))
+    assert table.columns == ("x1", "x2") and not table.named
+    np.testing.assert_array_equal(table.values, ROWS)
+
+
+def test_names_may_hold_delimiters_and_line_breaks(tmp_path):
+    content = '"a; long, name";"two\nlines"\n1;2\n3;4\n'
+    columns = read_table(written(tmp_path, "t.csv", content)).columns
+    assert columns == ("a; long, name", "two\nlines")
+
+
+def guessed(path, header="auto"):
+    """(columns or None, rows) of a file whose first line has to be guessed at, with a warning."""
+    with pytest.warns(UserWarning, match="line 1 .*; --header (yes|no) takes it as"):
+        table = read_table(path, header)
+    return table.columns if table.named else None, len(table.values)
+
+
+@pytest.mark.parametrize("content, columns, rows", [
+    ("year,2019,\n1,2,3\n", ("year", "2019", "x3"), 1),
+    ("0,1,2\n.5,1,2\n3,4,5\n", ("0", "1", "2"), 2),       # pandas, of unnamed columns
+    ("0,1,2\n3,4,5\n", None, 2),                          # whole numbers all through
+    ("2019,2020,2022\n.5,1,2\n", ("2019", "2020", "2022"), 1),
+    ("0\n.5\n1.5\n", ("0",), 2),
+    ("NA\n1.5\n", ("NA",), 1),
+    ("# a,b\n1,2\n3,4\n", ("a", "b"), 2),                  # numpy.savetxt
+])
+def test_a_first_line_that_may_be_names_is_asked_about(tmp_path, content, columns, rows):
+    path = written(tmp_path, "t.csv", content)
+    assert guessed(path) == (columns, rows)
+    assert read_table(path, "yes").named
+    if content[0].isdigit():        # what is no number can't be data
+        assert len(read_table(path, "no").values) == content.count("\n")
+
+
+@pytest.mark.parametrize("first", ["1.5,tall", "1.5,NA", "7,?", "7,8_5", "7,1.2.3", "1.5,"])
+def test_a_bad_cell_in_the_first_row_is_no_header(tmp_path, first):
+    refused(written(tmp_path, "t.csv", f"{first}\n1,2\n"), r"row 1 \(line 1\), column 'x2'")
+
+
+@pytest.mark.parametrize("content, columns", [
+    ("# made by me, in 2020\na,b\n1,2\n", ("a", "b")),
+    ("# made\n#\na,b\n1,2\n", ("a", "b")),
+    ("# three, cells, here\n1.5,2\n", ("x1", "x2")),
+    ('"0","1"\n1,2\n', ("0", "1")),
+    ('"#a","NA"\n1,2\n', ("#a", "NA")),
+])
+def test_comments_and_quoted_names_are_certain(tmp_path, content, columns):
+    table = read_table(written(tmp_path, "t.csv", content))
+    assert table.columns == columns and not table.doubtful
+    assert table.values.shape == (1, 2)
+
+
+@pytest.mark.parametrize("names", [
+    ("0", "1"), ("2019", "2020"), ("nan", "NA"), ("#a", "b"), ("a;b", "c,d"), ('"', "\n"),
+    ("1e5", "-"), ("a\rb", "ä ö"), ("\ufeffa", "'"), ("x1", "=1+1"), ("a\tb", "1 2")])
+def test_names_that_were_written_read_back(tmp_path, names):
+    for columns in (names, names[:1]):
+        write_csv(tmp_path / "t.csv", Table(ROWS[:, :len(columns)], columns))
+        table = read_table(tmp_path / "t.csv")
+        assert table.columns == tuple(name.strip() or "x2" for name in columns)
+        np.testing.assert_array_equal(table.values, ROWS[:, :len(columns)])
+
+
+def test_text_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    content = "a,b\n" + "1.5,2\n" * 50_000
+    writer = threading.Thread(target=(tmp_path / "t.csv").write_text, args=(content,))
+    writer.start()
+    assert read_table(tmp_path / "t.csv").values.shape == (50_000, 2)
+    writer.join()
+    os.mkfifo(tmp_path / "t.npy")
+    refused(tmp_path / "t.npy", "expected a regular file, got a device or a pipe")
+
+
+def test_memory_of_text_is_about_that_of_its_numbers(tmp_path):
+    np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).random((100_000, 8)), delimiter=",")
+    tracemalloc.start()
+    try:
+        values = read_table(tmp_path / "t.csv").values
+        assert tracemalloc.get_traced_memory()[1] < 3 * values.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_fifty_thousand_columns(tmp_path):
+    names = [f"c{k}" for k in range(50_000)]
+    write_csv(tmp_path / "t.csv", Table(np.ones((3, 50_000)), names))
+    table = read_table(tmp_path / "t.csv")
+    assert match_columns("t", table, tuple(reversed(names))).shape == (3, 50_000)
+
+
+def test_one_column(tmp_path):
+    table = read_table(written(tmp_path, "t.csv", "height\n1.5\n2\n"))
+    assert table.columns == ("height",)
+    np.testing.assert_array_equal(table.values, [[1.5], [2.0]])
+    refused(written(tmp_path, "gap.csv", "height\n1.5\n\n2\n"), "row 2 .*got an empty cell")
+
+
+@pytest.mark.parametrize("content, pattern", [
+    ("", "expected a table, got an empty file"),
+    ("\n\n", "got blank lines"),
+    ("a,b\n", "expected rows below the header, got none"),
+    ("a,b\n1,2\n3,tall\n", r"row 2 \(line 3\), column 'b': expected a number, got 'tall'"),
+    ("a,b\n1,2\n\n3,\n", r"row 2 \(line 4\), column 'b': expected a number, got an empty cell"),
+    ("1,2\n3,12_34\n", r"row 2 \(line 2\), column 'x2': expected a number, got '12_34'"),
+    ("a;b\n0,5;0,7\n", r"row 1 .*got '0,5' \(decimals are written with a point\)"),
+    ("a,b\n1,2\n3\n", r"row 2 \(line 3\): expected 2 columns, got 1"),
+    ("a,b\n1,2\n3,4,5\n", r"row 2 \(line 3\): expected 2 columns, got 3"),
+    ("a,b\n1,nan\ninf,3\n4,5\n", "got 2 that are NaN or infinite in 2 of 3 rows; the first is "
+                                 "nan in row 1, column 'b'"),
+    ("a,b,a\n1,2,3\n", "expected columns of different names, got 'a' 2 times"),
+    (b"a,b\n1,\xff\n", "expected UTF-8 text, got byte 0xff in line 2"),
+])
+def test_bad_text(tmp_path, content, pattern):
+    refused(written(tmp_path, "t.csv", content), pattern)
+
+
+def test_line_breaks_in_a_bad_cell_stay_out_of_the_message(tmp_path):
+    refused(written(tmp_path, "t.csv", 'a,b\n1,"two\nlines"\n'), r"line 3.*got 'two\\nlines'")
+
+
+# Places -----------------------------------------------------------------------------------
+
+
+def test_bad_places(tmp_path):
+    refused(tmp_path / "missing.csv", "expected a file, found none there")
+    (tmp_path / "folder.csv").mkdir()
+    refused(tmp_path / "folder.csv", "expected a file, got a folder")
+    refused(tmp_path / "table.xlsx", r"expected a file named .csv, .tsv, .*got '.xlsx'")
+    refused(tmp_path / "table", "got no extension")
+
+
+# Arrays -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", "bool"])
+def test_npy(tmp_path, dtype):
+    values = np.asfortranarray(np.arange(6).reshape(3, 2).astype(dtype))
+    np.save(tmp_path / "t.npy", values)
+    table = read_table(tmp_path / "t.npy")
+    assert table.values.dtype == np.float64 and table.columns == ("x1", "x2")
+    np.testing.assert_array_equal(table.values, values)
+
+
+@pytest.mark.parametrize("array, pattern", [
+    (np.zeros(5), r"expected a 2-D array, got shape \(5,\); reshape"),
+    (np.zeros((2, 2, 2)), r"expected a 2-D array, got shape \(2, 2, 2\)$"),
+    (np.zeros((0, 3)), r"expected rows and columns, got shape \(0, 3\)"),
+    (np.zeros((2, 2), complex), "expected real numbers, got dtype complex128"),
+    (np.array([["a", "b"]]), "expected real numbers, got dtype <U1"),
+    (np.array([[1, None]], object), "got pickled objects, which are never loaded"),
+    (np.array([[1.0, np.nan]]), "got 1 that are NaN or infinite"),
+])
+def test_bad_npy(tmp_path, array, pattern):
+    np.save(tmp_path / "t.npy", array, allow_pickle=True)
+    refused(tmp_path / "t.npy", pattern)
+
+
+def test_damaged_arrays(tmp_path):
+    np.save(tmp_path / "whole.npy", ROWS)
+    np.savez(tmp_path / "whole.npz", ROWS)
+    for kind in ("npy", "npz"):
+        content = (tmp_path / f"whole.{kind}").read_bytes()
+        refused(written(tmp_path, f"cut.{kind}", content[:-20]), f"a complete .{kind} file")
+        refused(written(tmp_path, f"text.{kind}", "a,b\n1,2\n"), "expected")
+    refused(written(tmp_path, "really.npy", (tmp_path / "whole.npz").read_bytes()),
+            "expected what its name says, got an .npz file")
+
+
+def test_npz(tmp_path):
+    np.savez(tmp_path / "one.npz", anything=ROWS)
+    np.savez(tmp_path / "one_matrix.npz", x=ROWS, labels=np.zeros(3))
+    for name in ("one", "one_matrix"):
+        np.testing.assert_array_equal(read_table(tmp_path / f"{name}.npz").values, ROWS)
+    np.savez(tmp_path / "two.npz", train=ROWS, test=ROWS[:1])
+    refused(tmp_path / "two.npz", r"got train \(3, 2\), test \(1, 2\)")
+    np.savez(tmp_path / "none.npz")
+    refused(tmp_path / "none.npz", "got none")
+    np.savez(tmp_path / "objects.npz", x=np.array([[1, None]], object))
+    refused(tmp_path / "objects.npz", "got pickled objects, which are never loaded")
+
+
+# Parquet ----------------------------------------------------------------------------------
+
+
+def test_parquet(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"b": ROWS[:, 0], "a": [1, 2, 3], "c": [True, False, True]},
+                             index=["p", "q", "r"])
+    frame.to_parquet(tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet")
+    assert table.columns == ("b", "a", "c") and table.named
+    np.testing.assert_array_equal(table.values, frame.to_numpy(dtype=float))
+
+    pandas.DataFrame({"a": [1.0], "b": ["x"]}).to_parquet(tmp_path / "text.parquet")
+    refused(tmp_path / "text.parquet", "column 'b': expected numbers, got")
+    bare = pandas.DataFrame({"": [1.0, 2.0], " ": [3, 4]})
+    bare.to_parquet(tmp_path / "bare.parquet", index=False)
+    assert read_table(tmp_path / "bare.parquet").columns == ("x1", "x2")
+    pandas.DataFrame({"a": pandas.array([1, None], dtype="Int64")}).to_parquet(
+        tmp_path / "gap.parquet")
+    refused(tmp_path / "gap.parquet", "the first is nan in row 2, column 'a'")
+    refused(written(tmp_path, "bad.parquet", "PAR1 no"), "a complete .parquet file")
+
+
+def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def without_pyarrow(name, *rest):
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_pyarrow)
+    refused(written(tmp_path, "t.parquet", "PAR1"), "needs pyarrow.*pip install pyarrow")
+
+
+# Checks -----------------------------------------------------------------------------------
+
+
+def test_constant_columns_are_named():
+    table = Table(np.array([[1.0, 2.0], [3.0, 2.0]]), ("a", "still"))
+    with pytest.raises(TableError, match="column 'still': expected values that differ, got 2.0"):
+        check_varies("t.csv", table)
+    varied = Table(ROWS, ("a", "b"))
+    assert check_varies("t.csv", varied) is varied
+
+
+def test_columns_are_matched_by_name_then_by_place():
+    table = Table(ROWS, ("b", "a"))
+    np.testing.assert_array_equal(match_columns("t", table, ("a", "b")), ROWS[:, ::-1])
+    nameless = Table(ROWS, ("x1", "x2"), named=False)
+    np.testing.assert_array_equal(match_columns("t", nameless, ("a", "b")), ROWS)
+    np.testing.assert_array_equal(match_columns("t", table, ("x1", "x2"), named=False), ROWS)
+    with pytest.raises(TableError, match=re.escape("missing: 'c'; extra: 'a'")):
+        match_columns("t", table, ("b", "c"))
+    with pytest.raises(TableError, match="the model's 3 columns 'a', 'b', 'c', got 2: 'b', 'a'"):
+        match_columns("t", table, ("a", "b", "c"))
+    with pytest.raises(TableError, match="the model's 3 columns"):
+        match_columns("t", nameless, ("a", "b", "c"))
+
+
+def test_a_table_checks_its_own_shape():
+    with pytest.raises(TableError, match=r"shape \(N, 3\) for 3 columns, got \(3, 2\)"):
+        Table(ROWS, ("a", "b", "c"))
+
+
+# Writing ----------------------------------------------------------------------------------
+
+
+def test_what_is_written_reads_back_to_the_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((5000, 3)) * 10.0 ** rng.integers(-300, 300, (5000, 3))
+    names = ("plain", "with, comma", 'with "quotes"')
+    write_csv(tmp_path / "t.csv", Table(values, names))
+    table = read_table(tmp_path / "t.csv")
+    assert table.columns == names
+    np.testing.assert_array_equal(table.values, values)
+
+
+def test_float32_is_written_with_its_own_digits():
+    file = io.StringIO()
+    write_csv(file, Table(np.array([[0.1], [1 / 3]], np.float32), ("a",)))
+    assert file.getvalue() == "a\n0.1\n0.33333334\n"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = written(tmp_path, "kept.csv", "old")
+    with pytest.raises(KeyboardInterrupt):
+        with replacing(path) as file:
+            file.write(b"new")
+            raise KeyboardInterrupt
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["kept.csv"]
+
+
+def test_parts_of_dead_processes_are_swept_and_others_left(tmp_path):
+    code = ("import os, sys; from nfref.runtime.files import Reservation\n"
+            "kept = Reservation(sys.argv[1]); print('ready', flush=True); input()")
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "t.csv"], text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    writers[0].kill()
+    writers[0].wait()
+    assert len(os.listdir(tmp_path)) == 2
+    write_csv(tmp_path / "new.csv", Table(ROWS, ("a", "b")))
+    left = set(os.listdir(tmp_path)) - {"new.csv"}
+    assert len(left) == 1 and left.pop().endswith(".part")
+    writers[1].kill()
+    for writer in writers:
+        writer.communicate()
+    with replacing(tmp_path / "new.csv"):
+        pass
+    assert os.listdir(tmp_path) == ["new.csv"]
+
+
+def test_a_reservation_is_a_place_and_its_bytes(tmp_path):
+    with reserved(tmp_path / "t.bin", 100_000) as place:
+        assert sum(entry.stat().st_size for entry in tmp_path.iterdir()) >= 100_000
+        with replacing(place) as file:
+            file.write(b"whole")
+    assert (tmp_path / "t.bin").read_bytes() == b"whole"
+    with reserved(tmp_path / "other", 10):
+        pass
+    assert os.listdir(tmp_path) == ["t.bin"]
+    with pytest.raises(OSError, match=f"{'n' * 300}: File name too long"):
+        check_writable(tmp_path / ("n" * 300))
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(OSError, match="other: (No space left on device|File too large)"):
+        with reserved(tmp_path / "other", 2 * free + 2 ** 40):
+            pass
+    assert os.listdir(tmp_path) == ["t.bin"]
+
+
+def test_replacing_keeps_links_and_permissions(tmp_path):
+    path = written(tmp_path, "real.csv", "old")
+    path.chmod(0o640)
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    write_csv(link, Table(ROWS, ("a", "b")))
+    assert link.is_symlink() and path.read_text().startswith("a,b\n1.0,-2.5")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    write_csv(os.devnull, Table(ROWS, ("a", "b")))
+    assert not os.path.isfile(os.devnull)
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    write_csv(tmp_path / "t.csv", Table(ROWS, ("a", "b")))
+    usual = written(tmp_path, "usual", "")
+    assert (tmp_path / "t.csv").stat().st_mode == usual.stat().st_mode
+
+
+def test_unwritable_places(tmp_path):
+    with pytest.raises(OSError, match="expected a file to write, got a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(OSError, match="expected a folder to write into"):
+        check_writable(tmp_path / "missing" / "t.csv")
+    with pytest.raises(OSError, match="expected a folder to write into"):
+        write_csv(tmp_path / "missing" / "t.csv", Table(ROWS, ("a", "b")))
+    check_writable(tmp_path / "fine.csv")
+    assert os.listdir(tmp_path) == []
+
+
+def test_text_where_a_column_holds_it(tmp_path):
+    """Its places in the order of first appearance, and blank cells are missing as anywhere."""
+    from nfref.tables.reading import read_quietly
+    path = written(tmp_path, "t.csv", 'town,a\nRome,1\n"New York, NY",2\n Rome ,3\n')
+    table = read_quietly(path, texts=("town", "county"))
+    assert table.labels == {"town": ["Rome", "New York, NY"]}
+    np.testing.assert_array_equal(table.values, [[0, 1], [1, 2], [0, 3]])
+    town, a = table.cells()
+    assert town.tolist() == ["Rome", "New York, NY", "Rome"] and a.tolist() == [1, 2, 3]
+    assert read_table(written(tmp_path, "n.csv", "a\n1\n2\n")).cells()[0].tolist() == [1, 2]
+    with pytest.raises(TableError, match=r"row 2 \(line 3\), column 'town': expected a number, got "
+                                         "an empty cell"):
+        read_quietly(written(tmp_path, "blank.csv", "town,a\nRome,1\n,2\n"), texts=("town",))

@@ -1,0 +1,148 @@
+"""Tables as they come: text, row numbers, rounded values, files in other encodings."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nfref.cli import main
+from nfref.tables.model_file import load_model
+from nfref.tables.reading import read_table
+
+N = 400
+
+
+def mixed(n=N):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({
+        "id": np.arange(n), "name": [f"p{k}" for k in range(n)],
+        "city": rng.choice(["Rome", "Oslo", "São Paulo"], n), "income": rng.lognormal(10, 1, n),
+        "married": rng.choice(["yes", "no"], n), "temp": np.round(2 * rng.normal(20, 3, n)) / 2})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    output, errors = capsys.readouterr()
+    return status, output, errors
+
+
+def fails(capsys, *arguments):
+    status, _, errors = run(capsys, *arguments)
+    assert status == 2 and errors.count("\n") == 1, errors
+    return errors
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folder, capsys, kind):
+    data, name = mixed(), f"t.{kind}"
+    data.to_csv(name, index=False) if kind == "csv" else data.to_parquet(name)
+    errors = fails(capsys, "fit", name, "--members", 0, "--out", "m.npz")
+    assert "column 'name': expected labels that repeat, got 400 different texts" in errors
+    assert "--without name leaves the column out" in errors
+    status, output, errors = run(capsys, "fit", name, "--without", "name", "--members", 0)
+    assert status == 0 and "'city' category" in output and "'married' category" in output
+    assert "'id' counts the rows and says nothing else of them: --without id leaves it" in output
+    values = data.temp.nunique()
+    assert f"'temp' takes {values} values in 400 rows: a density can pile up" in output
+    status, _, errors = run(capsys, "fit", name, "--without", "id,name", "--members", 0, "--quiet",
+                            "--out", "m.npz")
+    assert status == 0
+    density = load_model("m.npz").density
+    assert [column.kind for column in density.columns] == ["category", "real", "category", "real"]
+    # The same file again, with the columns that the model does not know.
+    note = "nfref: note: columns that the model does not know are not used: 'id', 'name'\n"
+    expected = density.log_prob([data[name].to_numpy() for name in
+                                 ("city", "income", "married", "temp")])
+    status, output, errors = run(capsys, "score", "m.npz", name)
+    assert status == 0 and errors == note
+    np.testing.assert_allclose([float(line) for line in output.splitlines()[:-1]], expected,
+                               atol=1e-9)
+    data[["name", "city", "married", "temp"]].to_csv("part.csv", index=False)
+    status, output, errors = run(capsys, "predict", "m.npz", "part.csv", "--column", "income")
+    assert status == 0 and "'name'" in errors and len(output.splitlines()) == N + 1
+    status, output, errors = run(capsys, "sample", "m.npz", "--given-from", "part.csv")
+    assert status == 0 and "São Paulo" in output
+    status, _, errors = run(capsys, "plot", "m.npz", "--data", name, "--out", "m.png")
+    assert status == 0 and errors == note
+
+
+def test_a_file_without_all_columns_is_refused_as_before(folder, capsys):
+    data = mixed()[["income", "temp"]]
+    data.to_csv("t.csv", index=False)
+    assert run(capsys, "fit", "t.csv", "--members", 0, "--out", "m.npz")[0] == 0
+    data.rename(columns={"temp": "heat"}).assign(more=1).to_csv("other.csv", index=False)
+    assert "missing: 'temp'; extra: 'heat', 'more'" in fails(capsys, "score", "m.npz", "other.csv")
+    np.save("t.npy", np.ones((5, 3)))
+    assert "other 3" in fails(capsys, "score", "m.npz", "t.npy").replace("got 3", "other 3")
+
+
+@pytest.mark.parametrize("cells, message", [
+    (["1,234.5", "2,345.6"], "thousands are not set apart by commas"),
+    (["59.3%", "12%"], "expected a number, got '59.3%'; --column a=category takes its texts as"),
+    (["2024-01-01", "2024-01-02"], "expected a number, got '2024-01-01'"),
+    (["1,5", "2,5"], "decimals are written with a point"),
+    (["$3", "€ 4"], "expected a number, got '$3'")])
+def test_text_that_begins_as_a_number_is_no_category(folder, capsys, cells, message):
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"a": np.resize(cells, 50), "b": rng.standard_normal(50)}).to_csv("t.csv",
+                                                                                   index=False)
+    errors = fails(capsys, "fit", "t.csv", "--members", 0)
+    assert message in errors and "--without a leaves the column out" in errors
+    assert run(capsys, "fit", "t.csv", "--members", 0, "--without", "a")[0] == 0
+
+
+def test_columns_that_are_left_out_have_to_be_there(folder, capsys):
+    mixed()[["income", "temp"]].to_csv("t.csv", index=False)
+    assert "--without: expected a column of t.csv, got 'x'" in fails(
+        capsys, "fit", "t.csv", "--without", "x")
+    assert "--without: expected other columns beside 'income', 'temp', got none" in fails(
+        capsys, "fit", "t.csv", "--without", "income,temp")
+    assert "got 'x'" in fails(capsys, "fit", "wine", "--without", "x")
+
+
+def test_utf_16_is_named(folder, capsys):
+    (folder / "t.csv").write_text("a,b\n1,2\n", encoding="utf-16")
+    assert "t.csv: expected UTF-8 text, got UTF-16 (iconv" in fails(capsys, "fit", "t.csv")
+
+
+def test_figures_of_a_row_far_out_stay_in_their_column(folder, capsys):
+    data = np.random.default_rng(0).standard_normal((300, 2))
+    data[:60, 0] *= 1e25
+    np.savetxt("t.csv", data, delimiter=",")
+    _, output, _ = run(capsys, "fit", "t.csv", "--members", 0)
+    assert max(map(len, output.split("test nats per row")[1].splitlines()[1:])) <= 70
+
+
+@pytest.mark.parametrize("delimiter, name", [("|", "t.csv"), (" ", "t.txt"), ("   ", "t.txt")])
+def test_bars_and_spaces_delimit(folder, capsys, delimiter, name):
+    rows = np.random.default_rng(0).standard_normal((50, 3))
+    np.savetxt(name, rows, delimiter=delimiter)
+    np.testing.assert_array_equal(read_table(name).values, rows)
+    (folder / name).write_text(delimiter.join("abc") + "\n" + (folder / name).read_text())
+    assert read_table(name).columns == ("a", "b", "c")
+
+
+def test_a_table_of_categories_alone_has_the_probabilities_of_its_rows(folder, capsys):
+    """No combination is held out whole, for then it would never have been seen."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 2, 3000)
+    b = np.where(rng.random(3000) < 0.9, a, 1 - a)
+    data = pd.DataFrame({"a": np.array(["no", "yes"])[a], "b": np.array(["low", "high"])[b],
+                         "c": rng.integers(0, 3, 3000)})
+    data.to_csv("t.csv", index=False)
+    status, output, _ = run(capsys, "fit", "t.csv", "--out", "m.npz")
+    assert status == 0 and "12 rows differ, and 300 copies are kept to test by" in output
+    density = load_model("m.npz").density
+    seen = data.value_counts(normalize=True)
+    cells = [np.array(part, object if k < 2 else float) for k, part in enumerate(zip(*seen.index))]
+    found = np.exp(density.log_prob(cells))
+    # Of the share s of 2,430 copies the standard error is (s / 2430)^1/2: four of them.
+    assert np.all(np.abs(found - seen) < 4 * np.sqrt(seen / 2430) + 0.003)
+    entropy = seen @ np.log(seen)
+    figure = float(output.split("latent classes")[1].split()[0])
+    assert abs(figure - entropy) < 0.2

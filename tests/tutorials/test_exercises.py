@@ -1,0 +1,62 @@
+"""Every lesson runs; its exercises take their own solution and reject wrong answers, with a hint.
+"""
+
+import re
+import runpy
+import textwrap
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from tests.tutorials.wrong_answers import WRONG_ANSWERS
+
+ROOT = Path(__file__).parents[2]
+OPEN_ANSWER = re.compile(r"^answer_(\d+) = \.\.\. ", re.MULTILINE)
+SOLUTION = re.compile(r"^# \.\. dropdown:: Solution.*\n#\n#    \.\. code-block:: python\n#\n"
+                      r"((?:#       .*\n|#\n)+)", re.MULTILINE)
+
+
+def exercises(text):
+    """The numbers of the exercises of a lesson, from its lines ``answer_1 = ...``."""
+    return [int(number) for number in OPEN_ANSWER.findall(text)]
+
+
+LESSONS = {path.stem: path for path in sorted((ROOT / "tutorials").glob("[0-9]*.py"))
+           if exercises(path.read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize("lesson", [
+    pytest.param(name, marks=pytest.mark.thorough) if name.startswith("16") else name
+    for name in sorted(LESSONS)])       # it checks a dozen maps with the oracle
+def test_exercises(lesson, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NFREF_FIGURES", str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "tutorials"))
+    monkeypatch.setattr("sys.argv", [str(LESSONS[lesson])])
+    text = LESSONS[lesson].read_text(encoding="utf-8")
+    numbers = exercises(text)
+    solutions = [textwrap.dedent(re.sub("^#", "", found, flags=re.MULTILINE))
+                 for found in SOLUTION.findall(text)]
+    assert len(solutions) == len(numbers), "one folded solution an exercise"
+
+    names = runpy.run_path(str(LESSONS[lesson]), run_name="__main__")
+    plt.close("all")
+    assert (tmp_path / f"{lesson}.png").read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    for number, solution in zip(numbers, solutions):
+        assert f"exercise {number}: type your answer" in said
+        check, tried = names[f"check_{number}"], dict(names)
+        exec(solution, tried)
+        check(tried[f"answer_{number}"])
+        wrong = WRONG_ANSWERS[lesson, number]
+        assert wrong
+        for expression in wrong:
+            with pytest.raises(AssertionError) as refusal:
+                check(eval(expression, dict(names)))
+            assert str(refusal.value), "a hint, not a bare assert"
+
+
+def test_no_wrong_answer_is_left_over():
+    known = {(lesson, number) for lesson, path in LESSONS.items()
+             for number in exercises(path.read_text(encoding="utf-8"))}
+    assert set(WRONG_ANSWERS) == known
