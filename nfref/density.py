@@ -13,11 +13,12 @@ from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import in_parts, merged, some
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
+from nfref.runtime.configuration import Configuration
 from nfref.runtime.structure import Structure
 
 
 @dataclass(frozen=True)
-class Density:
+class Density(Configuration):
     """A probability density: a base density pushed through a flow.
 
     Parameters
@@ -49,8 +50,6 @@ class Density:
         if self.base.dim != self.flow.dim:
             raise ValueError("Density: expected base and flow of the same dim, "
                              f"got {self.base.dim} and {self.flow.dim}")
-
-    __getstate__ = Flow.__getstate__
 
     @property
     def dim(self):

@@ -18,17 +18,17 @@ and ``_inverse``, unchecked; so are flow and base of a density, which checks all
 parameters have to be of the shapes that ``init`` makes, which a flow finds out at its first call.
 """
 
-from dataclasses import fields, is_dataclass
 from functools import cached_property
 
 import autograd.numpy as np
 
 from nfref.runtime import dispatch
 from nfref.runtime.checks import as_context, as_rows, check_rng
+from nfref.runtime.configuration import Configuration
 from nfref.runtime.structure import Structure
 
 
-class Flow:
+class Flow(Configuration):
     """An invertible map with an explicit log-determinant.
 
     A subclass is a frozen dataclass. It has ``dim`` (D, the number of coordinates), may
@@ -127,11 +127,6 @@ class Flow:
             members are the whole, and their log-determinants add up.
         """
         return [(self, direction, ())]
-
-    def __getstate__(self):
-        """What is pickled: the configuration, not what was cached on the way."""
-        kept = {field.name for field in fields(self)} if is_dataclass(self) else self.__dict__
-        return {name: value for name, value in self.__dict__.items() if name in kept}
 
     def _init(self, rng):
         return {}

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from nfref.runtime.checks import as_rows, check_count, check_rng
+from nfref.runtime.configuration import Configuration
 from nfref.runtime.structure import Structure
 
 
-class Base:
+class Base(Configuration):
     """A density with closed-form log-probability and exact sampling.
 
     A subclass is a frozen dataclass with ``dim`` and implements ``_init(rng)``,

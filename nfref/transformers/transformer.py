@@ -7,8 +7,10 @@ learns what h was computed from.
 
 import autograd.numpy as np
 
+from nfref.runtime.configuration import Configuration
 
-class Transformer:
+
+class Transformer(Configuration):
     """A monotone map x = T(z; h) of one coordinate, with its log-slope.
 
     A subclass is a frozen dataclass. The arrays of ``constrain`` hold parameters first: axis 0
