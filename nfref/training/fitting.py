@@ -11,11 +11,11 @@ import numpy as np
 from nfref.flows.statistics import adapt, in_training
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import BLOCK, in_blocks
-from nfref.runtime.checks import (as_context, as_rows, as_weight, check_count, check_finite_rows,
-                                  check_positive, check_rng)
+from nfref.runtime.checks import check_count, check_positive, check_rng
 from nfref.training.adam import Adam, AdamState, running_average
 from nfref.training.gradient import flat, loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, message, run_guarded
+from nfref.training.rows import Rows, training_and_validation
 
 
 def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
@@ -117,81 +117,218 @@ def fit(density, params, x, rng, *, validation=0.1, context=None, validation_con
     check_rng(rng)
     if objective is not None and sample_weight is not None:
         raise ValueError("sample_weight: expected None with an objective of your own, got weights")
-    x, held_out = _parts(density, Rows(x, context, sample_weight), validation,
-                         validation_context, validation_weight, rng)
-    check_count("epochs", epochs)
-    check_count("batch_size", batch_size)
-    if patience is not None:
-        check_count("patience", patience)
-    if not isinstance(average, numbers.Real) or not 0 <= average < 1:
-        raise ValueError(f"average: expected a number in [0, 1), got {average!r}")
-    if time_limit is not None:
-        check_positive("time_limit", time_limit)
-    began = time.perf_counter()
-    batches = math.ceil(len(x.x) / batch_size)
-    adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
-    vector, unflatten = flat(density._structure.checked(params, x.x.dtype))
-    keeps_running = _learns(density, unflatten(vector), x, "batch")
-    step = _step(density, unflatten, adam, objective, average, keeps_running, rng)
-    evaluated = _evaluated(density, unflatten, vector, x)
+    rows, held_out = training_and_validation(density, Rows(x, context, sample_weight), validation,
+                                             validation_context, validation_weight, rng)
+    settings = Settings(epochs, batch_size, patience, average, time_limit, objective,
+                        data_dependent_init)
+    adam = Adam(learning_rate, schedule, clip_norm,
+                steps=epochs * math.ceil(len(rows.x) / batch_size))
+    run = _Run(density, params, rows, held_out, settings, adam, rng)
     if resume is not None:
-        _check_resume(resume, vector, held_out is not None, rng)
+        _check_resume(resume, run.start, held_out is not None, rng)
     if objective is None:
-        prepare([(density, len(vector), x.x.dtype, min(len(x.x), batch_size),
+        prepare([(density, len(run.start), rows.x.dtype, min(len(rows.x), batch_size),
                   0 if held_out is None else min(len(held_out.x), BLOCK))])
-    passed = []                             # (train, validation) of each epoch
-    best = [math.inf, None, vector]         # validation, epoch, parameters
+    stopped, cause = run_guarded(run.epochs(resume, callback), epochs, "epoch", progress,
+                                 0 if resume is None else len(resume.history["train"]))
+    best = run.best
+    return FitResult(run.evaluated(best.vector), run.history(), best.epoch, stopped,
+                     message(stopped, cause, "epoch", len(run.passed), best.epoch, patience))
 
-    def validation_score(vector):
-        return -mean_log_prob(density, evaluated(vector), *held_out)
 
-    def begin():
-        if resume is not None:
-            rng.bit_generator.state = resume.rng
-            passed.extend(zip(resume.history["train"],
-                              resume.history.get("validation", resume.history["train"])))
-            best[:] = resume.best_score, resume.best_epoch, resume.best
-            return Progress(resume.vector, resume.averaged,
-                            AdamState(resume.m, resume.v, resume.steps))
-        start = vector
-        if data_dependent_init:
-            start = _data_dependent_init(density, unflatten(vector), x, rng)
-        best[2] = start
-        if held_out is not None:
-            score = validation_score(start)
-            best[0] = score if math.isfinite(score) else math.inf
-        return Progress(start, start, adam.start(start))
+@dataclass(frozen=True)
+class Settings:
+    """How long a fit goes on, and what a step of it is; as for :func:`fit`."""
 
-    def rounds():
-        now = begin()
-        while True:
-            since = len(passed) - (0 if best[1] is None else best[1] + 1)
-            if patience is not None and passed and since >= patience:
-                return "patience"
-            if len(passed) >= epochs:
-                return "epochs"
-            if time_limit is not None and passed and time.perf_counter() - began > time_limit:
-                return "time"
-            now, train = _epoch(step, now, x, batches, rng)
-            score = train
-            shown = f"train {train:.3f}"
-            if held_out is not None:
-                score = validation_score(now.averaged)
+    epochs: int
+    batch_size: int
+    patience: int
+    average: float
+    time_limit: float
+    objective: object
+    data_dependent_init: bool
+
+    def __post_init__(self):
+        check_count("epochs", self.epochs)
+        check_count("batch_size", self.batch_size)
+        if self.patience is not None:
+            check_count("patience", self.patience)
+        if not isinstance(self.average, numbers.Real) or not 0 <= self.average < 1:
+            raise ValueError(f"average: expected a number in [0, 1), got {self.average!r}")
+        if self.time_limit is not None:
+            check_positive("time_limit", self.time_limit)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands.
+
+    Attributes
+    ----------
+    vector : (P,) array
+        The parameters.
+    averaged : (P,) array
+        Their running average over the steps so far.
+    optimizer : AdamState
+    """
+
+    vector: np.ndarray
+    averaged: np.ndarray
+    optimizer: AdamState
+
+
+class Best(NamedTuple):
+    """The best parameters so far, as a vector: their score in nats per row, and the epoch."""
+
+    score: float
+    epoch: int
+    vector: np.ndarray
+
+
+class _Run:
+    """A fit on its way: what it works with, and where it stands.
+
+    Attributes
+    ----------
+    start : (P,) array
+        The parameters that it was called with.
+    now : Progress
+    passed : list of (train, validation)
+        Scores of each epoch.
+    best : Best
+        Replaced in one piece, so that Ctrl-C finds it whole.
+    """
+
+    def __init__(self, density, params, rows, held_out, settings, adam, rng):
+        self.began = time.perf_counter()
+        self.density, self.rows, self.held_out = density, rows, held_out
+        self.settings, self.adam, self.rng = settings, adam, rng
+        self.start, self.unflatten = flat(density._structure.checked(params, rows.x.dtype))
+        self.training = in_training(density)
+        self.keeps_running, self.keeps_whole = map(self._learns, ("batch", "evaluation"))
+        self.now, self.passed, self.best = None, [], Best(math.inf, None, self.start)
+
+    def epochs(self, resume, callback):
+        """Train epoch by epoch: yields what the bar shows, returns why it ended."""
+        self._begin(resume)
+        while not (ended := self._ended()):
+            train = self._epoch()
+            score, shown = train, f"train {train:.3f}"
+            if self.held_out is not None:
+                score = self._score(self.now.averaged)
                 check_finite(score)
                 shown += f", validation {score:.3f} nats"
-            passed.append((train, score))
-            if score < best[0]:
-                best[:] = score, len(passed) - 1, now.averaged
+            self.passed.append((train, score))
+            if score < self.best.score:
+                self.best = Best(score, len(self.passed) - 1, self.now.averaged)
             if callback is not None:
-                callback(_state(now, passed, best, held_out is not None, rng, unflatten,
-                                evaluated))
+                callback(self.state())
             yield shown
+        return ended
 
-    stopped, cause = run_guarded(rounds(), epochs, "epoch", progress,
-                                 0 if resume is None else len(resume.history["train"]))
-    _, best_epoch, vector = best
-    return FitResult(evaluated(vector), _history(passed, held_out is not None), best_epoch, stopped,
-                     message(stopped, cause, "epoch", len(passed), best_epoch, patience))
+    def _begin(self, resume):
+        if resume is not None:
+            self.rng.bit_generator.state = resume.rng
+            self.passed.extend(zip(resume.history["train"],
+                                   resume.history.get("validation", resume.history["train"])))
+            self.best = Best(resume.best_score, resume.best_epoch, resume.best)
+            self.now = Progress(resume.vector, resume.averaged,
+                                AdamState(resume.m, resume.v, resume.steps))
+            return
+        start = self.start
+        if self.settings.data_dependent_init:
+            start = self._looked_at_rows(start)
+        self.best = Best(math.inf, None, start)
+        if self.held_out is not None:
+            score = self._score(start)
+            self.best = Best(score if math.isfinite(score) else math.inf, None, start)
+        self.now = Progress(start, start, self.adam.start(start))
+
+    def _ended(self):
+        """Why no further epoch follows; None where one does."""
+        done, patience, limit = len(self.passed), self.settings.patience, self.settings.time_limit
+        since = done - (0 if self.best.epoch is None else self.best.epoch + 1)
+        if patience is not None and done and since >= patience:
+            return "patience"
+        if done >= self.settings.epochs:
+            return "epochs"
+        if limit is not None and done and time.perf_counter() - self.began > limit:
+            return "time"
+        return None
+
+    def _epoch(self):
+        """All rows once, in a new order; the mean loss in nats per row."""
+        total, count = 0.0, len(self.rows.x)
+        batches = math.ceil(count / self.settings.batch_size)
+        for batch in np.array_split(self.rng.permutation(count), batches):
+            total += self._step(self.rows.at(batch)) * len(batch)
+        return total / count
+
+    def _step(self, batch):
+        """One step of Adam; the loss of the batch."""
+        now, objective = self.now, self.settings.objective
+        if objective is None:
+            loss, gradient = loss_and_gradient(self.training, self.unflatten, now.vector, *batch)
+        else:
+            loss, gradient = value_and_gradient(
+                lambda tree: objective(self.training, tree, batch.x, batch.context, self.rng),
+                self.unflatten, now.vector)
+        check_finite(loss, gradient)
+        vector, optimizer = self.adam.step(now.vector, gradient, now.optimizer)
+        if self.keeps_running:
+            vector = trees.flatten(adapt(self.density, self.unflatten(vector), batch.x,
+                                         batch.context))[0]
+        averaged = running_average(now.averaged, vector, self.settings.average, optimizer.steps)
+        self.now = Progress(vector, averaged, optimizer)
+        return float(loss)
+
+    def _score(self, vector):
+        """Negative mean log-likelihood of the validation rows."""
+        return -mean_log_prob(self.density, self.evaluated(vector), *self.held_out)
+
+    def evaluated(self, vector):
+        """The parameters that the density is evaluated with.
+
+        With the statistics of all training rows where layers evaluate with those.
+        """
+        params = self.unflatten(vector)
+        if self.keeps_whole:
+            return adapt(self.density, params, self.rows.x, self.rows.context, "evaluation")
+        return params
+
+    def _looked_at_rows(self, vector):
+        """The parameters after layers that set themselves by the data have seen some rows."""
+        some = self.rows.at(np.sort(self.rng.permutation(len(self.rows.x))[:BLOCK]))
+        return trees.flatten(adapt(self.density, self.unflatten(vector), some.x, some.context,
+                                   "start"))[0]
+
+    def _learns(self, stage):
+        """Whether any layer learns from rows at this stage, found out with a single row."""
+        params, row = self.unflatten(self.start), self.rows.at(slice(1))
+        return adapt(self.density, params, row.x, row.context, stage) is not params
+
+    def history(self):
+        """As in :class:`FitResult`."""
+        history = {"train": [train for train, _ in self.passed]}
+        if self.held_out is not None:
+            history["validation"] = [score for _, score in self.passed]
+        return history
+
+    def state(self):
+        """The :class:`FitState` after the last epoch."""
+        now, best = self.now, self.best
+        return FitState(now.vector, now.averaged, now.optimizer.m, now.optimizer.v,
+                        now.optimizer.steps, best.vector, best.score, best.epoch, self.history(),
+                        self.rng.bit_generator.state, self.unflatten, self.evaluated)
+
+
+def mean_log_prob(density, params, x, context=None, weight=None):
+    """Mean log-likelihood in nats per row, computed in blocks of rows and summed in float64.
+
+    ``weight`` (N,) says what each row counts.
+    """
+    log_prob = in_blocks(lambda *rows: density.log_prob(params, *rows), x, context)
+    return float(np.average(log_prob.astype(np.float64), weights=weight))
 
 
 # Going on -----------------------------------------------------------------------------------
@@ -260,20 +397,6 @@ class FitState:
         return self.evaluated(self.best)
 
 
-def _state(now, passed, best, validated, rng, unflatten, evaluated):
-    score, epoch, vector = best
-    return FitState(now.vector, now.averaged, now.optimizer.m, now.optimizer.v,
-                    now.optimizer.steps, vector, score, epoch, _history(passed, validated),
-                    rng.bit_generator.state, unflatten, evaluated)
-
-
-def _history(passed, validated):
-    history = {"train": [train for train, _ in passed]}
-    if validated:
-        history["validation"] = [score for _, score in passed]
-    return history
-
-
 def _check_resume(state, vector, validated, rng):
     if not isinstance(state, FitState):
         raise TypeError(f"resume: expected a FitState, got {type(state).__name__}")
@@ -286,155 +409,3 @@ def _check_resume(state, vector, validated, rng):
     if state.rng["bit_generator"] != kind:
         raise ValueError(f"rng: expected a generator of {state.rng['bit_generator']}, as in the "
                          f"first fit, got {kind}")
-
-
-# Steps and epochs -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a fit stands.
-
-    Attributes
-    ----------
-    vector : (P,) array
-        The parameters.
-    averaged : (P,) array
-        Their running average over the steps so far.
-    optimizer : AdamState
-    """
-
-    vector: np.ndarray
-    averaged: np.ndarray
-    optimizer: AdamState
-
-
-def _step(density, unflatten, adam, objective, average, keeps_running, rng):
-    """The function (progress, rows, context, weight) -> (progress, loss) of one step."""
-    training = in_training(density)
-
-    def step(now, rows, context, weight):
-        if objective is None:
-            loss, gradient = loss_and_gradient(training, unflatten, now.vector, rows, context,
-                                               weight)
-        else:
-            loss, gradient = value_and_gradient(
-                lambda tree: objective(training, tree, rows, context, rng), unflatten, now.vector)
-        check_finite(loss, gradient)
-        vector, optimizer = adam.step(now.vector, gradient, now.optimizer)
-        if keeps_running:
-            vector = trees.flatten(adapt(density, unflatten(vector), rows, context))[0]
-        averaged = running_average(now.averaged, vector, average, optimizer.steps)
-        return Progress(vector, averaged, optimizer), float(loss)
-
-    return step
-
-
-def _epoch(step, now, x, batches, rng):
-    """All rows once, in a new order: (progress, mean loss in nats per row)."""
-    total, count = 0.0, len(x.x)
-    for batch in np.array_split(rng.permutation(count), batches):
-        now, loss = step(now, *x.at(batch))
-        total += loss * len(batch)
-    return now, total / count
-
-
-def mean_log_prob(density, params, x, context=None, weight=None):
-    """Mean log-likelihood in nats per row, computed in blocks of rows and summed in float64.
-
-    ``weight`` (N,) says what each row counts.
-    """
-    log_prob = in_blocks(lambda *rows: density.log_prob(params, *rows), x, context)
-    return float(np.average(log_prob.astype(np.float64), weights=weight))
-
-
-def _data_dependent_init(density, params, x, rng):
-    """The parameters as a vector, after data-dependent layers have seen some rows."""
-    rows, given, _ = x.at(np.sort(rng.permutation(len(x.x))[:BLOCK]))
-    return trees.flatten(adapt(density, params, rows, given, "start"))[0]
-
-
-def _learns(density, params, x, stage):
-    """Whether any layer learns from rows at this stage, found out with a single row."""
-    row, given, _ = x.at(slice(1))
-    return adapt(density, params, row, given, stage) is not params
-
-
-def _evaluated(density, unflatten, start, x):
-    """The function vector -> params that density is evaluated with.
-
-    With the statistics of all training rows where layers evaluate with those; for any other
-    flow it does nothing but ``unflatten``.
-    """
-    if not _learns(density, unflatten(start), x, "evaluation"):
-        return unflatten
-    return lambda vector: adapt(density, unflatten(vector), x.x, x.context, "evaluation")
-
-
-# Rows -------------------------------------------------------------------------------------
-
-
-class Rows(NamedTuple):
-    """Rows (N, D) with their context (N, C) and weight (N,), each None where there is none."""
-
-    x: np.ndarray
-    context: np.ndarray = None
-    weight: np.ndarray = None
-
-    def at(self, places):
-        """Some of the rows."""
-        return Rows(*(None if array is None else array[places] for array in self))
-
-
-def _parts(density, rows, validation, validation_context, validation_weight, rng):
-    """Training and validation rows: checked, in the dtype of x; the second may be None."""
-    rows = _checked_rows(density, ("x", "context", "sample_weight"), rows)
-    if validation is None or np.ndim(validation) == 0:
-        for name, given in (("validation_context", validation_context),
-                            ("validation_weight", validation_weight)):
-            if given is not None:
-                raise ValueError(f"{name}: expected None unless validation is an array of rows, "
-                                 f"got shape {np.shape(given)}")
-    if validation is None:
-        return _balanced(rows), None
-    if np.ndim(validation):
-        held_out = _checked_rows(density, ("validation", "validation_context",
-                                           "validation_weight"),
-                                 Rows(validation, validation_context, validation_weight))
-        held_out = Rows(*(None if array is None else array.astype(rows.x.dtype, copy=False)
-                          for array in held_out[:2]), held_out.weight)
-        return _balanced(rows), held_out
-    if not isinstance(validation, numbers.Real) or not 0 < validation < 1:
-        raise ValueError("validation: expected a fraction in (0, 1), rows or None, "
-                         f"got {validation!r}")
-    count = max(1, round(validation * len(rows.x)))
-    if count >= len(rows.x):
-        raise ValueError(f"x: expected enough rows to hold out {validation} of them, "
-                         f"got {len(rows.x)}")
-    order = rng.permutation(len(rows.x))
-    return _balanced(rows.at(np.sort(order[count:]))), rows.at(np.sort(order[:count]))
-
-
-def _balanced(rows):
-    """The rows with weights of mean 1, in their dtype: losses of batches average to that of all."""
-    if rows.weight is None:
-        return rows
-    return rows._replace(weight=(rows.weight / np.mean(rows.weight)).astype(rows.x.dtype))
-
-
-def _checked_rows(density, names, given):
-    name, context_name, weight_name = names
-    rows = as_rows(name, given.x, density.dim)
-    if rows.dtype.kind == "c":
-        raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
-    if not len(rows):
-        raise ValueError(f"{name}: expected at least one row, got none")
-    check_finite_rows(name, rows)
-    try:
-        context = as_context(given.context, density.context_dim, rows)
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("context", context_name, 1)) from None
-    if context is not None:
-        check_finite_rows(context_name, context)
-    rows = Rows(rows, context, as_weight(weight_name, given.weight, len(rows)))
-    return rows if rows.weight is None else rows.at(rows.weight > 0)

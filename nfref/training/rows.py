@@ -1,0 +1,75 @@
+"""Rows to train on and to score by, with what they are given and what they count."""
+
+import numbers
+from typing import NamedTuple
+
+import numpy as np
+
+from nfref.runtime.checks import as_context, as_rows, as_weight, check_finite_rows
+
+
+class Rows(NamedTuple):
+    """Rows (N, D) with their context (N, C) and weight (N,), each None where there is none."""
+
+    x: np.ndarray
+    context: np.ndarray = None
+    weight: np.ndarray = None
+
+    def at(self, places):
+        """Some of the rows."""
+        return Rows(*(None if array is None else array[places] for array in self))
+
+
+def training_and_validation(density, rows, validation, validation_context, validation_weight,
+                            rng):
+    """Training and validation rows: checked, in the dtype of x; the second may be None."""
+    rows = _checked_rows(density, ("x", "context", "sample_weight"), rows)
+    if validation is None or np.ndim(validation) == 0:
+        for name, given in (("validation_context", validation_context),
+                            ("validation_weight", validation_weight)):
+            if given is not None:
+                raise ValueError(f"{name}: expected None unless validation is an array of rows, "
+                                 f"got shape {np.shape(given)}")
+    if validation is None:
+        return _balanced(rows), None
+    if np.ndim(validation):
+        held_out = _checked_rows(density, ("validation", "validation_context",
+                                           "validation_weight"),
+                                 Rows(validation, validation_context, validation_weight))
+        held_out = Rows(*(None if array is None else array.astype(rows.x.dtype, copy=False)
+                          for array in held_out[:2]), held_out.weight)
+        return _balanced(rows), held_out
+    if not isinstance(validation, numbers.Real) or not 0 < validation < 1:
+        raise ValueError("validation: expected a fraction in (0, 1), rows or None, "
+                         f"got {validation!r}")
+    count = max(1, round(validation * len(rows.x)))
+    if count >= len(rows.x):
+        raise ValueError(f"x: expected enough rows to hold out {validation} of them, "
+                         f"got {len(rows.x)}")
+    order = rng.permutation(len(rows.x))
+    return _balanced(rows.at(np.sort(order[count:]))), rows.at(np.sort(order[:count]))
+
+
+def _balanced(rows):
+    """The rows with weights of mean 1, in their dtype: losses of batches average to that of all."""
+    if rows.weight is None:
+        return rows
+    return rows._replace(weight=(rows.weight / np.mean(rows.weight)).astype(rows.x.dtype))
+
+
+def _checked_rows(density, names, given):
+    name, context_name, weight_name = names
+    rows = as_rows(name, given.x, density.dim)
+    if rows.dtype.kind == "c":
+        raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
+    if not len(rows):
+        raise ValueError(f"{name}: expected at least one row, got none")
+    check_finite_rows(name, rows)
+    try:
+        context = as_context(given.context, density.context_dim, rows)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("context", context_name, 1)) from None
+    if context is not None:
+        check_finite_rows(context_name, context)
+    rows = Rows(rows, context, as_weight(weight_name, given.weight, len(rows)))
+    return rows if rows.weight is None else rows.at(rows.weight > 0)
