@@ -127,7 +127,8 @@ def shrink(weight, squared, coefficient):
 
     Paper:   i-ResNet, its spectral normalisation: W c / sigma where c / sigma < 1, else W, with
              sigma estimated by power iteration. The residual flows paper does the same.
-    Differs: nothing in training. In evaluation sigma is exact here.
+    Differs: in training nothing; the published code of i-ResNet adds 1e-5 to the divisor
+             max(1, sigma / c). In evaluation sigma is exact here.
     """
     above = squared > coefficient ** 2
     return weight * np.where(above, coefficient / np.sqrt(np.where(above, squared, 1)), 1)
@@ -204,7 +205,10 @@ def neumann_log_det(net, slopes, rows, probes, weights):
     of the gradient of the series; for exact traces it is that gradient. First derivatives only.
 
     Paper:   residual flows, memory-efficient backpropagation by the Neumann gradient series.
-    Differs: value and gradient use the same probes and number of terms; the paper's code too.
+    Differs: the value is the series of log det(I + J), with the probes and terms of the gradient.
+             In training the published code returns y^T J e itself, which estimates
+             tr J (I + J)^-1: right by its gradient, but its loss is no log-likelihood. Its y has
+             one term more, and term k the weight w_{k-1}, where w_0 = 1.
     """
     fixed, at = trees.tree_map(getval, net), [getval(slope) for slope in slopes]
     value = series_log_det(fixed, at, rows, probes, weights)
@@ -236,7 +240,9 @@ def roulette_weights(counts, terms, continuation):
 
     Paper:   residual flows: P(N >= k) = (1 - p)^(k-1) with p = 1/2, after two terms in training and
              twenty in evaluation (published code).
-    Differs: every row draws its own count; the published code draws one for a batch. q is free.
+    Differs: every row draws its own count, and q is free. The published code draws one count for a
+             batch; its training on images draws it from a Poisson distribution of mean 2; and
+             in evaluation two-dimensional data get the exact determinant instead.
 
     Shapes: counts (N,). Returns (N, terms + max count).
     """
@@ -271,8 +277,9 @@ def fixed_point(lipschitz, z, context, *layers):
        g = L x rounding can keep them going between two points that are eps / (1 - L) apart.
 
     Paper:   i-ResNet, algorithm 1: x <- y - g(x), a given number of times, from x = y.
-    Differs: Newton's steps; the stopping rule. Published code stops by a tolerance on |r|
-             relative to x, or after a number of steps, without an error.
+    Differs: Newton's steps; the stopping rule. The published code of residual flows stops where
+             the square of the last step of every coordinate is below 1e-5 (1 + |z|), or after
+             1000 steps, which it logs; that of i-ResNet after a given number of steps.
 
     Shapes: z (N, D), context (N, C) or None; layers as for :func:`unpacked`. Returns (N, D).
     A row that is not finite, or whose context is not, comes back as NaN.

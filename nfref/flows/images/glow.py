@@ -108,7 +108,8 @@ class Glow(Composition):
              are drawn before the rotation and not read off it. That is the same distribution:
              of a uniform rotation P is uniform and independent of P^T W, and so are the
              signs of W's columns. They are configuration, so that parameters hold nothing
-             that is not trained. The code learns the deepest prior if told to (``learntop``).
+             that is not trained. The code learns the deepest prior if told to (``learntop``), and
+             trains the full matrices (``permutation="full"``): its LU form is switched off.
 
     Parameters
     ----------

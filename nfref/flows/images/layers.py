@@ -118,7 +118,9 @@ class ActNorm(Adaptive, ChannelAffine):
 
     Paper:   Glow v2, section 3.1 and table 1: y_ij = s * x_ij + b, log-determinant
              h w sum log |s|, data to latent; y is z, s there is exp(-s) here, b is -t exp(-s).
-    Differs: s there may be negative.
+    Differs: from the text: s there may be negative. From the published code, z = (x + b) exp(3 l):
+             b is -t and 3 l is -s, so its log-scales learn three times as fast; and it starts
+             from exp(3 l) = 1 / (std + 1e-6), which is finite for a constant channel too.
 
     Parameters
     ----------
@@ -244,8 +246,9 @@ class ChannelCoupling(SplitFlow):
     Differs: the first half is what the network sees and the second is changed, as in the
              published code; table 1 has it the other way round. The default log-scale is
              bounded smoothly, see :class:`nfref.Affine`; the published code's scale is
-             ``transformer=Affine("sigmoid")``. Hidden convolutions have a bias where those of
-             the code have an actnorm.
+             ``transformer=Affine("sigmoid")``. The network's outputs hold all shifts before all
+             log-scales; those of the code alternate. Hidden convolutions have a bias where
+             those of the code have an actnorm.
 
     Parameters
     ----------
