@@ -129,6 +129,15 @@ class MADE(Flow):
         The coordinates that are angles, in radians. The network reads their cosine and sine, so
         that no density has a seam where a turn ends; the transformer of an angle has to be one
         of the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
+
+    Examples
+    --------
+    >>> import nfref
+    >>> first, second = nfref.MADE(3, hidden=(4,)).masks
+    >>> (first @ second)[:, :3].astype(int)     # row j, column i: whether z_i depends on x_j
+    array([[0, 1, 1],
+           [0, 0, 1],
+           [0, 0, 0]])
     """
 
     dim: int
@@ -269,6 +278,16 @@ class MAF(Composition):
         each layer, always the same ones.
     periodic : sequence of int, default ()
         The coordinates that are angles, see :class:`MADE`.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.MAF(3, layers=2)
+    >>> [layer.order for layer in flow.flows]
+    [(2, 1, 0), (0, 1, 2)]
+    >>> z, log_det = flow.inverse(flow.init(np.random.default_rng(0)), np.zeros((5, 3)))
+    >>> z.shape, log_det.shape
+    ((5, 3), (5,))
     """
 
     dim: int

@@ -124,6 +124,16 @@ class Coupling(SplitFlow):
         The coordinates that are angles, in radians. The network reads their cosine and sine, so
         that no density has a seam where a turn ends; the transformer of an angle has to be one
         of the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.Coupling((True, False), nfref.Affine("exp"))
+    >>> params = flow.init(np.random.default_rng(0))            # the identity
+    >>> params["net"][-1]["bias"] = np.array([1.0, 0.5])        # shift and log-scale
+    >>> x, log_det = flow.forward(params, np.array([[2.0, 3.0]]))
+    >>> x.round(3), log_det
+    (array([[2.   , 5.946]]), array([0.5]))
     """
 
     mask: tuple
@@ -218,6 +228,15 @@ class NICE(Composition):
     context_dim : int, default 0
         Context features C that every conditioner also reads.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.NICE(4)
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> params[0]["log_scale"] = np.full(4, 0.5)        # couplings don't count
+    >>> flow.forward(params, np.ones((3, 4)))[1]
+    array([2., 2., 2.])
     """
 
     dim: int

@@ -205,6 +205,15 @@ class Planar(Composition):
         Number K of planar maps.
     context_dim : int, default 0
         Context features C, see :class:`PlanarLayer`.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> flow = nfref.Planar(2, layers=4)
+    >>> params = flow.init(np.random.default_rng(0))
+    >>> x, log_det = flow.forward(params, np.ones((3, 2)))
+    >>> np.allclose(flow.inverse(params, x)[0], 1, rtol=1e-12)
+    True
     """
 
     dim: int

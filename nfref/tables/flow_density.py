@@ -1,11 +1,4 @@
-"""The density of a table as an estimator of scikit-learn.
-
-    >>> import numpy as np, nfref
-    >>> rows = np.random.default_rng(0).standard_normal((200, 2))
-    >>> density = nfref.FlowDensity(random_state=0).fit(rows)
-    >>> density.score_samples(rows[:3]).shape
-    (3,)
-"""
+"""The density of a table as an estimator of scikit-learn."""
 
 import numbers
 
@@ -92,6 +85,14 @@ class FlowDensity(DensityMixin, BaseEstimator):
     n_features_in_ : int
     feature_names_in_ : (D,) array
         Only where the names of all columns are text.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> rows = np.random.default_rng(0).standard_normal((200, 2))
+    >>> density = nfref.FlowDensity(random_state=0).fit(rows)
+    >>> density.score_samples(rows[:3]).shape, density.sample(5).shape
+    ((3,), (5, 2))
     """
 
     def __init__(self, flow="auto", *, members=4, columns=None, given=None, epochs=200,

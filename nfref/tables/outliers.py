@@ -25,6 +25,14 @@ random_state, verbose, n_jobs
         In nats: rows of a lower log-likelihood are outliers.
     density_, candidates_, columns_, weights_, n_features_in_, feature_names_in_
         As for :class:`nfref.FlowDensity`.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> rows = np.random.default_rng(0).standard_normal((200, 2))
+    >>> detector = nfref.FlowOutlierDetector(random_state=0).fit(rows)
+    >>> detector.predict(np.array([[0.0, 0.0], [9.0, 9.0]]))
+    array([ 1, -1])
     """
 
     def __init__(self, flow="auto", *, contamination=0.1, members=4, columns=None, given=None,

@@ -1,8 +1,11 @@
-"""What ``help`` shows of flows and transformers: every parameter, with the default it has."""
+"""What ``help`` shows: parameters with the defaults they have, examples that print what they do."""
 
 import dataclasses
+import doctest
+import importlib
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +59,25 @@ def test_iaf_says_that_it_is_a_constructor():
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
 def test_the_name_of_a_twin_is_not_among_what_help_shows(subject):
     assert not hasattr(subject, "twin")
+
+
+PACKAGE = Path(nfref.__file__).parent
+WITH_EXAMPLES = sorted(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+                       for path in PACKAGE.rglob("*.py")
+                       if ">>>" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_print_what_they_show(module):
+    failed, _ = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
+    assert not failed
+
+
+def test_classes_that_the_readme_names_show_an_example():
+    readme = (Path(__file__).parents[2] / "README.rst").read_text(encoding="utf-8")
+    words = set(re.findall(r"[A-Z]\w+", readme))
+    named = words & set(nfref.__all__) | {"MADE", "Coupling", "NICE"}
+    assert {"RealNVP", "MAF", "Planar", "FlowDensity", "FlowOutlierDetector"} <= named
+    for name in named:
+        examples = doctest.DocTestParser().get_examples(getattr(nfref, name).__doc__)
+        assert any(example.want for example in examples), name
