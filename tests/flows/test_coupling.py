@@ -47,8 +47,8 @@ CONTRACT = {
                   context=True, log_det="constant"),
     "RealNVP": Entry(lambda d, c: nfref.RealNVP(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
                      context=True),
-    "RealNVP, relu": Entry(lambda d, c: nfref.RealNVP(d, 2, hidden(d), c), dims=COUPLING_DIMS,
-                           context=True, integrable=False),
+    "RealNVP, relu": Entry(lambda d, c: nfref.RealNVP(d, 2, hidden(d), c, "relu"),
+                           dims=COUPLING_DIMS, context=True, integrable=False),
     "RealNVP, batch norm": Entry(
         lambda d, c: nfref.RealNVP(d, 2, hidden(d), c, "tanh", batch_norm=True),
         dims=COUPLING_DIMS, context=True),
