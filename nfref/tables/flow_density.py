@@ -197,8 +197,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
             found = frame_columns(X)
             validate_data(self, X, reset=reset, skip_check_array=True)
             if not found or not len(next(iter(found.values()))):
-                raise ValueError(f"Found array with {0 if found else 'no'} sample(s) or columns "
-                                 "while a minimum of 1 is required.")
+                raise ValueError("X: expected at least one row and one column, got a table "
+                                 f"without {'rows' if found else 'columns'}")
             if reset:
                 self._frame = X[:0]
             return list(found), list(found.values())

@@ -204,6 +204,16 @@ def test_frames_are_matched_by_name_and_come_back():
         model.score_samples(frame[["weight", "height"]])
 
 
+@pytest.mark.parametrize("frame, what", [
+    (pd.DataFrame({"height": []}), "rows"),
+    (pd.DataFrame(index=range(5)), "columns"),
+])
+def test_a_frame_needs_rows_and_columns(frame, what):
+    with pytest.raises(ValueError, match="^X: expected at least one row and one column, got a "
+                                         f"table without {what}$"):
+        nfref.FlowDensity("gaussian", random_state=0).fit(frame)
+
+
 def test_polars():
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame({"a": rows()[:, 0], "b": ["yes", "no"] * 200})
