@@ -120,7 +120,7 @@ def triangular(flow):
 
 
 def constant_at_one(dim, context_dim):
-    """An triangular map of one coordinate has nothing to look at but a context."""
+    """A triangular map of one coordinate has nothing to look at but a context."""
     return "constant" if dim == 1 and not context_dim else "varies"
 
 
