@@ -55,9 +55,10 @@ class NSF(Composition):
         B: splines act within [-B, B]. Tables have rows many standard deviations out, and a
         spline does nothing for these beyond B.
     orders : "alternate", "natural" or one order a layer, default "alternate"
-        For autoregressive layers as for :class:`nfref.MAF`. Of couplings the layer next to the
-        data keeps the coordinates whose place in its order is odd, the next one those whose
-        place is even, and so by turns; "alternate" and "natural" are the same there.
+        For autoregressive layers as for :class:`nfref.MAF`. A coupling keeps every second
+        coordinate of its order and changes the others: the layer next to the data keeps those at
+        the places 1, 3, ..., the next one those at 0, 2, ..., and so in turn. Of couplings both
+        "alternate" and "natural" give every layer the natural order.
     linear : {"none", "lu"}, default "none"
         Whether a :class:`nfref.LULinear` stands on either side of every layer.
 

@@ -137,7 +137,7 @@ class Help:
         self.forget()
 
     def forget(self):
-        """In a child process nobody listens to the workers."""
+        """Start without workers: in a child process no thread listens to those of its parent."""
         self.pending, self.begun, self.done = {}, {}, set()
         self.changed = threading.Condition()
 
@@ -161,7 +161,11 @@ class Help:
                 self.workers.append(Worker(some, self))
 
     def wait(self, name):
-        """Whether a worker has compiled what is missing; if not, nobody else will."""
+        """Wait while a worker compiles the entry ``name``; whether it is in the cache now.
+
+        If it is not, no worker will compile it any more: the caller has to. Small kernels that
+        nobody has begun are compiled here in the meantime.
+        """
         while True:
             with self.changed:
                 self.pending.pop(name, None)
@@ -170,7 +174,7 @@ class Help:
                 small = next((one for one, task in self.pending.items() if task.small), None)
                 task = self.pending.pop(small, None)
                 if task is None:
-                    self.changed.wait(1)    # with an end, or Windows would not hear of Ctrl-C
+                    self.changed.wait(1)    # on Windows, Ctrl-C can't end a wait without a timeout
             if task is not None:
                 self.leave_out(small)
                 task.kernel.compile(task.types)
@@ -180,7 +184,7 @@ class Help:
         return False
 
     def leave_out(self, name):
-        """Tell the workers."""
+        """Tell the workers not to compile an entry."""
         for worker in self.workers:
             with suppress(OSError, ValueError):
                 print(name, file=worker.process.stdin, flush=True)
@@ -209,7 +213,7 @@ class Worker:
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
-        """Keep book, to its end."""
+        """Note which entries the worker begins and ends, until it ends itself."""
         help = self.help
         for line in self.process.stdout:
             verb, name = line.split()

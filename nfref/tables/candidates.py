@@ -379,7 +379,8 @@ class _Flows:
             self._add(kind, done)
         kinds = kinds[len(known):]
         (self._at_once if self.plan.jobs > 1 and len(kinds) > 1 else self._in_turn)(kinds)
-        # Not before they are compared: by then the kernels for it have been compiled.
+        # Scored in double precision once the wave is trained, not flow by flow: the kernels for
+        # it are compiled in other processes (nfref/kernels/ahead.py) while the flows train.
         self.scores += [_scores(member, self.held_out)
                         for member in self.members[len(self.scores):]]
 

@@ -66,19 +66,24 @@ def _unpacked(program, unflatten, vector, g_theta):
 
 
 class Layout(NamedTuple):
-    """What packing comes to where it only moves numbers and masks some, in one pass:
+    """Where the Q numbers that the kernels read, theta, stand in the vector of P that is trained:
 
         theta = mask * vector[places],    gradient = counts * g_theta[back].
 
-    Leaf by leaf it takes as long as the kernel itself, of a masked network of 128 units.
+    There is one where packing the parameters does no more than move numbers and set some to zero.
+    These two lines then do in one step what takes unflattening and packing, array by array, as
+    long as the kernel takes itself for a masked network of 128 units.
 
     Attributes
     ----------
-    places, back : (Q,), (P,) array
-        Of what is masked they are 0.
-    mask, counts : (Q,), (P,) array
-        Ones and zeros in the dtype of the vector. All four are None where the kernels read the
-        vector as it stands.
+    places : (Q,) array
+        Of each number in theta, its index in the vector; 0 where it is masked.
+    mask : (Q,) array
+        1, or 0 where it is masked; in the dtype of the vector.
+    back : (P,) array
+        Of each number in the vector, its index in theta; 0 where no kernel reads it.
+    counts : (P,) array
+        1, or 0 where no kernel reads it. All four are None where theta is the vector itself.
     """
 
     places: np.ndarray = None
@@ -94,7 +99,7 @@ class Layout(NamedTuple):
 
 
 def _layout(program, unflatten, vector):
-    """The Layout of a program's numbers in a long vector; None where packing does more."""
+    """The Layout of a program's numbers in a long vector; None where packing also computes."""
     known = _LAYOUTS.setdefault(unflatten, weakref.WeakKeyDictionary()).setdefault(program, {})
     if vector.dtype not in known:
         with np.errstate(all="ignore"):
