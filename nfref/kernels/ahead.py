@@ -137,7 +137,7 @@ class Help:
         self.forget()
 
     def forget(self):
-        """Start without workers: in a child process no thread listens to those of its parent."""
+        """Know of no entry: in a child process no thread listens to the workers of its parent."""
         self.pending, self.begun, self.done = {}, {}, set()
         self.changed = threading.Condition()
 
