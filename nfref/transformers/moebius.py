@@ -28,7 +28,8 @@ and its inverse has a closed form for K = 1 alone. Coordinates lie in [-pi, pi),
 circular spline with bound pi do: e is the coordinate plus pi, and -pi is what stays.
 
 Arrays hold parameters first: axis 0 counts the K maps, the trailing axes are those of the angle.
-Cost: O(K) a number from data to latent, ten to thirty times as much the other way.
+Cost: O(K) a number from data to latent; ten to thirty times as much the other way, by
+:func:`nfref.transformers.root.increasing_root`.
 
 Paper:   Rezende et al. (tori and spheres), the Moebius transformation of the circle, latent to
          data: the convex combination of maps that leave the angle 0 where it is. w is omega there.
@@ -45,6 +46,7 @@ from autograd.tracer import getval
 
 from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.rational_quadratic import fractions, on_the_circle, where
+from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer
 
 # Formulas: from raw numbers to points inside the circle ----------------------------------------
@@ -96,16 +98,15 @@ def moebius_turns(e, p, q):
     return 2 * np.arctan2(across, along)
 
 
-def moebius_mixture(e, h):
-    """(f(e), log f'(e)) for e in [0, 2 pi]; h from :func:`constrain`.
+def moebius_mixture(e, r, p, q, inside):
+    """(f(e), log f'(e)) for e in [0, 2 pi]; the parameters from :func:`constrain`.
 
     f' is a sum of positive terms. Near 1 its logarithm is log1p of f' - 1, which is the mean of
 
         g' - 1 = 2 (p cos e + q sin e - |w|^2) / |z - w|^2.
 
-    Shapes: e (...), h four arrays (K, ...). Returns (...) and (...).
+    Shapes: e (...); r, p, q, inside (K, ...). Returns (...) and (...).
     """
-    r, p, q, inside = h
     c, s = np.cos(e), np.sin(e)
     square = (c - p) ** 2 + (s - q) ** 2
     slope = np.sum(r * inside / square, axis=0)
@@ -116,51 +117,24 @@ def moebius_mixture(e, h):
     return e + np.sum(r * moebius_turns(e, p, q), axis=0), log_slope
 
 
+def ends_of_mixture(y, r, p, q, inside):
+    """Two angles between which is the e with f(e) = y, for y in [0, 2 pi].
+
+    f leaves 0 and 2 pi where they are, and its slope lies between 1 / m and m, the mean of
+    (1 + |w|) / (1 - |w|) = (1 + |w|)^2 / (1 - |w|^2).
+    """
+    steepest = np.sum(r * (1 + np.sqrt(p * p + q * q)) ** 2 / inside, axis=0)
+    return y / steepest, np.minimum(y * steepest, 2 * math.pi)
+
+
 def moebius_mixture_inverse(y, h):
-    """(e, log de/dy) with f(e) = y, for y in [0, 2 pi].
-
-    The root is found without autograd, and one step of Newton's method from there, with the
-    slope as a constant, has the derivatives that the implicit function theorem gives it,
-    de = (dy - df) / f'. Only the first ones: a second derivative would need that of the slope.
-    """
-    root, plain = _root(getval(y), [getval(part) for part in h]), moebius_mixture
-    value, log_slope = plain(root, h)
-    e = root + (y - value) * np.exp(-getval(log_slope))
-    return e, -plain(e, h)[1]
-
-
-def _root(y, h):
-    """Newton's method between brackets that close in, until f cannot tell e from the root.
-
-    A number is done when its residual is a few units in the last place of y, or its step of e.
-    Before that, where a step would leave the bracket or is more than half of the one before, the
-    bracket is halved instead. Only the numbers that are not done are looked at again, so that no
-    row depends on another one.
-    """
-    eps, shape, y = numpy.finfo(y.dtype).eps, y.shape, y.ravel()
-    h = [numpy.broadcast_to(part, (len(part), *shape)).reshape(len(part), -1) for part in h]
-    low, high = numpy.zeros_like(y), numpy.full_like(y, 2 * math.pi)
-    root, step, here = numpy.clip(y, low, high), high - low, numpy.flatnonzero(numpy.isfinite(y))
-    for _ in range(200):
-        if not len(here):
-            break
-        e = root[here]
-        value, log_slope = moebius_mixture(e, [part[:, here] for part in h])
-        residual = y[here] - value
-        low[here] = numpy.where(residual >= 0, e, low[here])
-        high[here] = numpy.where(residual <= 0, e, high[here])
-        change = residual * numpy.exp(-log_slope)
-        close = abs(residual) <= 4 * eps * y[here]
-        outside = (e + change < low[here]) | (e + change > high[here])
-        change = numpy.where((outside | (2 * abs(change) > step[here])) & ~close,
-                             (low[here] + high[here]) / 2 - e, change)
-        root[here], step[here] = e + change, abs(change)
-        here = here[~close & (abs(change) > 2 * eps * e)]
-    return root.reshape(shape)
+    """(e, log de/dy) with f(e) = y, for y in [0, 2 pi]."""
+    e = increasing_root(moebius_mixture, ends_of_mixture, y, *h)
+    return e, -moebius_mixture(e, *h)[1]
 
 
 def _data_to_latent(v, h):
-    e, log_slope = moebius_mixture(v + math.pi, h)
+    e, log_slope = moebius_mixture(v + math.pi, *h)
     return e - math.pi, log_slope
 
 
@@ -205,7 +179,7 @@ class MoebiusCircle(Transformer):
         return constrain(raw, self.components, self.limit)
 
     def forward(self, z, h):
-        """(x, log dx/dz), each in the shape of z; by a root. Derivatives to the first order."""
+        """(x, log dx/dz), each in the shape of z; by a root."""
         return on_the_circle(_latent_to_data, z, h, math.pi)
 
     def inverse(self, x, h):
