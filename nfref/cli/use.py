@@ -332,10 +332,10 @@ def _about_table(density):
             f"{name} {weight:.3f}" for weight, name in shares if weight > 0)
         if none:
             lines["pool"] += f"; of no weight: {', '.join(none)}"
-        for name, member in zip(density.pool.names, density.pool.members):
-            if hasattr(member, "params"):
-                lines[name] = (f"{_outline(member.density.flow)}, "
-                               f"{trees.count(member.params):,} numbers")
+        for k in density.pool.flows:
+            flow = density.pool.members[k]
+            lines[density.pool.names[k]] = (f"{_outline(flow.density.flow)}, "
+                                            f"{trees.count(flow.params):,} numbers")
     return lines
 
 

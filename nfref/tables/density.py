@@ -114,8 +114,7 @@ class TableDensity:
         with fewer than two flows.
         """
         members = self.parts(table)[1]
-        flows = [] if members is None else [k for k, member in enumerate(self.pool.members)
-                                            if hasattr(member, "params")]
+        flows = [] if members is None else self.pool.flows
         weights = np.array([self.pool.weights[k] for k in flows])
         if len(flows) < 2 or not np.sum(weights) > 0:
             return np.full(len(table[0]), np.nan)

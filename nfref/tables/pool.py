@@ -148,6 +148,11 @@ class Pool:
     weights: np.ndarray
     names: tuple
 
+    @property
+    def flows(self):
+        """The places of those members that are flows."""
+        return [k for k, member in enumerate(self.members) if isinstance(member, FittedFlow)]
+
     def log_probs(self, x, context=None):
         """log p_k(x) of every member, (N, K); -inf where a member cannot tell."""
         arguments = (x,) if context is None else (x, context)

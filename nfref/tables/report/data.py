@@ -339,8 +339,7 @@ def _layers(model, names, rng):
     density, params, context, name = model.density, model.params, None, ""
     if isinstance(density, TableDensity):
         table, pool = density, density.pool
-        flows = [] if pool is None else [k for k, member in enumerate(pool.members)
-                                         if hasattr(member, "params")]
+        flows = [] if pool is None else pool.flows
         if not flows:
             return None
         best = max(flows, key=lambda k: pool.weights[k])
