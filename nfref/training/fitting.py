@@ -13,8 +13,8 @@ from nfref.runtime import params as trees
 from nfref.runtime.blocks import BLOCK, in_blocks
 from nfref.runtime.checks import check_count, check_positive, check_rng
 from nfref.training.adam import Adam, AdamState, running_average
-from nfref.training.gradient import flat, loss_and_gradient, prepare, value_and_gradient
-from nfref.training.loop import FitResult, check_finite, message, run_guarded
+from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradient
+from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 from nfref.training.rows import Rows, training_and_validation
 
 
@@ -203,7 +203,9 @@ class _Run:
         self.began = time.perf_counter()
         self.density, self.rows, self.held_out = density, rows, held_out
         self.settings, self.adam, self.rng = settings, adam, rng
-        self.start, self.unflatten = flat(density._structure.checked(params, rows.x.dtype))
+        params = density._structure.checked(params, rows.x.dtype)
+        self.start, self.unflatten = trees.flatten(params)
+        check_has_any(self.start)
         self.training = in_training(density)
         self.keeps_running, self.keeps_whole = map(self._learns, ("batch", "evaluation"))
         self.now, self.passed, self.best = None, [], Best(math.inf, None, self.start)

@@ -2,13 +2,10 @@
 
 import weakref
 
-import numpy as np
 from autograd import value_and_grad
-from autograd.extend import Box, SparseObject, defvjp, primitive, vspace
 
 from nfref.objectives.divergences import negative_log_likelihood
 from nfref.runtime import dispatch
-from nfref.runtime import params as trees
 from nfref.runtime.checks import as_context, as_rows
 
 # unflatten -> the density that its parameters, from a vector of that length, were checked for.
@@ -22,7 +19,7 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
     ----------
     density : Density
     unflatten : callable
-        From a (P,) vector to parameters, as made by :func:`flat`.
+        From a (P,) vector to parameters, as made by :func:`nfref.runtime.params.flatten`.
     vector : (P,) array
     x : (N, D) array
     context : (N, C) array, optional
@@ -70,45 +67,3 @@ def _by_tape(density, unflatten, vector, x, context, weight):
 def value_and_gradient(objective, unflatten, vector):
     """The value of ``objective(unflatten(vector))``, and its (P,) gradient."""
     return value_and_grad(lambda vector: objective(unflatten(vector)))(vector)
-
-
-def flat(params):
-    """One long vector, and a function back that autograd passes through cheaply.
-
-    Like :func:`nfref.runtime.params.flatten`, except that each array is one :func:`_piece`. A step
-    of RealNVP(2, layers=8) on 512 float32 rows takes 16.8 ms that way, 19.4 with plain
-    slices of the vector, and 22.8 with the nested parameters as the variable.
-    """
-    arrays = trees.leaves(params)
-    if not sum(leaf.size for leaf in arrays):
-        raise ValueError("params: expected parameters to fit, got a density that has none")
-    ends = np.cumsum([leaf.size for leaf in arrays], dtype=int).tolist()
-    places = [(end - leaf.size, end, leaf.shape) for leaf, end in zip(arrays, ends)]
-
-    def unflatten(vector):
-        # Where nothing is traced, a primitive takes ten times as long as the slice.
-        piece = _piece if isinstance(vector, Box) else _slice
-        pieces = iter([piece(vector, *place) for place in places])
-        return trees.tree_map(lambda leaf: next(pieces), params)
-
-    return trees.flatten(params)[0], unflatten
-
-
-def _slice(vector, start, end, shape):
-    return vector[start:end].reshape(shape)
-
-
-_piece = primitive(_slice)
-
-
-def _piece_gradient(answer, vector, start, end, shape):
-    """Add to a slice of the long gradient, where autograd's own rule uses numpy.add.at."""
-    def add(gradient, total):
-        total[start:end] += gradient.ravel()
-        return total
-
-    space = vspace(vector)
-    return lambda g: SparseObject(space, lambda total: add(g, total))
-
-
-defvjp(_piece, _piece_gradient)

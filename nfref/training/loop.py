@@ -37,6 +37,12 @@ class NonFinite(Exception):
     """Raised inside a round to end the fit."""
 
 
+def check_has_any(vector):
+    """A fit needs a parameter to change."""
+    if not len(vector):
+        raise ValueError("params: expected parameters to fit, got a density that has none")
+
+
 def check_finite(loss, gradient=None):
     """End the fit where a loss, or one of the entries of a gradient, is not finite."""
     if not np.isfinite(loss):

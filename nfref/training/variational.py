@@ -4,8 +4,8 @@ from nfref.objectives import reverse_kl
 from nfref.runtime import params as trees
 from nfref.runtime.checks import check_count, check_rng
 from nfref.training.adam import Adam
-from nfref.training.gradient import flat, value_and_gradient
-from nfref.training.loop import FitResult, check_finite, message, run_guarded
+from nfref.training.gradient import value_and_gradient
+from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 
 
 def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=256,
@@ -60,7 +60,8 @@ def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=2
         check_count("anneal", anneal)
     adam = Adam(learning_rate, schedule, clip_norm, steps=steps)
     params = density._structure.checked(params)
-    vector, unflatten = flat(trees.cast(params, trees.dtype_of(params)))
+    vector, unflatten = trees.flatten(trees.cast(params, trees.dtype_of(params)))
+    check_has_any(vector)
     latest = vector, adam.start(vector)
     losses = []
 

@@ -107,9 +107,10 @@ def _nfref(data):
     import nfref
     from nfref.runtime import params as trees
     from nfref.training.adam import Adam
-    from nfref.training.gradient import flat, loss_and_gradient
+    from nfref.training.gradient import loss_and_gradient
     density = nfref.Density(nfref.RealNVP(2, LAYERS, HIDDEN, activation="relu"))
-    vector, unflatten = flat(trees.cast(density.init(np.random.default_rng(2)), np.float32))
+    params = trees.cast(density.init(np.random.default_rng(2)), np.float32)
+    vector, unflatten = trees.flatten(params)
     adam = Adam(RATE, "cosine", steps=STEPS)
     state = adam.start(vector)
 

@@ -109,7 +109,7 @@ class Case:
     def _call(self, backend, density, params):
         x = self.rows()
         if self.kind == "step":
-            vector, unflatten = gradient.flat(params)
+            vector, unflatten = trees.flatten(params)
             adam = Adam(1e-3)
             state, training = adam.start(vector), nfref.in_training(density)
             learns = nfref.adapt(density, params, x[:1]) is not params

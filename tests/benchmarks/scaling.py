@@ -122,6 +122,7 @@ def measure(given):
 
 def made(point):
     """The call of a point; it returns what it computes."""
+    from nfref.runtime import params as trees
     from nfref.training import gradient
     from nfref.training.adam import Adam
 
@@ -137,7 +138,7 @@ def made(point):
     x = case.rows()
     if point.work == "value":
         return lambda: density.log_prob(params, x)
-    vector, unflatten = gradient.flat(params)
+    vector, unflatten = trees.flatten(params)
     adam = Adam(1e-6)
     state = adam.start(vector)
 

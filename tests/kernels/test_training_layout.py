@@ -8,7 +8,6 @@ from nfref.flows.autoregressive import random_orders
 from nfref.kernels.chain import training
 from nfref.kernels.chain.primitives import programs
 from nfref.runtime import params as trees
-from nfref.training.gradient import flat
 
 FLOWS = {
     "masked": lambda seed: nfref.MAF(4, 2, (12,), orders=random_orders(
@@ -35,7 +34,7 @@ def test_the_bits_are_those_of_leaf_by_leaf(name):
     """In both dtypes, and for two densities that share the way back to parameters."""
     densities = [nfref.Density(FLOWS[name](seed)) for seed in range(2)]
     params = trees.tree_map(lambda leaf: leaf + 0.1, densities[0].init(np.random.default_rng(0)))
-    vector, unflatten = flat(params)
+    vector, unflatten = trees.flatten(params)
     for density in densities:
         for dtype in (np.float32, np.float64):
             found = step(density, unflatten, vector.astype(dtype))
@@ -47,7 +46,7 @@ def test_the_bits_are_those_of_leaf_by_leaf(name):
 @pytest.mark.parametrize("name", FLOWS)
 def test_what_is_computed_of_parameters_goes_leaf_by_leaf(name):
     density = nfref.Density(FLOWS[name](0))
-    vector, unflatten = flat(density.init(np.random.default_rng(0)))
+    vector, unflatten = trees.flatten(density.init(np.random.default_rng(0)))
     layout = training._layout(programs(density.flow, -1)[0], unflatten, vector)
     assert (layout is None) == (name in ("triangular factors", "constrained"))
 
@@ -55,5 +54,5 @@ def test_what_is_computed_of_parameters_goes_leaf_by_leaf(name):
 def test_matrices_that_have_no_inverse_are_no_obstacle():
     """The numbers that packing is asked with overflow in the triangular factors of Glow."""
     flow = nfref.Glow((1, 4, 4), levels=1, steps=2, hidden=(8,))
-    vector, unflatten = flat(nfref.Density(flow).init(np.random.default_rng(0)))
+    vector, unflatten = trees.flatten(nfref.Density(flow).init(np.random.default_rng(0)))
     assert training._layout(programs(flow, -1)[0], unflatten, vector) is None

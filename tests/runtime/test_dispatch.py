@@ -224,7 +224,7 @@ def test_loss_and_gradient_of_a_training_step(flow, dtype):
     params, x = problem(300, flow, dtype)
     context = np.sin(np.arange(300 * flow.context_dim).reshape(300, -1)).astype(dtype)
     context = context if flow.context_dim else None
-    vector, unflatten = gradient.flat({"base": {}, "flow": params})
+    vector, unflatten = trees.flatten({"base": {}, "flow": params})
     results = []
     for name in ("numpy", "numba"):
         with nfref.backend(name):

@@ -17,7 +17,7 @@ from nfref.objectives.flow_matching import FlowMatching
 from nfref.objectives.path_penalties import PathLikelihood
 from nfref.runtime import params as trees
 from nfref.runtime.structure import Structure
-from nfref.training.gradient import flat, loss_and_gradient
+from nfref.training.gradient import loss_and_gradient
 from tests import flow_table
 
 SMALL = [(name, dim, context_dim)
@@ -143,7 +143,7 @@ def test_gradients_and_losses_are_guarded_as_well(name, dim, context_dim, backen
             bad = {"base": {}, "flow": put(params, path, other)}
             expected = (ValueError, f"{written('flow', *path)}: expected shape {array.shape}, "
                                     f"got {other.shape}")
-            vector, unflatten = flat(bad)
+            vector, unflatten = trees.flatten(bad)
 
             def loss(params):
                 return objectives.negative_log_likelihood(density, params, x, context)
@@ -172,7 +172,7 @@ def test_fits_check_before_they_start(fit):
 def test_a_vector_is_checked_again_for_another_density():
     """The loss's own check is made once for each density, not once for all of them."""
     small, large = (nfref.Density(nfref.RealNVP(2, hidden=(width,))) for width in (8, 3000))
-    vector, unflatten = flat(small.init(np.random.default_rng(0)))
+    vector, unflatten = trees.flatten(small.init(np.random.default_rng(0)))
     x = np.zeros((4, 2))
     with nfref.backend("numba"):
         loss_and_gradient(small, unflatten, vector, x)

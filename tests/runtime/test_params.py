@@ -4,6 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad
+from autograd.test_util import check_grads
 
 from nfref.runtime import params as trees
 
@@ -52,6 +53,7 @@ def test_flatten_is_differentiable():
     by_vector = grad(lambda v: loss(unflatten(v)))(vector)
     np.testing.assert_array_equal(by_vector, trees.flatten(grad(loss)(tree))[0])
     np.testing.assert_array_equal(by_vector, [3 + 6, 12 + 6, 6])
+    check_grads(lambda v: loss(unflatten(v)), modes=["fwd", "rev"], order=2)(vector)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -145,7 +145,7 @@ def test_loss_and_gradient_are_those_of_autograd_on_the_nested_parameters():
     rng = np.random.default_rng(0)
     params = trees.tree_map(lambda leaf: rng.standard_normal(leaf.shape), density.init(rng))
     x = rng.standard_normal((10, 3))
-    vector, unflatten = gradient.flat(params)
+    vector, unflatten = trees.flatten(params)
     loss, slope = gradient.loss_and_gradient(density, unflatten, vector, x)
     expected = value_and_grad(lambda params: negative_log_likelihood(density, params, x))(params)
     assert loss == expected[0]
@@ -153,7 +153,7 @@ def test_loss_and_gradient_are_those_of_autograd_on_the_nested_parameters():
 
 
 def test_a_parameter_used_twice_gets_both_gradients():
-    vector, unflatten = gradient.flat([np.array([[1.0, 2.0]]), np.array(3.0)])
+    vector, unflatten = trees.flatten([np.array([[1.0, 2.0]]), np.array(3.0)])
     value, slope = gradient.value_and_gradient(
         lambda p: anp.sum(p[0] ** 2) * p[1] + anp.sum(p[0]), unflatten, vector)
     assert value == 18
@@ -461,7 +461,7 @@ def test_batch_norm_keeps_its_running_statistics_apart_from_adam():
     density = nfref.Density(nfref.BatchNorm(2, momentum=0.5))
     params = density.init(np.random.default_rng(0))
     x = rows(64)
-    vector, unflatten = gradient.flat(params)
+    vector, unflatten = trees.flatten(params)
     _, slope = gradient.loss_and_gradient(nfref.in_training(density), unflatten, vector, x)
     slope = unflatten(slope)["flow"]
     assert not slope["running_mean"].any() and not slope["running_variance"].any()
