@@ -14,7 +14,7 @@ signs s_i = +1 or -1. What takes the place of the log-determinant depends on whi
 The gap of the bound is KL(q(s | x) || p(s | x)). For small D the 2^D terms of
 p(x) = sum_s p(z = s x) can be added up, which gives the exact number beside the bound.
 
-Both layers take a density and are one again, a base, since each has to draw signs, which no
+Both layers take a density and are a base, not a flow, since each has to draw signs, which no
 ``forward`` of a flow can; :class:`nfref.Density` puts a flow on top.
 """
 

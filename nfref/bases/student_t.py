@@ -19,7 +19,7 @@ SERIES = tuple((k, (2.0 ** -k - 2) * bernoulli / (k * (k + 1))) for k, bernoulli
 
 @primitive
 def log_gamma_step(x, order=0):
-    """log Gamma(x + 1/2) - log Gamma(x), or its derivative of an order, for x > 0; elementwise.
+    """log Gamma(x + 1/2) - log Gamma(x), or its derivative of that order, for x > 0; elementwise.
 
     The two logarithms grow like x log x and their difference like log(x) / 2, so from x = 8 on
     it is summed up as a series in 1 / x, in which nothing cancels.

@@ -40,7 +40,7 @@ def log_i0e(c):
 
 @primitive
 def deficit(c):
-    """1 - I1(c) / I0(c) for c >= 0: what the mean of cos lacks to one; elementwise.
+    """1 - I1(c) / I0(c) for c >= 0: how far the mean of the cosine is below 1; elementwise.
 
     It falls like 1 / (2 c), so for large c it is summed up as a series, in which nothing cancels.
     """
@@ -79,7 +79,10 @@ def as_function_of(c, angle):
 
 
 def shift_in_concentration(c, angle):
-    """da/dc as above, by Gauss and Legendre. Shapes: c (D,), angle (N, D). Returns (N, D)."""
+    """da/dc as above, by Gauss-Legendre quadrature.
+
+    Shapes: c (D,), angle (N, D). Returns (N, D).
+    """
     a = angle[..., None]
     s = a * (0.5 + 0.5 * NODES)
     rise = 2 * np.sin((a - s) / 2) * np.sin((a + s) / 2)          # cos s - cos a

@@ -34,7 +34,7 @@ from nfref.runtime.checks import check_choice, check_count, check_hidden
 def same_rows(context):
     """The places of each different row of ``context``, (N, C), as a list of arrays of int.
 
-    While autograd watches the context every row stands for itself: rows that are equal have
+    Where autograd differentiates by the context every row is a group of its own: equal rows have
     gradients of their own.
     """
     if isinstance(context, Box):
@@ -50,7 +50,7 @@ class Amortized(Flow):
     """Any flow, conditioned on a context by a network that makes its parameters.
 
     It starts as the flow itself does, for every context: the network's last layer is zero. It
-    passes no :meth:`Flow.adapt` on to the flow inside.
+    does not pass :func:`nfref.adapt` on to the flow inside.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Amortized(Flow):
     """
 
     flow: Flow
-    context_dim: int = field()      # not a flow's usual 0
+    context_dim: int = field()      # without the default 0 of other flows
     hidden: tuple = (32,)
     activation: str = "tanh"
 

@@ -271,8 +271,8 @@ class MAF(Composition):
     transformer : Transformer, default Affine()
         What each layer does to a coordinate.
     batch_norm : bool, "running" or "training set", default False
-        Put a :class:`nfref.BatchNorm` on the latent side of every layer. A word says with
-        which statistics it evaluates; True means the paper's, "training set".
+        Put a :class:`nfref.BatchNorm` on the latent side of every layer. A word names
+        the statistics of evaluation; True means the paper's, "training set".
     degrees : "even", "random" or one set a layer, default "even"
         A set is one sequence of int a hidden layer, see :class:`MADE`. "random" draws one for
         each layer, always the same ones.

@@ -5,8 +5,8 @@ arXiv:1705.07057 (MAF).
 
 It is an elementwise affine map whose shift and scale come partly from statistics of the
 data. Both the statistics and the mode are explicit: the mean and variance of evaluation stand
-in the parameters and change only through :func:`nfref.adapt`; :func:`nfref.in_training` gives the layer as it
-acts on training batches, with the statistics of the batch itself.
+in the parameters and change only through :func:`nfref.adapt`; :func:`nfref.in_training` gives
+the layer as it acts on training batches, with the statistics of the batch itself.
 """
 
 from dataclasses import dataclass, replace
@@ -78,7 +78,7 @@ class BatchNorm(Adaptive):
     epsilon : float, default 1e-05
         Added to the variance.
     mode : {"evaluation", "training"}, default "evaluation"
-        :meth:`training` gives the layer in the other mode.
+        :func:`nfref.in_training` gives the layer in the mode "training".
     statistics : {"running", "training set"}, default "running"
         What ``adapt`` keeps for evaluation in ``params["running_mean"]`` and
         ``params["running_variance"]``, with 1/N as in the batch. "running": it mixes

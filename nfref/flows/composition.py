@@ -68,7 +68,7 @@ class Composition(Adaptive):
 
 
 def _latent_in_blocks(flow, params, x, context):
-    """z of all rows of a training set, with the memory for a block of them."""
+    """z of all rows of a training set, a block of rows at a time to bound the memory."""
     def latent(x, context=None):
         return dispatch.run("flow", Flow._apply, flow, -1, params, x, context)[0]
 

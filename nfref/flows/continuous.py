@@ -220,7 +220,7 @@ class CNF(Flow):
         finite = numpy.isfinite(getval(rows)).all(axis=1)
         if finite.all() or self.probes is not None:
             return self._solve_finite(params, rows, context, start, end, norm)
-        # All rows share one step size, so a row that cannot be followed would end it for all.
+        # All rows share one step size, so a row that is not finite would end the solve of all.
         columns = self.dim + (1 if norm is None else 3)
         lost = numpy.full((len(rows) - finite.sum(), columns), numpy.nan, dtype=rows.dtype)
         if not finite.any():

@@ -10,9 +10,9 @@ Sources: Huang, Chen, Tsirigotis, Courville 2020, arXiv:2012.05942 (CP-Flow); Am
         \log \det \frac{dx}{dz} = \log \det F''(z).
 
 The network is convex in z, so F'' >= a I: the map is one to one and onto, its Jacobian is
-symmetric, and its determinant positive. The gradient of a convex function is the optimal map
-for the squared distance between the two distributions that it connects (Brenier), so this flow
-has nothing to choose but the distribution.
+symmetric, and its determinant positive. Between two distributions there is one map that is the
+gradient of a convex function, the optimal one for the squared distance (Brenier): so the density
+determines the flow.
 
 The inverse is a convex problem, z = argmin F(z) - x . z, which Newton's method solves. It is the
 gradient of a convex function too, the conjugate F*(x) = max x . z - F(z).
@@ -116,8 +116,8 @@ def minimiser(net, x, context=None, limit=300):
     With r = grad phi = grad F(z) - x and the step d = F''(z)^-1 r:
 
     1. phi is convex and falls along -d at the rate q = r . d >= 0, so a step t d that is short
-       enough brings phi down by more than t q / 4. It is taken where it does, and t grows by 8
-       then, up to 1; elsewhere t is divided by 8.
+       enough brings phi down by more than t q / 4. It is taken where it does, and t is
+       multiplied by 8 then, up to 1; elsewhere t is divided by 8.
     2. What is left to gain is about q / 2. Once phi in floating point does not resolve q, |r| takes
        its place: it falls along -d as well, by the factor 1 - t. Full steps square the error here,
        and a row is done when no step down to t = 1/512 makes |r| shorter by a part t/4: what is

@@ -288,8 +288,8 @@ class RealNVP(Composition):
     transformer : Transformer, default Affine()
         What each coupling does to the coordinates it changes.
     batch_norm : bool, "running" or "training set", default False
-        Put a :class:`nfref.BatchNorm` on the latent side of every coupling. A word says with
-        which statistics it evaluates; True means the paper's, "running".
+        Put a :class:`nfref.BatchNorm` on the latent side of every coupling. A word names
+        the statistics of evaluation; True means the paper's, "running".
     periodic : sequence of int, default ()
         The coordinates that are angles, see :class:`Coupling`.
 

@@ -59,7 +59,7 @@ def within_cells(x, transform):
     and (N,).
     """
     n = np.floor(x)
-    # Even noise has steps of half an epsilon; nearer to an edge than one step no x is taken for.
+    # Uniform noise has steps of half an epsilon: the logit sees nothing nearer to 0 or 1 than one.
     half = numpy.finfo(x.dtype).eps / 2
     zero, one = x.dtype.type(0), x.dtype.type(1)
     v, log_det_in = sigmoid_inverse(np.clip(x - n, half, one - half), zero, one)
@@ -160,7 +160,7 @@ def dequantised(rng, n):
 
 
 def bits_per_dim(density, params, n, rng, samples=1, context=None):
-    """What the density spends on rows of whole numbers: at least -log2 P(n) / D, on average.
+    """Bits per dimension of rows of whole numbers: on average at least -log2 P(n) / D.
 
     -log2 of 1/K sum_k p(n + u_k), over D, with K draws of u. On average over the draws that is
     an upper bound on the cost of P(n), the mass of the cell; it falls with K, and its limit is
@@ -193,7 +193,7 @@ def bits_per_dim(density, params, n, rng, samples=1, context=None):
 
     Examples
     --------
-    Eight bits for each of 256 numbers that are all alike:
+    Eight bits for each of 256 numbers that are equally likely:
 
     >>> import numpy as np, nfref
     >>> density = nfref.Density(nfref.Logit((0,), (256,)), nfref.Logistic(1))

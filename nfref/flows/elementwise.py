@@ -21,8 +21,8 @@ from nfref.transformers.transformer import over_rows
 def sigmoid_forward(z, lower, upper):
     """x = l + (u - l) sigma(z),  log |det dx/dz| = sum log(u - l) + log sigma(z) + log sigma(-z).
 
-    Shapes: z (N, D); lower and upper (D,). Returns (N, D) and (N,). The end that is nearer
-    is the one measured from, so that no digits are lost towards either.
+    Shapes: z (N, D); lower and upper (D,). Returns (N, D) and (N,). x is computed from the end
+    that is nearer, so that no digits are lost towards either.
     """
     width = upper - lower
     to_lower = width * np.exp(-softplus(-z))

@@ -1,4 +1,4 @@
-r"""Free-form flows: an encoder and a decoder of any form, of which training makes inverses.
+r"""Free-form flows: an encoder and a decoder of any form that training makes each other's inverse.
 
 Source: Draxler, Sorrenson, Zimmermann, Rousselot, Koethe 2023, arXiv:2310.16624 (Free-form
 flows: Make any architecture a normalizing flow).
@@ -10,7 +10,7 @@ flows: Make any architecture a normalizing flow).
 
 Nothing in either network makes it one to one. It is the objective that does
 (:mod:`nfref.objectives.free_form`): a likelihood whose gradient needs no determinant, and a
-penalty on x - g(f(x)). What is then a likelihood? For small D the Jacobian can be written out,
+penalty on x - g(f(x)). A likelihood is known where D is small and the Jacobian can be written out,
 
     .. math::
 
@@ -42,7 +42,7 @@ def residual_network(params, rows, context, activation):
 
 
 def value_and_jacobians(function, rows):
-    """A function of rows, each of itself alone, and its D x D Jacobian at every row. D products.
+    """The value and the D x D Jacobian at every row of a function of each row alone. D products.
 
     Shapes: rows (N, D). Returns (N, D) and (N, D, D).
     """

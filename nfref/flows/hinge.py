@@ -1,6 +1,6 @@
 r"""Hinges: coordinate by coordinate a smooth bend from one slope to another.
 
-Source: Tabak and Vanden-Eijnden 2010, where the margins of the data along random orthogonal
+Source: Tabak and Vanden-Eijnden 2010, where the marginals of the data along random orthogonal
 directions are moved towards the normal, again and again; a hinge between two rotations
 (:class:`nfref.FixedLinear`) is such a step.
 
@@ -109,7 +109,7 @@ class Hinge(Flow):
     -----
     Parameters in ``params``, all (D,): ``location`` m in the data and ``shift`` b where it comes
     to lie; ``log_left`` and ``log_right``, the logarithms of the slopes of ``inverse`` on both
-    sides; ``log_width``, over which the one goes over into the other.
+    sides; ``log_width``, of the interval over which one slope passes into the other.
     """
 
     dim: int

@@ -187,7 +187,7 @@ class Permutation(Flow):
 
 @dataclass(frozen=True)
 class FixedLinear(Flow):
-    """x = W z with a fixed matrix W, of either determinant. It has no parameters.
+    """x = W z with a fixed matrix W, whose determinant may be negative. It has no parameters.
 
     Parameters
     ----------

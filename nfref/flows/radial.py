@@ -11,8 +11,8 @@ alone. With slack = alpha + beta_hat,
         \det \frac{dx}{dz} &= \left(\frac{\mathrm{slack} + r}{\alpha + r}\right)^{D-1}
             \frac{r^2 + 2 \alpha r + \alpha \, \mathrm{slack}}{(\alpha + r)^2}.
 
-It is a diffeomorphism exactly when slack > 0. The distance of x from z0 is a function of r that
-a quadratic equation turns around, whatever D is.
+It is a diffeomorphism exactly when slack > 0. The inverse finds r from the distance of x from z0
+by a quadratic equation, whatever D is.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-r"""Radial expansions: space grows or shrinks around a point, smoothly, and keeps still far away.
+r"""Radial expansions: space grows or shrinks around a point, smoothly, and not far away.
 
 Source: Tabak and Turner 2013, where densities are built of many such maps, one after the other.
 
@@ -84,7 +84,7 @@ def expansion_inverse(x, centre, log_width, log_slack):
 def expansion_forward(z, centre, log_width, log_slack):
     """x = c + (z - c) / (1 + beta f(s)), where s solves one scalar equation.
 
-    Lengths: |z - c| / width = s (1 + beta f(s)), and :func:`expansion_root` turns it around.
+    Lengths: |z - c| / width = s (1 + beta f(s)), which :func:`expansion_root` solves for s.
 
     Shapes as for :func:`expansion_inverse`. Returns (N, D) and (N,).
     """

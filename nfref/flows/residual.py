@@ -21,8 +21,8 @@ activations of slope at most 1, so L = c^K for K linear maps. How that norm is k
                  updates. That is a lower bound of the norm, so L is then an estimate.
 
 How far training exceeds c = 0.97, measured in a fit of three blocks of 16 units to a normal
-distribution: at a learning rate of 1e-3 (1e-2) the longest weight was 1.15 (1.20) with one
-iteration a batch, 1.02 (1.08) with five, 0.99 (1.04) with ten.
+distribution: at a learning rate of 1e-3 (1e-2) the largest norm of a weight was 1.15 (1.20) with
+one iteration a batch, 1.02 (1.08) with five, 0.99 (1.04) with ten.
 
 Cost of a block: ``inverse`` one pass of the network and the log-determinant; ``forward`` as a
 rule four steps, of one pass and one Jacobian (D passes) each, before its log-determinant.
@@ -236,7 +236,7 @@ def roulette_weights(counts, terms, continuation):
     N is geometric: after each further term another one follows with probability q, the
     ``continuation``. The expectation over counts is the whole series. Its variance is finite where
     rho^2 < q for the spectral radius rho of J; otherwise the mean of any number of draws is still
-    unbiased but seldom near: what is missing sits in counts that hardly ever come.
+    unbiased but seldom near: a large part of it stands in counts that are hardly ever drawn.
 
     Paper:   residual flows: P(N >= k) = (1 - p)^(k-1) with p = 1/2, after two terms in training and
              twenty in evaluation (published code).
@@ -269,8 +269,8 @@ def fixed_point(lipschitz, z, context, *layers):
     1. A step x <- z - g(x) multiplies the distance from the fixed point by at most L, and also
        the length of the residual r = x + g(x) - z, which is minus that step. Hence the bounds
        |x - x*| <= |r| / (1 - L), and L / (1 - L) |r| after the step.
-    2. Newton's step x - (I + J)^-1 r is taken instead wherever it does no worse by r. So |r|
-       falls by L a step at least: their number is bounded before the start.
+    2. Newton's step x - (I + J)^-1 r is taken instead wherever it brings |r| down to L |r| too. So
+       |r| falls by L a step at least: their number is bounded before the start.
     3. A row is done one step after |r| has come down to rounding, 64 eps of the numbers that r is
        made of, and then stays where it is. The bound of 1. holds before that last step, and
        Newton's error is the square of it. Near the end plain steps would stop short: with
@@ -354,11 +354,11 @@ defvjp_argnums(fixed_point, _fixed_point_vjp)
 class ResidualBlock(Adaptive):
     """One map z = x + g(x), data to latent.
 
-    It starts as the identity (the last layer of g is zero). ``flow.training()`` takes the norms
-    of the weights from power iteration, as it stands in ``params["u"]``; evaluation takes the
-    exact norms, so L = coefficient^K is a bound there, to rounding. In training no gradient
-    reaches ``params["u"]``; ``adapt`` does ``iterations`` steps with each batch of a fit, and
-    at the "start" sets it to the singular vectors themselves.
+    It starts as the identity (the last layer of g is zero). :func:`nfref.in_training` takes the
+    norms of the weights from power iteration, whose state stands in ``params["u"]``; evaluation
+    takes the exact norms, so L = coefficient^K is a bound there, to rounding. In training no
+    gradient reaches ``params["u"]``; :func:`nfref.adapt` does ``iterations`` steps with each batch
+    of a fit, and at the "start" sets it to the singular vectors themselves.
 
     Paper:   i-ResNet, theorem 1: I + g with Lip(g) < 1, data to latent. Chen et al. in residual
              flows add swish, the unbiased estimate and its gradient.
@@ -379,10 +379,10 @@ class ResidualBlock(Adaptive):
         c^(len(hidden) + 1).
     estimator : {"exact", "series", "roulette"}, default "exact"
         Of the log-determinant. ``series`` is truncated and so biased; ``roulette`` has a random
-        number of terms, from :meth:`with_probes`, and no bias. The estimate of both is exact in
-        its traces, unless :meth:`with_probes` gave probes.
+        number of terms, from :meth:`with_probes`, and no bias. Both have exact traces, unless
+        :meth:`with_probes` gave probes.
     terms : int, default 10
-        Of ``series``; and those of ``roulette`` that are always there.
+        The terms of ``series``, and those that ``roulette`` always takes.
     continuation : float, default 0.5
         q in (0, 1): the probability that another term of ``roulette`` follows. Its variance is
         finite for certain if q > L^2.
@@ -390,8 +390,8 @@ class ResidualBlock(Adaptive):
         Of ``series`` and ``roulette``. ``neumann`` remembers one pass instead of one a term, and
         has first derivatives only.
     iterations : int, default 5
-        Steps of power iteration in each :meth:`adapt`; with 0 there is no ``params["u"]``, and
-        training takes the exact norms too.
+        Steps of power iteration in each :func:`nfref.adapt`; with 0 there is no ``params["u"]``,
+        and training takes the exact norms too.
     mode : {"evaluation", "training"}, default "evaluation"
         Where the norms come from, see above.
     probes : (K, N, D) array, optional

@@ -1,8 +1,9 @@
 """Layers that keep statistics of the data among their parameters.
 
-Actnorm and batch norm keep means and scales of the rows that pass them, residual blocks the singular
-vectors of their weights. These are not learned by gradients: :func:`adapt` hands a flow rows, at the
-stages of a fit, and :func:`in_training` gives the flow as it acts on batches in between.
+Actnorm and batch norm keep means and scales of the rows that pass through them, residual blocks the
+singular vectors of their weights. These are not learned by gradients: at the stages of a fit
+:func:`adapt` lets a flow compute them from rows, and in between :func:`in_training` gives the flow
+as it acts on training batches.
 """
 
 from nfref.density import Density
@@ -67,8 +68,10 @@ def adapt(flow, params, x, context=None, stage="batch"):
 
 
 def in_training(flow):
-    """A flow or density as it acts on training batches: itself, unless batch norm or a residual block
-    is inside."""
+    """A flow or density as it acts on training batches.
+
+    It is the flow itself, unless batch norm or a residual block is inside.
+    """
     if isinstance(flow, Density):
         inner = in_training(flow.flow)
         return flow if inner is flow.flow else Density(inner, flow.base)

@@ -1,8 +1,8 @@
 """A small convolution network for images: the conditioner of Glow's couplings.
 
 Images are (N, H, W, C) in here, channels last, so that a convolution is one matrix product
-over all pixels. Its cost is in the copies: every pixel stands in nine neighbourhoods. They are
-made of whichever side has fewer channels:
+over all pixels. Its cost is in copying: every pixel stands in nine neighbourhoods. What is copied
+is the input or the output, whichever has fewer channels:
 
     rows of neighbourhoods @ W                  (im2col), where the input has fewer,
     sum of nine shifted parts of image @ W      where the output has fewer.

@@ -47,7 +47,7 @@ def mlp(params, x, activation="relu"):
 def angles_as_points(x, periodic):
     """Angles as points of the unit circle: [x without them, their cosines, their sines].
 
-    A network that reads points cannot tell an angle from the same one a turn on.
+    A network that reads points sees an angle and the same angle plus a full turn as one.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Objectives: what a fit makes small.
+"""Objectives: forward and reverse KL, and importance sampling.
 
-Both are in nats, and ``autograd.grad`` differentiates both with respect to the parameters.
+Both KL are in nats, and ``autograd.grad`` differentiates them with respect to the parameters.
 
 Sources: Papamakarios et al. 2021, arXiv:1912.02762, section 2.3 (forward and reverse KL);
 Rezende and Mohamed 2015, arXiv:1505.05770, sections 4.2 and 6 (the variational bound, annealed).

@@ -129,7 +129,7 @@ class FlowMatching:
     path : {"ot", "vp", "trigonometric"}
         Optimal-transport path, variance-preserving path, or trigonometric interpolant.
     pairing : {"independent", "ot"}
-        Whether noise meets data at random or by minibatch optimal transport. The latter
+        Whether noise and data are paired at random or by minibatch optimal transport. The latter
         makes paths cross less, and is for flows without context: pairs that ignore the
         context would make the noise depend on it.
     """

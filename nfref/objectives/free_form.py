@@ -13,8 +13,8 @@ Of log |det f'(x)| training needs the gradient by the parameters alone, and that
 
 with the Jacobian g'(z) of the decoder for the inverse of f', held fixed by SG, stop gradient, and
 random v with E v v^T = I. One vector-Jacobian product and one Jacobian-vector product take the
-place of a determinant. The first step is exact, the second as good as g is an inverse, which the
-other part of the loss sees to:
+place of a determinant. The first step is exact, the second as good as g is an inverse, and the last
+part of the loss makes it one:
 
     .. math::
 
@@ -85,15 +85,15 @@ class FreeFormLikelihood:
 
     It is called with ``(density, params, x, context, rng)``, where the density's flow is a
     :class:`~nfref.flows.free_form.FreeFormFlow`, or a chain with some in it, whose other members
-    give their own log-determinants. ``history["train"]`` of the fit is the value of this loss,
-    which says nothing: give the fit validation rows, which are scored by their exact likelihood
-    under the encoder, or it keeps the parameters of an epoch that means nothing.
+    give their own log-determinants. ``history["train"]`` of the fit is the value of this loss, by
+    which no two epochs can be compared: give the fit validation rows, which are scored by their
+    exact likelihood under the encoder and say which epoch is the best.
 
     Parameters
     ----------
     beta : float
-        Weight of the squared reconstruction error, above zero. Too small, and the gradient is of
-        another likelihood than the encoder's.
+        Weight of the squared reconstruction error, above zero. Where it is too small, g is no
+        inverse of f and the gradient not that of the encoder's likelihood.
     probes : int
         Random v a row, at most D, where the trace is exact.
     """

@@ -1,7 +1,7 @@
-"""Another transformer for every coordinate: angles beside real numbers in one layer.
+"""A transformer of its own for every coordinate: angles beside real numbers in one layer.
 
-A transformer does the same to each coordinate. Where coordinates are of different kinds, such
-as angles and lengths, each needs a map of its own kind; the network is still one.
+Other transformers do the same to each coordinate. Where coordinates are of different kinds, such
+as angles and lengths, each needs a map of its own kind; there is still one network for all.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from nfref.transformers.transformer import Transformer, check_transformer
 
 @dataclass(frozen=True)
 class ByCoordinate(Transformer):
-    """One transformer a coordinate; those that are equal act together.
+    """One transformer a coordinate; coordinates with equal ones are transformed in one call.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ densities are normalised however few nodes there are, as long as F' > 0. What co
 negative is a g that falls faster than the nodes can follow. So log g is nowhere steeper than n / B
 for n nodes and x within [-B, B], its bends are no sharper than e, and n is at least 8 B: in a
 million random draws F' was then never below 0.98 g(x). Beyond [-B, B] F goes on along its
-tangents, as no number of nodes would do for all x.
+tangents, since no number of nodes is enough for all x.
 
 Shapes: parameters first, x, beta, l (...) and alpha, mu, p (J, ...). Cost: O(n J) a number from x
 to z; some ten times that from z to x, by :func:`nfref.transformers.root.increasing_root`.
@@ -105,7 +105,7 @@ def integral_inverse(x, beta, level, alpha, mu, p, nodes, bound):
 
 
 def ends_of_integral(z, beta, level, alpha, mu, p, nodes, bound):
-    """-B and B for z between their images; else, on a tangent, the root itself, twice."""
+    """Two numbers that enclose x: -B and B, or for z on a tangent the root itself, twice."""
     rest = z - beta
     low, high = (np.full_like(rest, end) for end in (-bound, bound))
     for end in (low, high):

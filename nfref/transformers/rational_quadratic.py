@@ -5,7 +5,7 @@ et al. (tori and spheres) (2020, arXiv:2002.02428).
 
 K bins cut [-B, B] on both axes at K+1 knots (x_k, y_k). Inside a bin the curve is a ratio of
 two quadratics, which has the slope d_k at its left knot and d_{k+1} at its right one. The
-place in a bin is told by *two* numbers, the distances from both knots as parts of the width,
+place in a bin is given by *two* numbers, the distances from both knots as parts of the width,
 
     .. math::
 
@@ -45,7 +45,7 @@ from nfref.networks.activations import softplus
 from nfref.runtime.checks import check_choice, check_count, check_positive
 from nfref.transformers.transformer import Transformer
 
-# What autograd should see differently --------------------------------------------------------
+# Functions with a derivative of their own ----------------------------------------------------
 
 
 @primitive
@@ -146,7 +146,7 @@ def log_slope_in_bin(a, b, s, d0, d1):
         q = d1 a^2 + 2 s a b + d0 b^2,   m = a^2 + b^2 + (d0 + d1) a b / s.
 
     s^2 times the paper's numerator over the square of its denominator, m = denominator / s.
-    The ratio minus 1 is also at hand without a cancelling 1,
+    The ratio minus 1 can be written without a 1 that cancels,
 
         q - 1 = (d1 - 1) a^2 + 2 (s - 1) a b + (d0 - 1) b^2,   m - 1 = (d0 + d1 - 2 s) a b / s = e,
         q / m^2 - 1 = (q - 1 - e (2 + e)) / m^2,
@@ -222,7 +222,7 @@ def curve_inverse(y, h):
 def on_the_line(curve, v, h, bound):
     """The curve within (-B, B), the identity elsewhere: the linear tails."""
     inside = np.abs(v) < bound
-    # Outside of it the curve is asked for its value at 0, so that no derivative is NaN.
+    # For numbers outside the curve is evaluated at 0, so that no derivative is NaN.
     value, log_slope = curve(where(inside, v, np.zeros_like(v)), h)
     return where(inside, value, v), where(inside, log_slope, np.zeros_like(v))
 

@@ -1,8 +1,8 @@
 """The contract of a transformer: a monotone map of one coordinate, with parameters h.
 
 Couplings and autoregressive flows differ in which coordinates their network reads. What they
-do to a coordinate is the transformer's business, and they take any. A transformer never
-learns what h was computed from.
+do to a coordinate is the transformer's business, and they take any. A transformer does not know
+what h was computed from.
 """
 
 import autograd.numpy as np

@@ -3,8 +3,8 @@
 Source: RealNVP (Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803), sections 3.4 and 3.6.
 
 From x to z, a scale takes three couplings masked by a checkerboard, squeezes the image, takes
-three couplings masked by channels, and factors half of the channels out, which are done; the
-other half goes on to the next scale. The last scale is four couplings by checkerboard.
+three couplings masked by channels, and factors out half of the channels, which are latent then;
+the other half goes on to the next scale. The last scale is four couplings by checkerboard.
 """
 
 from dataclasses import dataclass
@@ -151,8 +151,8 @@ class RealNVPImage(Composition):
              three by channels, then half is factored out; the last scale is four by
              checkerboard, data to latent. Section 3.5: masks alternate. Section 3.7, (17): batch
              norm on the latent side of every coupling.
-    Differs: an actnorm stands where the paper has a batch norm; what a row's density is does
-             then not depend on other rows. The number of hidden channels is the same at every
+    Differs: an actnorm stands where the paper has a batch norm; so the density of a row does
+             not depend on other rows. The number of hidden channels is the same at every
              scale; in the published code it doubles. The half that is factored out is that of
              the last channels in the order of :func:`nfref.flows.images.layers.squeeze`.
 

@@ -41,7 +41,7 @@ def as_tokens(rows, length, reverse):
 
 
 def for_the_next(outputs):
-    """Entry t of (N, T, E) moved to t + 1, zeros at the first: nobody sees their own token."""
+    """Entry t of (N, T, E) moved to t + 1, zeros at the first: so no token depends on itself."""
     return np.concatenate([np.zeros_like(outputs[:, :1]), outputs[:, :-1]], axis=1)
 
 
