@@ -41,10 +41,11 @@ class Density(Configuration):
     base: object = None
 
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.flow, Flow):
             raise TypeError(f"Density: expected flow to be a Flow, got {type(self.flow).__name__}")
         if self.base is None:
-            object.__setattr__(self, "base", StandardNormal(self.flow.dim))
+            self._set(base=StandardNormal(self.flow.dim))
         if not isinstance(self.base, Base):
             raise TypeError(f"Density: expected base to be a Base, got {type(self.base).__name__}")
         if self.base.dim != self.flow.dim:

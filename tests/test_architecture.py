@@ -18,7 +18,7 @@ PACKAGE, PAGE = ROOT / "nfref", ROOT / "docs/architecture.rst"
 # besides itself. A layer can name only those above it, so the layers have no circle. A module
 # belongs where it is named, else where its package is: so layers part a package, too.
 LAYERS = (
-    ("foundations", "runtime citations", "nothing"),
+    ("foundations", "runtime", "nothing"),
     ("formulas", "networks transformers continuous", "foundations"),
     ("kernels", "kernels", "foundations, formulas"),
     ("dispatch", "runtime.dispatch runtime.small_matrices", "foundations, kernels"),

@@ -1,4 +1,4 @@
-"""Every citation in the package, its tests and its pages is in the table of nfref/citations.py.
+"""Every citation in the package, its tests and its pages is in the table of docs/citations.py.
 
 How a citation is written is said in that module, how it is read in ``tests/citing.py``.
 """
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from nfref.citations import _TABLE, CITATIONS, TO_DATA, TO_LATENT
+from docs.citations import _TABLE, CITATIONS, TO_DATA, TO_LATENT
 from tests.citing import ARXIV, FILES, KEY, PLACE, ROOT, SUSPECT, expanded, mentions, paragraphs
 
 

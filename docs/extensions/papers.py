@@ -1,6 +1,6 @@
 """The page of papers: its two tables, made from the registry of citations and from a list.
 
-``nfref/citations.py`` says what stands in which place of which paper; reading all of nfref as
+``docs/citations.py`` says what stands in which place of which paper; reading all of nfref as
 the tests do says where each place is used. ``docs/statements.csv`` says which page shows what.
 """
 
@@ -8,7 +8,7 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-from nfref.citations import CITATIONS
+from docs.citations import CITATIONS
 from tests.citing import ARXIV, FILES, ROOT, mentions, paragraphs
 
 STATEMENTS = Path(__file__).parents[1] / "statements.csv"

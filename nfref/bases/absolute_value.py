@@ -105,15 +105,16 @@ def generative_abs_drawn_bound(x, log_prob, logits, signs):
 class _Signs(Base):
     """What both directions share: a density, and a network for the signs."""
 
+    _converters = {"hidden": check_hidden}
+
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.density, (Base, Density)):
             raise TypeError("density: expected a Base or a Density, "
                             f"got {type(self.density).__name__}")
         if getattr(self.density, "context_dim", 0):
             raise ValueError("density: expected one without a context, "
                              f"got context_dim {self.density.context_dim}")
-        if self.hidden is not None:
-            object.__setattr__(self, "hidden", check_hidden(self.hidden))
 
     @property
     def dim(self):

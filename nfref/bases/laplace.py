@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.bases.base import Base
-from nfref.runtime.checks import check_count
 
 LOG_TWO = float(np.log(2))
 
@@ -23,9 +22,6 @@ class Laplace(Base):
     """
 
     dim: int
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _log_prob(self, params, z):
         return -np.sum(np.abs(z), axis=1) - self.dim * LOG_TWO

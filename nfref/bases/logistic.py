@@ -6,7 +6,6 @@ import autograd.numpy as np
 
 from nfref.bases.base import Base
 from nfref.networks.activations import softplus
-from nfref.runtime.checks import check_count
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,6 @@ class Logistic(Base):
     """
 
     dim: int
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _log_prob(self, params, z):
         return -np.sum(softplus(z) + softplus(-z), axis=1)      # log s(z) = -softplus(-z)

@@ -6,7 +6,6 @@ import autograd.numpy as np
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import LOG_TWO_PI, standard_normal_log_prob
-from nfref.runtime.checks import check_count
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,6 @@ class DiagonalNormal(Base):
     """
 
     dim: int
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _init(self, rng):
         return {"location": np.zeros(self.dim), "log_scale": np.zeros(self.dim)}
@@ -63,9 +59,6 @@ class FullNormal(Base):
     """
 
     dim: int
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _init(self, rng):
         return {"location": np.zeros(self.dim), "log_diagonal": np.zeros(self.dim),

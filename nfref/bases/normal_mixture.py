@@ -43,9 +43,7 @@ class NormalMixture(Base):
     dim: int
     components: int
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("components", self.components)
+    _converters = {"components": check_count}
 
     def _init(self, rng):
         shape = (self.components, self.dim)

@@ -6,6 +6,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.bases.base import Base
+from nfref.runtime.checks import as_tuple
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,14 @@ class Product(Base):
 
     bases: tuple
 
+    _converters = {"bases": as_tuple}
+
     def __post_init__(self):
-        bases = tuple(self.bases)
-        object.__setattr__(self, "bases", bases)
-        for base in bases:
+        super().__post_init__()
+        for base in self.bases:
             if not isinstance(base, Base):
                 raise TypeError(f"Product: expected bases, got {type(base).__name__}")
-        if not bases:
+        if not self.bases:
             raise ValueError("Product: expected at least one base, got none")
 
     @property

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.bases.base import Base
-from nfref.runtime.checks import check_count
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
@@ -27,9 +26,6 @@ class StandardNormal(Base):
     dim: int
 
     _twin = "standard_normal"
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _log_prob(self, params, z):
         return standard_normal_log_prob(z)

@@ -7,7 +7,7 @@ import autograd.numpy as np
 from autograd.extend import defvjp, primitive
 
 from nfref.bases.base import Base
-from nfref.runtime.checks import check_count, check_positive
+from nfref.runtime.checks import check_positive
 
 # (k, (2^-k - 2) B_{k+1} / (k (k+1))) for odd k, B the Bernoulli numbers: the coefficients of
 # x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. The next is below 1e-18 from x = 8 on.
@@ -88,9 +88,7 @@ class StudentT(Base):
     dim: int
     degrees: float = 5.0
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        check_positive("degrees", self.degrees)
+    _converters = {"degrees": check_positive}
 
     def _init(self, rng):
         return {"log_degrees": np.full(self.dim, np.log(self.degrees))}

@@ -25,16 +25,18 @@ class Uniform(Base):
     upper: tuple
     periodic: bool = False
 
+    _converters = {"lower": as_array, "upper": as_array}
+
     def __post_init__(self):
-        lower, upper = as_array("lower", self.lower), as_array("upper", self.upper)
+        super().__post_init__()
+        lower, upper = self.lower, self.upper
         if lower.ndim != 1 or lower.shape != upper.shape or not len(lower):
             raise ValueError("Uniform: expected lower and upper of one length D of at least 1, "
                              f"got shapes {lower.shape} and {upper.shape}")
         if not np.all((lower < upper) & np.isfinite(upper - lower)):
             raise ValueError("Uniform: expected finite lower < upper, "
                              f"got {lower.tolist()} and {upper.tolist()}")
-        object.__setattr__(self, "lower", tuple(lower.tolist()))
-        object.__setattr__(self, "upper", tuple(upper.tolist()))
+        self._set(lower=tuple(lower.tolist()), upper=tuple(upper.tolist()))
 
     @property
     def dim(self):

@@ -10,7 +10,7 @@ from autograd.tracer import getval
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import LOG_TWO_PI
-from nfref.runtime.checks import check_count, check_positive
+from nfref.runtime.checks import check_positive
 from nfref.transformers.rational_quadratic import folded
 
 # Bessel functions ----------------------------------------------------------------------------
@@ -123,9 +123,7 @@ class VonMises(Base):
     dim: int
     concentration: float = 1.0
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        check_positive("concentration", self.concentration)
+    _converters = {"concentration": check_positive}
 
     def _init(self, rng):
         return {"location": np.zeros(self.dim),

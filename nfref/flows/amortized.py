@@ -28,7 +28,7 @@ from nfref.flows.statistics import in_training
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime import params as trees
-from nfref.runtime.checks import check_choice, check_count, check_hidden
+from nfref.runtime.checks import check_count, check_hidden, one_of
 
 
 def same_rows(context):
@@ -75,7 +75,11 @@ class Amortized(Flow):
     hidden: tuple = (32,)
     activation: str = "tanh"
 
+    _converters = {"context_dim": check_count, "hidden": check_hidden,
+                   "activation": one_of(ACTIVATIONS)}
+
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.flow, Flow):
             raise TypeError(f"Amortized: expected a flow, got {type(self.flow).__name__}")
         if self.flow.context_dim:
@@ -84,9 +88,6 @@ class Amortized(Flow):
         if in_training(self.flow) is not self.flow:
             raise ValueError("flow: expected one that is the same in training as afterwards, "
                              f"got a {type(self.flow).__name__} that is not")
-        check_count("context_dim", self.context_dim)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        check_choice("activation", self.activation, ACTIVATIONS)
         if not trees.count(self._template):
             raise ValueError("flow: expected one with parameters, "
                              f"got a {type(self.flow).__name__} without any")

@@ -25,7 +25,7 @@ from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import angles_as_points, init_mlp, with_context
 from nfref.runtime.checks import (check_choice, check_columns, check_count, check_hidden,
-                                  check_permutation, check_rng)
+                                  check_permutation, check_rng, one_of)
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
@@ -150,30 +150,27 @@ class MADE(Flow):
     periodic: tuple = ()
 
     _twin = "made"
+    _converters = {"hidden": check_hidden, "transformer": check_transformer,
+                   "activation": one_of(ACTIVATIONS)}
 
     def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("context_dim", self.context_dim, minimum=0)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_transformer(self.transformer)
-        object.__setattr__(self, "periodic", check_columns("periodic", self.periodic, self.dim))
+        super().__post_init__()
         order = natural_order(self.dim) if self.order is None else self.order
-        object.__setattr__(self, "order", check_permutation("order", order, self.dim))
-        hidden = check_hidden(self.hidden)
-        object.__setattr__(self, "hidden", hidden)
+        self._set(periodic=check_columns("periodic", self.periodic, self.dim),
+                  order=check_permutation("order", order, self.dim))
         needed = self.dim if self.context_dim else self.dim - 1
-        if any(width < needed for width in hidden):
+        if any(width < needed for width in self.hidden):
             raise ValueError(f"hidden: expected at least {needed} units a layer, so that every "
-                             f"coordinate can see all before it; got {hidden}")
-        if isinstance(self.degrees, str):
-            check_choice("degrees", self.degrees, ("even", "random"))
-        else:
-            self._check_degrees()
-        if self.degrees == "random":    # kept as numbers, so that a stored flow stays what it is
-            object.__setattr__(self, "degrees", random_degrees(
-                np.random.default_rng(0), self.dim, hidden, self.context_dim))
+                             f"coordinate can see all before it; got {self.hidden}")
+        self._set(degrees=self._checked_degrees())
 
-    def _check_degrees(self):
+    def _checked_degrees(self):
+        """"even", or as numbers, random ones too, so that a stored flow stays what it is."""
+        if isinstance(self.degrees, str):
+            if check_choice("degrees", self.degrees, ("even", "random")) == "even":
+                return self.degrees
+            return random_degrees(np.random.default_rng(0), self.dim, self.hidden,
+                                  self.context_dim)
         degrees = tuple(tuple(map(int, layer)) for layer in self.degrees)
         lowest = 0 if self.context_dim else 1
         highest = max(self.dim - 1, lowest)
@@ -183,7 +180,7 @@ class MADE(Flow):
         if any(not lowest <= degree <= highest for layer in degrees for degree in layer):
             raise ValueError(f"degrees: expected whole numbers from {lowest} to {highest}, "
                              f"got {degrees}")
-        object.__setattr__(self, "degrees", degrees)
+        return degrees
 
     @cached_property
     def masks(self):
@@ -303,15 +300,13 @@ class MAF(Composition):
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 5, "hidden": (128, 128)}
+    _converters = {**MADE._converters, "layers": check_count, "batch_norm": check_batch_norm}
 
     def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("layers", self.layers)
-        object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
-        check_batch_norm(self.batch_norm)
-        object.__setattr__(self, "hidden", self._layer(None, "even").hidden)
-        object.__setattr__(self, "periodic", self._layer(None, "even").periodic)
-        object.__setattr__(self, "degrees", self._checked_degrees())
+        super().__post_init__()
+        self._set(orders=check_orders(self.orders, self.layers),
+                  periodic=self._layer(None, "even").periodic)
+        self._set(degrees=self._checked_degrees())
 
     def _checked_degrees(self):
         """"even", or one set of degrees a layer as tuples."""

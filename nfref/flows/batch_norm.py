@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import autograd.numpy as np
 
 from nfref.flows.statistics import Adaptive
-from nfref.runtime.checks import check_choice, check_count, check_positive
+from nfref.runtime.checks import check_choice, check_positive, one_of
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
 
@@ -95,14 +95,13 @@ class BatchNorm(Adaptive):
     statistics: str = "running"
 
     _twin = "batch_norm"
+    _converters = {"momentum": check_positive, "epsilon": check_positive,
+                   "mode": one_of(("evaluation", "training")), "statistics": one_of(STATISTICS)}
 
     def __post_init__(self):
-        check_count("dim", self.dim)
-        if check_positive("momentum", self.momentum) > 1:
+        super().__post_init__()
+        if self.momentum > 1:
             raise ValueError(f"momentum: expected a number in (0, 1], got {self.momentum}")
-        check_positive("epsilon", self.epsilon)
-        check_choice("mode", self.mode, ("evaluation", "training"))
-        check_choice("statistics", self.statistics, STATISTICS)
 
     def _init(self, rng):
         return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim),
@@ -143,9 +142,9 @@ class BatchNorm(Adaptive):
 # In stacks ----------------------------------------------------------------------------------
 
 
-def check_batch_norm(value):
+def check_batch_norm(name, value):
     """False, True or one of ``STATISTICS``."""
-    return value if isinstance(value, bool) else check_choice("batch_norm", value, STATISTICS)
+    return value if isinstance(value, bool) else check_choice(name, value, STATISTICS)
 
 
 def with_batch_norm(batch_norm, layers, default):

@@ -8,6 +8,7 @@ from nfref.flow import Flow, context_for, maps_as
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime import dispatch
 from nfref.runtime.blocks import in_blocks
+from nfref.runtime.checks import as_tuple
 
 
 class Composition(Adaptive):
@@ -88,18 +89,19 @@ class Chain(Composition):
 
     flows: tuple
 
+    _converters = {"flows": as_tuple}
+
     def __post_init__(self):
-        flows = tuple(self.flows)
-        object.__setattr__(self, "flows", flows)
-        for flow in flows:
+        super().__post_init__()
+        for flow in self.flows:
             if not isinstance(flow, Flow):
                 raise TypeError(f"Chain: expected flows, got {type(flow).__name__}")
-        if not flows:
+        if not self.flows:
             raise ValueError("Chain: expected at least one flow, got none")
-        dims = [flow.dim for flow in flows]
+        dims = [flow.dim for flow in self.flows]
         if len(set(dims)) != 1:
             raise ValueError(f"Chain: expected flows of one common dim, got dims {dims}")
-        contexts = {flow.context_dim for flow in flows} - {0}
+        contexts = {flow.context_dim for flow in self.flows} - {0}
         if len(contexts) > 1:
             raise ValueError("Chain: expected flows of one common context_dim, "
                              f"got {sorted(contexts)}")

@@ -31,7 +31,7 @@ from nfref.runtime import blas, dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import merged
 from nfref.runtime.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
-                                  check_rng)
+                                  check_rng, one_of)
 
 NOISES = ("rademacher", "gaussian")
 
@@ -96,24 +96,17 @@ class CNF(Flow):
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"hidden": (64, 64)}
+    _converters = {"hidden": check_hidden, "activation": one_of(ACTIVATIONS),
+                   "trace": one_of(TRACES), "solver": one_of(SOLVERS), "rtol": check_positive,
+                   "atol": check_positive, "steps": check_count,
+                   "gradient": one_of(("adjoint", "direct")), "max_evaluations": check_count,
+                   "probes": as_array}
 
     def __post_init__(self):
-        check_count("dim", self.dim)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        check_count("context_dim", self.context_dim, minimum=0)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_choice("trace", self.trace, TRACES)
-        check_choice("solver", self.solver, SOLVERS)
-        check_positive("rtol", self.rtol)
-        check_positive("atol", self.atol)
-        check_count("steps", self.steps)
-        check_choice("gradient", self.gradient, ("adjoint", "direct"))
-        check_count("max_evaluations", self.max_evaluations)
-        if self.probes is not None:
-            probes = as_array("probes", self.probes)
-            if probes.ndim != 3 or probes.shape[2] != self.dim:
-                raise ValueError(f"probes: expected shape (K, N, {self.dim}), got {probes.shape}")
-            object.__setattr__(self, "probes", probes)
+        super().__post_init__()
+        if self.probes is not None and (self.probes.ndim != 3
+                                        or self.probes.shape[2] != self.dim):
+            raise ValueError(f"probes: expected shape (K, N, {self.dim}), got {self.probes.shape}")
         if self.trace == "exact" and len(self.hidden) > EXACT_LAYERS:
             raise ValueError("trace: expected 'brute' or 'hutchinson' for more than "
                              f"{EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}")

@@ -32,7 +32,7 @@ from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import with_context
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
-from nfref.runtime.checks import check_count, check_hidden
+from nfref.runtime.checks import check_hidden
 
 # Potential --------------------------------------------------------------------------------
 
@@ -238,10 +238,7 @@ class ConvexPotentialFlow(Flow):
     hidden: tuple = (32, 32)
     context_dim: int = 0
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        check_count("context_dim", self.context_dim, minimum=0)
+    _converters = {"hidden": check_hidden}
 
     def _init(self, rng):
         inputs, layers = self.dim + self.context_dim, []

@@ -21,7 +21,7 @@ from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import angles_as_points, init_mlp, mlp, with_context
-from nfref.runtime.checks import check_choice, check_columns, check_count, check_hidden
+from nfref.runtime.checks import check_columns, check_count, check_hidden, one_of
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
@@ -102,6 +102,15 @@ class SplitFlow(Flow):
         return self.joined(kept, changed), log_det
 
 
+def check_mask(name, mask):
+    """Which coordinates stay, as a tuple of bool: some do, and some change."""
+    mask = tuple(map(bool, mask))
+    if all(mask) or not any(mask):
+        raise ValueError("Coupling: expected a mask with at least one coordinate that stays "
+                         f"and one that changes, got {mask}")
+    return mask
+
+
 @dataclass(frozen=True)
 class Coupling(SplitFlow):
     """A coupling layer: coordinates that stay decide how the others are transformed.
@@ -144,18 +153,12 @@ class Coupling(SplitFlow):
     periodic: tuple = ()
 
     _twin = "coupling"
+    _converters = {"mask": check_mask, "transformer": check_transformer, "hidden": check_hidden,
+                   "activation": one_of(ACTIVATIONS)}
 
     def __post_init__(self):
-        mask = tuple(bool(stays) for stays in self.mask)
-        if all(mask) or not any(mask):
-            raise ValueError("Coupling: expected a mask with at least one coordinate that stays "
-                             f"and one that changes, got {mask}")
-        object.__setattr__(self, "mask", mask)
-        check_transformer(self.transformer)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        check_count("context_dim", self.context_dim, minimum=0)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        object.__setattr__(self, "periodic", check_columns("periodic", self.periodic, len(mask)))
+        super().__post_init__()
+        self._set(periodic=check_columns("periodic", self.periodic, len(self.mask)))
 
     @property
     def dim(self):
@@ -199,7 +202,7 @@ class Coupling(SplitFlow):
 
 def check_can_couple(name, dim):
     """A coupling flow needs a coordinate to condition on and one to change."""
-    if check_count("dim", dim) < 2:
+    if dim < 2:
         raise ValueError(f"{name}: expected dim of at least 2, because a coupling layer changes "
                          f"some coordinates by looking at others; got {dim}")
 
@@ -247,11 +250,12 @@ class NICE(Composition):
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 6, "hidden": (128, 128)}
+    _converters = {"layers": check_count, "hidden": check_hidden,
+                   "activation": one_of(ACTIVATIONS)}
 
     def __post_init__(self):
+        super().__post_init__()
         check_can_couple("NICE", self.dim)
-        check_count("layers", self.layers)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
 
     @cached_property
     def flows(self):
@@ -314,14 +318,14 @@ class RealNVP(Composition):
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 8, "hidden": (64, 64)}
+    _converters = {"layers": check_count, "hidden": check_hidden,
+                   "activation": one_of(ACTIVATIONS), "transformer": check_transformer,
+                   "batch_norm": check_batch_norm}
 
     def __post_init__(self):
+        super().__post_init__()
         check_can_couple("RealNVP", self.dim)
-        check_count("layers", self.layers)
-        check_transformer(self.transformer)
-        check_batch_norm(self.batch_norm)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        object.__setattr__(self, "periodic", check_columns("periodic", self.periodic, self.dim))
+        self._set(periodic=check_columns("periodic", self.periodic, self.dim))
 
     @cached_property
     def flows(self):

@@ -100,13 +100,15 @@ class VariationalDequantisation(Flow):
     noise: Flow
     levels: int = 256
 
+    _converters = {"levels": check_count}
+
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.noise, Flow):
             raise TypeError(f"noise: expected a flow, got {type(self.noise).__name__}")
         if self.noise.context_dim < self.noise.dim:
             raise ValueError(f"noise: expected a context_dim of at least {self.noise.dim}, for the "
                              f"whole numbers, got {self.noise.context_dim}")
-        check_count("levels", self.levels)
 
     @property
     def dim(self):

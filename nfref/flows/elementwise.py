@@ -10,7 +10,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.networks.activations import softplus
-from nfref.runtime.checks import check_count
+from nfref.runtime.checks import as_tuple
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
 
@@ -59,9 +59,6 @@ class Scale(Flow):
 
     _twin = "scale"
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-
     def _init(self, rng):
         return {"log_scale": np.zeros(self.dim)}
 
@@ -85,9 +82,6 @@ class ElementwiseAffine(Flow):
 
     _twin = "elementwise_affine"
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-
     def _init(self, rng):
         return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim)}
 
@@ -96,6 +90,11 @@ class ElementwiseAffine(Flow):
 
     def _inverse(self, params, x, context):
         return over_rows(*affine_inverse(x, params["shift"], params["log_scale"]))
+
+
+def as_floats(name, values):
+    """The values as a tuple of Python's floats."""
+    return tuple(map(float, values))
 
 
 @dataclass(frozen=True)
@@ -116,10 +115,10 @@ class Standardise(Flow):
     std: tuple
 
     _twin = "standardise"
+    _converters = {"mean": as_floats, "std": as_floats}
 
     def __post_init__(self):
-        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
-        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        super().__post_init__()
         if len(self.mean) != len(self.std):
             raise ValueError("Standardise: expected mean and std of one length, "
                              f"got {len(self.mean)} and {len(self.std)}")
@@ -163,18 +162,18 @@ class Logit(Flow):
     lower: tuple
     upper: tuple
 
+    _converters = {"lower": as_tuple, "upper": as_tuple}
+
     def __post_init__(self):
-        lower, upper = tuple(self.lower), tuple(self.upper)
-        if len(lower) != len(upper):
+        super().__post_init__()
+        if len(self.lower) != len(self.upper):
             raise ValueError("Logit: expected lower and upper of one length, "
-                             f"got {len(lower)} and {len(upper)}")
-        for k, (low, high) in enumerate(zip(lower, upper)):
+                             f"got {len(self.lower)} and {len(self.upper)}")
+        for k, (low, high) in enumerate(zip(self.lower, self.upper)):
             both_or_none = (low is None) == (high is None)
             if not both_or_none or (low is not None and not -np.inf < low < high < np.inf):
                 raise ValueError(f"Logit: expected lower < upper or None for both in column {k}, "
                                  f"got {low} and {high}")
-        object.__setattr__(self, "lower", lower)
-        object.__setattr__(self, "upper", upper)
 
     @property
     def dim(self):

@@ -29,7 +29,7 @@ from nfref.flow import Flow
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp, with_context
 from nfref.runtime import small_matrices
-from nfref.runtime.checks import as_context, as_rows, check_choice, check_count, check_hidden
+from nfref.runtime.checks import as_context, as_rows, check_count, check_hidden, one_of
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -96,12 +96,8 @@ class FreeFormFlow(Flow):
     activation: str = "tanh"
     context_dim: int = 0
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("blocks", self.blocks)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_count("context_dim", self.context_dim, minimum=0)
+    _converters = {"blocks": check_count, "hidden": check_hidden,
+                   "activation": one_of(ACTIVATIONS)}
 
     def _init(self, rng):
         sizes = (self.dim + self.context_dim, *self.hidden, self.dim)

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.flow import Flow
-from nfref.runtime.checks import check_count
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -113,9 +112,6 @@ class Hinge(Flow):
     """
 
     dim: int
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _init(self, rng):
         # The same slope on both sides, 1, and location = shift are the identity.

@@ -170,9 +170,7 @@ class Permutation(Flow):
     order: tuple
 
     _twin = "permutation"
-
-    def __post_init__(self):
-        object.__setattr__(self, "order", check_permutation("order", self.order))
+    _converters = {"order": check_permutation}
 
     @property
     def dim(self):
@@ -183,6 +181,20 @@ class Permutation(Flow):
 
     def _inverse(self, params, x, context):
         return permute(x, np.argsort(self.order)), np.zeros(len(x), dtype=x.dtype)
+
+
+def check_matrix(name, matrix):
+    """An invertible (D, D) matrix as a tuple of rows."""
+    matrix = as_array(name, matrix).astype(np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ValueError(f"{name}: expected shape (D, D), got {matrix.shape}")
+    if not np.all(np.isfinite(matrix)):
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    condition = np.linalg.cond(matrix)
+    if not condition * np.finfo(matrix.dtype).eps < 1:
+        raise ValueError(f"{name}: expected an invertible matrix, got one that is singular to "
+                         f"working precision (condition number {condition:.1e})")
+    return tuple(tuple(row) for row in matrix.tolist())
 
 
 @dataclass(frozen=True)
@@ -198,18 +210,7 @@ class FixedLinear(Flow):
     matrix: tuple
 
     _twin = "fixed_linear"
-
-    def __post_init__(self):
-        matrix = as_array("matrix", self.matrix).astype(np.float64)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-            raise ValueError(f"matrix: expected shape (D, D), got {matrix.shape}")
-        if not np.all(np.isfinite(matrix)):
-            raise ValueError("matrix: expected finite numbers, got NaN or infinity")
-        condition = np.linalg.cond(matrix)
-        if not condition * np.finfo(matrix.dtype).eps < 1:
-            raise ValueError("matrix: expected an invertible matrix, got one that is singular to "
-                             f"working precision (condition number {condition:.1e})")
-        object.__setattr__(self, "matrix", tuple(tuple(row) for row in matrix.tolist()))
+    _converters = {"matrix": check_matrix}
 
     @property
     def dim(self):
@@ -243,9 +244,6 @@ class Linear(Flow):
     bias: bool = True
 
     _twin = "linear"
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _init(self, rng):
         params = {"weight": random_rotation(rng, self.dim)}
@@ -292,14 +290,14 @@ class LULinear(Flow):
     _twin = "lu_linear"
 
     def __post_init__(self):
-        dim = check_count("dim", self.dim)
-        permutation = range(dim) if self.permutation is None else self.permutation
-        object.__setattr__(self, "permutation", check_permutation("permutation", permutation, dim))
-        signs = (1,) * dim if self.signs is None else tuple(self.signs)
-        if len(signs) != dim or not all(isinstance(sign, numbers.Real) and abs(sign) == 1
-                                        for sign in signs):
-            raise ValueError(f"signs: expected {dim} numbers 1 or -1, got {signs}")
-        object.__setattr__(self, "signs", tuple(int(sign) for sign in signs))
+        super().__post_init__()
+        permutation = range(self.dim) if self.permutation is None else self.permutation
+        signs = (1,) * self.dim if self.signs is None else tuple(self.signs)
+        if len(signs) != self.dim or not all(isinstance(sign, numbers.Real) and abs(sign) == 1
+                                             for sign in signs):
+            raise ValueError(f"signs: expected {self.dim} numbers 1 or -1, got {signs}")
+        self._set(permutation=check_permutation("permutation", permutation, self.dim),
+                  signs=tuple(int(sign) for sign in signs))
 
     def _init(self, rng):
         from scipy.linalg import lu  # slow to import, so only on use

@@ -22,11 +22,12 @@ from nfref.transformers.monotone_integral import MonotoneIntegral
 class _Stack(Composition):
     """Layers of MADE with the transformer of a subclass."""
 
+    _converters = {**MADE._converters, "layers": check_count}
+
     def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("layers", self.layers)
-        object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
-        object.__setattr__(self, "hidden", self._layer(None).hidden)
+        super().__post_init__()
+        self._set(orders=check_orders(self.orders, self.layers))
+        self._layer(None)
 
     @cached_property
     def flows(self):

@@ -17,7 +17,7 @@ from nfref.flows.autoregressive import MADE, check_orders, natural_order, orders
 from nfref.flows.composition import Composition
 from nfref.flows.coupling import Coupling, check_can_couple
 from nfref.flows.linear import LULinear
-from nfref.runtime.checks import check_choice, check_count
+from nfref.runtime.checks import check_count, one_of
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
@@ -85,15 +85,14 @@ class NSF(Composition):
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 5, "hidden": (128, 128)}
+    _converters = {**MADE._converters, "layers": check_count, "linear": one_of(("none", "lu"))}
 
     def __post_init__(self):
+        super().__post_init__()
         if self.coupling:
             check_can_couple("NSF", self.dim)
-        check_count("dim", self.dim)
-        check_count("layers", self.layers)
-        check_choice("linear", self.linear, ("none", "lu"))
-        object.__setattr__(self, "orders", check_orders(self.orders, self.layers))
-        object.__setattr__(self, "hidden", self._layer(natural_order(self.dim), 1).hidden)
+        self._set(orders=check_orders(self.orders, self.layers))
+        self._layer(natural_order(self.dim), 1)
 
     @cached_property
     def flows(self):

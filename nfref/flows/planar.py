@@ -162,10 +162,6 @@ class PlanarLayer(Flow):
 
     _twin = "planar"
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("context_dim", self.context_dim, minimum=0)
-
     def _init(self, rng):
         # Small w and u keep the start near the identity; w = 0 exactly would have no gradient.
         limit = 1 / np.sqrt(self.dim)
@@ -222,10 +218,7 @@ class Planar(Composition):
 
     # What ``nfref fit`` takes where nothing is said.
     for_tables = {"layers": 32, "learning_rate": 5e-3}
-
-    def __post_init__(self):
-        check_count("layers", self.layers)
-        PlanarLayer(self.dim, self.context_dim)
+    _converters = {"layers": check_count}
 
     @cached_property
     def flows(self):

@@ -156,12 +156,9 @@ class ProbabilityFlow(Flow):
     atol: float = 1e-8
     max_evaluations: int = 10_000
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("components", self.components)
-        for name in ("beta_min", "beta_max", "rtol", "atol"):
-            check_positive(name, getattr(self, name))
-        check_count("max_evaluations", self.max_evaluations)
+    _converters = {"components": check_count, "beta_min": check_positive,
+                   "beta_max": check_positive, "rtol": check_positive, "atol": check_positive,
+                   "max_evaluations": check_count}
 
     @cached_property
     def options(self):

@@ -153,10 +153,6 @@ class RadialLayer(Flow):
 
     _twin = "radial"
 
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        check_count("context_dim", self.context_dim, minimum=0)
-
     def _init(self, rng):
         # alpha = slack is the identity, and the start is near it.
         params = {"z0": rng.standard_normal(self.dim),
@@ -201,9 +197,7 @@ class Radial(Composition):
     layers: int = 16
     context_dim: int = 0
 
-    def __post_init__(self):
-        check_count("layers", self.layers)
-        RadialLayer(self.dim, self.context_dim)
+    _converters = {"layers": check_count}
 
     @cached_property
     def flows(self):

@@ -23,7 +23,6 @@ from autograd.extend import defvjp, primitive
 
 from nfref.flow import Flow
 from nfref.flows.radial import log_of_sum
-from nfref.runtime.checks import check_count
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -162,9 +161,6 @@ class RadialExpansion(Flow):
     """
 
     dim: int
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
 
     def _init(self, rng):
         # a = 0 is the identity, and the start is near it.

@@ -28,7 +28,7 @@ Cost of a block: ``inverse`` one pass of the network and the log-determinant; ``
 rule four steps, of one pass and one Jacobian (D passes) each, before its log-determinant.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import autograd.numpy as np
@@ -45,7 +45,8 @@ from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
-from nfref.runtime.checks import check_choice, check_count, check_hidden, check_positive, check_rng
+from nfref.runtime.checks import (at_least, check_count, check_hidden, check_positive, check_rng,
+                                  one_of)
 
 # Lipschitz constants ----------------------------------------------------------------------
 
@@ -350,8 +351,52 @@ defvjp_argnums(fixed_point, _fixed_point_vjp)
 # Block and stack --------------------------------------------------------------------------
 
 
+def check_fraction(name, value):
+    """A number in (0, 1)."""
+    if check_positive(name, value) >= 1:
+        raise ValueError(f"{name}: expected a number in (0, 1), got {value}")
+    return float(value)
+
+
+def as_drawn(name, drawn):
+    """What ``with_probes`` drew, as an array."""
+    return numpy.asarray(drawn)
+
+
 @dataclass(frozen=True)
-class ResidualBlock(Adaptive):
+class _Options(Adaptive):
+    """What a block and a stack of blocks are told alike."""
+
+    dim: int
+    hidden: tuple = (64, 64)
+    context_dim: int = 0
+    coefficient: float = 0.97
+    estimator: str = "exact"
+    terms: int = 10
+    continuation: float = 0.5
+    gradient: str = "direct"
+    iterations: int = 5
+    mode: str = "evaluation"
+    probes: object = field(default=None, compare=False, repr=False)
+    counts: object = field(default=None, compare=False, repr=False)
+
+    _converters = {"hidden": check_hidden, "coefficient": check_fraction,
+                   "estimator": one_of(ESTIMATORS), "terms": at_least(0),
+                   "continuation": check_fraction, "gradient": one_of(("direct", "neumann")),
+                   "iterations": at_least(0), "mode": one_of(("evaluation", "training")),
+                   "probes": as_drawn, "counts": as_drawn}
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.estimator != "roulette":
+            check_count("terms", self.terms)
+
+    def _in_training(self):
+        return replace(self, mode="training") if self.iterations else self
+
+
+@dataclass(frozen=True)
+class ResidualBlock(_Options):
     """One map z = x + g(x), data to latent.
 
     It starts as the identity (the last layer of g is zero). :func:`nfref.in_training` takes the
@@ -399,36 +444,7 @@ class ResidualBlock(Adaptive):
         Both made by :meth:`with_probes`, and fixed for as long as that flow is used.
     """
 
-    dim: int
-    hidden: tuple = (64, 64)
-    context_dim: int = 0
-    coefficient: float = 0.97
-    estimator: str = "exact"
-    terms: int = 10
-    continuation: float = 0.5
-    gradient: str = "direct"
-    iterations: int = 5
-    mode: str = "evaluation"
-    probes: object = field(default=None, compare=False, repr=False)
-    counts: object = field(default=None, compare=False, repr=False)
-
     _twin = "residual"
-
-    def __post_init__(self):
-        check_count("dim", self.dim)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        check_count("context_dim", self.context_dim, minimum=0)
-        for name in ("coefficient", "continuation"):
-            if check_positive(name, getattr(self, name)) >= 1:
-                raise ValueError(f"{name}: expected a number in (0, 1), got {getattr(self, name)}")
-        check_choice("estimator", self.estimator, ESTIMATORS)
-        check_count("terms", self.terms, minimum=0 if self.estimator == "roulette" else 1)
-        check_choice("gradient", self.gradient, ("direct", "neumann"))
-        check_count("iterations", self.iterations, minimum=0)
-        check_choice("mode", self.mode, ("evaluation", "training"))
-        for name in ("probes", "counts"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, numpy.asarray(getattr(self, name)))
 
     @property
     def lipschitz(self):
@@ -465,9 +481,6 @@ class ResidualBlock(Adaptive):
         for layer, beta in zip(net, params["beta"]):
             layer["beta"] = softplus(beta)
         return net
-
-    def _in_training(self):
-        return replace(self, mode="training") if self.iterations else self
 
     def _init(self, rng):
         net = init_mlp(rng, (self.dim + self.context_dim, *self.hidden, self.dim))
@@ -542,7 +555,17 @@ def draw(flow, rng, rows, count, blocks):
 
 
 @dataclass(frozen=True)
-class ResidualFlow(Composition):
+class _Layers(Composition):
+    """The fields that stand before the options of :class:`ResidualFlow`."""
+
+    dim: int
+    layers: int = 8
+
+    _converters = {"layers": check_count}
+
+
+@dataclass(frozen=True)
+class ResidualFlow(_Options, _Layers):
     """A stack of residual blocks.
 
     A fit with an estimator draws new numbers for each batch by an objective of its own::
@@ -581,38 +604,13 @@ class ResidualFlow(Composition):
     ((3, 2), (3,))
     """
 
-    dim: int
-    layers: int = 8
-    hidden: tuple = (64, 64)
-    context_dim: int = 0
-    coefficient: float = 0.97
-    estimator: str = "exact"
-    terms: int = 10
-    continuation: float = 0.5
-    gradient: str = "direct"
-    iterations: int = 5
-    mode: str = "evaluation"
-    probes: object = field(default=None, compare=False, repr=False)
-    counts: object = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self):
-        check_count("layers", self.layers)
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        for name in ("probes", "counts"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, numpy.asarray(getattr(self, name)))
-        ResidualBlock(*self._options)
-
-    @property
-    def _options(self):
-        return (self.dim, self.hidden, self.context_dim, self.coefficient, self.estimator,
-                self.terms, self.continuation, self.gradient, self.iterations, self.mode)
-
     @cached_property
     def flows(self):
         def drawn(array, k):
             return None if array is None else array[k]
-        return tuple(ResidualBlock(*self._options, drawn(self.probes, k), drawn(self.counts, k))
+        options = {field.name: getattr(self, field.name) for field in fields(_Options)}
+        return tuple(ResidualBlock(**options | {"probes": drawn(self.probes, k),
+                                                "counts": drawn(self.counts, k)})
                      for k in range(self.layers))
 
     def with_probes(self, rng, rows, count=1):
@@ -622,9 +620,6 @@ class ResidualFlow(Composition):
         """
         probes, counts = draw(self, rng, rows, count, (self.layers,))
         return replace(self, probes=probes, counts=counts)
-
-    def _in_training(self):
-        return replace(self, mode="training") if self.iterations else self
 
     def _adapt(self, params, x, context, stage):
         """The weights decide alone, so no batch has to go through, and none needs probes."""

@@ -29,7 +29,7 @@ from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.flows.planar import planar_root, planar_slope
 from nfref.networks.activations import softplus, tanh
-from nfref.runtime.checks import check_choice, check_count
+from nfref.runtime.checks import check_count, one_of
 
 # Formulas: the parameters ------------------------------------------------------------------
 
@@ -247,23 +247,20 @@ class SylvesterLayer(Flow):
     context_dim: int = 0
 
     _twin = "sylvester"
+    _converters = {"kind": one_of(KINDS), "bottleneck": check_count, "reflections": check_count}
 
     def __post_init__(self):
-        check_count("dim", self.dim)
-        check_choice("kind", self.kind, KINDS)
+        super().__post_init__()
         if self.bottleneck is None:
-            object.__setattr__(self, "bottleneck", self.dim)
-        check_count("bottleneck", self.bottleneck)
+            self._set(bottleneck=self.dim)
         if self.bottleneck > self.dim:
             raise ValueError(f"bottleneck: expected at most dim = {self.dim}, "
                              f"got {self.bottleneck}")
         if self.kind != "orthogonal" and self.bottleneck != self.dim:
             raise ValueError(f"bottleneck: expected dim = {self.dim} for kind {self.kind!r}, "
                              f"got {self.bottleneck}")
-        check_count("reflections", self.reflections)
         if self.reverse and self.kind != "triangular":
             raise ValueError(f"reverse: expected False for kind {self.kind!r}, got True")
-        check_count("context_dim", self.context_dim, minimum=0)
 
     def _init(self, rng):
         d, m = self.dim, self.bottleneck
@@ -338,8 +335,10 @@ class Sylvester(Composition):
     reflections: int = 8
     context_dim: int = 0
 
+    _converters = {**SylvesterLayer._converters, "layers": check_count}
+
     def __post_init__(self):
-        check_count("layers", self.layers)
+        super().__post_init__()
         self._layer(0)
 
     def _layer(self, k):

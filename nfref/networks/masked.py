@@ -45,7 +45,7 @@ def random_degrees(rng, dim, hidden, context_dim=0):
     check_rng(rng)
     degrees, lowest = [], 0 if context_dim else 1
     highest = max(dim - 1, lowest)
-    for width in check_hidden(hidden):
+    for width in check_hidden("hidden", hidden):
         degrees.append(tuple(rng.integers(lowest, highest + 1, width).tolist()))
         lowest = min(degrees[-1])
     return tuple(degrees)

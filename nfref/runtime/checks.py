@@ -4,6 +4,7 @@ Every message is one line that names the argument, what was expected and what ca
 """
 
 import numbers
+from functools import partial
 
 import numpy as np
 from autograd.extend import Box
@@ -115,13 +116,25 @@ def check_count(name, value, minimum=1):
     return int(value)
 
 
-def check_positive(name, value):
-    """A finite number above zero."""
+def at_least(minimum):
+    """:func:`check_count` with a minimum, as a function of name and value."""
+    return partial(check_count, minimum=minimum)
+
+
+def check_positive(name, value, below=np.inf):
+    """A finite number above zero, and below ``below``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     if not 0 < value < np.inf:
         raise ValueError(f"{name}: expected a finite number above 0, got {value}")
+    if value >= below:
+        raise ValueError(f"{name}: expected a number below {below:.4g}, got {value}")
     return float(value)
+
+
+def positive_below(limit):
+    """:func:`check_positive` with a limit, as a function of name and value."""
+    return partial(check_positive, below=limit)
 
 
 def check_callable(name, value):
@@ -138,10 +151,20 @@ def check_choice(name, value, choices):
     return value
 
 
-def check_hidden(hidden):
+def one_of(choices):
+    """:func:`check_choice` among ``choices``, as a function of name and value."""
+    return partial(check_choice, choices=choices)
+
+
+def as_tuple(name, values):
+    """The values as a tuple."""
+    return tuple(values)
+
+
+def check_hidden(name, hidden):
     """Hidden layer widths as a tuple of whole numbers of at least 1."""
     widths = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
-    return tuple(check_count("hidden", width) for width in widths)
+    return tuple(check_count(name, width) for width in widths)
 
 
 def check_columns(name, columns, dim):

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.networks.activations import softplus, tanh
-from nfref.runtime.checks import check_choice, check_positive
+from nfref.runtime.checks import check_positive, one_of
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------
@@ -89,11 +89,7 @@ class Affine(Transformer):
 
     size = 2
     _twin = "affine"
-
-    def __post_init__(self):
-        check_choice("scale", self.scale, SCALES)
-        check_positive("bound", self.bound)
-        check_positive("offset", self.offset)
+    _converters = {"scale": one_of(SCALES), "bound": check_positive, "offset": check_positive}
 
     def init(self, count):
         """The learned factor of "tanh", one a coordinate; it starts at 1."""

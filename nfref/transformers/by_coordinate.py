@@ -9,6 +9,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 
+from nfref.runtime.checks import as_tuple
 from nfref.transformers.transformer import Transformer, check_transformer
 
 
@@ -41,13 +42,14 @@ class ByCoordinate(Transformer):
 
     transformers: tuple
 
+    _converters = {"transformers": as_tuple}
+
     def __post_init__(self):
-        transformers = tuple(map(check_transformer, self.transformers))
-        object.__setattr__(self, "transformers", transformers)
-        if not transformers:
+        super().__post_init__()
+        if not self.transformers:
             raise ValueError("transformers: expected at least one, got none")
-        for transformer in transformers:
-            if transformer.init(1):
+        for transformer in self.transformers:
+            if check_transformer("transformer", transformer).init(1):
                 raise ValueError("transformers: expected none with parameters of its own, "
                                  f"got {transformer}")
 

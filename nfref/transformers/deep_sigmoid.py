@@ -39,7 +39,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.networks.activations import softplus
-from nfref.runtime.checks import check_count, check_positive
+from nfref.runtime.checks import check_count, positive_below
 from nfref.transformers.rational_quadratic import knot_slopes, largest
 from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer
@@ -112,11 +112,7 @@ class DeepSigmoid(Transformer):
     min_slope: float = 1e-3
 
     _twin = "deep_sigmoid"
-
-    def __post_init__(self):
-        check_count("units", self.units)
-        if check_positive("min_slope", self.min_slope) >= 1:
-            raise ValueError(f"min_slope: expected a number below 1, got {self.min_slope}")
+    _converters = {"units": check_count, "min_slope": positive_below(1)}
 
     @property
     def size(self):

@@ -86,10 +86,7 @@ class LogisticMixture(Transformer):
     bound: float = 5.0
 
     _twin = "logistic_mixture"
-
-    def __post_init__(self):
-        check_count("components", self.components)
-        check_positive("bound", self.bound)
+    _converters = {"components": check_count, "bound": check_positive}
 
     @property
     def size(self):

@@ -44,7 +44,7 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from nfref.runtime.checks import check_count, check_positive
+from nfref.runtime.checks import check_count, positive_below
 from nfref.transformers.rational_quadratic import fractions, on_the_circle, where
 from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer
@@ -165,10 +165,7 @@ class MoebiusCircle(Transformer):
     components: int = 8
     limit: float = 0.99
 
-    def __post_init__(self):
-        check_count("components", self.components)
-        if check_positive("limit", self.limit) >= 1:
-            raise ValueError(f"limit: expected a number below 1, got {self.limit}")
+    _converters = {"components": check_count, "limit": positive_below(1)}
 
     @property
     def size(self):

@@ -43,7 +43,7 @@ import autograd.numpy as np
 import numpy
 
 from nfref.networks.activations import sech_squared, tanh
-from nfref.runtime.checks import check_count, check_positive
+from nfref.runtime.checks import at_least, check_count, check_positive
 from nfref.transformers.affine import bounded
 from nfref.transformers.deep_sigmoid import spread
 from nfref.transformers.root import increasing_root
@@ -154,11 +154,13 @@ class MonotoneIntegral(Transformer):
     nodes: int = 64
     bound: float = 8.0
 
+    _converters = {"units": check_count, "nodes": at_least(2), "bound": check_positive}
+
     def __post_init__(self):
-        check_count("units", self.units)
-        if check_count("nodes", self.nodes, minimum=2) % 2:
+        super().__post_init__()
+        if self.nodes % 2:
             raise ValueError(f"nodes: expected an even number, got {self.nodes}")
-        if self.nodes < 8 * check_positive("bound", self.bound):
+        if self.nodes < 8 * self.bound:
             raise ValueError(f"nodes: expected at least 8 times the bound, {8 * self.bound:g}, "
                              f"got {self.nodes}")
 

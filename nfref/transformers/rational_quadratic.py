@@ -42,7 +42,7 @@ import autograd.numpy as np
 from autograd.extend import defvjp, notrace_primitive, primitive
 
 from nfref.networks.activations import softplus
-from nfref.runtime.checks import check_choice, check_count, check_positive
+from nfref.runtime.checks import check_count, check_positive, one_of, positive_below
 from nfref.transformers.transformer import Transformer
 
 # Functions with a derivative of their own ----------------------------------------------------
@@ -273,16 +273,14 @@ class RationalQuadratic(Transformer):
     min_slope: float = 1e-3
 
     _twin = "spline"
+    _converters = {"bins": check_count, "bound": check_positive,
+                   "tails": one_of(("linear", "circular")), "min_slope": positive_below(1)}
 
     def __post_init__(self):
-        check_count("bins", self.bins)
-        check_positive("bound", self.bound)
-        check_choice("tails", self.tails, ("linear", "circular"))
-        for name, most in (("min_width", 1 / self.bins), ("min_height", 1 / self.bins),
-                           ("min_slope", 1)):
-            value = check_positive(name, getattr(self, name))
-            if value >= most:
-                raise ValueError(f"{name}: expected a number below {most:.4g}, got {value}")
+        super().__post_init__()
+        share = positive_below(1 / self.bins)
+        self._set(min_width=share("min_width", self.min_width),
+                  min_height=share("min_height", self.min_height))
 
     @property
     def circular(self):

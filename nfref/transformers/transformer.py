@@ -62,10 +62,10 @@ class Transformer(Configuration):
         raise NotImplementedError(f"{type(self).__name__} has no inverse map")
 
 
-def check_transformer(transformer):
+def check_transformer(name, transformer):
     """The transformer itself; anything else is a TypeError."""
     if not isinstance(transformer, Transformer):
-        raise TypeError("transformer: expected a Transformer such as nfref.Affine(), "
+        raise TypeError(f"{name}: expected a Transformer such as nfref.Affine(), "
                         f"got {type(transformer).__name__}")
     return transformer
 

@@ -75,7 +75,8 @@ def test_numbers_that_are_not(check, value, error, message):
 def test_numbers_that_are():
     assert checks.check_count("k", np.int64(3)) == 3
     assert checks.check_positive("k", np.float32(0.5)) == 0.5
-    assert checks.check_hidden(8) == (8,) and checks.check_hidden([8, 4]) == (8, 4)
+    assert checks.check_hidden("k", 8) == (8,)
+    assert checks.check_hidden("k", [8, 4]) == (8, 4)
     assert checks.check_choice("k", "a", ("a", "b")) == "a"
 
 

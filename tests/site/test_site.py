@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from docs.citations import CITATIONS
 from nfref import cli
-from nfref.citations import CITATIONS
 from tests.browser import CHROMIUM, Browser
 
 ROOT = Path(__file__).parents[2]

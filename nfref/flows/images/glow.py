@@ -24,9 +24,9 @@ from nfref.flows.images.layers import (ActNorm, ChannelCoupling, InvertibleConv,
                                        Squeeze, TopPrior)
 from nfref.flows.linear import random_pivots
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
-from nfref.runtime.checks import check_choice, check_count, check_image_shape
+from nfref.runtime.checks import check_count, one_of
 from nfref.transformers.affine import Affine
-from nfref.transformers.transformer import Transformer
+from nfref.transformers.transformer import Transformer, check_transformer
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class OnFirst(Adaptive):
     _twin = "on_first"
 
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.flow, Flow):
             raise TypeError(f"flow: expected a flow, got {type(self.flow).__name__}")
         check_count("dim", self.dim, minimum=self.flow.dim + 1)
@@ -159,21 +160,16 @@ class Glow(Composition):
     edge_channel: bool = True
     output_gain: bool = True
 
+    _converters = {**ChannelCoupling._converters, "levels": check_count, "steps": check_count,
+                   "permutation": one_of(("lu", "full")), "split_transformer": check_transformer}
+
     def __post_init__(self):
-        shape = check_image_shape("shape", self.shape)
-        object.__setattr__(self, "shape", shape)
-        check_count("levels", self.levels)
-        check_count("steps", self.steps)
-        check_choice("permutation", self.permutation, ("lu", "full"))
+        super().__post_init__()
         block = 2 ** self.levels
-        if shape[1] % block or shape[2] % block:
+        if self.shape[1] % block or self.shape[2] % block:
             raise ValueError(f"shape: expected height and width divisible by {block} for "
-                             f"{self.levels} levels, got {shape}")
-        coupling = ChannelCoupling((2, 1, 1), self.hidden, self.context_dim, self.activation,
-                                   self.transformer)
-        object.__setattr__(self, "hidden", coupling.hidden)
-        SplitPrior((2, 1, 1), transformer=self.split_transformer)
-        object.__setattr__(self, "pivots", self._checked_pivots())
+                             f"{self.levels} levels, got {self.shape}")
+        self._set(pivots=self._checked_pivots())
 
     def _checked_pivots(self):
         """One (permutation, signs) for each convolution; none for the full form."""

@@ -18,7 +18,7 @@ from nfref.flows.linear import Linear, LULinear
 from nfref.flows.statistics import Adaptive
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import conv_net, init_conv_net
-from nfref.runtime.checks import check_choice, check_count, check_hidden, check_image_shape
+from nfref.runtime.checks import check_hidden, check_image_shape, one_of
 from nfref.transformers.affine import Affine, affine_forward, affine_inverse
 from nfref.transformers.transformer import (Transformer, check_transformer, constrained, over_rows,
                                             with_own)
@@ -84,9 +84,7 @@ class ChannelAffine(Flow):
     shape: tuple
 
     _twin = "act_norm"
-
-    def __post_init__(self):
-        object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
+    _converters = {"shape": check_image_shape}
 
     @property
     def dim(self):
@@ -165,13 +163,12 @@ class InvertibleConv(Flow):
     signs: tuple = None
 
     _twin = "invertible_conv"
+    _converters = {"shape": check_image_shape, "form": one_of(("lu", "full"))}
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
-        check_choice("form", self.form, ("lu", "full"))
+        super().__post_init__()
         if self.form == "lu":
-            object.__setattr__(self, "permutation", self.linear.permutation)
-            object.__setattr__(self, "signs", self.linear.signs)
+            self._set(permutation=self.linear.permutation, signs=self.linear.signs)
         elif self.permutation is not None or self.signs is not None:
             raise ValueError("InvertibleConv: expected permutation and signs None for form "
                              f"'full', got {self.permutation} and {self.signs}")
@@ -214,9 +211,10 @@ class Squeeze(Flow):
     shape: tuple
 
     _twin = "squeeze"
+    _converters = {"shape": check_image_shape}
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
+        super().__post_init__()
         if self.shape[1] % 2 or self.shape[2] % 2:
             raise ValueError(f"shape: expected an even height and width, got {self.shape}")
 
@@ -278,14 +276,12 @@ class ChannelCoupling(SplitFlow):
     output_gain: bool = True
 
     _twin = "channel_coupling"
+    _converters = {"shape": check_image_shape, "hidden": check_hidden,
+                   "activation": one_of(ACTIVATIONS), "transformer": check_transformer}
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", check_image_shape("shape", self.shape))
+        super().__post_init__()
         self._check_channels()
-        object.__setattr__(self, "hidden", check_hidden(self.hidden))
-        check_count("context_dim", self.context_dim, minimum=0)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_transformer(self.transformer)
 
     def _check_channels(self):
         if self.shape[0] < 2:

@@ -19,7 +19,7 @@ from nfref.flows.images.layers import ActNorm, Squeeze
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.residual_convolution import init_residual_conv_net, residual_conv_net
-from nfref.runtime.checks import check_choice, check_count, check_image_shape
+from nfref.runtime.checks import at_least, check_count, check_image_shape, one_of
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
@@ -67,23 +67,20 @@ class ImageCoupling(SplitFlow):
     transformer: Transformer = Affine()
 
     _twin = "image_coupling"
+    _converters = {"shape": check_image_shape, "mask": one_of(MASKS), "parity": at_least(0),
+                   "hidden": check_count, "blocks": at_least(0),
+                   "activation": one_of(ACTIVATIONS), "transformer": check_transformer}
 
     def __post_init__(self):
-        channels, height, width = shape = check_image_shape("shape", self.shape)
-        object.__setattr__(self, "shape", shape)
-        check_choice("mask", self.mask, MASKS)
-        if check_count("parity", self.parity, minimum=0) > 1:
+        super().__post_init__()
+        channels, height, width = self.shape
+        if self.parity > 1:
             raise ValueError(f"parity: expected 0 or 1, got {self.parity}")
         what, count = (("pixels", height * width) if self.mask == "checkerboard"
                        else ("channels", channels))
         if count < 2:
             raise ValueError(f"shape: expected at least 2 {what} for the mask {self.mask!r}, "
-                             f"got {shape}")
-        check_count("hidden", self.hidden)
-        check_count("blocks", self.blocks, minimum=0)
-        check_count("context_dim", self.context_dim, minimum=0)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_transformer(self.transformer)
+                             f"got {self.shape}")
 
     @property
     def dim(self):
@@ -190,15 +187,14 @@ class RealNVPImage(Composition):
     activation: str = "relu"
     transformer: Transformer = Affine()
 
+    _converters = {**ImageCoupling._converters, "levels": check_count}
+
     def __post_init__(self):
-        shape = check_image_shape("shape", self.shape)
-        object.__setattr__(self, "shape", shape)
-        check_count("levels", self.levels)
-        block = 2 ** (self.levels - 1)
-        if shape[1] % block or shape[2] % block or shape[1] * shape[2] < 2 * block ** 2:
+        super().__post_init__()
+        block, (_, height, width) = 2 ** (self.levels - 1), self.shape
+        if height % block or width % block or height * width < 2 * block ** 2:
             raise ValueError(f"shape: expected height and width divisible by {block} for "
-                             f"{self.levels} levels, and two pixels left, got {shape}")
-        self._coupling((2, 1, 2), "channels", 0)
+                             f"{self.levels} levels, and two pixels left, got {self.shape}")
 
     @property
     def dim(self):

@@ -27,7 +27,7 @@ from nfref.flow import Flow
 from nfref.flows.autoregressive import autoregressive_forward, autoregressive_inverse
 from nfref.flows.composition import Composition
 from nfref.networks.attention import causal_transformer, init_causal_transformer
-from nfref.runtime.checks import check_count
+from nfref.runtime.checks import at_least, check_count
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
@@ -112,14 +112,12 @@ class TarFlowBlock(Flow):
     reverse: bool = False
     context_dim: int = 0
 
+    _converters = {"dim": at_least(2), "width": check_count, "channels": at_least(2),
+                   "heads": check_count, "depth": check_count, "expansion": check_count,
+                   "transformer": check_transformer}
+
     def __post_init__(self):
-        check_count("dim", self.dim, minimum=2)
-        check_count("width", self.width)
-        check_count("channels", self.channels, minimum=2)
-        for name in ("heads", "depth", "expansion"):
-            check_count(name, getattr(self, name))
-        check_transformer(self.transformer)
-        check_count("context_dim", self.context_dim, minimum=0)
+        super().__post_init__()
         if self.dim % self.width or self.length < 2:
             raise ValueError(f"width: expected a divisor of dim {self.dim} that makes at least "
                              f"two tokens, got {self.width}")
@@ -200,8 +198,10 @@ class TarFlow(Composition):
     transformer: Transformer = Affine()
     context_dim: int = 0
 
+    _converters = {**TarFlowBlock._converters, "layers": at_least(2)}
+
     def __post_init__(self):
-        check_count("layers", self.layers, minimum=2)
+        super().__post_init__()
         self._block(False)
 
     def _block(self, reverse):
