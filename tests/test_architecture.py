@@ -37,11 +37,11 @@ LAYERS = (
      "tables.regression tables.marginals tables.candidates", "all above but kernels, dispatch"),
     ("densities", "tables.density tables.conditional tables.gaps",
      "all above but kernels, dispatch"),
-    ("model files", "tables.archives tables.stored tables.model_file",
-     "all above but kernels, dispatch"),
+    ("model files", "tables.archives tables.model_file", "all above but kernels, dispatch"),
     ("estimators", "tables.flow_density tables.outliers", "all above but kernels, dispatch"),
     ("report", "tables.report", "all above but kernels, dispatch, estimators"),
-    ("oracle", "oracle", "all above but kernels, dispatch, estimators, report"),
+    ("oracle", "oracle", "all above but kernels, dispatch, reading, members, densities, "
+     "model files, estimators, report"),
     ("command line", "cli __main__", "all above but dispatch"),
 )
 ORDER = [layer for layer, _, _ in LAYERS]

@@ -4,7 +4,7 @@ import argparse
 import math
 import sys
 
-from nfref.tables.archives import shortened
+from nfref.runtime.checks import shortened
 from nfref.tables.columns import asked_support
 from nfref.tables.reading import HEADERS
 

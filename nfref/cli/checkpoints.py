@@ -2,26 +2,24 @@
 
 import contextlib
 import hashlib
-import math
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from nfref.cli.arguments import UsageError
 from nfref.cli.streams import complain
 from nfref.runtime.files import is_special
-from nfref.tables.archives import ArchiveError, one_line, opened_archive, write_archive
-from nfref.tables.candidates import DoneFlow, SearchState
+from nfref.tables import archives
+from nfref.tables.archives import ArchiveError
+from nfref.tables.candidates import SearchState
 from nfref.training.fitting import FitState
 
 FORMAT = "nfref checkpoint"
 SEARCH = "nfref checkpoint of a search"
-EVERY = 60                  # seconds between checkpoints that nobody asked for
+EVERY = 60      # seconds between checkpoints that nobody asked for
 VERSION = 1
-SEARCH_VERSION = 2          # 1 had one generator for all flows
-VECTORS = ("vector", "averaged", "m", "v", "best")
-NUMBERS = ("steps", "best_score", "best_epoch", "history", "rng")
 
 
 class Keeper:
@@ -97,7 +95,7 @@ def _plain(options, names):
             if isinstance(value, (list, tuple)) else value for name, value in given.items()}
 
 
-def write(path, state, asked):
+def write(path, state, asked, kind=FORMAT):
     """Write a checkpoint, whole or not at all.
 
     Parameters
@@ -107,12 +105,21 @@ def write(path, state, asked):
     asked : dict
         From :func:`asked_for`.
     """
-    header = {"format": FORMAT, "version": VERSION, "asked": asked,
-              **{name: getattr(state, name) for name in NUMBERS}}
-    write_archive(path, header, {name: getattr(state, name) for name in VECTORS})
+    archives.save(path, kind, VERSION, {"asked": asked, "state": _bare(state)})
 
 
-def read(path, asked):
+def write_search(path, state, asked):
+    """The same of a SearchState, with what :func:`asked_for_search` gives."""
+    current = None if state.current is None else _bare(state.current)
+    write(path, replace(state, current=current), asked, SEARCH)
+
+
+def _bare(state):
+    """A state without what only a fit under way can hold."""
+    return replace(state, unflatten=None, evaluated=None) if isinstance(state, FitState) else state
+
+
+def read(path, asked, kind=FORMAT, state=FitState):
     """The state in a checkpoint that was written by a fit which asked for the same.
 
     Raises
@@ -121,17 +128,18 @@ def read(path, asked):
         If there is none, it is damaged, or it is that of another fit.
     """
     try:
-        with opened_archive(path, "checkpoint") as archive:
-            header = archive.header(FORMAT, VERSION, "a checkpoint that nfref wrote")
-            if set(archive.forms) != {"header", "digest", *VECTORS}:
-                raise ArchiveError("expected the arrays of a checkpoint, got others")
-            arrays = {name: archive.read(name) for name in VECTORS}
-            archive.check_digest(arrays)
-            state = _state(header, arrays)
+        content = archives.load(path, "checkpoint", kind, VERSION)
+        if not isinstance(content.get("state"), state):
+            raise ArchiveError(f"{path}: expected the state of a fit, got others")
     except ArchiveError as error:
         raise UsageError(f"--resume: {error}") from None
-    _check_asked(path, header.get("asked"), asked)
-    return state
+    _check_asked(path, content.get("asked"), asked)
+    return content["state"]
+
+
+def read_search(path, asked):
+    """The SearchState in a checkpoint; errors as of :func:`read`."""
+    return read(path, asked, SEARCH, SearchState)
 
 
 def _check_asked(path, written, asked):
@@ -144,75 +152,3 @@ def _check_asked(path, written, asked):
                                  "got other rows")
             raise UsageError(f"--resume: {path}: expected --{option.replace('_', '-')} {was} "
                              f"as when it was written, got {value}")
-
-
-def write_search(path, state, asked):
-    """Write a checkpoint of a search, whole or not at all.
-
-    Parameters
-    ----------
-    path : path-like
-    state : SearchState
-    asked : dict
-        From :func:`asked_for_search`.
-    """
-    now = state.current
-    header = {"format": SEARCH, "version": SEARCH_VERSION, "asked": asked, "seconds": state.seconds,
-              "done": [{"message": flow.message, "history": flow.history, "seconds": flow.seconds}
-                       for flow in state.done],
-              "current": now and {name: getattr(now, name) for name in NUMBERS}}
-    vectors = {} if now is None else {name: getattr(now, name) for name in VECTORS}
-    write_archive(path, header, {**vectors, **{f"done{k}": flow.vector
-                                               for k, flow in enumerate(state.done)}})
-
-
-def read_search(path, asked):
-    """The SearchState in a checkpoint; errors as of :func:`read`."""
-    try:
-        with opened_archive(path, "checkpoint") as archive:
-            header = archive.header(SEARCH, SEARCH_VERSION,
-                                    "a checkpoint that nfref wrote of --flow auto")
-            if header["version"] < SEARCH_VERSION:
-                raise ArchiveError(f"expected format version {SEARCH_VERSION}, got "
-                                   f"{header['version']}, which an older nfref goes on from")
-            done = header.get("done")
-            if not isinstance(done, list):
-                raise ArchiveError("expected the flows that are done, got others")
-            vectors = VECTORS if header.get("current") else ()
-            names = [*vectors, *(f"done{k}" for k in range(len(done)))]
-            if set(archive.forms) != {"header", "digest", *names}:
-                raise ArchiveError("expected the arrays of a checkpoint, got others")
-            arrays = {name: archive.read(name) for name in names}
-            archive.check_digest(arrays)
-            try:
-                current = _state(header["current"], {name: arrays[name] for name in VECTORS}
-                                 ) if vectors else None
-                state = SearchState(tuple(
-                    DoneFlow(arrays[f"done{k}"], str(flow["message"]), dict(flow["history"]),
-                             float(flow["seconds"])) for k, flow in enumerate(done)),
-                    current, float(header["seconds"]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ArchiveError(f"expected the state of a search, got {one_line(error)}"
-                                   ) from None
-    except ArchiveError as error:
-        raise UsageError(f"--resume: {error}") from None
-    _check_asked(path, header.get("asked"), asked)
-    return state
-
-
-def _state(header, arrays):
-    sizes = {(array.shape, array.dtype) for array in arrays.values()}
-    if len(sizes) > 1 or arrays["vector"].ndim != 1:
-        raise ArchiveError("expected vectors of one length and dtype, got others")
-    try:
-        state = FitState(**arrays, **{name: header[name] for name in NUMBERS})
-        np.random.default_rng(0).bit_generator.state = state.rng
-        passed = [[float(value) for value in values] for values in state.history.values()]
-        if (not {"train"} <= set(state.history) <= {"train", "validation"}
-                or len({len(values) for values in passed}) != 1
-                or type(state.steps) is not int or math.isnan(state.best_score)
-                or not (state.best_epoch is None or 0 <= int(state.best_epoch) < len(passed[0]))):
-            raise ValueError("numbers that do not fit each other")
-    except Exception as error:      # whatever stands in the header
-        raise ArchiveError(f"expected the state of a fit, got {one_line(error)}") from None
-    return state

@@ -13,8 +13,8 @@ from nfref.cli.system import system
 from nfref.flows.composition import Composition, Invert
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import BLOCK
+from nfref.runtime.checks import shortened
 from nfref.runtime.files import check_writable, is_special
-from nfref.tables.archives import shortened
 from nfref.tables.density import TableDensity
 from nfref.tables.reading import numbered_columns, write_blocks
 

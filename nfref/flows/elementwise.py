@@ -124,6 +124,8 @@ class Standardise(Flow):
                              f"got {len(self.mean)} and {len(self.std)}")
         if not all(0 < value < np.inf for value in self.std):
             raise ValueError(f"std: expected finite numbers above 0, got {self.std}")
+        if not np.all(np.isfinite(self.mean)):
+            raise ValueError(f"mean: expected finite numbers, got {self.mean}")
 
     @classmethod
     def of(cls, x):

@@ -196,3 +196,33 @@ def check_image_shape(name, shape):
     if len(sizes) != 3:
         raise ValueError(f"{name}: expected (channels, height, width), got {sizes}")
     return tuple(check_count(name, size) for size in sizes)
+
+
+def check_floats(name, value, *shape):
+    """An array of finite floats of that shape, None standing for any length; else a ValueError."""
+    expected = ", ".join("any" if size is None else str(size) for size in shape)
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        raise ValueError(f"{name}: expected an array of floats, got {shortened(value)}")
+    if value.ndim != len(shape) or any(size not in (None, length)
+                                       for size, length in zip(shape, value.shape)):
+        raise ValueError(f"{name}: expected shape ({expected}), got {value.shape}")
+    if not np.all(np.isfinite(value)):
+        raise ValueError(f"{name}: expected finite numbers, got {value[~np.isfinite(value)][0]}")
+
+
+def require(fine, message):
+    """A ValueError with the message where something is not as it has to be."""
+    if not fine:
+        raise ValueError(message)
+
+
+def one_line(error, length=300):
+    """What went wrong, however long and in however many lines it is told."""
+    text = " ".join(f"{error}".split()) or type(error).__name__
+    return text if len(text) <= length else text[:length - 3] + "..."
+
+
+def shortened(value, length=60):
+    """The start of a value's repr."""
+    text = repr(value)
+    return text if len(text) <= length else text[:length - 3] + "..."

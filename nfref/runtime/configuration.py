@@ -17,7 +17,8 @@ class Configuration:
     A subclass says in ``_converters`` what its fields may be: name -> function of (name, what the
     caller gave), which returns what is kept or raises. Fields that it does not name stay as they
     come; what a class says holds in its subclasses too. A ``__post_init__`` of its own, for what
-    ties fields to each other, begins with ``super().__post_init__()``.
+    ties fields to each other, begins with ``super().__post_init__()``. Files are written from
+    the fields: :mod:`nfref.runtime.description`.
     """
 
     _converters = {"dim": check_count, "context_dim": at_least(0)}
@@ -37,6 +38,12 @@ class Configuration:
         """What is pickled: the configuration, not what was cached on the way."""
         kept = {field.name for field in fields(self)} if is_dataclass(self) else self.__dict__
         return {name: value for name, value in self.__dict__.items() if name in kept}
+
+    def _check(self):
+        """A ValueError where fields that come from a file are none that the package would make.
+
+        For what is not checked whenever one is made, because it is made often.
+        """
 
 
 @cache

@@ -23,9 +23,12 @@ from nfref.flows.autoregressive import MAF, random_orders
 from nfref.flows.neural_spline import NSF
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import BLOCK
+from nfref.runtime.checks import check_floats, require
+from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import Gaussian, GaussianMixture, Wide
 from nfref.tables.pool import FittedFlow, Pool, Regressed, mean_and_error, stacking_weights
 from nfref.tables.regression import MixtureRegression
+from nfref.training.fitting import FitState
 from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import prepare
 
@@ -148,7 +151,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class DoneFlow:
+class DoneFlow(Configuration):
     """A flow whose training has ended.
 
     Attributes
@@ -167,9 +170,14 @@ class DoneFlow:
     history: dict
     seconds: float
 
+    def _check(self):
+        check_floats("vector", self.vector, None)
+        require(isinstance(self.message, str) and isinstance(self.history, dict)
+                and self.seconds >= 0, "expected how training ended")
+
 
 @dataclass(frozen=True)
-class SearchState:
+class SearchState(Configuration):
     """Where a search stands after an epoch: all that it takes to go on.
 
     The simple densities are not in it: they are fitted again, in seconds, to the same bits.
@@ -186,6 +194,11 @@ class SearchState:
     done: tuple
     current: object
     seconds: float
+
+    def _check(self):
+        require(all(isinstance(flow, DoneFlow) for flow in self.done)
+                and isinstance(self.current, (FitState, type(None))) and self.seconds >= 0,
+                "expected flows that are done and the state of another")
 
 
 # Simple densities -------------------------------------------------------------------------

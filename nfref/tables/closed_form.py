@@ -18,7 +18,8 @@ from nfref.bases.normal_mixture import logsumexp
 from nfref.runtime import blas
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import (as_array, as_rows, as_weight, check_count, check_finite_rows,
-                                  check_rng)
+                                  check_floats, check_rng, require)
+from nfref.runtime.configuration import Configuration
 
 FEW_COLUMNS = 12
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -56,7 +57,7 @@ def solved(cholesky, x):
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Configuration):
     """A normal density with full covariance.
 
     Parameters
@@ -143,12 +144,21 @@ class Gaussian:
         """``n`` rows, (n, D)."""
         return self.mean + check_rng(rng).standard_normal((n, len(self.mean))) @ self.cholesky.T
 
+    def takes(self, dim, context_dim):
+        """See :meth:`nfref.tables.pool.FittedFlow.takes`."""
+        return (len(self.mean), 0) == (dim, context_dim)
+
+    def _check(self):
+        check_floats("mean", self.mean, None)
+        check_floats("cholesky", self.cholesky, len(self.mean), len(self.mean))
+        _check_factors("cholesky", self.cholesky)
+
 
 # A mixture of Gaussians -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
+class GaussianMixture(Configuration):
     """A mixture of K normal densities with full covariances.
 
     Parameters
@@ -269,6 +279,26 @@ class GaussianMixture:
         chosen = check_rng(rng).choice(len(weights), n, p=weights / np.sum(weights))
         noise = rng.standard_normal((n, self.means.shape[1]))
         return self.means[chosen] + np.einsum("nij,nj->ni", self.choleskys[chosen], noise)
+
+    def takes(self, dim, context_dim):
+        """See :meth:`nfref.tables.pool.FittedFlow.takes`."""
+        return (self.means.shape[1], 0) == (dim, context_dim)
+
+    def _check(self):
+        check_floats("means", self.means, None, None)
+        components, dim = self.means.shape
+        require(components > 0, "means: expected at least one, got none")
+        check_floats("log_weights", self.log_weights, components)
+        check_floats("choleskys", self.choleskys, components, dim, dim)
+        _check_factors("choleskys", self.choleskys)
+        check_count("collapsed", self.collapsed, 0)
+
+
+def _check_factors(name, factors):
+    """That matrices (..., D, D) are lower triangles with a diagonal above 0."""
+    diagonals = np.diagonal(factors, axis1=-2, axis2=-1)
+    require(np.all(diagonals > 0) and not np.any(np.triu(factors, 1)),
+            f"{name}: expected a lower triangle with a diagonal above 0")
 
 
 def _first_best(scored):
@@ -432,7 +462,7 @@ def student_log_prob(x, freedom):
 
 
 @dataclass(frozen=True)
-class Wide:
+class Wide(Configuration):
     """Independent columns, each Student t about 0 with scale 1: of columns in robust units.
 
     Nothing in it is fitted. A column c scales out costs a row about (v + 1) log c nats, where a
@@ -455,3 +485,11 @@ class Wide:
     def sample(self, rng, n):
         """``n`` rows, (n, D)."""
         return check_rng(rng).standard_t(self.freedom, (n, self.dim))
+
+    def takes(self, dim, context_dim):
+        """See :meth:`nfref.tables.pool.FittedFlow.takes`."""
+        return (self.dim, 0) == (dim, context_dim)
+
+    def _check(self):
+        check_count("dim", self.dim)
+        require(0 < self.freedom < 1e9, f"freedom: expected a number above 0, got {self.freedom}")

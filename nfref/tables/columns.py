@@ -26,9 +26,13 @@ A discrete column is a *category*, one of a few labels, or a *count*, a whole nu
 into codes; they have a probability each (:mod:`nfref.tables.discrete`).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from nfref.runtime.checks import require
+from nfref.runtime.configuration import Configuration
 
 TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
 IQR_OF_NORMAL = 1.3489795003921634
@@ -106,7 +110,7 @@ def from_line(y, low, high):
 
 
 @dataclass(frozen=True)
-class Continuous:
+class Continuous(Configuration):
     """A column of real numbers.
 
     Parameters
@@ -185,9 +189,18 @@ class Continuous:
         middle, scale = robust_units(y, weight)
         return replace(self, middle=middle, scale=scale)
 
+    def _check(self):
+        circle = self.period is not None
+        require(isinstance(self.name, str), "name: expected text")
+        require(self.low < self.high and 0 < self.scale < math.inf and math.isfinite(self.middle)
+                and (self.first is None or circle and math.isfinite(self.first))
+                and (not circle or 0 < self.period < math.inf
+                     and math.isfinite(self.low + self.high)),
+                f"column {self.name!r}: expected a support and units, got others")
+
 
 @dataclass(frozen=True)
-class Category:
+class Category(Configuration):
     """A column of labels.
 
     Parameters
@@ -221,9 +234,15 @@ class Category:
 
     drawn = decode
 
+    def _check(self):
+        require(isinstance(self.name, str), "name: expected text")
+        require(len(set(self.labels)) == len(self.labels) > 0
+                and all(isinstance(label, (str, bool, int, float)) for label in self.labels),
+                f"column {self.name!r}: expected labels that differ, of text or numbers")
+
 
 @dataclass(frozen=True)
-class Count:
+class Count(Configuration):
     """A column of whole numbers of at least ``low``; a row holds its number as code."""
 
     name: str
@@ -241,6 +260,11 @@ class Count:
         return np.round(codes)
 
     drawn = decode
+
+    def _check(self):
+        require(isinstance(self.name, str), "name: expected text")
+        require(self.low < math.inf, f"column {self.name!r}: expected a least number, "
+                f"got {self.low}")
 
 
 def plain(value):

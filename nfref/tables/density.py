@@ -15,17 +15,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.runtime.checks import check_floats, require
+from nfref.runtime.configuration import Configuration
 from nfref.tables import candidates
 from nfref.tables.candidates import Rows
-from nfref.tables.columns import (DISCRETE, ColumnError, Continuous, as_numbers, check_independent,
-                                  column_of)
+from nfref.tables.columns import (DISCRETE, Category, ColumnError, Continuous, Count, as_numbers,
+                                  check_independent, column_of)
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.frames import distinct_rows, gaps
 from nfref.tables.pool import Pool, mean_and_error
 
 
 @dataclass(frozen=True)
-class TableDensity:
+class TableDensity(Configuration):
     """A density of tables with certain columns.
 
     Parameters
@@ -142,6 +144,30 @@ class TableDensity:
         discrete, continuous = iter(codes.T), iter(u.T)
         return [column.drawn(next(continuous if isinstance(column, Continuous) else discrete))
                 for column in self.columns]
+
+    def _check(self):
+        require(all(isinstance(column, (Continuous, Category, Count)) for column in self.columns),
+                "columns: expected columns, got others")
+        names = [column.name for column in self.columns]
+        require(0 < len(names) == len(set(names)), "columns: expected names that differ")
+        require(isinstance(self.given, tuple), "given: expected names, got others")
+        check_given(self.given, names)
+        kinds = self.coded_columns
+        known = tuple(j for j, column in enumerate(kinds) if column.name in self.given)
+        require((self.discrete is not None) == (len(known) < len(kinds))
+                and (self.discrete is None or self.discrete.describes(kinds, known)),
+                "discrete: expected a part for each column that has codes, got others")
+        if kinds:
+            check_floats("centre", self.centre, len(kinds))
+            check_floats("scale", self.scale, len(kinds))
+        require(np.all(self.scale > 0) if kinds else self.centre is self.scale is None,
+                "scale: expected numbers above 0 where columns have codes")
+        dim, width = len(self.places[1]), sum(
+            len(column.labels) if column.kind == "category" else 1 for column in kinds)
+        require((self.pool is not None) == (dim > 0)
+                and (self.pool is None or all(member.takes(dim, width)
+                                              for member in self.pool.members)),
+                f"pool: expected members of {dim} columns given {width} numbers, got others")
 
 
 def places_of(columns, given=()):

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.checks import check_rng
+from nfref.runtime.checks import check_floats, check_rng, require
+from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import LOG_TWO_PI, student_log_prob
 
 STARTS = 5              # of the fit of classes, the likeliest of which is taken
@@ -31,7 +32,7 @@ FREEDOM = 4.0           # of the Student t of a count
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Configuration):
     """log P of labels 0 ... L-1 in each class, (R, L)."""
 
     log_prob: np.ndarray
@@ -55,9 +56,17 @@ class Table:
         u = rng.random(len(classes)) * edges[classes, -1]
         return np.sum(u[:, None] >= edges[classes, :-1], axis=1)
 
+    def describes(self, column, classes):
+        """Whether it is of such a column, in so many classes."""
+        return (column.kind == "category"
+                and self.log_prob.shape == (classes, len(column.labels)))
+
+    def _check(self):
+        check_floats("log_prob", self.log_prob, None, None)
+
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Configuration):
     """Whole numbers in each class: a table of those seen, and a Student t cut into unit cells.
 
     Parameters
@@ -129,9 +138,25 @@ class Numbers:
         drawn = np.maximum(np.round(middle + scale * stdtrit(FREEDOM, u)), self.low)
         return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
 
+    def describes(self, column, classes):
+        """See :meth:`Table.describes`."""
+        return (column.kind == "count" and column.low == self.low
+                and len(self.middle) == classes)
+
+    def _check(self):
+        check_floats("middle", self.middle, None)
+        check_floats("seen", self.seen, None)
+        classes, seen = len(self.middle), len(self.seen)
+        check_floats("log_prob", self.log_prob, classes, seen)
+        check_floats("table", self.table, classes)
+        check_floats("scale", self.scale, classes)
+        require(seen > 0 and np.all(np.diff(self.seen) > 0) and np.all(self.scale > 0)
+                and np.all((self.table > 0) & (self.table < 1)),
+                "seen, table, scale: expected numbers in order, shares and numbers above 0")
+
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(Configuration):
     """A real column in each class: N(u; m_r, s_r^2). Only columns that are given are of this kind.
 
     Parameters
@@ -162,6 +187,15 @@ class Normal:
         """A number for each class, (N,)."""
         return self.middle[classes] + self.spread[classes] * rng.standard_normal(len(classes))
 
+    def describes(self, column, classes):
+        """See :meth:`Table.describes`."""
+        return column.kind not in ("category", "count") and len(self.middle) == classes
+
+    def _check(self):
+        check_floats("middle", self.middle, None)
+        check_floats("spread", self.spread, len(self.middle))
+        require(np.all(self.spread > 0), "spread: expected numbers above 0")
+
 
 def part_of(column, values, shares):
     """What a column is in each class; ``shares`` (N, R) say what each row counts there."""
@@ -173,7 +207,7 @@ def part_of(column, values, shares):
 
 
 @dataclass(frozen=True)
-class LatentClasses:
+class LatentClasses(Configuration):
     """P(d) = sum_r pi_r prod_j P_jr(d_j), or the same of some columns given the others.
 
     Parameters
@@ -297,3 +331,13 @@ class LatentClasses:
         classes = rng.choice(len(weights), n, p=weights / np.sum(weights))
         return np.stack([part.sample(rng, classes) for part in self.parts],
                         axis=1).astype(np.float64)
+
+    def describes(self, columns, given):
+        """Whether it is of such columns, with those places given."""
+        return (len(columns) == len(self.parts) and self.given == tuple(given)
+                and all(part.describes(column, len(self.log_weights))
+                        for part, column in zip(self.parts, columns)))
+
+    def _check(self):
+        check_floats("log_weights", self.log_weights, None)
+        require(len(self.log_weights) > 0, "log_weights: expected one a class, got none")

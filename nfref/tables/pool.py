@@ -11,13 +11,18 @@ weight where any other is right. So one wide member bounds what any row can cost
     -log p(x) <= -log w_wide - log p_wide(x).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import in_blocks
-from nfref.runtime.checks import check_rng
+from nfref.runtime.checks import check_floats, check_rng, require
+from nfref.runtime.configuration import Configuration
+from nfref.runtime.description import SLACK, describe
+from nfref.runtime.structure import Structure
 
 
 def stacking_weights(log_densities, weight=None, prior=None, tolerance=1e-9, iterations=5000):
@@ -70,8 +75,43 @@ def stacking_weights(log_densities, weight=None, prior=None, tolerance=1e-9, ite
 # Members ----------------------------------------------------------------------------------
 
 
+def check_parameters(density, params):
+    """That params are those of a density: of the shapes that ``init`` makes, finite, in one dtype.
+
+    A density of more parameters than there are numbers is found before they are made.
+    """
+    template = density.init(_Budget(2 * trees.count(params) + SLACK))
+    Structure(trees.tree_map(np.shape, template)).checked(params)
+    arrays = describe({"params": params})[1]
+    for name, array in arrays.items():
+        check_floats(name, array, *array.shape)
+    dtypes = {str(array.dtype) for array in arrays.values()}
+    require(len(dtypes) < 2, f"params: expected one dtype, got {' and '.join(sorted(dtypes))}")
+
+
+class _Budget(np.random.Generator):
+    """A generator that draws no more than so many numbers."""
+
+    def __init__(self, left):
+        super().__init__(np.random.PCG64(0))
+        self.left = left
+
+    def _take(self, size):
+        self.left -= math.prod(size) if isinstance(size, tuple) else size or 1
+        require(self.left >= 0, "density: expected one of the size of its arrays, got one that has "
+                "more parameters")
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        self._take(size)
+        return super().uniform(low, high, size)
+
+    def standard_normal(self, size=None, *rest):
+        self._take(size)
+        return super().standard_normal(size, *rest)
+
+
 @dataclass(frozen=True)
-class FittedFlow:
+class FittedFlow(Configuration):
     """A density with its parameters: what a flow is in a pool.
 
     Parameters
@@ -91,9 +131,18 @@ class FittedFlow:
         """``n`` rows, (n, D)."""
         return self.density.sample(trees.cast(self.params, np.float64), rng, n, context)
 
+    def takes(self, dim, context_dim):
+        """Whether it is a density of ``dim`` columns given ``context_dim`` numbers."""
+        return (self.density.dim, self.density.context_dim) == (dim, context_dim)
+
+    def _check(self):
+        require(isinstance(self.density, Density),
+                f"density: expected a Density, got {type(self.density).__name__}")
+        check_parameters(self.density, self.params)
+
 
 @dataclass(frozen=True)
-class Regressed:
+class Regressed(Configuration):
     """A density of what is left of rows after a linear function of their context: p(x - c B).
 
     Parameters
@@ -127,12 +176,21 @@ class Regressed:
         """``n`` rows, (n, D)."""
         return self.density.sample(rng, n) + context @ self.slopes
 
+    def takes(self, dim, context_dim):
+        """See :meth:`FittedFlow.takes`."""
+        return self.slopes.shape == (context_dim, dim) and context_dim > 0
+
+    def _check(self):
+        check_floats("slopes", self.slopes, None, None)
+        require(self.density.takes(self.slopes.shape[1], 0),
+                "density: expected one of as many columns as slopes are of")
+
 
 # Pools ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Configuration):
     """p(x) = sum_k w_k p_k(x), or the same of x given a context.
 
     Parameters
@@ -181,6 +239,15 @@ class Pool:
                     drawn.append(self.members[k].sample(rng, len(place), *given))
                 places.append(place)
         return np.concatenate(drawn)[np.argsort(np.concatenate(places))]
+
+    def _check(self):
+        check_floats("weights", self.weights, len(self.members))
+        require(len(self.members) > 0, "members: expected at least one, got none")
+        require(np.all(self.weights >= 0) and abs(np.sum(self.weights) - 1) < 1e-6,
+                "weights: expected numbers of at least 0 with sum 1")
+        require(len(self.names) == len(self.members)
+                and all(isinstance(name, str) for name in self.names),
+                "names: expected one for each member")
 
 
 def mean_and_error(log_prob, weight=None):

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.checks import check_rng
+from nfref.runtime.checks import check_floats, check_rng, require
+from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import Gaussian, GaussianMixture, gaussian_log_prob
 from nfref.tables.pool import Regressed
 
@@ -37,7 +38,7 @@ def conditional_of(mean, factor, known):
 
 
 @dataclass(frozen=True)
-class MixtureRegression:
+class MixtureRegression(Configuration):
     """p(u | f, g) of a mixture of (g, u) - f B; the context is (f, g).
 
     Parameters
@@ -124,6 +125,16 @@ class MixtureRegression:
             place = np.flatnonzero(chosen == k)
             drawn[place] = gaussian.sample(rng, len(place)) + context[place] @ slopes
         return drawn
+
+    def takes(self, dim, context_dim):
+        """See :meth:`nfref.tables.pool.FittedFlow.takes`."""
+        known = context_dim - len(self.slopes)
+        return known > 0 and self.slopes.shape[1] == known + dim
+
+    def _check(self):
+        require(isinstance(self.joint, GaussianMixture),
+                f"joint: expected a GaussianMixture, got {type(self.joint).__name__}")
+        check_floats("slopes", self.slopes, None, self.joint.means.shape[1])
 
 
 def _log_joint(mixture, g):

@@ -11,7 +11,8 @@ import numpy as np
 from nfref.flows.statistics import adapt, in_training
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import BLOCK, in_blocks
-from nfref.runtime.checks import check_count, check_positive, check_rng
+from nfref.runtime.checks import check_count, check_positive, check_rng, require
+from nfref.runtime.configuration import Configuration
 from nfref.training.adam import Adam, AdamState, running_average
 from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
@@ -337,7 +338,7 @@ def mean_log_prob(density, params, x, context=None, weight=None):
 
 
 @dataclass(frozen=True)
-class FitState:
+class FitState(Configuration):
     """Where a fit stands after an epoch: all that it takes to go on, to the same bits.
 
     Attributes
@@ -397,6 +398,20 @@ class FitState:
         a pass over the training rows.
         """
         return self.evaluated(self.best)
+
+    def _check(self):
+        vectors = (self.vector, self.averaged, self.m, self.v, self.best)
+        require({(one.shape, one.dtype) for one in vectors} == {(self.vector.shape,
+                                                                 self.vector.dtype)}
+                and self.vector.ndim == 1 and self.vector.dtype.kind == "f",
+                "vector: expected vectors of one length and dtype, got others")
+        np.random.default_rng(0).bit_generator.state = self.rng
+        passed = [[float(value) for value in values] for values in self.history.values()]
+        require({"train"} <= set(self.history) <= {"train", "validation"}
+                and len({len(values) for values in passed}) == 1
+                and type(self.steps) is int and not math.isnan(self.best_score)
+                and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0])),
+                "history: expected numbers that fit each other, got others")
 
 
 def _check_resume(state, vector, validated, rng):

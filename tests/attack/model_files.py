@@ -4,26 +4,41 @@ import copy
 import functools
 import io
 import json
+import tempfile
 import tracemalloc
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
 import nfref
 from nfref.runtime import params as trees
+from nfref.runtime.description import describe
 from nfref.tables.archives import write_archive
-from nfref.tables.model_file import ModelError, _named_leaves, load_model, save_model
+from nfref.tables.candidates import Plan
+from nfref.tables.columns import Count
+from nfref.tables.density import TableDensity, find_columns, fit_table
+from nfref.tables.model_file import ModelError, load_model, save_model
 from tests.attack.case import Case, refused, require
 
 FLOWS = (nfref.MAF(2, 2, (4,)), nfref.RealNVP(2, 1, (4,), batch_norm=True), nfref.Planar(2, 2),
          nfref.NSF(2, 1, (4,), bins=3), nfref.Glow((1, 4, 4), 1, 1, (2,)), nfref.CNF(2, (4,)),
          nfref.Chain([nfref.LULinear(2), nfref.Standardise((0.0, 1.0), (1.0, 2.0)),
                       nfref.Logit((0, None), (1, None))]))
+# Tables by their columns, those that are given, and how many numbers a flow of the rest is given.
+TABLES = (("abcd", (), 3), ("abcd", ("b", "c"), 4), ("ab", (), 0), ("cd", (), 0))
+NAMES = (*(type(flow).__name__ for flow in FLOWS),
+         *(f"a table of {columns}, {len(given)} given" for columns, given, _ in TABLES))
 VALUES = (0, -1, 1, 3, 10 ** 6, 10 ** 9, 2 ** 63, 10 ** 400, -10 ** 20, 0.5, 1e308, float("nan"),
           float("inf"), True, None, "", "MAF", "os.system", "\x00", "relu", [], [1], [0, 1], [[]],
           [10 ** 5, 10 ** 5], {}, {"class": "Scale", "dim": 2}, {"class": "Density"},
-          {"class": "Linear", "dim": 10 ** 5}, {"class": "Chain", "flows": []})
+          {"class": "Linear", "dim": 10 ** 5}, {"class": "Chain", "flows": []},
+          {"array": "density/pool/weights"}, {"array": "params/flow/0"}, {"array": "header"},
+          {"array": None}, {"array": ["x"]}, {"float": "nan"}, {"float": "inf"}, {"float": 1},
+          {"class": "Pool", "members": [], "weights": None, "names": []},
+          {"class": "Wide", "dim": 2, "freedom": 3.0}, {"class": "Count", "name": "n", "low": 0.0},
+          {"class": "Category", "name": "c", "labels": [1, "a", True]})
 WAYS = ("header", "header", "header", "header", "array", "array", "bytes", "bytes", "cut",
         "archive", "text")
 MEMORY = 2 ** 26        # bytes that loading a small file may take at any one time
@@ -33,27 +48,38 @@ def cases(rng, number):
     """Changed copies of small model files, with a right digest or the old one."""
     for _ in range(number):
         one = np.random.default_rng(rng.integers(2 ** 63))
-        way, which = str(one.choice(WAYS)), int(one.integers(len(FLOWS)))
-        yield Case(f"model files: {way} of {type(FLOWS[which]).__name__}",
+        way, which = str(one.choice(WAYS)), int(one.integers(len(NAMES)))
+        yield Case(f"model files: {way} of {NAMES[which]}",
                    lambda folder, one=one, way=way, which=which: load(folder, one, way, which))
 
 
 @functools.cache
 def whole(which):
     """(bytes, header, arrays) of a model file."""
-    density = nfref.Density(FLOWS[which])
-    params = density.init(np.random.default_rng(0))
-    file = io.BytesIO()
-    import tempfile
+    if which < len(FLOWS):
+        density = nfref.Density(FLOWS[which])
+        params = density.init(np.random.default_rng(0))
+        columns = [f"c{k}" for k in range(density.dim)]
+    else:
+        density, params, columns = table(*TABLES[which - len(FLOWS)]), None, None
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/m.npz"
-        save_model(path, density, params, columns=[f"c{k}" for k in range(density.dim)],
-                   info={"fit": {"rows": {"train": 1}}})
-        with open(path, "rb") as opened:
-            file.write(opened.read())
+        path = Path(folder) / "m.npz"
+        save_model(path, density, params, columns=columns, info={"fit": {"rows": {"train": 1}}})
         with np.load(path) as archive:
             header = json.loads(archive["header"].tobytes())
-    return file.getvalue(), header, dict(_named_leaves(params))
+        content = path.read_bytes()
+    return content, header, describe({"density": density, "params": params})[1]
+
+
+def table(names, given, context_dim):
+    """The density of a small table: an interval and a real column, labels and counts; one flow."""
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.random(320), "b": rng.normal(0, 2, 320), "c": rng.integers(0, 3, 320),
+               "d": rng.choice(["x", "y"], 320)}
+    columns = [columns[name] for name in names]
+    kinds = find_columns(tuple(names), columns, {"a": (0, 1)} if "a" in names else {})
+    flow = nfref.MAF(1 if given else 2, 1, (2,), context_dim=context_dim)
+    return fit_table(kinds, columns, Plan(flow, members=1, epochs=1), 0, given=given).density
 
 
 def load(folder, rng, way, which):
@@ -77,14 +103,28 @@ def outcome(path, arrays, same):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         require(peak < MEMORY, f"{peak / 2 ** 20:.0f} MiB")
-    found = dict(_named_leaves(model.params))
     if same:
+        found = describe({"density": model.density, "params": model.params})[1]
         require(all(np.array_equal(found[name], arrays[name]) for name in arrays),
                 "other parameters")
+    if isinstance(model.density, TableDensity):
+        return used(model.density)
     with np.errstate(all="ignore"):
         rows = model.density.sample(model.params, np.random.default_rng(0), 2)
     require(rows.shape == (2, model.density.dim) and trees.dtype_of(model.params) in (
         np.float32, np.float64), "samples of another shape")
+    return "success"
+
+
+def used(density):
+    """A table's density that was read scores rows, and draws some where nothing is given."""
+    rows = [np.full(2, max(column.low, 0.0)) if isinstance(column, Count)
+            else column.drawn(np.zeros(2)) for column in density.columns]
+    with np.errstate(all="ignore"):
+        require(density.log_prob(rows).shape == (2,), "scores of another shape")
+        if not density.given:
+            drawn = density.sample(np.random.default_rng(0), 2)
+            require([len(values) for values in drawn] == [2] * density.dim, "other samples")
     return "success"
 
 
@@ -136,6 +176,11 @@ def places(thing, found=()):
 
 def change_value(header, rng):
     every = places(header)
+    named = [(container, key) for container, key in every if key == "array"]
+    if named and rng.random() < 0.1:            # one array in the place of another
+        (one, _), (other, _) = (named[k] for k in rng.integers(len(named), size=2))
+        one["array"] = other["array"]
+        return
     container, key = every[rng.integers(len(every))]
     value = VALUES[rng.integers(len(VALUES))]
     if rng.random() < 0.15:

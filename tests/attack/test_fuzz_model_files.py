@@ -4,18 +4,21 @@ import copy
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nfref.runtime.description import described_classes
 from nfref.tables.archives import write_archive
-from nfref.tables.model_file import described_classes
-from tests.attack.model_files import FLOWS, outcome, places, whole
+from tests.attack.model_files import FLOWS, NAMES, outcome, places, whole
 
 FIELDS = sorted({name for kind in described_classes().values()
-                 for name in getattr(kind, "__dataclass_fields__", ())} | {"class"})
+                 for name in kind.__dataclass_fields__} | {"class", "array", "float"})
 NUMBERS = st.one_of(st.integers(), st.integers(-3, 9), st.floats(), st.booleans(), st.none(),
                     st.sampled_from([10 ** 5, 10 ** 9, 2 ** 53, 10 ** 400]))
-TEXTS = st.one_of(st.text(max_size=8), st.sampled_from(sorted(described_classes())))
+TEXTS = st.one_of(st.text(max_size=8), st.sampled_from(sorted(described_classes())),
+                  st.sampled_from(["inf", "nan", *(name for k in range(len(NAMES))
+                                                   for name in list(whole(k)[2])[:3])]))
 VALUES = st.recursive(
     st.one_of(NUMBERS, TEXTS),
     lambda inner: st.one_of(st.lists(inner, max_size=4),
@@ -34,7 +37,7 @@ def tried(header, arrays):
 
 
 @FUZZ
-@given(st.integers(0, len(FLOWS) - 1), st.data())
+@given(st.integers(0, len(NAMES) - 1), st.data())
 def test_values_in_the_header(which, data):
     _, header, arrays = whole(which)
     header = copy.deepcopy(header)
@@ -64,7 +67,31 @@ def test_classes_with_fields_of_their_own(name, data):
 
 
 @FUZZ
-@given(st.integers(0, len(FLOWS) - 1), st.binary(max_size=300), st.integers(0, 10_000),
+@given(st.integers(len(FLOWS), len(NAMES) - 1), st.data())
+def test_references_to_arrays(which, data):
+    """Any array in the place of any other, or none of that name."""
+    _, header, arrays = whole(which)
+    header = copy.deepcopy(header)
+    named = [container for container, key in places(header) if key == "array"]
+    for container in data.draw(st.lists(st.sampled_from(named), min_size=1, max_size=3)):
+        container["array"] = data.draw(st.one_of(st.sampled_from(sorted(arrays)), VALUES))
+    tried(header, arrays)
+
+
+@FUZZ
+@given(st.integers(len(FLOWS), len(NAMES) - 1), st.data())
+def test_arrays_of_other_numbers(which, data):
+    """Of the right shapes: weights, spreads and factors that are none."""
+    _, header, arrays = whole(which)
+    name = data.draw(st.sampled_from(sorted(arrays)))
+    number = data.draw(st.one_of(st.floats(), st.sampled_from([0.0, -1.0, 1e300, 1e-300])))
+    changed = np.array(arrays[name])
+    changed.flat[data.draw(st.integers(0, changed.size - 1))] = number
+    tried(header, {**arrays, name: changed})
+
+
+@FUZZ
+@given(st.integers(0, len(NAMES) - 1), st.binary(max_size=300), st.integers(0, 10_000),
        st.booleans())
 def test_bytes(which, inserted, place, cut):
     content, _, arrays = whole(which)

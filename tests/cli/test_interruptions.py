@@ -214,7 +214,7 @@ def epoch_of(path):
     if not path.exists():
         return 0
     with np.load(path) as archive:
-        return len(json.loads(archive["header"].tobytes())["history"]["train"])
+        return len(json.loads(archive["header"].tobytes())["state"]["history"]["train"])
 
 
 @pytest.mark.thorough

@@ -9,7 +9,7 @@ from scipy import stats
 import nfref
 from nfref.networks.masked import made_masks
 from nfref.networks.mlp import angles_as_points
-from nfref.tables.model_file import describe, rebuild
+from nfref.runtime.description import describe, rebuild
 from tests.flow_table import Entry, hidden, random_params, stays, triangular
 from tests.flows.test_coupling import COUPLING_DIMS, coupled
 
@@ -280,7 +280,7 @@ def test_descriptions_come_back():
     kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine()])
     density = nfref.Density(nfref.MAF(2, 2, (4,), transformer=kinds, periodic=(0,)),
                             nfref.Product([box(1), nfref.StudentT(1, 3.0)]))
-    again = rebuild(json.loads(json.dumps(describe(density))))
+    again = rebuild(json.loads(json.dumps(describe(density)[0])))
     assert again == density and again.flow.flows[0].periodic == (0,)
 
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 import nfref
+from nfref.runtime.description import describe, rebuild
 from nfref.tables import columns as kinds
-from nfref.tables import stored
 from nfref.tables.columns import Continuous, column_of, drawn_in, drawn_out, robust_units
 from nfref.tables.conditional import predictions
 from nfref.tables.discrete import LatentClasses, Numbers, Table
@@ -146,10 +146,7 @@ def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
         (drawn,), (decoded,) = column.drawn([u]), column.decode([u])
         assert first <= drawn < first + 24
         assert np.cos(np.pi * drawn / 12) == pytest.approx(np.cos(np.pi * decoded / 12), abs=1e-12)
-    assert stored.column_from_plain(stored.column_to_plain(column)) == column
-    older = {name: value for name, value in stored.column_to_plain(column).items()
-             if name != "first"}
-    assert stored.column_from_plain(older).drawn([0.5]) == column.decode([0.5])
+    assert rebuild(*describe(column)) == column
 
 
 def test_hours_are_predicted_in_their_turn():

@@ -1,5 +1,6 @@
 """Densities of tables in model files: the same bits back, and whatever is wrong with a file."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import nfref
 from nfref.tables.archives import write_archive
 from nfref.tables.model_file import ModelError, load_model, save_model
+
+WEIGHTS = "density/pool/weights"
 
 
 def frame(n=400, seed=0):
@@ -71,21 +74,58 @@ def contents(path):
     return header, arrays
 
 
+def column(k, **fields):
+    return lambda h, a: h["density"]["columns"][k].update(fields)
+
+
+def scaled(name, factor):
+    return lambda h, a: a.update({name: a[name] * factor})
+
+
+SIZE, SHARE, HOUR, VISITS, COLOR = range(5)
+
+
 @pytest.mark.parametrize("damage, message", [
-    (lambda h, a: h["table"]["columns"].pop(), "table: expected"),
-    (lambda h, a: h["table"]["columns"][0].update(scale=-1), "expected a support and units"),
-    (lambda h, a: h["table"]["columns"][0].update(kind="odd"), "expected a known kind"),
-    (lambda h, a: h["table"]["columns"][0].update(name="share"), "expected names that differ"),
-    (lambda h, a: h["table"]["members"][0].update(kind="odd"), "expected a known kind"),
-    (lambda h, a: h["table"]["members"].pop(), "table/weights: expected shape"),
-    (lambda h, a: h["table"].update(classes=10 ** 12), "classes: expected"),
-    (lambda h, a: h["table"].update(members=7), "members: expected at least one"),
-    (lambda h, a: h.update(table=7), "table: expected the density of one"),
-    (lambda h, a: h.update(columns=["a"]), "columns: expected 6 names"),
-    (lambda h, a: a.update({"table/weights": -a["table/weights"]}), "weights: expected"),
-    (lambda h, a: a.update({"table/weights": a["table/weights"][1:]}), "table/weights: expected"),
-    (lambda h, a: a.update({"table/weights": a["table/weights"] * np.nan}), "expected finite"),
-    (lambda h, a: a.pop("table/weights"), "table/weights: expected an array of shape"),
+    (lambda h, a: h["density"]["columns"].pop(), "TableDensity: expected"),
+    (column(SIZE, scale=-1), "expected a support and units"),
+    (column(SIZE, low={"float": "nan"}), "expected a support and units"),
+    (column(HOUR, first={"float": "inf"}), "expected a support and units"),
+    (column(SIZE, name=5), "Continuous: expected fields that describe one, got name: expected"),
+    (column(COLOR, labels=["red", "red"]), "expected labels that differ"),
+    (column(COLOR, labels=["red", None]), "expected labels that differ, of text or numbers"),
+    (column(COLOR, labels=["a", "b", "c"]), "discrete: expected a part for each column"),
+    (column(VISITS, low={"float": "inf"}), "expected a least number"),
+    (column(VISITS, low=1), "discrete: expected a part for each column"),
+    (column(SIZE, **{"class": "odd"}), "class: expected one of"),
+    (column(SIZE, name="share"), "expected names that differ"),
+    (lambda h, a: h["density"]["columns"].append({"class": "Scale", "dim": 1}),
+     "columns: expected columns, got others"),
+    (lambda h, a: h["density"].update(given="size"), "given: expected names"),
+    (lambda h, a: h["density"].update(given=["siz"]), "given: expected columns among"),
+    (lambda h, a: h["density"].update(given=["size"]), "expected a part for each column"),
+    (lambda h, a: h["density"].update(centre=None), "centre: expected an array"),
+    (lambda h, a: h["density"].update(pool=None), "pool: expected members of 3 columns"),
+    (lambda h, a: h["density"]["pool"]["members"][0].update({"class": "Pool"}), "Pool: expected"),
+    (lambda h, a: h["density"]["pool"]["members"].pop(), "weights: expected shape"),
+    (lambda h, a: h["density"]["pool"]["names"].pop(), "names: expected one for each member"),
+    (lambda h, a: h["density"]["pool"].update(members=7), "Pool: expected fields"),
+    (lambda h, a: h["density"]["discrete"]["parts"].reverse(), "expected a part for each column"),
+    (lambda h, a: h["density"]["discrete"].update(given=[0]), "expected a part for each column"),
+    (lambda h, a: h.update(density=7), "expected no such array, got one"),
+    (lambda h, a: h.update(columns=["a"]), "columns: expected those of the table"),
+    (lambda h, a: h.update(params={}), "params: expected none"),
+    (lambda h, a: a.update({WEIGHTS: a[WEIGHTS][1:]}), "weights: expected shape"),
+    (lambda h, a: a.update({WEIGHTS: a[WEIGHTS].astype(np.int64)}), "expected an array of floats"),
+    (lambda h, a: a.pop(WEIGHTS), f"'{WEIGHTS}': expected an array of that name, got none"),
+    (scaled(WEIGHTS, -1), "weights: expected numbers of at least 0 with sum 1"),
+    (scaled(WEIGHTS, 2), "weights: expected numbers of at least 0 with sum 1"),
+    (scaled(WEIGHTS, np.nan), "weights: expected finite numbers, got nan"),
+    (scaled("density/scale", -1), "scale: expected numbers above 0"),
+    (scaled("density/discrete/parts/0/seen", -1), "expected numbers in order"),
+    (scaled("density/discrete/parts/0/table", 9), "expected numbers in order, shares"),
+    (scaled("density/discrete/log_weights", np.inf), "log_weights: expected finite numbers"),
+    (scaled("density/pool/members/0/density/cholesky", -1), "cholesky: expected a lower triangle"),
+    (scaled("density/pool/members/0/slopes", np.inf), "slopes: expected finite numbers"),
 ])
 def test_damage_is_one_line(saved, tmp_path, damage, message):
     header, arrays = contents(saved)
@@ -94,6 +134,18 @@ def test_damage_is_one_line(saved, tmp_path, damage, message):
     with pytest.raises(ModelError) as caught:
         load_model(tmp_path / "bad.npz")
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"density": "wide"}, {"slopes": np.zeros((2, 9))},
+                                   {"slopes": np.zeros(3)}])
+def test_members_have_to_be_of_the_pools_columns(fitted, tmp_path, wrong):
+    """Whatever has no place in a pool is told before it is written, too."""
+    members = list(fitted.density_.pool.members)
+    members[0] = dataclasses.replace(members[0], **wrong)
+    pool = dataclasses.replace(fitted.density_.pool, members=tuple(members))
+    with pytest.raises(ModelError, match="Regressed: expected|pool: expected members"):
+        save_model(tmp_path / "m.npz", dataclasses.replace(fitted.density_, pool=pool))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_flipped_byte_is_found(saved, tmp_path):
@@ -108,7 +160,7 @@ def test_a_flipped_byte_is_found(saved, tmp_path):
             assert "\n" not in str(error)
         content[place] = saved.read_bytes()[place]
     arrays = contents(saved)[1]
-    arrays["table/weights"] = np.roll(arrays["table/weights"], 1)
+    arrays[WEIGHTS] = np.roll(arrays[WEIGHTS], 1)
     with np.load(saved) as archive:
         np.savez(tmp_path / "bad.npz", **{**{name: archive[name] for name in archive.files},
                                           **arrays})

@@ -20,8 +20,8 @@ from nfref.oracle.truth.high_precision import DIGITS
 from nfref.oracle.truth.maps import forward
 from nfref.oracle.truth.multiprecision import exact, jacobian, log_abs_det, solve, step
 from nfref.runtime import params as trees
+from nfref.runtime.description import describe, rebuild
 from nfref.runtime.files import replacing
-from nfref.tables.model_file import describe, rebuild
 
 SCHEMA = 1
 CONVENTION = {
@@ -129,7 +129,7 @@ def vector(name, configuration):
             "kind": "nfref golden vector",
             "name": name,
             "convention": CONVENTION,
-            "flow": describe(flow),
+            "flow": describe(flow)[0],
             "params": nested(leaf, params, lambda node: isinstance(node, np.ndarray)),
             "context": None if configuration.context is None else leaf(configuration.context),
             "z": leaf(configuration.z),

@@ -1,0 +1,206 @@
+"""Frozen configuration as plain data and arrays, and back: what a file holds of it.
+
+``describe`` takes it apart into what JSON can hold and arrays by name; ``rebuild`` builds it anew,
+and builds nothing but what is a :class:`~nfref.runtime.configuration.Configuration` of this
+package. ``docs/model_files.rst`` says how everything is written down.
+
+A description may come from a stranger. :func:`check_sizes` holds it against the arrays that came
+with it before anything is made of it, and every class checks what it is built from. Whatever is
+wrong is a ValueError of one line.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from nfref.runtime.checks import one_line, shortened
+from nfref.runtime.configuration import Configuration
+
+DEEPEST = 50                # levels inside of each other
+SLACK = 4096                # what a description may ask for however few numbers came with it
+LARGEST = 2 ** 128          # whole numbers are below: a generator's state is
+RESERVED = ("class", "array", "float")
+
+
+def described_classes():
+    """name -> class of all that a description may name, of the modules that are imported.
+
+    These are the frozen dataclasses of this package: a flow needs no entry in a list.
+    """
+    found, pending = {}, [Configuration]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if dataclasses.is_dataclass(kind) and kind.__module__.startswith("nfref."):
+            found[kind.__name__] = kind
+    return dict(sorted(found.items()))
+
+
+# Taking apart -----------------------------------------------------------------------------
+
+
+def describe(thing):
+    """A configuration, or nested dicts and lists of such, as plain data and arrays.
+
+    Parameters
+    ----------
+    thing : Configuration, dict, list, tuple, array, number, str or None
+        Of the :func:`described_classes`, as is all inside of it.
+
+    Returns
+    -------
+    description : dict or whatever else stands for ``thing``
+        A configuration is ``{"class": name, field: value, ...}``, an array ``{"array": name}``.
+    arrays : dict of str to array
+        Named by their places, as in ``pool/weights``.
+
+    Raises
+    ------
+    TypeError
+        If something inside has no description.
+    """
+    arrays = {}
+    return _plain(thing, "", arrays, described_classes()), arrays
+
+
+def _plain(value, place, arrays, known):
+    def inner(value, key):
+        return _plain(value, f"{place}/{key}" if place else str(key), arrays, known)
+
+    if isinstance(value, Configuration):
+        name = type(value).__name__
+        if known.get(name) is not type(value):
+            raise TypeError(f"{place or 'describe'}: expected a class of nfref, got {name}")
+        return {"class": name, **{field.name: inner(getattr(value, field.name), field.name)
+                                  for field in dataclasses.fields(value)}}
+    if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, str) or key in RESERVED]
+        if wrong:
+            raise TypeError(f"{place}: expected names other than {', '.join(RESERVED)}, "
+                            f"got {shortened(wrong[0])}")
+        return {key: inner(item, key) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [inner(item, key) for key, item in enumerate(value)]
+    if isinstance(value, np.ndarray):
+        arrays[place] = value
+        return {"array": place}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, (bool, str, int, float)):
+        return value
+    raise TypeError(f"{place}: expected numbers, text, arrays or what is made of them, "
+                    f"got {type(value).__name__}")
+
+
+# And back ---------------------------------------------------------------------------------
+
+
+def rebuild(description, arrays=None):
+    """What :func:`describe` described.
+
+    Parameters
+    ----------
+    description : dict or whatever else JSON can hold
+    arrays : dict of str to array, optional
+
+    Raises
+    ------
+    ValueError
+        If a class is unknown or its fields aren't those of this version; if an array is missing,
+        used twice or not used.
+    """
+    left = dict(arrays or {})
+    found = _built(description, left, described_classes(), list)
+    if left:
+        raise ValueError(f"{next(iter(left))}: expected no such array, got one")
+    return found
+
+
+def _built(plain, arrays, known, kind=tuple):
+    """``kind`` is what lists become: tuples in fields, lists in dicts."""
+    if isinstance(plain, list):
+        return kind(_built(item, arrays, known, kind) for item in plain)
+    if not isinstance(plain, dict):
+        return plain
+    if "class" in plain:
+        return _built_class(plain, arrays, known)
+    if "array" in plain:
+        name = plain["array"]
+        if not isinstance(name, str) or name not in arrays:
+            raise ValueError(f"{shortened(name)}: expected an array of that name, got none")
+        return arrays.pop(name)
+    if "float" in plain:
+        if plain["float"] not in ("inf", "-inf", "nan"):
+            raise ValueError(f"float: expected inf, -inf or nan, got {shortened(plain['float'])}")
+        return float(plain["float"])
+    return {key: _built(item, arrays, known, list) for key, item in plain.items()}
+
+
+def _built_class(plain, arrays, known):
+    name = plain["class"]
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"class: expected one of nfref that files hold, got {shortened(name)}")
+    values = {key: _built(item, arrays, known) for key, item in plain.items() if key != "class"}
+    try:
+        for field in dataclasses.fields(known[name]):       # JSON of others writes 1.0 as 1
+            if field.type is float and type(values.get(field.name)) is int:
+                values[field.name] = float(values[field.name])
+        thing = known[name](**values)
+        thing._check()
+    except Exception as error:      # a stranger's fields fail in whatever way they like
+        raise ValueError(f"{name}: expected fields that describe one, "
+                         f"got {one_line(error)}") from None
+    return thing
+
+
+# Sizes ------------------------------------------------------------------------------------
+
+
+def check_sizes(description, arrays, length=0):
+    """That no size in a description is larger than what came with it holds.
+
+    That is its arrays, and its own text of so many bytes. Each layer has an array or more, and each
+    coordinate of a flow a number or more; only bases and flows of images can have more coordinates
+    than parameters, and make nothing of them.
+    """
+    numbers = sum(array.size for array in arrays.values()) + length + SLACK
+    _check_sizes(description, numbers, len(arrays) + DEEPEST, 0)
+
+
+def _check_sizes(plain, numbers_held, arrays_held, depth):
+    if depth > DEEPEST:
+        raise ValueError(f"expected at most {DEEPEST} descriptions inside each other, got more")
+    if isinstance(plain, int) and abs(plain) >= LARGEST:
+        raise ValueError("expected whole numbers below 2^128, got a larger one")
+    if isinstance(plain, list):
+        for item in plain:
+            _check_sizes(item, numbers_held, arrays_held, depth + 1)
+    if not isinstance(plain, dict):
+        return
+
+    def count(key):
+        value = plain.get(key, 1)
+        return value if isinstance(value, int) else 1
+
+    layers = count("layers") * count("levels") * max(count("blocks"), 1)
+    if plain.get("class") == "Glow":
+        layers *= count("steps")
+    sizeless = ("StandardNormal", "Logistic", "Laplace", "OnFirst")
+    dim = 1 if plain.get("class") in sizeless else count("dim")
+    widths = plain.get("hidden", [])
+    widest = max((width for width in (widths if isinstance(widths, list) else [widths])
+                  if isinstance(width, int)), default=1)
+    for name, size, most in (("layers", layers, arrays_held),
+                             ("dim", max(layers, 1) * dim, 2 * numbers_held),
+                             ("hidden", max(layers, 1) * widest, numbers_held),
+                             ("context_dim", count("context_dim"), numbers_held),
+                             ("components", count("components"), numbers_held),
+                             ("bins", count("bins"), numbers_held)):
+        if size > most:
+            raise ValueError(f"{name}: expected at most what the file's arrays hold, "
+                             f"got a flow that needs {size:,}")
+    for value in plain.values():
+        _check_sizes(value, numbers_held, arrays_held, depth + 1)
