@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy
-from autograd.tracer import getval
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import StandardNormal
@@ -15,6 +14,7 @@ from nfref.runtime.blocks import in_parts, merged, some
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.structure import Structure
+from nfref.runtime.tracing import getval
 
 
 @dataclass(frozen=True)

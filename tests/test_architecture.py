@@ -7,6 +7,7 @@ do the twins that the dispatch names as "module:function".
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,26 @@ def imports(module, path, known):
         for target in targets:
             if target in known and target != module:
                 yield target, node.lineno
+
+
+# What Numba and autograd do not document, and who alone may name it: there it is tried out.
+INSIDES = re.compile(r"(llvmlite|numba\.(core|np|cuda\.simulator)|"
+                     r"autograd\.(tracer|core|extend|util))(\.|$)")
+INSIDERS = ("nfref.runtime.tracing", "nfref.kernels.numba_internals",
+            "nfref.kernels.cuda.simulated")
+
+
+def insides(path):
+    """Line numbers where a file names insides of Numba's or autograd's."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            names = [ast.unparse(node)] if isinstance(node, ast.Attribute) else []
+        if any(map(INSIDES.match, names)):
+            yield node.lineno
 
 
 def layer_of(module):
@@ -191,6 +212,22 @@ def test_the_reading_of_imports(tmp_path, source, forbidden):
     targets = {target for target, _ in imports("nfref.kernels.probe", path, modules())}
     assert targets
     assert any(layer_of(target) not in allowed("kernels") for target in targets) == forbidden
+
+
+def test_insides_of_others_are_named_in_one_module_each():
+    found = {module: list(insides(path)) for module, path in modules().items()}
+    assert {module for module, lines in found.items() if lines} <= set(INSIDERS), found
+
+
+@pytest.mark.parametrize("source, named", [
+    ("from numba.core import cgutils", True), ("from numba import core", True),
+    ("import llvmlite.ir", True), ("import numba\nnumba.core.caching.NullCache()", True),
+    ("from autograd.tracer import getval", True), ("from autograd import extend", True),
+    ("from numba import types\ntypes.core", False), ("import autograd.numpy as np", False)])
+def test_the_reading_of_insides(tmp_path, source, named):
+    path = tmp_path / "probe.py"
+    path.write_text(source)
+    assert bool(list(insides(path))) == named
 
 
 def test_a_circle_is_found():

@@ -23,7 +23,6 @@ from functools import cached_property
 from itertools import product
 
 import autograd.numpy as np
-from autograd.tracer import getval
 
 from nfref.bases.base import Base
 from nfref.bases.normal_mixture import logsumexp
@@ -31,6 +30,7 @@ from nfref.density import Density
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime.checks import as_rows, check_hidden, check_rng
+from nfref.runtime.tracing import getval
 
 MOST = 12       # coordinates whose 2^D signs are added up
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import autograd.numpy as np
-from autograd.tracer import getval
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import standard_normal_log_prob
 from nfref.runtime.checks import check_count
+from nfref.runtime.tracing import getval
 
 
 def logsumexp(a):

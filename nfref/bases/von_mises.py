@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 import numpy
-from autograd.extend import defvjp, primitive
-from autograd.tracer import getval
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import LOG_TWO_PI
 from nfref.runtime.checks import check_positive
+from nfref.runtime.tracing import defvjp, getval, primitive
 from nfref.transformers.rational_quadratic import folded
 
 # Bessel functions ----------------------------------------------------------------------------

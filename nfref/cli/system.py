@@ -27,8 +27,8 @@ def system():
 
 def _processor():
     """As the compiler knows it, which is what compiled code depends on."""
-    from llvmlite.binding import get_host_cpu_name
-    return f"{platform.machine()}, {get_host_cpu_name()}"
+    from nfref.kernels.numba_internals import binding
+    return f"{platform.machine()}, {binding.get_host_cpu_name()}"
 
 
 def _cache():

@@ -16,11 +16,10 @@ Let y = [z, integrals] solve dy/dt = g(t, z; theta) from t_0 to t_1, and let E d
 """
 
 import numpy as np
-from autograd.core import make_vjp
-from autograd.extend import defvjp_argnums, primitive
-from autograd.tracer import isbox
+from autograd import make_vjp
 
 from nfref.continuous.solve import solve
+from nfref.runtime.tracing import defvjp_argnums, isbox, primitive
 
 # What is solved ---------------------------------------------------------------------------
 
@@ -49,8 +48,8 @@ class System:
         The first two hold the moving columns alone, (N, D). By default autograd's tape.
         """
         def vjp(t, state, cotangent):
-            back, value = make_vjp(lambda tracked: self.bind(*tracked[1:])(t, tracked[0]),
-                                   (state, *arguments))
+            back, value = make_vjp(lambda tracked: self.bind(*tracked[1:])(t, tracked[0]))(
+                (state, *arguments))
             g_state, *g_arguments = back(cotangent)
             return (value[:, :self.moving], g_state[:, :self.moving], *g_arguments)
         return vjp

@@ -21,7 +21,6 @@ from functools import cached_property
 
 import autograd.numpy as np
 import numpy
-from autograd.extend import Box
 
 from nfref.flow import Flow
 from nfref.flows.statistics import in_training
@@ -29,6 +28,7 @@ from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime import params as trees
 from nfref.runtime.checks import check_count, check_hidden, one_of
+from nfref.runtime.tracing import Box
 
 
 def same_rows(context):

@@ -18,7 +18,6 @@ from functools import cached_property
 
 import autograd.numpy as np
 import numpy
-from autograd.tracer import getval
 
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
 from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed, norm_matrix,
@@ -32,6 +31,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.blocks import merged
 from nfref.runtime.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
                                   check_rng, one_of)
+from nfref.runtime.tracing import getval
 
 NOISES = ("rademacher", "gaussian")
 

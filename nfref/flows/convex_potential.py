@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 import numpy
-from autograd.tracer import getval
 
 from nfref.flow import Flow
 from nfref.networks.activations import sigmoid, softplus
@@ -33,6 +32,7 @@ from nfref.networks.mlp import with_context
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.checks import check_hidden
+from nfref.runtime.tracing import getval
 
 # Potential --------------------------------------------------------------------------------
 

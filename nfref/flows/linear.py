@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import autograd.numpy as np
-from autograd.extend import defvjp, primitive
 
 from nfref.flow import Flow
 from nfref.runtime.checks import as_array, check_count, check_permutation, check_rng
+from nfref.runtime.tracing import defvjp, primitive
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import autograd.numpy as np
-from autograd.extend import defvjp, primitive
 
 from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.networks.activations import sech_squared, softplus, tanh
 from nfref.runtime.checks import check_count
+from nfref.runtime.tracing import defvjp, primitive
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ from functools import cached_property
 
 import autograd.numpy as np
 import numpy
-from autograd.tracer import getval
 
 from nfref.bases.normal_mixture import NormalMixture, logsumexp
 from nfref.continuous.adjoint import System, solve_adjoint
@@ -28,6 +27,7 @@ from nfref.continuous.solve import Options
 from nfref.flow import Flow
 from nfref.runtime.blocks import merged
 from nfref.runtime.checks import check_count, check_positive
+from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -19,10 +19,10 @@ pass from data to latent, one root of one scalar equation a row the other way, w
 from dataclasses import dataclass
 
 import autograd.numpy as np
-from autograd.extend import defvjp, primitive
 
 from nfref.flow import Flow
 from nfref.flows.radial import log_of_sum
+from nfref.runtime.tracing import defvjp, primitive
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -35,8 +35,6 @@ import autograd.numpy as np
 import numpy
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
-from autograd.extend import defvjp, defvjp_argnums, primitive
-from autograd.tracer import getval
 
 from nfref.continuous.dynamics import basis, vector_jacobian
 from nfref.flows.composition import Composition
@@ -47,6 +45,7 @@ from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.checks import (at_least, check_count, check_hidden, check_positive, check_rng,
                                   one_of)
+from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
 
 # Lipschitz constants ----------------------------------------------------------------------
 

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import autograd.numpy as np
-from autograd.extend import defvjp, primitive
-from autograd.tracer import getval
 
 from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.flows.planar import planar_root, planar_slope
 from nfref.networks.activations import softplus, tanh
 from nfref.runtime.checks import check_count, one_of
+from nfref.runtime.tracing import defvjp, getval, primitive
 
 # Formulas: the parameters ------------------------------------------------------------------
 

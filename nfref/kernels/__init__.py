@@ -22,5 +22,6 @@ names of formulas and plain sizes, no class of a flow; ``nfref/runtime/dispatch.
 ``announce``   who is told that something is compiled
 ``names``      how the twin of a flow is found
 ``rows``       rows cut into blocks and shared among threads
-``tracing``    what autograd is doing with a value
+``numba_internals``  what Numba does not document, and may change
+``self_test``  whether it does what it should, where it is not known
 """

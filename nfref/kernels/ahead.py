@@ -100,17 +100,17 @@ def start(wanted):
     wanted : list of (flow, dtype, value, gradient)
         In the order of need; the last two as in :class:`Need`.
     """
-    if not can_help():
+    if not can_start_workers():
         return
     needs = [Need(piece.optional, np.dtype(dtype).name, value, gradient)
              for flow, dtype, value, gradient in wanted for piece in programs(flow, -1)
              if isinstance(piece, Program)]
-    HELP.start(list(dict.fromkeys(needs)))
+    COMPILE_WORKERS.start(list(dict.fromkeys(needs)))
 
 
-def can_help():
+def can_start_workers():
     """Whether other processes can compile what this one will need."""
-    is_kept = isinstance(getattr(chain.vjp, "_cache", None), cache.Cache)
+    is_kept = getattr(getattr(chain.vjp, "_cache", None), "origin", None) is not None
     # A program that holds a Python, frozen or embedded, would start itself again.
     is_python = ("python" in os.path.basename(sys.executable or "").lower()
                  and not getattr(sys, "frozen", False))
@@ -119,7 +119,7 @@ def can_help():
     return is_kept and cache.folder() is not None and is_python and is_alone
 
 
-class Help:
+class CompileWorkers:
     """The workers of this process, and how far they are.
 
     Attributes
@@ -200,13 +200,13 @@ class Help:
 class Worker:
     """A process, and a thread that listens to it."""
 
-    def __init__(self, needs, help):
+    def __init__(self, needs, pool):
         code = (f"import sys; sys.path[:] = {sys.path!r}; "
                 "from nfref.kernels import ahead; ahead.work()")
         # What the terminal says to this process, such as Ctrl-C, is not meant for workers.
         apart = ({"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else
                  {"start_new_session": True})
-        self.help, self.process = help, subprocess.Popen(
+        self.pool, self.process = pool, subprocess.Popen(
             [sys.executable, "-c", code, json.dumps(needs)], text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR or ""}, **apart)
@@ -214,21 +214,21 @@ class Worker:
 
     def listen(self):
         """Note which entries the worker begins and ends, until it ends itself."""
-        help = self.help
+        pool = self.pool
         for line in self.process.stdout:
             verb, name = line.split()
-            with help.changed:
-                help.pending.pop(name, None)
+            with pool.changed:
+                pool.pending.pop(name, None)
                 if verb == "begin":
-                    help.begun[name] = self
+                    pool.begun[name] = self
                 else:
-                    help.begun.pop(name, None)
-                    help.done.add(name)
-                help.changed.notify_all()
-        with help.changed:
-            help.begun = {name: worker for name, worker in help.begun.items()
+                    pool.begun.pop(name, None)
+                    pool.done.add(name)
+                pool.changed.notify_all()
+        with pool.changed:
+            pool.begun = {name: worker for name, worker in pool.begun.items()
                           if worker is not self}
-            help.changed.notify_all()
+            pool.changed.notify_all()
         for end in (self.process.stdin, self.process.stdout):
             with suppress(OSError):
                 end.close()
@@ -243,10 +243,10 @@ def shared_out(needs, workers):
     return list(lists.values()) if len(lists) <= workers else [needs]
 
 
-HELP = Help()
-atexit.register(HELP.stop)
+COMPILE_WORKERS = CompileWorkers()
+atexit.register(COMPILE_WORKERS.stop)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=HELP.forget)
+    os.register_at_fork(after_in_child=COMPILE_WORKERS.forget)
 
 
 # A worker -------------------------------------------------------------------------------------

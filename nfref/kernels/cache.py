@@ -26,46 +26,56 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import llvmlite
 import numba
-from numba.core.caching import NullCache
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 from platformdirs import user_cache_path
 
+from nfref.kernels import numba_internals
+from nfref.kernels.announce import announce
 from nfref.runtime.files import replacing
 
 
-class Cache(NullCache):
+class Cache:
     """What a dispatcher of Numba asks for the compiled code of one function.
 
     The name of an entry holds the types of arguments as text. So kernels take numbers, arrays
     and pointers, and never functions, whose text does not say what they do.
     """
 
+    cache_path = None   # Numba's statistics show it
+
     def __init__(self, function):
         version = sys.modules["nfref"].__version__      # kernels import no layer above them
         self.name = f"{version}-{function.__module__}.{function.__qualname__}"
-        # Now, not when it is compiled: by then the files may no longer be what was imported.
-        self.origin = (digest_of_sources(function.__module__), function.__code__.co_firstlineno,
-                       sys.version, numba.__version__, llvmlite.__version__)
+        self.origin = None
+        # What a function took from another one's variables is not in its source.
+        if function.__closure__ is None:
+            with suppress(OSError, SyntaxError, ValueError):    # sources zipped, or bytecode alone
+                # Now, not when it is compiled: by then the files may be others than were imported.
+                self.origin = (digest_of_sources(function.__module__),
+                               function.__code__.co_firstlineno, sys.version,
+                               *numba_internals.VERSIONS)
 
     def path(self, signature, codegen):
-        """The file of one entry; None where there is no folder for it."""
+        """The file of one entry; None where there is no folder for it, or no source."""
         where = folder()
-        if where is None:
+        if where is None or self.origin is None:
             return None
-        key = repr((self.name, self.origin, signature, codegen.magic_tuple()))
-        return where / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()}"
+        key = self.key(signature, codegen).encode()
+        return where / f"{self.name}-{hashlib.sha256(key).hexdigest()}"
+
+    def key(self, signature, codegen):
+        """All that the code for these types of arguments is made from."""
+        return repr((self.name, self.origin, signature, codegen.magic_tuple()))
 
     def load_overload(self, signature, context):
         """The compiled function for these types of arguments, or None."""
-        path = self.path(signature, context.codegen())
-        if path is None:
-            return None
-        result = _read(path, context)
-        if result is None and any(wait(path.name) for wait in _WAIT):
+        path, result = self.path(signature, context.codegen()), None
+        if path is not None:
             result = _read(path, context)
+            if result is None and any(wait(path.name) for wait in _WAIT):
+                result = _read(path, context)
+        if result is None:
+            announce()
         return result
 
     def save_overload(self, signature, result):
@@ -73,11 +83,21 @@ class Cache(NullCache):
         path = self.path(signature, result.codegen)
         if path is None or result.library.has_dynamic_globals:
             return      # such code holds addresses of this process
-        payload = dumps(result._reduce())
+        payload = packed(result)
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacing(path) as file:
                 file.write(_digest(path, payload) + payload)
+
+
+def packed(result):
+    """A compiled function as bytes."""
+    return numba_internals.dumps(result._reduce())
+
+
+def unpacked(payload, context):
+    """The compiled function that was packed."""
+    return numba_internals.CompileResult._rebuild(context, *pickle.loads(payload))
 
 
 _WAIT = []
@@ -91,7 +111,7 @@ def when_missing(wait):
 def _read(path, context):
     """The compiled function in an entry, or None."""
     try:
-        return CompileResult._rebuild(context, *pickle.loads(_contents(path)))
+        return unpacked(_contents(path), context)
     except FileNotFoundError:
         return None
     except Exception:   # whatever it was, compiling helps
@@ -158,5 +178,5 @@ def _source(module):
     return hashlib.sha256(source).digest(), names
 
 
-IMPORTS = re.compile(r"^from (nfref[\w.]*) import (?:([\w ,]+)|\(([^)]*)\))|^import (nfref[\w.]*)",
-                     re.MULTILINE)
+IMPORTS = re.compile(
+    r"^ *from (nfref[\w.]*) import (?:([\w ,]+)|\(([^)]*)\))|^import (nfref[\w.]*)", re.MULTILINE)

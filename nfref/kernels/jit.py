@@ -11,42 +11,47 @@ row of a block, that takes as long as its arithmetic. So kernels allocate nothin
 one that does is an error), and bodies return no arrays.
 """
 
-from contextlib import suppress
-
 import numba
-from numba.core import event
+import numpy as np
 from numba.extending import overload
 
-from nfref.kernels.announce import announce
-from nfref.kernels.cache import Cache
-from nfref.kernels.libraries import BodyCompiler, Flags, KernelCompiler
+from nfref.kernels import cache, numba_internals
 
-OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "_nrt": False}
+try:
+    from nfref.kernels import libraries
+except Exception as error:      # see ``_try_compiler``
+    libraries = error
 
-# What is part of kernels needs no wrapper for calls from Python.
+# What Numba documents, and what it has besides: no counting of references; and no wrapper for
+# calls from Python, which what is part of kernels does not need.
+PLAIN = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+OPTIONS = {**PLAIN, "_nrt": False}
 PART = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def body(function):
     """Compile what kernels call."""
-    return _part(function, PART)
+    return _part(function, {})
 
 
 def reduction(function):
     """A body whose sums may be taken in any order, as in BLAS, so that they fill the registers."""
-    return _part(function, {**PART, "fastmath": {"contract", "reassoc"}})
+    return _part(function, {"fastmath": {"contract", "reassoc"}})
 
 
 def overloaded(function):
     """``numba.extending.overload`` of what kernels call, as a body."""
-    return overload(function, jit_options={**PART, "pipeline_class": BodyCompiler})
+    return overload(function, jit_options=PLAIN if not HAS_COMPILER else
+                    {**PART, "pipeline_class": libraries.BodyCompiler})
 
 
 def _part(function, options):
-    compiled = numba.njit(**options, pipeline_class=BodyCompiler)(function)
+    if not HAS_COMPILER:
+        return numba.njit(**{**PLAIN, **options})(function)
+    compiled = numba.njit(**{**PART, **options}, pipeline_class=libraries.BodyCompiler)(function)
     if numba.config.DISABLE_JIT:
         return compiled
-    compiled._compiler._customize_flags = Flags
+    compiled._compiler._customize_flags = libraries.Flags
 
     def keep(result):
         compiled.overloads[tuple(result.signature.args)] = result
@@ -62,14 +67,18 @@ def _part(function, options):
 
 def kernel(function):
     """Compile on first call and keep the result on disk, where that is possible."""
-    compiled = numba.njit(**OPTIONS, pipeline_class=KernelCompiler)(function)
-    if numba.config.DISABLE_JIT:
-        return compiled
-    compiled._compiler._customize_flags = Flags
-    # What a function took from another one's variables is not in its source.
-    if function.__closure__ is None:
-        with suppress(OSError, SyntaxError, ValueError):    # no sources: zipped, or bytecode alone
-            compiled._cache = Cache(function)
+    compiled = _kernel(function)
+    if not numba.config.DISABLE_JIT and HAS_CACHE:
+        compiled._cache = cache.Cache(function)
+    return compiled
+
+
+def _kernel(function):
+    if not HAS_COMPILER:
+        return numba.njit(**PLAIN)(function)
+    compiled = numba.njit(**OPTIONS, pipeline_class=libraries.KernelCompiler)(function)
+    if not numba.config.DISABLE_JIT:
+        compiled._compiler._customize_flags = libraries.Flags
     return compiled
 
 
@@ -80,16 +89,70 @@ def address(compiled, signature):
     return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
 
-class _Announcement(event.Listener):
-    """Says once that something is being compiled, to whom has asked to be told."""
-
-    def on_start(self, happening):
-        function = getattr(happening.data.get("dispatcher"), "py_func", None)
-        if getattr(function, "__module__", "").startswith("nfref.kernels"):
-            announce()
-
-    def on_end(self, happening):
-        pass
+# Trials of Numba's insides ------------------------------------------------------------------
 
 
-event.register("numba:compile", _Announcement())
+def _try_compiler():
+    """A kernel whose loop calls a body twice, which calls what is overloaded."""
+    if isinstance(libraries, Exception):
+        raise libraries
+    if numba_internals.is_tested():
+        return
+
+    def half(x):
+        """To Python it is nothing."""
+
+    @overloaded(half)
+    def _half(x):
+        return lambda x: x / 2
+
+    @body
+    def add(row, x):
+        row[0] += half(x)
+
+    @_kernel
+    def sums(rows):
+        for i in range(len(rows)):
+            add(rows[i], 3.0)
+            add(rows[i], i)
+
+    rows = np.zeros((3, 2))
+    sums(rows)
+    if rows.tolist() != [[1.5, 0], [2, 0], [2.5, 0]]:
+        raise ValueError(f"wrong sums, {rows.tolist()}")
+
+
+def _try_cache():
+    """A function that one dispatcher compiles and another one finds."""
+    if numba_internals.is_tested():
+        return numba_internals.dumps, numba_internals.CompileResult     # whether they are there
+    kept = {}
+
+    class Memory(cache.Cache):
+        def save_overload(self, signature, result):
+            kept[self.key(signature, result.codegen)] = (cache.packed(result),
+                                                         result.library.has_dynamic_globals)
+
+        def load_overload(self, signature, context):
+            payload, _ = kept.get(self.key(signature, context.codegen()), (None, None))
+            return payload and cache.unpacked(payload, context)
+
+    def twice(x):
+        return 2 * x
+
+    for compiles in (1, 0):
+        compiled = _kernel(twice)
+        compiled._cache = Memory(twice)
+        if compiled(1.5) != 3 or sum(compiled.stats.cache_misses.values()) != compiles:
+            raise ValueError("compiled code is not found again")
+    (key, (_, moves)), = kept.items()
+    processor = numba.config.CPU_NAME or numba_internals.binding.get_host_cpu_name()
+    if moves or repr(processor) not in key:
+        raise ValueError(f"an entry that another processor could not tell from its own, {key}")
+
+
+HAS_COMPILER = True     # on trial
+HAS_COMPILER = numba_internals.works(
+    "ways to compile", "kernels take longer to compile and to run", _try_compiler)
+HAS_CACHE = numba_internals.works(
+    "ways to keep what is compiled", "each process compiles its own kernels", _try_cache)

@@ -14,9 +14,8 @@ by an analysis of the whole function anew.
 import gc
 from contextlib import contextmanager
 
-from numba.core import compiler, typed_passes, untyped_passes
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_machinery import PassManager
+from nfref.kernels.numba_internals import (JITCodeLibrary, PassManager, compiler, typed_passes,
+                                           untyped_passes)
 
 PASSES = (
     untyped_passes.TranslateByteCode,

@@ -1,7 +1,8 @@
 """Activations of the networks, with derivatives that neither overflow nor change the dtype."""
 
 import autograd.numpy as np
-from autograd.extend import defvjp, primitive
+
+from nfref.runtime.tracing import defvjp, primitive
 
 
 @primitive

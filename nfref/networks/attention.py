@@ -12,8 +12,8 @@ for tokens that come later.
 """
 
 import autograd.numpy as np
-from autograd.extend import defjvp, defvjp, primitive
-from autograd.tracer import getval
+
+from nfref.runtime.tracing import defjvp, defvjp, getval, primitive
 
 EPSILON = 1e-5      # of the layer norm, PyTorch's
 

@@ -14,9 +14,9 @@ differentiate as often as one likes, and autograd never sees the copies.
 
 import autograd.numpy as np
 import numpy
-from autograd.extend import defvjp, primitive
 
 from nfref.networks.activations import ACTIVATIONS
+from nfref.runtime.tracing import defvjp, primitive
 
 GAIN = 3.0      # of the published code of Glow: its log-gains learn three times as fast
 

@@ -13,12 +13,12 @@ its exact trace; a density trained this way is as normalised as any other.
 from dataclasses import dataclass
 
 import autograd.numpy as np
-from autograd.tracer import getval
 
 from nfref.continuous.dynamics import velocity
 from nfref.flows.continuous import CNF
 from nfref.runtime import params as trees
 from nfref.runtime.checks import check_choice, check_rng
+from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

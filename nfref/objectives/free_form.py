@@ -30,13 +30,13 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 from autograd import make_vjp
-from autograd.tracer import getval
 
 from nfref.flow import context_for
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.runtime.checks import check_count, check_positive, check_rng
 from nfref.runtime.params import at_path
+from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -14,13 +14,13 @@ The likelihood is that of the CNF, with its exact trace, before as after.
 from dataclasses import dataclass, field
 
 import autograd.numpy as np
-from autograd.tracer import getval
 
 from nfref.continuous.dynamics import velocity
 from nfref.flows.continuous import CNF
 from nfref.objectives.flow_matching import end_of_cnf
 from nfref.runtime import params as trees
 from nfref.runtime.checks import as_array, check_count, check_rng
+from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.tracer import isbox
+
+from nfref.runtime.tracing import isbox
 
 BLOCK = 4096        # rows in one call: hidden activations of the usual widths stay below 10 MB
 NUMBERS = 1 << 20   # in rows that a kernel takes in one call: it cuts them into blocks of its own

@@ -7,7 +7,8 @@ import numbers
 from functools import partial
 
 import numpy as np
-from autograd.extend import Box
+
+from nfref.runtime.tracing import Box
 
 
 def as_array(name, value):

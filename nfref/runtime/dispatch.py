@@ -10,6 +10,7 @@ A twin takes the arguments of its formula. For those that it is not made for (co
 forward mode, a solver without a twin), it returns None, and the formula computes the answer.
 """
 
+from functools import cache
 from importlib import import_module
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ def run(name, formula, *arguments):
         result = _load(twin.cuda)(*arguments)
         if result is not None:
             return result
-    if backend in ("numba", "cuda"):
+    if backend in ("numba", "cuda") and _kernels_work():
         result = _load(twin.numba)(*arguments)
         if result is not None:
             return result
@@ -93,8 +94,14 @@ def prepare(wanted):
         value, gradient = (rows * size >= (1 if backend else TWINS[name].worth_it)
                            for name, rows in (("flow", scored), ("loss_and_gradient", step)))
         likely += [(flow, dtype, value, gradient)] if value or gradient else []
-    if likely and backend != "numpy" and not numba_problem():
+    if likely and backend != "numpy" and not numba_problem() and _kernels_work():
         _load("nfref.kernels.ahead:start")(likely)
+
+
+@cache
+def _kernels_work():
+    """Whether the kernels can do with the Numba at hand; who loses them is told once."""
+    return _load("nfref.kernels.numba_internals:kernels_work")()
 
 
 def _load(place):

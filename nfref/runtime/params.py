@@ -6,8 +6,8 @@ flat file, and an optimiser sees one long vector.
 """
 
 import numpy as np
-from autograd.extend import Box, SparseObject, defjvp, defvjp, primitive, vspace
-from autograd.tracer import getval
+
+from nfref.runtime.tracing import Box, SparseObject, defjvp, defvjp, getval, primitive, vspace
 
 
 def leaves(params):

@@ -9,10 +9,10 @@ the ``numba`` twins, gradients included. Larger matrices and complex numbers tak
 """
 
 import autograd.numpy as np
-from autograd.tracer import getval
 
 from nfref.runtime import dispatch
 from nfref.runtime.checks import as_array
+from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

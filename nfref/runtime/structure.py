@@ -4,9 +4,9 @@ A flow finds out at its first call, from what ``init`` makes, and compares at ea
 """
 
 import numpy as np
-from autograd.tracer import getval
 
 from nfref.runtime.params import cast, leaves, tree_map
+from nfref.runtime.tracing import getval
 
 
 class Structure:

@@ -39,10 +39,10 @@ import math
 from dataclasses import dataclass
 
 import autograd.numpy as np
-from autograd.extend import defvjp, notrace_primitive, primitive
 
 from nfref.networks.activations import softplus
 from nfref.runtime.checks import check_count, check_positive, one_of, positive_below
+from nfref.runtime.tracing import defvjp, notrace_primitive, primitive
 from nfref.transformers.transformer import Transformer
 
 # Functions with a derivative of their own ----------------------------------------------------

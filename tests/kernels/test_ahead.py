@@ -31,10 +31,10 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.delenv("NFREF_BACKEND", raising=False)      # "numpy" compiles nothing
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(ahead, "processors", lambda: 3)
-    monkeypatch.setattr(ahead, "HELP", ahead.Help())
+    monkeypatch.setattr(ahead, "COMPILE_WORKERS", ahead.CompileWorkers())
     monkeypatch.setattr(cache, "_WAIT", [])
     needs = []
-    monkeypatch.setattr(ahead, "Worker", lambda some, help: needs.append(some) or FakeWorker())
+    monkeypatch.setattr(ahead, "Worker", lambda some, pool: needs.append(some) or FakeWorker())
     return needs
 
 
@@ -147,25 +147,25 @@ def small_task(ran):
     return ahead.Task(Kernel(), ("types",), small=True)
 
 
-def listening(help, lines):
+def listening(pool, lines):
     """A worker that says these lines, and its thread."""
     worker = object.__new__(ahead.Worker)
-    worker.help, worker.process = help, FakeWorker()
+    worker.pool, worker.process = pool, FakeWorker()
     worker.process.stdout, worker.process.wait = lines, lambda: None
     worker.process.close = lambda: None
     return worker, threading.Thread(target=worker.listen)
 
 
 def test_what_nobody_has_begun_is_compiled_here_and_left_out_there():
-    help, worker = ahead.Help(), FakeWorker()
-    help.workers, help.pending = [worker], {"a": None}
-    assert not help.wait("a") and not help.wait("b")
-    assert worker.told == ["a", "b"] and help.pending == {}
+    pool, worker = ahead.CompileWorkers(), FakeWorker()
+    pool.workers, pool.pending = [worker], {"a": None}
+    assert not pool.wait("a") and not pool.wait("b")
+    assert worker.told == ["a", "b"] and pool.pending == {}
 
 
 @pytest.mark.parametrize("last", ["end", "death"])
 def test_what_a_worker_is_at_is_waited_for_until_it_is_there_or_the_worker_is_not(last):
-    help, go, ran = ahead.Help(), threading.Event(), []
+    pool, go, ran = ahead.CompileWorkers(), threading.Event(), []
 
     def lines():
         yield "begin a\n"
@@ -173,13 +173,13 @@ def test_what_a_worker_is_at_is_waited_for_until_it_is_there_or_the_worker_is_no
         if last == "end":
             yield "end a\n"
 
-    worker, thread = listening(help, lines())
-    help.workers, help.pending = [worker], {"a": None, "b": small_task(ran)}
+    worker, thread = listening(pool, lines())
+    pool.workers, pool.pending = [worker], {"a": None, "b": small_task(ran)}
     thread.start()
-    while "a" not in help.begun:
+    while "a" not in pool.begun:
         time.sleep(0.001)
     threading.Timer(0.05, go.set).start()
-    assert help.wait("a") is (last == "end")
+    assert pool.wait("a") is (last == "end")
     assert ran == [("types",)] and worker.process.told[0] == "b"     # meanwhile
     thread.join()
 
@@ -202,7 +202,7 @@ import sys, time, nfref, numpy as np
 from nfref.kernels import ahead
 ahead.processors = lambda: 2
 ahead.start([(nfref.ElementwiseAffine(2), np.float32, True, True)])
-worker, = ahead.HELP.workers
+worker, = ahead.COMPILE_WORKERS.workers
 print(worker.process.pid, flush=True)
 """
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import autograd.numpy as np
 from _images import check_images
 from _range_coder import TOTAL, Decoder, Encoder, counts_of
-from autograd.tracer import getval
 
 import nfref
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.masked import masked_mlp
 from nfref.networks.mlp import with_context
+from nfref.runtime.tracing import getval
 
 SIDE, DIM = 4, 16
 MARGIN = 2                  # rows and columns around a block that its context has

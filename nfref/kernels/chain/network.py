@@ -5,10 +5,10 @@ follow each other layer by layer in ``theta``, and in ``g_theta`` their gradient
 """
 
 from numba import types
-from numba.core import cgutils
 from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels.jit import body, reduction
+from nfref.kernels.numba_internals import cgutils
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh
 from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
 from nfref.kernels.simd.tiles import matrix

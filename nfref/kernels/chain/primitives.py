@@ -9,14 +9,13 @@ because taking a boxed structure apart costs more than the arithmetic.
 import numpy as np
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
-from autograd.extend import Box, defvjp_argnums, primitive
 
 from nfref.kernels.chain import execute as kernels
 from nfref.kernels.chain.program import Program, pieces_of
-from nfref.kernels.tracing import boxes, is_forward_mode, parts
 from nfref.runtime import params as trees
 from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path
+from nfref.runtime.tracing import Box, boxes, defvjp_argnums, is_forward_mode, parts, primitive
 
 
 def apply(flow, direction, params, rows, context):

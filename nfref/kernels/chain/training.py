@@ -8,7 +8,6 @@ import weakref
 from typing import NamedTuple
 
 import numpy as np
-from autograd.extend import Box
 
 from nfref.kernels.chain import execute as run
 from nfref.kernels.chain.primitives import cotangent_structure, programs
@@ -16,6 +15,7 @@ from nfref.kernels.chain.program import Program
 from nfref.kernels.names import twin_of
 from nfref.runtime import params as trees
 from nfref.runtime.backends import threads
+from nfref.runtime.tracing import Box
 
 # unflatten -> {program -> {dtype -> Layout or None}}
 _LAYOUTS = weakref.WeakKeyDictionary()

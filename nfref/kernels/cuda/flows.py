@@ -12,8 +12,8 @@ import numpy as np
 
 from nfref.kernels.cuda import coupling, sigmoid_mixture
 from nfref.kernels.names import twin_of
-from nfref.kernels.tracing import boxes
 from nfref.runtime.params import at_path
+from nfref.runtime.tracing import boxes
 
 
 def _additive(transformer, direction, rows, h):

@@ -12,11 +12,11 @@ meet in no bank. Float32 and float64, D up to ``LARGEST``.
 import math
 
 import numpy as np
-from autograd.extend import Box
 from numba import cuda, from_dtype
 
 from nfref.kernels.cuda.arrays import from_device, launch, to_device
 from nfref.kernels.cuda.warp import ALL, THREADS, WARP, block_for, lanes_for
+from nfref.runtime.tracing import Box
 
 LARGEST = 64
 SHARED = 48 * 1024      # bytes that a block gets on every device

@@ -16,11 +16,11 @@ below the smallest normal number are 0. Uncompiled, the mathematical library doe
 import math
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, overloaded
+from nfref.kernels.numba_internals import ir
 
 # log 2 in two parts (Cody and Waite 1980, Software Manual for the Elementary Functions), with
 # more digits together than a number has: 355/512, nine bits, so that its products with whole

@@ -10,12 +10,11 @@ Uncompiled, lanes are short NumPy arrays.
 import operator
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from nfref.kernels.jit import overloaded
+from nfref.kernels.numba_internals import cgutils, ir
 from nfref.kernels.simd import tiles
 
 BYTES = 64

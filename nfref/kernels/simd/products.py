@@ -21,12 +21,11 @@ import threading
 
 import numba
 import numpy as np
-from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nfref.kernels.jit import address, body, kernel, overloaded, reduction
+from nfref.kernels.numba_internals import binding, cgutils, ir
 from nfref.kernels.simd.tiles import (BYTES, FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of,
                                       start_at, tile_of, transpose)
 

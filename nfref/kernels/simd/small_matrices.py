@@ -1,9 +1,9 @@
 """Determinants and solutions of many small matrices, as many at once as a register holds.
 
-Twins of :mod:`nfref.runtime.small_matrices`, for float32 and float64 and D up to ``LARGEST``. Gaussian
-elimination with partial pivoting runs on 8 (float64) or 16 (float32) matrices side by side:
-entry (i, j) of all of them is one register. Right-hand sides stand to the right of the matrix
-and are eliminated with it.
+Twins of :mod:`nfref.runtime.small_matrices`, for float32 and float64 and D up to ``LARGEST``.
+Gaussian elimination with partial pivoting runs on 8 (float64) or 16 (float32) matrices side by
+side: entry (i, j) of all of them is one register. Right-hand sides stand to the right of the
+matrix and are eliminated with it.
 
 No matrix sees another: results depend neither on the neighbours nor on the number of threads.
 A singular matrix gives -inf, or a solution of NaN.
@@ -12,7 +12,6 @@ A singular matrix gives -inf, or a solution of NaN.
 import math
 
 import numpy as np
-from autograd.extend import Box, defvjp, primitive
 
 from nfref.kernels.jit import body, kernel
 from nfref.kernels.rows import aligned, share
@@ -22,8 +21,8 @@ from nfref.kernels.simd.lanes import (BYTES, absolute, broadcast, exponent, load
                                       load_strided, mantissa, prefetch, store, transpose,
                                       where_equal, where_longer)
 from nfref.kernels.simd.unrolled import LIFT
-from nfref.kernels.tracing import boxes, is_forward_mode
 from nfref.runtime.backends import threads
+from nfref.runtime.tracing import Box, boxes, defvjp, is_forward_mode, primitive
 
 LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 18     # entries, about, that a thread takes at a time

@@ -5,13 +5,11 @@ pointers. A tile adds up its sum over k without storing anything in between, and
 factors where they stand: from b whole vectors of a row, from a single numbers.
 """
 
-from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from nfref.kernels.jit import body, overloaded
+from nfref.kernels.numba_internals import binding, cgutils, ir, populate_array
 
 _FEATURES = binding.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)

@@ -8,10 +8,10 @@ handed NumPy arrays.
 
 import numpy as np
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, overloaded
+from nfref.kernels.numba_internals import cgutils
 from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, broadcast, exponent, load,
                                       mantissa, none_longer, pointer_at, split, width_of)
 
