@@ -5,17 +5,22 @@ extensions (``autograd.extend``) is imported here for all other modules. What a 
 documented, and is tried once, on import: from boxes misread come gradients that are wrong.
 """
 
-from importlib.metadata import version
-
 import numpy as np
 from autograd import grad, make_jvp
+
+
+def _another_version(came):
+    """The error for an autograd that is not as expected."""
+    from importlib.metadata import version  # slow to import, so only on use
+    return ImportError("autograd: expected version 1.7 to 1.9, or one that is the same inside, got "
+                       f"{version('autograd')}; {came}")
+
 
 try:
     from autograd.extend import (Box, SparseObject, VJPNode, defjvp, defvjp,  # noqa: F401
                                  defvjp_argnums, notrace_primitive, primitive, vspace)
 except ImportError as error:
-    raise ImportError(f"autograd: expected version 1.7 to 1.9, or one with the same "
-                      f"autograd.extend, got {version('autograd')}; {error}") from error
+    raise _another_version(error) from error
 
 
 def isbox(value):
@@ -105,8 +110,7 @@ def _try_boxes():
         found = f"{type(error).__name__}: {error}"
     expected = (18.0, 6.0, 18.0), [(True, False), (True, False), (True, True)]
     if (found, modes) != expected:
-        raise ImportError(f"autograd: expected version 1.7 to 1.9, or one with the same boxes, "
-                          f"got {version('autograd')}; derivatives come out as {found}")
+        raise _another_version(f"derivatives come out as {found}")
 
 
 _try_boxes()
