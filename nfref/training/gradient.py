@@ -7,7 +7,6 @@ from autograd import value_and_grad
 from nfref.objectives.divergences import negative_log_likelihood
 from nfref.runtime import dispatch
 from nfref.runtime.checks import as_context, as_rows
-from nfref.runtime.tracing import Box, SparseObject, defvjp, primitive, vspace
 
 # unflatten -> the density that its parameters, from a vector of that length, were checked for.
 _FITTING = weakref.WeakKeyDictionary()
