@@ -35,10 +35,13 @@ LAYERS = (
     ("plots", "plots", "all above but kernels, dispatch"),
     ("reading", "tables tables.reading", "foundations"),
     ("members", "tables.columns tables.frames tables.closed_form tables.discrete tables.pool "
-     "tables.regression tables.marginals tables.candidates", "all above but kernels, dispatch"),
-    ("densities", "tables.density tables.conditional tables.gaps",
+     "tables.regression tables.marginals tables.flows tables.plan tables.members tables.search",
      "all above but kernels, dispatch"),
-    ("model files", "tables.archives tables.model_file", "all above but kernels, dispatch"),
+    ("densities", "tables.density tables.conditional tables.missing tables.scoring tables.split "
+     "tables.comparison",
+     "all above but kernels, dispatch"),
+    ("model files", "tables.archives tables.checkpoints tables.model_file",
+     "all above but kernels, dispatch"),
     ("estimators", "tables.flow_density tables.outliers", "all above but kernels, dispatch"),
     ("report", "tables.report", "all above but kernels, dispatch, estimators"),
     ("oracle", "oracle", "all above but kernels, dispatch, reading, members, densities, "

@@ -17,6 +17,8 @@ from nfref.cli.streams import complain, discard_output, printable, usable
 from nfref.continuous.solve import SolverError
 from nfref.kernels.announce import when_compiling
 from nfref.runtime.backends import chosen as chosen_backend
+from nfref.tables.archives import ArchiveError
+from nfref.tables.reading import TableError
 
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file
@@ -69,7 +71,7 @@ def main(arguments=None):
         except MemoryError as error:
             complain(f"nfref: error: out of memory: {_one_line(error) or 'too much was asked for'}")
             return 2
-        except (UsageError, OSError, SolverError) as error:
+        except (UsageError, TableError, ArchiveError, OSError, SolverError) as error:
             complain(f"nfref: error: {_one_line(error)}")
             return 2
         finally:

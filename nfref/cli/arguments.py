@@ -1,16 +1,37 @@
 """Reading the command line: one-line errors, and what the options accept."""
 
 import argparse
+import contextlib
 import math
 import sys
+from dataclasses import dataclass, fields
 
 from nfref.runtime.checks import shortened
-from nfref.tables.columns import asked_support
+from nfref.tables.columns import ColumnError, asked_support
 from nfref.tables.reading import HEADERS
 
 
 class UsageError(Exception):
     """Something is wrong with what was asked for; the message is one line."""
+
+
+@contextlib.contextmanager
+def blamed(name):
+    """Within the block a ValueError is a UsageError, whose message ``name`` stands before."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"{name}{error}") from None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command, or a part of it, is asked for: a field for each option that it knows."""
+
+    @classmethod
+    def of(cls, namespace):
+        """Out of what argparse has found."""
+        return cls(**{field.name: getattr(namespace, field.name) for field in fields(cls)})
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,20 +91,6 @@ def add_header(parser):
                              "%(default)s, which says so where it has to guess)")
 
 
-def bound(text):
-    """A type of option: NAME=LOW:HIGH as (name, low, high)."""
-    name, equals, ends = text.rpartition("=")
-    low, colon, high = ends.partition(":")
-    try:
-        low, high = float(low), float(high)
-    except ValueError:
-        colon = ""
-    if not (name and equals and colon and -math.inf < low < high < math.inf):
-        raise argparse.ArgumentTypeError("expected NAME=LOW:HIGH with finite numbers "
-                                         f"LOW < HIGH, got {text!r}")
-    return name, low, high
-
-
 def support(text):
     """A type of option: NAME=SUPPORT as (name, support)."""
     name, equals, kind = text.rpartition("=")
@@ -92,8 +99,8 @@ def support(text):
                                          f"share=0:1, got {text!r}")
     try:
         asked_support(name, kind)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error).split(": ", 1)[1]) from None
+    except ColumnError as error:
+        raise argparse.ArgumentTypeError(error.what) from None
     return name, kind
 
 
@@ -121,9 +128,31 @@ def shares(text):
     return tuple(share(part) for part in text.split(","))
 
 
-def condition(text):
-    """A type of option: NAME=VALUE as (name, text of the value)."""
-    name, equals, value = text.rpartition("=")
-    if not (name and value):
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, as in age=40, got {text!r}")
-    return name, value
+def conditions(text):
+    """A type of option: NAME=VALUE,NAME=VALUE as ((name, text of the value), ...).
+
+    A comma that no NAME=VALUE follows belongs to the value before it.
+    """
+    found = []
+    for part in text.split(","):
+        name, equals, value = part.rpartition("=")
+        if found and not equals:
+            found[-1] = found[-1][0], f"{found[-1][1]},{part}"
+        else:
+            found.append((name.strip(), value))
+    if not all(name and value for name, value in found):
+        raise argparse.ArgumentTypeError("expected NAME=VALUE, as in age=40 or "
+                                         f"age=40,town=Oslo; got {text!r}")
+    return tuple(found)
+
+
+def penalties(text):
+    """A type of option: KINETIC,JACOBIAN as two numbers of at least 0."""
+    try:
+        kinetic, jacobian = (float(part) for part in text.split(","))
+    except ValueError:
+        kinetic = jacobian = -1.0
+    if not (0 <= kinetic < math.inf and 0 <= jacobian < math.inf):
+        raise argparse.ArgumentTypeError("expected KINETIC,JACOBIAN, two finite numbers of at "
+                                         f"least 0, got {text!r}")
+    return kinetic, jacobian

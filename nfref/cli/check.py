@@ -11,10 +11,11 @@ import io
 import json
 import os
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli.arguments import UsageError, count, positive
+from nfref.cli.arguments import Options, UsageError, count, positive
 
 
 def add_commands(commands):
@@ -113,8 +114,33 @@ def load(name):
     return thing
 
 
+@dataclass(frozen=True)
+class Question(Options):
+    """What is checked, and how."""
+
+    object: str
+    dim: int
+    event_shape: tuple
+    make: bool
+    dtype: str
+    seed: int
+    domain: tuple
+    codomain: tuple
+    seconds: float
+    accuracy: float
+    skip: str
+    context: str
+    support: str
+    smooth: bool
+    stochastic: bool
+    json: bool
+    badge: str
+    library: str
+
+
 def check(options):
     """Run the command; returns the exit status."""
+    options = Question.of(options)
     from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, adapters, scoreboard
     from nfref.oracle.checks.density import check_density
     from nfref.oracle.checks.flow import check_flow

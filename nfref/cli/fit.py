@@ -1,32 +1,44 @@
 """``nfref fit``: from a table to a model file, and how good the model is."""
 
+import hashlib
+import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from shlex import quote
 
 import numpy as np
 
-import nfref
-from nfref.cli import auto, checkpoints, continuous, inputs
-from nfref.cli.arguments import (UsageError, add_header, bound, count, names, positive, support,
-                                 widths)
-from nfref.cli.flows import FLOWS, MOST_LAYERS, build_flow, default_flow
+from nfref.cli import notes
+from nfref.cli.arguments import (Options, UsageError, add_header, blamed, count, names, penalties,
+                                 positive, support, widths)
+from nfref.cli.checkpoint_writer import CheckpointWriter
+from nfref.cli.data import Source, files
 from nfref.cli.interrupts import once
-from nfref.cli.streams import complain, patient
-from nfref.runtime import params as trees
+from nfref.cli.results import table_lines, whole_rows
+from nfref.cli.streams import complain, tolerant
 from nfref.runtime.files import check_writable, reserved
-from nfref.tables.closed_form import Gaussian, GaussianMixture
+from nfref.tables import checkpoints
+from nfref.tables.columns import ColumnError, are_counts
+from nfref.tables.density import check_given, find_columns, parameters_of_a_flow
+from nfref.tables.flows import FLOWS, flow_kind
+from nfref.tables.missing import fit_incomplete_table
+from nfref.tables.plan import Plan
 from nfref.tables.pool import mean_and_error
+from nfref.tables.scoring import AsDensity
+from nfref.tables.split import Part, Split
 
-BATCH = 256
+MINUTES = 10                # the time budget of a search where none is given
+MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
+FEW_LABELS = 20             # of a column of text that nobody called a category; or a tenth of rows
 
 DESCRIPTION = """\
 Fit a density to the rows of DATA by maximum likelihood.
 
 Several candidates are tried: a Gaussian, a mixture, neural spline and masked autoregressive
 flows; the model is a weighted sum of them, with weights from rows that are held out. It is
-what nfref.FlowDensity finds in Python. Or one flow alone: --flow NAME. With --given it is the
-density of the other columns given these. Cells may be empty: what may stand there is drawn
-anew while the simple densities are fitted, and the flows learn from the last draw.
+what nfref.FlowDensity finds in Python. Or one flow alone, in the same way: --flow NAME. With
+--given it is the density of the other columns given these. Cells may be empty: what may stand
+there is drawn anew while simple densities are fitted, and the flows learn from the last draw.
 
 DATA is passed over once and may be larger than memory: of a file with more rows than --rows
 says, a sample is used, which the seed draws and which is the same however the file is cut.
@@ -45,7 +57,7 @@ example:
   nfref fit people.csv --given age,town --column town=category --out model.npz
   nfref fit people.csv --weights w --column age=positive --column town=category --time 60
   nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
-  nfref fit shares.csv --bounded share=0:1 --drop-duplicates --out shares.npz
+  nfref fit shares.csv --column share=0:1 --drop-duplicates --out shares.npz
   nfref fit wine --checkpoint half.npz --out wine.npz
   nfref fit wine --resume half.npz --out wine.npz"""
 
@@ -60,26 +72,25 @@ def add_commands(commands):
                         help="use a sample of so many rows where DATA holds more (default: a "
                              "million, and no more than 2^23 numbers)")
     parser.add_argument("--flow", choices=("auto", *FLOWS),
-                        help="auto tries several; a name is one flow alone (default: auto; where "
-                             "an option is given that only one flow has, maf, or planar for one "
-                             "column)")
-    parser.add_argument("--members", type=count(0, 1000), default=4, metavar="K",
-                        help="auto: how many flows (default: %(default)s)")
+                        help="auto tries several; a name is one flow alone (default: auto; maf "
+                             "where an option is given that only one flow has)")
+    parser.add_argument("--members", type=count(0, 1000), metavar="K",
+                        help="how many flows (default: 4; 1 for one flow alone)")
     parser.add_argument("--jobs", type=count(0), default=1, metavar="J",
-                        help="auto: train so many flows at once, each in a process; 0 is as many "
+                        help="train so many flows at once, each in a process; 0 is as many "
                              "as there are processors (default: %(default)s)")
     parser.add_argument("--time", type=positive, metavar="SECONDS",
-                        help=f"train for about so long (default: {60 * auto.MINUTES} for auto, "
-                             "any for one flow)")
+                        help=f"train for about so long (default: {60 * MINUTES} for auto, any "
+                             "for one flow)")
     parser.add_argument("--weights", metavar="COLUMN",
                         help="this column says what each row counts")
-    parser.add_argument("--without", type=names, action="append", default=[],
+    parser.add_argument("--without", type=names, action="extend", default=[],
                         metavar="NAME,NAME", help="leave these columns out")
-    parser.add_argument("--given", type=names, action="append", default=[], metavar="NAME,NAME",
-                        help="auto: the density of the other columns given these")
+    parser.add_argument("--given", type=names, action="extend", default=[], metavar="NAME,NAME",
+                        help="the density of the other columns given these")
     parser.add_argument("--column", type=support, action="append", default=[],
                         metavar="NAME=SUPPORT",
-                        help="auto: what values column NAME takes: real, positive, LOW:HIGH, "
+                        help="what values column NAME takes: real, positive, LOW:HIGH, "
                              "'period P', count or category; may be given for several columns "
                              "(text that repeats is a category without a word)")
     add_header(parser)
@@ -87,21 +98,26 @@ def add_commands(commands):
                         help="how many layers (default: the flow's own)")
     parser.add_argument("--hidden", type=widths, metavar="W,W",
                         help="widths of the hidden layers, as in 64,64 (default: the flow's own)")
-    continuous.add_options(parser)
+    parser.add_argument("--trace", choices=("exact", "hutchinson", "brute"),
+                        help="cnf: the trace to train with (default: exact, which needs at most "
+                             "two hidden layers); scores are exact with either")
+    parser.add_argument("--rtol", type=positive, metavar="R",
+                        help="cnf, fm: tolerance of the solver, relative and absolute "
+                             "(default: 1e-05)")
+    parser.add_argument("--regularise", type=penalties, metavar="KINETIC,JACOBIAN",
+                        help="cnf: weights of the two path penalties, as in 0.01,0.01 "
+                             "(default: none)")
     parser.add_argument("--epochs", type=count(1), default=200, metavar="E",
                         help="train for at most so many epochs (default: %(default)s)")
     parser.add_argument("--batch", type=count(1), metavar="B",
-                        help=f"rows a training step (default: {BATCH}; auto goes by the rows)")
+                        help="rows a training step (default: goes by the rows)")
     parser.add_argument("--lr", type=positive, metavar="R",
                         help="learning rate of Adam (default: the flow's own)")
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="draws the parts, the start and the batches (default: %(default)s)")
-    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64",
-                        help="what to compute in (default: %(default)s)")
-    parser.add_argument("--bounded", type=bound, action="append", default=[],
-                        metavar="NAME=LOW:HIGH",
-                        help="column NAME lies strictly between LOW and HIGH: fit its logit; "
-                             "may be given for several columns")
+    parser.add_argument("--dtype", choices=("float64", "float32"),
+                        help="what flows are trained and scored in (default: trained in float32, "
+                             "scored in float64)")
     parser.add_argument("--drop-duplicates", action="store_true",
                         help="keep only the first of rows that are exact copies")
     parser.add_argument("--out", metavar="MODEL.npz", help="write the model here")
@@ -115,210 +131,262 @@ def add_commands(commands):
     parser.set_defaults(run=run)
 
 
+# What is asked for ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Training(Options):
+    """How densities are fitted."""
+
+    flow: str
+    members: int
+    jobs: int
+    time: float
+    layers: int
+    hidden: tuple
+    trace: str
+    rtol: float
+    regularise: tuple
+    epochs: int
+    batch: int
+    lr: float
+    dtype: str
+    given: list
+    drop_duplicates: bool
+
+    @property
+    def of_one_flow(self):
+        """What only one flow alone has a use for, by name."""
+        return {name: getattr(self, name)
+                for name in ("layers", "hidden", "trace", "rtol", "regularise")}
+
+    @property
+    def name(self):
+        """The flow that is asked for, or "auto"."""
+        asked = any(value is not None for value in self.of_one_flow.values())
+        return self.flow or ("maf" if asked else "auto")
+
+    def plan(self):
+        """The Plan, which says nothing of files and signals yet."""
+        several = self.name == "auto"
+        if several:
+            flow = "auto"
+            for name, value in self.of_one_flow.items():
+                if value is not None:
+                    raise UsageError(f"--{name}: expected none with --flow auto, which tries "
+                                     "several; --flow maf is one that takes it")
+        else:
+            with blamed("--"):
+                flow = flow_kind(self.name, **self.of_one_flow)
+            if self.members == 0:
+                raise UsageError(f"--members: expected at least 1 with --flow {self.name}, got 0")
+        members = (4 if several else 1) if self.members is None else self.members
+        time = self.time or (60 * MINUTES if several else None)
+        return Plan(flow, members, self.epochs, self.batch, self.lr, time, jobs=_jobs(self.jobs),
+                    simple=several, dtype=self.dtype)
+
+
+def _jobs(asked):
+    """How many flows are trained at once."""
+    if asked == 1:
+        return 1
+    try:
+        from joblib import effective_n_jobs
+    except ModuleNotFoundError:
+        raise UsageError("--jobs: expected joblib to be installed, found it is not; "
+                         "pip install 'nfref[sklearn]' brings it") from None
+    return effective_n_jobs(asked or -1)
+
+
+@dataclass(frozen=True)
+class Targets(Options):
+    """What is written, and said."""
+
+    out: str
+    plot: str
+    checkpoint: str
+    resume: str
+    quiet: bool
+
+    def checked(self, data):
+        """The same, if all there is to write can be written, before any time is spent."""
+        asked = replace(self, checkpoint=self.checkpoint or self.resume)
+        taken = {os.path.realpath(path): "DATA" for path in files(data)}
+        for name in ("out", "plot", "checkpoint"):
+            path = getattr(asked, name)
+            if path is None:
+                continue
+            check_writable(path)
+            if os.path.realpath(path) in taken:
+                raise UsageError(f"--{name}: expected a file of its own, "
+                                 f"got {path}, which is {taken[os.path.realpath(path)]}")
+            taken[os.path.realpath(path)] = f"--{name}"
+        if self.plot is not None:
+            from nfref.cli.pictures import check_format
+            check_format("--plot", self.plot)
+        return asked
+
+    def say(self, line):
+        """A line for people."""
+        if not self.quiet:
+            print(line, flush=True)
+
+
+def asked_for(source, training, plan, values):
+    """All that decides the bits of a fit, by option; equal for a fit that goes on."""
+    found = {"seed": source.seed, "rows": source.rows,
+             "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(),
+             "flow": training.name, "members": plan.members,
+             "column": source.column, "weights": source.weights}
+    left = {"jobs", "time", *found, *(("epochs",) if plan.members == 1 else ())}
+    found.update({field.name: getattr(training, field.name) for field in fields(training)
+                  if field.name not in left})
+    return json.loads(json.dumps({name if name == "DATA" else f"--{name.replace('_', '-')}": value
+                                  for name, value in found.items()}))
+
+
+# From a file to a file --------------------------------------------------------------------
+
+
 def run(options):
     """Fit, write, compare."""
-    check_outputs(options)
-    if auto.is_asked_for(options):
-        return auto.run(options)
-    options.batch = options.batch or BATCH
-    for option in ("given", "column"):
-        if getattr(options, option):
-            raise UsageError(f"--{option}: expected none with --flow {options.flow or 'maf'}, "
-                             "only with auto")
-    data = inputs.load_to_fit(options)
-    copies = inputs.duplicates(data.values)
-    if options.drop_duplicates:
-        data = inputs.without_duplicates(data)
-    split_rng, start_rng, fit_rng, baseline_rng = np.random.default_rng(options.seed).spawn(4)
-    data, weight = inputs.without_weights(data, options.weights)
-    if weight is not None:
-        data = replace(data, table=replace(data.table, values=data.values[weight > 0]))
-        weight = weight[weight > 0]
-    parts = inputs.split(data, split_rng, weight)
-    inputs.check_dtype(data, options.dtype)
-    lower, upper = inputs.bounds(data, options.bounded, options.dtype)
-
-    dim = len(data.columns)
-    name = options.flow or default_flow(dim)
-    continuous.check_options(name, options)
-    flow = build_flow(name, dim, options.layers, options.hidden)
-    if name in continuous.CONTINUOUS:
-        flow = continuous.with_tolerance(flow, options)
-    density = nfref.Density(inputs.with_units(flow, parts, lower, upper))
-    params = density.init(start_rng)
-    rate = options.lr or FLOWS[name].learning_rate
-    asked = checkpoints.asked_for(options, name, rate, data.values)
-    state = None if options.resume is None else checkpoints.read(options.resume, asked)
-
+    source, training = Source.of(options), Training.of(options)
+    targets = Targets.of(options).checked(source.data)
+    plan = training.plan()
+    data = source.load(not targets.quiet)
+    _check_labels(data, source.categories)
+    copies = len(data.values) - len(np.unique(data.values, axis=0))
+    asked = asked_for(source, training, plan, data.values)
+    with blamed("--resume: "):
+        state = None if targets.resume is None else checkpoints.read(targets.resume, asked)
+    data, weight = data.weighed(source.weights)
+    with blamed(f"{data.name}: "):
+        split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
+    given = _given(training.given, data, source.weights)
+    columns = _columns(data, source.column)
+    split = split.for_columns(columns, source.seed)
+    with blamed("--"):
+        parameters = parameters_of_a_flow(plan, columns, len(split.places) - split.tests, given)
     # Whoever reads our output may have seen enough; the model is what is wanted.
-    kept, problem = options.out or options.plot, None
-    with (patient(kept), reserved(options.out, _size(params, options.epochs)) as place,
-          reserved(options.plot) as picture, once() as signals):
-        say = (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
-        _introduce(say, options, data, parts, copies, name, params)
-        keep = checkpoints.Keeper(options, asked, checkpoints.write, say)
-        result = _fit(density, params, parts, fit_rng, rate, name, options, keep, state, signals)
-        signals.hold()
-        log_prob = inputs.log_prob(density, result.params, parts.test)
-        if options.out:
-            from nfref.tables.model_file import save_model
-            figure = mean_and_error(log_prob, parts.weights[2])
-            save_model(place, density, result.params, columns=data.columns,
-                       info={"fit": _info(options, name, rate, parts, result, figure)})
-        say(result.message)
-        if options.out:
-            say(f"wrote {options.out}")
-        if options.checkpoint and result.stopped == "interrupted":
-            say(f"--resume {options.checkpoint} goes on from here")
-        keep.done()
-        if options.plot:
-            from nfref.cli.pictures import draw
-            try:
-                draw("--plot", picture, density, result.params, data.columns, data.values)
-                say(f"wrote {options.plot}")
-            except UsageError as error:
-                problem = error
-    notes, table = _compare(name, log_prob, data, parts, baseline_rng)
-    for line in notes:
-        say(line)
-    print("\n".join(table))
+    with tolerant(targets.out or targets.plot), once() as signals:
+        if data.table.doubtful:
+            complain(f"nfref: warning: {data.table.remark}")
+        for lines in (notes.about_rows(data, split, source.weights, weight, copies,
+                                       training.drop_duplicates),
+                      notes.about_columns(columns, given), notes.about_ties(data, columns),
+                      notes.about_empty_cells(data, given)):
+            for line in lines:
+                targets.say(line)
+        if not targets.out:
+            targets.say("the model will not be kept: --out MODEL.npz writes it to a file")
+        size = 9 * (plan.members * parameters + 33 * (len(columns) + 1) ** 2) + 2 ** 18
+        with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
+            keep = CheckpointWriter(targets.checkpoint, targets.out, asked, targets.say)
+
+            def callback(state):
+                with signals.between():
+                    keep(state)
+
+            part = split.train(data.table.cells())
+            with blamed(f"{data.name}: "):
+                fitted = fit_incomplete_table(
+                    columns, part.table,
+                    replace(plan, progress=not targets.quiet, callback=callback, resume=state),
+                    source.seed, weight=None if np.all(part.weight == 1) else part.weight,
+                    given=given, announce=lambda name: targets.say(f"trying {name}"))
+            signals.hold()
+            for one in fitted.tried:
+                if one.message:
+                    targets.say(f"{one.name}: {one.message}")
+            if targets.out:
+                _write_model(place, data, split, fitted, training.name, source)
+                targets.say(f"wrote {targets.out}")
+            if targets.checkpoint and signals.came:
+                targets.say(f"--resume {targets.checkpoint} goes on from here")
+            problem = _draw(targets, picture, data, fitted.density)
+            keep.done()
+    for line in table_lines(data, split, fitted):
+        print(line)
     if problem is not None:
         raise problem
 
 
-def _introduce(say, options, data, parts, copies, name, params):
-    """What will be done, in lines."""
-    if data.table.doubtful:
-        complain(f"nfref: warning: {data.table.remark}")
-    elif data.table.remark:
-        say(data.table.remark)
-    dim = len(data.columns)
-    columns = "1 column" if dim == 1 else f"{dim} columns"
-    say(f"{data.name}: {len(data.values):,} rows, {columns}; {len(parts.train):,} rows to "
-        f"train, {len(parts.validation):,} to validate, {len(parts.test):,} to test")
-    inputs.say_sample(say, data)
-    if copies:
-        say(_about_copies(copies, options.drop_duplicates))
-    for column, value, share in inputs.repeated_values(data):
-        say(f"{column!r} is {value:g} in {share:.0%} of the rows: a density can pile up on one "
-            "value without bound, so compare log-likelihoods with care")
-    if parts.weights[0] is not None:
-        weight = np.concatenate(parts.weights)
-        say(f"weights of {options.weights!r}: as good as "
-            f"{np.sum(weight) ** 2 / np.sum(weight ** 2):,.1f} rows of equal weight")
-    say(f"{name}: {trees.count(params):,} parameters, {options.dtype}, seed {options.seed}")
-    if not options.out:
-        say("the model will not be kept: --out MODEL.npz writes it to a file")
+def _check_labels(data, asked):
+    """That text that nobody called a category repeats."""
+    for name, labels in data.table.labels.items():
+        if len(labels) > max(FEW_LABELS, len(data.values) / 10) and name not in asked:
+            raise UsageError(
+                f"{data.name}: column {name!r}: expected labels that repeat, got {len(labels):,} "
+                f"different texts in {len(data.values):,} rows; --without {quote(name)} leaves "
+                f"the column out, --column {quote(name + '=category')} takes it all the same")
 
 
-def _fit(density, params, parts, rng, rate, name, options, keep, state, signals):
-    """The FitResult; a KeyboardInterrupt or a UsageError if nothing came of it."""
-    def callback(now):
-        with signals.between():
-            keep(now)
-
-    result = nfref.fit(density, params, parts.train.astype(options.dtype), rng,
-                       validation=parts.validation.astype(options.dtype),
-                       sample_weight=parts.weights[0], validation_weight=parts.weights[1],
-                       time_limit=options.time, epochs=options.epochs,
-                       batch_size=options.batch, learning_rate=rate,
-                       objective=continuous.objective(name, options),
-                       progress=not options.quiet, callback=callback, resume=state)
-    if not result.history["train"]:
-        if result.stopped == "interrupted":
-            raise KeyboardInterrupt
-        raise UsageError(f"--lr {rate:g}: training came to {result.message}; "
-                         "a lower rate may help")
-    return result
+def _given(named, data, weights):
+    """Names of the columns of --given."""
+    if weights in named:
+        raise UsageError("--given: expected other columns than that of --weights, got "
+                         f"{weights!r}")
+    with blamed("--"):
+        return check_given(named, data.columns)
 
 
-def _size(params, epochs):
-    """Bytes of the model file, or a little more."""
-    arrays = trees.leaves(params)
-    return sum(leaf.nbytes + 512 for leaf in arrays) + 2 ** 16 + 64 * min(epochs, 10 ** 5)
-
-
-def check_outputs(options):
-    """That all there is to write can be written, before any time is spent."""
-    if options.resume and not options.checkpoint:
-        options.checkpoint = options.resume
-    targets = {"--out": options.out, "--plot": options.plot, "--checkpoint": options.checkpoint}
-    taken = {os.path.realpath(path): "DATA" for path in inputs.files(options.data)}
-    for option, path in targets.items():
-        if path is None:
-            continue
-        check_writable(path)
-        if os.path.realpath(path) in taken:
-            raise UsageError(f"{option}: expected a file of its own, "
-                             f"got {path}, which is {taken[os.path.realpath(path)]}")
-        taken[os.path.realpath(path)] = option
-    if options.plot is not None:
-        from nfref.cli.pictures import check_format
-        check_format("--plot", options.plot)
-
-
-def _about_copies(copies, dropped):
-    rows = "row" if copies == 1 else "rows"
-    if dropped:
-        return f"dropped {copies:,} {rows} equal to an earlier one"
-    return (f"{copies:,} {rows} equal to an earlier one: where copies fall into different parts, "
-            "the test is too kind (--drop-duplicates leaves them out)")
-
-
-# How good it is ---------------------------------------------------------------------------
-
-
-FAR = 10        # standard errors by which a flow is worse than a Gaussian beyond all doubt
-
-
-def _compare(name, log_prob, data, parts, rng):
-    """(lines that have to be said about the table, lines of the table)."""
-    notes, gaussian = [], None
-    train, validation, test = parts.weights
-    figures = {name: mean_and_error(log_prob, test)}
+def _columns(data, asked):
+    """What values the columns take: as asked for by (name, support), or as they look."""
+    supports = {}
+    for name, kind in asked:
+        if name not in data.columns:
+            raise UsageError(f"--column: expected a column of {data.name}, got {name!r}")
+        if name in supports:
+            raise UsageError(f"--column: expected each column once, got {name!r} twice")
+        supports[name] = kind
+    for name, values in zip(data.columns, data.values.T):
+        if (name in data.table.whole and name not in supports
+                and are_counts(values[~np.isnan(values)])):
+            supports[name] = "count"
     try:
-        gaussian = Gaussian.fit(parts.train, train).log_prob(parts.test)
-        figures["full Gaussian"] = mean_and_error(gaussian, test)
-    except ValueError:
-        figures["full Gaussian"] = None
-    mixture = GaussianMixture.choose(parts.train, parts.validation, rng, weight=train,
-                                     validation_weight=validation)
-    title = f"Gaussian mixture of {mixture.components}"
-    if mixture.collapsed:
-        title += " (collapsed)"
-        notes.append(f"note: {mixture.collapsed} of the mixture's {mixture.components} components "
-                     "have shrunk onto repeated values, as far as they may: its figure is no "
-                     "density to compare with")
-    figures[title] = mean_and_error(mixture.log_prob(parts.test), test)
-    if data.truth is not None:
-        figures["true density"] = mean_and_error(data.truth.log_prob(parts.test), test)
-    if gaussian is not None:
-        mean, error = mean_and_error(log_prob - gaussian, test)
-        if mean == -np.inf or mean < -FAR * error:
-            notes.append(f"note: {name} is worse than the Gaussian by {-mean:.3g} nats per row, "
-                         f"more than {FAR} standard errors: it needs more rows, more epochs or a "
-                         "lower --lr")
-    return notes, list(_table(figures))
+        columns = find_columns(data.columns, data.table.cells(), supports, first=1,
+                               labels=data.table.labels)
+    except ColumnError as error:
+        remedy = f"; --without {quote(error.column)} leaves it out" if error.useless else ""
+        raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
+    lowest = data.lowest or {}      # of a sample, of which other rows may hold counts below zero
+    return tuple(replace(column, low=-np.inf) if column.kind == "count"
+                 and lowest.get(column.name, 0) < 0 else column for column in columns)
 
 
-def _table(figures):
-    width = max(24, *map(len, figures))
-    yield f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}"
-    for name, figure in figures.items():
-        if figure is None:
-            yield f"{name:<{width}}  none: some columns are linear functions of others"
-        else:
-            error = "-" if np.isnan(figure[1]) else f"{figure[1]:.3f}"
-            yield f"{name:<{width}}  {figure[0]:>10.3f}  {error:>10}"
+def _write_model(place, data, split, fitted, name, source):
+    """The model with what it says about its own making."""
+    from nfref.tables.model_file import save_model
+    test = whole_rows(split.test(data.table.cells()))
+    mean, error = (mean_and_error(fitted.density.log_prob(test.table), test.weight) if len(test)
+                   else (np.nan, np.nan))
+    info = {"flow": name, "data": source.data, "seed": source.seed,
+            "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,
+                     "test": split.tests},
+            "candidates": [{"name": one.name, "weight": one.weight, "message": one.message,
+                            "history": one.history,
+                            "validation": {"mean": one.mean, "standard_error": _or_none(one.error)}}
+                           for one in fitted.tried],
+            "test": {"mean": _or_none(mean), "standard_error": _or_none(error)}}
+    save_model(place, fitted.density, columns=data.columns if data.table.named else None,
+               info={"fit": info})
 
 
-def _info(options, name, rate, parts, result, figure):
-    """What the model file says about its own making."""
-    mean, error = figure
-    return {"flow": name, "data": options.data, "seed": options.seed,
-            "rows": {"train": len(parts.train), "validation": len(parts.validation),
-                     "test": len(parts.test)},
-            "batch": options.batch, "learning_rate": rate, "epochs": options.epochs,
-            "best_epoch": result.best_epoch, "stopped": result.stopped,
-            "message": result.message, "history": result.history,
-            "test": {"mean": mean, "standard_error": None if np.isnan(error) else error}}
+def _or_none(number):
+    return None if np.isnan(number) else number
+
+
+def _draw(targets, picture, data, density):
+    """The picture; a problem with it is given back, for the model is written all the same."""
+    if not targets.plot:
+        return None
+    from nfref.cli.pictures import draw
+    cells = data.table.cells()
+    cells = whole_rows(Part(cells, np.ones(len(cells[0])))).table
+    shown = AsDensity(density, cells)
+    try:
+        draw("--plot", picture, shown, None, data.columns, shown.numbers(cells))
+    except UsageError as error:
+        return error
+    targets.say(f"wrote {targets.plot}")
+    return None

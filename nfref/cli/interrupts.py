@@ -47,6 +47,11 @@ class Once:
             raise KeyboardInterrupt
         self._pending = True
 
+    @property
+    def came(self):
+        """Whether one came."""
+        return self._came
+
     def hold(self):
         """No signal interrupts any more."""
         self._held = True

@@ -1,15 +1,22 @@
 """Commands about cells that nobody knows: ``quantile``, ``predict``, ``impute``."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli import inputs, use
-from nfref.cli.arguments import UsageError, add_header, condition, count, share, shares
+from nfref.cli import matching, use
+from nfref.cli.arguments import (Options, UsageError, add_header, blamed, conditions, count, share,
+                                 shares)
+from nfref.cli.data import load
+from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.score import tables_for
 from nfref.cli.streams import utf8_output
-from nfref.tables.conditional import Filler, impute, label_probabilities, predictions, row_given
-from nfref.tables.reading import TableError, write_batches, write_blocks
+from nfref.tables.conditional import (ConditionalSampler, impute, label_probabilities, predictions,
+                                      row_given)
+from nfref.tables.frames import is_missing
+from nfref.tables.reading import write_batches, write_blocks
+from nfref.tables.scoring import stacked
 
 ROWS = 1024         # that are answered at once
 ONE_ROW = 10_000    # draws where there is one row only
@@ -29,11 +36,10 @@ def add_commands(commands):
                     "given are not known: the answer counts all that they could be.",
         example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
                 "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95")
-    parser.add_argument("model", metavar="MODEL", help="a model file that tried several candidates")
+    parser.add_argument("model", metavar="MODEL", help="a model file of the density of a table")
     parser.add_argument("--column", required=True, metavar="NAME", help="a column of numbers")
-    parser.add_argument("--given", type=condition, action="append", default=[],
-                        metavar="NAME=VALUE",
-                        help="column NAME is VALUE; may be given for several columns")
+    parser.add_argument("--given", type=conditions, action="extend", default=[],
+                        metavar="NAME=VALUE,NAME=VALUE", help="column NAME is VALUE")
     parser.add_argument("--levels", type=shares, default=(0.05, 0.5, 0.95), metavar="P,P",
                         help="above 0 and below 1 (default: 0.05,0.5,0.95)")
     parser.set_defaults(run=quantile)
@@ -42,7 +48,7 @@ def add_commands(commands):
         "predict", help="a column given the others, for every row", description=PREDICT,
         example="example:\n  nfref predict model.npz new.csv --column price --out prices.csv\n"
                 "  nfref predict model.npz new.csv --column price --interval 0.5")
-    parser.add_argument("model", metavar="MODEL", help="a model file that tried several candidates")
+    parser.add_argument("model", metavar="MODEL", help="a model file of the density of a table")
     parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
     parser.add_argument("--column", required=True, metavar="NAME", help="what to predict")
     parser.add_argument("--interval", type=share, default=0.9, metavar="P",
@@ -59,7 +65,7 @@ def add_commands(commands):
                     "row that are there. One draw is one of many answers: another --seed gives\n"
                     "another, and how far they are apart is how little is known.",
         example="example:\n  nfref impute people.npz people.csv --out filled.csv")
-    parser.add_argument("model", metavar="MODEL", help="a model file that tried several candidates")
+    parser.add_argument("model", metavar="MODEL", help="a model file of the density of a table")
     parser.add_argument("data", metavar="DATA", help="a file")
     add_header(parser)
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
@@ -84,15 +90,26 @@ def _column(model, name):
 # Quantiles --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Quantiles(Options):
+    """Which quantiles of which column, given what."""
+
+    model: str
+    column: str
+    given: list
+    levels: tuple
+
+
 def quantile(options):
     """A level and its quantile in each line."""
+    options = Quantiles.of(options)
     use.check_there("quantiles")
     model = use.table_model(options.model, "MODEL")
     column = _column(model, options.column)
     if column.kind == "category":
         raise UsageError(f"--column: expected one of numbers, got the category {column.name!r} "
                          "(nfref predict gives the probabilities of its labels)")
-    given = use.given_values(model, options)
+    given = use.given_values(model, options.given, options.model)
     if column.name in given:
         raise UsageError(f"--given: expected other columns than {column.name!r}, of which "
                          "quantiles are asked")
@@ -105,8 +122,21 @@ def quantile(options):
 # Predictions ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Prediction(Options):
+    """What is predicted of which rows."""
+
+    model: str
+    data: str
+    header: str
+    column: str
+    interval: float
+    out: str
+
+
 def predict(options):
     """A row of answers for each row of DATA."""
+    options = Prediction.of(options)
     use.check_output(options.out, options.model, options.data)
     if not options.out:
         use.check_there("predictions")
@@ -122,8 +152,8 @@ def predict(options):
     def answers(some):
         if column.kind == "category":
             return label_probabilities(model.density, some, column.name)
-        mean, found = predictions(model.density, some, column.name, levels)
-        return np.stack([mean, found[:, 1], found[:, 0], found[:, 2]], axis=1)
+        mean, at = predictions(model.density, some, column.name, levels)
+        return np.stack([mean, at[:, 1], at[:, 0], at[:, 2]], axis=1)
 
     rows = 0
 
@@ -131,26 +161,23 @@ def predict(options):
         nonlocal rows
         with _bar(None, options.out) as bar:
             for data in tables_for(model, options.data, options.header, optional=(column.name,)):
-                cells, sure = inputs.partial_cells(data, model, (column.name,), True, rows + 1)
-                if not rows:
-                    use.say_remark(data, sure)
+                cells, sure = matching.partial_cells(data, model, (column.name,), True, rows + 1)
+                say_remark(data, sure or rows)
                 for some, _ in _blocks(cells):
-                    yield _answer(data.name, answers, some)
+                    with blamed(f"{data.name}: "):
+                        found = answers(some)
+                    yield found
                     bar.update(len(some[0]))
                 rows += len(cells[0])
 
-    try:
-        answered = blocks()
-        # What is wrong with the first rows is said before anything is printed.
-        answered = itertools.chain([next(answered)], answered)
-        if options.out:
-            write_batches(options.out, names, answered)
-        else:
-            with utf8_output() as output:
-                write_blocks(output, names, answered)
-    except TableError as error:
-        raise UsageError(str(error)) from None
-    if options.out:
+    answered = blocks()
+    # What is wrong with the first rows is said before anything is printed.
+    answered = itertools.chain([next(answered)], answered)
+    if not options.out:
+        with utf8_output() as output:
+            write_blocks(output, names, answered)
+    else:
+        write_batches(options.out, names, answered)
         print(f"wrote {options.out}: {rows:,} rows")
 
 
@@ -165,35 +192,40 @@ def _blocks(cells):
         yield [values[start:start + ROWS] for values in cells], slice(start, start + ROWS)
 
 
-def _answer(name, answers, *arguments):
-    try:
-        return answers(*arguments)
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
 # Filling ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Filling(Options):
+    """A table whose empty cells are filled."""
+
+    model: str
+    data: str
+    header: str
+    seed: int
+    out: str
+
+
 def fill(options):
-    """The table with its gaps filled, in its own order of columns."""
+    """The table with its empty cells filled, in its own order of columns."""
+    options = Filling.of(options)
     use.check_output(options.out, options.model, options.data)
     model = use.table_model(options.model, "MODEL")
-    data = inputs.load(options.data, options.header, inputs.texts_of(model), gaps=True)
-    cells, sure = inputs.partial_cells(data, model, extra=True)
-    use.say_remark(data, sure)
+    data = load(options.data, options.header, matching.texts_of(model), may_be_empty=True)
+    cells, sure = matching.partial_cells(data, model, extra=True)
+    say_remark(data, sure)
     density = model.density
     names = [column.name for column in density.columns]
-    rng, filler = np.random.default_rng(options.seed), Filler(density)
+    rng, sampler = np.random.default_rng(options.seed), ConditionalSampler(density)
     order = data.columns if set(names) <= set(data.columns) else tuple(names)
     others = {name: values for name, values in zip(data.columns, data.table.cells())
               if name in order and name not in names}
-    _check_no_gaps(data.name, others)
+    _check_none_missing(data.name, others)
 
     def whole(some, places):
-        found = dict(zip(names, impute(density, some, rng, filler=filler)))
+        found = dict(zip(names, impute(density, some, rng, sampler=sampler)))
         found.update({name: values[places] for name, values in others.items()})
-        return use.stacked([_as_written(found[name], name in counted) for name in order])
+        return stacked([_as_written(found[name], name in counted) for name in order])
 
     counted = {*data.table.whole, *(column.name for column in density.columns
                                     if column.kind == "count")}
@@ -201,23 +233,25 @@ def fill(options):
     def blocks():
         with _bar(len(cells[0]), True) as bar:
             for some, places in _blocks(cells):
-                yield _answer(data.name, whole, some, places)
+                with blamed(f"{data.name}: "):
+                    filled = whole(some, places)
+                yield filled
                 bar.update(len(some[0]))
 
     write_blocks(options.out, order, blocks())
-    about = inputs.about_gaps(names, cells)
+    about = about_missing(names, cells)
     print(f"{about}; each is one draw given the cells that are there" if about else
           f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells")
     print(f"wrote {options.out}")
 
 
-def _check_no_gaps(name, others):
+def _check_none_missing(name, others):
     """That columns of which the model knows nothing have no empty cell."""
     for column, values in others.items():
-        if np.any(inputs.find_gaps(values)):
+        if np.any(is_missing(values)):
             raise UsageError(f"{name}: column {column!r}: expected no empty cell in a column that "
-                             "the model does not know, got one in row "
-                             f"{np.argmax(inputs.find_gaps(values)) + 1}")
+                             f"the model does not know, got one in row "
+                             f"{np.argmax(is_missing(values)) + 1}")
 
 
 def _as_written(values, whole):

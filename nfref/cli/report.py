@@ -1,14 +1,16 @@
 """``nfref report``: a page about a model and data, in one file."""
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli import inputs, use
-from nfref.cli.arguments import UsageError, add_header, count
+from nfref.cli import use
+from nfref.cli.arguments import Options, UsageError, add_header, count
 from nfref.cli.streams import printable
 from nfref.runtime.files import replacing
 from nfref.tables.reading import numbered_columns
+from nfref.tables.scoring import draw, draw_like, log_prob, stacked
 
 
 def add_commands(commands):
@@ -30,8 +32,21 @@ def add_commands(commands):
     parser.set_defaults(run=report)
 
 
+@dataclass(frozen=True)
+class Page(Options):
+    """A page about a model and rows."""
+
+    model: str
+    data: str
+    header: str
+    weights: str
+    out: str
+    seed: int
+
+
 def report(options):
     """Write the page."""
+    options = Page.of(options)
     try:
         import jinja2  # noqa: F401, so that nothing is computed without it
     except ModuleNotFoundError:
@@ -41,12 +56,12 @@ def report(options):
     from nfref.tables.report.page import render
     use.check_output(options.out, options.model, options.data)
     model = use.loaded_model(options.model)
-    rows, weight = use.rows_for(model, options)
+    rows, weight = use.rows_for(model, options.data, options.header, options.weights)
     names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))
     about = {name: printable(str(text)) for name, text in use.about_model(model).items()
              if name != "columns"}
     found = gather(model, names, rows,
-                   lambda x: inputs.log_prob(model.density, model.params, x),
+                   lambda x: log_prob(model.density, model.params, x),
                    lambda rng, n: _draws(model, rows, rng, n),
                    np.random.default_rng(options.seed), about, weight)
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
@@ -58,5 +73,5 @@ def report(options):
 def _draws(model, rows, rng, n):
     """Rows of the model; where columns are given, for rows of the data."""
     if getattr(model.density, "given", ()):
-        return use.stacked(inputs.sample_like(model.density, list(rows.T), rng, n))
-    return inputs.draw(model.density, model.params, rng, n)
+        return stacked(draw_like(model.density, list(rows.T), rng, n))
+    return draw(model.density, model.params, rng, n)

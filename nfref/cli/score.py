@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.cli import inputs
-from nfref.cli.arguments import UsageError, add_header, count
+from nfref.cli import matching
+from nfref.cli.arguments import Options, UsageError, add_header, blamed, count
+from nfref.cli.data import Data, files, load
+from nfref.cli.notes import say_remark
 from nfref.cli.streams import complain
 from nfref.cli.use import check_output, check_there, loaded_model
-from nfref.tables.candidates import ONE_AT_A_TIME
-from nfref.tables.conditional import Filler
+from nfref.tables.conditional import ConditionalSampler, Marginal
 from nfref.tables.density import TableDensity
 from nfref.tables.reading import TableError, batch_rows, batches, write_batches
+from nfref.tables.scoring import log_prob, marginal_of
+from nfref.tables.search import ONE_AT_A_TIME
 
 LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them
@@ -66,17 +69,32 @@ def add_commands(commands):
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True)
+class Scoring(Options):
+    """What is scored, and what is said of it."""
+
+    model: str
+    data: str
+    header: str
+    out: str
+    least: int
+    errors: bool
+    weights: str
+    dask: str
+
+
 def run(options):
     """One log-likelihood a row; then what can be said of all."""
-    paths = inputs.files(options.data)
+    options = Scoring.of(options)
+    paths = files(options.data)
     check_output(options.out, options.model, *paths)
     if not options.out:
         check_there("scores")
     least = options.least if options.least is not None else LEAST if options.out else 0
     model = loaded_model(options.model)
     if options.errors and not isinstance(model.density, TableDensity):
-        raise UsageError(f"--errors: expected a model of several candidates (--flow auto), got "
-                         f"{options.model}, one flow alone")
+        raise UsageError(f"--errors: expected the density of a table, got {options.model}, a flow "
+                         "that nfref.fit has fitted")
     if options.dask:
         scored = _by_cluster(options.dask, model, paths, options.header, least, options.weights)
     else:
@@ -86,15 +104,11 @@ def run(options):
     names = COLUMNS if options.errors else COLUMNS[:1]
     blocks = (np.stack((part.log_prob, part.error, part.effective)[:len(names)], axis=1)
               for part in summary.of(_with_progress(scored, options.out)))
-    try:
-        if options.out:
-            write_batches(options.out, names, blocks)
-        else:
-            for block in blocks:
-                sys.stdout.writelines(",".join(cells) + "\n"
-                                      for cells in block.astype(str).tolist())
-    except TableError as error:
-        raise UsageError(str(error)) from None
+    if options.out:
+        write_batches(options.out, names, blocks)
+    else:
+        for block in blocks:
+            sys.stdout.writelines(",".join(cells) + "\n" for cells in block.astype(str).tolist())
     if options.weights and not summary.weight > 0:
         raise UsageError(f"--weights: {options.data}: column {options.weights!r}: expected one "
                          "above 0, got zero in every row")
@@ -173,53 +187,35 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
         If the rows are none that the model could score.
     """
     first = 0
-    filler = functools.cache(lambda: Filler(model.density))
+    sampler = functools.cache(lambda: ConditionalSampler(model.density))
     for data in tables_for(model, path, header, weights):
-        data, weight = _without_weights(data, weights, first)
-        values, sure = inputs.for_model(data, model)
-        if data.table.remark and not (sure or first):
-            complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
-        if data.table.labels:
-            values = inputs.with_text(data, values, model)
+        data, weight = data.weighed(weights, first)
+        values, sure = matching.for_model(data, model)
+        say_remark(data, sure or first)
+        values = matching.with_text(data, values, model)
         if isinstance(model.density, TableDensity):
-            found = inputs.log_prob_with_gaps(model.density, values, path, first + 1, filler)
-            log_prob, error, effective = found.log_prob, found.error, found.effective
+            with blamed(f"{path}: "):
+                found = marginal_of(model.density, values, first + 1, sampler)
         else:
-            log_prob = inputs.log_prob(model.density, model.params, values)
-            error, effective = np.zeros(len(values)), np.full(len(values), np.inf)
-        worst = [Unlikely(float(log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
-                 for k in lowest(log_prob, least)]
-        yield Scored(log_prob, worst, error, effective, weight,
+            found = Marginal(log_prob(model.density, model.params, values),
+                             np.zeros(len(values)), np.full(len(values), np.inf))
+        worst = [Unlikely(float(found.log_prob[k]), path, first + k + 1,
+                          _shown(values[k], model, data)) for k in lowest(found.log_prob, least)]
+        yield Scored(found.log_prob, worst, found.error, found.effective,
+                     np.ones(len(values)) if weight is None else weight,
                      int(np.sum(np.any(np.isnan(data.values), axis=1))))
         first += len(values)
 
 
-def _without_weights(data, column, first):
-    """(data without that column, its values)."""
-    if column is None:
-        return data, np.ones(len(data.values))
-    if column not in data.columns:
-        raise UsageError(f"--weights: expected a column of {data.name}, got {column!r}")
-    k = data.columns.index(column)
-    weight = data.values[:, k]
-    inputs.check_batch_weights(data.name, column, weight, first)
-    return replace(data, table=replace(
-        data.table, values=np.delete(data.values, k, axis=1),
-        columns=data.columns[:k] + data.columns[k + 1:])), weight
-
-
 def tables_for(model, path, header, weights=None, optional=()):
-    """The rows of DATA as :class:`nfref.cli.inputs.Data`, a batch at a time."""
-    texts, keep = inputs.texts_of(model), inputs.known_to(model, (weights,), optional)
+    """The rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
+    texts, keep = matching.texts_of(model), matching.known_to(model, (weights,), optional)
     if not os.path.exists(path):        # built in, or an error
-        yield inputs.load(path, header, texts, keep=keep)
+        yield load(path, header, texts, keep=keep)
         return
-    try:
-        for table in batches(path, header, texts, gaps=isinstance(model.density, TableDensity),
-                             keep=keep):
-            yield inputs.Data(path, table)
-    except TableError as error:
-        raise UsageError(str(error)) from None
+    for table in batches(path, header, texts, keep=keep,
+                         may_be_empty=isinstance(model.density, TableDensity)):
+        yield Data(path, table)
 
 
 def lowest(log_prob, most):
@@ -319,7 +315,7 @@ def _by_cluster(address, model, paths, header, least, weights=None):
         for path, future in zip(paths, futures):
             try:
                 found = future.result()
-            except UsageError as error:
+            except (UsageError, TableError) as error:
                 raise UsageError(str(error).replace(os.path.abspath(path), path)) from None
             except distributed.KilledWorker:
                 raise UsageError(f"{path}: expected a worker that scores it, got several that "

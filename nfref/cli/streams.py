@@ -45,7 +45,7 @@ def utf8_output():
             sys.stdout.reconfigure(encoding=encoding, errors=errors)
 
 
-class Patient:
+class TolerantStream:
     """A text stream that goes on when what it writes to breaks; ``problem`` says why it did."""
 
     def __init__(self, stream):
@@ -70,7 +70,7 @@ class Patient:
 
 
 @contextlib.contextmanager
-def patient(needed=True):
+def tolerant(needed=True):
     """Let no broken stream end the block; a broken standard output is raised at its end.
 
     Parameters
@@ -82,7 +82,7 @@ def patient(needed=True):
         yield
         return
     found = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = output, _ = tuple(map(Patient, found))
+    sys.stdout, sys.stderr = output, _ = tuple(map(TolerantStream, found))
     try:
         yield
         output.flush()

@@ -2,12 +2,15 @@
 
 import os
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 
 import nfref
-from nfref.cli import inputs
-from nfref.cli.arguments import UsageError, add_header, condition, count
+from nfref.cli import matching
+from nfref.cli.arguments import Options, UsageError, add_header, blamed, conditions, count
+from nfref.cli.data import TOY_ROWS, load
+from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
 from nfref.cli.system import system
 from nfref.flows.composition import Composition, Invert
@@ -15,8 +18,10 @@ from nfref.runtime import params as trees
 from nfref.runtime.blocks import BLOCK
 from nfref.runtime.checks import shortened
 from nfref.runtime.files import check_writable, is_special
+from nfref.tables.conditional import ConditionalSampler, impute, row_given
 from nfref.tables.density import TableDensity
 from nfref.tables.reading import numbered_columns, write_blocks
+from nfref.tables.scoring import AsDensity, check_cells, draw, stacked
 
 LABELS = 8          # of a category that are listed
 
@@ -30,17 +35,16 @@ def add_commands(commands):
                     "--given-from, rows for each row of a file, whose cells stay as they are.\n"
                     "A model that was fitted with --given needs those columns.",
         example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
-                "  nfref sample wine.npz -n 1000 --given alcohol=12 --given pH=3.1\n"
+                "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
                 "  nfref sample model.npz --given-from some.csv --out rows.csv")
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("-n", type=count(0), metavar="N",
                         help="how many rows; with --given-from, for each of its rows (default: 1)")
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="the same seed draws the same rows (default: %(default)s)")
-    parser.add_argument("--given", type=condition, action="append", default=[],
-                        metavar="NAME=VALUE",
-                        help="only rows in which column NAME is VALUE; may be given for several "
-                             "columns, of a model that tried several candidates")
+    parser.add_argument("--given", type=conditions, action="extend", default=[],
+                        metavar="NAME=VALUE,NAME=VALUE",
+                        help="only rows in which column NAME is VALUE, of the density of a table")
     parser.add_argument("--given-from", metavar="DATA",
                         help="rows that hold some of the columns; empty cells are drawn too")
     parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
@@ -84,13 +88,10 @@ def check_there(what):
 
 def loaded_model(path):
     """The model of a file, which has to be one without context."""
-    from nfref.tables.model_file import ModelError, load_model
+    from nfref.tables.model_file import load_model
     if not path:
         raise UsageError("MODEL: expected a model file, got ''")
-    try:
-        model = load_model(path)
-    except ModelError as error:
-        raise UsageError(str(error)) from None
+    model = load_model(path)
     if model.density.context_dim:
         raise UsageError(f"{path}: expected a model without context, got one that takes "
                          f"{model.density.context_dim} context columns")
@@ -112,46 +113,51 @@ def check_output(out, *inputs):
 # Commands ---------------------------------------------------------------------------------
 
 
-def say_remark(data, sure):
-    """What was taken for names, where it was guessed and names do not say so."""
-    if data.table.remark and not sure:
-        complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
-
-
-def rows_for(model, options):
+def rows_for(model, name, header, weights=None):
     """The rows of DATA without empty cells, in the order of the model's columns, and what they
     count (None for all the same); says so if names were guessed or rows left out."""
-    column = getattr(options, "weights", None)
-    data = inputs.load(options.data, options.header, inputs.texts_of(model),
-                       isinstance(model.density, TableDensity), inputs.known_to(model, (column,)))
-    data, weight = inputs.without_weights(data, column)
-    values, sure = inputs.for_model(data, model)
+    of_table = isinstance(model.density, TableDensity)
+    data, weight = load(name, header, matching.texts_of(model), of_table,
+                        matching.known_to(model, (weights,))).weighed(weights)
+    values, sure = matching.for_model(data, model)
     say_remark(data, sure)
-    if isinstance(model.density, TableDensity):
-        inputs.check_cells(data.name, model.density, inputs.cells_of(data, values, model),
-                           gaps=True)
+    if of_table:
+        with blamed(f"{data.name}: "):
+            check_cells(model.density, matching.cells_of(data, values, model), may_be_empty=True)
     whole = ~np.any(np.isnan(values), axis=1)
     if not np.all(whole):
-        said = inputs.about_gaps(model.columns or data.columns, list(values.T))
+        said = about_missing(model.columns or data.columns, list(values.T))
         if not np.any(whole):
             raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
         complain(f"nfref: note: {said}; these rows are left out")
-    if data.table.labels:
-        values = inputs.with_text(data, values, model)
-    return values[whole], None if weight is None else weight[whole]
+    return (matching.with_text(data, values, model)[whole],
+            None if weight is None else weight[whole])
 
 
 def table_model(path, option):
     """The model of a file, which has to be the density of a table."""
     model = loaded_model(path)
     if not isinstance(model.density, TableDensity):
-        raise UsageError(f"{option}: expected a model of several candidates (--flow auto), got "
-                         f"{path}, one flow alone")
+        raise UsageError(f"{option}: expected the density of a table, got {path}, a flow that "
+                         "nfref.fit has fitted")
     return model
+
+
+@dataclass(frozen=True)
+class Sampling(Options):
+    """Rows to draw."""
+
+    model: str
+    n: int
+    seed: int
+    given: list
+    given_from: str
+    out: str
 
 
 def sample(options):
     """New rows as csv."""
+    options = Sampling.of(options)
     check_output(options.out, options.model, options.given_from)
     if not options.out:
         check_there("rows")
@@ -162,9 +168,9 @@ def sample(options):
     if options.given_from:
         total, drawn = _for_each_row(model, options, rng)
     else:
-        given = given_values(model, options)
+        given = given_values(model, options.given, options.model)
         total, drawn = options.n, (
-            inputs.draw(model.density, model.params, rng, min(BLOCK, options.n - start), given)
+            draw(model.density, model.params, rng, min(BLOCK, options.n - start), given)
             for start in range(0, options.n, BLOCK))
     _check_disk(options.out, total, model.density.dim)
     overflown = 0
@@ -188,64 +194,47 @@ def sample(options):
 
 def _for_each_row(model, options, rng):
     """(how many rows, an iterator of blocks of them) drawn for each row of --given-from."""
-    from nfref.tables.conditional import Filler, impute
     if options.given:
         raise UsageError("--given: expected none with --given-from, which says what is given")
     model = table_model(options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
     drawn = [column.name for column in density.columns if column.name not in density.given]
-    data = inputs.load(options.given_from, "auto", inputs.texts_of(model), True,
-                       inputs.known_to(model, optional=drawn))
-    cells, sure = inputs.partial_cells(data, model, drawn)
+    data = load(options.given_from, "auto", matching.texts_of(model), True,
+                matching.known_to(model, optional=drawn))
+    cells, sure = matching.partial_cells(data, model, drawn)
     say_remark(data, sure)
     rows = len(cells[0])
 
     def blocks():
-        filler, step = Filler(density), max(1, BLOCK // max(each, 1))
+        sampler, step = ConditionalSampler(density), max(1, BLOCK // max(each, 1))
         for start in range(0, rows if each else 0, step):
             block = [np.repeat(values[start:start + step], each) for values in cells]
-            try:
-                found = impute(density, block, rng, filler=filler)
-            except ValueError as error:
-                raise UsageError(f"{options.given_from}: {error}") from None
+            with blamed(f"{options.given_from}: "):
+                found = impute(density, block, rng, sampler=sampler)
             yield stacked(found)
 
     return rows * each, blocks()
 
 
-def stacked(columns):
-    """Columns' values as one array, of dtype object where some are text."""
-    if any(values.dtype.kind in "OU" for values in columns):
-        columns = [values.astype(object) for values in columns]
-    return np.stack(columns, axis=1)
-
-
-def _quoted(density):
-    return ", ".join(map(repr, density.given))
-
-
-def given_values(model, options):
+def given_values(model, asked, path):
     """name -> value of --given, each of which its column can take."""
-    from nfref.tables.conditional import row_given
-    given = {}
-    for name, text in options.given:
-        if name in given:
-            raise UsageError(f"--given: expected each column once, got {name!r} twice")
-        given[name] = text
+    given = dict(asked)
+    if len(given) < len(asked):
+        twice = next(name for k, (name, _) in enumerate(asked)
+                     if name in dict(asked[:k]))
+        raise UsageError(f"--given: expected each column once, got {twice!r} twice")
     if not given and not getattr(model.density, "given", ()):
         return given
     if not isinstance(model.density, TableDensity):
-        raise UsageError(f"--given: expected a model of several candidates (--flow auto), got "
-                         f"{options.model}, one flow alone")
+        raise UsageError(f"--given: expected the density of a table, got {path}, a flow that "
+                         "nfref.fit has fitted")
     for column in model.density.columns:        # labels that are no text
         if column.name in given and column.kind == "category":
             text = given[column.name]
             given[column.name] = next((label for label in column.labels if str(label) == text),
                                       text)
-    try:
+    with blamed("--"):
         row_given(model.density, given)
-    except ValueError as error:
-        raise UsageError(f"--{error}") from None
     return given
 
 
@@ -260,29 +249,49 @@ def _check_disk(out, n, dim):
                          f"{out}, got {n:,}, which take {least / 2 ** 30:,.1f} GiB or more")
 
 
+@dataclass(frozen=True)
+class Picture(Options):
+    """What is drawn, beside which rows."""
+
+    model: str
+    data: str
+    header: str
+    out: str
+
+
 def plot(options):
     """A picture of data and samples."""
     from nfref.cli.pictures import check_format, draw
+    options = Picture.of(options)
     check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
     model = loaded_model(options.model)
-    x = None if options.data is None else rows_for(model, options)[0]
+    x = None if options.data is None else rows_for(model, options.data, options.header)[0]
     columns = model.columns or numbered_columns(model.density.dim)
     density = model.density
     if isinstance(density, TableDensity):
         if density.given and x is None:
-            raise UsageError(f"--data: expected rows, for the model is given {_quoted(density)}; "
-                             "got none")
-        density = inputs.AsDensity(density, None if x is None else list(x.T))
-        if x is not None:
-            x = density.numbers(list(x.T))
+            raise UsageError("--data: expected rows, for the model is given "
+                             f"{', '.join(map(repr, density.given))}; got none")
+        cells = None if x is None else list(x.T)
+        density = AsDensity(density, cells)
+        x = None if x is None else density.numbers(cells)
     draw("--out", options.out, density, model.params, columns, x)
+
+
+@dataclass(frozen=True)
+class Subject(Options):
+    """What there is to know about."""
+
+    model: str
+    system: bool
 
 
 def info(options):
     """What a model file holds, or what nfref runs on."""
+    subject = Subject.of(options)
     check_there("it")
-    lines = system() if options.system else about_model(loaded_model(options.model))
+    lines = system() if subject.system else about_model(loaded_model(subject.model))
     for name, text in lines.items():
         print(printable(f"{name + ':':<12}{text}"))
 
@@ -328,14 +337,15 @@ def _about_table(density):
     if density.pool is not None:
         shares = sorted(zip(density.pool.weights, density.pool.names), reverse=True)
         none = [name for weight, name in shares if weight == 0]
-        lines["pool"] = f"{len(shares)} members: " + ", ".join(
+        lines["pool"] = f"{len(shares)} member{'s' * (len(shares) > 1)}: " + ", ".join(
             f"{name} {weight:.3f}" for weight, name in shares if weight > 0)
         if none:
             lines["pool"] += f"; of no weight: {', '.join(none)}"
         for k in density.pool.flows:
             flow = density.pool.members[k]
             lines[density.pool.names[k]] = (f"{_outline(flow.density.flow)}, "
-                                            f"{trees.count(flow.params):,} numbers")
+                                            f"{trees.count(flow.params):,} numbers in "
+                                            f"{trees.dtype_of(flow.params)}")
     return lines
 
 
@@ -352,14 +362,9 @@ def _about_fit(fit):
     rows, test = fit["rows"], fit["test"]
     error = test["standard_error"]
     error = "" if error is None else f", standard error {error:.3f}"
-    lines = {"fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
-                          f"{rows['validation']:,} to validate, {rows['test']:,} to test",
-             "test": f"{test['mean']:.3f} nats per row{error}"}
-    if "candidates" in fit:
-        return {**lines, "training": f"seed {fit['seed']}"}
-    lines["training"] = (f"batches of {fit['batch']}, learning rate {fit['learning_rate']:g}, "
-                         f"seed {fit['seed']}; {fit['message']}")
-    return lines
+    return {"fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
+                         f"{rows['validation']:,} to validate, {rows['test']:,} to test",
+            "test": f"{test['mean']:.3f} nats per row{error}", "training": f"seed {fit['seed']}"}
 
 
 def _outline(flow):
@@ -382,4 +387,4 @@ def datasets(options):
           "white wines: physicochemical measurements, copies dropped")
     for toy in nfref.datasets.TOYS.values():
         floor = "" if toy.entropy is None else f"{toy.entropy:.3f}"
-        print(f"{toy.name:<18}{inputs.TOY_ROWS:>6}{toy.dim:>9}{floor:>8}  {toy.description}")
+        print(f"{toy.name:<18}{TOY_ROWS:>6}{toy.dim:>9}{floor:>8}  {toy.description}")

@@ -1,6 +1,8 @@
 """``nfref vectors``: write the golden vectors."""
 
-from nfref.cli.arguments import UsageError
+from dataclasses import dataclass
+
+from nfref.cli.arguments import Options, UsageError
 
 DESCRIPTION = """\
 Write the golden vectors: one JSON file for each small flow, with its parameters, inputs,
@@ -21,15 +23,24 @@ def add_commands(commands):
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True)
+class Vectors(Options):
+    """Which vectors are written, and where."""
+
+    names: list
+    out: str
+
+
 def run(options):
     """Write them, naming each file as it is done."""
+    asked = Vectors.of(options)
     try:
         from nfref.oracle.truth import vectors
     except ModuleNotFoundError as error:
         raise UsageError(f"vectors: expected {error.name} to be installed, found it is not; "
                          "pip install 'nfref[oracle]' brings it") from None
     try:
-        for path in vectors.write(options.out, options.names):
+        for path in vectors.write(asked.out, asked.names):
             print(path, flush=True)
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -298,8 +298,6 @@ class MAF(Composition):
     degrees: object = "even"
     periodic: tuple = ()
 
-    # What ``nfref fit`` takes where nothing is said.
-    for_tables = {"layers": 5, "hidden": (128, 128)}
     _converters = {**MADE._converters, "layers": check_count, "batch_norm": check_batch_norm}
 
     def __post_init__(self):
@@ -371,6 +369,3 @@ def IAF(dim, layers=5, hidden=(64, 64), **options):
     True
     """
     return Invert(MAF(dim, layers, hidden, **options))
-
-
-IAF.for_tables = {"layers": 5, "hidden": (64, 64)}

@@ -94,8 +94,6 @@ class CNF(Flow):
     max_evaluations: int = 10_000
     probes: object = field(default=None, compare=False, repr=False)
 
-    # What ``nfref fit`` takes where nothing is said.
-    for_tables = {"hidden": (64, 64)}
     _converters = {"hidden": check_hidden, "activation": one_of(ACTIVATIONS),
                    "trace": one_of(TRACES), "solver": one_of(SOLVERS), "rtol": check_positive,
                    "atol": check_positive, "steps": check_count,

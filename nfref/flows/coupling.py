@@ -248,8 +248,6 @@ class NICE(Composition):
     context_dim: int = 0
     activation: str = "tanh"
 
-    # What ``nfref fit`` takes where nothing is said.
-    for_tables = {"layers": 6, "hidden": (128, 128)}
     _converters = {"layers": check_count, "hidden": check_hidden,
                    "activation": one_of(ACTIVATIONS)}
 
@@ -316,8 +314,6 @@ class RealNVP(Composition):
     batch_norm: object = False
     periodic: tuple = ()
 
-    # What ``nfref fit`` takes where nothing is said.
-    for_tables = {"layers": 8, "hidden": (64, 64)}
     _converters = {"layers": check_count, "hidden": check_hidden,
                    "activation": one_of(ACTIVATIONS), "transformer": check_transformer,
                    "batch_norm": check_batch_norm}

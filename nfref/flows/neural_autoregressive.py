@@ -84,9 +84,6 @@ class NAF(_Stack):
     activation: str = "tanh"
     orders: object = "alternate"
 
-    # What ``nfref fit`` takes where nothing is said.
-    for_tables = {"layers": 3, "hidden": (64, 64)}
-
     @property
     def _transformer(self):
         return DeepSigmoid(self.units)

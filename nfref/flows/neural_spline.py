@@ -83,8 +83,6 @@ class NSF(Composition):
     orders: object = "alternate"
     linear: str = "none"
 
-    # What ``nfref fit`` takes where nothing is said.
-    for_tables = {"layers": 5, "hidden": (128, 128)}
     _converters = {**MADE._converters, "layers": check_count, "linear": one_of(("none", "lu"))}
 
     def __post_init__(self):

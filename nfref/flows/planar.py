@@ -216,8 +216,6 @@ class Planar(Composition):
     layers: int = 16
     context_dim: int = 0
 
-    # What ``nfref fit`` takes where nothing is said.
-    for_tables = {"layers": 32, "learning_rate": 5e-3}
     _converters = {"layers": check_count}
 
     @cached_property

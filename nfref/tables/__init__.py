@@ -9,12 +9,17 @@
 - :mod:`~nfref.tables.discrete`: probabilities of categories and counts;
 - :mod:`~nfref.tables.pool`: a weighted sum of densities;
 - :mod:`~nfref.tables.regression`: a mixture's columns given others;
-- :mod:`~nfref.tables.candidates`: what is tried, and in which size;
+- :mod:`~nfref.tables.flows`: the flows that can be fitted, by name;
+- :mod:`~nfref.tables.plan`: what is asked for, and how far a fit has come;
+- :mod:`~nfref.tables.members`: the simple densities, and the weights of all;
+- :mod:`~nfref.tables.search`: flows beside them, or alone;
 - :mod:`~nfref.tables.density`: all of it together, with neither scikit-learn nor DataFrames;
 - :mod:`~nfref.tables.marginals`: the closed forms when only some columns are known;
-- :mod:`~nfref.tables.conditional`: rows with gaps, columns given others;
-- :mod:`~nfref.tables.gaps`: training on rows with gaps;
-- :mod:`~nfref.tables.model_file`: densities in files;
+- :mod:`~nfref.tables.conditional`: rows with empty cells, columns given others;
+- :mod:`~nfref.tables.missing`: training on rows with empty cells;
+- :mod:`~nfref.tables.split`, :mod:`~nfref.tables.comparison`: rows to test by, and what they say;
+- :mod:`~nfref.tables.scoring`: rows of any model, scored and drawn;
+- :mod:`~nfref.tables.model_file`, :mod:`~nfref.tables.checkpoints`: densities and fits in files;
 - :mod:`~nfref.tables.flow_density`, :mod:`~nfref.tables.outliers`: scikit-learn's estimators;
 - :mod:`~nfref.tables.report`: a page about a fitted model.
 """

@@ -438,8 +438,8 @@ def asked_support(name, asked, values=None):
                 return low, high
     except (TypeError, ValueError, IndexError):
         pass
-    raise ValueError(f"columns[{name!r}]: expected real, positive, LOW:HIGH, period P, count or "
-                     f"category; got {asked!r}")
+    raise ColumnError(name, "expected real, positive, LOW:HIGH, period P, count or category; got "
+                      f"{asked!r}")
 
 
 def _check_varies(name, varies, values):

@@ -1,6 +1,6 @@
 """Rows with gaps: their likelihood, what may stand in the gaps, and columns given others.
 
-Of a row only the cells O are known, and M are missing. With q a density near p whose marginals
+Of a row only the cells O are known, and M are missing. With q a density close to p whose marginals
 and conditionals have closed forms (:mod:`nfref.tables.marginals`),
 
     p(x_O) = int p(x_O, x_M) dx_M = q(x_O) E[p(x) / q(x)],    x_M ~ q(x_M | x_O)
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.tables.columns import Continuous, plain
-from nfref.tables.frames import gaps
+from nfref.tables.frames import is_missing
 from nfref.tables.marginals import ClosedForm, Noise, exact_marginal
 
 DRAWS = 1000
@@ -76,8 +76,8 @@ class Filled:
         return weight / np.sum(weight, axis=1, keepdims=True)
 
 
-class Filler:
-    """Fills the gaps of rows under a density of tables.
+class ConditionalSampler:
+    """Draws the missing cells of rows given those that are there, under a density of tables.
 
     Parameters
     ----------
@@ -86,23 +86,23 @@ class Filler:
 
     def __init__(self, density):
         self.density = density
-        self.near = None
+        self.proposal = None
         if density.pool is not None:
             rng = np.random.default_rng(0)
             context = density.context(density.pilot(rng, 2000))
-            self.near = ClosedForm.near(density.pool, rng, context)
+            self.proposal = ClosedForm.proposal_for(density.pool, rng, context)
 
     @property
     def exact(self):
         """Whether one draw tells all about a likelihood."""
-        closed = self.density.pool is None or self.near.same
+        closed = self.density.pool is None or self.proposal.is_exact
         return closed and not any(column.kind == "count" and column.name not in self.density.given
                                   for column in self.density.columns)
 
     def encode(self, table):
         """(codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
         columns = self.density.columns
-        known = np.stack([~gaps(values) for values in table], axis=1)
+        known = np.stack([~is_missing(values) for values in table], axis=1)
         check_given_known(self.density, known)
         whole = [values if np.all(here) else _stood_in(column, values, here)
                  for column, values, here in zip(columns, table, known.T)]
@@ -159,11 +159,11 @@ class Filler:
                 log_weight = log_q
             else:
                 context = self.density.context(np.nan_to_num(codes))
-                u = self.near.fill(u, observed, noise, context)
+                u = self.proposal.fill(u, observed, noise, context)
                 log_weight = log_q
-                if not self.near.same:
+                if not self.proposal.is_exact:
                     log_weight = (log_q + pool.log_prob(u, context)
-                                  - self.near.log_prob(u, np.arange(u.shape[1]), context))
+                                  - self.proposal.log_prob(u, np.arange(u.shape[1]), context))
         shape = len(places), len(codes) // len(places)
         log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
         return Filled(places, codes.reshape(*shape, codes.shape[1]),
@@ -171,14 +171,14 @@ class Filler:
 
     def _fill_labels(self, codes, u, seen, observed, noise):
         """(codes without gaps, log q of what is known)."""
-        discrete, near = self.density.discrete, self.near
+        discrete, proposal = self.density.discrete, self.proposal
         if discrete is None:
-            return codes, near.log_prob(u, observed, self.density.context(codes))
+            return codes, proposal.log_prob(u, observed, self.density.context(codes))
 
         def log_continuous(codes, u):
-            if near is None:
+            if proposal is None:
                 return 0.0
-            return near.log_prob(u, observed, self.density.context(np.nan_to_num(codes)))
+            return proposal.log_prob(u, observed, self.density.context(np.nan_to_num(codes)))
 
         missing = np.flatnonzero(~seen)
         if not len(missing):
@@ -258,7 +258,7 @@ def _stood_in(column, values, known):
 # Answers ----------------------------------------------------------------------------------
 
 
-def log_marginal(density, table, draws=DRAWS, seed=0, filler=None):
+def log_marginal(density, table, draws=DRAWS, seed=0, sampler=None):
     """Log-likelihood of the cells that are there, of every row.
 
     Parameters
@@ -269,14 +269,14 @@ def log_marginal(density, table, draws=DRAWS, seed=0, filler=None):
     draws : int
         S, for each row with gaps. What a row gets does not depend on the other rows.
     seed : int
-    filler : Filler, optional
+    sampler : ConditionalSampler, optional
         Of that density, where there is one already.
 
     Returns
     -------
     Marginal
     """
-    whole = ~np.any([gaps(values) for values in table], axis=0)
+    whole = ~np.any([is_missing(values) for values in table], axis=0)
     rows = len(whole)
     log_prob, error, effective = np.empty(rows), np.zeros(rows), np.full(rows, np.inf)
     if np.any(whole):
@@ -284,17 +284,17 @@ def log_marginal(density, table, draws=DRAWS, seed=0, filler=None):
     places = np.flatnonzero(~whole)
     if not len(places):
         return Marginal(log_prob, error, effective)
-    filler = filler or Filler(density)
-    codes, u, log_slope, known = filler.encode([values[places] for values in table])
-    draws = 1 if filler.exact else draws
+    sampler = sampler or ConditionalSampler(density)
+    codes, u, log_slope, known = sampler.encode([values[places] for values in table])
+    draws = 1 if sampler.exact else draws
     done = np.zeros(len(places), bool)
-    if not filler.exact:
-        for rows, found in filler.exact_rows(codes, u, known):
+    if not sampler.exact:
+        for rows, found in sampler.exact_rows(codes, u, known):
             log_prob[places[rows]] = found + log_slope[rows]
             done[rows] = True
     left = np.flatnonzero(~done)
     noise = Noise.draw(np.random.default_rng(seed), 1, draws, u.shape[1])
-    for block in filler.blocks(codes[left], u[left], known[left], draws, None, noise):
+    for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
         block = replace(block, places=left[block.places])
         here = places[block.places]
         log_prob[here] = (np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws)
@@ -308,7 +308,7 @@ def log_marginal(density, table, draws=DRAWS, seed=0, filler=None):
     return Marginal(log_prob, error, effective)
 
 
-def impute(density, table, rng, draws=200, filler=None):
+def impute(density, table, rng, draws=200, sampler=None):
     """The table with every gap filled by a draw from its law given the cells that are there.
 
     Parameters
@@ -323,19 +323,19 @@ def impute(density, table, rng, draws=200, filler=None):
     -------
     list of (N,) arrays
     """
-    missing = [gaps(values) for values in table]
+    missing = [is_missing(values) for values in table]
     places = np.flatnonzero(np.any(missing, axis=0))
     if not len(places):
         return list(table)
-    filler = filler or Filler(density)
+    sampler = sampler or ConditionalSampler(density)
     filled = [np.array(values) for values in table]
-    codes, u, _, known = filler.encode([values[places] for values in table])
-    draws = 1 if filler.exact else draws
-    for block in filler.blocks(codes, u, known, draws, rng):
+    codes, u, _, known = sampler.encode([values[places] for values in table])
+    draws = 1 if sampler.exact else draws
+    for block in sampler.blocks(codes, u, known, draws, rng):
         edges = np.cumsum(block.shares(), axis=1)
         chosen = np.sum(rng.random(len(edges))[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
         rows = np.arange(len(chosen))
-        drawn = filler.drawn(block.codes[rows, chosen], block.u[rows, chosen])
+        drawn = sampler.drawn(block.codes[rows, chosen], block.u[rows, chosen])
         here = places[block.places]
         for column, values, gap in zip(filled, drawn, missing):
             column[here[gap[here]]] = values[gap[here]]
@@ -365,16 +365,16 @@ def sample_given(density, given, rng, n, draws=DRAWS):
         If a name or a value does not fit.
     """
     table = row_given(density, given)
-    filler = Filler(density)
-    codes, u, _, known = filler.encode(table)
-    draws = max(n, 1) if filler.exact else max(draws, 10 * n)
-    block = next(filler.blocks(codes, u, known, draws, rng))
+    sampler = ConditionalSampler(density)
+    codes, u, _, known = sampler.encode(table)
+    draws = max(n, 1) if sampler.exact else max(draws, 10 * n)
+    block = next(sampler.blocks(codes, u, known, draws, rng))
     # Systematic resampling: where weights are equal no draw is taken twice.
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
     chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
-    drawn = filler.drawn(block.codes[0, chosen], block.u[0, chosen])
-    return [values if gaps(value)[0] else np.repeat(value, n)
+    drawn = sampler.drawn(block.codes[0, chosen], block.u[0, chosen])
+    return [values if is_missing(value)[0] else np.repeat(value, n)
             for values, value in zip(drawn, table)]
 
 
@@ -457,7 +457,7 @@ def predictions(density, table, name, levels, draws=DRAWS, seed=0):
     On a circle these are of the values from where it is cut, all moved by as many periods as bring
     the mean into the turn of the values; quantiles ascend, and may lie beside that turn.
     """
-    column, filler, blocks = _of_one_column(density, table, name, draws, seed)
+    column, sampler, blocks = _of_one_column(density, table, name, draws, seed)
     levels = np.asarray(levels, np.float64)
     found, mean = np.empty((len(table[0]), len(levels))), np.empty(len(table[0]))
     for block, values in blocks:
@@ -497,11 +497,11 @@ def label_probabilities(density, table, name, draws=DRAWS, seed=0):
         In the order of the column's labels; rows add up to one.
     """
     names = [column.name for column in density.columns]
-    place, filler, found = names.index(name), Filler(density), []
+    place, sampler, found = names.index(name), ConditionalSampler(density), []
     for label in density.columns[place].labels:
         table = list(table)
         table[place] = np.full(len(table[place]), label, object)
-        found.append(log_marginal(density, table, draws, seed, filler).log_prob)
+        found.append(log_marginal(density, table, draws, seed, sampler).log_prob)
     found = np.stack(found, axis=1)
     largest = np.max(found, axis=1, keepdims=True)
     shares = np.exp(found - np.where(np.isfinite(largest), largest, 0.0))
@@ -518,7 +518,7 @@ def distribution(density, table, name, draws=DRAWS, seed=0):
     ----------
     As for :func:`quantiles`; no value of the column may be missing.
     """
-    column, filler, blocks = _of_one_column(density, table, name, draws, seed)
+    column, sampler, blocks = _of_one_column(density, table, name, draws, seed)
     place = [one.name for one in density.columns].index(name)
     own = np.asarray(table[place], np.float64)
     own = column.encode(own)[0] if isinstance(column, Continuous) else column.encode(own)
@@ -530,7 +530,7 @@ def distribution(density, table, name, draws=DRAWS, seed=0):
 
 
 def _of_one_column(density, table, name, draws, seed):
-    """(column, Filler, an iterator of (Filled, that column's values (N, S)))."""
+    """(column, ConditionalSampler, an iterator of (Filled, that column's values (N, S)))."""
     names = [column.name for column in density.columns]
     check_known("column", [name], names)
     column = density.columns[names.index(name)]
@@ -540,14 +540,14 @@ def _of_one_column(density, table, name, draws, seed):
         raise ValueError(f"column: expected one that is not given, got {name!r}")
     table = list(table)
     table[names.index(name)] = np.full(len(table[0]), np.nan)
-    filler = Filler(density)
-    codes, u, _, known = filler.encode(table)
+    sampler = ConditionalSampler(density)
+    codes, u, _, known = sampler.encode(table)
     continuous = isinstance(column, Continuous)
     place = density.places[continuous].index(names.index(name))
 
     def blocks():
         noise = Noise.stratified(np.random.default_rng(seed), draws, u.shape[1])
-        for block in filler.blocks(codes, u, known, draws, None, noise):
+        for block in sampler.blocks(codes, u, known, draws, None, noise):
             yield block, (block.u if continuous else block.codes)[:, :, place]
 
-    return column, filler, blocks()
+    return column, sampler, blocks()

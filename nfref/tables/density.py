@@ -15,15 +15,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.runtime import params as trees
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
-from nfref.tables import candidates
-from nfref.tables.candidates import Rows
 from nfref.tables.columns import (DISCRETE, Category, ColumnError, Continuous, Count, as_numbers,
                                   check_independent, column_of)
 from nfref.tables.discrete import LatentClasses
-from nfref.tables.frames import distinct_rows, gaps
+from nfref.tables.frames import distinct_rows, is_missing
+from nfref.tables.members import UnitRows, held_out_count
+from nfref.tables.plan import Tried
 from nfref.tables.pool import Pool, mean_and_error
+from nfref.tables.search import density_of, find_pool
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,7 @@ def find_columns(names, table, asked=None, first=0, labels=None):
     if unknown:
         raise ValueError(f"columns: expected names among {', '.join(map(repr, names))}; "
                          f"got {unknown[0]!r}")
-    missing = [gaps(values) for values in table]
+    missing = [is_missing(values) for values in table]
     for name, gap in zip(names, missing):
         if np.all(gap):
             raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
@@ -352,6 +354,8 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
     -------
     Fitted
     """
+    if not plan.simple:
+        parameters_of_a_flow(plan, columns, len(table[0]), given)
     columns = tuple(column.in_units_of(values, weight) if isinstance(column, Continuous)
                     else column for column, values in zip(columns, table))
     places, counts = distinct_rows(_numbers_of(columns, table), weight, seed)
@@ -365,7 +369,7 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
     discrete_rng, pool_rng = rng.spawn(2)
     discrete, centre, scale = None, None, None
     log_discrete = np.zeros(len(places))
-    held = candidates.held_out_count(len(places), validation)
+    held = held_out_count(len(places), validation)
     if kinds:
         centre = np.average(codes, axis=0, weights=weight)
         scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
@@ -381,21 +385,40 @@ def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
     density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
     tried, held_out = [], held if discrete is not None and copies is None else 0
     if u.shape[1]:
-        rows = Rows(u, density.context(codes), weight,
-                    sum(isinstance(column, Continuous) for column in kinds))
-        pool, tried, held_out = candidates.find_pool(rows, plan, pool_rng, validation, announce)
+        rows = UnitRows(u, density.context(codes), weight,
+                        sum(isinstance(column, Continuous) for column in kinds))
+        pool, tried, held_out = find_pool(rows, plan, pool_rng, validation, announce)
         density = replace(density, pool=pool)
     scored = slice(held_out or None)
     offset = np.average((log_slope + log_discrete)[scored],
                         weights=None if weight is None else weight[scored])
     tried = [one.shifted(offset) for one in tried]
     if copies is not None:
-        tried = [candidates.Tried("latent classes", *mean_and_error(
+        tried = [Tried("latent classes", *mean_and_error(
             log_discrete[copies > 0], copies[copies > 0]), 1.0, 0.0)]
     elif not tried:
-        tried = [candidates.Tried("latent classes", *mean_and_error(
+        tried = [Tried("latent classes", *mean_and_error(
             log_discrete[scored], None if weight is None else weight[scored]), 1.0, 0.0)]
     return Fitted(density, tried, effective, len(places), held_out)
+
+
+def parameters_of_a_flow(plan, columns, rows, given=()):
+    """How many parameters the first flow of a plan has for so many rows; 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be made of these columns, or a plan of flows alone has no column for them.
+    """
+    coded, own = places_of(columns, given)
+    if plan.kinds and not own and not plan.simple:
+        raise ValueError(f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
+                         "categories and counts alone")
+    if not (plan.kinds and own):
+        return 0
+    width = sum(len(columns[k].labels) if columns[k].kind == "category" else 1 for k in coded)
+    rng = np.random.default_rng(0)
+    return trees.count(density_of(plan.kinds[0], rows, len(own), width, rng).init(rng))
 
 
 def split_copies(kinds, columns, counts, share, seed):
@@ -412,7 +435,7 @@ def split_copies(kinds, columns, counts, share, seed):
     counts = counts.astype(np.int64)
     rng = np.random.default_rng([seed % 2 ** 64, 2])
     return rng.multivariate_hypergeometric(
-        counts, candidates.held_out_count(int(np.sum(counts)), share), method="marginals")
+        counts, held_out_count(int(np.sum(counts)), share), method="marginals")
 
 
 def _from_copies(codes, kinds, counts, held, rng, known):

@@ -32,7 +32,7 @@ FREEDOM = 4.0           # of the Student t of a count
 
 
 @dataclass(frozen=True)
-class Table(Configuration):
+class LabelProbabilities(Configuration):
     """log P of labels 0 ... L-1 in each class, (R, L)."""
 
     log_prob: np.ndarray
@@ -93,7 +93,7 @@ class Numbers(Configuration):
     @classmethod
     def fit(cls, numbers, shares, low):
         seen, codes = np.unique(numbers, return_inverse=True)
-        table = Table.fit(codes, shares, len(seen))
+        table = LabelProbabilities.fit(codes, shares, len(seen))
         mass = np.sum(shares, axis=0) + 1e-12
         middle = shares.T @ numbers / mass
         spread = np.sum(shares * (numbers[:, None] - middle) ** 2, axis=0) / mass
@@ -131,7 +131,7 @@ class Numbers(Configuration):
     def sample(self, rng, classes):
         """A number for each class, (N,)."""
         from scipy.special import stdtr, stdtrit
-        place = Table(self.log_prob).sample(rng, classes)
+        place = LabelProbabilities(self.log_prob).sample(rng, classes)
         middle, scale = self.middle[classes], self.scale[classes]
         least = stdtr(FREEDOM, (self.low - 0.5 - middle) / scale) if np.isfinite(self.low) else 0.0
         u = least + (1 - least) * rng.uniform(1e-12, 1 - 1e-12, len(classes))
@@ -139,7 +139,7 @@ class Numbers(Configuration):
         return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
 
     def describes(self, column, classes):
-        """See :meth:`Table.describes`."""
+        """See :meth:`LabelProbabilities.describes`."""
         return (column.kind == "count" and column.low == self.low
                 and len(self.middle) == classes)
 
@@ -188,7 +188,7 @@ class Normal(Configuration):
         return self.middle[classes] + self.spread[classes] * rng.standard_normal(len(classes))
 
     def describes(self, column, classes):
-        """See :meth:`Table.describes`."""
+        """See :meth:`LabelProbabilities.describes`."""
         return column.kind not in ("category", "count") and len(self.middle) == classes
 
     def _check(self):
@@ -200,7 +200,7 @@ class Normal(Configuration):
 def part_of(column, values, shares):
     """What a column is in each class; ``shares`` (N, R) say what each row counts there."""
     if column.kind == "category":
-        return Table.fit(values.astype(np.int64), shares, len(column.labels))
+        return LabelProbabilities.fit(values.astype(np.int64), shares, len(column.labels))
     if column.kind == "count":
         return Numbers.fit(values, shares, column.low)
     return Normal.fit(values, shares)
@@ -214,7 +214,7 @@ class LatentClasses(Configuration):
     ----------
     log_weights : (R,) array
         log pi.
-    parts : tuple of Table, Numbers or Normal
+    parts : tuple of LabelProbabilities, Numbers or Normal
         One a column.
     given : tuple of int
         Places of the columns that are given.
@@ -309,7 +309,8 @@ class LatentClasses(Configuration):
         total = np.broadcast_to(self.log_weights, (len(codes), len(self.log_weights)))
         for j in range(len(self.parts)) if places is None else places:
             part, column = self.parts[j], codes[:, j]
-            total = total + part.of(column.astype(np.int64) if isinstance(part, Table) else column)
+            codes_of = column.astype(np.int64) if isinstance(part, LabelProbabilities) else column
+            total = total + part.of(codes_of)
         return total
 
     def log_prob(self, codes):

@@ -11,12 +11,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nfref.flow import Flow
 from nfref.runtime.checks import as_weight, check_count, check_positive
 from nfref.tables import conditional
-from nfref.tables.candidates import Plan
-from nfref.tables.density import TableDensity, check_given, find_columns, fit_table
-from nfref.tables.frames import frame_columns, gaps, has_gaps, is_frame, like_frame
-from nfref.tables.gaps import fit_with_gaps
+from nfref.tables.density import TableDensity, check_given, find_columns
+from nfref.tables.flows import FLOWS
+from nfref.tables.frames import frame_columns, is_frame, is_missing, like_frame
+from nfref.tables.missing import fit_incomplete_table
+from nfref.tables.plan import Plan
 
-FLOWS = ("auto", "nsf", "maf", "mixture", "gaussian")
+CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
 
 
 class FlowDensity(DensityMixin, BaseEstimator):
@@ -33,11 +34,12 @@ class FlowDensity(DensityMixin, BaseEstimator):
 
     Parameters
     ----------
-    flow : {"auto", "nsf", "maf", "mixture", "gaussian"} or Flow, default "auto"
+    flow : str or Flow, default "auto"
         What is tried besides the simple densities. "auto" fits neural spline flows of tanh and
-        of relu units and a masked autoregressive flow, and then more of the best; "mixture" and
-        "gaussian" no flow at all. A flow has to be one of as many columns as are continuous, with
-        the discrete ones as context.
+        of relu units and a masked autoregressive flow, and then more of the best; "cnf", "fm",
+        "iaf", "maf", "naf", "nice", "nsf", "planar" and "realnvp" are flows of that kind;
+        "mixture" and "gaussian" no flow at all. A flow has to be one of as many columns as are
+        continuous, with the discrete ones as context.
     members : int, default 4
         How many flows, each with a start and orders of its own.
     columns : dict, optional
@@ -55,7 +57,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
     batch_size : int, optional
         Rows a step; by default as fits the number of rows.
     learning_rate : float, optional
-        Of Adam; 5e-3 by default.
+        Of Adam; by default as the kind of flow has it, 5e-3 for "auto" and for a flow.
     time_budget : float, optional
         Seconds for all flows together. What is found then depends on the machine. At least one
         epoch of one flow is done.
@@ -73,7 +75,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
     ----------
     density_ : nfref.tables.density.TableDensity
         What was found.
-    candidates_ : list of nfref.tables.candidates.Tried
+    candidates_ : list of nfref.tables.plan.Tried
         Every member, and the pool last: mean log-likelihood of the rows held out, its standard
         error, weight and seconds.
     columns_ : tuple
@@ -119,7 +121,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         X : (N, D) array or DataFrame
             At least two rows that differ. A DataFrame may hold text. Cells may be missing (NaN,
             None): they are drawn anew while the simple densities are fitted, and the flows learn
-            from the last draw (:mod:`nfref.tables.gaps`).
+            from the last draw (:mod:`nfref.tables.missing`).
         y : None
             Not used.
         sample_weight : (N,) array, optional
@@ -152,11 +154,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         options = {"weight": weight, "validation": self.validation,
                    "given": check_given(self.given, names),
                    "announce": announce or self._announce}
-        if has_gaps(table):
-            found = fit_with_gaps(names, table, self.columns, plan, seed, **options)
-        else:
-            found = fit_table(find_columns(names, table, self.columns), table, plan, seed,
-                              **options)
+        found = fit_incomplete_table(find_columns(names, table, self.columns), table, plan, seed,
+                                     **options)
         self._keep(found.density)
         self.candidates_ = found.tried
         self.n_rows_effective_ = found.rows
@@ -169,8 +168,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         self.weights_ = {} if pool is None else dict(zip(pool.names, pool.weights.tolist()))
 
     def _plan(self, callback):
-        if not (isinstance(self.flow, Flow) or self.flow in FLOWS):
-            raise ValueError(f"flow: expected one of {', '.join(FLOWS)} or a Flow, "
+        if not (isinstance(self.flow, Flow) or self.flow in CHOICES):
+            raise ValueError(f"flow: expected one of {', '.join(CHOICES)} or a Flow, "
                              f"got {self.flow!r}")
         check_count("members", self.members, minimum=0)
         check_count("epochs", self.epochs)
@@ -255,7 +254,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         found = conditional.log_marginal(self.density_, table, check_count("draws", draws, 2))
         answer = [found.log_prob]
         if return_spread:
-            whole = ~np.any([gaps(values) for values in table], axis=0)
+            whole = ~np.any([is_missing(values) for values in table], axis=0)
             spread = np.full(len(whole), np.nan)
             if np.any(whole):
                 spread[whole] = self.density_.spread([values[whole] for values in table])

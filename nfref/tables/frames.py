@@ -53,7 +53,7 @@ def like_frame(X, columns):
 # Cells that are missing -------------------------------------------------------------------
 
 
-def gaps(values):
+def is_missing(values):
     """Which cells of a column are missing, (N,): NaN, None and the like."""
     values = np.asarray(values)
     if values.dtype.kind == "f":
@@ -61,11 +61,6 @@ def gaps(values):
     if values.dtype.kind != "O":
         return np.zeros(len(values), bool)
     return np.array([value is None or value != value for value in values.tolist()], bool)
-
-
-def has_gaps(table):
-    """Whether a cell of a table is missing."""
-    return any(np.any(gaps(values)) for values in table)
 
 
 # Rows that repeat -------------------------------------------------------------------------

@@ -75,8 +75,8 @@ class ClosedForm:
     parts : tuple of Gaussian or Wide, length K
     slopes : tuple of (C, D) array or None, length K
         B.
-    same : bool
-        Whether it is the pool, and not only near to it.
+    is_exact : bool
+        Whether it is the pool, and not only close to it.
     gates : tuple of (int, MixtureRegression)
         From which part on these say r; it is 1 for all other parts.
     """
@@ -84,11 +84,11 @@ class ClosedForm:
     log_weights: np.ndarray
     parts: tuple
     slopes: tuple
-    same: bool = False
+    is_exact: bool = False
     gates: tuple = ()
 
     @classmethod
-    def of(cls, members, weights, same=False, context_dim=0):
+    def of(cls, members, weights, is_exact=False, context_dim=0):
         """Of members of a pool in closed form and their weights."""
         log_weights, parts, slopes, gates = [], [], [], []
         for member, weight in zip(members, weights):
@@ -110,10 +110,10 @@ class ClosedForm:
                 log_weights.append(np.log(weight))
                 parts.append(density)
                 slopes.append(slope)
-        return cls(np.array(log_weights), tuple(parts), tuple(slopes), same, tuple(gates))
+        return cls(np.array(log_weights), tuple(parts), tuple(slopes), is_exact, tuple(gates))
 
     @classmethod
-    def near(cls, pool, rng, context=None):
+    def proposal_for(cls, pool, rng, context=None):
         """The closed form that is likeliest for draws of a pool, or the pool where it is one.
 
         Its weights are those of stacking, with a row each for all of its members, so that none is

@@ -12,7 +12,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     Parameters
     ----------
-    flow : {"auto", "nsf", "maf", "mixture", "gaussian"} or Flow, default "auto"
+    flow : str or Flow, default "auto"
+        As for :class:`nfref.FlowDensity`.
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
     members, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \

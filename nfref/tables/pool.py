@@ -124,8 +124,11 @@ class FittedFlow(Configuration):
     params: object
 
     def log_prob(self, x, context=None):
-        """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in float64."""
-        return in_blocks(lambda *rows: self.density.log_prob(self.params, *rows), x, context)
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in the dtype of
+        the parameters."""
+        dtype = trees.dtype_of(self.params)
+        return in_blocks(lambda *rows: self.density.log_prob(
+            self.params, *(part.astype(dtype, copy=False) for part in rows)), x, context)
 
     def sample(self, rng, n, context=None):
         """``n`` rows, (n, D)."""

@@ -15,7 +15,6 @@ POOLS = {
     "--epochs": ("1", "2", *NUMBERS[1:4], "x"), "--batch": ("16", "64", *NUMBERS),
     "--lr": ("1e-3", "1e300", *NUMBERS), "--seed": ("1", "2", *NUMBERS),
     "--dtype": ("float32", "float64", "float16"), "--header": ("auto", "yes", "no", "maybe"),
-    "--bounded": ("a=0:1", "a=-9:9", "b=-1e300:1e300", "z=0:1", "a=1:0", "a", "=", "a=nan:1"),
     "--trace": ("exact", "brute"), "--rtol": NUMBERS, "--regularise": ("0,0", "1", "a,b"),
     "--plot": ("p.png", "p.pgf", "p", "no/p.png", ".png", "old.txt"),
     "--out": ("m.npz", "old.txt", "no/m.npz", ".", "", "n" * 300, "t.csv", "ü.npz", "-"),
@@ -25,7 +24,7 @@ POOLS = {
     "--given-from": ("t.csv", "numbers.csv", "missing.csv", "old.txt", ""),
     "--members": ("0", "1", *NUMBERS[2:5]), "--weights": ("a", "z", ""),
     "--least": ("0", "2", "-1"),
-    "--column": ("a=real", "a=positive", "a=0:1", "a=1:0", "a=count", "a=category", "z=real", "a"),
+    "--column": ("a=real", "a=positive", "a=0:1", "b=-1e300:1e300", "a=nan:1", "=", "a=1:0", "a=count", "a=category", "z=real", "a"),
     "-n": ("0", "3", "100000000000000", *NUMBERS)}
 FLAGS = ("--drop-duplicates", "--quiet", "--help", "--magic")
 DATA = ("t.csv", "t.csv", "t.csv", "numbers.csv", "missing.csv", "old.txt", ".", "", "model.npz",
@@ -33,7 +32,7 @@ DATA = ("t.csv", "t.csv", "t.csv", "numbers.csv", "missing.csv", "old.txt", ".",
 MODELS = ("model.npz", "model.npz", "model.npz", "t.csv", "missing.npz", ".", "")
 TAKES = {
     "fit": ("--flow", "--layers", "--hidden", "--batch", "--lr", "--seed", "--dtype", "--header",
-            "--bounded", "--given", "--members", "--weights", "--column", "--trace", "--rtol",
+            "--given", "--members", "--weights", "--column", "--trace", "--rtol",
             "--regularise", "--plot", "--out", "--checkpoint",
             "--resume"),
     "score": ("--header", "--weights", "--least", "--out"),

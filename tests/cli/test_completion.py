@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from nfref.cli import main, parser
-from nfref.cli.flows import FLOWS
+from nfref.tables.flows import FLOWS
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")

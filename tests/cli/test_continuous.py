@@ -31,7 +31,7 @@ def test_fit_and_score(options, table, tmp_path, capsys):
                                                         else ("--hidden", "8,8")))
     assert not status, err
     assert "test nats per row" in out
-    flow = load_model(model).density.flow.flows[0]
+    flow = load_model(model).density.pool.members[0].density.flow
     assert (flow.rtol, flow.atol) == (1e-4, 1e-4)
     assert flow.trace == ("brute" if "6,6,6" in options else "exact")
     status, out, err = run(capsys, "score", model, table)
@@ -39,13 +39,13 @@ def test_fit_and_score(options, table, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("options, message", [
-    (("--flow", "maf", "--trace", "exact"), "--trace: expected none with --flow maf"),
-    (("--flow", "fm", "--regularise", "1,1"), "--regularise: expected none with --flow fm"),
-    (("--flow", "realnvp", "--rtol", "1e-5"), "--rtol: expected none with --flow realnvp"),
+    (("--flow", "maf", "--trace", "exact"), "--trace: expected none with flow maf"),
+    (("--flow", "fm", "--regularise", "1,1"), "--regularise: expected none with flow fm"),
+    (("--flow", "realnvp", "--rtol", "1e-5"), "--rtol: expected none with flow realnvp"),
     (("--flow", "cnf", "--regularise", "1"), "--regularise: expected KINETIC,JACOBIAN"),
     (("--flow", "cnf", "--regularise", "1,-1"), "--regularise: expected KINETIC,JACOBIAN"),
     (("--flow", "cnf", "--rtol", "0"), "--rtol: expected a finite number above 0"),
-    (("--flow", "cnf", "--layers", "3"), "--layers: expected none with --flow cnf"),
+    (("--flow", "cnf", "--layers", "3"), "--layers: expected none with flow cnf"),
     (("--flow", "cnf", "--trace", "some"), "--trace: invalid choice"),
     (("--flow", "cnf", "--trace", "exact", "--hidden", "4,4,4"), "--trace: expected 'brute'"),
 ], ids=str)

@@ -76,9 +76,9 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
     run(capsys, "fit", "t.csv", *QUICK, "--out", "m.npz")
-    from nfref.tables.candidates import Plan
     from nfref.tables.density import find_columns, fit_table
     from nfref.tables.frames import distinct_rows
+    from nfref.tables.plan import Plan
     places, _ = distinct_rows(data.to_numpy(), None, 0)
     rest = data.to_numpy()[places[50:]]
     plan = Plan("auto", 1, 2)
@@ -158,17 +158,18 @@ def test_few_rows_are_enough(folder, capsys):
     (("--column", "city=category"), "--column: expected a column of people.csv, got 'city'"),
     (("--column", "age=0:1"), "people.csv: column 'age': expected values strictly between 0 and 1"),
     (("--column", "age=count"), "people.csv: column 'age': expected whole numbers, got"),
-    (("--bounded", "age=0:900", "--column", "age=real"), "expected each column once, got 'age'"),
+    (("--column", "age=0:900", "--column", "age=real"), "expected each column once, got 'age'"),
     (("--flow", "auto", "--layers", "2"), "--layers: expected none with --flow auto"),
     (("--flow", "auto", "--resume", "c.npz"), "--resume: c.npz: expected a checkpoint, found none"),
-    (("--flow", "auto", "--dtype", "float32"), "--dtype: expected float64 with --flow auto"),
-    (("--flow", "maf", "--column", "age=real"), "--column: expected none with --flow maf"),
+    (("--flow", "maf", "--members", "0"), "--members: expected at least 1 with --flow maf, got 0"),
+    (("--flow", "maf", "--column", "age=count"), "column 'age': expected whole numbers, got"),
+    (("--flow", "maf", "--column", "age=category", "--without", "share,children,w"),
+     "--flow maf: expected a column of real numbers, got categories and counts alone"),
     (("--members", "-1"), "--members: expected at least 0, got -1"),
     (("--time", "0"), "--time: expected a finite number above 0, got 0"),
 ])
 def test_bad_input(folder, capsys, arguments, message):
-    status = main(["fit", "people.csv", "--column", "town=category", *arguments, "--out", "m.npz"]
-                  if "maf" not in arguments else ["fit", "people.csv", *arguments])
+    status = main(["fit", "people.csv", "--column", "town=category", *arguments, "--out", "m.npz"])
     errors = capsys.readouterr().err
     assert status == 2 and message in errors and errors.count("\n") == 1
     assert not (folder / "m.npz").exists()

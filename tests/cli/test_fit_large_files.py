@@ -65,7 +65,7 @@ def test_rows_outside_of_the_sample_are_looked_at(folder, capsys):
         bad = frame.astype(float).copy()
         bad.loc[19_989, name] = value
         bad.to_csv("t.csv", index=False)
-        assert main(["fit", "t.csv", *FIT, "--column", "age=positive", "--bounded", "share=0:1",
+        assert main(["fit", "t.csv", *FIT, "--column", "age=positive", "--column", "share=0:1",
                      "--column", "children=count", "--weights", "w", "--out", "m.npz"]) == 2
         errors = capsys.readouterr().err
         assert f"t.csv: column {name!r}: {message}" in errors and errors.count("\n") == 1

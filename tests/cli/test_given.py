@@ -34,7 +34,7 @@ def with_gaps(data, share=0.1, seed=1):
 def fewer_rounds():
     """Of filling, which the tests of the estimator look at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nfref.tables.gaps.ROUNDS", 2)
+        patch.setattr("nfref.tables.missing.ROUNDS", 2)
         yield
 
 
@@ -86,19 +86,19 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
 
 def test_fit_with_gaps_is_that_of_the_estimator(here):
     """The same function under both: the same bits for the same rows."""
-    from nfref.tables.candidates import Plan
     from nfref.tables.density import find_columns
     from nfref.tables.frames import distinct_rows
-    from nfref.tables.gaps import fit_with_gaps
+    from nfref.tables.missing import fit_incomplete_table
+    from nfref.tables.plan import Plan
     from nfref.tables.reading import read_quietly
-    found = read_quietly("gaps.csv", texts=("town",), gaps=True)
+    found = read_quietly("gaps.csv", texts=("town",), may_be_empty=True)
     names, cells = found.columns, found.cells()
     columns = find_columns(names, cells, {"town": "category", "income": "positive",
                                           "kids": "count"})
     places, _ = distinct_rows(found.values, None, 0)
     rest = [values[places[50:]] for values in cells]
-    density = fit_with_gaps(names, rest, None, Plan("auto", 0), 0, columns=columns,
-                            given=("age", "town")).density
+    density = fit_incomplete_table(columns, rest, Plan("auto", 0), 0,
+                                   given=("age", "town")).density
     model = load_model("cond.npz")
     assert model.density.given == ("age", "town")
     whole = table(people(), model)
@@ -110,7 +110,6 @@ def test_fit_with_gaps_is_that_of_the_estimator(here):
     (("--given", "age,age"), "--given: expected each column once, got 'age' twice"),
     (("--given", "age,town,kids,income"), "--given: expected a column that is not given"),
     (("--given", ","), "--given: expected names of columns, as in x1,x2; got ','"),
-    (("--given", "age", "--flow", "maf"), "--given: expected none with --flow maf, only with auto"),
     (("--given", "age", "--weights", "age"), "--given: expected other columns than that of")))
 def test_fit_refuses_what_cannot_be_given(here, capsys, arguments, message):
     refused(capsys, message, "fit", "whole.csv", "--column", "town=category", "--out", "no.npz",

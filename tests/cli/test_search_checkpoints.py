@@ -4,8 +4,8 @@ import joblib
 import numpy as np
 import pytest
 
-from nfref.cli import checkpoints, main
-from nfref.runtime import params as trees
+from nfref.cli import checkpoint_writer, main
+from nfref.tables import checkpoints
 from nfref.tables.model_file import load_model
 from tests.cli.test_fit import people
 
@@ -19,9 +19,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def killed_after(monkeypatch, writes, name="write_search"):
+def killed_after(monkeypatch, writes):
     """Checkpoints, of which the one so many writes on is the last act of the process."""
-    write = getattr(checkpoints, name)
+    write = checkpoints.write
 
     def counted(*arguments):
         nonlocal writes
@@ -29,7 +29,7 @@ def killed_after(monkeypatch, writes, name="write_search"):
         writes -= 1
         if not writes:
             raise RuntimeError("killed")
-    monkeypatch.setattr(checkpoints, name, counted)
+    monkeypatch.setattr(checkpoints, "write", counted)
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 5])
@@ -45,7 +45,7 @@ def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, epochs):
 
 
 def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
-    monkeypatch.setattr(checkpoints, "EVERY", 0)
+    monkeypatch.setattr(checkpoint_writer, "EVERY", 0)
     with monkeypatch.context() as patch:
         killed_after(patch, 4)
         with pytest.raises(RuntimeError):
@@ -59,19 +59,17 @@ def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
 
 def test_so_do_those_of_one_flow(folder, monkeypatch):
     """A process that is killed, its own checkpoint, and the bits of a fit that was not."""
-    monkeypatch.setattr(checkpoints, "EVERY", 0)
+    monkeypatch.setattr(checkpoint_writer, "EVERY", 0)
     fit = ("fit", "t.csv", "--flow", "maf", "--layers", "1", "--hidden", "4", "--epochs", "5",
            "--quiet")
     with monkeypatch.context() as patch:
-        killed_after(patch, 3, "write")
+        killed_after(patch, 3)
         with pytest.raises(RuntimeError):
             main([*fit, "--out", "m.npz"])
     assert (folder / "m.npz.checkpoint").exists() and not (folder / "m.npz").exists()
     assert main([*fit, "--out", "m.npz", "--resume", "m.npz.checkpoint"]) == 0
     assert main([*fit, "--out", "n.npz"]) == 0
-    one, other = (load_model(folder / name) for name in ("m.npz", "n.npz"))
-    np.testing.assert_array_equal(trees.flatten(one.params)[0], trees.flatten(other.params)[0])
-    assert one.info["fit"]["history"] == other.info["fit"]["history"]
+    assert (folder / "m.npz").read_bytes() == (folder / "n.npz").read_bytes()
     assert not (folder / "n.npz.checkpoint").exists()
 
 
@@ -94,7 +92,7 @@ def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
     capsys.readouterr()
     for arguments, message in ((("--seed", "1"), "c.npz: expected --seed 0 as when it was"),
                                (("--members", "3"), "c.npz: expected --members 2 as when"),
-                               (("--flow", "maf"), "c.npz: expected a checkpoint that nfref")):
+                               (("--flow", "maf"), "c.npz: expected --flow auto as when")):
         assert main([*FIT, *arguments, "--resume", "c.npz", "--out", "m.npz"]) == 2
         assert message in capsys.readouterr().err
     people(seed=1)[["age", "share"]].to_csv("t.csv", index=False)

@@ -18,7 +18,8 @@ from nfref.kernels import ahead, cache, jit
 from nfref.kernels.adam import _adam_update
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.products import outer_product, product
-from nfref.tables.candidates import Plan, prepare_flows
+from nfref.tables.plan import Plan
+from nfref.tables.search import prepare_flows
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
 NOTHING = (None,) * len(chain.OPTIONAL)

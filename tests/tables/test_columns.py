@@ -11,7 +11,7 @@ from nfref.runtime.description import describe, rebuild
 from nfref.tables import columns as kinds
 from nfref.tables.columns import Continuous, column_of, drawn_in, drawn_out, robust_units
 from nfref.tables.conditional import predictions
-from nfref.tables.discrete import LatentClasses, Numbers, Table
+from nfref.tables.discrete import LabelProbabilities, LatentClasses, Numbers
 
 RNG = np.random.default_rng(0)
 SUPPORTS = {
@@ -257,7 +257,7 @@ def test_cells_of_student_t_far_out():
 
 
 def test_a_table_draws_what_it_says():
-    table = Table(np.log(np.array([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]])))
+    table = LabelProbabilities(np.log(np.array([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]])))
     drawn = table.sample(np.random.default_rng(1), np.repeat([0, 1], 10_000))
     for part, expected in zip(np.split(drawn, 2), np.exp(table.log_prob)):
         counts = np.bincount(part, minlength=3)

@@ -7,7 +7,7 @@ from scipy import integrate, stats
 
 import nfref
 from nfref.tables.closed_form import Gaussian, GaussianMixture
-from nfref.tables.discrete import LatentClasses, Normal, Table
+from nfref.tables.discrete import LabelProbabilities, LatentClasses, Normal
 from nfref.tables.marginals import ClosedForm
 from nfref.tables.pool import Pool, Regressed
 from nfref.tables.regression import MixtureRegression, conditional_of
@@ -95,8 +95,8 @@ def test_closed_forms_with_gates_have_the_marginals_of_integrals():
                  Regressed(Gaussian(np.zeros(2), np.eye(2)), rng.standard_normal((1, 2)))),
                 np.array([0.7, 0.3]), ("mixture regression", "gaussian"))
     context, u = rng.standard_normal((4, 1)), rng.standard_normal((4, 2))
-    near = ClosedForm.near(pool, rng, context)
-    assert near.same
+    near = ClosedForm.proposal_for(pool, rng, context)
+    assert near.is_exact
     found = near.log_prob(u, np.array([0]), context)
     grid = np.linspace(-30, 30, 8001)
     for row, one, log_prob in zip(u, context, found):
@@ -110,7 +110,7 @@ def test_closed_forms_with_gates_have_the_marginals_of_integrals():
 
 def test_classes_given_a_number_are_those_of_bayes():
     """P(d | u) of two classes in the letters of the formula."""
-    table = Table(np.log([[0.9, 0.1], [0.2, 0.8]]))
+    table = LabelProbabilities(np.log([[0.9, 0.1], [0.2, 0.8]]))
     model = LatentClasses(np.log([0.3, 0.7]), (table, Normal(np.array([0.0, 1.0]),
                                                              np.array([1.0, 0.5]))), (1,))
     u = np.array([-1.0, 0.4, 3.0])

@@ -34,14 +34,14 @@ def test_threads_and_processes_give_the_bits_of_one(expected):
 
 def test_a_context_says_how_many_at_once(expected, monkeypatch):
     """Without n_jobs it is what ``parallel_config`` says."""
-    from nfref.tables import candidates
-    told, old = [], candidates._Flows._at_once
+    from nfref.tables import search
+    told, old = [], search._Flows._at_once
 
     def counted(self, kinds):
         told.append((self.plan.jobs, len(kinds)))
         old(self, kinds)
 
-    monkeypatch.setattr(candidates._Flows, "_at_once", counted)
+    monkeypatch.setattr(search._Flows, "_at_once", counted)
     nfref.FlowDensity(**SETTINGS).fit(ROWS)
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.cli.flows import FLOWS
 from nfref.runtime import params as trees
+from nfref.tables.flows import FLOWS, flow_kind
 
 SCALES = np.array([1000.0, 1.0, 0.25])
 
@@ -21,11 +21,19 @@ def in_units(flow, x, lower=None, upper=None):
     return nfref.Density(nfref.in_units_of(flow, x, lower, upper))
 
 
+def made(name):
+    """A small flow of that kind, of three columns."""
+    kind = FLOWS[name]
+    sizes = {option: size for option, size in (("layers", 2), ("hidden", (8,)))
+             if kind.takes(option)}
+    return flow_kind(name, **sizes).made(200, 3, 0, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_scaling_a_column_shifts_log_likelihoods_by_its_logarithm(name):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((200, 3)) @ rng.standard_normal((3, 3)) + [5, -3, 0]
-    flow = FLOWS[name].build(3, 2, (8,))
+    flow = made(name)
     density, scaled = in_units(flow, x), in_units(flow, x * SCALES)
     params = random_params(density)
     np.testing.assert_allclose(scaled.log_prob(params, x[:20] * SCALES),
@@ -36,7 +44,7 @@ def test_scaling_a_column_shifts_log_likelihoods_by_its_logarithm(name):
 @pytest.mark.parametrize("name", FLOWS)
 def test_standardised_units_differ_by_the_log_of_the_standard_deviations(name):
     x = np.random.default_rng(1).gamma(2.0, size=(300, 3)) * SCALES
-    flow = FLOWS[name].build(3, 2, (8,))
+    flow = made(name)
     density, bare = in_units(flow, x), nfref.Density(flow)
     params = random_params(bare)
     z = (x - np.mean(x, axis=0)) / np.std(x, axis=0)

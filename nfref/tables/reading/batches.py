@@ -22,7 +22,7 @@ def batch_rows(columns):
     return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
 
 
-def batches(path, header="auto", texts=(), rows=None, gaps=False, keep=None):
+def batches(path, header="auto", texts=(), rows=None, may_be_empty=False, keep=None):
     """The rows of a file, a batch at a time, in memory that does not depend on their number.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
@@ -38,7 +38,7 @@ def batches(path, header="auto", texts=(), rows=None, gaps=False, keep=None):
         it. ``labels`` of the tables grow from batch to batch: a text has the same place in all.
     rows : int, optional
         Rows in a batch (the last holds the rest); about a million numbers by default.
-    gaps : bool
+    may_be_empty : bool
         Whether cells may be empty; they are NaN then.
     keep : callable, optional
         ``keep(columns, named)`` gives the names of the columns that are read, of all in the file
@@ -68,7 +68,7 @@ def batches(path, header="auto", texts=(), rows=None, gaps=False, keep=None):
     first = 0
     with readable(path):
         if extension in TEXT:
-            found = regrouped(text_tables(path, header, texts, gaps, keep), rows)
+            found = regrouped(text_tables(path, header, texts, may_be_empty, keep), rows)
         elif extension == ".parquet":
             found = parquet_tables(path, texts, rows or batch_rows, keep)
         elif extension == ".npy":
@@ -76,7 +76,7 @@ def batches(path, header="auto", texts=(), rows=None, gaps=False, keep=None):
         else:
             found = regrouped([only(READERS[extension](path), keep)], rows)
         for table in found:
-            yield check_finite(path, table, first, gaps)
+            yield check_finite(path, table, first, may_be_empty)
             first += len(table.values)
 
 

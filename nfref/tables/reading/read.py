@@ -48,11 +48,11 @@ def read_table(path, header="auto"):
     return table
 
 
-def read_quietly(path, header="auto", texts=(), gaps=False, keep=None):
+def read_quietly(path, header="auto", texts=(), may_be_empty=False, keep=None):
     """:func:`read_table` without the warning; the remark of the table says it.
 
     ``texts`` names columns of a text file whose cells are taken as they stand: see
-    ``Table.labels``. With ``gaps`` cells may be empty, and are NaN then. ``keep`` is as for
+    ``Table.labels``. With ``may_be_empty`` cells may be empty, and are NaN then. ``keep`` is as for
     :func:`nfref.tables.reading.batches`.
     """
     path = os.fspath(path)
@@ -60,12 +60,12 @@ def read_quietly(path, header="auto", texts=(), gaps=False, keep=None):
     extension = os.path.splitext(path)[1].lower()
     with readable(path):
         if extension in TEXT:
-            table = read_text(path, header, texts, gaps, keep)
+            table = read_text(path, header, texts, may_be_empty, keep)
         elif extension == ".parquet":
             table = _read_parquet(path, texts, keep)
         else:
             table = only(READERS[extension](path), keep)
-        return check_finite(path, table, gaps=gaps)
+        return check_finite(path, table, may_be_empty=may_be_empty)
 
 
 @contextlib.contextmanager
@@ -219,7 +219,7 @@ def parquet_tables(path, texts, rows, keep=None):
                         or pyarrow.types.is_floating(field.type)
                         or pyarrow.types.is_boolean(field.type)):
                     raise TableError(f"{path}: column {column!r}: expected numbers, "
-                                     f"got {field.type}", not_numbers=column)
+                                     f"got {field.type}", column, True)
             wanted = [file.schema_arrow.names[place] for place in kept]
             for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows,
                                            columns=wanted):

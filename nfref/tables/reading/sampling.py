@@ -102,7 +102,7 @@ class Sample:
     lowest: dict
 
 
-def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, keep=None,
+def sample(paths, rows=None, seed=0, header="auto", texts=(), may_be_empty=False, keep=None,
            look=None):
     """A uniform sample of the rows of files, or all rows where these are no more.
 
@@ -113,7 +113,7 @@ def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, keep=N
     rows : int, optional
         How many at most; by default a million, and no more than 2^23 numbers.
     seed : int
-    header, texts, gaps, keep
+    header, texts, may_be_empty, keep
         As for :func:`nfref.tables.reading.batches`.
     look : callable, optional
         ``look(path, table, first, total)`` of every batch: ``first`` rows of its file lie before
@@ -141,7 +141,7 @@ def sample(paths, rows=None, seed=0, header="auto", texts=(), gaps=False, keep=N
     reservoir, start, known, whole, lowest = None, None, {}, None, None
     for path in map(os.fspath, paths):
         first = 0
-        for table in batches(path, header, texts, gaps=gaps, keep=keep):
+        for table in batches(path, header, texts, may_be_empty=may_be_empty, keep=keep):
             start = start or table
             table = _like(start, path, table, known)
             here = _whole(path, table)

@@ -12,13 +12,18 @@ class TableError(ValueError):
 
     Attributes
     ----------
-    not_numbers : str or None
-        The name of the column that holds something else than numbers, where it is that.
+    column : str or None
+        The name of the column that it is about, where it is about one.
+    not_numbers : bool
+        Whether the column holds something else than numbers.
     """
 
-    def __init__(self, message, not_numbers=None):
-        super().__init__(message)
-        self.not_numbers = not_numbers
+    def __init__(self, message, column=None, not_numbers=False):
+        super().__init__(message, column, not_numbers)
+        self.column, self.not_numbers = column, not_numbers
+
+    def __str__(self):
+        return self.args[0]
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,12 @@ def is_number(cell):
 # Checking ---------------------------------------------------------------------------------
 
 
-def check_finite(name, table, first=0, gaps=False):
+def check_finite(name, table, first=0, may_be_empty=False):
     """The table itself, if every number in it is finite; ``first`` rows lie before these.
 
-    With ``gaps`` it may be NaN too, which is a cell without a value.
+    With ``may_be_empty`` it may be NaN too, which is a cell without a value.
     """
-    finite = ~np.isinf(table.values) if gaps else np.isfinite(table.values)
+    finite = ~np.isinf(table.values) if may_be_empty else np.isfinite(table.values)
     if np.all(finite):
         return table
     rows = np.flatnonzero(~np.all(finite, axis=1))
@@ -119,17 +124,7 @@ def check_finite(name, table, first=0, gaps=False):
     raise TableError(f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or "
                      f"infinite in {len(rows)} of {len(finite)} rows; the first is "
                      f"{table.values[rows[0], column]} in row {first + rows[0] + 1}, "
-                     f"column {table.columns[column]!r}")
-
-
-def check_varies(name, table):
-    """The table itself, if no column is constant: a constant one has no density."""
-    for column, low, high in zip(table.columns, table.values.min(axis=0),
-                                 table.values.max(axis=0)):
-        if low == high:
-            raise TableError(f"{name}: column {column!r}: expected values that differ, "
-                             f"got {low} in every row")
-    return table
+                     f"column {table.columns[column]!r}", table.columns[column])
 
 
 def match_columns(name, table, columns, named=True, whose="the model's"):

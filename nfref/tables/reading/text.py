@@ -20,7 +20,7 @@ BLOCK_CELLS = 1 << 16   # cells that are text at any one time
 # Reading ----------------------------------------------------------------------------------
 
 
-def read_text(path, header="auto", texts=(), gaps=False, keep=None):
+def read_text(path, header="auto", texts=(), may_be_empty=False, keep=None):
     """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
 
     The file is passed over once, some rows at a time, so a pipe will do, and the memory it
@@ -34,12 +34,12 @@ def read_text(path, header="auto", texts=(), gaps=False, keep=None):
     texts : sequence of str
         Names of columns whose cells are text. ``...`` among them stands for those of which, in the
         first rows, no cell begins as a number does.
-    gaps : bool
+    may_be_empty : bool
         Whether cells may be empty. Among numbers, words such as NA stand for an empty one too.
     keep : callable, optional
         ``keep(columns, named)`` gives the names of the columns that are read; all if omitted.
     """
-    tables = list(text_tables(path, header, texts, gaps, keep))
+    tables = list(text_tables(path, header, texts, may_be_empty, keep))
     whole = np.all([are_whole(table.values) for table in tables], axis=0)
     return replace(tables[0], values=np.concatenate([table.values for table in tables]),
                    whole=tuple(name for name, here in zip(tables[0].columns, whole)
@@ -51,11 +51,11 @@ def are_whole(values):
     return np.all((values == np.round(values)) | np.isnan(values), axis=0)
 
 
-def text_tables(path, header="auto", texts=(), gaps=False, keep=None):
+def text_tables(path, header="auto", texts=(), may_be_empty=False, keep=None):
     """The rows of a text file as tables, some rows at a time; see :func:`read_text`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            yield from _tables(path, file, header, texts, gaps, keep)
+            yield from _tables(path, file, header, texts, may_be_empty, keep)
     except UnicodeDecodeError as error:
         if error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise TableError(f"{path}: expected UTF-8 text, got UTF-16 (iconv -f UTF-16 -t UTF-8 "
@@ -65,7 +65,7 @@ def text_tables(path, header="auto", texts=(), gaps=False, keep=None):
                          f"{_undecodable_line(path)}") from None
 
 
-def _tables(path, file, header, texts, gaps, keep):
+def _tables(path, file, header, texts, may_be_empty, keep):
     head = list(itertools.islice(file, HEAD))
     delimiter, lines = _delimiter(head, path.lower().endswith(".txt")), itertools.chain(head, file)
     if delimiter == " ":        # any run of spaces
@@ -91,7 +91,7 @@ def _tables(path, file, header, texts, gaps, keep):
     labels = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
-    for values in _numbers(path, rows, columns, gaps):
+    for values in _numbers(path, rows, columns, may_be_empty):
         yield Table(values, columns, named, remark and f"{path}: {remark}", doubtful,
                     labels)
 
@@ -182,14 +182,14 @@ def _delimiter(head, spaces=False):
     return max(counts, key=lambda delimiter: (counts[delimiter][:1], delimiter == ","))
 
 
-def _numbers(path, rows, columns, gaps):
+def _numbers(path, rows, columns, may_be_empty):
     """The rows as (M, D) arrays, converted block by block."""
     size = max(1, BLOCK_CELLS // max(1, len(columns)))
     first = 0
     while block := list(itertools.islice(rows, size)):
         for k, (line, cells) in enumerate(block):
             _check_length(path, cells, columns, first + k, line)
-        if gaps:
+        if may_be_empty:
             block = [(line, [_or_nan(cell) for cell in cells]) for line, cells in block]
         try:
             if any("_" in "".join(cells) for _, cells in block):
@@ -223,8 +223,8 @@ def _bad_cell(path, columns, rows, first):
                 elif is_number(cell.replace(",", ".")):
                     hint = " (decimals are written with a point)"
                 return TableError(f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
-                                  f"expected a number, got {came}{hint}",
-                                  not_numbers=column if cell.strip() else None)
+                                  f"expected a number, got {came}{hint}", column,
+                                  bool(cell.strip()))
 
 
 def _short(text, length=40):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from nfref.runtime.files import check_writable, replacing, reserved
-from nfref.tables.reading import (Table, TableError, check_varies, match_columns, read_table,
+from nfref.tables.reading import (Table, TableError, match_columns, read_table,
                                   write_csv)
 
 ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
@@ -279,14 +279,6 @@ def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 # Checks -----------------------------------------------------------------------------------
-
-
-def test_constant_columns_are_named():
-    table = Table(np.array([[1.0, 2.0], [3.0, 2.0]]), ("a", "still"))
-    with pytest.raises(TableError, match="column 'still': expected values that differ, got 2.0"):
-        check_varies("t.csv", table)
-    varied = Table(ROWS, ("a", "b"))
-    assert check_varies("t.csv", varied) is varied
 
 
 def test_columns_are_matched_by_name_then_by_place():

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 import nfref
 from nfref.cli import main
 from nfref.tables.closed_form import Gaussian, GaussianMixture, Wide
-from nfref.tables.frames import has_gaps
+from nfref.tables.frames import is_missing
 from nfref.tables.marginals import ClosedForm, Noise, reordered, student_of
 from nfref.tables.pool import Pool, Regressed
 
@@ -97,8 +97,8 @@ def test_student_of_normal_keeps_its_quantiles():
 def test_closed_form_marginals_are_integrals(observed):
     """Of one and two columns by quadrature, of all by the density, of none 1."""
     pool, observed = closed_forms(), np.array(observed, int)
-    near = ClosedForm.near(pool, np.random.default_rng(0))
-    assert near.same
+    near = ClosedForm.proposal_for(pool, np.random.default_rng(0))
+    assert near.is_exact
     rng = np.random.default_rng(1)
     u, context = rng.standard_normal((3, 3)), rng.standard_normal((3, 2))
     found = near.log_prob(u, observed, context)
@@ -124,7 +124,7 @@ def test_closed_form_marginals_are_integrals(observed):
 def test_closed_form_draws_follow_the_conditional():
     """P(u_2 <= t | u_0, u_1) of draws against the ratio of integrals of the joint density."""
     pool = closed_forms()
-    near, n = ClosedForm.near(pool, np.random.default_rng(0)), 20_000
+    near, n = ClosedForm.proposal_for(pool, np.random.default_rng(0)), 20_000
     u, context = np.tile([0.5, -1.0, 0.0], (n, 1)), np.tile([1.0, -0.5], (n, 1))
     drawn = near.fill(u, np.array([0, 1]), Noise.draw(np.random.default_rng(1), 1, n, 3), context)
     np.testing.assert_array_equal(drawn[:, :2], u[:, :2])
@@ -391,8 +391,8 @@ def test_columns_and_levels_that_cannot_be(simple):
 
 
 def test_what_counts_as_a_gap():
-    assert not has_gaps([np.arange(3), np.array(["a", "b", "c"], object)])
-    assert has_gaps([np.array(["a", None], object)])
+    assert not np.any([is_missing(np.arange(3)), is_missing(np.array(["a", "b", "c"], object))])
+    assert is_missing(np.array(["a", None], object)).tolist() == [False, True]
 
 
 # The command line -------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Training on rows with gaps: stochastic EM.
+"""Training on rows with missing cells: stochastic EM.
 
-Two steps by turns: every gap is filled with one draw from its law given the cells that are
+Two steps by turns: every missing cell is filled with one draw from its law given the cells that are
 there, under the density so far (E, by a sample of one); the density is fitted to the filled
 rows (M). Each round leaves of an error about the share of what is missing, in a mixture of
 what is missing where the component is. So the first rounds go with a Gaussian, which forgets
@@ -22,45 +22,31 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.tables.conditional import impute
-from nfref.tables.density import find_columns, fit_table
-from nfref.tables.frames import distinct_rows, gaps
+from nfref.tables.density import fit_table
+from nfref.tables.frames import distinct_rows, is_missing
 
 ROUNDS = 10                 # of each kind
 ROWS_OF_A_ROUND = 5000      # at most so many
 
 
-def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.1,
-                  announce=lambda name: None, given=(), columns=None):
-    """The density of a table of which cells are missing.
+def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=0.1,
+                         announce=lambda name: None, given=()):
+    """The density of a table of which cells may be missing.
 
-    Parameters
-    ----------
-    names : sequence of str
-    table : list of (N,) arrays
-        The columns' values, with NaN or None where they are missing.
-    asked : dict or None
-        As for :func:`nfref.tables.density.find_columns`.
-    plan : Plan
-    seed : int
-        The same rows and seed give the same density, in whatever order the rows stand.
-    weight, validation, announce, given
-        As for :func:`nfref.tables.density.fit_table`.
-    columns : tuple of Continuous, Category or Count, optional
-        Where they are known; else they are found.
-
-    Returns
-    -------
-    Fitted
+    Parameters and what comes back are those of :func:`nfref.tables.density.fit_table`; cells of
+    the table may be NaN or None.
 
     Raises
     ------
-    ValueError, TypeError
-        If a column has no value at all; and as for ``find_columns``.
+    ValueError
+        If no row says anything of the columns that are not given; and as for ``fit_table``.
     """
-    columns = columns or find_columns(names, table, asked)
+    if not any(np.any(is_missing(values)) for values in table):
+        return fit_table(columns, table, plan, seed, weight=weight, validation=validation,
+                         announce=announce, given=given)
     effective = (float(len(table[0])) if weight is None
                  else float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)))
-    used = ~says_nothing(names, table, given)
+    used = ~says_nothing([column.name for column in columns], table, given)
     if not np.any(used):
         raise ValueError("given: expected rows in which all given columns have a value and another "
                          f"column has one too, got none in {len(used)}")
@@ -72,11 +58,11 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
     filled = [_from_the_same(values, counts, rng) for values in table]
     kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
     few = slice(ROWS_OF_A_ROUND)
-    announce("what stands in the gaps")
+    announce("what stands in empty cells")
     for k, kind in enumerate(kinds, 1):
         density = fit_table(columns, [values[few] for values in filled],
-                            replace(plan, flow=kind, members=0), seed, weight=counts[few],
-                            validation=validation, given=given).density
+                            replace(plan, flow=kind, members=0, simple=True), seed,
+                            weight=counts[few], validation=validation, given=given).density
         rows = few if k < len(kinds) else slice(None)
         drawn = impute(density, [values[rows] for values in table], rng)
         for values, new in zip(filled, drawn):
@@ -88,7 +74,7 @@ def fit_with_gaps(names, table, asked, plan, seed, *, weight=None, validation=0.
 
 def says_nothing(names, table, given=()):
     """Rows that say nothing of the columns that are not given, (N,)."""
-    missing = dict(zip(names, map(gaps, table)))
+    missing = dict(zip(names, map(is_missing, table)))
     empty = np.all([gap for name, gap in missing.items() if name not in given], axis=0)
     return empty | np.any([np.zeros(len(empty), bool), *(missing[name] for name in given)], axis=0)
 
@@ -97,7 +83,7 @@ def _comparable(table):
     """The table as numbers, equal where cells are equal or both missing, (N, D)."""
     found = []
     for values in table:
-        gap = gaps(values)
+        gap = is_missing(values)
         if values.dtype.kind in "fiub":
             numbers = values.astype(np.float64)
         else:
@@ -109,7 +95,7 @@ def _comparable(table):
 
 def _from_the_same(values, counts, rng):
     """The column with gaps filled by values of other rows."""
-    gap, filled = gaps(values), np.array(values)
+    gap, filled = is_missing(values), np.array(values)
     share = counts[~gap] / np.sum(counts[~gap])
     filled[gap] = values[~gap][rng.choice(len(share), np.sum(gap), p=share)]
     return filled

@@ -1,0 +1,180 @@
+"""DATA on the command line: a file or built-in data, checked."""
+
+import glob
+import os
+from dataclasses import dataclass, replace
+from shlex import quote
+
+import numpy as np
+
+import nfref
+from nfref.cli.arguments import Options, UsageError, blamed
+from nfref.runtime.checks import as_weight, check_weights
+from nfref.tables.columns import asked_support, check_support
+from nfref.tables.reading import (READERS, Table, TableError, numbered_columns, read_quietly,
+                                  sample)
+from nfref.tables.reading.read import only
+from nfref.tables.reading.sampling import sample_rows
+
+TOY_ROWS = 5000
+
+
+@dataclass(frozen=True)
+class Data:
+    """A table with the name it was asked for by, and the density it was drawn from if known.
+
+    Where it is a sample, ``total`` is how many rows it was drawn from, and ``lowest`` (name ->
+    value) holds the lowest values of these.
+    """
+
+    name: str
+    table: Table
+    truth: object = None
+    total: int = None
+    lowest: dict = None
+
+    @property
+    def values(self):
+        return self.table.values
+
+    @property
+    def columns(self):
+        return self.table.columns
+
+    def weighed(self, column, first=None):
+        """(data without that column, its values as weights of the rows); (data, None) for None.
+
+        ``first`` is how many rows lie before these, which are then not all; else one has to count.
+        """
+        if column is None:
+            return self, None
+        if column not in self.columns:
+            raise UsageError(f"--weights: expected a column of {self.name}, got {column!r}")
+        if len(self.columns) == 1:
+            raise UsageError(f"--weights: expected other columns beside {column!r}, got none")
+        k = self.columns.index(column)
+        weight, name = self.values[:, k], f"{self.name}: column {column!r}"
+        with blamed("--weights: "):
+            if first is None:
+                weight = as_weight(name, weight, len(weight), first=1)
+            else:
+                check_weights(name, weight, first + 1)
+        return replace(self, table=replace(
+            self.table, values=np.delete(self.values, k, axis=1),
+            columns=self.columns[:k] + self.columns[k + 1:])), weight
+
+
+def load(name, header="auto", texts=(), may_be_empty=False, keep=None):
+    """The data of that name: of a file if there is one, built in otherwise.
+
+    ``header`` says of a text file whether its first line holds names, and ``texts`` names the
+    columns that hold text. With ``may_be_empty`` cells of a file may be empty. ``keep`` says which
+    columns are read, as for :func:`nfref.tables.reading.batches`.
+
+    A built-in toy is always the same 5,000 rows, so that a score can be repeated.
+    """
+    if not name:
+        raise UsageError("DATA: expected a file or the name of built-in data, got ''")
+    known = name.replace("-", "_")
+    if os.path.exists(name) or (known != "wine" and known not in nfref.datasets.TOYS):
+        if not os.path.exists(name) and os.path.splitext(name)[1].lower() not in READERS:
+            raise UsageError(f"{name}: expected a file or the name of built-in data "
+                             "(nfref datasets lists them), found neither")
+        return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
+    if known == "wine":
+        values, columns = nfref.datasets.wine()
+        return Data(name, only(Table(values, columns), keep))
+    toy = nfref.datasets.TOYS[known]
+    table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
+    return Data(name, table, toy if toy.entropy is not None else None)
+
+
+def files(data):
+    """The files that DATA names: itself, or those of a pattern."""
+    if os.path.exists(data) or not glob.has_magic(data):
+        return [data]
+    found = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))
+    if not found:
+        raise UsageError(f"{data}: expected files of that pattern, found none")
+    return found
+
+
+# To fit to --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source(Options):
+    """The rows that a density is fitted to, as they are asked for."""
+
+    data: str
+    header: str
+    rows: int
+    seed: int
+    without: list
+    weights: str
+    column: list
+
+    @property
+    def categories(self):
+        """Names of columns that are asked to be categories, whose cells may be text."""
+        return tuple(name for name, support in self.column if support == "category")
+
+    def keep(self, columns, named):
+        """Which columns are read: all but those of --without."""
+        for name in self.without:
+            if name not in columns:
+                raise UsageError(f"--without: expected a column of {self.data}, got {name!r}")
+        kept = [name for name in columns if name not in self.without]
+        if not kept:
+            raise UsageError("--without: expected other columns beside "
+                             f"{', '.join(map(repr, self.without))}, got none")
+        return kept
+
+    def load(self, shown=True):
+        """All rows, or a sample where they are too many.
+
+        Whether the rows that are not in the sample fit the supports and weights that were asked
+        for is looked at as they pass. ``shown`` shows them passing.
+        """
+        paths, texts = files(self.data), (..., *self.categories)
+        if len(paths) == 1 and not os.path.exists(paths[0]):       # built in, or an error
+            return load(self.data, self.header, texts, True, self.keep)
+        faults = []
+
+        def look(path, table, first, total):
+            bar.update(len(table.values))
+            if not faults:
+                try:
+                    self._check(path, table, first)
+                except UsageError as error:
+                    faults.append(error)
+            # Of rows that are all kept whoever uses them says what is wrong.
+            if faults and total > (self.rows or sample_rows(len(table.columns))):
+                raise faults[0]
+
+        from tqdm import tqdm
+        try:
+            with tqdm(unit="row", unit_scale=True, delay=2,
+                      disable=None if shown else True) as bar:
+                found = sample(paths, self.rows, self.seed, self.header, texts, True, self.keep,
+                               look)
+        except TableError as error:
+            if not error.not_numbers:
+                raise
+            raise UsageError(f"{error}; --column {quote(error.column + '=category')} takes its "
+                             f"texts as labels, --without {quote(error.column)} leaves the column "
+                             "out") from None
+        part = found.total > len(found.places)
+        return Data(self.data, found.table, total=found.total if part else None,
+                    lowest=found.lowest if part else None)
+
+    def _check(self, path, table, first):
+        """That the columns of a batch are as they were asked for; ``first`` rows lie before it."""
+        part = Data(path, table)
+        if self.weights in table.columns and len(table.columns) > 1:
+            part.weighed(self.weights, first)
+        for name, kind in self.column:
+            if name in table.columns:
+                with blamed(f"{path}: "):
+                    check_support(name, asked_support(name, kind),
+                                  table.values[:, table.columns.index(name)], first + 1)

@@ -1,0 +1,102 @@
+"""What there is to say about data, before anything is made of them."""
+
+from shlex import quote
+
+import numpy as np
+
+from nfref.cli.streams import complain
+from nfref.tables.columns import Continuous
+from nfref.tables.frames import is_missing
+from nfref.tables.missing import says_nothing
+
+COARSE = 10                 # rows a value from which on a column is said to repeat
+OFTEN = 0.2                 # the share of rows from which on one value is said to repeat
+
+
+def say_remark(data, sure):
+    """What was taken for names, where it was guessed and names do not say so."""
+    if data.table.remark and not sure:
+        complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
+
+
+def about_missing(columns, cells):
+    """"N of M rows have empty cells: ..." of a list of columns' values; nothing where none has."""
+    missing = [is_missing(values) for values in cells]
+    rows = int(np.sum(np.any(missing, axis=0)))
+    if not rows:
+        return ""
+    counts = ", ".join(f"{name!r} {np.sum(gap):,}" for name, gap in zip(columns, missing)
+                       if np.any(gap))
+    have = "row has" if rows == 1 else "rows have"
+    return f"{rows:,} of {len(missing[0]):,} {have} empty cells: {counts}"
+
+
+def about_rows(data, split, weights, weight, copies, dropped):
+    """How many rows there are, and what they count."""
+    if data.table.remark and not data.table.doubtful:
+        yield data.table.remark
+    columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
+    yield f"{data.name}: {len(data.values):,} rows, {columns}; {split}"
+    if data.total is not None:
+        yield (f"these are a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes "
+               "more or fewer)")
+    if weight is not None:
+        effective = np.sum(weight) ** 2 / np.sum(weight ** 2)
+        yield f"weights of {weights!r}: as good as {effective:,.1f} rows of equal weight"
+    elif copies:
+        row = "row" if copies == 1 else "rows"
+        yield (f"dropped {copies:,} {row} equal to an earlier one" if dropped else
+               f"{copies:,} {row} equal to an earlier one: these count as often as they are there"
+               + ("" if split.of_copies else ", all in the same part"))
+
+
+def about_columns(columns, given):
+    """What columns that are not simply real were taken for, and which are given."""
+    kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
+    if kinds:
+        yield f"columns that are not simply real: {', '.join(kinds)}"
+    if given:
+        rest = [column.name for column in columns if column.name not in given]
+        yield f"the density of {', '.join(map(repr, rest))} given {', '.join(map(repr, given))}"
+
+
+def about_ties(data, columns):
+    """Continuous columns whose values repeat, or count the rows."""
+    real = {column.name for column in columns if isinstance(column, Continuous)}
+    often, coarse, counting = [], [], []
+    for name, values in zip(data.columns, data.values.T):
+        if name not in real:
+            continue
+        values = values[~np.isnan(values)]
+        distinct, counts = np.unique(values, return_counts=True)
+        most = np.argmax(counts)
+        if 1 < counts[most] and counts[most] >= OFTEN * len(data.values):
+            often.append(f"{name!r} is {distinct[most]:g} in "
+                         f"{counts[most] / len(data.values):.0%} of the rows")
+        elif COARSE * len(distinct) <= len(values):
+            coarse.append(f"{name!r} {len(distinct):,}")
+        elif len(values) > 2 and np.all(np.diff(values) == 1):
+            counting.append(name)
+    if often:
+        yield (f"{', '.join(often)}: a density can pile up on one value without bound; --column "
+               "NAME=count or category gives it a probability")
+    if coarse:
+        yield (f"values repeat in {len(data.values):,} rows ({', '.join(coarse)} different ones): "
+               "a density can pile up on them without bound, so compare log-likelihoods with care")
+    for name in counting:
+        yield (f"{name!r} counts the rows and says nothing else of them: --without "
+               f"{quote(name)} leaves it out")
+
+
+def about_empty_cells(data, given):
+    """How many cells are empty, and what is done."""
+    cells = data.table.cells()
+    about = about_missing(data.columns, cells)
+    if not about:
+        return
+    yield (f"{about}; what may stand there is drawn given the cells that are there, and the "
+           "densities are fitted to rows filled so")
+    left_out = int(np.sum(says_nothing(data.columns, cells, given)))
+    if left_out:
+        why = "that lack a column that is given, or all others," if given else "without any value"
+        yield f"{left_out:,} {'row' if left_out == 1 else 'rows'} {why} are left out"

@@ -1,0 +1,91 @@
+"""Which rows of a table are kept to test by: a tenth, chosen by their content."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.tables.density import split_copies
+from nfref.tables.frames import distinct_rows
+
+LEAST_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a table: the columns' values, and what each row counts (N,)."""
+
+    table: list
+    weight: np.ndarray
+
+    def at(self, places):
+        """Some of the rows."""
+        return Part([values[places] for values in self.table], self.weight[places])
+
+    def __len__(self):
+        return len(self.weight)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Distinct rows, of which the first are kept to test by.
+
+    Copies of a row are all in the same part; only where all columns are discrete, and the same rows
+    come again, are they in both.
+
+    Parameters
+    ----------
+    places : (M,) array
+        In the table.
+    weight : (M,) array
+        What they count.
+    tests : int
+    of_copies : bool
+        Whether copies of a row are in both parts.
+    """
+
+    places: np.ndarray
+    weight: np.ndarray
+    tests: int
+    of_copies: bool = False
+
+    @classmethod
+    def of(cls, values, weight, seed, once=False):
+        """Of rows (N, D), of which those of weight 0 are left out.
+
+        Where there are no weights a row counts as often as it is there, or ``once``.
+        """
+        used = np.arange(len(values)) if weight is None else np.flatnonzero(weight > 0)
+        places, counts = distinct_rows(values[used], None if weight is None else weight[used], seed)
+        if len(places) < LEAST_ROWS:
+            raise ValueError(f"expected at least {LEAST_ROWS} rows that differ, got {len(places)}")
+        if once and weight is None:
+            counts = np.ones(len(places))
+        return cls(used[places], counts, max(1, round(len(places) / 10)))
+
+    def for_columns(self, columns, seed):
+        """The same rows; where all columns are discrete, copies of a row are in both parts."""
+        held = split_copies(columns, columns, self.weight, 0.1, seed + 1)
+        if held is None:
+            return self
+        test, train = held > 0, self.weight > held
+        return Split(np.concatenate([self.places[test], self.places[train]]),
+                     np.concatenate([held[test], (self.weight - held)[train]]),
+                     int(np.sum(test)), True)
+
+    def test(self, table):
+        """The :class:`Part` of a table to test by."""
+        return self._part(table, slice(self.tests))
+
+    def train(self, table):
+        """The :class:`Part` of a table to fit to."""
+        return self._part(table, slice(self.tests, None))
+
+    def _part(self, table, part):
+        return Part([values[self.places[part]] for values in table], self.weight[part])
+
+    def __str__(self):
+        if self.of_copies:
+            distinct = len(np.unique(self.places))
+            return (f"{distinct:,} rows differ, and {np.sum(self.weight[:self.tests]):,.0f} copies "
+                    "are kept to test by")
+        return f"{len(self.places):,} rows differ, of which {self.tests:,} are kept to test by"
