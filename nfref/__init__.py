@@ -60,25 +60,25 @@ __version__ = "0.1.0"
 
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
 _LAZY = {"datasets": "nfref.datasets", "diagnostics": "nfref.diagnostics",
-         "model_file": "nfref.tables.model_file", "objectives": "nfref.objectives",
-         "oracle": "nfref.oracle", "plots": "nfref.plots",
+         "objectives": "nfref.objectives", "oracle": "nfref.oracle", "plots": "nfref.plots",
          "small_matrices": "nfref.runtime.small_matrices", "tables": "nfref.tables"}
-# What needs scikit-learn (the extra "sklearn") likewise: name -> module.
-_ESTIMATORS = {"FlowDensity": "nfref.tables.flow_density",
-               "FlowOutlierDetector": "nfref.tables.outliers"}
+# Names in such modules likewise: name -> module. Estimators need scikit-learn (extra "sklearn").
+_LAZY_NAMES = {"FlowDensity": "nfref.tables.flow_density",
+               "FlowOutlierDetector": "nfref.tables.outliers",
+               "load_model": "nfref.tables.model_file", "save_model": "nfref.tables.model_file"}
 
 # What is imported above is what nfref offers; a flow is listed nowhere else.
 __all__ = sorted([name for name, value in globals().items()
                   if not name.startswith("_") and not isinstance(value, _ModuleType)]
-                 + [*_LAZY, *_ESTIMATORS])
+                 + [*_LAZY, *_LAZY_NAMES])
 
 
 def __getattr__(name):
     if name in _LAZY:
         return _import_module(_LAZY[name])
-    if name in _ESTIMATORS:
+    if name in _LAZY_NAMES:
         try:
-            return getattr(_import_module(_ESTIMATORS[name]), name)
+            return getattr(_import_module(_LAZY_NAMES[name]), name)
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(f"nfref.{name} needs {error.name}, which is not installed: "
                                       "pip install nfref[sklearn]") from None

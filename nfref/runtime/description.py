@@ -26,13 +26,14 @@ RESERVED = ("class", "array", "float")
 def described_classes():
     """name -> class of all that a description may name, of the modules that are imported.
 
-    These are the frozen dataclasses of this package: a flow needs no entry in a list.
+    These are the public dataclasses of this package: a flow needs no entry in a list.
     """
     found, pending = {}, [Configuration]
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()
-        if dataclasses.is_dataclass(kind) and kind.__module__.startswith("nfref."):
+        public = kind.__module__.startswith("nfref.") and not kind.__name__.startswith("_")
+        if public and dataclasses.is_dataclass(kind):
             found[kind.__name__] = kind
     return dict(sorted(found.items()))
 

@@ -491,5 +491,4 @@ class Wide(Configuration):
         return (self.dim, 0) == (dim, context_dim)
 
     def _check(self):
-        check_count("dim", self.dim)
         require(0 < self.freedom < 1e9, f"freedom: expected a number above 0, got {self.freedom}")

@@ -419,7 +419,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         model = load_model(path)
         if not isinstance(model.density, TableDensity):
             raise ModelError(f"{path}: expected the density of a table, got one of a flow alone "
-                             "(nfref.tables.model_file.load_model reads it)")
+                             "(nfref.load_model reads it)")
         made = cls()
         made._keep(model.density)
         made._frame = None

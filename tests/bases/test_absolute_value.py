@@ -209,8 +209,8 @@ def test_a_density_on_top_of_it_is_fitted_and_kept(tmp_path):
     assert -density.log_prob(result.params, x).mean() == pytest.approx(entropy, abs=0.05)
     assert result.params["flow"]["shift"][0] == pytest.approx(2, abs=0.1)
     path = tmp_path / "folded.npz"
-    nfref.tables.model_file.save_model(path, density, result.params)
-    kept = nfref.tables.model_file.load_model(path)
+    nfref.save_model(path, density, result.params)
+    kept = nfref.load_model(path)
     assert kept.density == density
     np.testing.assert_array_equal(kept.density.log_prob(kept.params, x),
                                   density.log_prob(result.params, x))
