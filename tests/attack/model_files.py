@@ -1,4 +1,4 @@
-"""Model files from strangers: other headers, other arrays, other bytes, other archives."""
+"""Model files and checkpoints from strangers: other headers, arrays, bytes, archives."""
 
 import copy
 import functools
@@ -15,12 +15,14 @@ import numpy as np
 import nfref
 from nfref.runtime import params as trees
 from nfref.runtime.description import describe
-from nfref.tables.archives import write_archive
-from nfref.tables.candidates import Plan
+from nfref.tables import checkpoints
+from nfref.tables.archives import ArchiveError, write_archive
 from nfref.tables.columns import Count
 from nfref.tables.density import TableDensity, find_columns, fit_table
-from nfref.tables.model_file import ModelError, load_model, save_model
+from nfref.tables.model_file import load_model, save_model
+from nfref.tables.plan import Plan, SearchState
 from tests.attack.case import Case, refused, require
+from tests.tables.golden_models import ASKED, FOLDER
 
 FLOWS = (nfref.MAF(2, 2, (4,)), nfref.RealNVP(2, 1, (4,), batch_norm=True), nfref.Planar(2, 2),
          nfref.NSF(2, 1, (4,), bins=3), nfref.Glow((1, 4, 4), 1, 1, (2,)), nfref.CNF(2, (4,)),
@@ -29,7 +31,9 @@ FLOWS = (nfref.MAF(2, 2, (4,)), nfref.RealNVP(2, 1, (4,), batch_norm=True), nfre
 # Tables by their columns, those that are given, and how many numbers a flow of the rest is given.
 TABLES = (("abcd", (), 3), ("abcd", ("b", "c"), 4), ("ab", (), 0), ("cd", (), 0))
 NAMES = (*(type(flow).__name__ for flow in FLOWS),
-         *(f"a table of {columns}, {len(given)} given" for columns, given, _ in TABLES))
+         *(f"a table of {columns}, {len(given)} given" for columns, given, _ in TABLES),
+         "a checkpoint")
+CHECKPOINT = len(NAMES) - 1
 VALUES = (0, -1, 1, 3, 10 ** 6, 10 ** 9, 2 ** 63, 10 ** 400, -10 ** 20, 0.5, 1e308, float("nan"),
           float("inf"), True, None, "", "MAF", "os.system", "\x00", "relu", [], [1], [0, 1], [[]],
           [10 ** 5, 10 ** 5], {}, {"class": "Scale", "dim": 2}, {"class": "Density"},
@@ -55,7 +59,12 @@ def cases(rng, number):
 
 @functools.cache
 def whole(which):
-    """(bytes, header, arrays) of a model file."""
+    """(bytes, header, arrays) of a model file, or of a checkpoint."""
+    if which == CHECKPOINT:
+        with np.load(FOLDER / "checkpoint.npz") as archive:
+            arrays = {name: archive[name] for name in archive.files if name != "digest"}
+        header = json.loads(arrays.pop("header").tobytes())
+        return (FOLDER / "checkpoint.npz").read_bytes(), header, arrays
     if which < len(FLOWS):
         density = nfref.Density(FLOWS[which])
         params = density.init(np.random.default_rng(0))
@@ -86,17 +95,22 @@ def load(folder, rng, way, which):
     content, header, arrays = whole(which)
     path = folder / "m.npz"
     change(path, rng, way, content, copy.deepcopy(header), dict(arrays))
-    return outcome(path, arrays, same=way in ("bytes", "cut"))
+    return outcome(path, arrays, way in ("bytes", "cut"),
+                   read_checkpoint if which == CHECKPOINT else load_model)
 
 
-def outcome(path, arrays, same):
-    """How loading ends; with ``same`` only the model as it was may come out."""
+def read_checkpoint(path):
+    return checkpoints.read(path, ASKED)
+
+
+def outcome(path, arrays, same, reader=load_model):
+    """How reading ends; with ``same`` only what was written may come out."""
     tracemalloc.start()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = load_model(path)
-    except ModelError as error:
+            model = reader(path)
+    except ArchiveError as error:
         require(str(error).startswith(str(path)), f"no name in {error}")
         return refused(error)
     finally:
@@ -104,9 +118,13 @@ def outcome(path, arrays, same):
         tracemalloc.stop()
         require(peak < MEMORY, f"{peak / 2 ** 20:.0f} MiB")
     if same:
-        found = describe({"density": model.density, "params": model.params})[1]
+        found = describe({"state": model} if reader is read_checkpoint else
+                         {"density": model.density, "params": model.params})[1]
         require(all(np.array_equal(found[name], arrays[name]) for name in arrays),
                 "other parameters")
+    if reader is read_checkpoint:
+        require(isinstance(model, SearchState), "something else than a state")
+        return "success"
     if isinstance(model.density, TableDensity):
         return used(model.density)
     with np.errstate(all="ignore"):

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 import nfref
-from nfref.cli import checkpoints
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
-from nfref.tables.candidates import Plan
+from nfref.tables import checkpoints
 from nfref.tables.density import find_columns, fit_table
 from nfref.tables.model_file import save_model
+from nfref.tables.plan import Plan
 
 FOLDER = Path(__file__).with_name("golden")
 IMAGE = (2, 4, 4)
@@ -165,7 +165,7 @@ def write_table(name, density):
 
 def write_checkpoint(name, state):
     """A checkpoint, and the sum of the parameters in it."""
-    checkpoints.write_search(FOLDER / f"{name}.npz", state, ASKED)
+    checkpoints.write(FOLDER / f"{name}.npz", state, ASKED)
     return {"sum": float(np.sum(state.current.vector)), "history": state.current.history}
 
 

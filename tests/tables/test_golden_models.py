@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.cli import checkpoints
 from nfref.runtime.description import describe, described_classes
-from nfref.tables.archives import load
-from nfref.tables.candidates import SearchState
+from nfref.tables import checkpoints
 from nfref.tables.density import TableDensity
 from nfref.tables.model_file import load_model
+from nfref.tables.plan import SearchState
 from tests.tables import golden_models
 from tests.tables.golden_models import ASKED, FOLDER
 
@@ -67,16 +66,14 @@ def test_a_model_is_read_and_scores_as_it_did(name):
 
 
 def test_a_checkpoint_is_read_and_says_what_it_did():
-    state = checkpoints.read_search(FOLDER / "checkpoint.npz", ASKED)
+    state = checkpoints.read(FOLDER / "checkpoint.npz", ASKED)
     scores, current = scores_of("checkpoint"), state.current
     assert isinstance(state, SearchState) and len(state.done) == 1 and current.epoch == 2
     assert np.sum(current.vector) == pytest.approx(float.fromhex(scores["sum"]), rel=ROUNDING)
     assert current.history == {name: list(numbers(values))
                                for name, values in scores["history"].items()}
-    content = load(FOLDER / "checkpoint.npz", "checkpoint", checkpoints.SEARCH,
-                   checkpoints.VERSION)
-    header = header_of("checkpoint")
-    assert holds(describe(content)[0], {key: header[key] for key in content})
+    again = describe({"asked": ASKED, "state": state})[0]
+    assert holds(again, {key: header_of("checkpoint")[key] for key in again})
 
 
 def classes_in(plain):

@@ -119,7 +119,7 @@ def every_class():
         if module.name.startswith(("nfref.flows", "nfref.bases", "nfref.flow", "nfref.continuous")):
             members = vars(importlib.import_module(module.name)).values()
             found |= {thing for thing in members if isinstance(thing, type)
-                      and dataclasses.is_dataclass(thing)
+                      and dataclasses.is_dataclass(thing) and not thing.__name__.startswith("_")
                       and issubclass(thing, (flow.Flow, base.Base))}
     return found
 
