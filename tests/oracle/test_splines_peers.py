@@ -9,7 +9,7 @@ import pytest
 
 from nfref.transformers.rational_quadratic import RationalQuadratic, slope_offset
 from tests.truth.test_vectors_peers import (assert_close, flowjax_raw, flowjax_spline,
-                                             torch_double, zuko_spline)
+                                            torch_double, zuko_spline)
 
 # Loading another library may warn about that library's own dependencies.
 pytestmark = pytest.mark.filterwarnings("default")
