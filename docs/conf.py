@@ -22,8 +22,8 @@ copyright = author
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
               "sphinx_gallery.gen_gallery", "sphinx_design", "sphinx_copybutton",
-              "mathml", "plain_text", "galleries", "papers"]
-exclude_patterns = ["_build", "_galleries", "galleries", "playground", "reports",
+              "mathml", "plain_text", "galleries", "papers", "vectors"]
+exclude_patterns = ["_build", "_galleries", "galleries", "playground",
                     "sg_execution_times.rst", "**/sg_execution_times.rst"]
 templates_path = ["templates"]
 # The folder of a checkout may have a space in its name; no file below it does.

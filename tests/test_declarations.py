@@ -1,8 +1,9 @@
 """A flow is declared once, in ``nfref/__init__.py``; what else it needs is asked for here."""
 
 import nfref
-from nfref.oracle.truth import maps, vectors
+from nfref.oracle import golden_vectors
 from tests import flow_table
+from tests.truth import maps
 
 # What other flows are made of, and no map of its own.
 ABSTRACT = {nfref.Flow, nfref.Composition}
@@ -27,16 +28,16 @@ def made(entry):
 def test_every_flow_has_all_that_proves_it():
     examined = set().union(*(kinds_within(made(entry)) for entry in flow_table.flows().values()))
     published = set().union(*(kinds_within(flow) for flow in maps.CONFIGURATIONS.values()))
-    shipped = set(vectors.shipped())
+    shipped = set(golden_vectors.shipped())
     missing = []
     for name, kind in exported().items():
         family = kind.__module__.rpartition(".")[2]
         if kind not in examined:
             missing.append(f"tests/flows/test_{family}.py: no entry of CONTRACT makes a {name}")
         if kind not in maps.MAPS:
-            missing.append(f"nfref/oracle/truth/maps/{family}.py: no {name} in MAPS")
+            missing.append(f"tests/truth/maps/{family}.py: no {name} in MAPS")
         if kind not in published:
-            missing.append(f"nfref/oracle/truth/maps/{family}.py: no {name} in CONFIGURATIONS")
-    missing += [f"nfref/oracle/vectors/{name}.json: nfref vectors {name} --out nfref/oracle/vectors"
+            missing.append(f"tests/truth/maps/{family}.py: no {name} in CONFIGURATIONS")
+    missing += [f"nfref/oracle/vectors/{name}.json: python -m tests.truth.write_vectors {name}"
                 for name in maps.CONFIGURATIONS if name not in shipped]
     assert not missing, "\n".join(missing)

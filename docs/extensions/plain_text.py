@@ -68,8 +68,6 @@ def in_page(app, docname, content):
     """Names of files of this repository become links to their pages."""
     if docname.partition("/")[0] in SCRIPTS:
         content[0] = "\n".join(ready(content[0].splitlines(), docstring=False)) + "\n"
-    if docname == "vectors/index":
-        content[0] += "\n.. toctree::\n   :hidden:\n   :glob:\n\n   *\n"
     text = RST_LINK.sub(r":doc:`\1 <\2>`", content[0])
     text = OTHER_PAGE.sub(r":doc:`/\1`", text)
     content[0] = TUTORIAL.sub(lambda found: f":doc:`/{found[1] or 'lessons'}/{found[2]}`"

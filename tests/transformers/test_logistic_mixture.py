@@ -6,9 +6,9 @@ import pytest
 from autograd.test_util import check_grads
 from scipy.stats import logistic
 
-from nfref.oracle.truth.maps.transformers import logistic_mixture
 from nfref.transformers.deep_sigmoid import sigmoids_inverse
 from nfref.transformers.logistic_mixture import LogisticMixture
+from tests.truth.maps.transformers import logistic_mixture
 
 DTYPES = [np.float64, np.float32]
 

@@ -8,9 +8,9 @@ import pytest
 from autograd.test_util import check_grads
 from scipy.integrate import quad
 
-from nfref.oracle.truth.maps.transformers import monotone_integral
 from nfref.transformers.monotone_integral import (MonotoneIntegral, clenshaw_curtis, integrand,
                                                   quadrature)
+from tests.truth.maps.transformers import monotone_integral
 
 DTYPES = [np.float64, np.float32]
 

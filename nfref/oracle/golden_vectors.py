@@ -1,0 +1,104 @@
+"""The golden vectors: flows evaluated to thirty digits, in JSON files that need no Python.
+
+The files in ``vectors/`` are described in ``docs/golden_vectors.rst``. They were computed from maps
+written out of the papers, in arithmetic of sixty digits (``tests/truth/``).
+"""
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from nfref.runtime.description import rebuild
+from nfref.runtime.files import replacing
+
+SCHEMA = 1
+FOLDER = resources.files("nfref.oracle") / "vectors"
+
+
+def shipped():
+    """Names of the golden vectors that come with the package."""
+    return sorted(item.name.removesuffix(".json") for item in FOLDER.iterdir()
+                  if item.name.endswith(".json"))
+
+
+def copy(folder, names=None):
+    """Copy golden vectors out of the package, one file each.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there.
+    names : sequence of str, optional
+        Which of :func:`shipped`; all of them if omitted.
+
+    Yields
+    ------
+    pathlib.Path
+        Each file when it is complete.
+    """
+    known = shipped()
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise ValueError(f"names: expected some of {', '.join(known)}; got {', '.join(unknown)}")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or known:
+        path = folder / f"{name}.json"
+        with replacing(path) as file:
+            file.write((FOLDER / path.name).read_bytes())
+        yield path
+
+
+def load(source):
+    """Read a golden vector.
+
+    Parameters
+    ----------
+    source : str or path
+        The name of a shipped one (see :func:`shipped`), or a JSON file.
+
+    Returns
+    -------
+    dict
+        As in the file, with every {shape, decimal, hex} turned into a float64 array and
+        ``flow`` into the Flow.
+
+    Raises
+    ------
+    ValueError
+        If it is not a golden vector of a schema this version knows.
+    """
+    file = FOLDER / f"{source}.json" if str(source) in shipped() else Path(source)
+    try:
+        golden = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source}: expected JSON, got an error at line {error.lineno}") from None
+    if not isinstance(golden, dict) or golden.get("kind") != "nfref golden vector":
+        raise ValueError(f"{source}: expected a golden vector, got another kind of JSON")
+    if golden["schema"] != SCHEMA:
+        raise ValueError(f"{source}: expected schema {SCHEMA}, got {golden['schema']}")
+    flow = rebuild(golden.pop("flow"))
+    arrays = {key: nested(array_of, value, is_leaf) if isinstance(value, (dict, list)) and
+              key != "convention" else value for key, value in golden.items()}
+    return {**arrays, "flow": flow}
+
+
+def is_leaf(node):
+    return isinstance(node, dict) and set(node) == {"shape", "decimal", "hex"}
+
+
+def array_of(node):
+    """The float64 array of a leaf."""
+    values = np.array([float.fromhex(text) for text in node["hex"]], dtype=np.float64)
+    return values.reshape(node["shape"])
+
+
+def nested(convert, node, is_end):
+    """Apply ``convert`` to the ends of nested dicts and lists."""
+    if is_end(node):
+        return convert(node)
+    if isinstance(node, dict):
+        return {key: nested(convert, value, is_end) for key, value in node.items()}
+    return [nested(convert, value, is_end) for value in node]
