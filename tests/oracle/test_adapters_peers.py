@@ -90,6 +90,7 @@ def test_a_log_det_without_gradient_is_found(rng):
 
 def test_parameters_cut_off_from_log_det_are_found(rng):
     import torch
+
     from nfref.oracle.adapters import torch_arrays
 
     class Scale(torch.nn.Module):
