@@ -1,6 +1,10 @@
-"""One BLAS thread a process: the arrays of the tests are too small for more to be of use."""
+"""One BLAS thread a process, and one line on the tests that did not run.
+
+The arrays of the tests are too small for more threads to be of use.
+"""
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -14,3 +18,34 @@ def patience(monkeypatch):
     """In the simulator of CUDA a kernel takes so long that the oracle would give it up."""
     from nfref.oracle.instruments import calling
     monkeypatch.setattr(calling, "load", lambda: 30.0)
+
+
+# What did not run ---------------------------------------------------------------------------
+
+NOT_ASKED = Counter()
+
+
+def pytest_deselected(items):
+    NOT_ASKED.update(mark.name for item in items for mark in item.iter_markers()
+                     if mark.name in ("gpu", "peers", "slow", "thorough"))
+
+
+def pytest_sessionfinish(session):
+    """A worker of pytest-xdist tells the process that prints; all of them have the same tests."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["not_asked"] = dict(NOT_ASKED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    NOT_ASKED.update(Counter(getattr(node, "workeroutput", {}).get("not_asked")) - NOT_ASKED)
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = Counter(report.longrepr[2].removeprefix("Skipped: ")
+                      for report in terminalreporter.stats.get("skipped", []))
+    told = [f"{what}: " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+            for what, found in (("not asked for (-m NAME)", NOT_ASKED),
+                                ("cannot run here", skipped)) if found]
+    if told:
+        terminalreporter.write_line("; ".join(told))

@@ -18,7 +18,7 @@ import nfref
 from nfref import datasets
 from nfref.objectives.flow_matching import FlowMatching
 from nfref.objectives.path_penalties import PathLikelihood
-from tests.flows.continuous_cases import filled
+from tests.continuous.cases import filled
 
 
 def clock(function, repeats=3):

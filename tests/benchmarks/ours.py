@@ -12,7 +12,7 @@ from nfref.runtime.backends import BACKENDS, require_cuda
 from nfref.training import gradient
 from nfref.training.adam import Adam
 from tests.benchmarks.peers import BINS, BOUND, IMAGES
-from tests.flows.continuous_cases import filled
+from tests.continuous.cases import filled
 
 # Flows with sizes of their own: timed beside their formula, some beside other libraries too.
 OWN = {

@@ -10,7 +10,7 @@ from nfref.continuous.solve import Options, solve
 from nfref.flows.augmented import (AugmentedODE, marginal_log_prob, padded_velocity, with_noise,
                                    with_zeros)
 from nfref.runtime import params as trees
-from tests.flows.continuous_cases import filled
+from tests.continuous.cases import filled
 
 
 def negate(x):

@@ -18,7 +18,7 @@ from nfref.kernels.continuous import activations
 from nfref.kernels.continuous import solves as continuous
 from nfref.kernels.simd.products import ROWS
 from nfref.runtime import params as trees
-from tests.flows.continuous_cases import filled
+from tests.continuous.cases import filled
 
 # None of five units: OpenBLAS's sgemv for AVX-512 multiplies lanes there that nobody has written,
 # see docs/kernels.rst.

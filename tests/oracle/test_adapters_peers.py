@@ -1,12 +1,11 @@
-"""Adapters on the libraries themselves; each test skips where its library is missing."""
+"""Adapters on the libraries themselves, those of the extra ``peers``."""
 
 import numpy as np
 import pytest
 
 from nfref.oracle import adapters, check_density, check_flow, check_parameter_gradients
 
-# Loading another library may warn about that library's own dependencies.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = pytest.mark.peers
 
 QUICK = dict(seconds=60.0)
 
@@ -28,8 +27,8 @@ NO_EMPTY_BATCH = ("empty_batch", "sample_empty")
 
 
 def test_zuko_flow_with_context(rng):
-    zuko = pytest.importorskip("zuko")
-    torch = pytest.importorskip("torch")
+    import torch
+    import zuko
     torch.manual_seed(0)
     flow = zuko.flows.MAF(3, 2, transforms=2, hidden_features=(16,))
     context = rng.standard_normal((6, 2))
@@ -44,7 +43,6 @@ def test_zuko_flow_with_context(rng):
 
 
 def test_nflows_flow_as_density(rng):
-    pytest.importorskip("nflows")
     import torch
     from nflows.distributions.normal import StandardNormal
     from nflows.flows import Flow
@@ -60,8 +58,9 @@ def test_nflows_flow_as_density(rng):
                                    rng=rng))
 
 
+@pytest.mark.filterwarnings("ignore:torch.lu is deprecated:UserWarning")     # normflows calls it
 def test_normflows_density_and_scalar_log_det(rng):
-    nf = pytest.importorskip("normflows")
+    import normflows as nf
     import torch
     torch.manual_seed(0)
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(3), [nf.flows.LULinearPermute(3)])
@@ -73,7 +72,7 @@ def test_normflows_density_and_scalar_log_det(rng):
 
 
 def test_a_log_det_without_gradient_is_found(rng):
-    torch = pytest.importorskip("torch")
+    import torch
 
     def forward(z):
         log_scale = torch.sin(z[:, :1])
@@ -90,7 +89,8 @@ def test_a_log_det_without_gradient_is_found(rng):
 
 
 def test_parameters_cut_off_from_log_det_are_found(rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     from nfref.oracle.adapters import torch_arrays
 
     class Scale(torch.nn.Module):
@@ -110,7 +110,7 @@ def test_parameters_cut_off_from_log_det_are_found(rng):
 
 
 def test_flows_that_differentiate_inside(rng):
-    torch = pytest.importorskip("torch")
+    import torch
 
     def forward(z):
         # A gradient map: x = d/dz of sqrt(1 + z^2) + z^2.
@@ -123,7 +123,7 @@ def test_flows_that_differentiate_inside(rng):
 
 
 def test_torch_distributions_are_cast(rng):
-    torch = pytest.importorskip("torch")
+    import torch
     d = torch.distributions
     mixture = d.MixtureSameFamily(
         d.Categorical(logits=torch.zeros(2)),
@@ -134,7 +134,7 @@ def test_torch_distributions_are_cast(rng):
 
 
 def test_images(rng):
-    torch = pytest.importorskip("torch")
+    import torch
     scale = torch.linspace(-0.5, 0.5, 12).reshape(3, 2, 2).double()
 
     def forward(z):
@@ -150,7 +150,6 @@ def test_images(rng):
 
 
 def test_flowjax_compiled(rng):
-    flowjax = pytest.importorskip("flowjax")
     import flowjax.bijections
     import flowjax.distributions
     import flowjax.flows
@@ -173,7 +172,6 @@ def test_flowjax_compiled(rng):
 
 def test_in_float32_jax_is_asked_as_its_users_have_it(rng):
     """Without x64. With it, what flowjax adds up from Python's zeros would be float64."""
-    flowjax = pytest.importorskip("flowjax")
     import flowjax.bijections
     import flowjax.distributions
     import flowjax.flows
@@ -190,7 +188,6 @@ def test_in_float32_jax_is_asked_as_its_users_have_it(rng):
 
 
 def test_padding_changes_no_answer(rng):
-    pytest.importorskip("jax")
     import jax.numpy as jnp
 
     def forward(z):
@@ -204,14 +201,18 @@ def test_padding_changes_no_answer(rng):
             np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
 
 
+# TFP, and distrax with it, reads it while it is imported.
+@pytest.mark.filterwarnings("ignore:jax.core.pytype_aval_mappings:DeprecationWarning")
 def test_distrax_and_tfp_distributions(rng):
-    distrax = pytest.importorskip("distrax")
-    tfp = pytest.importorskip("tensorflow_probability.substrates.jax")
-    fine(check_density(**adapters.of(distrax.MultivariateNormalDiag(
-        np.zeros(2), np.array([1.0, 2.0])), rng=rng), dim=2, rng=rng, **QUICK))
-    fine(check_density(**adapters.of(tfp.distributions.MultivariateNormalDiag(
-        np.zeros(2), np.array([1.0, 2.0])), rng=rng), dim=2, rng=rng, **QUICK))
+    import distrax
+    import jax
+    import tensorflow_probability.substrates.jax as tfp
+    with jax.enable_x64(True):
+        normals = [kind(np.zeros(2), np.array([1.0, 2.0])) for kind in (
+            distrax.MultivariateNormalDiag, tfp.distributions.MultivariateNormalDiag)]
+        scale = tfp.bijectors.Scale(np.float64(2.0))
+    for normal in normals:
+        fine(check_density(**adapters.of(normal, rng=rng), dim=2, rng=rng, **QUICK))
     # One log_det for all rows is TFP's convention.
-    report = check_flow(**adapters.of(tfp.bijectors.Scale(np.float64(2.0)), rng=rng), dim=2,
-                        rng=rng, **QUICK)
+    report = check_flow(**adapters.of(scale, rng=rng), dim=2, rng=rng, **QUICK)
     assert report["shapes_forward"].verdict == "pass", report

@@ -23,6 +23,7 @@ from tests.browser import CHROMIUM, Browser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PEERS = DOCS / "peers.rst"
 PAGES = [ROOT / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("how_to/*.rst"))]
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
@@ -34,7 +35,7 @@ NOT_RUN = {
         "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
 }
 HEAVY = {"README"}
-# What a page takes for granted: a flow of the reader's own.
+# What a page takes for granted: a flow of the reader's own, or of another library.
 FORWARD_AND_INVERSE = """
 import numpy as np
 def forward(z):
@@ -43,15 +44,8 @@ def inverse(x):
     return x / 2, np.full(len(x), -3 * np.log(2))
 """
 GIVEN = {"oracle": FORWARD_AND_INVERSE, "README": FORWARD_AND_INVERSE + """
-try:
-    from torch.distributions import transforms
-except ImportError:
-    pass
-else:
-    their_transform = transforms.IndependentTransform(transforms.AffineTransform(0.0, 2.0), 1)
+their_transform = forward, inverse
 """}
-# Words in a block -> the library that has to be there besides those it imports.
-NEEDS = {"their_transform": "torch"}
 
 
 def name_of(page):
@@ -62,32 +56,30 @@ def blocks(page):
     return [textwrap.dedent(found) for found in BLOCK.findall(page.read_text(encoding="utf-8"))]
 
 
-def reason_not_to_run(page, block):
-    return next((reason for (name, words), reason in NOT_RUN.items()
-                 if name == name_of(page) and words in block), None)
+def blocks_to_run(page):
+    return [block for block in blocks(page) if not any(
+        name == name_of(page) and words in block for name, words in NOT_RUN)]
 
 
 PAGES_WITH_CODE = [pytest.param(page, id=name_of(page),
                                 marks=[pytest.mark.slow] if name_of(page) in HEAVY else [])
-                   for page in PAGES if blocks(page)]
+                   for page in PAGES if page != PEERS and blocks_to_run(page)]
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names, ran = {"__name__": "page"}, 0
+    names = {"__name__": "page"}
     exec(GIVEN.get(name_of(page), ""), names)
-    for block in blocks(page):
-        reason = reason_not_to_run(page, block)
-        if reason:
-            continue
-        needed = [module for words, module in NEEDS.items() if words in block]
-        for module in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE) + needed:
-            pytest.importorskip(module, reason=f"{page.stem}: needs {module} (extra peers)")
+    for block in blocks_to_run(page):
         exec(compile(block, f"{page.name}, a block of code", "exec"), names)
-        ran += 1
-    if not ran:
-        pytest.skip(reason)
+
+
+@pytest.mark.peers
+def test_the_code_about_other_libraries_runs(tmp_path):
+    """In a process of its own, as it changes settings of those libraries and of Python."""
+    subprocess.run([sys.executable, "-c", "\n".join(blocks_to_run(PEERS))], cwd=tmp_path,
+                   check=True)
 
 
 def test_no_reason_is_left_over():

@@ -1,9 +1,6 @@
 """Fitting: that it finds what there is to find, and how it ends."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import autograd.numpy as anp
 import numpy as np
@@ -11,153 +8,9 @@ import pytest
 
 import nfref
 from nfref.continuous.solve import SolverError
-from nfref.flows.statistics import Adaptive
 from nfref.runtime import params as trees
-from nfref.training import adam
 from nfref.training import fitting as train
-from nfref.training import gradient
-
-LOG_TWO_PI = np.log(2 * np.pi)
-
-
-def normal(dim=2):
-    """A density with one exact best fit: a normal with independent coordinates."""
-    density = nfref.Density(nfref.ElementwiseAffine(dim))
-    return density, density.init(np.random.default_rng(0))
-
-
-def rows(n=400, dim=2, seed=0):
-    return np.random.default_rng(seed).standard_normal((n, dim)) * 2 + 3
-
-
-def fit(density, params, x, seed=0, **options):
-    options = {"epochs": 3, "batch_size": 64, "progress": False, **options}
-    return nfref.fit(density, params, x, np.random.default_rng(seed), **options)
-
-
-def same_bits(first, second):
-    return (first.history == second.history
-            and np.array_equal(trees.flatten(first.params)[0], trees.flatten(second.params)[0]))
-
-
-# Adam -------------------------------------------------------------------------------------
-
-
-def test_adam_is_algorithm_1():
-    rng = np.random.default_rng(0)
-    gradients = rng.standard_normal((6, 3))
-    theta, m, v = np.ones(3), np.zeros(3), np.zeros(3)
-    optimiser = adam.Adam(learning_rate=0.1)
-    vector, state = theta, optimiser.start(theta)
-    for t, g in enumerate(gradients, start=1):
-        vector, state = optimiser.step(vector, g, state)
-        for i in range(3):                                      # the paper, line by line
-            m[i] = 0.9 * m[i] + (1 - 0.9) * g[i]
-            v[i] = 0.999 * v[i] + (1 - 0.999) * g[i] ** 2
-        m_hat, v_hat = m / (1 - 0.9 ** t), v / (1 - 0.999 ** t)
-        theta = theta - 0.1 * m_hat / (np.sqrt(v_hat) + 1e-8)
-        assert np.allclose(vector, theta, rtol=1e-14)
-    assert state.steps == 6
-
-
-def test_first_step_of_adam_is_the_learning_rate_whatever_the_gradient():
-    optimiser = adam.Adam(learning_rate=0.01)
-    start = np.zeros(3)
-    moved, _ = optimiser.step(start, np.array([1e-3, -5.0, 0.0]), optimiser.start(start))
-    assert np.allclose(moved, [-0.01, 0.01, 0], rtol=1e-4, atol=0)
-    assert moved[2] == 0
-
-
-def test_adam_finds_the_bottom_of_a_bowl():
-    optimiser = adam.Adam(learning_rate=0.1, schedule="cosine", steps=400)
-    vector = np.array([4.0, -3.0])
-    state = optimiser.start(vector)
-    for _ in range(400):
-        vector, state = optimiser.step(vector, vector * [1.0, 30.0], state)
-    assert np.all(np.abs(vector) < 1e-3)
-
-
-def test_long_gradients_are_scaled_and_short_ones_left():
-    assert np.allclose(adam.clip_by_norm(np.array([3.0, 4.0]), 1.0), [0.6, 0.8])
-    short = np.array([0.3, 0.4])
-    assert adam.clip_by_norm(short, 1.0) is short
-    huge = np.full(4, 1e30, np.float32)
-    assert np.allclose(adam.clip_by_norm(huge, 1.0), 0.5)
-    assert adam.clip_by_norm(huge, 1.0).dtype == np.float32
-
-
-BITS = """
-import hashlib, sys
-import numpy as np
-import nfref
-from nfref.training.adam import clip_by_norm
-rng = np.random.default_rng(0)
-print(hashlib.sha256(clip_by_norm(rng.standard_normal(1_000_003), 5.0)).hexdigest())
-density = nfref.Density(nfref.RealNVP(4, 2, (256, 256)))
-with nfref.backend(sys.argv[1]):
-    result = nfref.fit(density, density.init(rng), rng.standard_normal((1200, 4)), rng, epochs=2,
-                       batch_size=512, progress=False)
-print(hashlib.sha256(nfref.params.flatten(result.params)[0]).hexdigest())
-"""
-
-
-def bits(backend, threads):
-    """Digests of a clipped gradient and of a fit in a process with so many BLAS threads."""
-    environment = {**os.environ, **{f"{library}_NUM_THREADS": str(threads)
-                                    for library in ("OPENBLAS", "MKL", "OMP")}}
-    return subprocess.run([sys.executable, "-c", BITS, backend], env=environment, check=True,
-                          capture_output=True, text=True).stdout.split()
-
-
-def test_twins_give_the_same_bits_with_any_number_of_blas_threads():
-    assert bits("numba", 1) == bits("numba", 2)
-
-
-def test_formulas_give_the_same_bits_with_the_same_number_of_blas_threads():
-    # With another number the products of matrices may be added up in another order.
-    one, again, two = bits("numpy", 1), bits("numpy", 1), bits("numpy", 2)
-    assert one == again and one[0] == two[0]
-
-
-def test_cosine_goes_from_one_to_zero():
-    values = [adam.cosine_decay(t, 10) for t in range(11)]
-    assert values[0] == 1 and values[5] == pytest.approx(0.5) and values[10] == 0
-    assert np.all(np.diff(values) < 0)
-
-
-def test_running_average_forgets_the_start_and_then_keeps_a_window():
-    value = np.array([1000.0])
-    for t in range(1, 200):
-        value = adam.running_average(value, np.array([7.0]), 0.9, t)
-    assert np.isclose(value[0], 7)
-    assert adam.running_average(np.array([1.0]), np.array([2.0]), 0.9, 1000) == 0.9 + 0.2
-    assert adam.running_average(np.array([1.0]), np.array([2.0]), 0.0, 1000) == 2
-
-
-# Gradient ---------------------------------------------------------------------------------
-
-
-def test_loss_and_gradient_are_those_of_autograd_on_the_nested_parameters():
-    from autograd import value_and_grad
-
-    from nfref.objectives.divergences import negative_log_likelihood
-    density = nfref.Density(nfref.MAF(3, 2, (8,)))
-    rng = np.random.default_rng(0)
-    params = trees.tree_map(lambda leaf: rng.standard_normal(leaf.shape), density.init(rng))
-    x = rng.standard_normal((10, 3))
-    vector, unflatten = trees.flatten(params)
-    loss, slope = gradient.loss_and_gradient(density, unflatten, vector, x)
-    expected = value_and_grad(lambda params: negative_log_likelihood(density, params, x))(params)
-    assert loss == expected[0]
-    assert np.array_equal(slope, trees.flatten(expected[1])[0])
-
-
-def test_a_parameter_used_twice_gets_both_gradients():
-    vector, unflatten = trees.flatten([np.array([[1.0, 2.0]]), np.array(3.0)])
-    value, slope = gradient.value_and_gradient(
-        lambda p: anp.sum(p[0] ** 2) * p[1] + anp.sum(p[0]), unflatten, vector)
-    assert value == 18
-    assert np.allclose(slope, [7, 13, 5])
+from tests.training.cases import LOG_TWO_PI, fit, normal, rows, same_bits, target
 
 
 # What a fit finds -------------------------------------------------------------------------
@@ -393,6 +246,15 @@ def test_a_learning_rate_that_is_far_too_high_is_survived():
     assert np.all(np.isfinite(trees.flatten(result.params)[0]))
 
 
+def test_a_time_limit_ends_a_fit_and_keeps_the_best():
+    density, params = normal()
+    result = fit(density, params, rows(), epochs=10 ** 6, time_limit=0.2, patience=None)
+    assert result.stopped == "time" and "no time left after" in result.message
+    assert len(result.history["train"]) >= 1
+    with pytest.raises(ValueError, match="time_limit: expected a finite number above 0, got 0"):
+        fit(density, params, rows(), time_limit=0)
+
+
 # Reproducibility, dtypes, progress --------------------------------------------------------
 
 
@@ -454,118 +316,6 @@ def test_integers_fortran_order_and_read_only_rows_work():
     assert same_bits(result, fit(density, params, np.ascontiguousarray(x, dtype=float)))
 
 
-# Layers that look at the data -------------------------------------------------------------
-
-
-def test_batch_norm_keeps_its_running_statistics_apart_from_adam():
-    density = nfref.Density(nfref.BatchNorm(2, momentum=0.5))
-    params = density.init(np.random.default_rng(0))
-    x = rows(64)
-    vector, unflatten = trees.flatten(params)
-    _, slope = gradient.loss_and_gradient(nfref.in_training(density), unflatten, vector, x)
-    slope = unflatten(slope)["flow"]
-    assert not slope["running_mean"].any() and not slope["running_variance"].any()
-    assert slope["log_scale"].any()
-
-    # One batch an epoch: after the first look the statistics are those of all rows.
-    result = fit(density, params, x, validation=None, batch_size=64, epochs=3, patience=None)
-    assert np.allclose(result.params["flow"]["running_mean"], x.mean(axis=0), rtol=1e-13)
-    assert np.allclose(result.params["flow"]["running_variance"], x.var(axis=0), rtol=1e-13)
-
-
-def test_running_statistics_follow_the_batches():
-    density = nfref.Density(nfref.BatchNorm(1, momentum=0.5))
-    params = density.init(np.random.default_rng(0))
-    means = []
-
-    def objective(density, params, x, context, rng):
-        means.append(float(np.mean(x)))
-        return -anp.mean(density.log_prob(params, x))
-
-    result = fit(density, params, rows(40, dim=1), validation=None, batch_size=10, epochs=1,
-                 objective=objective, data_dependent_init=False, average=0.0)
-    expected = 0.0
-    for mean in means:
-        expected = 0.5 * expected + 0.5 * mean
-    assert np.isclose(result.params["flow"]["running_mean"][0], expected)
-
-
-@pytest.mark.parametrize("context_dim", [0, 1])
-@pytest.mark.parametrize("held_out", [True, False])
-def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_dim):
-    """MAF, appendix B: validation and result use mean and variance of all training rows."""
-    density = nfref.Density(nfref.MAF(2, 3, (8,), batch_norm=True, context_dim=context_dim))
-    params = density.init(np.random.default_rng(0))
-    # Squared, so that some epoch scores better than the start, which is good for Gaussian rows.
-    x, validation = rows(300) ** 2, rows(50, seed=1) ** 2
-    given = {"context": x[:, :1] ** 2, "validation_context": validation[:, :1] ** 2}
-    given = given if context_dim else {"context": None, "validation_context": None}
-    if not held_out:
-        validation = given["validation_context"] = None
-    states = []
-    result = fit(density, params, x, validation=validation, batch_size=50, epochs=4,
-                 learning_rate=0.01, callback=states.append, **given)
-    assert np.array_equal(trees.flatten(states[-1].best_params)[0],
-                          trees.flatten(result.params)[0])
-    assert not np.array_equal(trees.flatten(states[-1].best_params)[0], states[-1].best)
-    u, own = x, result.params["flow"]
-    for layer, theta in list(zip(density.flow.flows, own))[::-1]:
-        if isinstance(layer, nfref.BatchNorm):
-            np.testing.assert_allclose(theta["running_mean"], u.mean(axis=0), atol=1e-12)
-            np.testing.assert_allclose(theta["running_variance"], u.var(axis=0), rtol=1e-12)
-        u = layer.inverse(theta, u, given["context"] if layer.context_dim else None)[0]
-    if held_out:
-        score = -train.mean_log_prob(density, result.params, validation,
-                                     given["validation_context"])
-        # The start competes; where it wins, no epoch scored better.
-        best = min(result.history["validation"])
-        assert score < best if result.best_epoch is None else score == best
-
-
-def test_only_flows_that_evaluate_with_the_training_set_pay_for_it():
-    asked = []
-
-    class Watcher(Adaptive, nfref.ElementwiseAffine):
-        def _adapt(self, params, x, context, stage):
-            asked.append((stage, len(x)))
-            return params
-
-    x = rows(60)
-
-    def stages(*layers):
-        asked.clear()
-        density = nfref.Density(nfref.Chain((*layers, Watcher(2))))
-        fit(density, density.init(np.random.default_rng(0)), x, validation=x, batch_size=30,
-            epochs=2, patience=None)
-        return [entry for entry in asked if entry[1] > 1]
-
-    assert stages() == [("start", 60)]
-    assert stages(nfref.BatchNorm(2)) == [("start", 60)] + 4 * [("batch", 30)]
-    whole = nfref.BatchNorm(2, statistics="training set")
-    # For the scores of the start and of two epochs, and for what is returned.
-    assert stages(whole) == [("start", 60)] + 4 * [("evaluation", 60)]
-
-
-class Looker(Adaptive, nfref.ElementwiseAffine):
-    """A layer that sets itself by the first rows it sees, like actnorm."""
-
-    def _adapt(self, params, x, context, stage):
-        if stage != "start":
-            return params
-        return {"shift": np.mean(x, axis=0), "log_scale": np.log(np.std(x, axis=0))}
-
-
-def test_first_look_happens_once_and_only_when_asked_for():
-    density = nfref.Density(Looker(2))
-    params = density.init(np.random.default_rng(0))
-    x = rows(100)
-    result = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1)
-    assert np.allclose(result.params["flow"]["shift"], x.mean(axis=0))
-    kept = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1,
-               data_dependent_init=False)
-    assert np.allclose(kept.params["flow"]["shift"], 0, atol=1e-12)
-
-
 def test_parameters_can_be_averaged():
     # A rate this high keeps jumping around the best fit; the average does not.
     density, params = normal()
@@ -578,79 +328,6 @@ def test_parameters_can_be_averaged():
                             for result in (averaged, plain))
     assert 0 <= excess < 0.005 and excess < plain_excess / 4
     assert averaged.history["train"] == plain.history["train"]
-
-
-# Reverse KL -------------------------------------------------------------------------------
-
-
-def target(x):
-    """log of 3 times the density of N((1, -2), diag(0.25, 4))."""
-    return np.log(3) - 2 * (x[:, 0] - 1) ** 2 - (x[:, 1] + 2) ** 2 / 8 - LOG_TWO_PI
-
-
-def test_reverse_kl_finds_a_normal_and_its_normaliser():
-    density, params = normal()
-    result = nfref.fit_reverse_kl(density, params, target, np.random.default_rng(0), steps=400,
-                                  batch_size=200, learning_rate=0.1, progress=False)
-    assert np.allclose(result.params["flow"]["shift"], [1, -2], atol=0.02)
-    assert np.allclose(result.params["flow"]["log_scale"], np.log([0.5, 2]), atol=0.01)
-    assert np.allclose(result.history["train"][-10:], -np.log(3), atol=0.01)
-    assert len(result.history["train"]) == 400 and result.best_epoch == 399
-    assert result.stopped == "epochs"
-    assert result.message == "all 400 steps done; parameters of step 399"
-
-
-def test_annealing_tempers_the_target():
-    density, params = normal()
-    x, log_q = density.sample_and_log_prob(params, np.random.default_rng(1), 8)
-    result = nfref.fit_reverse_kl(density, params, target, np.random.default_rng(1), steps=1,
-                                  batch_size=8, anneal=10_000, progress=False)
-    assert np.isclose(result.history["train"][0], np.mean(log_q) - 0.01 * np.mean(target(x)))
-    later = nfref.fit_reverse_kl(density, params, lambda x: 0 * x[:, 0] - 1,
-                                 np.random.default_rng(1), steps=4, batch_size=8, anneal=2,
-                                 learning_rate=1e-14, progress=False)
-    entropies = [np.mean(density.sample_and_log_prob(params, rng, 8)[1])
-                 for rng in [np.random.default_rng(1)] for _ in range(4)]
-    assert np.allclose(np.subtract(later.history["train"], entropies), [0.01, 0.51, 1, 1])
-
-
-def test_reverse_kl_is_reproducible_and_in_the_dtype_of_the_parameters(capsys):
-    density = nfref.Density(nfref.Planar(2, 2))
-    params = trees.cast(density.init(np.random.default_rng(0)), np.float32)
-    runs = [nfref.fit_reverse_kl(density, params, lambda x: -anp.sum(x ** 4, axis=1),
-                                 np.random.default_rng(2), steps=5, progress=shown)
-            for shown in (False, True)]
-    assert same_bits(*runs)
-    assert trees.dtype_of(runs[0].params) == np.float32
-    shown = capsys.readouterr()
-    assert shown.out == "" and "5/5" in shown.err and "nats" in shown.err
-
-
-def at_call(number, action):
-    calls = []
-
-    def log_target(x):
-        calls.append(1)
-        return action(x) if len(calls) == number else target(x)
-
-    return log_target
-
-
-def test_reverse_kl_ends_early_with_the_latest():
-    density, params = normal()
-
-    def interrupt(x):
-        raise KeyboardInterrupt
-
-    whole = nfref.fit_reverse_kl(density, params, target, np.random.default_rng(0), steps=3,
-                                 schedule=None, progress=False)
-    for action, stopped, cause in [
-            (interrupt, "interrupted", "interrupted"),
-            (lambda x: target(x) * np.nan, "non-finite", "a loss of nan")]:
-        cut = nfref.fit_reverse_kl(density, params, at_call(4, action), np.random.default_rng(0),
-                                   steps=90, schedule=None, progress=False)
-        assert cut.stopped == stopped and same_bits(cut, whole)
-        assert cut.message == f"{cause} in step 3; parameters of step 2"
 
 
 # Bad input --------------------------------------------------------------------------------
@@ -728,79 +405,3 @@ def test_nothing_to_fit():
     density = nfref.Density(nfref.Standardise((0, 0), (1, 1)))
     with pytest.raises(ValueError, match="^params: expected parameters to fit, got a density"):
         fit(density, density.init(np.random.default_rng(0)), rows())
-
-
-# Weights ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-@pytest.mark.parametrize("flow", [nfref.MAF(2, 2, (8,)), nfref.NSF(2, 1, (8,), 4)])
-def test_whole_weights_are_repeated_rows(backend, flow):
-    """With one batch of all rows: the same steps, in float64 to rounding."""
-    density = nfref.Density(flow)
-    params, x = density.init(np.random.default_rng(0)), rows(60)
-    weight = np.arange(60) % 2 + 3 * (x[:, 0] > 3)
-    options = {"validation": rows(20, seed=1), "batch_size": 1000, "epochs": 20}
-    with nfref.backend(backend):
-        weighted = fit(density, params, x, sample_weight=weight, **options)
-        scaled = fit(density, params, x, sample_weight=0.37 * weight, **options)
-        repeated = fit(density, params, np.repeat(x, weight, axis=0), **options)
-        plain = fit(density, params, x, **options)
-    vectors = [trees.flatten(result.params)[0] for result in (repeated, weighted, scaled)]
-    assert np.max(np.abs(vectors[1] - vectors[0])) < 1e-12
-    assert np.max(np.abs(vectors[2] - vectors[0])) < 1e-12
-    assert abs(plain.history["train"][0] - repeated.history["train"][0]) > 0.1
-    np.testing.assert_allclose(weighted.history["train"], repeated.history["train"], rtol=1e-12)
-    np.testing.assert_allclose(weighted.history["validation"], repeated.history["validation"],
-                               rtol=1e-12)
-
-
-def test_the_weighted_fit_of_a_normal_is_the_weighted_mean():
-    density, params = normal()
-    x, rng = rows(300), np.random.default_rng(2)
-    weight = rng.gamma(1.0, size=300)
-    result = fit(density, params, x, sample_weight=weight, validation=None, epochs=800,
-                 batch_size=300, learning_rate=0.05, schedule="cosine", average=0)
-    mean = weight @ x / np.sum(weight)
-    std = np.sqrt(weight @ (x - mean) ** 2 / np.sum(weight))
-    np.testing.assert_allclose(result.params["flow"]["shift"], mean, rtol=1e-5)
-    np.testing.assert_allclose(np.exp(result.params["flow"]["log_scale"]), std, rtol=1e-5)
-
-
-def test_held_out_rows_keep_their_weights():
-    density, params = normal()
-    x, held_out, weight = rows(50), rows(30, seed=3), np.arange(30) % 3
-    score = fit(density, params, x, validation=held_out, validation_weight=weight, epochs=1)
-    again = fit(density, params, x, validation=np.repeat(held_out, weight, axis=0), epochs=1)
-    assert score.history["validation"] == pytest.approx(again.history["validation"], rel=1e-13)
-    # A fraction is held out with its own weights; rows of weight 0 are not there at all.
-    one = fit(density, params, x, sample_weight=np.arange(50) % 2, epochs=2)
-    other = fit(density, params, x[1::2], epochs=2)
-    np.testing.assert_allclose(one.history["validation"], other.history["validation"], rtol=1e-12)
-
-
-@pytest.mark.parametrize("weight, message", [
-    (np.ones(3), r"sample_weight: expected shape \(20,\), one a row; got \(3,\)"),
-    (-np.arange(20.0), "sample_weight: expected finite numbers of at least 0, got -1 in row 1"),
-    (np.full(20, np.nan), "sample_weight: expected finite numbers of at least 0, got nan in row 0"),
-    (np.zeros(20), "sample_weight: expected one above 0, got zero in each of 20 rows"),
-])
-def test_bad_weights(weight, message):
-    with pytest.raises(ValueError, match=message):
-        fit(*normal(), rows(20), sample_weight=weight)
-
-
-def test_weights_where_they_have_no_meaning():
-    with pytest.raises(ValueError, match="sample_weight: expected None with an objective"):
-        fit(*normal(), rows(20), sample_weight=np.ones(20), objective=lambda *_: 0.0)
-    with pytest.raises(ValueError, match="validation_weight: expected None unless validation"):
-        fit(*normal(), rows(20), validation_weight=np.ones(2))
-
-
-def test_a_time_limit_ends_a_fit_and_keeps_the_best():
-    density, params = normal()
-    result = fit(density, params, rows(), epochs=10 ** 6, time_limit=0.2, patience=None)
-    assert result.stopped == "time" and "no time left after" in result.message
-    assert len(result.history["train"]) >= 1
-    with pytest.raises(ValueError, match="time_limit: expected a finite number above 0, got 0"):
-        fit(density, params, rows(), time_limit=0)

@@ -164,7 +164,7 @@ def _adapter_of(thing):
 
 # How a class's full name starts, its adapter, and whether that takes a context.
 _BY_NAME = (
-    ("nfref.flow.Density", drawn_density, False),
+    ("nfref.density.Density", drawn_density, False),
     ("nfref.flow.Flow", drawn_flow, True),
     ("nfref.bases.base.Base", drawn_density, False),
     ("nflows.distributions.base.Distribution", from_nflows_distribution, True),

@@ -9,7 +9,7 @@ import nfref
 from nfref.objectives import flow_matching
 from nfref.objectives import rectified_flow as rectified
 from nfref.runtime import params as trees
-from tests.flows.continuous_cases import filled, linear
+from tests.continuous.cases import filled, linear
 
 MEANS = np.array([[-2.0, 0.5], [2.0, -0.5]])
 

@@ -11,7 +11,7 @@ import nfref
 from nfref.continuous.solve import Options, solve
 from nfref.objectives import flow_matching as matching
 from nfref.runtime import params as trees
-from tests.flows.continuous_cases import filled
+from tests.continuous.cases import filled
 
 MEAN, SCALE = np.array([1.5, -0.5]), np.array([0.4, 2.0])
 

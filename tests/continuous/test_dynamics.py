@@ -9,7 +9,7 @@ import nfref
 from nfref.continuous import dynamics
 from nfref.continuous.dynamics_vjp import exact_vjp
 from nfref.runtime import params as trees
-from tests.flows.continuous_cases import filled
+from tests.continuous.cases import filled
 
 HIDDEN = [(), (7,), (7, 6), (7, 6, 5)]
 ACTIVATIONS = ["tanh", "softplus"]
