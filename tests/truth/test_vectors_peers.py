@@ -92,13 +92,8 @@ def test_torch_sigmoid_transform():
 
 @pytest.mark.parametrize("name", ["planar_layer", "planar"])
 def test_normflows_planar(name):
-<<<<<<< HEAD:tests/truth/test_vectors_peers.py
-    normflows = pytest.importorskip("normflows")
-    golden = golden_vectors.load(name)
-=======
     import normflows
     golden = golden_vectors.load(name)
->>>>>>> d1089e5d1a4f59e180e27da4aa6f188007d24ea4:tests/oracle/test_vectors_peers.py
     z, total = torch_double(golden["z"]), 0
     layers = golden["params"] if isinstance(golden["params"], list) else [golden["params"]]
     for layer in layers:
@@ -112,13 +107,8 @@ def test_normflows_planar(name):
 
 @pytest.mark.parametrize("name", ["radial_layer", "radial"])
 def test_normflows_radial(name):
-<<<<<<< HEAD:tests/truth/test_vectors_peers.py
-    normflows = pytest.importorskip("normflows")
-    golden = golden_vectors.load(name)
-=======
     import normflows
     golden = golden_vectors.load(name)
->>>>>>> d1089e5d1a4f59e180e27da4aa6f188007d24ea4:tests/oracle/test_vectors_peers.py
     z, total = torch_double(golden["z"]), 0
     layers = golden["params"] if isinstance(golden["params"], list) else [golden["params"]]
     for layer in layers:
@@ -271,12 +261,7 @@ def zuko_made(flow, params, context):
     ("real_nvp", zuko_coupling),
     ("made", zuko_made), ("made_context", zuko_made), ("maf", zuko_made)])
 def test_zuko(name, build):
-<<<<<<< HEAD:tests/truth/test_vectors_peers.py
-    pytest.importorskip("zuko")
     golden = golden_vectors.load(name)
-=======
-    golden = golden_vectors.load(name)
->>>>>>> d1089e5d1a4f59e180e27da4aa6f188007d24ea4:tests/oracle/test_vectors_peers.py
     flow, params = golden["flow"], golden["params"]
     x, total = torch_double(golden["z"]), 0
     members = zip(flow.flows, params) if isinstance(params, list) else [(flow, params)]
@@ -380,14 +365,8 @@ def assert_bijector(golden, bijector):
     assert_same_map(golden, bijector.forward(z), np.broadcast_to(log_det, len(z)))
 
 
-<<<<<<< HEAD:tests/truth/test_vectors_peers.py
-def test_tfp_lu():
-    bijectors = tfp_bijectors()
-    golden = golden_vectors.load("lu_linear")
-=======
 def test_tfp_lu(bijectors):
     golden = golden_vectors.load("lu_linear")
->>>>>>> d1089e5d1a4f59e180e27da4aa6f188007d24ea4:tests/oracle/test_vectors_peers.py
     lower, upper = golden["flow"].factors(golden["params"])
     # nfref puts row permutation[i] of L U at place i, TFP row i at place permutation[i].
     permutation = np.argsort(golden["flow"].permutation)
