@@ -10,6 +10,7 @@ from nfref.bases.standard_normal import StandardNormal
 from nfref.flow import Flow
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.blocks import in_parts, merged, some
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
@@ -60,7 +61,7 @@ class Density(Configuration):
     def context_dim(self):
         return self.flow.context_dim
 
-    def init(self, rng):
+    def init(self, rng: Generator) -> Any:
         """Draw parameters: ``{"base": ..., "flow": ...}``.
 
         Parameters
@@ -70,7 +71,7 @@ class Density(Configuration):
         check_rng(rng)
         return {"base": self.base.init(rng), "flow": self.flow.init(rng)}
 
-    def log_prob(self, params, x, context=None):
+    def log_prob(self, params: dict[str, Any], x: Array, context: Array | None = None) -> Array:
         """Log-density of data rows, in nats.
 
         Parameters
@@ -109,7 +110,8 @@ class Density(Configuration):
         # Parameters and x are checked; what somebody's own flow makes of them is not.
         return self.base._log_prob(params["base"], as_rows("z", z, self.dim)) + log_det
 
-    def sample(self, params, rng, n, context=None):
+    def sample(self, params: dict[str, Any], rng: Generator, n: int,
+               context: Array | None = None) -> Array:
         """Draw ``n`` rows.
 
         Parameters
@@ -126,7 +128,8 @@ class Density(Configuration):
         """
         return self.sample_and_log_prob(params, rng, n, context)[0]
 
-    def sample_and_log_prob(self, params, rng, n, context=None):
+    def sample_and_log_prob(self, params: dict[str, Any], rng: Generator, n: int,
+                            context: Array | None = None) -> tuple[Array, Array]:
         """Draw ``n`` rows with their log-densities; the flow is never inverted.
 
         Parameters

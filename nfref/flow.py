@@ -14,8 +14,9 @@ call.
 How to read a call: ``forward`` and ``inverse`` check the arguments once, bring them to one
 dtype, and call ``_forward`` or ``_inverse``, where a flow does its work, or the compiled twin
 of it (``nfref/runtime/dispatch.py`` decides). Flows inside other flows are called by ``_forward``
-and ``_inverse``, unchecked; so are flow and base of a density, which checks all at its own entry. The
-parameters have to be of the shapes that ``init`` makes, which a flow finds out at its first call.
+and ``_inverse``, unchecked; so are flow and base of a density, which checks all at its own entry.
+The parameters have to be of the shapes that ``init`` makes, which a flow finds out at its first
+call.
 """
 
 from functools import cached_property
@@ -23,6 +24,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.runtime import dispatch
+from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import as_context, as_rows, check_rng
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.structure import Structure
@@ -48,7 +50,7 @@ class Flow(Configuration):
 
     context_dim = 0
 
-    def init(self, rng):
+    def init(self, rng: Generator) -> Params:
         """Draw parameters.
 
         Parameters
@@ -61,7 +63,8 @@ class Flow(Configuration):
         """
         return self._init(check_rng(rng))
 
-    def forward(self, params, z, context=None):
+    def forward(self, params: Params, z: Array,
+                context: Array | None = None) -> tuple[Array, Array]:
         """Map latent rows to data rows.
 
         Parameters
@@ -86,7 +89,8 @@ class Flow(Configuration):
         """
         return dispatch.run("flow", Flow._apply, self, 1, *self._checked(params, "z", z, context))
 
-    def inverse(self, params, x, context=None):
+    def inverse(self, params: Params, x: Array,
+                context: Array | None = None) -> tuple[Array, Array]:
         """Map data rows to latent rows.
 
         Parameters
@@ -111,7 +115,7 @@ class Flow(Configuration):
         """
         return dispatch.run("flow", Flow._apply, self, -1, *self._checked(params, "x", x, context))
 
-    def members(self, direction=1):
+    def members(self, direction: int = 1) -> list[Any]:
         """The flow taken apart, down to flows that are not made of others.
 
         Parameters
@@ -123,8 +127,8 @@ class Flow(Configuration):
         -------
         list of (flow, direction, path)
             In the order of execution. ``path`` leads from the parameters of the whole to those
-            of the member, see :func:`nfref.runtime.params.at_path`. Applied one after the other, the
-            members are the whole, and their log-determinants add up.
+            of the member, see :func:`nfref.runtime.params.at_path`. Applied one after the other,
+            the members are the whole, and their log-determinants add up.
         """
         return [(self, direction, ())]
 

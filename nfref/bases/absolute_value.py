@@ -29,6 +29,7 @@ from nfref.bases.normal_mixture import logsumexp
 from nfref.density import Density
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp, mlp
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_rows, check_hidden, check_rng
 from nfref.runtime.tracing import getval
 
@@ -216,7 +217,7 @@ class GenerativeAbs(_Signs):
         exact = generative_abs_log_prob(np.abs(z), self._density_log_prob(params), signs)
         return np.where(inside, exact, -np.inf)
 
-    def lower_bound(self, params, x, rng=None):
+    def lower_bound(self, params: dict[str, Any], x: Array, rng: Generator | None = None) -> Array:
         """SurVAE's bound on ``log_prob``.
 
         Parameters

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.structure import Structure
@@ -20,7 +21,7 @@ class Base(Configuration):
     ``_log_prob(params, z)`` and ``_sample(params, rng, n)``.
     """
 
-    def init(self, rng):
+    def init(self, rng: Generator) -> Any:
         """Draw parameters.
 
         Parameters
@@ -29,7 +30,7 @@ class Base(Configuration):
         """
         return self._init(check_rng(rng))
 
-    def log_prob(self, params, z):
+    def log_prob(self, params: Params, z: Array) -> Array:
         """Log-density in nats.
 
         Parameters
@@ -49,7 +50,7 @@ class Base(Configuration):
         z = as_rows("z", z, self.dim)
         return self._log_prob(self._structure.checked(params, np.finfo(z.dtype).dtype), z)
 
-    def sample(self, params, rng, n, dtype=np.float64):
+    def sample(self, params: Any, rng: Any, n: Any, dtype: Any = np.float64) -> Array:
         """Draw ``n`` rows.
 
         Returns

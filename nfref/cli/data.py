@@ -11,8 +11,7 @@ import nfref
 from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables.columns import asked_support, check_support
-from nfref.tables.reading import (READERS, Table, TableError, numbered_columns, read_quietly,
-                                  sample)
+from nfref.tables.reading import READERS, Table, TableError, numbered_columns, read_quietly, sample
 from nfref.tables.reading.read import only
 from nfref.tables.reading.sampling import sample_rows
 

@@ -19,6 +19,7 @@ import numpy as np
 from autograd import make_vjp
 
 from nfref.continuous.solve import solve
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.tracing import defvjp_argnums, isbox, primitive
 
 # What is solved ---------------------------------------------------------------------------
@@ -31,7 +32,7 @@ class System:
     derivative reads (D); the other columns are integrals along the path.
     """
 
-    def __init__(self, options, moving):
+    def __init__(self, options: Any, moving: Any) -> None:
         self.options = options
         self.moving = moving
 
@@ -90,7 +91,7 @@ class System:
 
 
 @primitive
-def solve_adjoint(system, start, end, state, *arguments):
+def solve_adjoint(system: System, start: float, end: float, state: Array, *arguments: Any) -> Any:
     """The state at ``end``; its gradient in the state and the arguments is one backward solve.
 
     Parameters
@@ -104,7 +105,8 @@ def solve_adjoint(system, start, end, state, *arguments):
     return system.solve(start, end, state, *arguments)
 
 
-def adjoint(system, start, end, last, cotangent, *arguments):
+def adjoint(system: Any, start: Any, end: Any, last: Array, cotangent: Array,
+            *arguments: Any) -> tuple[Array, list[Array], int]:
     """Cotangents of the first state and of all arguments for a cotangent of the last state.
 
     Parameters
@@ -151,7 +153,7 @@ defvjp_argnums(solve_adjoint, _solve_adjoint_vjp)
 # Through the steps ------------------------------------------------------------------------
 
 
-def solve_direct(system, start, end, state, *arguments):
+def solve_direct(system: Any, start: Any, end: Any, state: Any, *arguments: Any) -> Any:
     """The state at ``end`` by rk4, and the exact gradient of what its steps compute.
 
     No second solve is needed. While a gradient is being taken, the four stages of every step

@@ -29,6 +29,8 @@ from typing import NamedTuple
 
 import autograd.numpy as np
 
+from nfref.runtime.annotations import Any, Array
+
 # Activations ------------------------------------------------------------------------------
 
 
@@ -60,7 +62,8 @@ def first_layer(net, t, z, context):
     return a if context is None else a + context @ weight[dim + 1:]
 
 
-def velocity(net, t, z, context=None, activation="tanh"):
+def velocity(net: list[Any], t: float, z: Array, context: Array | None = None,
+             activation: str = "tanh") -> tuple[Array, list[Any]]:
     """f(z, t, c) and the slopes of the hidden layers.
 
     Parameters
@@ -137,7 +140,7 @@ def hutchinson_trace(net, slopes, fixed):
     return np.sum(vector_jacobian(net, slopes, e) * e, axis=(0, 2)) / len(e)
 
 
-def trace_matrix(net):
+def trace_matrix(net: Any) -> Array:
     """The part of the exact trace that only the weights decide, made once per solve.
 
     1. df/dz = A diag(d_1) W_2 diag(d_2) W_3 has the trace
@@ -196,7 +199,7 @@ def hutchinson_norm(net, slopes, fixed):
     return np.sum(vector_jacobian(net, slopes, fixed.probes) ** 2, axis=(0, 2)) / len(fixed.probes)
 
 
-def norm_matrix(net):
+def norm_matrix(net: Any) -> Array:
     """The part of the exact Frobenius norm that only the weights decide.
 
     1. With one hidden layer df/dz = A diag(d) W, so |df/dz|_F^2 = tr W^T diag(d) A^T A diag(d) W.
@@ -228,8 +231,9 @@ NORMS = {"exact": exact_norm, "hutchinson": hutchinson_norm, "brute": brute_norm
 # The joint right-hand side ----------------------------------------------------------------
 
 
-def right_hand_side(net, t, state, context=None, fixed=Fixed(), activation="tanh",
-                    trace="exact", norm=None):
+def right_hand_side(net: list[Any], t: float, state: Array, context: Array | None = None,
+                    fixed: Fixed = Fixed(), activation: str = "tanh", trace: str = "exact",
+                    norm: str | None = None) -> Any:
     """The derivative of the joint state [z, log_det] or [z, log_det, kinetic, jacobian].
 
     d/dt [z, log_det, kinetic, jacobian] = [f, tr df/dz, |f|^2, |df/dz|_F^2]. Only z is read

@@ -9,9 +9,11 @@ needs two.
 import numpy as np
 
 from nfref.continuous.dynamics import ACTIVATIONS, CURVATURES, first_layer
+from nfref.runtime.annotations import Any, Array
 
 
-def exact_vjp(net, t, state, cotangent, context=None, fixed=None, activation="tanh"):
+def exact_vjp(net: Any, t: Any, state: Any, cotangent: Any, context: Any = None, fixed: Any = None,
+              activation: Any = "tanh") -> tuple[Array, Array, Array | None, list[Any]]:
     """f, and cotangents of z, context and net for a cotangent of the right-hand side.
 
     The right-hand side is [f, tr df/dz] or, with at most one hidden layer, [f, tr df/dz,

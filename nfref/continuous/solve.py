@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
+
 SOLVERS = {"rk45": "RK45", "dop853": "DOP853", "lsoda": "LSODA", "rk4": None}
 
 
@@ -52,7 +54,9 @@ class Solution:
         return self.states[-1]
 
 
-def solve(derivative, state, start, end, options=Options(), times=None, bandwidth=None):
+def solve(derivative: Callable[..., Any], state: Array, start: float, end: float,
+          options: Options = Options(), times: Sequence[float] | None = None,
+          bandwidth: int | None = None) -> Solution:
     """Solve d state / dt = derivative(t, state) from ``start`` to ``end``, forwards or backwards.
 
     Parameters
@@ -95,7 +99,7 @@ def solve(derivative, state, start, end, options=Options(), times=None, bandwidt
 class Counted:
     """A right-hand side that counts its calls, keeps the bound and refuses what isn't finite."""
 
-    def __init__(self, derivative, state, options):
+    def __init__(self, derivative: Any, state: Any, options: Any) -> None:
         self.derivative = derivative
         self.shape, self.dtype = state.shape, state.dtype
         self.options = options

@@ -4,8 +4,10 @@ from importlib import resources
 
 import numpy as np
 
+from nfref.runtime.annotations import Array
 
-def wine(raw=False):
+
+def wine(raw: bool = False) -> tuple[Array, tuple[str, ...]]:
     """White wine quality: 11 physicochemical measurements of Portuguese *vinho verde*.
 
     Exact duplicate rows, 19 % of the table, are dropped, because a row that is both in a

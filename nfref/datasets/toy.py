@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Callable
 
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
 
@@ -60,7 +61,7 @@ class KnownToy(Toy):
     log_density: Callable
     entropy: float
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
         """Log-density in nats, differentiable by autograd where it is finite.
 
         Parameters

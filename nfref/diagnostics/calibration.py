@@ -19,13 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.bases.standard_normal import StandardNormal
+from nfref.density import Density
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.checks import (as_array, as_context, as_rows, check_count, check_finite_rows,
                                   check_rng)
 
 BLOCK = 2 ** 16     # rows that are drawn at once
 
 
-def pit(density, params, x, context=None):
+def pit(density: Density, params: Params, x: Array, context: Array | None = None) -> Array:
     """The probability integral transform of rows, u = Phi(z) with z = inverse(x).
 
     Where row i of dz/dx has a positive diagonal and nothing right of it, as in
@@ -60,7 +62,8 @@ def pit(density, params, x, context=None):
     return ndtr(density.flow.inverse(params["flow"], x, context)[0])
 
 
-def ranks(density, params, x, rng, context=None, draws=99, statistic=None):
+def ranks(density: Density, params: Params, x: Array, rng: Generator, context: Array | None = None,
+          draws: int = 99, statistic: Callable[..., Any] | None = None) -> Array:
     """How many of L draws of p(. | c) have a smaller t than the row itself.
 
     Paper:   Talts et al., theorem 1: for theta from the prior, y from p(y | theta) and L draws of
@@ -132,7 +135,7 @@ class Uniformity:
     pvalue: np.ndarray
 
 
-def uniformity(u):
+def uniformity(u: Array) -> Uniformity:
     """Kolmogorov's and Smirnov's test of each column: max |F_N(u) - u| and its p-value.
 
     Parameters
@@ -161,7 +164,7 @@ def uniformity(u):
                       np.array([test.pvalue for test in tests]))
 
 
-def rank_uniformity(ranks, draws, bins=20):
+def rank_uniformity(ranks: Array, draws: int, bins: int = 20) -> Uniformity:
     """Pearson's chi-squared test of ranks in 0 ... L, column by column.
 
     Parameters

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import as_array
 
 
@@ -24,7 +25,7 @@ class Auroc:
     error: float
 
 
-def auroc(inside, outside):
+def auroc(inside: Array, outside: Array) -> Auroc:
     """The area under the ROC of a score, by ranks, with a standard error.
 
     For every row outside, V is the share of rows inside that score lower (equal ones count half);

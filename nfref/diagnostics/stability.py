@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_array, check_callable, check_finite_rows, check_positive
 
 BLOCK = 2 ** 21     # numbers that a function is given at once
@@ -42,7 +43,8 @@ class BiLipschitz:
         return self.upper / self.lower
 
 
-def bi_lipschitz(function, rows, step=None):
+def bi_lipschitz(function: Callable[..., Any], rows: Array,
+                 step: float | None = None) -> BiLipschitz:
     """Local bi-Lipschitz constants: the extreme singular values of the Jacobian at every row.
 
     Derivatives are central differences, 2 D calls of a row. In float64 their error is about 1e-10
@@ -79,7 +81,7 @@ def bi_lipschitz(function, rows, step=None):
     return BiLipschitz(singular[:, -1], singular[:, 0])
 
 
-def reconstruction_error(there, back, rows):
+def reconstruction_error(there: Callable[..., Any], back: Callable[..., Any], rows: Array) -> Array:
     """How far from where it started a round trip ends: |back(there(x)) - x|, row by row.
 
     Nothing but rounding keeps it from zero, so the dtype of the rows is what is asked about.

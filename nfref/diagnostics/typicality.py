@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Array, Generator
 from nfref.runtime.checks import as_array, check_count, check_rng
 
 
@@ -34,7 +35,7 @@ class TypicalityTest:
     pvalue: np.ndarray
 
 
-def typicality_gap(log_prob, training):
+def typicality_gap(log_prob: Array, training: Array) -> Array:
     """| -1/M sum_m log p(x_m) - H | of batches of M rows.
 
     Parameters
@@ -57,7 +58,8 @@ def typicality_gap(log_prob, training):
     return np.abs(_batches(log_prob).mean(axis=1) - np.mean(_finite("training", training)))
 
 
-def typicality_test(log_prob, training, validation, rng, draws=1000):
+def typicality_test(log_prob: Array, training: Array, validation: Array, rng: Generator,
+                    draws: int = 1000) -> TypicalityTest:
     """The test by bootstrap: is the gap larger than those of batches of validation rows?
 
     K batches of M validation rows are drawn, with replacement, and their gaps are what a batch of

@@ -22,7 +22,9 @@ import autograd.numpy as np
 import numpy
 
 from nfref.bases.standard_normal import StandardNormal
+from nfref.density import Density
 from nfref.flows.continuous import CNF
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
 
@@ -40,7 +42,8 @@ def with_noise(x, extra, rng):
 # The construction in 2n dimensions --------------------------------------------------------
 
 
-def padded_velocity(function, inverse):
+def padded_velocity(function: Callable[..., Any],
+                    inverse: Callable[..., Any]) -> Callable[..., Any]:
     """A velocity on 2n coordinates [y, w] whose flow from t = 0 to 1 takes [x, 0] to [h(x), 0].
 
     For any invertible h, by three shears of a third of the time each:
@@ -155,7 +158,8 @@ class AugmentedODE:
 # Likelihood -------------------------------------------------------------------------------
 
 
-def marginal_log_prob(density, params, x, rng, samples=100):
+def marginal_log_prob(density: Density, params: dict[str, Any], x: Array, rng: Generator,
+                      samples: int = 100) -> tuple[Array, Array]:
     """log p(x) of a density of [x, e], estimated by importance sampling over e.
 
     log p(x) ~ log 1/K sum_k w_k,  w_k = p(x, e_k) / q(e_k),  e_k standard normal. It is a

@@ -24,6 +24,7 @@ from nfref.flows.composition import Composition, Invert
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import angles_as_points, init_mlp, with_context
+from nfref.runtime.annotations import Any, Generator, Sequence
 from nfref.runtime.checks import (check_choice, check_columns, check_count, check_hidden,
                                   check_permutation, check_rng, one_of)
 from nfref.transformers.affine import Affine
@@ -81,7 +82,7 @@ def reversed_order(dim):
     return tuple(reversed(range(dim)))
 
 
-def random_orders(rng, dim, layers):
+def random_orders(rng: Generator, dim: int, layers: int) -> tuple[Any, ...]:
     """One random order for each of ``layers`` layers, for ``MAF(..., orders=...)``.
 
     Parameters
@@ -331,7 +332,7 @@ class MAF(Composition):
         return with_batch_norm(self.batch_norm, map(self._layer, orders, degrees), "training set")
 
 
-def IAF(dim, layers=5, hidden=(64, 64), **options):
+def IAF(dim: int, layers: int = 5, hidden: Sequence[int] = (64, 64), **options: Any) -> Invert:
     """A constructor: the inverse autoregressive flow, as ``Invert(MAF(dim, layers, ...))``.
 
     Sampling takes one pass a layer, density D passes. There is no class of this name.

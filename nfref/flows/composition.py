@@ -7,6 +7,7 @@ import autograd.numpy as np
 from nfref.flow import Flow, context_for, maps_as
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime import dispatch
+from nfref.runtime.annotations import Any
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import as_tuple
 
@@ -19,7 +20,7 @@ class Composition(Adaptive):
     list of the members' parameters.
     """
 
-    def members(self, direction=1):
+    def members(self, direction: int = 1) -> list[Any]:
         if not maps_as(self, Composition):
             return super().members(direction)
         return [(member, sign, (k, *path))
@@ -141,7 +142,7 @@ class Invert(Adaptive):
     def context_dim(self):
         return self.flow.context_dim
 
-    def members(self, direction=1):
+    def members(self, direction: int = 1) -> list[Any]:
         if not maps_as(self, Invert):
             return super().members(direction)
         return self.flow.members(-direction)

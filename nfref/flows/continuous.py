@@ -28,6 +28,7 @@ from nfref.flow import Flow
 from nfref.networks.mlp import init_mlp
 from nfref.runtime import blas, dispatch
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.blocks import merged
 from nfref.runtime.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
                                   check_rng, one_of)
@@ -117,7 +118,8 @@ class CNF(Flow):
         """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
         return Options(self.solver, self.rtol, self.atol, self.steps, self.max_evaluations)
 
-    def with_probes(self, rng, rows, count=1, noise="rademacher"):
+    def with_probes(self, rng: Generator, rows: int, count: int = 1,
+                    noise: str = "rademacher") -> "CNF":
         """The flow with Hutchinson's trace and fresh probes, for batches of ``rows`` rows.
 
         Parameters
@@ -140,7 +142,8 @@ class CNF(Flow):
                   else rng.integers(0, 2, shape) * 2.0 - 1.0)
         return replace(self, trace="hutchinson", probes=probes)
 
-    def velocity(self, params, t, z, context=None):
+    def velocity(self, params: dict[str, Any], t: Array, z: Array,
+                 context: Array | None = None) -> Array:
         """dz/dt = f(z, t, c).
 
         Parameters
@@ -157,7 +160,8 @@ class CNF(Flow):
         params, z, context = self._checked(params, "z", z, context)
         return velocity(params["net"], t, z, context, self.activation)[0]
 
-    def trajectory(self, params, rows, times=(0.0, 1.0), context=None, norm=None):
+    def trajectory(self, params: dict[str, Any], rows: Array, times: Sequence[Any] = (0.0, 1.0),
+                   context: Array | None = None, norm: str | None = None) -> "Trajectory":
         """Follow rows through time and say what it cost.
 
         Parameters
@@ -257,7 +261,7 @@ class NeuralSystem(System):
     Its arguments are the context, if there is one, and then weight and bias of each layer.
     """
 
-    def __init__(self, flow, has_context, norm=None):
+    def __init__(self, flow: Any, has_context: Any, norm: Any = None) -> None:
         super().__init__(flow.options, flow.dim)
         self.flow, self.has_context, self.norm = flow, has_context, norm
         self.columns = flow.dim + (1 if norm is None else 3)

@@ -31,6 +31,7 @@ from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import with_context
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import check_hidden
 from nfref.runtime.tracing import getval
 
@@ -267,7 +268,7 @@ class ConvexPotentialFlow(Flow):
             net["output"] = softplus(params["output"]) / self.hidden[-1]
         return net
 
-    def potential(self, params, z, context=None):
+    def potential(self, params: dict[str, Any], z: Array, context: Array | None = None) -> Array:
         """F(z), whose gradient ``forward`` is.
 
         Parameters

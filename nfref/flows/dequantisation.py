@@ -34,8 +34,10 @@ import autograd.numpy as np
 import numpy
 
 from nfref.bases.normal_mixture import logsumexp
+from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.elementwise import sigmoid_forward, sigmoid_inverse
+from nfref.runtime.annotations import Array, Generator, Params
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ class VariationalDequantisation(Flow):
 # Rows, and what they cost -------------------------------------------------------------------
 
 
-def dequantised(rng, n):
+def dequantised(rng: Generator, n: Array) -> Array:
     """n + u with u uniform on (0, 1): a row of whole numbers as a row for a density.
 
     On average log p(n + u) is at most log P(n) (Theis et al. 2015).
@@ -161,7 +163,8 @@ def dequantised(rng, n):
     return inside_cells(n + rng.random(n.shape, dtype=n.dtype), n)
 
 
-def bits_per_dim(density, params, n, rng, samples=1, context=None):
+def bits_per_dim(density: Density, params: Params, n: Array, rng: Generator, samples: int = 1,
+                 context: Array | None = None) -> Array:
     """Bits per dimension of rows of whole numbers: on average at least -log2 P(n) / D.
 
     -log2 of 1/K sum_k p(n + u_k), over D, with K draws of u. On average over the draws that is

@@ -29,6 +29,7 @@ from nfref.flow import Flow
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp, with_context
 from nfref.runtime import small_matrices
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_context, as_rows, check_count, check_hidden, one_of
 
 # Formulas ---------------------------------------------------------------------------------
@@ -118,7 +119,8 @@ class FreeFormFlow(Flow):
     def _inverse(self, params, x, context):
         return exact_log_det(self.encoder(params, context), x)
 
-    def reconstruction_error(self, params, x, context=None):
+    def reconstruction_error(self, params: dict[str, Any], x: Array,
+                             context: Array | None = None) -> Array:
         """|x - g(f(x))| of each row, in the units of x: how far from a flow this is.
 
         Parameters

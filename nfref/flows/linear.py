@@ -14,6 +14,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.flow import Flow
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_array, check_count, check_permutation, check_rng
 from nfref.runtime.tracing import defvjp, primitive
 
@@ -96,7 +97,7 @@ defvjp(solve_triangular,
 # Where the matrices come from -------------------------------------------------------------
 
 
-def random_rotation(rng, dim):
+def random_rotation(rng: Generator, dim: int) -> Array:
     """A uniformly drawn orthogonal matrix; its determinant is 1 or -1.
 
     It is the Q of a Gaussian matrix, with the signs that make R's diagonal positive.
@@ -114,7 +115,7 @@ def random_rotation(rng, dim):
     return q * np.sign(np.diag(r))
 
 
-def random_pivots(rng, dim):
+def random_pivots(rng: Generator, dim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """A random order and random signs, the fixed parts of the LU form.
 
     ``LULinear(dim, *random_pivots(rng, dim))`` has a determinant of either sign.

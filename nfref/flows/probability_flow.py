@@ -25,6 +25,7 @@ from nfref.bases.normal_mixture import NormalMixture, logsumexp
 from nfref.continuous.adjoint import System, solve_adjoint
 from nfref.continuous.solve import Options
 from nfref.flow import Flow
+from nfref.runtime.annotations import Any
 from nfref.runtime.blocks import merged
 from nfref.runtime.checks import check_count, check_positive
 from nfref.runtime.tracing import getval
@@ -165,7 +166,7 @@ class ProbabilityFlow(Flow):
         """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
         return Options("dop853", self.rtol, self.atol, max_evaluations=self.max_evaluations)
 
-    def diffused(self, params, s):
+    def diffused(self, params: dict[str, Any], s: float) -> dict[str, Any]:
         """Parameters of p_s for a :class:`nfref.NormalMixture`: data at s = 0, noise at s = 1.
 
         Parameters
@@ -207,7 +208,7 @@ class ProbabilityFlow(Flow):
 class MixtureSystem(System):
     """The joint right-hand side [velocity, divergence], for :mod:`nfref.continuous.adjoint`."""
 
-    def __init__(self, flow):
+    def __init__(self, flow: Any) -> None:
         super().__init__(flow.options, flow.dim)
         self.flow = flow
 

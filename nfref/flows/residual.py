@@ -43,6 +43,7 @@ from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
+from nfref.runtime.annotations import Generator
 from nfref.runtime.checks import (at_least, check_count, check_hidden, check_positive, check_rng,
                                   one_of)
 from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
@@ -450,7 +451,7 @@ class ResidualBlock(_Options):
         """L = c^K, the Lipschitz constant of g in the Euclidean norm."""
         return float(self.coefficient) ** (len(self.hidden) + 1)
 
-    def with_probes(self, rng, rows, count=1):
+    def with_probes(self, rng: Generator, rows: int, count: int = 1) -> "ResidualBlock":
         """The flow with fresh random numbers of its estimator, for batches of ``rows`` rows.
 
         Parameters

@@ -8,6 +8,7 @@ as it acts on training batches.
 
 from nfref.density import Density
 from nfref.flow import Flow
+from nfref.runtime.annotations import Array, Params
 from nfref.runtime.checks import check_choice
 
 STAGES = ("start", "batch", "evaluation")
@@ -29,7 +30,8 @@ class Adaptive(Flow):
         return self
 
 
-def adapt(flow, params, x, context=None, stage="batch"):
+def adapt(flow: Flow | Density, params: Params, x: Array, context: Array | None = None,
+          stage: str = "batch") -> Params:
     """Let layers that keep statistics of the data learn from rows.
 
     Nothing is changed in place. Cost: one pass from x to z.

@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from nfref.flow import Flow
 from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit, Standardise
+from nfref.runtime.annotations import Any, Array, Sequence
 
 
-def in_units_of(flow, x, lower=None, upper=None):
+def in_units_of(flow: Flow, x: Array, lower: Sequence[Any] | None = None,
+                upper: Sequence[Any] | None = None) -> Chain:
     """The flow between standardised columns and the latent, in the units of the data.
 
     From data to latent: bounded columns pass a logit, then every column is brought to mean

@@ -18,7 +18,6 @@ import numpy as np
 
 from nfref.runtime.backends import processors
 
-
 # The number of the processor that runs the caller; None where threads cannot be placed.
 PROCESSOR_OF_CALLER = (getattr(ctypes.CDLL(None), "sched_getcpu", None)
                        if hasattr(os, "sched_setaffinity") else None)

@@ -13,6 +13,7 @@ for tokens that come later.
 
 import autograd.numpy as np
 
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.tracing import defjvp, defvjp, getval, primitive
 
 EPSILON = 1e-5      # of the layer norm, PyTorch's
@@ -77,7 +78,8 @@ def causal_attention(params, h, heads):
     return dense(params["output"], np.reshape(mixed, (n, length, channels)))
 
 
-def causal_transformer(params, tokens, heads, context=None):
+def causal_transformer(params: dict[str, Any], tokens: Array, heads: int,
+                       context: Array | None = None) -> Array:
     """The network at the head of this file. A context is added, linearly, to every token.
 
     Parameters
@@ -103,8 +105,8 @@ def causal_transformer(params, tokens, heads, context=None):
     return dense(params["output"], h)
 
 
-def init_causal_transformer(rng, length, width, channels, depth, expansion, outputs,
-                            context_dim=0):
+def init_causal_transformer(rng: Generator, length: int, width: int, channels: int, depth: int,
+                            expansion: int, outputs: int, context_dim: int = 0) -> Any:
     """Parameters of :func:`causal_transformer`.
 
     Weights and biases are uniform in +-1/sqrt(fan_in), positions normal with standard deviation

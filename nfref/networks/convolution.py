@@ -16,6 +16,7 @@ import autograd.numpy as np
 import numpy
 
 from nfref.networks.activations import ACTIVATIONS
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.tracing import defvjp, primitive
 
 GAIN = 3.0      # of the published code of Glow: its log-gains learn three times as fast
@@ -116,7 +117,7 @@ def beyond_the_edge(height, width, size):
     return 1 - inside.reshape(height, width, size * size)
 
 
-def convolve(layer, image):
+def convolve(layer: dict[str, Any], image: Array) -> Array:
     """(image * W + bias of the pixel) exp(3 g): what networks call a convolution.
 
     With ``layer["edge"]`` the bias of a pixel depends on which of its neighbours lie beyond the
@@ -178,7 +179,7 @@ def init_conv_net(rng, channels, edge_channel=False, output_gain=False):
     return layers
 
 
-def conv_net(params, image, activation="relu"):
+def conv_net(params: list[dict[str, Any]], image: Array, activation: str = "relu") -> Array:
     """h_0 = image, h_l = a(W_l * h_{l-1} + b_l), output W_L * h_{L-1} + b_L.
 
     Parameters

@@ -6,6 +6,7 @@ Source: Germain, Gregor, Murray, Larochelle 2015, arXiv:1502.03509.
 import autograd.numpy as np
 
 from nfref.networks.mlp import mlp, real_columns
+from nfref.runtime.annotations import Any, Generator, Sequence
 from nfref.runtime.checks import check_hidden, check_rng
 
 
@@ -20,7 +21,8 @@ def even_degrees(dim, hidden, context_dim=0):
                  for width in hidden)
 
 
-def random_degrees(rng, dim, hidden, context_dim=0):
+def random_degrees(rng: Generator, dim: int, hidden: Sequence[int],
+                   context_dim: int = 0) -> tuple[Any, ...]:
     """Degrees of the hidden units as MADE draws them, for ``MADE(..., degrees=...)``.
 
     Each is uniform between the lowest degree of the layer below and D - 1; below the first
@@ -51,7 +53,8 @@ def random_degrees(rng, dim, hidden, context_dim=0):
     return tuple(degrees)
 
 
-def made_masks(order, degrees, outputs_per_dim, context_dim=0, periodic=()):
+def made_masks(order: Sequence[int], degrees: Sequence[Any], outputs_per_dim: int,
+               context_dim: int = 0, periodic: tuple[int, ...] = ()) -> list[Any]:
     """Masks that make an MLP autoregressive.
 
     Input i has degree ``order[i]`` + 1, context has degree 0. A hidden unit sees inputs and

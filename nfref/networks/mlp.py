@@ -8,6 +8,7 @@ flow starts as the identity.
 import autograd.numpy as np
 
 from nfref.networks.activations import ACTIVATIONS
+from nfref.runtime.annotations import Any, Array
 
 
 def init_mlp(rng, sizes):
@@ -24,7 +25,7 @@ def init_mlp(rng, sizes):
     return layers
 
 
-def mlp(params, x, activation="relu"):
+def mlp(params: list[Any], x: Array, activation: str = "relu") -> Array:
     """h_0 = x, h_l = a(h_{l-1} W_l + b_l), output h_{L-1} W_L + b_L.
 
     Parameters
@@ -44,7 +45,7 @@ def mlp(params, x, activation="relu"):
     return x @ params[last]["weight"] + params[last]["bias"]
 
 
-def angles_as_points(x, periodic):
+def angles_as_points(x: Array, periodic: tuple[int, ...]) -> Array:
     """Angles as points of the unit circle: [x without them, their cosines, their sines].
 
     A network that reads points sees an angle and the same angle plus a full turn as one.

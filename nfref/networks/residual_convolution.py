@@ -10,6 +10,7 @@ import autograd.numpy as np
 
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import convolve
+from nfref.runtime.annotations import Any, Array
 
 
 def weight_normalised(layer):
@@ -46,7 +47,7 @@ def init_residual_conv_net(rng, fan_in, hidden, blocks, fan_out):
             "last": init_layer(rng, 1, hidden, fan_out, length=0.0)}
 
 
-def residual_conv_net(params, image, activation="relu"):
+def residual_conv_net(params: dict[str, Any], image: Array, activation: str = "relu") -> Array:
     """h_0 = F * x,  h_b = h_{b-1} + B_b * a(A_b * a(h_{b-1})),  output L * a(sum_b S_b * h_b).
 
     F, A_b and B_b are 3x3, the skips S_b and L are 1x1; each has normalised weights and a bias.

@@ -8,10 +8,13 @@ Rezende and Mohamed 2015, arXiv:1505.05770, sections 4.2 and 6 (the variational 
 
 import autograd.numpy as np
 
+from nfref.density import Density
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.checks import check_count, check_positive
 
 
-def negative_log_likelihood(density, params, x, context=None, weight=None):
+def negative_log_likelihood(density: Density, params: Params, x: Array,
+                            context: Array | None = None, weight: Array | None = None) -> float:
     """-1/N sum_n w_n log q(x_n): forward KL to the data, up to the entropy of the data.
 
     Parameters
@@ -32,7 +35,8 @@ def negative_log_likelihood(density, params, x, context=None, weight=None):
     return -np.mean(log_prob if weight is None else weight * log_prob)
 
 
-def reverse_kl(density, params, log_target, rng, n, beta=1.0):
+def reverse_kl(density: Density, params: Params, log_target: Callable[..., Any], rng: Generator,
+               n: int, beta: float = 1.0) -> float:
     """1/n sum_i log q(x_i) - beta log p~(x_i) with x_i drawn from q.
 
     For beta = 1 an unbiased estimate of KL(q || p) - log Z, where Z is the normaliser of
@@ -63,7 +67,8 @@ def reverse_kl(density, params, log_target, rng, n, beta=1.0):
     return np.mean(log_q - beta * log_p)
 
 
-def importance_estimate(density, params, log_target, rng, n):
+def importance_estimate(density: Any, params: Any, log_target: Any, rng: Any,
+                        n: Any) -> tuple[float, float]:
     """The normaliser of the target by importance sampling, and how far it can be trusted.
 
     With weights w_i = p~(x_i) / q(x_i) for draws x_i of q:  log Z ~ log 1/n sum_i w_i, and

@@ -12,6 +12,7 @@ import autograd.numpy as np
 from numpy.polynomial.legendre import leggauss
 
 from nfref.networks.activations import softplus
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_rows, check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ POTENTIALS = {"U1": U1, "U2": U2, "U3": U3, "U4": U4}
 # The box ----------------------------------------------------------------------------------
 
 
-def box_quadrature(box=4.0, panels=40, nodes=12):
+def box_quadrature(box: float = 4.0, panels: int = 40, nodes: int = 12) -> tuple[Array, Array]:
     """Points and weights that integrate over the square [-box, box]^2.
 
     Gauss-Legendre with ``nodes`` nodes on each of ``panels`` equal intervals a side. For
@@ -108,7 +109,8 @@ def box_quadrature(box=4.0, panels=40, nodes=12):
     return points, np.outer(side_weights, side_weights).ravel()
 
 
-def log_normaliser(potential, box=4.0, panels=40, nodes=12):
+def log_normaliser(potential: Callable[..., Any], box: Any = 4.0, panels: Any = 40,
+                   nodes: Any = 12) -> float:
     """log of the integral of exp(-U) over [-box, box]^2, by quadrature.
 
     Parameters

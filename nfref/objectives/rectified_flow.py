@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 import autograd.numpy as np
 
 from nfref.continuous.dynamics import velocity
+from nfref.density import Density
 from nfref.flows.continuous import CNF
 from nfref.objectives.flow_matching import end_of_cnf
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_array, check_count, check_rng
 from nfref.runtime.tracing import getval
 
@@ -56,7 +58,8 @@ def excess_energy(kinetic, start, end):
 # Use --------------------------------------------------------------------------------------
 
 
-def straightness(flow, params, z, context=None):
+def straightness(flow: CNF, params: dict[str, Any], z: Array,
+                 context: Array | None = None) -> tuple[Array, Array]:
     """How curved the paths of a CNF are that begin at z, and how long the ways.
 
     Parameters
@@ -85,7 +88,7 @@ def straightness(flow, params, z, context=None):
     return excess_energy(path.kinetic[-1], start, end), np.sum((end - start) ** 2, axis=1)
 
 
-def reflow_pairs(density, params, rng, n):
+def reflow_pairs(density: Density, params: dict[str, Any], rng: Generator, n: int) -> Array:
     """Noise, and where the density's CNF takes it: what a reflow learns from.
 
     Parameters

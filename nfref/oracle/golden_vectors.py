@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Sequence
 from nfref.runtime.description import rebuild
 from nfref.runtime.files import replacing
 
@@ -23,7 +24,7 @@ def shipped():
                   if item.name.endswith(".json"))
 
 
-def copy(folder, names=None):
+def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
     """Copy golden vectors out of the package, one file each.
 
     Parameters
@@ -51,7 +52,7 @@ def copy(folder, names=None):
         yield path
 
 
-def load(source):
+def load(source: Any) -> dict[str, Any]:
     """Read a golden vector.
 
     Parameters

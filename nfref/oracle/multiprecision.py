@@ -11,10 +11,12 @@ shares nothing with the code that is in doubt.
 
 import mpmath as mp
 
+from nfref.runtime.annotations import Any, Callable, Sequence
+
 __all__ = ["jacobian", "log_abs_det"]
 
 
-def jacobian(function, row, digits=60):
+def jacobian(function: Callable[..., Any], row: Sequence[Any], digits: int = 60) -> Any:
     """The Jacobian of a map at a row.
 
     Parameters
@@ -40,7 +42,7 @@ def jacobian(function, row, digits=60):
         return mp.matrix(columns).T
 
 
-def log_abs_det(function, row, digits=60):
+def log_abs_det(function: Any, row: Any, digits: Any = 60) -> Any:
     """log |det dx/dz| of a map at a row, by central differences in twice the digits.
 
     Parameters as in :func:`jacobian`.

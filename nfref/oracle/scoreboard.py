@@ -17,7 +17,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK
+from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report
+from nfref.runtime.annotations import Any, Sequence
 
 # Columns of the page: what of a flow's properties stands in each, by how their names start. The
 # longest start decides.
@@ -43,7 +44,8 @@ def today():
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
 
 
-def record(report, *, library, version, flow, dtype):
+def record(report: Report, *, library: str, version: str | None, flow: str,
+           dtype: str) -> dict[str, Any]:
     """A report as JSON-ready data that says what was looked at, and when.
 
     Parameters
@@ -97,7 +99,7 @@ def read(paths):
                                             one["dtype"]))
 
 
-def badge(records, label="flow oracle"):
+def badge(records: Sequence[dict[str, Any]], label: str = "flow oracle") -> dict[str, Any]:
     """A badge for one report or several, as the endpoint format of shields.io has it.
 
     Parameters
@@ -152,7 +154,7 @@ def _shortened(names):
     return [stem if len(whole) > 1 else whole[0] for stem, whole in short.items()]
 
 
-def page(records, title="Scoreboard"):
+def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard") -> str:
     """The page: one table of libraries, and for each library one of its flows.
 
     Parameters

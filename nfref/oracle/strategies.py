@@ -13,7 +13,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from nfref.flow import Flow
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, DTypeLike
 
 # Where code for batches goes wrong: none, one, and each side of the sizes of tiles.
 _SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129]
@@ -32,7 +34,7 @@ def numbers(dtype=np.float64, reach=30.0):
     return st.floats(-3, 3, width=width, allow_subnormal=False) | wide
 
 
-def rows(dim, dtype=np.float64, sizes=None, reach=30.0):
+def rows(dim: int, dtype: DTypeLike = np.float64, sizes: Any = None, reach: float = 30.0) -> Any:
     """(N, dim) arrays of rows.
 
     Parameters
@@ -49,7 +51,7 @@ def rows(dim, dtype=np.float64, sizes=None, reach=30.0):
                                                  elements=numbers(dtype, reach)))
 
 
-def parameters(flow, reach=1.5, dtype=np.float64):
+def parameters(flow: Flow, reach: float = 1.5, dtype: DTypeLike = np.float64) -> Any:
     """Parameters of a flow of nfref: those of ``init``, moved entry by entry by up to ``reach``.
 
     Parameters

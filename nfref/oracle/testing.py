@@ -15,13 +15,14 @@ from functools import cache
 import numpy as np
 
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
+from nfref.runtime.annotations import Any, Callable
 
 PROPERTIES = {"flow": FLOW_PROPERTIES, "density": DENSITY_PROPERTIES,
               "gradient": GRADIENT_PROPERTIES}
 MADE = "can_be_made"
 
 
-def property_tests(make_report, kind="flow"):
+def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
     """A test function with one case for every property.
 
     A failed property fails its case with its row, and so does one that could not be judged; one
@@ -71,7 +72,7 @@ def property_tests(make_report, kind="flow"):
     return test_property
 
 
-def flow_tests(make, *, seed=0, **arguments):
+def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> Any:
     """Test cases for a flow.
 
     Parameters

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from nfref.runtime.annotations import Any, PathLike
 from nfref.runtime.files import replacing
 
 # Blue, red, green, yellow of Paul Tol's bright scheme, which colour-blind readers tell apart.
@@ -23,7 +24,7 @@ def new_axes(width=5.0, height=4.0):
     return new_figure(width, height).subplots()
 
 
-def save(figure, path, dpi=150):
+def save(figure: Any, path: PathLike, dpi: float = 150) -> None:
     """Write a figure; its format follows from the suffix.
 
     Parameters

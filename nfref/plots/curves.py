@@ -4,9 +4,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from nfref.plots.canvas import DATA, SAMPLES, new_axes
+from nfref.runtime.annotations import Any
 
 
-def loss_curve(history, best_epoch=None, axes=None):
+def loss_curve(history: dict[str, Any], best_epoch: int | None = None, axes: Any = None) -> Any:
     """Loss of the training and the validation part against the epoch.
 
     The axis ends where it shows all but the highest few values, which are those of the

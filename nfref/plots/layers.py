@@ -4,15 +4,19 @@ import math
 
 import numpy as np
 
+from nfref.density import Density
+from nfref.flow import Flow
 from nfref.flows.composition import Invert
 from nfref.plots.canvas import (COLOURS, check_plane, finite_rows, frame, new_axes, new_figure,
                                 plane_limits, repeat_context, scatter)
+from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import check_count, check_rng
 from nfref.runtime.params import at_path
 
 
-def warped_grid(flow, params, limits=((-3.0, 3.0), (-3.0, 3.0)), lines=21, points=400,
-                context=None, axes=None):
+def warped_grid(flow: Flow, params: Params, limits: Any = ((-3.0, 3.0), (-3.0, 3.0)),
+                lines: int = 21, points: int = 400, context: Array | None = None,
+                axes: Any = None) -> Any:
     """A square grid of latent lines, as ``forward`` bends it.
 
     A flow is a smooth one-to-one map: the lines bend and crowd, but two of one colour never
@@ -58,7 +62,8 @@ def warped_grid(flow, params, limits=((-3.0, 3.0), (-3.0, 3.0)), lines=21, point
     return axes
 
 
-def layer_strip(density, params, rng, n=2000, context=None, max_panels=12, figure=None):
+def layer_strip(density: Density, params: dict[str, Any], rng: Generator, n: int = 2000,
+                context: Array | None = None, max_panels: int = 12, figure: Any = None) -> Any:
     """Base samples on their way through the layers, each in the colour of its base quadrant.
 
     Parameters

@@ -2,16 +2,20 @@
 
 import numpy as np
 
+from nfref.density import Density
 from nfref.plots.canvas import (DATA, SAMPLES, check_plane, finite_rows, frame, new_figure,
                                 plane_limits, repeat_context, scatter, thin)
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
 CELLS = 200         # cells a side of a picture of a log-density
 
 
-def triptych(density, params, x=None, log_target=None, rng=None, n=4000, limits=None,
-             context=None, columns=("$x_1$", "$x_2$"), nats=10.0, figure=None):
+def triptych(density: Density, params: dict[str, Any], x: Array | None = None,
+             log_target: Callable[..., Any] | None = None, rng: Generator | None = None,
+             n: int = 4000, limits: Any = None, context: Array | None = None,
+             columns: Any = ("$x_1$", "$x_2$"), nats: float = 10.0, figure: Any = None) -> Any:
     """Target, samples and log-density of a density in the plane, side by side.
 
     Parameters

@@ -5,10 +5,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nfref.plots.canvas import DATA, SAMPLES, finite_rows, limits_of, new_figure, scatter, thin
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import as_array, check_count
 
 
-def corner(data, samples, columns=None, max_columns=12, max_points=1500, figure=None):
+def corner(data: Array | None, samples: Array, columns: Sequence[Any] | None = None,
+           max_columns: int = 12, max_points: int = 1500, figure: Any = None) -> Any:
     """Each pair of columns as a scatter, each column as a histogram: data against samples.
 
     Parameters

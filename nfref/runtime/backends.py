@@ -7,9 +7,9 @@
             the ``numba`` twins
 
 Outside of any ``with`` the choice is left to the size of the problem, see
-``nfref/runtime/dispatch.py``. ``NFREF_BACKEND`` in the environment names a backend for a whole process.
-Where Numba cannot be imported, formulas do everything, and only who asks for twins by name is
-told.
+``nfref/runtime/dispatch.py``. ``NFREF_BACKEND`` in the environment names a backend for a whole
+process. Where Numba cannot be imported, formulas do everything, and only who asks for twins by name
+is told.
 """
 
 import os
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 
+from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import check_choice, check_count
 
 BACKENDS = ("numpy", "numba", "cuda")
@@ -25,7 +26,7 @@ _THREADS = ContextVar("nfref_threads", default=None)
 
 
 @contextmanager
-def backend(name, threads=None):
+def backend(name: str, threads: int | None = None) -> Iterator[None]:
     """Choose the implementation for everything inside a ``with`` block, in this thread.
 
     Parameters

@@ -3,6 +3,7 @@
 import autograd.numpy as anp
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.tracing import isbox
 
 BLOCK = 4096        # rows in one call: hidden activations of the usual widths stay below 10 MB
@@ -10,7 +11,8 @@ NUMBERS = 1 << 20   # in rows that a kernel takes in one call: it cuts them into
 ALIGNED = 128       # rows in a block of a kernel: parts of whole blocks keep every bit
 
 
-def in_blocks(function, rows, context=None, block=BLOCK):
+def in_blocks(function: Callable[..., Any], rows: Array, context: Array | None = None,
+              block: int = BLOCK) -> Array:
     """``function(rows)`` or ``function(rows, context)`` for blocks of rows, joined.
 
     Parameters
@@ -31,7 +33,7 @@ def in_blocks(function, rows, context=None, block=BLOCK):
     return np.concatenate([function(*(array[part] for array in arrays)) for part in parts])
 
 
-def in_parts(function, n, dim):
+def in_parts(function: Callable[..., Any], n: int, dim: int) -> tuple[Array, ...]:
     """``function(part)`` for parts of n rows of D numbers, joined; autograd passes through.
 
     The parts are as many as it takes to have no more than ``NUMBERS`` numbers, or ``BLOCK`` rows,

@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.configuration import Configuration
 
@@ -41,7 +42,7 @@ def described_classes():
 # Taking apart -----------------------------------------------------------------------------
 
 
-def describe(thing):
+def describe(thing: Any) -> tuple[Any, dict[str, Array]]:
     """A configuration, or nested dicts and lists of such, as plain data and arrays.
 
     Parameters
@@ -99,7 +100,7 @@ def _plain(value, place, arrays, known):
 # And back ---------------------------------------------------------------------------------
 
 
-def rebuild(description, arrays=None):
+def rebuild(description: dict[str, Any], arrays: Array | None = None) -> Any:
     """What :func:`describe` described.
 
     Parameters

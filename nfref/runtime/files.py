@@ -10,6 +10,8 @@ import os
 import secrets
 import stat
 
+from nfref.runtime.annotations import Any, PathLike
+
 try:
     import fcntl
 except ImportError:             # Windows: nothing is locked, and so nothing swept
@@ -46,7 +48,7 @@ class Reservation:
         Bytes to set aside, so that a full disk shows now.
     """
 
-    def __init__(self, path, size=0):
+    def __init__(self, path: PathLike, size: int = 0) -> None:
         self.path = path
         self._target = os.path.realpath(path)
         self._part = None
@@ -105,7 +107,7 @@ class Reservation:
 
 
 @contextlib.contextmanager
-def reserved(path, size=0):
+def reserved(path: PathLike | None, size: int = 0) -> Any:
     """Set a place aside before long work, and give it back if nothing came of it.
 
     Parameters
@@ -128,7 +130,7 @@ def reserved(path, size=0):
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: PathLike) -> Any:
     """Open a binary file that takes the place of ``path`` once it is complete.
 
     Links are followed; a device or a pipe is written directly.

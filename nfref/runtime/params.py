@@ -7,10 +7,11 @@ flat file, and an optimiser sees one long vector.
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable, Params
 from nfref.runtime.tracing import Box, SparseObject, defjvp, defvjp, getval, primitive, vspace
 
 
-def leaves(params):
+def leaves(params: Array) -> Array:
     """All arrays of a nested structure, depth first, in insertion order.
 
     Parameters
@@ -30,7 +31,7 @@ def leaves(params):
     return [params]
 
 
-def tree_map(function, params, *others):
+def tree_map(function: Any, params: Any, *others: Any) -> Any:
     """Apply ``function`` leaf by leaf to one or several structures of the same shape.
 
     Returns
@@ -75,7 +76,7 @@ def count(params):
     return sum(np.size(leaf) for leaf in leaves(params))
 
 
-def flatten(params):
+def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:
     """One long vector, and the function that turns such a vector back.
 
     Autograd passes through the way back cheaply: a step of RealNVP(2, layers=8) on 512 float32

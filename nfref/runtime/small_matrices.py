@@ -11,6 +11,7 @@ the ``numba`` twins, gradients included. Larger matrices and complex numbers tak
 import autograd.numpy as np
 
 from nfref.runtime import dispatch
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import as_array
 from nfref.runtime.tracing import getval
 
@@ -36,7 +37,7 @@ def _solve(matrices, rows):
 # Public functions -------------------------------------------------------------------------
 
 
-def log_abs_det(matrices):
+def log_abs_det(matrices: Array) -> Array:
     """log |det A_n| of each matrix, in nats.
 
     Parameters
@@ -64,7 +65,7 @@ def log_abs_det(matrices):
     return _run("log_abs_det", _log_abs_det, _as_matrices(matrices))
 
 
-def solve(matrices, rows):
+def solve(matrices: Array, rows: Array) -> Array:
     """Solve A_n y_n = r_n for each n.
 
     Parameters

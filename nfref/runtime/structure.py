@@ -5,6 +5,7 @@ A flow finds out at its first call, from what ``init`` makes, and compares at ea
 
 import numpy as np
 
+from nfref.runtime.annotations import DTypeLike, Params
 from nfref.runtime.params import cast, leaves, tree_map
 from nfref.runtime.tracing import getval
 
@@ -26,7 +27,7 @@ class Structure:
         Whether all are.
     """
 
-    def __init__(self, shapes):
+    def __init__(self, shapes: Params) -> None:
         self.shapes = shapes
         # (container among those before, key in it, kind) of each container, the first around all.
         self._containers, self._lengths = [], [1]
@@ -55,7 +56,7 @@ class Structure:
             for key, inner in _entries(part).items():
                 self._add(own, key, inner)
 
-    def checked(self, params, dtype=None):
+    def checked(self, params: Params, dtype: DTypeLike | None = None) -> Params:
         """The parameters in ``dtype``, after a check that a flow or base can take them.
 
         Kernels read packed parameters at the places where arrays of the expected shapes would be,

@@ -16,6 +16,7 @@ import zipfile
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable, PathLike
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.description import check_sizes, describe, rebuild
 from nfref.runtime.files import is_special, replacing
@@ -27,7 +28,8 @@ class ArchiveError(ValueError):
     """An archive that cannot be used; the message is one line."""
 
 
-def save(path, kind, version, content, make=dict):
+def save(path: PathLike, kind: str, version: int, content: dict[str, Any],
+         make: Callable[..., Any] = dict) -> None:
     """Write an archive, whole or not at all.
 
     Parameters
@@ -48,7 +50,8 @@ def save(path, kind, version, content, make=dict):
     write_archive(path, encoded, arrays)
 
 
-def load(path, what, kind, version, make=dict):
+def load(path: PathLike, what: str, kind: Any, version: Any,
+         make: Callable[..., Any] = dict) -> Any:
     """What an archive holds.
 
     Parameters
@@ -84,7 +87,7 @@ def _made(header, arrays, length, make):
 # Writing ----------------------------------------------------------------------------------
 
 
-def write_archive(path, header, arrays):
+def write_archive(path: PathLike, header: dict[str, Any], arrays: Array) -> None:
     """Write arrays by name with their header and digest; equal contents are equal files.
 
     Parameters

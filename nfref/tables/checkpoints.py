@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from nfref.runtime.annotations import Any, PathLike
 from nfref.tables import archives
 from nfref.tables.archives import ArchiveError
 from nfref.tables.plan import SearchState
@@ -9,7 +10,7 @@ from nfref.tables.plan import SearchState
 FORMAT, VERSION = "nfref checkpoint", 1
 
 
-def write(path, state, asked):
+def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Parameters

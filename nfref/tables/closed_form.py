@@ -16,6 +16,7 @@ import numpy as np
 
 from nfref.bases.normal_mixture import logsumexp
 from nfref.runtime import blas
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import (as_array, as_rows, as_weight, check_count, check_finite_rows,
                                   check_floats, check_rng, require)
@@ -71,7 +72,7 @@ class Gaussian(Configuration):
     cholesky: np.ndarray
 
     @classmethod
-    def fit(cls, x, weight=None):
+    def fit(cls, x: Array, weight: Array | None = None) -> Any:
         """The maximum-likelihood Gaussian: mean and covariance of the rows, divided by N.
 
         Parameters
@@ -100,7 +101,7 @@ class Gaussian(Configuration):
         return cls(mean, std[:, None] * np.linalg.cholesky(correlation))
 
     @classmethod
-    def shrunk(cls, x, weight=None, part=1.0):
+    def shrunk(cls, x: Array, weight: Array | None = None, part: float = 1.0) -> Any:
         """A Gaussian whose correlations r are shrunk to (1 - lambda) r, for any number of rows.
 
         lambda = sum Var(r_ij) / sum r_ij^2 over i < j, between 0 and 1: next to nothing for many
@@ -178,7 +179,8 @@ class GaussianMixture(Configuration):
     collapsed: int = 0
 
     @classmethod
-    def fit(cls, x, components, rng, *, weight=None, iterations=200, tolerance=1e-4):
+    def fit(cls, x: Array, components: int, rng: Generator, *, weight: Array | None = None,
+            iterations: int = 200, tolerance: float = 1e-4) -> Any:
         """Expectation-maximisation, in logarithms (Bishop 2006, section 9.2).
 
         Columns are standardised first, which only affects how ``VARIANCE_FLOOR`` is meant.
@@ -224,8 +226,10 @@ class GaussianMixture(Configuration):
                    std[:, None] * mixture.choleskys, _collapsed(mixture.choleskys))
 
     @classmethod
-    def choose(cls, x, validation, rng, *, weight=None, validation_weight=None,
-               components=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32), log_prob=None):
+    def choose(cls, x: Array, validation: Array, rng: Generator, *, weight: Array | None = None,
+               validation_weight: Array | None = None,
+               components: Sequence[int] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
+               log_prob: Callable[..., Any] | None = None) -> Any:
         """The mixture whose number of components gives validation rows the highest density.
 
         Numbers are tried in order, until two in a row are no better than the best or there
@@ -398,7 +402,8 @@ class KernelDensity:
     bandwidth: float
 
     @classmethod
-    def choose(cls, x, *, weight=None, folds=5, bandwidths=tuple(1.5 / 1.3 ** np.arange(14))):
+    def choose(cls, x: Array, *, weight: Array | None = None, folds: int = 5,
+               bandwidths: Sequence[float] = tuple(1.5 / 1.3 ** np.arange(14))) -> Any:
         """The width by cross-validation, and a kernel of that width on every row.
 
         Each fold, every ``folds``-th row, is scored by kernels on the rows of the others. The width

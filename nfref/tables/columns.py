@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import require
 from nfref.runtime.configuration import Configuration
 
@@ -54,7 +55,7 @@ class ColumnError(ValueError):
         Whether it says nothing that the others do not say, so that the remedy is to leave it out.
     """
 
-    def __init__(self, column, what, useless=False):
+    def __init__(self, column: Any, what: Any, useless: Any = False) -> None:
         super().__init__(column, what, useless)
         self.column, self.what, self.useless = column, what, useless
 
@@ -298,7 +299,8 @@ def robust_units(y, weight=None):
 # Finding out ------------------------------------------------------------------------------
 
 
-def column_of(name, values, asked=None, weight=None, first=0, labels=()):
+def column_of(name: str, values: Array, asked: str | tuple[Any, ...] | None = None,
+              weight: Array | None = None, first: int = 0, labels: Sequence[Any] = ()) -> Any:
     """The column that values are of: as asked for, or as they look.
 
     Parameters
@@ -466,7 +468,7 @@ def _turn_of(numbers, period):
     return 0.0
 
 
-def check_independent(columns, values):
+def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
     """That no column is exactly a linear function of others, where there are rows to tell.
 
     Parameters

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any
 from nfref.tables.closed_form import Gaussian, GaussianMixture, KernelDensity
 from nfref.tables.columns import Continuous
+from nfref.tables.density import TableDensity
 from nfref.tables.members import MIXTURE_ROWS, held_out_count
 from nfref.tables.pool import FittedFlow, mean_and_error
+from nfref.tables.split import Part
 
 KERNELS = 4000              # rows at most that have kernels
 FAR = 10                    # standard errors by which a density is worse than a Gaussian, no doubt
@@ -41,7 +44,7 @@ def candidates_compared(fitted, test):
     return found
 
 
-def others_compared(density, train, test, truth=None):
+def others_compared(density: TableDensity, train: Part, test: Part, truth: Any = None) -> Any:
     """(what else there is to compare with, notes about it), of rows that are all numbers.
 
     Parameters

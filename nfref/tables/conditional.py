@@ -19,7 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.columns import Continuous, plain
+from nfref.tables.density import TableDensity
 from nfref.tables.frames import is_missing
 from nfref.tables.marginals import ClosedForm, Noise, exact_marginal
 
@@ -84,7 +86,7 @@ class ConditionalSampler:
     density : TableDensity
     """
 
-    def __init__(self, density):
+    def __init__(self, density: TableDensity) -> None:
         self.density = density
         self.proposal = None
         if density.pool is not None:
@@ -258,7 +260,8 @@ def _stood_in(column, values, known):
 # Answers ----------------------------------------------------------------------------------
 
 
-def log_marginal(density, table, draws=DRAWS, seed=0, sampler=None):
+def log_marginal(density: TableDensity, table: list[Any], draws: int = DRAWS, seed: int = 0,
+                 sampler: ConditionalSampler | None = None) -> Marginal:
     """Log-likelihood of the cells that are there, of every row.
 
     Parameters
@@ -308,7 +311,8 @@ def log_marginal(density, table, draws=DRAWS, seed=0, sampler=None):
     return Marginal(log_prob, error, effective)
 
 
-def impute(density, table, rng, draws=200, sampler=None):
+def impute(density: TableDensity, table: list[Any], rng: Generator, draws: int = 200,
+           sampler: Any = None) -> list[Any]:
     """The table with every gap filled by a draw from its law given the cells that are there.
 
     Parameters
@@ -342,7 +346,8 @@ def impute(density, table, rng, draws=200, sampler=None):
     return filled
 
 
-def sample_given(density, given, rng, n, draws=DRAWS):
+def sample_given(density: TableDensity, given: dict[str, Any], rng: Generator, n: int,
+                 draws: int = DRAWS) -> list[Any]:
     """Rows drawn given the values of some columns.
 
     Parameters
@@ -433,7 +438,8 @@ def _checked_value(column, value):
 # One column given others ------------------------------------------------------------------
 
 
-def predictions(density, table, name, levels, draws=DRAWS, seed=0):
+def predictions(density: TableDensity, table: list[Any], name: str, levels: Sequence[float],
+                draws: int = DRAWS, seed: int = 0) -> tuple[Array, Array, Any, Any]:
     """The mean and quantiles of a column given the other cells of each row.
 
     Parameters
@@ -482,7 +488,8 @@ def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
     return predictions(density, table, name, levels, draws, seed)[1]
 
 
-def label_probabilities(density, table, name, draws=DRAWS, seed=0):
+def label_probabilities(density: Any, table: Any, name: Any, draws: Any = DRAWS,
+                        seed: Any = 0) -> Array:
     """P(label) of a category given the other cells of each row.
 
     By the likelihood of the row with each label in turn.
@@ -509,7 +516,7 @@ def label_probabilities(density, table, name, draws=DRAWS, seed=0):
     return shares / np.sum(shares, axis=1, keepdims=True)
 
 
-def distribution(density, table, name, draws=DRAWS, seed=0):
+def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0) -> Any:
     """P(X <= x) of a column's own values given the other cells of each row, (N,).
 
     For rows that follow the density, and a continuous column, it is uniform on (0, 1).

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.columns import (DISCRETE, Category, ColumnError, Continuous, Count, as_numbers,
@@ -23,7 +24,7 @@ from nfref.tables.columns import (DISCRETE, Category, ColumnError, Continuous, C
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.frames import distinct_rows, is_missing
 from nfref.tables.members import UnitRows, held_out_count
-from nfref.tables.plan import Tried
+from nfref.tables.plan import Plan, Tried
 from nfref.tables.pool import Pool, mean_and_error
 from nfref.tables.search import density_of, find_pool
 
@@ -259,7 +260,8 @@ class Fitted:
     held_out: int
 
 
-def find_columns(names, table, asked=None, first=0, labels=None):
+def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] | None = None,
+                 first: int = 0, labels: dict[str, Any] | None = None) -> tuple[Any, ...]:
     """What values the columns of a table take.
 
     Parameters
@@ -328,8 +330,10 @@ def check_given(given, names):
     return tuple(name for name in names if name in given)
 
 
-def fit_table(columns, table, plan, seed, *, weight=None, validation=0.1,
-              announce=lambda name: None, given=()):
+def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int, *,
+              weight: Array | None = None, validation: float = 0.1,
+              announce: Callable[..., Any] = lambda name: None,
+              given: Sequence[str] = ()) -> Fitted:
     """The density of a table.
 
     Parameters

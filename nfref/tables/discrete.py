@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import LOG_TWO_PI, student_log_prob
@@ -225,8 +226,9 @@ class LatentClasses(Configuration):
     given: tuple = ()
 
     @classmethod
-    def fit(cls, codes, columns, classes, rng, weight=None, *, given=(), iterations=200,
-            tolerance=1e-5):
+    def fit(cls, codes: Array, columns: Sequence[Any], classes: int, rng: Generator,
+            weight: Array | None = None, *, given: Sequence[int] = (), iterations: Any = 200,
+            tolerance: Any = 1e-5) -> Any:
         """Expectation-maximisation from random classes.
 
         Parameters

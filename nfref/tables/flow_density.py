@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nfref.flow import Flow
+from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import as_weight, check_count, check_positive
 from nfref.tables import conditional
 from nfref.tables.density import TableDensity, check_given, find_columns
@@ -97,9 +98,12 @@ class FlowDensity(DensityMixin, BaseEstimator):
     ((3,), (5, 2))
     """
 
-    def __init__(self, flow="auto", *, members=4, columns=None, given=None, epochs=200,
-                 batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
-                 random_state=None, verbose=False, n_jobs=None):
+    def __init__(self, flow: str | Flow = "auto", *, members: int = 4,
+                 columns: dict[str, Any] | None = None, given: str | Sequence[str] | None = None,
+                 epochs: int = 200, batch_size: int | None = None,
+                 learning_rate: float | None = None, time_budget: float | None = None,
+                 validation: float = 0.1, random_state: Any = None, verbose: bool = False,
+                 n_jobs: int | None = None) -> None:
         self.flow = flow
         self.members = members
         self.columns = columns
@@ -113,7 +117,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         self.verbose = verbose
         self.n_jobs = n_jobs
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Array, y: None = None, sample_weight: Array | None = None) -> "FlowDensity":
         """Fit to rows.
 
         Parameters
@@ -213,8 +217,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def score_samples(self, X, return_spread=False, return_error=False, draws=1000,
-                      return_effective=False):
+    def score_samples(self, X: Array, return_spread: bool = False, return_error: bool = False,
+                      draws: int = 1000, return_effective: bool = False) -> Any:
         """Log-likelihood of every row, in nats and the units of the data.
 
         Of a table with discrete columns it is the log of a probability of these times a density
@@ -265,7 +269,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
             answer.append(found.effective)
         return answer[0] if len(answer) == 1 else tuple(answer)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Array, y: None = None, sample_weight: Array | None = None) -> float:
         """Mean log-likelihood in nats per row.
 
         Parameters
@@ -281,7 +285,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """
         return float(np.average(self.score_samples(X), weights=sample_weight))
 
-    def sample(self, n_samples=1, random_state=None, *, given=None):
+    def sample(self, n_samples: int = 1, random_state: Any = None, *,
+               given: dict[str, Any] | None = None) -> Array:
         """Draw rows.
 
         Parameters
@@ -316,7 +321,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
                                             in zip(self.columns_, columns)})
         return np.stack(columns, axis=1)
 
-    def impute(self, X, random_state=None):
+    def impute(self, X: Array, random_state: Any = None) -> Array:
         """The rows with every missing cell drawn from its law given the cells that are there.
 
         One draw is one of many answers: their spread over several calls is how little is known.
@@ -335,7 +340,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         rng = np.random.default_rng(check_random_state(random_state).randint(2 ** 31 - 1))
         return self._like_data(conditional.impute(self.density_, table, rng))
 
-    def quantile(self, X, column, levels=(0.05, 0.5, 0.95), draws=1000):
+    def quantile(self, X: Array, column: str, levels: Sequence[float] = (0.05, 0.5, 0.95),
+                 draws: int = 1000) -> Array:
         """Quantiles of a column given the other cells of every row.
 
         Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.
@@ -370,7 +376,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         return conditional.quantiles(self.density_, table, column, levels,
                                      check_count("draws", draws, 2))
 
-    def distribution(self, X, column, draws=1000):
+    def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:
         """P(column <= its value) given the other cells of every row: uniform where the density is
         right.
 
@@ -391,7 +397,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         return conditional.distribution(self.density_, table, column,
                                         check_count("draws", draws, 2))
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Write what was fitted to a model file, which :meth:`load` and ``nfref score`` read.
 
         Parameters
@@ -403,7 +409,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         save_model(path, self.density_, columns=getattr(self, "feature_names_in_", None))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> Any:
         """An estimator from a model file: it scores and draws, and what it was made with is gone.
 
         Parameters

@@ -13,6 +13,7 @@ from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar
 from nfref.objectives.flow_matching import FlowMatching
 from nfref.objectives.path_penalties import PathLikelihood
+from nfref.runtime.annotations import Any
 
 FEW, SOME = 2000, 5000  # rows below which networks are smaller, and steps of fewer rows
 # Parameters, their average, the best, two moments, the gradient and two passing copies.
@@ -93,7 +94,8 @@ SEARCHED = (FLOWS["nsf"], replace(FLOWS["nsf"], name="nsf relu", options={"activ
             FLOWS["maf"])
 
 
-def flow_kind(name, *, layers=None, hidden=None, rtol=None, trace=None, regularise=None):
+def flow_kind(name: str, *, layers: int | None = None, hidden: tuple[int, ...] | None = None,
+              rtol: float | None = None, trace: str | None = None, regularise: Any = None) -> Any:
     """A kind of flow with what is asked of it; None leaves what it has.
 
     Parameters

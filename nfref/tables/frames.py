@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nfref.runtime.annotations import Array
 from nfref.tables.reading.sampling import GOLDEN, mixed
 
 
@@ -66,7 +67,7 @@ def is_missing(values):
 # Rows that repeat -------------------------------------------------------------------------
 
 
-def distinct_rows(values, weight, seed):
+def distinct_rows(values: Array, weight: Array | None, seed: int) -> tuple[Array, Array]:
     """One of each set of equal rows, with how often it is there, in an order of its own.
 
     The order looks random, and is decided by the content of rows and ``seed`` alone: not by how

@@ -21,9 +21,10 @@ import numpy as np
 from nfref.bases.standard_normal import StandardNormal
 from nfref.flows.autoregressive import MADE, MAF, natural_order
 from nfref.flows.neural_spline import NSF
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.tables.closed_form import (LOG_TWO_PI, Gaussian, GaussianMixture, Wide, solved,
                                       student_log_prob)
-from nfref.tables.pool import FittedFlow, Regressed, stacking_weights
+from nfref.tables.pool import FittedFlow, Pool, Regressed, stacking_weights
 from nfref.tables.regression import MixtureRegression
 
 PILOT = 2000        # draws of a pool by which its closed-form approximation is weighted
@@ -113,7 +114,7 @@ class ClosedForm:
         return cls(np.array(log_weights), tuple(parts), tuple(slopes), is_exact, tuple(gates))
 
     @classmethod
-    def proposal_for(cls, pool, rng, context=None):
+    def proposal_for(cls, pool: Pool, rng: Generator, context: Array | None = None) -> Any:
         """The closed form that is likeliest for draws of a pool, or the pool where it is one.
 
         Its weights are those of stacking, with a row each for all of its members, so that none is
@@ -148,7 +149,8 @@ class ClosedForm:
         """log q(u_O | c), (N,)."""
         return np.logaddexp.reduce(self.log_joint(u, observed, context), axis=1)
 
-    def fill(self, u, observed, noise, context=None):
+    def fill(self, u: Array, observed: Array, noise: "Noise",
+             context: Array | None = None) -> Array:
         """Rows with the columns that are not ``observed`` drawn given those that are.
 
         Parameters
@@ -202,7 +204,7 @@ def is_closed(member):
     return isinstance(density, (Gaussian, GaussianMixture, MixtureRegression, Wide))
 
 
-def leading_order(member):
+def leading_order(member: Any) -> tuple[int, ...] | None:
     """The order in which a member of a pool takes its columns, if it is the same in all its layers.
 
     Returns

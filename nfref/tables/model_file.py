@@ -16,6 +16,7 @@ import numpy as np
 import nfref.flows.free_form  # noqa: F401, not a name of nfref itself, but described as others are
 from nfref.density import Density
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Params, PathLike, Sequence
 from nfref.runtime.checks import as_array, as_rows, require, shortened
 from nfref.tables import archives
 from nfref.tables.archives import ArchiveError
@@ -51,7 +52,7 @@ class Model:
     columns: tuple = None
     info: dict = dataclasses.field(default_factory=dict)
 
-    def rows(self, data):
+    def rows(self, data: Array) -> Array:
         """Rows for ``density.log_prob``, in the order of the model's columns.
 
         Parameters
@@ -78,7 +79,8 @@ class Model:
         return match_columns("data", table, expected, self.columns is not None)
 
 
-def save_model(path, density, params=None, *, columns=None, info=None):
+def save_model(path: PathLike, density: TableDensity, params: Params | None = None, *,
+               columns: Sequence[str] | None = None, info: dict[str, Any] | None = None) -> None:
     """Write a model file, whole or not at all.
 
     Parameters
@@ -111,7 +113,7 @@ def save_model(path, density, params=None, *, columns=None, info=None):
         raise ModelError(str(error)) from None
 
 
-def load_model(path):
+def load_model(path: PathLike) -> Model:
     """Read a model file.
 
     Parameters

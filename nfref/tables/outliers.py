@@ -4,6 +4,8 @@ import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from nfref.flow import Flow
+from nfref.runtime.annotations import Any
 from nfref.tables.flow_density import FlowDensity
 
 
@@ -36,9 +38,10 @@ random_state, verbose, n_jobs
     array([ 1, -1])
     """
 
-    def __init__(self, flow="auto", *, contamination=0.1, members=4, columns=None, given=None,
-                 epochs=200, batch_size=None, learning_rate=None, time_budget=None, validation=0.1,
-                 random_state=None, verbose=False, n_jobs=None):
+    def __init__(self, flow: str | Flow = "auto", *, contamination: float = 0.1, members: Any = 4,
+                 columns: Any = None, given: Any = None, epochs: Any = 200, batch_size: Any = None,
+                 learning_rate: Any = None, time_budget: Any = None, validation: Any = 0.1,
+                 random_state: Any = None, verbose: Any = False, n_jobs: Any = None) -> None:
         super().__init__(flow, members=members, columns=columns, given=given, epochs=epochs,
                          batch_size=batch_size, learning_rate=learning_rate,
                          time_budget=time_budget, validation=validation,

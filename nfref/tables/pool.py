@@ -18,6 +18,7 @@ import numpy as np
 
 from nfref.density import Density
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Array
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
@@ -25,7 +26,8 @@ from nfref.runtime.description import SLACK, describe
 from nfref.runtime.structure import Structure
 
 
-def stacking_weights(log_densities, weight=None, prior=None, tolerance=1e-9, iterations=5000):
+def stacking_weights(log_densities: Array, weight: Array | None = None, prior: Array | None = None,
+                     tolerance: float = 1e-9, iterations: int = 5000) -> Array:
     """Weights (K,) of a linear pool by EM: w_k <- (sum_i v_i r_ik + a_k) / (sum_i v_i + sum_k a_k).
 
     r_ik is the share of member k in the density of row i, v_i what row i counts, and a_k rows

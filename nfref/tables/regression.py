@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import Gaussian, GaussianMixture, gaussian_log_prob
@@ -62,8 +63,9 @@ class MixtureRegression(Configuration):
         return cls(found, np.zeros((0, known + u.shape[1])))
 
     @classmethod
-    def choose(cls, u, context, known, held_out, held_out_context, rng, weight=None,
-               held_out_weight=None):
+    def choose(cls, u: Array, context: Array, known: int, held_out: Array, held_out_context: Array,
+               rng: Generator, weight: Array | None = None,
+               held_out_weight: Array | None = None) -> Any:
         """The number of components under which rows held out are likeliest, given their context.
 
         Parameters

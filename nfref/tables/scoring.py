@@ -5,9 +5,11 @@ Rows of a table's density are an array (N, D) of numbers, or of objects where so
 
 import numpy as np
 
+from nfref.density import Density
 from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Callable, Params
 from nfref.runtime.blocks import in_blocks
 from nfref.tables.columns import ColumnError
 from nfref.tables.conditional import Marginal, impute, log_marginal, sample_given
@@ -15,7 +17,7 @@ from nfref.tables.density import TableDensity, check_can_be_given
 from nfref.tables.frames import is_missing
 
 
-def log_prob(density, params, x):
+def log_prob(density: Density | TableDensity, params: Params, x: Array) -> Array:
     """log p(x) in the dtype of the parameters, a block of rows at a time.
 
     It is -inf where the density is zero: outside of the bounds of a bounded column, or too
@@ -57,7 +59,8 @@ def limits(density):
     return lower, upper
 
 
-def marginal_of(density, x, first=1, sampler=None):
+def marginal_of(density: TableDensity, x: Array, first: int = 1,
+                sampler: Callable[..., Any] | None = None) -> Any:
     """The Marginal of rows of a table's density of which cells may be missing.
 
     Parameters
@@ -144,7 +147,7 @@ class AsDensity:
 
     context_dim = 0
 
-    def __init__(self, table, cells=None):
+    def __init__(self, table: Any, cells: Any = None) -> None:
         self.table, self.dim, self.cells = table, table.dim, cells
 
     def numbers(self, cells):

@@ -22,6 +22,7 @@ from nfref.flows.composition import Chain
 from nfref.flows.hinge import Hinge, branches
 from nfref.flows.linear import FixedLinear, Linear, random_rotation
 from nfref.flows.radial_expansion import RadialExpansion
+from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import as_rows, check_choice, check_count, check_finite_rows, check_rng
 
 # One map ----------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ class Ascent:
     maps: int
     _steps: tuple
 
-    def after(self, maps):
+    def after(self, maps: int) -> tuple[Density, Params]:
         """The density of whitening and the first ``maps`` maps, and its parameters.
 
         Parameters
@@ -204,7 +205,7 @@ class DualAscent:
         if not 1 < self.bound < np.inf:
             raise ValueError(f"bound: expected a finite number above 1, got {self.bound}")
 
-    def fit(self, x, rng, validation=None):
+    def fit(self, x: Array, rng: Generator, validation: Array | None = None) -> Ascent:
         """Climb from the normal with the mean and covariance of the rows.
 
         Parameters
@@ -289,7 +290,7 @@ class DualAscent:
         return width if width > 0 else np.min(distances[distances > 0])
 
 
-def whitening(x):
+def whitening(x: Array) -> tuple[Linear, dict[str, Any]]:
     """The affine flow that gives the rows mean 0 and covariance I, and its parameters.
 
     Of all normals theirs has the largest likelihood, which is where the ascent starts.

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nfref.density import Density
 from nfref.flows.statistics import adapt, in_training
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.blocks import BLOCK, in_blocks
 from nfref.runtime.checks import check_count, check_positive, check_rng, require
 from nfref.runtime.configuration import Configuration
@@ -19,10 +21,15 @@ from nfref.training.loop import FitResult, check_finite, check_has_any, message,
 from nfref.training.rows import Rows, training_and_validation
 
 
-def fit(density, params, x, rng, *, validation=0.1, context=None, validation_context=None,
-        sample_weight=None, validation_weight=None, epochs=200, batch_size=256, learning_rate=1e-3,
-        schedule=None, clip_norm=5.0, patience=20, average=0.99, data_dependent_init=True,
-        objective=None, progress=True, callback=None, resume=None, time_limit=None):
+def fit(density: Density, params: Params, x: Array, rng: Generator, *,
+        validation: Array | None = 0.1, context: Array | None = None,
+        validation_context: Array | None = None, sample_weight: Array | None = None,
+        validation_weight: Array | None = None, epochs: int = 200, batch_size: int = 256,
+        learning_rate: float = 1e-3, schedule: str | None = None, clip_norm: float | None = 5.0,
+        patience: int | None = 20, average: float = 0.99, data_dependent_init: bool = True,
+        objective: Callable[..., Any] | None = None, progress: bool = True,
+        callback: Callable[..., Any] | None = None, resume: "FitState | None" = None,
+        time_limit: float | None = None) -> FitResult:
     """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)

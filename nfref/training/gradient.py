@@ -4,15 +4,19 @@ import weakref
 
 from autograd import value_and_grad
 
+from nfref.density import Density
 from nfref.objectives.divergences import negative_log_likelihood
 from nfref.runtime import dispatch
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_context, as_rows
 
 # unflatten -> the density that its parameters, from a vector of that length, were checked for.
 _FITTING = weakref.WeakKeyDictionary()
 
 
-def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
+def loss_and_gradient(density: Density, unflatten: Callable[..., Any], vector: Array, x: Array,
+                      context: Array | None = None,
+                      weight: Array | None = None) -> tuple[float, Array]:
     """Negative log-likelihood of a batch and its gradient.
 
     Parameters
@@ -47,7 +51,7 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
                         weight)
 
 
-def prepare(fits):
+def prepare(fits: list[Any]) -> None:
     """Have what fits will need compiled, where there is anything, while other things are done.
 
     Parameters

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.continuous.solve import SolverError
+from nfref.runtime.annotations import Any, Iterator
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def check_finite(loss, gradient=None):
         raise NonFinite("a gradient that is not finite")
 
 
-def run_guarded(rounds, total, unit, progress, done=0):
+def run_guarded(rounds: Iterator[Any], total: int, unit: str, progress: bool,
+                done: int = 0) -> tuple[str, str]:
     """Run a generator of rounds to its end, with a bar on standard error.
 
     Parameters

@@ -1,16 +1,19 @@
 """Variational fits: a density for an unnormalised log-density, by reverse KL."""
 
+from nfref.density import Density
 from nfref.objectives import reverse_kl
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Callable, Generator, Params
 from nfref.runtime.checks import check_count, check_rng
 from nfref.training.adam import Adam
 from nfref.training.gradient import value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 
 
-def fit_reverse_kl(density, params, log_target, rng, *, steps=5000, batch_size=256,
-                   learning_rate=1e-3, schedule="cosine", clip_norm=5.0, anneal=None,
-                   progress=True):
+def fit_reverse_kl(density: Density, params: Params, log_target: Callable[..., Any], rng: Generator,
+                   *, steps: int = 5000, batch_size: int = 256, learning_rate: float = 1e-3,
+                   schedule: str | None = "cosine", clip_norm: float | None = 5.0,
+                   anneal: int | None = None, progress: bool = True) -> FitResult:
     """Fit a density to an unnormalised log-density by reverse KL.
 
     Each step draws ``batch_size`` rows of the density and follows the gradient of

@@ -19,6 +19,7 @@ import autograd.numpy as np
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 
+from nfref.runtime.annotations import Any, Callable
 from nfref.runtime.tracing import defvjp_argnums, primitive
 
 STEPS = 200         # at most; as many halvings take any bracket that occurs below one ulp
@@ -26,7 +27,8 @@ NEWTON_STEPS = 100  # of these, after which only halvings are taken
 
 
 @primitive
-def increasing_root(function, ends, target, *h):
+def increasing_root(function: Callable[..., Any], ends: Callable[..., Any], target: Any,
+                    *h: Any) -> Any:
     """The x with function(x, *h)[0] = target. Elementwise.
 
     Newton's step is taken where it stays within the bracket and the step before has halved the

@@ -7,6 +7,7 @@ what h was computed from.
 
 import autograd.numpy as np
 
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.configuration import Configuration
 
 
@@ -29,7 +30,7 @@ class Transformer(Configuration):
     size = None
     _twin = None
 
-    def init(self, count):
+    def init(self, count: Any) -> dict[str, Any]:
         """Parameters of its own, beside those a network gives, for ``count`` coordinates.
 
         Returns
@@ -38,7 +39,7 @@ class Transformer(Configuration):
         """
         return {}
 
-    def constrain(self, raw):
+    def constrain(self, raw: Array) -> tuple[Any, ...]:
         """h from the raw outputs of a network, whatever real numbers these are.
 
         A transformer with parameters of its own takes them as a second argument.

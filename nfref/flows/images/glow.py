@@ -24,6 +24,7 @@ from nfref.flows.images.layers import (ActNorm, ChannelCoupling, InvertibleConv,
                                        Squeeze, TopPrior)
 from nfref.flows.linear import random_pivots
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
+from nfref.runtime.annotations import Any
 from nfref.runtime.checks import check_count, one_of
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer
@@ -58,7 +59,7 @@ class OnFirst(Adaptive):
     def context_dim(self):
         return self.flow.context_dim
 
-    def members(self, direction=1):
+    def members(self, direction: int = 1) -> list[Any]:
         inner = self.flow.members(direction)
         if not maps_as(self, OnFirst) or inner[0][0] is self.flow:
             return super().members(direction)

@@ -28,6 +28,7 @@ from nfref.oracle.adapters.torch_libraries import (from_freia, from_nflows,
                                                    from_normflows_distribution, from_torch,
                                                    from_torch_distribution, from_torch_transform,
                                                    from_zuko, from_zuko_distribution)
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 __all__ = ["from_distrax", "from_distrax_distribution", "from_flowjax",
            "from_flowjax_distribution", "from_freia", "from_jax", "from_nflows",
@@ -39,7 +40,8 @@ __all__ = ["from_distrax", "from_distrax_distribution", "from_flowjax",
            "parameter_gradients_of", "torch_function", "with_event_shape"]
 
 
-def of(thing, *, rng, dtype=np.float64, context=None, event_shape=None, train=False):
+def of(thing: Any, *, rng: Generator, dtype: DTypeLike = np.float64, context: Array | None = None,
+       event_shape: tuple[int, ...] | None = None, train: bool = False) -> dict[str, Any]:
     """The adapter that fits an object, found by the module its class comes from.
 
     Parameters
@@ -72,7 +74,8 @@ def of(thing, *, rng, dtype=np.float64, context=None, event_shape=None, train=Fa
     return functions if event_shape is None else with_event_shape(functions, event_shape)
 
 
-def maker(construct, *, rng, dtype=np.float64, train=True, **options):
+def maker(construct: Callable[..., Any], *, rng: Any, dtype: Any = np.float64, train: Any = True,
+          **options: Any) -> Callable[..., Any]:
     """A function that makes a flow anew and adapts it: ``make=`` of ``check_flow``.
 
     Parameters
@@ -93,8 +96,9 @@ def maker(construct, *, rng, dtype=np.float64, train=True, **options):
                       **options)
 
 
-def parameter_gradients_of(thing, *, dim, rng, dtype=np.float64, direction="inverse",
-                           context=None):
+def parameter_gradients_of(thing: Any, *, dim: int, rng: Generator, dtype: DTypeLike = np.float64,
+                           direction: str = "inverse",
+                           context: Array | None = None) -> dict[str, Any]:
     """The library's own derivatives by its parameters, for ``check_parameter_gradients``.
 
     >>> report = check_parameter_gradients(                                 # doctest: +SKIP

@@ -9,6 +9,8 @@ is, without compiling.
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Callable, DTypeLike
+
 SMALLEST = 16               # rows of a padded batch
 
 
@@ -23,7 +25,8 @@ def x64_for(dtype):
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
-def jax_function(function, padded=False, dtype=np.float64):
+def jax_function(function: Callable[..., Any], padded: bool = False,
+                 dtype: DTypeLike = np.float64) -> Any:
     """A function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
 
     Parameters
@@ -61,7 +64,8 @@ def _to_numpy(answer, n, padded):
     return answer[:n] if padded and answer.ndim else answer
 
 
-def row_gradient(number, padded=False, dtype=np.float64):
+def row_gradient(number: Callable[..., Any], padded: bool = False,
+                 dtype: DTypeLike = np.float64) -> Callable[..., Any]:
     """JAX's derivative of one number a row by that row and, with a context, by its context.
 
     Parameters
@@ -152,7 +156,7 @@ def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float
     return functions if context is None else {**functions, "context": np.asarray(context)}
 
 
-def parameter_gradient(tree, number, dtype):
+def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
     """Arguments of ``check_parameter_gradients`` for a number that a tree of JAX computes.
 
     Parameters

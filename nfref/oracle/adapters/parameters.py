@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 # Adapter -> what its objects do, in tensors or in JAX's arrays.
 _FLOWS = {
@@ -24,8 +25,9 @@ _DENSITIES = {
 }
 
 
-def of_adapter(adapter, thing, *, dim, rng, dtype=np.float64, direction="inverse", context=None,
-               rows=24):
+def of_adapter(adapter: Callable[..., Any], thing: Any, *, dim: int, rng: Generator,
+               dtype: DTypeLike = np.float64, direction: str = "inverse",
+               context: Array | None = None, rows: int = 24) -> dict[str, Any]:
     """Arguments of :func:`nfref.oracle.check_parameter_gradients` for an object of a library.
 
     The number that is differentiated is a random weighting of values and log_det (of log_prob,

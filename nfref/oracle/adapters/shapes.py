@@ -2,6 +2,8 @@
 
 import math
 
+from nfref.runtime.annotations import Any
+
 
 def summed(log_det):
     """One number a row, where a transform of single numbers gives a derivative a coordinate."""
@@ -22,7 +24,7 @@ def for_all_rows(log_det, rows):
     return log_det
 
 
-def with_event_shape(functions, event_shape):
+def with_event_shape(functions: dict[str, Any], event_shape: tuple[int, ...]) -> dict[str, Any]:
     """Functions of ``(N, *event_shape)`` as functions of rows (N, D), D the product of the shape.
 
     Parameters

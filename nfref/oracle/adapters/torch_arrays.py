@@ -4,6 +4,8 @@ import copy
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Callable, DTypeLike
+
 
 def torch_function(function):
     """A function of tensors as one of arrays; tensors share the arrays' memory.
@@ -24,7 +26,7 @@ def to_numpy(part):
     return part.detach().numpy() if hasattr(part, "detach") else part
 
 
-def row_gradient(number):
+def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
     """Torch's derivative of one number a row by that row and, with a context, by its context.
 
     Parameters
@@ -136,7 +138,7 @@ def density_functions(log_prob, draw, dtype=np.float64, context=None):
     return functions if context is None else {**functions, "context": np.asarray(context)}
 
 
-def parameter_gradient(module, number, dtype):
+def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
     """Arguments of ``check_parameter_gradients`` for a number that a module computes.
 
     Parameters

@@ -8,6 +8,7 @@ import numpy as np
 
 from nfref.oracle.adapters.shapes import for_all_rows, summed
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
+from nfref.runtime.annotations import Any, Array, DTypeLike
 
 
 def from_torch(forward, inverse=None, context=None):
@@ -147,8 +148,9 @@ def from_freia(module, dtype=np.float64, context=None, train=False):
     return flow_functions(*freia_module(in_dtype(module, dtype, train)), context)
 
 
-def from_torch_transform(transform, dtype=np.float64, data_to_latent=False, context=None,
-                         train=False):
+def from_torch_transform(transform: Any, dtype: DTypeLike = np.float64,
+                         data_to_latent: bool = False, context: Array | None = None,
+                         train: bool = False) -> Any:
     """A transform of torch.distributions, Pyro or zuko.
 
     Parameters

@@ -6,6 +6,7 @@ from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any
 
 POINTS = 6
 
@@ -13,7 +14,7 @@ POINTS = 6
 class Direction:
     """One direction at a few of its points, as a function of the context alone."""
 
-    def __init__(self, measured):
+    def __init__(self, measured: Any) -> None:
         self.subject = measured.subject
         finite = np.isfinite(measured.values).all(axis=1)
         points = np.flatnonzero(measured.probes.bulk & finite)[:POINTS]

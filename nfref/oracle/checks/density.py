@@ -10,13 +10,14 @@ from nfref.oracle.instruments.calling import CallFailed, Stopwatch, Subject
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, failed, inconclusive, passed
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
 
 class LogProb(Subject):
     """A log-density looked at as a map to one column."""
 
-    def __init__(self, function, context, dtype, stopwatch):
+    def __init__(self, function: Any, context: Any, dtype: Any, stopwatch: Any) -> None:
         super().__init__("log_prob", function, None, context, dtype, stopwatch)
 
     def read(self, answer, rows):
@@ -29,9 +30,12 @@ class LogProb(Subject):
         return values[:, None], None
 
 
-def check_density(log_prob, sample=None, *, dim, rng, gradient=None, context=None,
-                  dtype=np.float64, domain=None, support=None, parameters=None, seconds=20.0,
-                  skip=(), stop_early=False, subject="density"):
+def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | None = None, *,
+                  dim: int, rng: Generator, gradient: Callable[..., Any] | None = None,
+                  context: Array | None = None, dtype: DTypeLike = np.float64, domain: Any = None,
+                  support: Callable[..., Any] | None = None, parameters: Any = None,
+                  seconds: float = 20.0, skip: Sequence[str] = (), stop_early: bool = False,
+                  subject: str = "density") -> Report:
     """Check a density that is given as plain functions.
 
     Parameters

@@ -9,12 +9,15 @@ import numpy as np
 
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.calling import CallFailed, Subject
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import failed, inconclusive, not_applicable, show
+from nfref.runtime.annotations import Any, Callable
 
 ROWS = 32
 
 
-def first_call(name, make, direction, measured, count):
+def first_call(name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement,
+               count: int) -> Any:
     """The first call of a fresh flow, with ``count`` rows, and the same call once more.
 
     Parameters

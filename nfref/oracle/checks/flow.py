@@ -11,13 +11,18 @@ from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes
 from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
 
-def check_flow(forward=None, inverse=None, *, dim, rng, context=None, context_moves=None,
-               dtype=np.float64, domain=None, codomain=None, support=None, reference=None,
-               gradient=(None, None), make=None, parameters=None, smooth=False, stochastic=False,
-               seconds=20.0, accuracy=0.0, skip=(), stop_early=False, subject="flow"):
+def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[..., Any] | None = None,
+               *, dim: int, rng: Generator, context: Array | None = None,
+               context_moves: Array | None = None, dtype: DTypeLike = np.float64,
+               domain: Any = None, codomain: Any = None, support: Callable[..., Any] | None = None,
+               reference: Any = None, gradient: Any = (None, None),
+               make: Callable[..., Any] | None = None, parameters: Any = None, smooth: bool = False,
+               stochastic: bool = False, seconds: float = 20.0, accuracy: float = 0.0,
+               skip: Sequence[str] = (), stop_early: bool = False, subject: str = "flow") -> Report:
     """Check a flow that is given as one or two plain functions.
 
     Parameters

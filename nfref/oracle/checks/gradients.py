@@ -8,11 +8,14 @@ from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import ULPS
 from nfref.oracle.report import Report, failed, passed
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Callable, Generator, Params, Sequence
 from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
 
-def check_parameter_gradients(loss, gradient, params, *, rng, entries=48, directions=4,
-                              seconds=60.0, skip=(), subject="loss"):
+def check_parameter_gradients(loss: Callable[..., Any], gradient: Callable[..., Any],
+                              params: Params, *, rng: Generator, entries: int = 48,
+                              directions: int = 4, seconds: float = 60.0, skip: Sequence[str] = (),
+                              subject: str = "loss") -> Report:
     """Check a gradient against numerical differentiation of its function.
 
     Parameters

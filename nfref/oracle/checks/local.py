@@ -4,6 +4,7 @@ import numpy as np
 
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.report import failed, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array
 
 
 def verdict(name, error, tolerance, why, describe):
@@ -43,7 +44,7 @@ def precise(name, measured):
     return passed(name, why, typical, 1.0)
 
 
-def way_back(measured, other_measured):
+def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
     """What rounding may do to a point that goes there and back, and where that is known.
 
     Returns

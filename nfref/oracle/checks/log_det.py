@@ -11,6 +11,7 @@ from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
 from nfref.oracle.instruments.points import Box, step_scale
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array
 
 # Of many error estimates the smallest is taken, for many entries: it is optimistic now and then.
 DOUBT = 16
@@ -159,7 +160,7 @@ def complex_step_matches(name, measured):
                    f"rounding alone: no step to choose, {len(judged)} points", describe)
 
 
-def suspects(subject, domain, rng, dim, contexts):
+def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tuple[Array, Array]:
     """Rows of the domain where log_det is farthest from one central difference each.
 
     The few points that are measured well may all miss a region of little mass. Here many are

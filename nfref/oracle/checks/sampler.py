@@ -5,6 +5,7 @@ import numpy as np
 from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.report import failed, passed, show
+from nfref.runtime.annotations import Any
 
 SAMPLES = 20000
 
@@ -12,7 +13,8 @@ SAMPLES = 20000
 class Sampler:
     """``sample(rng, n)``, called with the first row of the context and watched."""
 
-    def __init__(self, function, dim, context, dtype, contains, stopwatch):
+    def __init__(self, function: Any, dim: Any, context: Any, dtype: Any, contains: Any,
+                 stopwatch: Any) -> None:
         self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
         self.contains, self.stopwatch = contains, stopwatch
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from nfref.oracle.instruments.memory import Memory
 from nfref.oracle.report import show
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 KEPT = 1 << 20              # numbers of past calls that are kept to be asked again
 
@@ -46,7 +47,7 @@ class Stopwatch:
     depend on who else is computing.
     """
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: Any) -> None:
         self.seconds, self.running = seconds, []
         self.restart()
 
@@ -94,7 +95,7 @@ class _Call(threading.Thread):
 class StillRunning(Exception):
     """A call did not end in time; ``calls`` are the threads that it goes on in."""
 
-    def __init__(self, calls):
+    def __init__(self, calls: Any) -> None:
         super().__init__("no answer in time")
         self.calls = calls
 
@@ -154,7 +155,8 @@ class Subject:
     stopwatch : Stopwatch
     """
 
-    def __init__(self, name, function, dim, context, dtype, stopwatch):
+    def __init__(self, name: str, function: Callable[..., Any], dim: int | None,
+                 context: Array | None, dtype: DTypeLike, stopwatch: Stopwatch) -> None:
         self.name, self.function, self.dim = name, function, dim
         self.context, self.dtype, self.stopwatch = context, np.dtype(dtype), stopwatch
         self.dtype_faults, self.shape_faults, self.changed_inputs = [], [], []

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.level import SIGMAS
+from nfref.runtime.annotations import Any, Array
 
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
 BERNSTEIN = 7.0
@@ -100,7 +101,7 @@ def _middle_half(rows):
     return center, root
 
 
-def bumps(pilot, log_prob, rng, components=200):
+def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Proposal:
     """The mixture of normal bumps around pilot rows that overlaps best with a density.
 
     Wide bumps, drawn towards the middle so that the mixture keeps the pilot's covariance, are

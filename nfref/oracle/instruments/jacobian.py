@@ -27,6 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable
+
 
 @dataclass(frozen=True)
 class Derivatives:
@@ -72,7 +74,7 @@ def ladder(dtype):
     return 2.0 ** -np.array(EXPONENTS[format_name(dtype)], dtype=float)
 
 
-def differentiate(function, points, scale):
+def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> Derivatives:
     """Richardson central differences at every point.
 
     Parameters
@@ -188,7 +190,7 @@ def _choose(slope, bend, rounding, steps):
     return np.where(broken, np.nan, estimate), np.where(broken, np.inf, error)
 
 
-def complex_step(function, points):
+def complex_step(function: Callable[..., Any], points: Array) -> Array:
     """Jacobians by the complex step: Im f(p + i h e_j) / h with h so small that h^2 vanishes.
 
     It has no cancellation, hence no step to choose, but is right only where f is analytic
@@ -230,7 +232,7 @@ class LogDeterminants:
     inverse: np.ndarray
 
 
-def log_determinants(jacobian, error, digits):
+def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
     """d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e.
 
     Parameters

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.oracle.instruments.points import Box
+from nfref.runtime.annotations import Any, Array, Callable, Generator
+
 
 @dataclass(frozen=True)
 class Kink:
@@ -28,7 +31,8 @@ class Kink:
     context_row: int
 
 
-def find_kinks(evaluate, domain, rng, rows, context_row, limit=8):
+def find_kinks(evaluate: Callable[..., Any], domain: Box, rng: Generator, rows: Array,
+               context_row: Array, limit: int = 8) -> list[Kink]:
     """Kinks on a few lines through the given rows.
 
     Parameters
@@ -139,7 +143,7 @@ def _shifted(bend, by):
     return bend[index]
 
 
-def both_sides(kinks, domain, distance):
+def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
     """Points on each side of every kink, at this distance.
 
     Returns
@@ -154,7 +158,7 @@ def both_sides(kinks, domain, distance):
     return rows[inside], context_row[inside]
 
 
-def snapped(kinks, dtype):
+def snapped(kinks: Any, dtype: Any) -> list[Any]:
     """Kinks moved onto the round number they are at, if they are at one, with neighbours.
 
     Knots tend to stand at numbers somebody wrote down. There, and one float to each side,

@@ -24,7 +24,7 @@ class Memory:
         Which call, and which row of it, gave ``worst``.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.slots, self.words = {}, []
         self.first = self.worst = np.zeros((0, 0))
         self.distance = np.zeros(0)

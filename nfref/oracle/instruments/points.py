@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import DTypeLike, Generator
 from nfref.runtime.checks import check_rng
 
 # A numerical Jacobian takes some thirty times D^2 numbers: so many are asked for in all.
@@ -192,7 +193,8 @@ class Probes:
                       np.concatenate([self.bulk, more]), np.concatenate([self.tail, more]))
 
 
-def make_probes(rng, domain, dim, dtype, contexts):
+def make_probes(rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLike,
+                contexts: int) -> Probes:
     """Points of a domain.
 
     Bulk: standard normal. Wide: three times as wide. Tails: one coordinate at a time at

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.oracle.instruments.points import Box
+from nfref.runtime.annotations import Any, Array, Callable
+
 HIDDEN = 5e-4               # a tenth of the mass that may hide between the points of a grid
 
 
@@ -22,7 +25,8 @@ class Integral:
     how: str
 
 
-def line_integral(log_prob, codomain, pilot, nodes=8, most=25000):
+def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array, nodes: int = 8,
+                  most: int = 25000) -> tuple[Integral, Array, Array]:
     """Adaptive Gauss-Legendre: panels between quantiles of the pilot rows and into the tails.
 
     A panel on which fewer nodes give another number is halved.

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Callable, Iterable, PathLike, Sequence
 from nfref.runtime.blocks import BLOCK
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import replacing
@@ -22,7 +23,9 @@ def batch_rows(columns):
     return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
 
 
-def batches(path, header="auto", texts=(), rows=None, may_be_empty=False, keep=None):
+def batches(path: PathLike, header: str = "auto", texts: Sequence[str] = (),
+            rows: int | None = None, may_be_empty: bool = False,
+            keep: Callable[..., Any] | None = None) -> Any:
     """The rows of a file, a batch at a time, in memory that does not depend on their number.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
@@ -112,7 +115,7 @@ def regrouped(tables, rows=None):
 # Writing ----------------------------------------------------------------------------------
 
 
-def write_batches(path, columns, blocks):
+def write_batches(path: PathLike, columns: Sequence[str], blocks: Iterable[Any]) -> None:
     """Write rows that come as (M, D) arrays, whole or not at all: .parquet, or else csv.
 
     Parameters

@@ -2,6 +2,7 @@
 
 import re
 
+from nfref.runtime.annotations import Any, Sequence
 from nfref.tables.reading.table import is_number, quoted_names
 
 # What stands in a cell for a number that is missing.
@@ -11,7 +12,8 @@ _INTEGER = re.compile(r"\s*[-+]?\d+\s*")
 _SPOILT_NUMBER = re.compile(r"\s*[-+.]?\d")
 
 
-def find_names(rows, lines, header="auto"):
+def find_names(rows: Sequence[Any], lines: Sequence[str],
+               header: str = "auto") -> tuple[int, list[str] | None, str, bool]:
     """Which of the first rows are no data, and the names of the columns.
 
     ``"yes"`` takes the first row as names, ``"no"`` as data. ``"auto"``:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Callable, PathLike, Sequence
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
 from nfref.tables.reading.table import (Table, TableError, check_finite, named_columns,
@@ -17,14 +18,14 @@ from nfref.tables.reading.text import read_text
 HEADERS = ("auto", "yes", "no")
 
 
-def read_table(path, header="auto"):
+def read_table(path: PathLike, header: str = "auto") -> Table:
     """Read a table of finite numbers.
 
     Text files: the delimiter is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
     whichever splits the first lines evenly; quotes are respected. A first row that is all
     numbers is data, and the columns are then called x1 ... xD; any other first row holds the
-    names; where that is a guess, it is warned of (:func:`nfref.tables.reading.names.find_names`). An
-    .npz must hold one array, or only one of two dimensions. Text may come through a pipe.
+    names; where that is a guess, it is warned of (:func:`nfref.tables.reading.names.find_names`).
+    An .npz must hold one array, or only one of two dimensions. Text may come through a pipe.
 
     Parameters
     ----------
@@ -172,7 +173,8 @@ def _read_parquet(path, texts=(), keep=None):
     return replace(tables[0], values=np.concatenate([table.values for table in tables]))
 
 
-def parquet_tables(path, texts, rows, keep=None):
+def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., Any],
+                   keep: Callable[..., Any] | None = None) -> None:
     """The rows of a .parquet as tables, some at a time.
 
     Parameters

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Callable, PathLike
 from nfref.tables.reading.batches import batches
 from nfref.tables.reading.read import TEXT
 from nfref.tables.reading.table import Table, match_columns
@@ -47,7 +48,7 @@ class Reservoir:
     seed : int
     """
 
-    def __init__(self, most, seed):
+    def __init__(self, most: int, seed: int) -> None:
         self.most, self.total = most, 0
         self._start = mixed(np.full(1, seed % 2 ** 64, np.uint64))
         self._parts, self._limit = [], None
@@ -102,8 +103,9 @@ class Sample:
     lowest: dict
 
 
-def sample(paths, rows=None, seed=0, header="auto", texts=(), may_be_empty=False, keep=None,
-           look=None):
+def sample(paths: PathLike, rows: int | None = None, seed: int = 0, header: Any = "auto",
+           texts: Any = (), may_be_empty: Any = False, keep: Any = None,
+           look: Callable[..., Any] | None = None) -> Sample:
     """A uniform sample of the rows of files, or all rows where these are no more.
 
     Parameters

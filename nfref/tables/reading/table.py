@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Sequence
+
 
 class TableError(ValueError):
     """A table that cannot be used; the message is one line.
@@ -18,7 +20,7 @@ class TableError(ValueError):
         Whether the column holds something else than numbers.
     """
 
-    def __init__(self, message, column=None, not_numbers=False):
+    def __init__(self, message: Any, column: Any = None, not_numbers: Any = False) -> None:
         super().__init__(message, column, not_numbers)
         self.column, self.not_numbers = column, not_numbers
 
@@ -127,7 +129,8 @@ def check_finite(name, table, first=0, may_be_empty=False):
                      f"column {table.columns[column]!r}", table.columns[column])
 
 
-def match_columns(name, table, columns, named=True, whose="the model's"):
+def match_columns(name: str, table: Table, columns: Sequence[str], named: bool = True,
+                  whose: str = "the model's") -> Array:
     """The values of a table in the order of a model's columns.
 
     Where both the file and the model know names, the names decide: the same names in another

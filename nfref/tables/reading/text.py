@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Callable, PathLike, Sequence
 from nfref.runtime.files import is_special, replacing
 from nfref.tables.reading.names import MISSING, find_names, is_unmistakable
 from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
@@ -20,7 +21,8 @@ BLOCK_CELLS = 1 << 16   # cells that are text at any one time
 # Reading ----------------------------------------------------------------------------------
 
 
-def read_text(path, header="auto", texts=(), may_be_empty=False, keep=None):
+def read_text(path: str, header: str = "auto", texts: Sequence[str] = (),
+              may_be_empty: bool = False, keep: Callable[..., Any] | None = None) -> Any:
     """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
 
     The file is passed over once, some rows at a time, so a pipe will do, and the memory it
@@ -247,7 +249,7 @@ def _undecodable_line(path):
 # Writing ----------------------------------------------------------------------------------
 
 
-def write_csv(target, table):
+def write_csv(target: PathLike, table: Table) -> None:
     """Write a table as comma-separated text, every number with all its digits.
 
     Parameters

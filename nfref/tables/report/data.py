@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.flows.composition import Invert
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.params import at_path
 from nfref.tables.columns import Continuous
 from nfref.tables.density import TableDensity
+from nfref.tables.model_file import Model
 from nfref.tables.pool import mean_and_error
 
 DRAWS = 5000        # of the model
@@ -159,7 +161,9 @@ class Report:
     about: dict
 
 
-def gather(model, names, rows, log_prob, draw, rng, about=None, weight=None):
+def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[..., Any],
+           draw: Callable[..., Any], rng: Generator, about: dict[str, Any] | None = None,
+           weight: Array | None = None) -> Report:
     """The numbers of a report.
 
     Parameters

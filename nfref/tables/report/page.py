@@ -1,14 +1,15 @@
-"""The page: numbers of :mod:`nfref.tables.report.data`, charts of :mod:`nfref.tables.report.svg`."""
+"""The page of a report: its numbers, and charts of them."""
 
 import json
 
 import numpy as np
 
+from nfref.tables.report.data import Report
 from nfref.tables.report import svg
 from nfref.tables.report.data import LEVELS
 
 
-def render(report, title):
+def render(report: Report, title: str) -> str:
     """One self-contained HTML page.
 
     Parameters

@@ -8,6 +8,8 @@ from html import escape
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Sequence
+
 WIDTH, HEIGHT = 320, 150
 LEFT, RIGHT, TOP, BOTTOM = 40, 14, 10, 34
 
@@ -41,8 +43,9 @@ class Chart:
     width, height : int
     """
 
-    def __init__(self, x, y, label, xlabel="", xticks=None, percent=False, width=WIDTH,
-                 height=HEIGHT):
+    def __init__(self, x: Any, y: Any, label: str, xlabel: str = "",
+                 xticks: Sequence[Any] | None = None, percent: bool = False, width: int = WIDTH,
+                 height: int = HEIGHT) -> None:
         self.x, self.y, self.width, self.height, self.label = x, y, width, height, label
         self.marks = []
         bottom = height - BOTTOM
