@@ -186,7 +186,8 @@ def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
     z, log_det = flow.inverse(params, x[:5], context[:5])
     np.testing.assert_allclose(z, u[:5], rtol=0, atol=1e-12)
     # At its own rows the map of training batches is the same, if the batch is the training set.
-    np.testing.assert_allclose(nfref.in_training(flow).inverse(params, x, context)[0], u, atol=1e-11)
+    np.testing.assert_allclose(nfref.in_training(flow).inverse(params, x, context)[0], u,
+                               atol=1e-11)
     for n in range(5):
         assert_log_det_of_jacobians(
             lambda r: flow.inverse(params, r, np.repeat(context[n:n + 1], len(r), axis=0))[0],

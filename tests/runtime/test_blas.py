@@ -5,7 +5,7 @@ Each test is a process of its own, which has two threads for them; this one has 
 
 import pytest
 
-from tests.runtime.test_dispatch import run_python
+from tests.runtime.processes import run_python
 
 START = """
 import threading

@@ -1,6 +1,6 @@
 """Parameters of other shapes than ``init`` makes: one line that names the place, in any backend.
 
-What the check adds to calls of a single row: ``python -m tests.runtime.test_parameter_shapes``.
+What the check adds to calls of a single row: ``python -m tests.runtime.test_structure``.
 """
 
 import subprocess
@@ -286,7 +286,7 @@ def medians(calls, repeats=1000):
 
 
 def with_check(check, call):
-    """The call with another function in the place of :meth:`nfref.runtime.structure.Structure.checked`."""
+    """The call with another function in the place of :meth:`Structure.checked`."""
     def made():
         kept, Structure.checked = Structure.checked, check
         try:
