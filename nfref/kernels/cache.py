@@ -43,7 +43,8 @@ class Cache:
 
     cache_path = None   # Numba's statistics show it
 
-    def __init__(self, function):
+    def __init__(self, function, *compilers):
+        """``compilers``: names of the modules that compile it, if it is not Numba alone."""
         version = sys.modules["nfref"].__version__      # kernels import no layer above them
         self.name = f"{version}-{function.__module__}.{function.__qualname__}"
         self.origin = None
@@ -51,7 +52,7 @@ class Cache:
         if function.__closure__ is None:
             with suppress(OSError, SyntaxError, ValueError):    # sources zipped, or bytecode alone
                 # Now, not when it is compiled: by then the files may be others than were imported.
-                self.origin = (digest_of_sources(function.__module__),
+                self.origin = (digest_of_sources(function.__module__, *compilers),
                                function.__code__.co_firstlineno, sys.version,
                                *numba_internals.VERSIONS)
 
@@ -147,13 +148,13 @@ def folder():
     return path if path.is_absolute() else None
 
 
-def digest_of_sources(module):
-    """A digest of the file of a module and of all files of nfref that it imports at its top.
+def digest_of_sources(*modules):
+    """A digest of the files of modules and of all files of nfref that they import at their top.
 
     Numba itself watches only the file that holds a kernel; the bodies and constants that
     become part of it stand in others.
     """
-    names, digests = [module], {}
+    names, digests = [*modules], {}
     while names:
         name = names.pop()
         if name not in digests:
@@ -178,5 +179,5 @@ def _source(module):
     return hashlib.sha256(source).digest(), names
 
 
-IMPORTS = re.compile(
-    r"^ *from (nfref[\w.]*) import (?:([\w ,]+)|\(([^)]*)\))|^import (nfref[\w.]*)", re.MULTILINE)
+IMPORTS = re.compile(r"^from (nfref[\w.]*) import (?:([\w ,]+)|\(([^)]*)\))|^import (nfref[\w.]*)",
+                     re.MULTILINE)

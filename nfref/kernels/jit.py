@@ -69,7 +69,7 @@ def kernel(function):
     """Compile on first call and keep the result on disk, where that is possible."""
     compiled = _kernel(function)
     if not numba.config.DISABLE_JIT and HAS_CACHE:
-        compiled._cache = cache.Cache(function)
+        compiled._cache = cache.Cache(function, *([libraries.__name__] if HAS_COMPILER else []))
     return compiled
 
 

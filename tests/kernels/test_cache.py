@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.kernels import cache, jit
+from nfref.kernels import cache, jit, numba_internals
+from nfref.kernels.numba_internals import dumps
 from nfref.training import adam
 
 compiled_only = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
@@ -95,10 +96,12 @@ def test_the_name_of_an_entry_says_what_its_code_was_made_from(folder, monkeypat
               cache.Cache(plus_one).path((numba.float64[::1],), here),
               cache.Cache(plus_one).path(floats, Processor("linux", "zen", "-avx")),
               cache.Cache(plus_one).path(floats, Processor("linux", "other", "+avx"))]
-    for module, name in ((nfref, "__version__"), (sys, "version"), (numba, "__version__"),
-                         (cache.llvmlite, "__version__")):
+    numba_, llvmlite = numba_internals.VERSIONS
+    for module, name, value in ((nfref, "__version__", "another"), (sys, "version", "another"),
+                                (numba_internals, "VERSIONS", ("another", llvmlite)),
+                                (numba_internals, "VERSIONS", (numba_, "another"))):
         with monkeypatch.context() as context:
-            context.setattr(module, name, "another")
+            context.setattr(module, name, value)
             others.append(cache.Cache(plus_one).path(floats, here))
     assert len({path, *others}) == 1 + len(others)
 
@@ -226,7 +229,7 @@ def test_the_entry_of_another_kernel_is_not_run(folder):
 def test_an_intact_entry_that_cannot_be_used_is_compiled_anew(folder):
     jit.kernel(plus_one)(1.0)
     entry = only(folder)
-    for payload in (b"no pickle", cache.dumps("no code"), cache.dumps(tuple(range(9)))):
+    for payload in (b"no pickle", dumps("no code"), dumps(tuple(range(9)))):
         entry.write_bytes(cache._digest(entry, payload) + payload)
         again = jit.kernel(plus_one)
         assert again(1.0) == 2 and hits(again) == 0
