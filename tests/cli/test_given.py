@@ -165,7 +165,7 @@ def drop(data, *names):
 
 @pytest.mark.parametrize("name", ("joint.npz", "cond.npz"))
 def test_quantiles_are_those_of_the_estimator(here, capsys, name):
-    output = run(capsys, "quantile", name, "--given", "age=40", "--given", "town=Oslo", "--column",
+    output = run(capsys, "quantile", name, "--given", "age=40,town=Oslo", "--column",
                  "income", "--levels", "0.1,0.5")
     model = load_model(name)
     row = conditional.row_given(model.density, {"age": 40, "town": "Oslo"})
