@@ -19,7 +19,8 @@ from nfref.cli.streams import complain, tolerant
 from nfref.runtime.files import check_writable, reserved
 from nfref.tables import checkpoints
 from nfref.tables.columns import ColumnError, are_counts
-from nfref.tables.density import check_given, find_columns, parameters_of_a_flow
+from nfref.tables.density import check_given
+from nfref.tables.fit import find_columns, parameters_of_a_flow
 from nfref.tables.flows import FLOWS, flow_kind
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import Plan

@@ -537,7 +537,7 @@ OUT = ("--out", "kept.npz")
     (("score", "missing.npz", "good.csv"), "missing.npz: expected a model file, found none there"),
     (("score", "good.csv", "good.csv"), "good.csv: expected an nfref model file, got something"),
     (("score", "cut.npz", "good.csv"), "cut.npz: expected a complete model file, got a truncated"),
-    (("score", "kind.npz", "good.csv"), "kind.npz: expected a model file that nfref wrote, got an "),
+    (("score", "kind.npz", "good.csv"), "kind.npz: expected a model file that nfref wrote"),
     (("score", "pickle.npz", "good.csv"), "pickle.npz: expected plain arrays, got pickled"),
     (("score", "model.npz", "good.csv", "--out", "good.csv"), "--out: expected a file of its own"),
     (("sample", "model.npz", "-n", "-1"), "-n: expected at least 0, got -1"),

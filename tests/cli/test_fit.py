@@ -76,7 +76,7 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
     run(capsys, "fit", "t.csv", *QUICK, "--out", "m.npz")
-    from nfref.tables.density import find_columns, fit_table
+    from nfref.tables.fit import find_columns, fit_table
     from nfref.tables.frames import distinct_rows
     from nfref.tables.plan import Plan
     places, _ = distinct_rows(data.to_numpy(), None, 0)
@@ -170,7 +170,7 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
 
 def test_one_flow_is_that_of_the_library(folder, capsys):
     """``--flow planar`` and a plan of one flow without the simple densities: the same bits."""
-    from nfref.tables.density import find_columns, fit_table
+    from nfref.tables.fit import find_columns, fit_table
     from nfref.tables.plan import Plan
     from nfref.tables.split import Split
     data = people()[["age", "share"]]

@@ -86,7 +86,7 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
 
 def test_fit_with_gaps_is_that_of_the_estimator(here):
     """The same function under both: the same bits for the same rows."""
-    from nfref.tables.density import find_columns
+    from nfref.tables.fit import find_columns
     from nfref.tables.frames import distinct_rows
     from nfref.tables.missing import fit_incomplete_table
     from nfref.tables.plan import Plan
