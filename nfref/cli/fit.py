@@ -12,14 +12,15 @@ from nfref.cli import notes
 from nfref.cli.arguments import (Options, UsageError, add_header, blamed, count, names, penalties,
                                  positive, support, widths)
 from nfref.cli.checkpoint_writer import CheckpointWriter
-from nfref.cli.data import Source, files
+from nfref.cli.data import Data, Source, files
 from nfref.cli.interrupts import once
 from nfref.cli.results import table_lines, whole_rows
 from nfref.cli.streams import complain, tolerant
 from nfref.runtime.files import check_writable, reserved
 from nfref.tables import checkpoints
 from nfref.tables.columns import ColumnError, are_counts
-from nfref.tables.density import check_given, find_columns, parameters_of_a_flow
+from nfref.tables.density import check_given
+from nfref.tables.fit import find_columns, parameters_of_a_flow
 from nfref.tables.flows import FLOWS, flow_kind
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import Plan
@@ -248,38 +249,68 @@ def asked_for(source, training, plan, values):
 # From a file to a file --------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Task:
+    """A table that is ready to be fitted to."""
+
+    data: Data
+    weight: np.ndarray      # of all rows, None where these are as good as each other
+    copies: int
+    split: Split
+    columns: tuple
+    given: tuple
+
+    @classmethod
+    def of(cls, data, source, training):
+        """Of DATA as it was read."""
+        _check_labels(data, source.categories)
+        copies = len(data.values) - len(np.unique(data.values, axis=0))
+        data, weight = data.weighed(source.weights)
+        with blamed(f"{data.name}: "):
+            split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
+        given = _given(training.given, data, source.weights)
+        columns = _columns(data, source.column)
+        return cls(data, weight, copies, split.for_columns(columns, source.seed), columns, given)
+
+    def lines(self, weights, dropped):
+        """What there is to say before anything is fitted."""
+        yield from notes.about_rows(self.data, self.split, weights, self.weight, self.copies,
+                                    dropped)
+        yield from notes.about_columns(self.columns, self.given)
+        yield from notes.about_ties(self.data, self.columns)
+        yield from notes.about_empty_cells(self.data, self.given)
+
+    def fitted(self, plan, seed, say):
+        """What the plan finds."""
+        part = self.split.train(self.data.table.cells())
+        with blamed(f"{self.data.name}: "):
+            return fit_incomplete_table(
+                self.columns, part.table, plan, seed, given=self.given,
+                weight=None if np.all(part.weight == 1) else part.weight,
+                announce=lambda name: say(f"trying {name}"))
+
+
 def run(options):
     """Fit, write, compare."""
     source, training = Source.of(options), Training.of(options)
     targets = Targets.of(options).checked(source.data)
-    plan = training.plan()
-    data = source.load(not targets.quiet)
-    _check_labels(data, source.categories)
-    copies = len(data.values) - len(np.unique(data.values, axis=0))
+    plan, data = training.plan(), source.load(not targets.quiet)
     asked = asked_for(source, training, plan, data.values)
     with blamed("--resume: "):
         state = None if targets.resume is None else checkpoints.read(targets.resume, asked)
-    data, weight = data.weighed(source.weights)
-    with blamed(f"{data.name}: "):
-        split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
-    given = _given(training.given, data, source.weights)
-    columns = _columns(data, source.column)
-    split = split.for_columns(columns, source.seed)
+    task = Task.of(data, source, training)
     with blamed("--"):
-        parameters = parameters_of_a_flow(plan, columns, len(split.places) - split.tests, given)
+        parameters = parameters_of_a_flow(plan, task.columns,
+                                          len(task.split.places) - task.split.tests, task.given)
     # Whoever reads our output may have seen enough; the model is what is wanted.
     with tolerant(targets.out or targets.plot), once() as signals:
         if data.table.doubtful:
             complain(f"nfref: warning: {data.table.remark}")
-        for lines in (notes.about_rows(data, split, source.weights, weight, copies,
-                                       training.drop_duplicates),
-                      notes.about_columns(columns, given), notes.about_ties(data, columns),
-                      notes.about_empty_cells(data, given)):
-            for line in lines:
-                targets.say(line)
+        for line in task.lines(source.weights, training.drop_duplicates):
+            targets.say(line)
         if not targets.out:
             targets.say("the model will not be kept: --out MODEL.npz writes it to a file")
-        size = 9 * (plan.members * parameters + 33 * (len(columns) + 1) ** 2) + 2 ** 18
+        size = 9 * (plan.members * parameters + 33 * (len(task.columns) + 1) ** 2) + 2 ** 18
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
             keep = CheckpointWriter(targets.checkpoint, targets.out, asked, targets.say)
 
@@ -287,25 +318,21 @@ def run(options):
                 with signals.between():
                     keep(state)
 
-            part = split.train(data.table.cells())
-            with blamed(f"{data.name}: "):
-                fitted = fit_incomplete_table(
-                    columns, part.table,
-                    replace(plan, progress=not targets.quiet, callback=callback, resume=state),
-                    source.seed, weight=None if np.all(part.weight == 1) else part.weight,
-                    given=given, announce=lambda name: targets.say(f"trying {name}"))
+            fitted = task.fitted(replace(plan, progress=not targets.quiet, callback=callback,
+                                         resume=state), source.seed, targets.say)
             signals.hold()
             for one in fitted.tried:
                 if one.message:
                     targets.say(f"{one.name}: {one.message}")
             if targets.out:
-                _write_model(place, data, split, fitted, training.name, source)
+                _write_model(place, task, fitted, {"flow": training.name, "data": source.data,
+                                                   "seed": source.seed})
                 targets.say(f"wrote {targets.out}")
             if targets.checkpoint and signals.came:
                 targets.say(f"--resume {targets.checkpoint} goes on from here")
-            problem = _draw(targets, picture, data, fitted.density)
+            problem = _draw(targets, picture, task.data, fitted.density)
             keep.done()
-    for line in table_lines(data, split, fitted):
+    for line in table_lines(task.data, task.split, fitted):
         print(line)
     if problem is not None:
         raise problem
@@ -354,15 +381,16 @@ def _columns(data, asked):
                  and lowest.get(column.name, 0) < 0 else column for column in columns)
 
 
-def _write_model(place, data, split, fitted, name, source):
+def _write_model(place, task, fitted, about):
     """The model with what it says about its own making."""
     from nfref.tables.model_file import save_model
-    test = whole_rows(split.test(data.table.cells()))
+    data = task.data
+    test = whole_rows(task.split.test(data.table.cells()))
     mean, error = (mean_and_error(fitted.density.log_prob(test.table), test.weight) if len(test)
                    else (np.nan, np.nan))
-    info = {"flow": name, "data": source.data, "seed": source.seed,
+    info = {**about,
             "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,
-                     "test": split.tests},
+                     "test": task.split.tests},
             "candidates": [{"name": one.name, "weight": one.weight, "message": one.message,
                             "history": one.history,
                             "validation": {"mean": one.mean, "standard_error": _or_none(one.error)}}

@@ -81,8 +81,9 @@ def about_ties(data, columns):
         yield (f"{', '.join(often)}: a density can pile up on one value without bound; --column "
                "NAME=count or category gives it a probability")
     if coarse:
-        yield (f"values repeat in {len(data.values):,} rows ({', '.join(coarse)} different ones): "
-               "a density can pile up on them without bound, so compare log-likelihoods with care")
+        take = "1 column takes" if len(coarse) == 1 else f"{len(coarse)} columns take"
+        yield (f"{take} few values in {len(data.values):,} rows ({', '.join(coarse)}): a density "
+               "can pile up on them without bound, so compare log-likelihoods with care")
     for name in counting:
         yield (f"{name!r} counts the rows and says nothing else of them: --without "
                f"{quote(name)} leaves it out")

@@ -13,7 +13,8 @@
 - :mod:`~nfref.tables.plan`: what is asked for, and how far a fit has come;
 - :mod:`~nfref.tables.members`: the simple densities, and the weights of all;
 - :mod:`~nfref.tables.search`: flows beside them, or alone;
-- :mod:`~nfref.tables.density`: all of it together, with neither scikit-learn nor DataFrames;
+- :mod:`~nfref.tables.density`, :mod:`~nfref.tables.fit`: all of it together, with neither
+  scikit-learn nor DataFrames;
 - :mod:`~nfref.tables.marginals`: the closed forms when only some columns are known;
 - :mod:`~nfref.tables.conditional`: rows with empty cells, columns given others;
 - :mod:`~nfref.tables.missing`: training on rows with empty cells;

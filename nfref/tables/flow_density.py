@@ -12,7 +12,8 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import as_weight, check_count, check_positive
 from nfref.tables import conditional
-from nfref.tables.density import TableDensity, check_given, find_columns
+from nfref.tables.density import TableDensity, check_given
+from nfref.tables.fit import find_columns
 from nfref.tables.flows import FLOWS
 from nfref.tables.frames import frame_columns, is_frame, is_missing, like_frame
 from nfref.tables.missing import fit_incomplete_table

@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.tables.conditional import impute
-from nfref.tables.density import fit_table
+from nfref.tables.fit import fit_table
 from nfref.tables.frames import distinct_rows, is_missing
 
 ROUNDS = 10                 # of each kind
@@ -33,7 +33,7 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
                          announce=lambda name: None, given=()):
     """The density of a table of which cells may be missing.
 
-    Parameters and what comes back are those of :func:`nfref.tables.density.fit_table`; cells of
+    Parameters and what comes back are those of :func:`nfref.tables.fit.fit_table`; cells of
     the table may be NaN or None.
 
     Raises

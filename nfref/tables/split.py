@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.tables.density import split_copies
+from nfref.tables.fit import split_copies
 from nfref.tables.frames import distinct_rows
 
 LEAST_ROWS = 5

@@ -18,7 +18,8 @@ from nfref.runtime.description import describe
 from nfref.tables import checkpoints
 from nfref.tables.archives import ArchiveError, write_archive
 from nfref.tables.columns import Count
-from nfref.tables.density import TableDensity, find_columns, fit_table
+from nfref.tables.density import TableDensity
+from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.model_file import load_model, save_model
 from nfref.tables.plan import Plan, SearchState
 from tests.attack.case import Case, refused, require

@@ -76,7 +76,7 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
     run(capsys, "fit", "t.csv", *QUICK, "--out", "m.npz")
-    from nfref.tables.density import find_columns, fit_table
+    from nfref.tables.fit import find_columns, fit_table
     from nfref.tables.frames import distinct_rows
     from nfref.tables.plan import Plan
     places, _ = distinct_rows(data.to_numpy(), None, 0)
@@ -140,6 +140,88 @@ def test_one_flow_takes_weights_too(folder, capsys):
     told = run(capsys, "fit", "t.csv", "--weights", "w", "--flow", "maf", "--layers", 1, "--hidden",
                4, "--epochs", 1)
     assert "rows of equal weight" in told and "maf" in told
+
+
+def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
+    """Categories, counts, weights, empty cells and given columns, with one flow or several."""
+    data = people().astype({"town": object})
+    data.loc[::9, "share"] = np.nan
+    data.loc[1::9, "town"] = None
+    data.to_csv("gaps.csv", index=False)
+    options = ("--weights", "w", "--given", "age", *COLUMNS, "--layers", 1, "--hidden", 8,
+               "--epochs", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nfref.tables.missing.ROUNDS", 1)
+        told = run(capsys, "fit", "gaps.csv", "--flow", "nsf", "--members", 2, *options, "--out",
+                   "m.npz")
+    assert "rows have empty cells" in told and "nsf, flow 2 of 2" in told
+    density = load_model("m.npz").density
+    assert density.pool.names == ("nsf", "nsf 2") and density.given == ("age",)
+    assert np.sum(density.pool.weights) == pytest.approx(1) and density.discrete is not None
+    assert density.pool.members[0].density.flow.hidden == (8,)
+    new = people(3, seed=5)[["age", "share", "town", "children"]]
+    new.to_csv("new.csv", index=False)
+    lines = run(capsys, "score", "m.npz", "new.csv").splitlines()[:-1]
+    np.testing.assert_array_equal(np.array(lines, float), density.log_prob(
+        [new[name].to_numpy() for name in new.columns]))
+    run(capsys, "sample", "m.npz", "-n", 2, "--given", "age=40", "--out", "drawn.csv")
+    assert list(pd.read_csv("drawn.csv").age) == [40, 40]
+
+
+def test_one_flow_is_that_of_the_library(folder, capsys):
+    """``--flow planar`` and a plan of one flow without the simple densities: the same bits."""
+    from nfref.tables.fit import find_columns, fit_table
+    from nfref.tables.plan import Plan
+    from nfref.tables.split import Split
+    data = people()[["age", "share"]]
+    data.to_csv("t.csv", index=False)
+    run(capsys, "fit", "t.csv", "--flow", "planar", "--epochs", 2, "--quiet", "--out", "m.npz")
+    split, table = Split.of(data.to_numpy(), None, 0), list(data.to_numpy().T)
+    found = fit_table(find_columns(["age", "share"], table), split.train(table).table,
+                      Plan("planar", 1, 2, simple=False), 0).density
+    assert found.pool.names == ("planar",) and found.pool.weights.tolist() == [1.0]
+    np.testing.assert_array_equal(load_model("m.npz").density.log_prob(table),
+                                  found.log_prob(table))
+
+
+@pytest.mark.parametrize("dtype, trained, scored", [
+    ((), "float32", "float64"), (("--dtype", "float64"), "float64", "float64"),
+    (("--dtype", "float32"), "float32", "float32")])
+def test_dtypes_of_training_and_scores(folder, capsys, monkeypatch, dtype, trained, scored):
+    from nfref.tables import search
+    fit, seen = search.fit_flow, []
+
+    def watched(density, params, x, *rest, **options):
+        seen.append(str(x.dtype))
+        return fit(density, params, x, *rest, **options)
+
+    monkeypatch.setattr(search, "fit_flow", watched)
+    people()[["age", "share"]].to_csv("t.csv", index=False)
+    run(capsys, "fit", "t.csv", "--flow", "realnvp", "--epochs", 1, *dtype, "--out", "m.npz")
+    member = load_model("m.npz").density.pool.members[0]
+    assert seen == [trained] and f"numbers in {scored}" in run(capsys, "info", "m.npz")
+    assert member.log_prob(np.zeros((1, 2))).dtype == scored
+
+
+def test_a_flow_that_is_not_trained_by_likelihood_counts_rows(folder, capsys):
+    """Whole weights are so many rows to flow matching; it cannot take fractions."""
+    data = people(60)[["age", "share", "w"]]
+    data.to_csv("weighted.csv", index=False)
+    data.loc[data.index.repeat(data.w), ["age", "share"]].to_csv("repeated.csv", index=False)
+    fit = ("--flow", "fm", "--hidden", "8", "--epochs", 2, "--quiet", "--out")
+    run(capsys, "fit", "weighted.csv", "--weights", "w", *fit, "one.npz")
+    run(capsys, "fit", "repeated.csv", *fit, "other.npz")
+    x = list(data[["age", "share"]].to_numpy().T)
+    np.testing.assert_array_equal(load_model("one.npz").density.log_prob(x),
+                                  load_model("other.npz").density.log_prob(x))
+    data.assign(w=data.w / 2).to_csv("halves.csv", index=False)
+    assert main(["fit", "halves.csv", "--weights", "w", "--flow", "fm", "--quiet"]) == 2
+    assert "halves.csv: weight: expected whole numbers for a flow" in capsys.readouterr().err
+
+
+def test_values_that_repeat_are_said_in_one_line(folder, capsys):
+    told = run(capsys, "fit", "wine", "--members", 0, "--without", "density")
+    assert told.count("without bound") == 1 and "10 columns take few values in 3,9" in told
 
 
 def test_few_rows_are_enough(folder, capsys):

@@ -86,7 +86,7 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
 
 def test_fit_with_gaps_is_that_of_the_estimator(here):
     """The same function under both: the same bits for the same rows."""
-    from nfref.tables.density import find_columns
+    from nfref.tables.fit import find_columns
     from nfref.tables.frames import distinct_rows
     from nfref.tables.missing import fit_incomplete_table
     from nfref.tables.plan import Plan
@@ -165,7 +165,7 @@ def drop(data, *names):
 
 @pytest.mark.parametrize("name", ("joint.npz", "cond.npz"))
 def test_quantiles_are_those_of_the_estimator(here, capsys, name):
-    output = run(capsys, "quantile", name, "--given", "age=40", "--given", "town=Oslo", "--column",
+    output = run(capsys, "quantile", name, "--given", "age=40,town=Oslo", "--column",
                  "income", "--levels", "0.1,0.5")
     model = load_model(name)
     row = conditional.row_given(model.density, {"age": 40, "town": "Oslo"})

@@ -16,7 +16,7 @@ import nfref
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.tables import checkpoints
-from nfref.tables.density import find_columns, fit_table
+from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.model_file import save_model
 from nfref.tables.plan import Plan
 

@@ -230,3 +230,23 @@ def test_nothing_of_scikit_learn_is_imported_before_it_is_needed():
             "print('sklearn' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("name", ["iaf", "planar", "realnvp"])
+def test_every_flow_has_the_name_that_the_command_knows(name):
+    from nfref.tables.flows import FLOWS
+    x = np.random.default_rng(0).standard_normal((320, 2)) @ [[1.0, 0.5], [0.0, 1.0]]
+    model = nfref.FlowDensity(name, members=1, epochs=1, random_state=0).fit(x)
+    flow = model.density_.pool.members[-1].density.flow
+    made = FLOWS[name].made(len(x), 2, 0, np.random.default_rng(0))
+    assert name in model.weights_ and type(flow) is type(made)
+    assert np.all(np.isfinite(model.score_samples(x)))
+    with pytest.raises(ValueError, match="flow: expected one of auto, gaussian, mixture, cnf, fm"):
+        nfref.FlowDensity("magic").fit(x)
+
+
+def test_a_flow_of_other_columns_is_refused():
+    x = np.random.default_rng(0).standard_normal((320, 2))
+    with pytest.raises(ValueError, match="flow planar: expected one of 2 columns given 0 numbers, "
+                                         "got one of 3 given 0"):
+        nfref.FlowDensity(nfref.Planar(3), members=1, epochs=1).fit(x)

@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 
-from nfref.tables.report.data import Report
 from nfref.tables.report import svg
-from nfref.tables.report.data import LEVELS
+from nfref.tables.report.data import LEVELS, Report
 
 
 def render(report: Report, title: str) -> str:
