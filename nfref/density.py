@@ -39,7 +39,7 @@ class Density(Configuration):
     """
 
     flow: Flow
-    base: object = None
+    base: Any = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -162,7 +162,8 @@ class Density(Configuration):
             x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, own["flow"], z, given)
             return x, self.base._log_prob(own["base"], z) - log_det
 
-        return in_parts(draw, n, self.dim)
+        x, log_prob = in_parts(draw, n, self.dim)
+        return x, log_prob
 
     def _checked(self, params, name, rows, context):
         return Flow._checked(self, params, name, rows, context)

@@ -48,6 +48,7 @@ class Flow(Configuration):
         inherited, because a subclass may compute something else.
     """
 
+    dim: int
     context_dim = 0
 
     def init(self, rng: Generator) -> Params:

@@ -172,7 +172,7 @@ class InferenceAbs(_Signs):
     """
 
     density: object
-    hidden: tuple = None
+    hidden: tuple | None = None
 
     def _log_prob(self, params, z):
         return inference_abs_log_prob(z, self._density_log_prob(params), self._logits(params))
@@ -202,7 +202,7 @@ class GenerativeAbs(_Signs):
     """
 
     density: object
-    hidden: tuple = None
+    hidden: tuple | None = None
 
     @cached_property
     def _every_sign(self):

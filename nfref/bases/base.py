@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator, Params
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.checks import as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.structure import Structure
@@ -20,6 +20,10 @@ class Base(Configuration):
     A subclass is a frozen dataclass with ``dim`` and implements ``_init(rng)``,
     ``_log_prob(params, z)`` and ``_sample(params, rng, n)``.
     """
+
+    dim: int
+    _log_prob: Callable[..., Any]
+    _sample: Callable[..., Any]
 
     def init(self, rng: Generator) -> Any:
         """Draw parameters.

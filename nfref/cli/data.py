@@ -29,8 +29,8 @@ class Data:
     name: str
     table: Table
     truth: object = None
-    total: int = None
-    lowest: dict = None
+    total: int | None = None
+    lowest: dict | None = None
 
     @property
     def values(self):

@@ -62,7 +62,7 @@ def first_layer(net, t, z, context):
     return a if context is None else a + context @ weight[dim + 1:]
 
 
-def velocity(net: list[Any], t: float, z: Array, context: Array | None = None,
+def velocity(net: list[Any], t: float | Array, z: Array, context: Array | None = None,
              activation: str = "tanh") -> tuple[Array, list[Any]]:
     """f(z, t, c) and the slopes of the hidden layers.
 

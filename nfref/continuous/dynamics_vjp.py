@@ -58,7 +58,7 @@ def exact_vjp(net: Any, t: Any, state: Any, cotangent: Any, context: Any = None,
         g_gram = slopes[0].T @ r_d
     elif penalised:
         g_gram = cotangent[:, dim + 2:].sum()
-    g_net = [None] * len(net)
+    g_net: list[Any] = [None] * len(net)
     g_a = g_f
     for k in range(len(net) - 1, 0, -1):
         h, slope = values[k - 1], slopes[k - 1]

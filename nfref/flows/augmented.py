@@ -105,7 +105,7 @@ class AugmentedODE:
 
     dim: int
     extra: int = 1
-    outputs: int = None
+    outputs: int | None = None
     hidden: tuple = (32,)
     activation: str = "tanh"
     solver: str = "rk45"

@@ -144,7 +144,7 @@ class MADE(Flow):
     dim: int
     hidden: tuple = (64, 64)
     transformer: Transformer = Affine()
-    order: tuple = None
+    order: tuple | None = None
     context_dim: int = 0
     activation: str = "tanh"
     degrees: object = "even"
@@ -332,7 +332,7 @@ class MAF(Composition):
         return with_batch_norm(self.batch_norm, map(self._layer, orders, degrees), "training set")
 
 
-def IAF(dim: int, layers: int = 5, hidden: Sequence[int] = (64, 64), **options: Any) -> Invert:
+def IAF(dim: int, layers: int = 5, hidden: Any = (64, 64), **options: Any) -> Invert:
     """A constructor: the inverse autoregressive flow, as ``Invert(MAF(dim, layers, ...))``.
 
     Sampling takes one pass a layer, density D passes. There is no class of this name.

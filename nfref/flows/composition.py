@@ -20,6 +20,8 @@ class Composition(Adaptive):
     list of the members' parameters.
     """
 
+    flows: tuple
+
     def members(self, direction: int = 1) -> list[Any]:
         if not maps_as(self, Composition):
             return super().members(direction)

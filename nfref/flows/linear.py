@@ -284,8 +284,8 @@ class LULinear(Flow):
     """
 
     dim: int
-    permutation: tuple = None
-    signs: tuple = None
+    permutation: tuple | None = None
+    signs: tuple | None = None
     bias: bool = True
 
     _twin = "lu_linear"

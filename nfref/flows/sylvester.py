@@ -240,7 +240,7 @@ class SylvesterLayer(Flow):
 
     dim: int
     kind: str = "orthogonal"
-    bottleneck: int = None
+    bottleneck: int | None = None
     reflections: int = 8
     reverse: bool = False
     context_dim: int = 0
@@ -330,7 +330,7 @@ class Sylvester(Composition):
     dim: int
     layers: int = 4
     kind: str = "orthogonal"
-    bottleneck: int = None
+    bottleneck: int | None = None
     reflections: int = 8
     context_dim: int = 0
 

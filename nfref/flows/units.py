@@ -8,8 +8,8 @@ from nfref.flows.elementwise import Logit, Standardise
 from nfref.runtime.annotations import Any, Array, Sequence
 
 
-def in_units_of(flow: Flow, x: Array, lower: Sequence[Any] | None = None,
-                upper: Sequence[Any] | None = None) -> Chain:
+def in_units_of(flow: Flow, x: Array, lower: Any = None,
+                upper: Any = None) -> Chain:
     """The flow between standardised columns and the latent, in the units of the data.
 
     From data to latent: bounded columns pass a logit, then every column is brought to mean
@@ -41,4 +41,4 @@ def in_units_of(flow: Flow, x: Array, lower: Sequence[Any] | None = None,
     if lower is not None and any(low is not None for low in lower):
         ends = [Logit(lower, upper)]
         x = ends[0].inverse({}, np.asarray(x, dtype=np.float64))[0]
-    return Chain([flow, Standardise.of(x), *ends])
+    return Chain((flow, Standardise.of(x), *ends))

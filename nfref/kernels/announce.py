@@ -1,6 +1,6 @@
 """Saying that something is being compiled. It needs no Numba, so it can be asked for beforehand."""
 
-_TELL = []
+_TELL: list = []
 
 
 def when_compiling(tell):

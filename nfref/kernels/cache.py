@@ -101,7 +101,7 @@ def unpacked(payload, context):
     return numba_internals.CompileResult._rebuild(context, *pickle.loads(payload))
 
 
-_WAIT = []
+_WAIT: list = []
 
 
 def when_missing(wait):

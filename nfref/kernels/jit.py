@@ -20,7 +20,7 @@ from nfref.kernels import cache, numba_internals
 try:
     from nfref.kernels import libraries
 except Exception as error:      # see ``_try_compiler``
-    libraries = error
+    libraries = error           # type: ignore[assignment]
 
 # What Numba documents, and what it has besides: no counting of references; and no wrapper for
 # calls from Python, which what is part of kernels does not need.

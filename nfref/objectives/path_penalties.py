@@ -48,7 +48,7 @@ class PathLikelihood:
 
     kinetic: float = 0.0
     jacobian: float = 0.0
-    trace: str = None
+    trace: str | None = None
     probes: int = 1
     noise: str = "rademacher"
 
@@ -96,7 +96,7 @@ class PathLikelihood:
             if isinstance(member, CNF) and direction == -1:
                 x, *terms = self._continuous_inverse(member, own, x, given, rng)
             else:
-                x, *terms = *member._apply(direction, own, x, context), None, None
+                x, *terms = (*member._apply(direction, own, x, context), None, None)
             totals = [old if new is None else new if old is None else old + new
                       for old, new in zip(totals, terms)]
         return x, *totals

@@ -88,7 +88,8 @@ def straightness(flow: CNF, params: dict[str, Any], z: Array,
     return excess_energy(path.kinetic[-1], start, end), np.sum((end - start) ** 2, axis=1)
 
 
-def reflow_pairs(density: Density, params: dict[str, Any], rng: Generator, n: int) -> Array:
+def reflow_pairs(density: Density, params: dict[str, Any], rng: Generator,
+                 n: int) -> tuple[Array, Array]:
     """Noise, and where the density's CNF takes it: what a reflow learns from.
 
     Parameters

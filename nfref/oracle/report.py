@@ -40,8 +40,8 @@ class Row:
 
     name: str
     verdict: str
-    error: float = None
-    tolerance: float = None
+    error: float | None = None
+    tolerance: float | None = None
     why: str = ""
     where: str = ""
 

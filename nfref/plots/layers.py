@@ -49,8 +49,8 @@ def warped_grid(flow: Flow, params: Params, limits: Any = ((-3.0, 3.0), (-3.0, 3
     for moving, colour in ((1, COLOURS[0]), (0, COLOURS[1])):
         fixed = 1 - moving
         grid = np.empty((lines, points, 2))
-        grid[..., fixed] = np.linspace(*limits[fixed], lines)[:, None]
-        grid[..., moving] = np.linspace(*limits[moving], points)
+        grid[..., fixed] = np.linspace(limits[fixed][0], limits[fixed][1], lines)[:, None]
+        grid[..., moving] = np.linspace(limits[moving][0], limits[moving][1], points)
         rows = grid.reshape(-1, 2)
         x, _ = flow.forward(params, rows, repeat_context(context, len(rows)))
         axes.plot(*x.reshape(lines, points, 2).transpose(2, 1, 0), color=colour, linewidth=0.8)

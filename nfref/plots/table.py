@@ -32,7 +32,7 @@ def corner(data: Array | None, samples: Array, columns: Sequence[Any] | None = N
     """
     check_count("max_columns", max_columns)
     check_count("max_points", max_points)
-    tables = {"data": data, "samples": samples}
+    tables: dict[str, Any] = {"data": data, "samples": samples}
     tables = {name: _table(name, rows) for name, rows in tables.items() if rows is not None}
     dims = {name: rows.shape[1] for name, rows in tables.items()}
     dim = dims["samples"]
@@ -62,7 +62,8 @@ def corner(data: Array | None, samples: Array, columns: Sequence[Any] | None = N
                 continue
             if i == j:
                 for name, rows in tables.items():
-                    axes.hist(rows[:, i], bins=np.linspace(*limits[i], 41), density=True,
+                    low, high = limits[i]
+                    axes.hist(rows[:, i], bins=np.linspace(low, high, 41), density=True,
                               histtype="step", color=colours[name])
             else:
                 scatter(axes, points[:, [j, i]], point_colours, area=2, alpha=0.5)

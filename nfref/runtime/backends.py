@@ -21,8 +21,8 @@ from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import check_choice, check_count
 
 BACKENDS = ("numpy", "numba", "cuda")
-_CHOSEN = ContextVar("nfref_backend", default=None)
-_THREADS = ContextVar("nfref_threads", default=None)
+_CHOSEN: ContextVar[str | None] = ContextVar("nfref_backend", default=None)
+_THREADS: ContextVar[int | None] = ContextVar("nfref_threads", default=None)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ wrong is a ValueError of one line.
 
 import dataclasses
 import math
+from typing import get_args
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def describe(thing: Any) -> tuple[Any, dict[str, Array]]:
     TypeError
         If something inside has no description.
     """
-    arrays = {}
+    arrays: dict[str, Array] = {}
     return _plain(thing, "", arrays, described_classes()), arrays
 
 
@@ -148,7 +149,8 @@ def _built_class(plain, arrays, known):
     values = {key: _built(item, arrays, known) for key, item in plain.items() if key != "class"}
     try:
         for field in dataclasses.fields(known[name]):       # JSON of others writes 1.0 as 1
-            if field.type is float and type(values.get(field.name)) is int:
+            is_float = float in (field.type, *get_args(field.type))
+            if is_float and type(values.get(field.name)) is int:
                 values[field.name] = float(values[field.name])
         thing = known[name](**values)
         thing._check()

@@ -32,7 +32,7 @@ class Twin(NamedTuple):
     size: object
     worth_it: int
     numba: str
-    cuda: str = None
+    cuda: str | None = None
 
 
 def _entries(matrices, *others):

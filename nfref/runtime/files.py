@@ -15,7 +15,7 @@ from nfref.runtime.annotations import Any, PathLike
 try:
     import fcntl
 except ImportError:             # Windows: nothing is locked, and so nothing swept
-    fcntl = None
+    fcntl = None                  # type: ignore[assignment]
 
 PART = (".nfref-", ".part")     # how the names of parts begin and end
 
@@ -103,7 +103,7 @@ class Reservation:
             os.close(self._descriptor)
             self._descriptor = None
 
-    _descriptor = None
+    _descriptor: int | None = None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Params
 from nfref.runtime.tracing import Box, SparseObject, defjvp, defvjp, getval, primitive, vspace
 
 
-def leaves(params: Array) -> Array:
+def leaves(params: Array) -> list[Any]:
     """All arrays of a nested structure, depth first, in insertion order.
 
     Parameters

@@ -30,8 +30,11 @@ class Structure:
     def __init__(self, shapes: Params) -> None:
         self.shapes = shapes
         # (container among those before, key in it, kind) of each container, the first around all.
-        self._containers, self._lengths = [], [1]
-        self._places, self._shapes, self._unknown = [], [], []
+        self._containers: list = []
+        self._lengths = [1]
+        self._places: list = []
+        self._shapes: list = []
+        self._unknown: list = []
         self._add(0, 0, shapes)
         self.known = not self._unknown
 

@@ -87,7 +87,8 @@ def _made(header, arrays, length, make):
 # Writing ----------------------------------------------------------------------------------
 
 
-def write_archive(path: PathLike, header: dict[str, Any], arrays: Array) -> None:
+def write_archive(path: PathLike, header: dict[str, Any] | Array,
+                  arrays: dict[str, Array]) -> None:
     """Write arrays by name with their header and digest; equal contents are equal files.
 
     Parameters

@@ -130,10 +130,10 @@ class Continuous(Configuration):
     name: str
     low: float = -np.inf
     high: float = np.inf
-    period: float = None
+    period: float | None = None
     middle: float = 0.0
     scale: float = 1.0
-    first: float = None
+    first: float | None = None
 
     @property
     def kind(self):

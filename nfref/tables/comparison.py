@@ -24,8 +24,8 @@ class Compared:
     name: str
     mean: float
     error: float
-    weight: float = None
-    seconds: float = None
+    weight: float | None = None
+    seconds: float | None = None
 
 
 def candidates_compared(fitted, test):
@@ -72,7 +72,8 @@ def others_compared(density: TableDensity, train: Part, test: Part, truth: Any =
             pass
         _, known, _ = density.encode(train.table)
         _, u, log_slope = density.encode(test.table)
-        if all(isinstance(member, FittedFlow) for member in density.pool.members):
+        members = () if density.pool is None else density.pool.members
+        if all(isinstance(member, FittedFlow) for member in members):
             mixture = _mixture(known[:MIXTURE_ROWS], train.weight[:MIXTURE_ROWS])
             name = f"Gaussian mixture of {mixture.components}"
             if mixture.collapsed:

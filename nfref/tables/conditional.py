@@ -439,7 +439,7 @@ def _checked_value(column, value):
 
 
 def predictions(density: TableDensity, table: list[Any], name: str, levels: Sequence[float],
-                draws: int = DRAWS, seed: int = 0) -> tuple[Array, Array, Any, Any]:
+                draws: int = DRAWS, seed: int = 0) -> tuple[Array, Array]:
     """The mean and quantiles of a column given the other cells of each row.
 
     Parameters

@@ -40,10 +40,10 @@ class TableDensity(Configuration):
     """
 
     columns: tuple
-    discrete: LatentClasses
-    pool: Pool
-    centre: np.ndarray = None
-    scale: np.ndarray = None
+    discrete: LatentClasses | None
+    pool: Pool | None
+    centre: np.ndarray | None = None
+    scale: np.ndarray | None = None
     given: tuple = ()
 
     # Rows -----------------------------------------------------------------------------------

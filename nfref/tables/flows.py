@@ -48,9 +48,9 @@ class FlowKind:
 
     name: str
     constructor: object
-    layers: int = None
-    hidden: tuple = None
-    width: int = None
+    layers: int | None = None
+    hidden: tuple | None = None
+    width: int | None = None
     learning_rate: float = 1e-3
     patience: int = 20
     options: dict = field(default_factory=dict)
@@ -126,7 +126,7 @@ def flow_kind(name: str, *, layers: int | None = None, hidden: tuple[int, ...] |
             raise ValueError(f"{option}: expected none with flow {name}, which has no use for it")
     if trace == "exact" and len(hidden or ()) > EXACT_LAYERS:
         raise ValueError(f"trace: expected 'brute' or 'hutchinson' for more than {EXACT_LAYERS} "
-                         f"hidden layers, got 'exact' with {len(hidden)}")
+                         f"hidden layers, got 'exact' with {len(hidden or ())}")
     if rtol is not None:
         kind = replace(kind, options={**kind.options, "rtol": rtol, "atol": rtol})
     if trace or regularise:

@@ -38,8 +38,8 @@ class UnitRows:
     """
 
     u: np.ndarray
-    context: np.ndarray = None
-    weight: np.ndarray = None
+    context: np.ndarray | None = None
+    weight: np.ndarray | None = None
     known: int = 0
 
     def at(self, places):

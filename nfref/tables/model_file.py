@@ -49,7 +49,7 @@ class Model:
 
     density: Density
     params: object
-    columns: tuple = None
+    columns: tuple | None = None
     info: dict = dataclasses.field(default_factory=dict)
 
     def rows(self, data: Array) -> Array:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.flows import FLOWS, SEARCHED, FlowKind
@@ -49,15 +50,15 @@ class Plan:
     flow: object = "auto"
     members: int = 4
     epochs: int = 200
-    batch_size: int = None
-    learning_rate: float = None
-    time_budget: float = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    time_budget: float | None = None
     progress: bool = False
     callback: object = None
     resume: object = None
     jobs: int = 1
     simple: bool = True
-    dtype: str = None
+    dtype: str | None = None
 
     @property
     def wants_flows(self):
@@ -110,7 +111,7 @@ class Tried:
     weight: float
     seconds: float
     message: str = ""
-    history: dict = None
+    history: dict | None = None
 
     def shifted(self, offset):
         """The same in units in which a row has ``offset`` nats more."""
@@ -164,7 +165,7 @@ class SearchState(Configuration):
     """
 
     done: tuple
-    current: object
+    current: Any
     seconds: float
 
     def _check(self):

@@ -18,7 +18,7 @@ import numpy as np
 
 from nfref.density import Density
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Array
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
@@ -122,8 +122,8 @@ class FittedFlow(Configuration):
     params : nested dicts and lists of arrays
     """
 
-    density: object
-    params: object
+    density: Any
+    params: Any
 
     def log_prob(self, x, context=None):
         """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in the dtype of

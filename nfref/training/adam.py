@@ -83,8 +83,8 @@ class Adam:
     """
 
     learning_rate: float
-    schedule: str = None
-    clip_norm: float = None
+    schedule: str | None = None
+    clip_norm: float | None = None
     steps: int = 1
 
     def __post_init__(self):

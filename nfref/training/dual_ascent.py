@@ -228,7 +228,8 @@ class DualAscent:
         check_rng(rng)
         z = _rows("x", x, np.shape(x)[1] if np.ndim(x) == 2 else 1)
         held_out = None if validation is None else _rows("validation", validation, z.shape[1])
-        steps, curves = [], {"train": []}
+        steps: list = []
+        curves: dict[str, list] = {"train": []}
         parts = {"train": (z, np.zeros(len(z)))}
         if held_out is not None:
             parts["validation"] = held_out, np.zeros(len(held_out))

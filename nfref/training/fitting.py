@@ -22,7 +22,7 @@ from nfref.training.rows import Rows, training_and_validation
 
 
 def fit(density: Density, params: Params, x: Array, rng: Generator, *,
-        validation: Array | None = 0.1, context: Array | None = None,
+        validation: float | Array | None = 0.1, context: Array | None = None,
         validation_context: Array | None = None, sample_weight: Array | None = None,
         validation_weight: Array | None = None, epochs: int = 200, batch_size: int = 256,
         learning_rate: float = 1e-3, schedule: str | None = None, clip_norm: float | None = 5.0,
@@ -150,9 +150,9 @@ class Settings:
 
     epochs: int
     batch_size: int
-    patience: int
+    patience: int | None
     average: float
-    time_limit: float
+    time_limit: float | None
     objective: object
     data_dependent_init: bool
 

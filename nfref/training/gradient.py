@@ -11,7 +11,7 @@ from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_context, as_rows
 
 # unflatten -> the density that its parameters, from a vector of that length, were checked for.
-_FITTING = weakref.WeakKeyDictionary()
+_FITTING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def loss_and_gradient(density: Density, unflatten: Callable[..., Any], vector: Array, x: Array,

@@ -29,7 +29,7 @@ class FitResult:
 
     params: object
     history: dict
-    best_epoch: int
+    best_epoch: int | None
     stopped: str
     message: str
 

@@ -12,8 +12,8 @@ class Rows(NamedTuple):
     """Rows (N, D) with their context (N, C) and weight (N,), each None where there is none."""
 
     x: np.ndarray
-    context: np.ndarray = None
-    weight: np.ndarray = None
+    context: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     def at(self, places):
         """Some of the rows."""

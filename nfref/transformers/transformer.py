@@ -27,8 +27,8 @@ class Transformer(Configuration):
         The name of its compiled body; looked up in the class itself and not inherited.
     """
 
-    size = None
-    _twin = None
+    size: int
+    _twin: str | None = None
 
     def init(self, count: Any) -> dict[str, Any]:
         """Parameters of its own, beside those a network gives, for ``count`` coordinates.

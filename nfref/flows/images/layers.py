@@ -159,8 +159,8 @@ class InvertibleConv(Flow):
 
     shape: tuple
     form: str = "lu"
-    permutation: tuple = None
-    signs: tuple = None
+    permutation: tuple | None = None
+    signs: tuple | None = None
 
     _twin = "invertible_conv"
     _converters = {"shape": check_image_shape, "form": one_of(("lu", "full"))}

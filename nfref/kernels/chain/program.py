@@ -152,7 +152,7 @@ def joined(arrays, dtype):
     return np.concatenate([np.zeros(0, dtype), *(array.ravel() for array in arrays)], dtype=dtype)
 
 
-CHOSEN = set()          # the optional parts of all programs of this process
+CHOSEN: set = set()          # the optional parts of all programs of this process
 
 
 def optional_parts(needs):

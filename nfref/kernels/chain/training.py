@@ -18,7 +18,7 @@ from nfref.runtime.backends import threads
 from nfref.runtime.tracing import Box
 
 # unflatten -> {program -> {dtype -> Layout or None}}
-_LAYOUTS = weakref.WeakKeyDictionary()
+_LAYOUTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
@@ -86,10 +86,10 @@ class Layout(NamedTuple):
         1, or 0 where no kernel reads it. All four are None where theta is the vector itself.
     """
 
-    places: np.ndarray = None
-    mask: np.ndarray = None
-    back: np.ndarray = None
-    counts: np.ndarray = None
+    places: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    back: np.ndarray | None = None
+    counts: np.ndarray | None = None
 
     def packed(self, vector):
         return vector if self.places is None else vector[self.places] * self.mask

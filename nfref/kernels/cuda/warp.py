@@ -25,6 +25,6 @@ def block_for(n, lanes, most_warps=THREADS // WARP):
     return -(-n // places), (lanes, places)
 
 
-if config.ENABLE_CUDASIM:
+if config.ENABLE_CUDASIM:   # type: ignore[attr-defined]
     from nfref.kernels.cuda.simulated import complete_simulator
     complete_simulator()

@@ -157,7 +157,7 @@ def _name(function, signature):
     return f"nfref_{function}_{number}"
 
 
-_COMPILED = set()
+_COMPILED: set = set()
 _COMPILING = threading.Lock()
 
 

@@ -39,7 +39,7 @@ def jax_function(function: Callable[..., Any], padded: bool = False,
         What is computed in. For float32 JAX is not told to allow float64, as its users do not
         tell it either: with that, what a library makes of Python's numbers would be float64.
     """
-    compiled = []
+    compiled: list = []
 
     def call(*arrays):
         import jax

@@ -108,6 +108,8 @@ def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | Non
 class _Check:
     """One run of check_density."""
 
+    gradient: Any
+
     def __init__(self, log_prob, sample, dim, rng, given, dtype, domain, support, stopwatch):
         self.dim, self.rng, self.context = dim, rng, given
         self.dtype, self.domain, self.stopwatch = dtype, domain, stopwatch

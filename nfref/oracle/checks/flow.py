@@ -122,6 +122,15 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
 class _Check:
     """One run of check_flow: makes the rows in order, from cheap and local to global."""
 
+    domains: tuple
+    support: Any
+    smooth: bool
+    stochastic: bool
+    reference: dict
+    gradient: dict
+    make: Any
+    context_moves: Any
+
     def __init__(self, dim, rng, given, dtype, seconds, accuracy):
         self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
         self.accuracy = accuracy

@@ -48,7 +48,8 @@ class Stopwatch:
     """
 
     def __init__(self, seconds: Any) -> None:
-        self.seconds, self.running = seconds, []
+        self.seconds: float = seconds
+        self.running: list = []
         self.restart()
 
     def restart(self):
@@ -159,11 +160,13 @@ class Subject:
                  context: Array | None, dtype: DTypeLike, stopwatch: Stopwatch) -> None:
         self.name, self.function, self.dim = name, function, dim
         self.context, self.dtype, self.stopwatch = context, np.dtype(dtype), stopwatch
-        self.dtype_faults, self.shape_faults, self.changed_inputs = [], [], []
+        self.dtype_faults: list = []
+        self.shape_faults: list = []
+        self.changed_inputs: list = []
         self.has_log_det = dim is not None
         self.memory = Memory()
         self.calls = self.kept = 0
-        self.past = []          # (number of the call, rows, context_row, answers)
+        self.past: list = []    # (number of the call, rows, context_row, answers)
         self.seconds, self.rows = 0.0, 0
 
     def apart(self, **changes):

@@ -122,7 +122,8 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Pro
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
     shapes = [(np.mean(pilot, axis=0), _root(np.atleast_2d(np.cov(pilot.T)))),
               _middle_half(pilot)]
-    best, most = None, -1.0
+    best: Any = None
+    most = -1.0
     for center, root in shapes:
         for width in (1.2, 1.0, 0.85, 0.65, 0.45, 0.3, 0.18, 0.1):
             centers = center + np.sqrt(max(1 - width ** 2, 0)) * (pilot[chosen] - center)

@@ -11,6 +11,7 @@ import numpy as np
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate, log_determinants
 from nfref.oracle.instruments.points import step_scale
+from nfref.runtime.annotations import Any
 
 # How many units in the last place a formula may lose beyond what its condition number
 # explains: inner steps may be worse conditioned than the whole. In float64 even the
@@ -38,14 +39,14 @@ class Measurement:
         Absolute accuracy that values and log_det promise where a solver finds them.
     """
 
-    subject: object
-    domain: object
-    codomain: object
-    probes: object
+    subject: Any
+    domain: Any
+    codomain: Any
+    probes: Any
     values: np.ndarray
     log_det: np.ndarray
-    derivatives: object
-    determinants: object
+    derivatives: Any
+    determinants: Any
     accuracy: float = 0.0
 
     @property

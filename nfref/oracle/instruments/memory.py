@@ -25,7 +25,8 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self.slots, self.words = {}, []
+        self.slots: dict = {}
+        self.words: list = []
         self.first = self.worst = np.zeros((0, 0))
         self.distance = np.zeros(0)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import DTypeLike, Generator
+from nfref.runtime.annotations import Any, DTypeLike, Generator
 from nfref.runtime.checks import check_rng
 
 # A numerical Jacobian takes some thirty times D^2 numbers: so many are asked for in all.
@@ -116,7 +116,7 @@ class Box:
 class Sampler:
     """A domain that is known only by a function that draws points from it."""
 
-    draw: object
+    draw: Any
 
     is_everything = False
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable, PathLike, Sequence
+from nfref.runtime.annotations import Any, Callable, Iterator, PathLike, Sequence
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
 from nfref.tables.reading.table import (Table, TableError, check_finite, named_columns,
@@ -174,7 +174,7 @@ def _read_parquet(path, texts=(), keep=None):
 
 
 def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., Any],
-                   keep: Callable[..., Any] | None = None) -> None:
+                   keep: Callable[..., Any] | None = None) -> Iterator[Table]:
     """The rows of a .parquet as tables, some at a time.
 
     Parameters
@@ -212,8 +212,8 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
             if ... in texts:
                 texts = [name for name, field in zip(columns, fields)
                          if name in texts or _is_text(field.type)]
-            labels = {name: [] for name in columns if name in texts}
-            places = {name: {} for name in labels}
+            labels: dict[str, list] = {name: [] for name in columns if name in texts}
+            places: dict[str, dict] = {name: {} for name in labels}
             whole = tuple(name for name, field in zip(columns, fields)
                           if pyarrow.types.is_integer(field.type))
             for column, field in zip(columns, fields):

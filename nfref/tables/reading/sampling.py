@@ -51,7 +51,8 @@ class Reservoir:
     def __init__(self, most: int, seed: int) -> None:
         self.most, self.total = most, 0
         self._start = mixed(np.full(1, seed % 2 ** 64, np.uint64))
-        self._parts, self._limit = [], None
+        self._parts: list = []
+        self._limit = None
 
     def add(self, values):
         """Rows (K, D) that follow those before."""
@@ -139,9 +140,11 @@ def sample(paths: PathLike, rows: int | None = None, seed: int = 0, header: Any 
     >>> len(found.table.values), found.total
     (10, 1000)
     """
-    paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    reservoir, start, known, whole, lowest = None, None, {}, None, None
-    for path in map(os.fspath, paths):
+    every = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    reservoir: Any = None
+    start: Any = None
+    known: dict = {}
+    for path in [os.fspath(path) for path in every]:
         first = 0
         for table in batches(path, header, texts, may_be_empty=may_be_empty, keep=keep):
             start = start or table

@@ -44,7 +44,7 @@ class Units(NamedTuple):
     slopes, offsets and weights each, ``step`` apart from unit to unit."""
 
     form: object
-    count: object
+    count: object               # type: ignore[assignment]
     slope: object
     offset: object
     weight: object
