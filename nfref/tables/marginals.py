@@ -14,7 +14,7 @@ marginal is of fewer columns and a conditional is a marginal.
 Source: Bishop 2006.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,6 +119,7 @@ class ClosedForm:
 
         Its weights are those of stacking, with a row each for all of its members, so that none is
         left out: where a flow has found something that no closed form knows, the wide one serves.
+        Where flows stand alone, closed forms are fitted to the draws.
 
         Parameters
         ----------
@@ -133,8 +134,10 @@ class ClosedForm:
         if all(pool.weights[k] == 0 for k in range(len(pool.members)) if k not in closed):
             return cls.of(members, pool.weights[closed], True, context_dim)
         drawn = pool.sample(rng, PILOT if context is None else len(context), context)
-        weights = stacking_weights(pool.log_probs(drawn, context)[:, closed],
-                                   prior=np.full(len(closed), 0.01 * len(drawn) / len(closed)))
+        members = members or _fitted_to(drawn, context, rng)
+        scores = replace(pool, members=tuple(members)).log_probs(drawn, context)
+        weights = stacking_weights(scores, prior=np.full(len(members),
+                                                         0.01 * len(drawn) / len(members)))
         return cls.of(members, weights, False, context_dim)
 
     def log_joint(self, u, observed, context=None):
@@ -196,6 +199,16 @@ class ClosedForm:
         order = np.concatenate([observed, others(observed, u.shape[1])])
         factor = reordered(part.cholesky, order)
         return *gaussian_marginal(seen, part.mean[order], factor), factor
+
+
+def _fitted_to(drawn, context, rng):
+    """A Gaussian, a mixture and the wide density for rows that a flow has drawn."""
+    finite = np.all(np.isfinite(drawn), axis=1)
+    u, context = drawn[finite], None if context is None else context[finite]
+    number = int(np.clip(len(u) // (4 * (u.shape[1] + 1)), 1, 8))
+    fits = (Gaussian.shrunk, lambda x, w: GaussianMixture.fit(x, number, rng, weight=w),
+            lambda x, w: Wide(x.shape[1]))
+    return [Regressed.fit(fit, u, context) for fit in fits]
 
 
 def is_closed(member):

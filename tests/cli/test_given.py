@@ -1,5 +1,6 @@
 """The command line about columns given others, and about cells that nobody knows."""
 
+import argparse
 import importlib
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import stats
 
 import nfref
 from nfref.cli import main
+from nfref.cli.arguments import conditions
 from nfref.tables import conditional
 from nfref.tables.model_file import load_model
 from tests.cli.test_fit import run
@@ -158,6 +160,18 @@ def test_scores_given_columns_and_weights(here, capsys):
 def drop(data, *names):
     data.drop(columns=list(names)).to_csv("dropped.csv", index=False)
     return "dropped.csv"
+
+
+@pytest.mark.parametrize("text, found", [
+    ("age=40", (("age", "40"),)), ("age=40,town=Oslo", (("age", "40"), ("town", "Oslo"))),
+    ("town=Oslo, Norway,age=3", (("town", "Oslo, Norway"), ("age", "3"))),
+    ("a=b=c", (("a=b", "c"),)), ("age", None), ("age=", None), ("=4", None), (",age=4", None)])
+def test_values_are_given_as_names_are(text, found):
+    if found is not None:
+        assert conditions(text) == found
+        return
+    with pytest.raises(argparse.ArgumentTypeError, match="expected NAME=VALUE"):
+        conditions(text)
 
 
 # One column given others ------------------------------------------------------------------

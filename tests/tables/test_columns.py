@@ -288,9 +288,9 @@ def test_what_a_column_is_taken_for(values, kind):
     ([0.0, 1e300], "period 3", "expected values that a period of 3 can tell apart, got 1e[+]300"),
     ([0.5, 0.7], "-1e300:1e300", "expected bounds near the values, so that their logits differ"),
     ([-1.7e308, 0.0, 1.7e308], "real", "expected values whose spread float64 can hold, got values"),
-    ([1.0, 2.0], "1:0", r"columns\['a'\]: expected real, positive, LOW:HIGH, period P, count or"),
-    ([1.0, 2.0], "period -1", r"columns\['a'\]: expected real"),
-    ([1.0, 2.0], "period", r"columns\['a'\]: expected real"),
+    ([1.0, 2.0], "1:0", r"column 'a': expected real, positive, LOW:HIGH, period P, count or"),
+    ([1.0, 2.0], "period -1", r"column 'a': expected real"),
+    ([1.0, 2.0], "period", r"column 'a': expected real"),
 ])
 def test_what_is_refused(values, asked, message):
     with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 import builtins
 import io
 import os
+import pickle
 import re
 import shutil
 import stat
@@ -15,8 +16,7 @@ import numpy as np
 import pytest
 
 from nfref.runtime.files import check_writable, replacing, reserved
-from nfref.tables.reading import (Table, TableError, match_columns, read_table,
-                                  write_csv)
+from nfref.tables.reading import Table, TableError, match_columns, read_table, write_csv
 
 ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
 
@@ -279,6 +279,16 @@ def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path, monkeypatch):
 
 
 # Checks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, not_numbers", [("a,b\n1,2\n3,tall\n", True),
+                                               ("a,b\n1,2\n3,inf\n", False)])
+def test_errors_about_a_column_carry_its_name(tmp_path, text, not_numbers):
+    with pytest.raises(TableError) as error:
+        read_table(written(tmp_path, "t.csv", text))
+    assert (error.value.column, error.value.not_numbers) == ("b", not_numbers)
+    copied = pickle.loads(pickle.dumps(error.value))        # as it comes back from a worker
+    assert (str(copied), copied.column) == (str(error.value), "b")
 
 
 def test_columns_are_matched_by_name_then_by_place():
