@@ -11,6 +11,7 @@ wrong is a ValueError of one line.
 
 import dataclasses
 import math
+from typing import get_args
 
 import numpy as np
 
@@ -24,7 +25,7 @@ LARGEST = 2 ** 128          # whole numbers are below: a generator's state is
 RESERVED = ("class", "array", "float")
 
 
-def described_classes():
+def described_classes() -> dict[str, type]:
     """name -> class of all that a description may name, of the modules that are imported.
 
     These are the public dataclasses of this package: a flow needs no entry in a list.
@@ -100,7 +101,7 @@ def _plain(value, place, arrays, known):
 # And back ---------------------------------------------------------------------------------
 
 
-def rebuild(description: dict[str, Any], arrays: Array | None = None) -> Any:
+def rebuild(description: Any, arrays: dict[str, Array] | None = None) -> Any:
     """What :func:`describe` described.
 
     Parameters
@@ -148,7 +149,8 @@ def _built_class(plain, arrays, known):
     values = {key: _built(item, arrays, known) for key, item in plain.items() if key != "class"}
     try:
         for field in dataclasses.fields(known[name]):       # JSON of others writes 1.0 as 1
-            if field.type is float and type(values.get(field.name)) is int:
+            of_floats = float in (field.type, *get_args(field.type))
+            if of_floats and type(values.get(field.name)) is int:
                 values[field.name] = float(values[field.name])
         thing = known[name](**values)
         thing._check()
@@ -161,7 +163,7 @@ def _built_class(plain, arrays, known):
 # Sizes ------------------------------------------------------------------------------------
 
 
-def check_sizes(description, arrays, length=0):
+def check_sizes(description: Any, arrays: dict[str, Array], length: int = 0) -> None:
     """That no size in a description is larger than what came with it holds.
 
     That is its arrays, and its own text of so many bytes. Each layer has an array or more, and each
