@@ -211,6 +211,13 @@ def check_floats(name, value, *shape):
         raise ValueError(f"{name}: expected finite numbers, got {value[~np.isfinite(value)][0]}")
 
 
+def check_log_shares(name, value, *shape):
+    """The same of logarithms of shares, which add up to 1 along the last axis."""
+    check_floats(name, value, *shape)
+    if not np.all(np.abs(np.logaddexp.reduce(value, axis=-1)) < 1e-6):
+        raise ValueError(f"{name}: expected logarithms of numbers with sum 1, got others")
+
+
 def require(fine, message):
     """A ValueError with the message where something is not as it has to be."""
     if not fine:

@@ -25,7 +25,7 @@ LARGEST = 2 ** 128          # whole numbers are below: a generator's state is
 RESERVED = ("class", "array", "float")
 
 
-def described_classes():
+def described_classes() -> dict[str, type]:
     """name -> class of all that a description may name, of the modules that are imported.
 
     These are the public dataclasses of this package: a flow needs no entry in a list.
@@ -101,7 +101,7 @@ def _plain(value, place, arrays, known):
 # And back ---------------------------------------------------------------------------------
 
 
-def rebuild(description: dict[str, Any], arrays: Array | None = None) -> Any:
+def rebuild(description: Any, arrays: dict[str, Array] | None = None) -> Any:
     """What :func:`describe` described.
 
     Parameters
@@ -163,7 +163,7 @@ def _built_class(plain, arrays, known):
 # Sizes ------------------------------------------------------------------------------------
 
 
-def check_sizes(description, arrays, length=0):
+def check_sizes(description: Any, arrays: dict[str, Array], length: int = 0) -> None:
     """That no size in a description is larger than what came with it holds.
 
     That is its arrays, and its own text of so many bytes. Each layer has an array or more, and each

@@ -50,7 +50,7 @@ def save(path: PathLike, kind: str, version: int, content: dict[str, Any],
     write_archive(path, encoded, arrays)
 
 
-def load(path: PathLike, what: str, kind: Any, version: Any,
+def load(path: PathLike, what: str, kind: str, version: int,
          make: Callable[..., Any] = dict) -> Any:
     """What an archive holds.
 
@@ -59,7 +59,7 @@ def load(path: PathLike, what: str, kind: Any, version: Any,
     path : path-like
     what : str
         What is expected there, for messages: "model file".
-    kind, version
+    kind, version : str, int
         As in :func:`save`.
     make : callable
         It is called with the content as keywords.
@@ -111,7 +111,7 @@ def _encoded(header):
     return np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
 
 
-def digest(arrays):
+def digest(arrays: dict[str, Array]) -> Array:
     """SHA-256 of arrays by name, in the order of their names, as (32,) bytes."""
     total = hashlib.sha256()
     for name in sorted(arrays):

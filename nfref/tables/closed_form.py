@@ -19,7 +19,7 @@ from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import (as_array, as_rows, as_weight, check_count, check_finite_rows,
-                                  check_floats, check_rng, require)
+                                  check_floats, check_log_shares, check_rng, require)
 from nfref.runtime.configuration import Configuration
 
 FEW_COLUMNS = 12
@@ -292,7 +292,7 @@ class GaussianMixture(Configuration):
         check_floats("means", self.means, None, None)
         components, dim = self.means.shape
         require(components > 0, "means: expected at least one, got none")
-        check_floats("log_weights", self.log_weights, components)
+        check_log_shares("log_weights", self.log_weights, components)
         check_floats("choleskys", self.choleskys, components, dim, dim)
         _check_factors("choleskys", self.choleskys)
         check_count("collapsed", self.collapsed, 0)

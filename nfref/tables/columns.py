@@ -231,14 +231,18 @@ class Category(Configuration):
 
     def decode(self, codes):
         """Labels (N,)."""
-        return np.array(self.labels)[np.asarray(codes).astype(np.int64)]
+        labels = np.array(self.labels)
+        if labels.tolist() != list(self.labels):        # text beside numbers would make all text
+            labels = np.array(self.labels, object)
+        return labels[np.asarray(codes).astype(np.int64)]
 
     drawn = decode
 
     def _check(self):
         require(isinstance(self.name, str), "name: expected text")
         require(len(set(self.labels)) == len(self.labels) > 0
-                and all(isinstance(label, (str, bool, int, float)) for label in self.labels),
+                and all(isinstance(label, (str, bool, int, float)) and label == label
+                        for label in self.labels),
                 f"column {self.name!r}: expected labels that differ, of text or numbers")
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
-from nfref.runtime.checks import check_floats, check_rng, require
+from nfref.runtime.checks import check_floats, check_log_shares, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import LOG_TWO_PI, student_log_prob
 
@@ -63,7 +63,7 @@ class LabelProbabilities(Configuration):
                 and self.log_prob.shape == (classes, len(column.labels)))
 
     def _check(self):
-        check_floats("log_prob", self.log_prob, None, None)
+        check_log_shares("log_prob", self.log_prob, None, None)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Numbers(Configuration):
         check_floats("middle", self.middle, None)
         check_floats("seen", self.seen, None)
         classes, seen = len(self.middle), len(self.seen)
-        check_floats("log_prob", self.log_prob, classes, seen)
+        check_log_shares("log_prob", self.log_prob, classes, seen)
         check_floats("table", self.table, classes)
         check_floats("scale", self.scale, classes)
         require(seen > 0 and np.all(np.diff(self.seen) > 0) and np.all(self.scale > 0)
@@ -342,5 +342,5 @@ class LatentClasses(Configuration):
                         for part, column in zip(self.parts, columns)))
 
     def _check(self):
-        check_floats("log_weights", self.log_weights, None)
+        check_log_shares("log_weights", self.log_weights, None)
         require(len(self.log_weights) > 0, "log_weights: expected one a class, got none")

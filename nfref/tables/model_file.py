@@ -79,7 +79,7 @@ class Model:
         return match_columns("data", table, expected, self.columns is not None)
 
 
-def save_model(path: PathLike, density: TableDensity, params: Params | None = None, *,
+def save_model(path: PathLike, density: Density | TableDensity, params: Params | None = None, *,
                columns: Sequence[str] | None = None, info: dict[str, Any] | None = None) -> None:
     """Write a model file, whole or not at all.
 

@@ -9,7 +9,7 @@ from scipy import stats
 import nfref
 from nfref.runtime.description import describe, rebuild
 from nfref.tables import columns as kinds
-from nfref.tables.columns import Continuous, column_of, drawn_in, drawn_out, robust_units
+from nfref.tables.columns import Category, Continuous, column_of, drawn_in, drawn_out, robust_units
 from nfref.tables.conditional import predictions
 from nfref.tables.discrete import LabelProbabilities, LatentClasses, Numbers
 
@@ -147,6 +147,15 @@ def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
         assert first <= drawn < first + 24
         assert np.cos(np.pi * drawn / 12) == pytest.approx(np.cos(np.pi * decoded / 12), abs=1e-12)
     assert rebuild(*describe(column)) == column
+
+
+@pytest.mark.parametrize("labels", [("a", "b"), (False, True), (0, "0"), (1, 2.5), (-1, 2 ** 63),
+                                    ("a", "a\0"), (False, "False")])
+def test_labels_come_back_as_they_are(labels):
+    column = Category("kind", labels)
+    drawn = column.drawn(np.array([1, 0, 1]))
+    assert drawn.tolist() == [labels[1], labels[0], labels[1]]
+    np.testing.assert_array_equal(column.encode(drawn), [1, 0, 1])
 
 
 def test_hours_are_predicted_in_their_turn():

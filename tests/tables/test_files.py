@@ -123,7 +123,10 @@ SIZE, SHARE, HOUR, VISITS, COLOR = range(5)
     (scaled("density/scale", -1), "scale: expected numbers above 0"),
     (scaled("density/discrete/parts/0/seen", -1), "expected numbers in order"),
     (scaled("density/discrete/parts/0/table", 9), "expected numbers in order, shares"),
+    (column(COLOR, labels=["red", {"float": "nan"}]), "expected labels that differ, of text"),
     (scaled("density/discrete/log_weights", np.inf), "log_weights: expected finite numbers"),
+    (scaled("density/discrete/parts/1/log_prob", 2), "log_prob: expected logarithms of numbers"),
+    (scaled("density/discrete/parts/0/log_prob", 2), "log_prob: expected logarithms of numbers"),
     (scaled("density/pool/members/0/density/cholesky", -1), "cholesky: expected a lower triangle"),
     (scaled("density/pool/members/0/slopes", np.inf), "slopes: expected finite numbers"),
 ])
