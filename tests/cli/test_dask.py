@@ -11,7 +11,7 @@ import pytest
 
 from nfref.tables.model_file import load_model
 from nfref.tables.reading import read_table, write_batches
-from tests.cli.test_cli import COMMAND, SMALL, nfref_command, people, succeeds, write_people
+from tests.cli.commands import COMMAND, SMALL, nfref_command, people, succeeds, write_people
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")      # what Dask warns of is its own affair

@@ -12,9 +12,8 @@ import nfref
 from nfref.cli import main
 from nfref.tables.model_file import load_model
 from nfref.tables.reading import read_table
-from tests.cli.test_cli import COMMAND, nfref_command
-
-QUICK = ("--members", "1", "--epochs", "2", "--quiet")
+from tests.cli.commands import COMMAND, nfref_command
+from tests.cli.mixed import COLUMNS, QUICK, people, run
 
 
 def table_of(output):
@@ -24,26 +23,6 @@ def table_of(output):
     rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1:]]
     return {name: [float("nan" if number == "-" else number) for number in numbers]
             for name, numbers in rows}
-
-
-def people(n=500, seed=0):
-    rng = np.random.default_rng(seed)
-    town = rng.choice(["Rome", "New York", "Oslo"], n)
-    age = rng.gamma(4, 10, n) + 1
-    return pd.DataFrame({"age": age, "share": rng.beta(2, 3, n), "town": town,
-                         "children": rng.poisson(1 + (town == "Rome")),
-                         "w": rng.integers(1, 4, n)})
-
-
-COLUMNS = ("--column", "age=positive", "--column", "share=0:1", "--column", "town=category",
-           "--column", "children=count")
-
-
-def run(capsys, *arguments):
-    status = main([str(argument) for argument in arguments])
-    output, errors = capsys.readouterr()
-    assert status == 0, errors
-    return output
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from nfref.cli import main
 from nfref.cli.arguments import conditions
 from nfref.tables import conditional
 from nfref.tables.model_file import load_model
-from tests.cli.test_fit import run
+from tests.cli.mixed import run
 
 COLUMNS = ("--column", "town=category", "--column", "income=positive")
 QUICK = ("--members", "0", "--quiet")

@@ -12,7 +12,7 @@ import pytest
 
 import nfref
 from nfref.tables.model_file import load_model
-from tests.cli.test_cli import COMMAND, SMALL, nfref_command, started, succeeds, write_people
+from tests.cli.commands import COMMAND, SMALL, nfref_command, started, succeeds, write_people
 
 ENDLESS = ("--flow", "realnvp", "--layers", "1", "--hidden", "8", "--epochs", "1000000", "--lr",
            "1e-12")

@@ -7,7 +7,7 @@ import pytest
 from nfref.cli import checkpoint_writer, main
 from nfref.tables import checkpoints
 from nfref.tables.model_file import load_model
-from tests.cli.test_fit import people
+from tests.cli.mixed import people
 
 FIT = ("fit", "t.csv", "--members", "2", "--epochs", "3", "--quiet")
 

@@ -11,7 +11,7 @@ import pytest
 from nfref.cli import main
 from nfref.tables.model_file import load_model
 from tests.browser import CHROMIUM, Browser
-from tests.cli.test_fit import COLUMNS, QUICK, people
+from tests.cli.mixed import COLUMNS, QUICK, people
 
 pytest.importorskip("jinja2")
 

@@ -1,0 +1,76 @@
+"""The installed command, run as a user runs it, and the table of people that it is given."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+import warnings
+
+import numpy as np
+
+import nfref
+from nfref.tables.model_file import save_model
+
+COMMAND = shutil.which("nfref", path=sysconfig.get_path("scripts"))
+SMALL = ("--layers", "1", "--hidden", "8", "--epochs", "2")
+COLUMNS = ("height", "body weight", "age")
+
+
+def nfref_command(*arguments, cwd, **options):
+    """Run ``nfref ARGUMENTS`` in a folder; gives status, stdout and stderr as text."""
+    assert COMMAND, "the command nfref is not installed beside this Python"
+    return subprocess.run([COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "MPLBACKEND": "Agg"}, **options)
+
+
+def succeeds(*arguments, cwd):
+    done = nfref_command(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def people(n=200, seed=0):
+    """Three correlated columns of very different size, rounded as people round."""
+    rng = np.random.default_rng(seed)
+    height = rng.normal(1.7, 0.1, n)
+    return np.round(np.stack([height, 1000 * rng.normal(22 * height ** 2, 5),
+                              rng.gamma(4, 10, n)], axis=1), 5)
+
+
+def write_people(path, delimiter=",", rows=None, header=COLUMNS):
+    rows = people() if rows is None else rows
+    lines = [delimiter.join(f'"{name}"' for name in header)] if header else []
+    lines += [delimiter.join(map(repr, row)) for row in rows.tolist()]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def bare_flow(path, **about):
+    """A model file of a flow with its parameters, as ``nfref.fit`` leaves one; returns both."""
+    rows = people()
+    density = nfref.Density(nfref.in_units_of(nfref.MAF(3, 1, (8,)), rows))
+    found = nfref.fit(density, density.init(np.random.default_rng(0)), rows,
+                      np.random.default_rng(1), epochs=1, progress=False)
+    save_model(path, density, found.params, **about)
+    return density, found.params
+
+
+def table_of(output):
+    """The last lines of ``fit`` as {name: (mean, standard error)}."""
+    lines = output.splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("test nats per row"))
+    end = next((k for k, line in enumerate(lines) if k > start and line.startswith("note: ")), None)
+    rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1:end]]
+    return {name: (float(numbers[0]), float(numbers[1])) for name, numbers in rows}
+
+
+def started(*arguments, cwd):
+    """A command that Ctrl-C reaches, also where the tests themselves run in the background.
+
+    A shell has its background jobs ignore SIGINT, and what they start inherits that.
+    """
+    with warnings.catch_warnings():     # Python 3.12 warns of forks where there are threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return subprocess.Popen([COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))

@@ -1,0 +1,16 @@
+"""What the installed command has fitted, for all tests of a process."""
+
+import pytest
+
+from tests.cli.commands import SMALL, succeeds, write_people
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder with people.csv (semicolons, quoted names) and people.npz, a model of it."""
+    folder = tmp_path_factory.mktemp("a folder")
+    write_people(folder / "people.csv", ";")
+    output = succeeds("fit", "people.csv", "--flow", "realnvp", *SMALL, "--out", "people.npz",
+                      cwd=folder)
+    (folder / "fit.txt").write_text(output)
+    return folder

@@ -1,0 +1,67 @@
+"""``nfref fit``: flows, columns and options, by the installed command."""
+
+import numpy as np
+import pytest
+
+from nfref.runtime import params as trees
+from nfref.tables.model_file import load_model
+from nfref.tables.reading import read_table
+from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of, write_people
+
+
+def test_the_same_seed_gives_the_same_file(folder):
+    for name in ("one.npz", "two.npz"):
+        succeeds("fit", "people.csv", "--flow", "realnvp", *SMALL, "--out", name, "--quiet",
+                 cwd=folder)
+    assert (folder / "one.npz").read_bytes() == (folder / "two.npz").read_bytes()
+    assert (folder / "one.npz").read_bytes() == (folder / "people.npz").read_bytes()
+
+
+def test_quiet_prints_the_table_alone(folder):
+    done = nfref_command("fit", "people.csv", "--flow", "nice", *SMALL, "--quiet", cwd=folder)
+    assert done.stdout.startswith("test nats per row") and done.stderr == ""
+
+
+def test_float32_end_to_end(folder):
+    succeeds("fit", "people.csv", *SMALL, "--dtype", "float32", "--out", "half.npz", cwd=folder)
+    assert "float32" in succeeds("info", "half.npz", cwd=folder)
+    assert "mean log-likelihood" in succeeds("score", "half.npz", "people.csv", cwd=folder)
+    assert len(succeeds("sample", "half.npz", "-n", "1", cwd=folder).splitlines()) == 2
+    member = load_model(folder / "half.npz").density.pool.members[0]
+    assert trees.dtype_of(member.params) == np.float32
+    x = people(5).astype(np.float32)
+    assert member.log_prob(x.astype(np.float64)).dtype == np.float32
+
+
+def test_bounded_columns(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.beta(0.5, 0.5, 100), rng.standard_normal(100)], axis=1)
+    write_people(tmp_path / "t.csv", rows=rows, header=("share", "gain"))
+    succeeds("fit", "t.csv", *SMALL, "--column", "share=0:1", "--out", "m.npz", cwd=tmp_path)
+    succeeds("sample", "m.npz", "-n", "2000", "--out", "new.csv", cwd=tmp_path)
+    shares = read_table(tmp_path / "new.csv").values[:, 0]
+    assert np.all((shares > 0) & (shares < 1))
+
+    write_people(tmp_path / "out.csv", rows=np.array([[0.5, 0.0], [1.5, 0.0]]),
+                 header=("share", "gain"))
+    done = nfref_command("score", "m.npz", "out.csv", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.splitlines()[1:] == [
+        "-inf", "mean log-likelihood: -inf nats"]
+    assert done.stderr.startswith("nfref: note: 1 rows") and done.stderr.count("\n") == 1
+
+
+def test_one_column(tmp_path):
+    write_people(tmp_path / "t.csv", rows=people()[:, :1], header=("height",))
+    output = succeeds("fit", "t.csv", "--layers", "2", "--epochs", "2", "--out", "m.npz",
+                      "--plot", "m.png", cwd=tmp_path)
+    assert "maf" in output and "NSF" in succeeds("info", "m.npz", cwd=tmp_path)
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
+    assert "maf" in succeeds("fit", "t.csv", "--flow", "maf", *SMALL, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["planar", "nice", "maf", "iaf"])
+def test_the_other_flows(folder, name):
+    hidden = () if name == "planar" else ("--hidden", "4")
+    output = succeeds("fit", "people.csv", "--flow", name, "--layers", "2", *hidden, "--epochs",
+                      "1", "--batch", "50", "--lr", "0.01", "--seed", "5", cwd=folder)
+    assert list(table_of(output))[0] == name

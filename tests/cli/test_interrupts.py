@@ -1,0 +1,40 @@
+"""Ctrl-C, in training and outside of it."""
+
+import signal
+
+from nfref.tables.model_file import load_model
+from tests.cli.commands import COLUMNS, started, table_of
+
+
+def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
+    process = started("fit", str(folder / "people.csv"), "--flow", "realnvp", "--layers", "1",
+                      "--hidden", "8", "--epochs", "1000000", "--lr", "1e-12", "--out", "m.npz",
+                      cwd=tmp_path)
+    try:
+        shown = ""
+        while "validation" not in shown:        # the bar shows it after the first epoch
+            character = process.stderr.read(1)
+            assert character, "training ended by itself"
+            shown += character
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert "interrupted in epoch" in output
+    assert len(table_of(output)) == 4
+    model = load_model(tmp_path / "m.npz")
+    assert "interrupted in epoch" in model.info["fit"]["candidates"][0]["message"]
+    assert model.columns == COLUMNS
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.npz"]
+
+
+def test_ctrl_c_outside_of_training(capsys, monkeypatch):
+    from nfref import cli
+
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.use, "loaded_model", interrupted)
+    assert cli.main(["info", "model.npz"]) == 130
+    assert capsys.readouterr().err == "nfref: interrupted\n"

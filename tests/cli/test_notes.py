@@ -1,0 +1,45 @@
+"""What ``nfref fit`` says about data and about what it found."""
+
+import numpy as np
+
+from tests.cli.commands import COLUMNS, SMALL, nfref_command, people, succeeds, write_people
+
+
+def test_ties_collapse_the_mixture_and_are_said_to(tmp_path):
+    rng = np.random.default_rng(0)
+    write_people(tmp_path / "t.csv", rows=rng.integers(0, 10, (2000, 2)).astype(float) * 1.5,
+                 header=("a", "b"))
+    output = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
+    assert "(collapsed)" in output
+    assert "the mixture's" in output and "shrunk onto repeated values" in output
+
+
+def test_a_flow_far_below_the_gaussian_is_said_to_be(tmp_path):
+    mixing = np.array([[1, 2, 0], [0, 1e-4, 1], [1, 0, 0]])
+    write_people(tmp_path / "t.csv", rows=people(400) @ mixing)
+    output = succeeds("fit", "t.csv", "--flow", "planar", "--layers", "1", "--epochs", "1",
+                      "--lr", "1e-12", cwd=tmp_path)
+    assert "note: it is worse than the Gaussian by" in output
+
+
+def test_duplicates_are_noticed_and_dropped(tmp_path):
+    write_people(tmp_path / "t.csv", rows=np.concatenate([people(50), people(50)[:7]]))
+    noticed = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
+    assert "57 rows" in noticed and "7 rows equal to an earlier one" in noticed
+    dropped = succeeds("fit", "t.csv", *SMALL, "--drop-duplicates", cwd=tmp_path)
+    assert "50 rows" in dropped and "dropped 7 rows" in dropped
+
+
+def test_a_value_that_repeats_is_noticed(tmp_path):
+    rows = people(60)
+    rows[:30, 2] = 7.5
+    write_people(tmp_path / "t.csv", rows=rows)
+    assert "'age' is 7.5 in 50% of the rows" in succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
+
+
+def test_linearly_dependent_columns_are_refused_by_name(tmp_path):
+    rows = people(60)
+    write_people(tmp_path / "t.csv", rows=np.concatenate([rows, rows[:, :1] + rows[:, 2:]], axis=1),
+                 header=(*COLUMNS, "sum"))
+    done = nfref_command("fit", "t.csv", *SMALL, cwd=tmp_path)
+    assert done.returncode == 2 and "--without sum leaves it out" in done.stderr

@@ -1,0 +1,55 @@
+"""``nfref score``: log-likelihoods of rows."""
+
+import numpy as np
+import pytest
+
+import nfref
+from nfref.tables.model_file import load_model, save_model
+from nfref.tables.reading import read_table
+from tests.cli.commands import nfref_command, people, succeeds, write_people
+
+
+def test_score(folder):
+    output = succeeds("score", "people.npz", "people.csv", cwd=folder)
+    *lines, last = output.splitlines()
+    model = load_model(folder / "people.npz")
+    expected = model.density.log_prob(list(people().T))
+    np.testing.assert_array_equal(np.array(lines, dtype=float), expected)
+    assert last == f"mean log-likelihood: {np.mean(expected):.6f} nats"
+
+    output = succeeds("score", "people.npz", "people.csv", "--out", "scores.csv", cwd=folder)
+    first, title, *least = output.splitlines()
+    assert first == last and title == "least likely of 200 rows:"
+    order = np.argsort(expected)[:5]
+    assert [int(line.split()[1]) for line in least] == (order + 1).tolist()
+    assert [float(line.split()[2]) for line in least] == pytest.approx(expected[order], abs=6e-4)
+    assert f"age={people()[order[0], 2]:.6g}" in least[0]
+    assert last + "\n" == succeeds("score", "people.npz", "people.csv", "--least", 0, "--out",
+                                   "scores.csv", cwd=folder)
+    scores = read_table(folder / "scores.csv")
+    assert scores.columns == ("log_likelihood",)
+    np.testing.assert_array_equal(scores.values[:, 0], expected)
+
+
+def test_columns_are_found_by_name(folder, tmp_path):
+    turned = people()[:, [2, 0, 1]]
+    write_people(tmp_path / "turned.csv", rows=turned, header=("age", "height", "body weight"))
+    np.save(tmp_path / "bare.npy", people())
+    scores = [succeeds("score", folder / "people.npz", data, cwd=tmp_path)
+              for data in (folder / "people.csv", "turned.csv", "bare.npy")]
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_nan_is_told_from_minus_infinity(tmp_path):
+    density = nfref.Density(nfref.Chain([nfref.Linear(3), nfref.Linear(3),
+                                         nfref.Logit((None, None, 0), (None, None, 1))]))
+    params = density.init(np.random.default_rng(0))
+    params["flow"][0]["weight"] = np.array([[1.0, 1, 0], [0, 1, 0], [0, 0, 1]])
+    params["flow"][1]["weight"] = np.diag([1e-300, 1e-300, 1])
+    save_model(tmp_path / "m.npz", density, params)
+    # The second row comes to a difference of infinities, the third lies outside.
+    (tmp_path / "t.csv").write_text("x1,x2,x3\n0,0,.5\n1e300,1e300,.5\n0,0,2\n")
+    done = nfref_command("score", "m.npz", "t.csv", cwd=tmp_path)
+    assert done.stdout.splitlines()[1:3] == ["nan", "-inf"]
+    assert np.isfinite(float(done.stdout.splitlines()[0]))
+    assert "note: 1 rows lie where" in done.stderr and "note: 1 rows have" in done.stderr
