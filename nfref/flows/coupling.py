@@ -248,8 +248,7 @@ class NICE(Composition):
     context_dim: int = 0
     activation: str = "tanh"
 
-    _converters = {"layers": check_count, "hidden": check_hidden,
-                   "activation": one_of(ACTIVATIONS)}
+    _converters = {**Coupling._converters, "layers": check_count}
 
     def __post_init__(self):
         super().__post_init__()
@@ -314,9 +313,7 @@ class RealNVP(Composition):
     batch_norm: object = False
     periodic: tuple = ()
 
-    _converters = {"layers": check_count, "hidden": check_hidden,
-                   "activation": one_of(ACTIVATIONS), "transformer": check_transformer,
-                   "batch_norm": check_batch_norm}
+    _converters = {**Coupling._converters, "layers": check_count, "batch_norm": check_batch_norm}
 
     def __post_init__(self):
         super().__post_init__()
