@@ -413,7 +413,7 @@ def test_info(folder):
 
 
 def test_info_about_the_system(tmp_path):
-    import numba
+    numba = pytest.importorskip("numba")
     lines = dict(line.split(": ", 1) for line in succeeds("info", "--system",
                                                           cwd=tmp_path).splitlines())
     lines = {name: text.strip() for name, text in lines.items()}

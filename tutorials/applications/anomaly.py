@@ -207,7 +207,7 @@ def score_of(found):
 def gradient_map(judge, features, pictures):
     """|d score / d pixel|, smoothed over a pixel, (N, 28, 28)."""
     where = to_judge(pictures)
-    at_features = grad(lambda rows: np.sum(judge(rows)))(features(pictures, where))
+    at_features = grad(lambda rows: judge(rows).sum())(features(pictures, where))
     units = np.eye(SIDE ** 2).reshape(-1, SIDE, SIDE)
     total = np.zeros((len(pictures), SIDE ** 2))
     for k, (scale, (_, components)) in enumerate(zip(SCALES, features.parts)):
