@@ -58,7 +58,8 @@ def test_no_python_that_numba_supports_is_left_out():
 
 
 def test_every_module_is_told_of_types():
-    assert (ROOT / "nfref/py.typed").is_file() and "py.typed" in SETUP["options.package_data"]["nfref"]
+    assert (ROOT / "nfref/py.typed").is_file()
+    assert "py.typed" in SETUP["options.package_data"]["nfref"]
 
 
 def test_the_citation_is_of_this_version():

@@ -48,7 +48,7 @@ from nfref.diagnostics import auroc
 from nfref.plots.canvas import COLOURS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 SIDE, TROUSERS = 28, 1
 WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)      # patches of 5 x 5, and of 10 x 10 seen half as sharp

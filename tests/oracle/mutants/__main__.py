@@ -1,4 +1,4 @@
-"""python -m tests.oracle.mutants [--seeds 20] [--match TEXT]: wrong flows, and how many the oracle rejects."""
+"""python -m tests.oracle.mutants [--seeds 20] [--match TEXT]: which wrong flows it rejects."""
 
 import argparse
 import statistics
