@@ -4,13 +4,31 @@ The arrays of the tests are too small for more threads to be of use.
 """
 
 import os
+import re
 from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 # Read when NumPy and SciPy load their libraries, which is after this file.
 for library in ("OPENBLAS", "MKL", "OMP"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+# Where Numba is not installed, modules that are about nothing else are not looked at.
+NO_NUMBA = find_spec("numba") is None
+KERNELS = re.compile(r"^(import numba|from (numba|llvmlite|nfref\.kernels)\b)", re.MULTILINE)
+collect_ignore = [path for path in Path(__file__).parent.rglob("test_*.py")
+                  if NO_NUMBA and KERNELS.search(path.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture(autouse=NO_NUMBA)
+def skip_twins(monkeypatch):
+    """Where Numba is not installed, a test that asks for twins is skipped."""
+    from nfref.runtime import backends
+    require = backends._require
+    monkeypatch.setattr(backends, "_require", lambda name: (
+        pytest.skip("Numba is not installed") if name == "numba" else require(name)))
 
 
 @pytest.fixture(autouse=os.environ.get("NUMBA_ENABLE_CUDASIM") == "1")

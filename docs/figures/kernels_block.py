@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import matplotlib
+
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt     # noqa: E402
-from matplotlib.patches import FancyArrowPatch, Rectangle     # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.patches import FancyArrowPatch, Rectangle
 
 VALUE, TAPE, BACK, TEXT = "#2f6f9f", "#8a8a8a", "#b5532a", "#222222"
 

@@ -1,7 +1,7 @@
 """What a toy data set is: a sampler with a name and, where it is known, its density."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 from nfref.runtime.annotations import Array
 from nfref.runtime.checks import as_rows, check_count, check_rng

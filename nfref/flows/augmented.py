@@ -118,7 +118,7 @@ class AugmentedODE:
         check_count("extra", self.extra, minimum=0)
         if self.outputs is not None:
             check_count("outputs", self.outputs)
-        self.flow
+        self.flow       # noqa: B018, made here so that it checks the rest
 
     @cached_property
     def flow(self):

@@ -4,8 +4,8 @@ import contextlib
 import io
 import signal
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 

@@ -24,7 +24,8 @@ POOLS = {
     "--given-from": ("t.csv", "numbers.csv", "missing.csv", "old.txt", ""),
     "--members": ("0", "1", *NUMBERS[2:5]), "--weights": ("a", "z", ""),
     "--least": ("0", "2", "-1"),
-    "--column": ("a=real", "a=positive", "a=0:1", "b=-1e300:1e300", "a=nan:1", "=", "a=1:0", "a=count", "a=category", "z=real", "a"),
+    "--column": ("a=real", "a=positive", "a=0:1", "b=-1e300:1e300", "a=nan:1", "=", "a=1:0",
+                 "a=count", "a=category", "z=real", "a"),
     "-n": ("0", "3", "100000000000000", *NUMBERS)}
 FLAGS = ("--drop-duplicates", "--quiet", "--help", "--magic")
 DATA = ("t.csv", "t.csv", "t.csv", "numbers.csv", "missing.csv", "old.txt", ".", "", "model.npz",

@@ -107,12 +107,12 @@ def test_fit_with_gaps_is_that_of_the_estimator(here):
     np.testing.assert_array_equal(model.density.log_prob(whole), density.log_prob(whole))
 
 
-@pytest.mark.parametrize("arguments, message", (
+@pytest.mark.parametrize("arguments, message", [
     (("--given", "age,nobody"), "--given: expected columns among 'age', 'town', 'kids', 'income'"),
     (("--given", "age,age"), "--given: expected each column once, got 'age' twice"),
     (("--given", "age,town,kids,income"), "--given: expected a column that is not given"),
     (("--given", ","), "--given: expected names of columns, as in x1,x2; got ','"),
-    (("--given", "age", "--weights", "age"), "--given: expected other columns than that of")))
+    (("--given", "age", "--weights", "age"), "--given: expected other columns than that of")])
 def test_fit_refuses_what_cannot_be_given(here, capsys, arguments, message):
     refused(capsys, message, "fit", "whole.csv", "--column", "town=category", "--out", "no.npz",
             *arguments)
@@ -177,7 +177,7 @@ def test_values_are_given_as_names_are(text, found):
 # One column given others ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ("joint.npz", "cond.npz"))
+@pytest.mark.parametrize("name", ["joint.npz", "cond.npz"])
 def test_quantiles_are_those_of_the_estimator(here, capsys, name):
     output = run(capsys, "quantile", name, "--given", "age=40,town=Oslo", "--column",
                  "income", "--levels", "0.1,0.5")
@@ -192,7 +192,7 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
     np.testing.assert_allclose(found[:, 1], np.quantile(truth, (0.1, 0.5)), rtol=0.2)
 
 
-@pytest.mark.parametrize("name", ("joint.npz", "cond.npz"))
+@pytest.mark.parametrize("name", ["joint.npz", "cond.npz"])
 def test_predictions_hold_what_they_promise(here, capsys, name):
     """Ranks of held-out rows are uniform, and the interval holds its share."""
     data = people(200, seed=6)
@@ -222,7 +222,7 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("arguments, message", (
+@pytest.mark.parametrize("arguments, message", [
     (("quantile", "joint.npz", "--column", "town"), "--column: expected one of numbers, got the "
                                                     "category 'town'"),
     (("quantile", "joint.npz", "--column", "size"), "--column: expected one of 'age', 'town', "),
@@ -242,7 +242,7 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
     (("sample", "cond.npz", "-n", "3"), "--given: expected a value of 'age', which the density"),
     (("sample", "cond.npz"), "-n: expected how many rows, got none"),
     (("sample", "cond.npz", "--given-from", "gaps.csv", "--out", "no.csv"), "column 'age': expect"),
-    (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, for the model is given")))
+    (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, for the model is given")])
 def test_refusals(here, capsys, arguments, message):
     before = set(here.iterdir())
     refused(capsys, message, *arguments)
@@ -340,16 +340,16 @@ def test_report_and_plot_of_a_model_given_columns(here, capsys):
     assert "town:       New York, Oslo, Rome" in about
 
 
-@pytest.mark.parametrize("model, column, value, expected", (
+@pytest.mark.parametrize("model, column, value, expected", [
     ("joint.npz", "town", "Nowhere", "expected one of the 3 categories"),
     ("cond.npz", "town", "Nowhere", "expected one of the 3 categories"),
-    ("kids.npz", "kids", 0.5, "expected whole numbers of at least 0, for the others are given it")))
-@pytest.mark.parametrize("command", (
+    ("kids.npz", "kids", 0.5, "expected whole numbers of at least 0, for the others are given it")])
+@pytest.mark.parametrize("command", [
     ("report", "--data", "bad.csv", "--out", "no.html"), ("plot", "--data", "bad.csv", "--out",
                                                           "no.png"),
     ("score", "bad.csv", "--out", "no.csv"), ("impute", "bad.csv", "--out", "no.csv"),
     ("predict", "bad.csv", "--column", "income", "--out", "no.csv"),
-    ("sample", "--given-from", "bad.csv", "--out", "no.csv")))
+    ("sample", "--given-from", "bad.csv", "--out", "no.csv")])
 def test_a_wrong_cell_is_named_with_its_row_of_the_file(here, capsys, model, column, value,
                                                         expected, command):
     """However many rows with empty cells and batches of answers lie before it."""

@@ -2,12 +2,13 @@
 
 import numpy as np
 
+import pytest
 import nfref
 from tests.cli.commands import nfref_command, succeeds
 
 
 def test_info_about_the_system(tmp_path):
-    import numba
+    numba = pytest.importorskip("numba")
     lines = dict(line.split(": ", 1) for line in succeeds("info", "--system",
                                                           cwd=tmp_path).splitlines())
     lines = {name: text.strip() for name, text in lines.items()}

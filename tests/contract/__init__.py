@@ -8,7 +8,7 @@ tolerance at that place. ``examine`` runs them all. No check knows how any flow 
 ``pytest -s tests/contract/test_contract.py -k table``.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def measure(check, subject):
     """The check's finding; an exception is a finding too."""
     try:
         return check(subject)
-    except Exception as error:  # noqa: BLE001 a broken flow may raise anything
+    except Exception as error:
         name = check.__doc__.split("\n")[0]
         return Finding(check.__name__, np.inf, 0.0, f"{type(error).__name__}: {error} ({name})")
 
@@ -60,7 +60,7 @@ def subject_of(flow, seed=0, n=7, entry=None, size=1.0):
     return subject
 
 
-@lru_cache(maxsize=None)
+@cache
 def from_table(name, dim, context_dim=0, seed=0, size=1.0):
     """The subject of one line of the table of flows; made once, so that what it measures is too."""
     entry = flow_table.flows()[name]

@@ -76,7 +76,7 @@ def entry_errors(subject):
             statements.append((text.startswith(f"{name}: expected") and "\n" not in text
                                and ", got" in text.replace("; got", ", got"),
                                f"message {text!r}"))
-        except Exception as error:  # noqa: BLE001 any other type is what is looked for
+        except Exception as error:
             statements.append((False, f"{type(error).__name__} instead of {kind.__name__}"))
         else:
             statements.append((False, f"no {kind.__name__} for {name}"))

@@ -131,8 +131,8 @@ def test_root_is_exact_to_a_few_ulp(dtype):
     found = radial.positive_root(b, c)
     assert found.dtype == dtype
     with mpmath.workdps(80):
-        for r, b, c in zip(found, b, c):
-            b, c = mpmath.mpf(float(b)), mpmath.mpf(float(c))
+        for r, *given in zip(found, b, c):
+            b, c = (mpmath.mpf(float(number)) for number in given)
             exact = (-b + mpmath.sqrt(b ** 2 + 4 * c)) / 2
             assert exact ** 2 + b * exact - c <= mpmath.mpf(10) ** -60 * (1 + b ** 2 + c)
             moved = (abs(b) * exact + c) / (2 * exact + b) if exact else 0

@@ -172,7 +172,7 @@ def both(name, n, dtype, direction):
 # written, see docs/kernels.rst. Values that are not numbers would fail here without the warning.
 @pytest.mark.filterwarnings("ignore:invalid value encountered in matmul")
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
-@pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
+@pytest.mark.parametrize("name, dtype", cases(FLOWS))
 def test_value_and_derivative_of_twin_and_formula(name, dtype, direction):
     for n in ROWS:
         formula, twin = both(name, n, dtype, direction)
@@ -198,7 +198,7 @@ def test_which_flows_have_an_instruction():
     assert not has_twin(nfref.Coupling((True, False), nfref.Affine("tanh")), 1)
 
 
-@pytest.mark.parametrize(("name", "dtype"), cases(
+@pytest.mark.parametrize("name, dtype", cases(
     name for name in FLOWS if "spline" in name or "gate" in name or is_rare(name)))
 def test_one_and_two_threads_give_the_same_bits(name, dtype):
     for program, theta, x, context in each_program(name, 1000, dtype):
@@ -209,7 +209,7 @@ def test_one_and_two_threads_give_the_same_bits(name, dtype):
             assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
+@pytest.mark.parametrize("name, dtype", cases(FLOWS))
 def test_rows_alone_have_the_bits_that_they_have_among_others(name, dtype):
     """A network leaves out columns without rows. What stands there before is not read."""
     for program, theta, x, context in each_program(name, 130, dtype):
@@ -221,7 +221,7 @@ def test_rows_alone_have_the_bits_that_they_have_among_others(name, dtype):
                 assert np.array_equal(one, other[:n])
 
 
-@pytest.mark.parametrize(("name", "dtype"), cases(FLOWS))
+@pytest.mark.parametrize("name, dtype", cases(FLOWS))
 def test_derivatives_read_nothing_that_they_did_not_write(name, dtype):
     for program, theta, x, context in each_program(name, 130, dtype):
         results = []

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("numba")
+
 ROOT = Path(__file__).parents[2]
 CHECKS = re.findall(r"^def (check_\w+)", (ROOT / "tests/kernels/cuda_checks.py").read_text(), re.M)
 

@@ -29,7 +29,7 @@ def share_slowly(threads=2):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_each_task_is_done_once(threads):
     done = share_slowly(threads)
-    assert sorted(sum(done.values(), [])) == list(range(8))
+    assert sorted(task for tasks in done.values() for task in tasks) == list(range(8))
     assert 1 <= len(done) <= threads
 
 
@@ -54,7 +54,7 @@ def test_threads_follow_the_caller_to_other_processors():
             "for number in map(int, os.listdir('/proc/self/task')):\n"
             "    os.sched_setaffinity(number, {min(os.sched_getaffinity(0))})\n"
             "done = share_slowly()\n"
-            "assert sorted(sum(done.values(), [])) == list(range(8))\n"
+            "assert sorted(task for tasks in done.values() for task in tasks) == list(range(8))\n"
             "print(len(os.sched_getaffinity(0)), "
             "*(len(os.sched_getaffinity(number)) for number in rows.WORKERS.ids))\n")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -127,8 +127,8 @@ def test_what_is_refused():
     objective = rectified.RectifiedFlow((np.zeros((3, 2)), np.zeros((3, 2))))
     with pytest.raises(ValueError, match="pairs: expected none for a flow with a context, got so"):
         objective(density, density.init(rng), np.zeros((3, 2)), np.zeros((3, 1)), rng)
+    density = nfref.Density(nfref.RealNVP(2))
     with pytest.raises(ValueError, match="density: expected a CNF as the flow's first member"):
-        density = nfref.Density(nfref.RealNVP(2))
         rectified.reflow_pairs(density, density.init(rng), rng, 3)
 
 

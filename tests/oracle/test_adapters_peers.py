@@ -150,7 +150,7 @@ def test_images(rng):
 
 
 def test_flowjax_compiled(rng):
-    import flowjax.bijections
+    import flowjax.bijections  # noqa: F401, so that flowjax has it
     import flowjax.distributions
     import flowjax.flows
     import jax
@@ -172,7 +172,7 @@ def test_flowjax_compiled(rng):
 
 def test_in_float32_jax_is_asked_as_its_users_have_it(rng):
     """Without x64. With it, what flowjax adds up from Python's zeros would be float64."""
-    import flowjax.bijections
+    import flowjax.bijections  # noqa: F401, so that flowjax has it
     import flowjax.distributions
     import flowjax.flows
     import jax

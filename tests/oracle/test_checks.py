@@ -257,7 +257,7 @@ def test_parameters_that_change_are_seen():
 
 
 def test_support_says_where_the_density_is():
-    report = check_density(**{**SOUND["simplex-like corner, D = 3"](rng())}, rng=rng())
+    report = check_density(**SOUND["simplex-like corner, D = 3"](rng()), rng=rng())
     assert report.ok and report["normalised"].verdict == "pass"
 
 

@@ -259,6 +259,7 @@ def test_what_was_found_out_is_not_pickled():
 
 def test_parameters_of_a_small_flow_in_a_large_one_do_not_end_the_process():
     """They did: the kernel read 9 million numbers where there are a hundred."""
+    pytest.importorskip("numba")
     script = """
 import numpy as np, nfref
 small = nfref.RealNVP(4, hidden=(8, 8)).init(np.random.default_rng(0))

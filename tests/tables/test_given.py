@@ -216,12 +216,12 @@ def test_rows_with_gaps_train_a_density_given_columns():
     holes = data.mask((rng.random(data.shape) < 0.2) & [True, False, False])
     score = made.fit(data).score(bent(500, seed=2)[["y", "x", "count"]])
     assert made.fit(holes).score(bent(500, seed=2)[["y", "x", "count"]]) > score - 0.1
+    here, gone = [1.0, 2.0] * 100, [np.nan] * 200
     with pytest.raises(ValueError, match="given: expected rows in which all given columns have"):
-        here, gone = [1.0, 2.0] * 100, [np.nan] * 200
         made.fit(data.assign(y=gone + here, count=gone + here, x=here + gone))
 
 
-@pytest.mark.parametrize("given", (["x"], ["group"], ["x", "label", "count"], ["y", "x", "count"]))
+@pytest.mark.parametrize("given", [["x"], ["group"], ["x", "label", "count"], ["y", "x", "count"]])
 def test_files_hold_what_is_given(given, tmp_path):
     rows = bent(300)
     model = nfref.FlowDensity("mixture", given=given, random_state=0).fit(rows)

@@ -94,7 +94,7 @@ def test_student_of_normal_keeps_its_quantiles():
     np.testing.assert_array_equal(np.sign(student), np.sign(normal))
 
 
-@pytest.mark.parametrize("observed", ([], [1], [0, 2], [0, 1, 2]))
+@pytest.mark.parametrize("observed", [[], [1], [0, 2], [0, 1, 2]])
 def test_closed_form_marginals_are_integrals(observed):
     """Of one and two columns by quadrature, of all by the density, of none 1."""
     pool, observed = closed_forms(), np.array(observed, int)
@@ -139,7 +139,7 @@ def test_closed_form_draws_follow_the_conditional():
 # Likelihood of what is there --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("column", "ends"), ((0, (80, 120)), (2, (-3, 3))))
+@pytest.mark.parametrize("column, ends", [(0, (80, 120)), (2, (-3, 3))])
 def test_marginal_of_a_pool_in_closed_form_is_the_integral(simple, column, ends):
     for row in curve(4, seed=5):
         gap = row.copy()
@@ -150,7 +150,7 @@ def test_marginal_of_a_pool_in_closed_form_is_the_integral(simple, column, ends)
         assert found[0] == pytest.approx(integral(simple, row, column, ends), abs=2e-3)
 
 
-@pytest.mark.parametrize(("column", "ends"), ((0, (80, 120)), (2, (-3, 3))))
+@pytest.mark.parametrize("column, ends", [(0, (80, 120)), (2, (-3, 3))])
 def test_marginal_of_flows_is_the_integral(flowing, column, ends):
     """Within its own standard error, which is small."""
     assert sum(w for name, w in flowing.weights_.items() if "maf" in name) > 0.5
@@ -359,12 +359,12 @@ def test_flows_train_on_rows_with_gaps():
 # What cannot be asked ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("given", "message"), (
+@pytest.mark.parametrize("given, message", [
     ({"x9": 1.0}, "given: expected columns among 'x1', 'x2', 'x3'; got 'x9'"),
     ({"x2": -1.0}, "given\\['x2'\\]: expected a value strictly between 0 and inf, got -1"),
     ({"x1": np.nan}, "given\\['x1'\\]: expected a finite number, got nan"),
     ({"x1": "far"}, "given\\['x1'\\]: expected a finite number, got 'far'"),
-))
+])
 def test_conditions_that_cannot_be(simple, given, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         simple.sample(2, given=given)
@@ -408,14 +408,14 @@ def test_the_command_draws_rows_given_columns(mixed, tmp_path, monkeypatch, caps
     assert len(set(drawn["y"])) > 25 and list(drawn) == ["town", "count", "x", "y"]
 
 
-@pytest.mark.parametrize(("given", "message"), (
+@pytest.mark.parametrize("given, message", [
     (["town=Oslo"], "--given['town']: expected one of the categories"),
     (["speed=1"], "--given: expected columns among"),
     (["x=fast"], "--given['x']: expected a finite number, got 'fast'"),
     (["count=-1"], "--given['count']: expected a whole number of at least 0, got -1"),
     (["x"], "--given: expected NAME=VALUE, as in age=40, got 'x'"),
     (["x=1", "x=2"], "--given: expected each column once, got 'x' twice"),
-))
+])
 def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsys, given, message):
     monkeypatch.chdir(tmp_path)
     mixed[1].save("m.npz")
@@ -429,8 +429,8 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
 # Flows of one order -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flow", (nfref.MAF(3, 2, (16, 16), orders="natural"),
-                                  nfref.NSF(3, 2, (16, 16), orders="natural")))
+@pytest.mark.parametrize("flow", [nfref.MAF(3, 2, (16, 16), orders="natural"),
+                                  nfref.NSF(3, 2, (16, 16), orders="natural")])
 def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
     """By quadrature over the last column; what misses an earlier one is drawn."""
     model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3,

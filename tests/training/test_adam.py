@@ -77,6 +77,7 @@ def bits(backend, threads):
 
 
 def test_twins_give_the_same_bits_with_any_number_of_blas_threads():
+    pytest.importorskip("numba")
     assert bits("numba", 1) == bits("numba", 2)
 
 

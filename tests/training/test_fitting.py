@@ -12,7 +12,6 @@ from nfref.runtime import params as trees
 from nfref.training import fitting as train
 from tests.training.cases import LOG_TWO_PI, fit, normal, rows, same_bits, target
 
-
 # What a fit finds -------------------------------------------------------------------------
 
 

@@ -164,8 +164,8 @@ def nflows_conditioner(flow, params):
 
 def nflows_spline_layer(flow, params):
     """A layer of an NSF; nflows goes from data to latent, as the paper does."""
-    from nflows.transforms.autoregressive import \
-        MaskedPiecewiseRationalQuadraticAutoregressiveTransform as Autoregressive
+    from nflows.transforms.autoregressive import (
+        MaskedPiecewiseRationalQuadraticAutoregressiveTransform as Autoregressive)
     from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform as Coupling
     spline = flow.transformer
     options = dict(num_bins=spline.bins, tails="linear", tail_bound=spline.bound,

@@ -10,7 +10,7 @@ import pytest
 import nfref
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tutorials" / "applications"))
-from _wave_flow import WaveFlow, WaveLayer, folded, read_wav, unfolded, write_wav  # noqa: E402
+from _wave_flow import WaveFlow, WaveLayer, folded, read_wav, unfolded, write_wav
 
 
 def made(flow, seed=0):

@@ -10,10 +10,10 @@ import pytest
 import nfref
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tutorials" / "applications"))
-from _block_codec import (DIM, SEEN, Codec, bits_and_error, blocks_and_contexts,  # noqa: E402
+from _block_codec import (DIM, SEEN, Codec, bits_and_error, blocks_and_contexts,
                           density_of_blocks, log_mass, waves)
-from _images import check_images, halved, idx, sheet  # noqa: E402
-from _range_coder import TOTAL, Decoder, Encoder, counts_of  # noqa: E402
+from _images import check_images, halved, idx, sheet
+from _range_coder import TOTAL, Decoder, Encoder, counts_of
 
 SHAPE = (10, 9)
 

@@ -9,7 +9,7 @@ import pytest
 import nfref
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tutorials" / "applications"))
-from _video_flow import VideoFlow, check_frames, frames_and_past, read_video  # noqa: E402
+from _video_flow import VideoFlow, check_frames, frames_and_past, read_video
 
 
 def made(flow, size):

@@ -48,7 +48,7 @@ from nfref.diagnostics import auroc
 from nfref.plots.canvas import COLOURS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 SIDE, TROUSERS = 28, 1
 WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)      # patches of 5 x 5, and of 10 x 10 seen half as sharp
@@ -207,7 +207,7 @@ def score_of(found):
 def gradient_map(judge, features, pictures):
     """|d score / d pixel|, smoothed over a pixel, (N, 28, 28)."""
     where = to_judge(pictures)
-    at_features = grad(lambda rows: np.sum(judge(rows)))(features(pictures, where))
+    at_features = grad(lambda rows: judge(rows).sum())(features(pictures, where))
     units = np.eye(SIDE ** 2).reshape(-1, SIDE, SIDE)
     total = np.zeros((len(pictures), SIDE ** 2))
     for k, (scale, (_, components)) in enumerate(zip(SCALES, features.parts)):

@@ -39,7 +39,7 @@ from scipy.signal import lfilter, spectrogram
 import nfref
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 FULL = "--full" in sys.argv
 RATE, HEIGHT, WIDTH, PAST = 8000, 8, 64, 16

@@ -49,7 +49,7 @@ from scipy.fft import dct
 import nfref
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 FULL = "--full" in sys.argv
 (known, _), (unseen, _) = fashion(fetch.files("fashion"))

@@ -33,7 +33,7 @@ from sklearn.linear_model import LogisticRegression
 import nfref
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 FULL = "--full" in sys.argv
 SHAPE, PIXELS, LEVELS = (1, 16, 16), 256, 256

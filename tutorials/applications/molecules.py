@@ -51,7 +51,7 @@ import nfref
 from nfref.plots.canvas import COLOURS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 KINDS, ORDERS = STOP + 1, 4             # choices of an atom and of a bond, with stop and none
 

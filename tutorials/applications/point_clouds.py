@@ -49,7 +49,7 @@ from nfref.objectives.flow_matching import FlowMatching
 from nfref.plots.canvas import COLOURS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 STRETCH, THICKNESS = 0.15, 0.02     # of axes, in log; of surfaces, where a shape is 1 wide
 CODE, WAVES = 7, 128

@@ -35,7 +35,7 @@ from scipy.stats import logistic, norm
 import nfref
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 FULL = "--full" in sys.argv
 PAST, PIECE = 2, 16

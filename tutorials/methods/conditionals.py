@@ -37,7 +37,7 @@ from scipy import stats
 import nfref
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 

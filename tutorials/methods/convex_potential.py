@@ -29,7 +29,7 @@ from scipy.linalg import sqrtm
 import nfref
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 START = np.array([[1.0, 0.75], [0.75, 0.8]])
 END = np.array([[0.6, -0.5], [-0.5, 1.1]])

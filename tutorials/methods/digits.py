@@ -37,7 +37,7 @@ import nfref
 from nfref.objectives import dequantised_likelihood
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 SHAPE, PIXELS, LEVELS = (1, 8, 8), 64, 17
 EPOCHS = {"RealNVP": 40, "Glow": 80, "Glow given the class": 60}      # under two minutes each

@@ -30,7 +30,7 @@ import nfref
 from nfref import datasets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 REACH = 4.6
 

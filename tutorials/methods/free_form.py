@@ -33,7 +33,7 @@ from nfref.objectives.free_form import FreeFormLikelihood, log_det_surrogate, or
 from nfref.runtime import params as trees
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 # %%
 # The gradient of the surrogate, with as many v as there are coordinates, and of log |det f'| by

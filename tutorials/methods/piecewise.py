@@ -35,7 +35,7 @@ from nfref import datasets
 from nfref.runtime.params import count
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 # %%
 # Cutting.

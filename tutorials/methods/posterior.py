@@ -35,7 +35,7 @@ import nfref
 from nfref import diagnostics
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 RADIUS, WIDTH = 0.1, 0.01
 OBSERVED = np.array([[0.0, 0.0], [-0.25, 0.3]])

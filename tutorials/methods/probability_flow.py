@@ -27,7 +27,7 @@ import nfref
 from nfref.flows.probability_flow import noise_schedule
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 MIXTURE = {"logits": np.log([0.5, 0.3, 0.2]), "means": np.array([[-1.2], [0.4], [1.6]]),
            "log_scales": np.log([[0.25], [0.1], [0.2]])}

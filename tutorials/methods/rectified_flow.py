@@ -31,7 +31,7 @@ from nfref import datasets
 from nfref.objectives.rectified_flow import RectifiedFlow, reflow_pairs, straightness
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 # %%
 # Learning twice. The second fit starts from the first one's parameters, and sees its pairs alone.

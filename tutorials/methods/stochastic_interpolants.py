@@ -32,7 +32,7 @@ from nfref import datasets
 from nfref.objectives.flow_matching import FlowMatching, trigonometric_path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 FIRST_MEANS, FIRST_SCALE = np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.5
 ANGLES = np.pi / 4 * np.arange(8)

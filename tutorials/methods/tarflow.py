@@ -31,7 +31,7 @@ import nfref
 from nfref.runtime import params as trees
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 LENGTH, NOISE, STEEPEST = 12, 0.3, 1.5
 COLOURS = {"MAF": "#d95f02", "TarFlow": "#1f4e9c"}

@@ -33,7 +33,7 @@ import numpy as np
 import nfref
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 TURN = 2 * np.pi
 NARROW = {"location": np.zeros(1), "log_concentration": np.log([12.0])}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "applications"))
-import fetch  # noqa: E402
+import fetch
 
 SIDE, PIXELS = 16, 256
 

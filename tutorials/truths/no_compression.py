@@ -39,7 +39,7 @@ from nfref.objectives import dequantised_likelihood
 from nfref.plots.canvas import COLOURS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path  # noqa: E402
+from _figures import figure_path
 
 parser = argparse.ArgumentParser(description="No compression by default")
 parser.add_argument("--full", action="store_true", help="learn for a minute, not a moment")

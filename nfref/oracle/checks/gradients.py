@@ -135,10 +135,10 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
     chosen = _spread(params, rng, min(entries, len(vector)))
     axes = np.zeros((len(chosen), len(vector)))
     axes[np.arange(len(chosen)), chosen] = 1
-    rays = rng.standard_normal((directions, len(vector)))
-    rays /= np.max(np.abs(rays), axis=1, keepdims=True)
+    drawn = rng.standard_normal((directions, len(vector)))
+    drawn /= np.max(np.abs(drawn), axis=1, keepdims=True)
     for name, rays, labels in (("entries", axes, chosen),
-                               ("directions", rays, np.arange(directions))):
+                               ("directions", drawn, np.arange(directions))):
         stopwatch.restart()
         try:
             yield _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack,

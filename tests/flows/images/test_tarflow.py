@@ -68,9 +68,9 @@ def normed(parameters, tokens):
 
 def attention_of_all(parameters, tokens, heads):
     """Attention with no mask: every token sees all that are there."""
-    q, k, v = (affine(parameters[name], tokens) for name in ("query", "key", "value"))
+    whole = (affine(parameters[name], tokens) for name in ("query", "key", "value"))
     parts = []
-    for q, k, v in zip(*(np.split(part, heads, axis=1) for part in (q, k, v))):
+    for q, k, v in zip(*(np.split(part, heads, axis=1) for part in whole)):
         weights = np.exp(q @ k.T / np.sqrt(q.shape[1]))
         parts.append(weights / weights.sum(1, keepdims=True) @ v)
     return affine(parameters["output"], np.concatenate(parts, axis=1))

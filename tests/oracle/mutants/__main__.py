@@ -1,4 +1,4 @@
-"""python -m tests.oracle.mutants [--seeds 20] [--match TEXT]: the score table."""
+"""python -m tests.oracle.mutants [--seeds 20] [--match TEXT]: which wrong flows it rejects."""
 
 import argparse
 import statistics

@@ -1,4 +1,4 @@
-"""python -m tests.oracle.survey."""
+"""python -m tests.oracle.survey: other libraries' transforms, judged by the oracle."""
 
 import argparse
 import logging

@@ -16,8 +16,8 @@ def _as_made(thing, rng):
 def _flowjax(name, make, dim=3, size=0.2, features=0, **arguments):
     def construct(rng, dtype):
         import flowjax
-        import flowjax.bijections
-        import flowjax.flows
+        import flowjax.bijections  # noqa: F401, so that flowjax has it
+        import flowjax.flows  # noqa: F401, so that flowjax has it
         import jax
         with x64_for(dtype):
             made = make(flowjax, jax.random.key(int(rng.integers(1000))))

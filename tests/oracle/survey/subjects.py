@@ -1,8 +1,8 @@
 """The table of what is looked at, and how one entry is checked."""
 
 import importlib.metadata
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Callable
 
 import numpy as np
 

@@ -331,7 +331,7 @@ def test_float32_is_written_with_its_own_digits():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = written(tmp_path, "kept.csv", "old")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):      # noqa: PT012, raised while it writes
         with replacing(path) as file:
             file.write(b"new")
             raise KeyboardInterrupt
