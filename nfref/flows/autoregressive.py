@@ -24,7 +24,7 @@ from nfref.flows.composition import Composition, Invert
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import angles_as_points, init_mlp, with_context
-from nfref.runtime.annotations import Any, Generator, Sequence
+from nfref.runtime.annotations import Any, Generator
 from nfref.runtime.checks import (check_choice, check_columns, check_count, check_hidden,
                                   check_permutation, check_rng, one_of)
 from nfref.transformers.affine import Affine

@@ -5,7 +5,7 @@ import numpy as np
 from nfref.flow import Flow
 from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit, Standardise
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array
 
 
 def in_units_of(flow: Flow, x: Array, lower: Any = None,

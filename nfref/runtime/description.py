@@ -25,18 +25,20 @@ LARGEST = 2 ** 128          # whole numbers are below: a generator's state is
 RESERVED = ("class", "array", "float")
 
 
-def described_classes() -> dict[str, type]:
+def described_classes() -> dict[str, Any]:
     """name -> class of all that a description may name, of the modules that are imported.
 
     These are the public dataclasses of this package: a flow needs no entry in a list.
     """
-    found, pending = {}, [Configuration]
+    found: dict[str, Any] = {}
+    pending: list[Any] = [Configuration]
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()
-        public = kind.__module__.startswith("nfref.") and not kind.__name__.startswith("_")
-        if public and dataclasses.is_dataclass(kind):
-            found[kind.__name__] = kind
+        name = kind.__name__
+        if (kind.__module__.startswith("nfref.") and not name.startswith("_")
+                and dataclasses.is_dataclass(kind)):
+            found[name] = kind
     return dict(sorted(found.items()))
 
 

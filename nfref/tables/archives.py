@@ -117,7 +117,7 @@ def digest(arrays: dict[str, Array]) -> Array:
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
         total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        total.update(np.ascontiguousarray(array))
+        total.update(np.ascontiguousarray(array))       # type: ignore[arg-type]
     return np.frombuffer(total.digest(), np.uint8)
 
 

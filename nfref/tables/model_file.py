@@ -47,7 +47,7 @@ class Model:
         Whatever else was stored: how it was trained, on what.
     """
 
-    density: Density
+    density: Any
     params: object
     columns: tuple | None = None
     info: dict = dataclasses.field(default_factory=dict)

@@ -1,8 +1,8 @@
 """``nfref info --system``."""
 
 import numpy as np
-
 import pytest
+
 import nfref
 from tests.cli.commands import nfref_command, succeeds
 

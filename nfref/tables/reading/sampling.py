@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable, PathLike
+from nfref.runtime.annotations import Any, Callable, PathLike, Sequence
 from nfref.tables.reading.batches import batches
 from nfref.tables.reading.read import TEXT
 from nfref.tables.reading.table import Table, match_columns
@@ -104,8 +104,8 @@ class Sample:
     lowest: dict
 
 
-def sample(paths: PathLike, rows: int | None = None, seed: int = 0, header: Any = "auto",
-           texts: Any = (), may_be_empty: Any = False, keep: Any = None,
+def sample(paths: PathLike | Sequence[PathLike], rows: int | None = None, seed: int = 0,
+           header: Any = "auto", texts: Any = (), may_be_empty: bool = False, keep: Any = None,
            look: Callable[..., Any] | None = None) -> Sample:
     """A uniform sample of the rows of files, or all rows where these are no more.
 
