@@ -304,14 +304,14 @@ def run(options):
                                           len(task.split.places) - task.split.tests, task.given)
     # Whoever reads our output may have seen enough; the model is what is wanted.
     with tolerant(targets.out or targets.plot), once() as signals:
-        if data.table.doubtful:
-            complain(f"nfref: warning: {data.table.remark}")
-        for line in task.lines(source.weights, training.drop_duplicates):
-            targets.say(line)
-        if not targets.out:
-            targets.say("the model will not be kept: --out MODEL.npz writes it to a file")
         size = 9 * (plan.members * parameters + 33 * (len(task.columns) + 1) ** 2) + 2 ** 18
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
+            if data.table.doubtful:
+                complain(f"nfref: warning: {data.table.remark}")
+            for line in task.lines(source.weights, training.drop_duplicates):
+                targets.say(line)
+            if not targets.out:
+                targets.say("the model will not be kept: --out MODEL.npz writes it to a file")
             keep = CheckpointWriter(targets.checkpoint, targets.out, asked, targets.say)
 
             def callback(state):

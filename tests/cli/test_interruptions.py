@@ -70,12 +70,12 @@ def test_an_interrupt_that_python_drops_ends_the_fit_after_the_epoch(folder):
         class Last:
             def __del__(self):
                 signal.raise_signal(signal.SIGINT)
-        epoch = fitting._epoch
+        run, epoch = fitting._Run, fitting._Run._epoch
         def first(*arguments):
-            fitting._epoch = epoch
+            run._epoch = epoch
             Last()
             return epoch(*arguments)
-        fitting._epoch = first
+        run._epoch = first
         sys.exit(nfref_command.main())
     """
     done = subprocess.run([sys.executable, "-c", code, "fit", "people.csv", *ENDLESS, "--quiet",
@@ -164,7 +164,7 @@ def test_a_disk_that_fills_while_samples_are_written(folder):
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_fit(folder):
     succeeds("fit", "people.csv", *SMALL, "--out", "m.npz", cwd=folder)
     size = 100_000
-    done = nfref_command("fit", "people.csv", "--layers", 2, "--hidden", "40,40", "--epochs", 3,
+    done = nfref_command("fit", "people.csv", "--layers", 5, "--hidden", "64,64", "--epochs", 3,
                          "--checkpoint", "c.npz", cwd=folder, preexec_fn=limited(size))
     assert done.returncode == 0 and done.stderr.count("c.npz: File too large; the fit goes on") == 1
     assert names(folder) == ["m.npz", "people.csv"]
