@@ -413,7 +413,7 @@ def test_the_command_draws_rows_given_columns(mixed, tmp_path, monkeypatch, caps
     (["speed=1"], "--given: expected columns among"),
     (["x=fast"], "--given['x']: expected a finite number, got 'fast'"),
     (["count=-1"], "--given['count']: expected a whole number of at least 0, got -1"),
-    (["x"], "--given: expected NAME=VALUE, as in age=40, got 'x'"),
+    (["x"], "--given: expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got 'x'"),
     (["x=1", "x=2"], "--given: expected each column once, got 'x' twice"),
 ])
 def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsys, given, message):
