@@ -39,7 +39,7 @@ sphinx_gallery_conf = {
     **galleries.staged(DOCS, ROOT / "tutorials"),
     "filename_pattern": r"/lessons/\d",     # the others keep the figure that is committed
     "reset_modules": (),                    # seaborn is none of ours
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "galleries.reading_order",
     "download_all_examples": False,
     "remove_config_comments": True,
     "min_reported_time": 1e9,

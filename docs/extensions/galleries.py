@@ -11,8 +11,9 @@ import shutil
 
 from PIL import Image
 
-SCRIPTS = {"lessons": "[0-9]*.py", "methods": "methods/[!_]*.py", "truths": "truths/[!_]*.py",
-           "applications": "applications/[!_]*.py"}
+FIRST = "flows_in_one_file.py"
+SCRIPTS = {"lessons": (FIRST, "[0-9]*.py"), "methods": ("methods/[!_]*.py",),
+           "truths": ("truths/[!_]*.py",), "applications": ("applications/[!_]*.py",)}
 THUMBNAIL = (400, 280)
 
 
@@ -21,17 +22,21 @@ def is_page(script):
     return re.match(r'r?"""\n.+\n=+\n', script.read_text(encoding="utf-8"))
 
 
+def reading_order(script):
+    """The one file to begin with, then the others by name."""
+    return script != FIRST, script
+
+
 def staged(docs, tutorials):
     """Copy the scripts; sphinx-gallery's folders to read and to write."""
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
     names = []
-    for name, pattern in SCRIPTS.items():       # what an earlier build made of scripts now gone
-        for page in (docs / name).glob("*.rst"):
-            if not list(tutorials.glob(pattern.replace("[!_]*", page.stem).replace(
-                    "[0-9]*", page.stem))) and page.stem != "index":
+    for name, patterns in SCRIPTS.items():
+        scripts = [script for pattern in patterns for script in tutorials.glob(pattern)
+                   if is_page(script)]
+        for page in (docs / name).glob("*.rst"):    # what an earlier build made of scripts now gone
+            if page.stem not in ("index", *(script.stem for script in scripts)):
                 page.unlink()
-    for name, pattern in SCRIPTS.items():
-        scripts = sorted(filter(is_page, tutorials.glob(pattern)))
         if scripts:
             names.append(name)
             folder = docs / "_galleries" / name

@@ -7,7 +7,7 @@ become what they mean: a literal block, a list of fields, a link.
 
 import re
 
-from galleries import SCRIPTS
+from galleries import FIRST, SCRIPTS
 
 import nfref
 
@@ -71,7 +71,8 @@ def in_page(app, docname, content):
     text = RST_LINK.sub(r":doc:`\1 <\2>`", content[0])
     text = OTHER_PAGE.sub(r":doc:`/\1`", text)
     content[0] = TUTORIAL.sub(lambda found: f":doc:`/{found[1] or 'lessons'}/{found[2]}`"
-                              if (found[1] or found[2][0].isdigit()) else found[0], text)
+                              if (found[1] or found[2][0].isdigit() or f"{found[2]}.py" == FIRST)
+                              else found[0], text)
 
 
 def leave_out(app, what, name, thing, skip, options):
