@@ -23,5 +23,6 @@ names of formulas and plain sizes, no class of a flow; ``nfref/runtime/dispatch.
 ``names``      how the twin of a flow is found
 ``rows``       rows cut into blocks and shared among threads
 ``numba_internals``  what Numba does not document, and may change
-``self_test``  whether it does what it should, where it is not known
+``trial``      whether kernels can be had with the Numba at hand
+``self_test``  whether they compute what they should, where that is not known
 """

@@ -7,11 +7,10 @@ that fails, which is slower and never wrong:
 
 ``jit``        its own way to compile; without it Numba's, which takes longer
 ``cache``      compiled kernels on disk; without it each process compiles its own, and by itself
-``self_test``  vectors of LLVM's, and what else is not Python; without them formulas do everything
+``trial``      vectors of LLVM's, and what else is not Python; without them formulas do everything
 """
 
 import warnings
-from functools import cache
 from importlib import import_module
 
 import llvmlite
@@ -25,7 +24,7 @@ _PLACES = {"binding": "llvmlite", "ir": "llvmlite", "cgutils": "numba.core",
            "typed_passes": "numba.core", "untyped_passes": "numba.core",
            "JITCodeLibrary": "numba.core.codegen", "PassManager": "numba.core.compiler_machinery",
            "CompileResult": "numba.core.compiler", "dumps": "numba.core.serialize"}
-_NEEDED = "binding", "ir", "cgutils", "populate_array"      # without which there are no kernels
+NEEDED = "binding", "ir", "cgutils", "populate_array"       # without which there are no kernels
 
 
 def __getattr__(name):
@@ -49,14 +48,3 @@ def works(part, cost, trial):
                       f"{numba.__version__} ({came}); {cost}", RuntimeWarning, stacklevel=2)
         return False
     return True
-
-
-@cache
-def kernels_work():
-    """Whether kernels can be compiled, and compute what formulas do."""
-    def trial():
-        for name in _NEEDED:
-            __getattr__(name)
-        if not is_tested():
-            import_module("nfref.kernels.self_test").run()
-    return works("vectors of LLVM's", "formulas compute, which takes longer", trial)

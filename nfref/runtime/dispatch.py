@@ -101,7 +101,7 @@ def prepare(wanted):
 @cache
 def _kernels_work():
     """Whether the kernels can do with the Numba at hand; who loses them is told once."""
-    return _load("nfref.kernels.numba_internals:kernels_work")()
+    return _load("nfref.kernels.trial:kernels_work")()
 
 
 def _load(place):

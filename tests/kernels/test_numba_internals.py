@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, no
 # Formulas and kernels on the same rows, with what is left of Numba.
 SESSION = """
 import json, numpy as np, nfref
-from nfref.kernels.numba_internals import kernels_work
+from nfref.kernels.trial import kernels_work
 from nfref.runtime import params as trees
 rng = np.random.default_rng(0)
 density = nfref.Density(nfref.RealNVP(2, layers=2, hidden=(8,)))
