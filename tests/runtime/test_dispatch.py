@@ -218,7 +218,9 @@ def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
             # Below the wrappers of autograd and of Numba.
             formula, twin = (getattr(function, "fun", getattr(function, "py_func", function))
                              for function in (formula, twin))
-            assert inspect.signature(formula) == inspect.signature(twin), name
+            arguments, same = (list(inspect.signature(function).parameters)
+                               for function in (formula, twin))
+            assert arguments == same, name
 
 
 # Threads, forks ---------------------------------------------------------------------------
