@@ -112,9 +112,9 @@ def run(options):
     if options.weights and not summary.weight > 0:
         raise UsageError(f"--weights: {options.data}: column {options.weights!r}: expected one "
                          "above 0, got zero in every row")
-    if summary.gaps:
-        complain(f"nfref: note: {summary.gaps:,} of {summary.rows:,} rows have empty cells, and "
-                 "score the cells that are there; largest standard error "
+    if summary.incomplete:
+        complain(f"nfref: note: {summary.incomplete:,} of {summary.rows:,} rows have empty cells, "
+                 "and score the cells that are there; largest standard error "
                  f"{summary.error:.3g} nats" + ("" if options.errors or not summary.error else
                                                 " (--errors writes each)"))
     if summary.impossible:
@@ -152,7 +152,7 @@ class Scored:
     """Scores of a batch of rows, and which of them are the least likely.
 
     ``error`` and ``effective`` are (N,), as of :class:`nfref.tables.conditional.Marginal`;
-    ``weight`` (N,) is what rows count, and ``gaps`` how many have empty cells.
+    ``weight`` (N,) is what rows count, and ``incomplete`` how many have empty cells.
     """
 
     log_prob: np.ndarray
@@ -160,7 +160,7 @@ class Scored:
     error: np.ndarray
     effective: np.ndarray
     weight: np.ndarray
-    gaps: int = 0
+    incomplete: int = 0
 
 
 def scored_batches(model, path, header="auto", least=0, weights=None):
@@ -248,7 +248,7 @@ class Summary:
 
     def __init__(self, most):
         self.most, self.rows, self.impossible, self.unknown = most, 0, 0, 0
-        self.gaps, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
+        self.incomplete, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
 
     def of(self, scored):
         """The same batches, looked at."""
@@ -256,7 +256,7 @@ class Summary:
             self.rows += len(part.log_prob)
             self.impossible += int(np.sum(part.log_prob == -np.inf))
             self.unknown += int(np.sum(np.isnan(part.log_prob)))
-            self.gaps += part.gaps
+            self.incomplete += part.incomplete
             self.error = max(self.error, float(np.max(part.error)))
             counts = part.weight > 0        # 0 times -inf is nothing
             self._weights.append(float(np.sum(part.weight)))
@@ -325,7 +325,8 @@ def _by_cluster(address, model, paths, header, least, weights=None):
             for start in range(0, len(found.log_prob), rows):
                 some = slice(start, start + rows)
                 yield Scored(found.log_prob[some], [] if start else named, found.error[some],
-                             found.effective[some], found.weight[some], 0 if start else found.gaps)
+                             found.effective[some], found.weight[some],
+                             0 if start else found.incomplete)
 
 
 def score_file(path, model, header="auto", least=0, weights=None):
@@ -344,4 +345,4 @@ def score_file(path, model, header="auto", least=0, weights=None):
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("log_prob", "error", "effective", "weight"))
     return Scored(log_prob, worst[:least], error, effective, weight,
-                  sum(part.gaps for part in parts))
+                  sum(part.incomplete for part in parts))

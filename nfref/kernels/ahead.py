@@ -70,7 +70,7 @@ def tasks_of(need):
     flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
     whole = np.empty(0, np.int64)
     program = chain.Chain(whole, whole, np.empty(0))
-    rows, values = chain.Rows(table, table), chain.Values(table, flat)
+    rows, values = chain.Inputs(table, table), chain.Values(table, flat)
     pointer = types.CPointer(numba.from_dtype(np.dtype(need.dtype)))
 
     def task(kernel, *arguments, small=False):

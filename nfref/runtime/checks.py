@@ -46,17 +46,17 @@ def as_rows(name, value, dim):
     return rows
 
 
-def as_context(context, context_dim, rows):
+def as_context(context, context_dim, rows, name="context"):
     """The context as an (N, ``context_dim``) array in the dtype of ``rows``, or None."""
     if context_dim == 0:
         if context is not None:
-            raise ValueError("context: expected None for a flow with context_dim 0, "
+            raise ValueError(f"{name}: expected None for a flow with context_dim 0, "
                              f"got shape {np.shape(context)}")
         return None
-    expected = f"context: expected shape ({len(rows)}, {context_dim})"
+    expected = f"{name}: expected shape ({len(rows)}, {context_dim})"
     if context is None:
         raise ValueError(f"{expected}, got None")
-    context = as_array("context", context)
+    context = as_array(name, context)
     if context.shape != (len(rows), context_dim):
         raise ValueError(f"{expected}, got {context.shape}")
     dtype = np.finfo(rows.dtype).dtype

@@ -65,10 +65,7 @@ def _checked_rows(density, names, given):
     if not len(rows):
         raise ValueError(f"{name}: expected at least one row, got none")
     check_finite_rows(name, rows)
-    try:
-        context = as_context(given.context, density.context_dim, rows)
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("context", context_name, 1)) from None
+    context = as_context(given.context, density.context_dim, rows, context_name)
     if context is not None:
         check_finite_rows(context_name, context)
     rows = Rows(rows, context, as_weight(weight_name, given.weight, len(rows)))

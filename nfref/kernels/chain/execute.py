@@ -12,7 +12,7 @@ CHUNK = 8       # blocks that a thread takes at a time when nothing is summed ov
 def value(program, theta, x, context, threads):
     """(rows, log_det) of the rows x; context is (N, 0) where there is none."""
     ensure_compiled(x.dtype)
-    rows = chain.Rows(np.ascontiguousarray(x), np.ascontiguousarray(context))
+    rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
     values = chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
     blocks = -(-len(x) // ROWS)
     chunk = max(1, min(CHUNK, -(-blocks // threads)))
@@ -45,7 +45,7 @@ def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
 
 def _vjp(program, theta, x, context, g_values, loss, threads):
     ensure_compiled(x.dtype)
-    rows = chain.Rows(np.ascontiguousarray(x), np.ascontiguousarray(context))
+    rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
     g_x, g_context = np.empty_like(rows.x), np.empty_like(rows.context)
     blocks, count = program.partial_sums(len(x))
     if count == 0:

@@ -51,7 +51,7 @@ class Chain(NamedTuple):
     reals: object
 
 
-class Rows(NamedTuple):
+class Inputs(NamedTuple):
     """Data x (N, D) with its context (N, C)."""
 
     x: object
