@@ -8,8 +8,8 @@ from tests.cli.commands import COLUMNS, started, table_of
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
     process = started("fit", str(folder / "people.csv"), "--flow", "realnvp", "--layers", "1",
-                      "--hidden", "8", "--epochs", "1000000", "--lr", "1e-12", "--out", "m.npz",
-                      cwd=tmp_path)
+                      "--hidden", "8", "--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64",
+                      "--out", "m.npz", cwd=tmp_path)
     try:
         shown = ""
         while "validation" not in shown:        # the bar shows it after the first epoch
