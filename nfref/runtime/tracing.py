@@ -8,6 +8,9 @@ documented, and is tried once, on import: from boxes misread come gradients that
 import numpy as np
 from autograd import grad, make_jvp
 
+__all__ = ["Box", "SparseObject", "boxes", "defjvp", "defvjp", "defvjp_argnums", "getval",
+           "is_forward_mode", "isbox", "notrace_primitive", "parts", "primitive", "vspace"]
+
 
 def _another_version(came):
     """The error for an autograd that is not as expected."""
@@ -17,8 +20,8 @@ def _another_version(came):
 
 
 try:
-    from autograd.extend import (Box, SparseObject, VJPNode, defjvp, defvjp,  # noqa: F401
-                                 defvjp_argnums, notrace_primitive, primitive, vspace)
+    from autograd.extend import (Box, SparseObject, VJPNode, defjvp, defvjp, defvjp_argnums,
+                                 notrace_primitive, primitive, vspace)
 except ImportError as error:
     raise _another_version(error) from error
 
