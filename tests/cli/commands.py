@@ -74,3 +74,12 @@ def started(*arguments, cwd):
         return subprocess.Popen([COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True,
                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+
+def wait_for_an_epoch(process):
+    """Until the bar on standard error shows what it shows after the first epoch."""
+    shown = ""
+    while "validation" not in shown:
+        character = process.stderr.read(1)
+        assert character, "training ended by itself"
+        shown += character

@@ -12,7 +12,7 @@ import nfref
 from nfref.cli import main
 from nfref.tables.model_file import load_model
 from nfref.tables.reading import read_table
-from tests.cli.commands import COMMAND, nfref_command
+from tests.cli.commands import COMMAND, nfref_command, wait_for_an_epoch
 from tests.cli.mixed import COLUMNS, QUICK, people, run
 
 
@@ -264,11 +264,7 @@ def test_interrupted_the_best_so_far_is_kept(folder):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
-        shown = ""
-        while "validation" not in shown:
-            character = process.stderr.read(1)
-            assert character, "training ended by itself"
-            shown += character
+        wait_for_an_epoch(process)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     finally:

@@ -12,7 +12,8 @@ import pytest
 
 import nfref
 from nfref.tables.model_file import load_model
-from tests.cli.commands import COMMAND, SMALL, nfref_command, started, succeeds, write_people
+from tests.cli.commands import (COMMAND, SMALL, nfref_command, started, succeeds, wait_for_an_epoch,
+                                write_people)
 
 # In double precision each of these epochs is better than the last, so that patience never ends it.
 ENDLESS = ("--flow", "realnvp", "--layers", "1", "--hidden", "8", "--epochs", "1000000", "--lr",
@@ -28,11 +29,7 @@ def folder(tmp_path):
 def training(*arguments, cwd):
     """A fit that has finished its first epoch."""
     process = started("fit", "people.csv", *ENDLESS, *arguments, cwd=cwd)
-    shown = ""
-    while "validation" not in shown:            # the bar shows it after the first epoch
-        character = process.stderr.read(1)
-        assert character, "training ended by itself"
-        shown += character
+    wait_for_an_epoch(process)
     return process
 
 

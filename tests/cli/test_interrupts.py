@@ -3,7 +3,7 @@
 import signal
 
 from nfref.tables.model_file import load_model
-from tests.cli.commands import COLUMNS, started, table_of
+from tests.cli.commands import COLUMNS, started, table_of, wait_for_an_epoch
 
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
@@ -11,11 +11,7 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
                       "--hidden", "8", "--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64",
                       "--out", "m.npz", cwd=tmp_path)
     try:
-        shown = ""
-        while "validation" not in shown:        # the bar shows it after the first epoch
-            character = process.stderr.read(1)
-            assert character, "training ended by itself"
-            shown += character
+        wait_for_an_epoch(process)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     finally:
