@@ -32,14 +32,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.runtime.checks import require
+from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 
 TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
 IQR_OF_NORMAL = 1.3489795003921634
 LARGEST = 709.0             # exp of it is a float; samples are no further out
 FEW = 100                   # different whole numbers that are still taken for counts
+FEW_LABELS = 20             # of a column that nobody called a category; or a tenth of the rows
 DISCRETE = ("category", "count")
+EXACT = 2.0 ** 53           # float64 holds every whole number up to here
 
 
 class ColumnError(ValueError):
@@ -379,7 +381,7 @@ def _demands(support, values):
         return
     if support == "count":
         yield values == np.round(values), "whole numbers"
-        yield np.abs(values) < 2 ** 53, "whole numbers below 2^53"
+        yield np.abs(values) < EXACT, "whole numbers below 2^53"
     elif support[0] == "period":
         yield (np.spacing(np.abs(values)) < 1e-6 * support[1],
                f"values that a period of {support[1]:g} can tell apart")
@@ -392,9 +394,9 @@ def as_numbers(name, values, first=0):
     """Finite float64 numbers; messages count rows from ``first``."""
     try:
         numbers = np.asarray(values).astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         bad = next(value for value in values if not _is_number(value))
-        raise ColumnError(name, f"expected numbers, got {plain(bad)!r}") from None
+        raise ColumnError(name, f"expected numbers, got {shortened(plain(bad))}") from None
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         raise ColumnError(name, f"expected finite numbers, got {numbers[bad[0]]} in row "
@@ -405,7 +407,7 @@ def as_numbers(name, values, first=0):
 def _is_number(value):
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
@@ -414,7 +416,13 @@ def are_counts(values):
     """Whether whole numbers look like counts: few different ones, each there ten times on average.
     """
     distinct = len(np.unique(values))
-    return 1 < distinct <= FEW and 10 * distinct <= len(values)
+    return (1 < distinct <= FEW and 10 * distinct <= len(values)
+            and np.max(np.abs(values.astype(np.float64))) < EXACT)
+
+
+def hardly_repeat(distinct, rows):
+    """Whether so many different labels in so many rows are too many for a category."""
+    return distinct > max(FEW_LABELS, rows / 10)
 
 
 def asked_support(name, asked, values=None):
@@ -423,9 +431,10 @@ def asked_support(name, asked, values=None):
         if values.dtype.kind in "bOUST":
             return "category"
         return "count" if values.dtype.kind in "iu" and are_counts(values) else (-np.inf, np.inf)
-    if asked in DISCRETE:
+    if isinstance(asked, str) and asked in DISCRETE:
         return asked
-    words = asked.split() if isinstance(asked, str) else list(asked)
+    words = (asked.split() if isinstance(asked, str) else
+             list(asked) if isinstance(asked, (tuple, list)) else [])
     if words == ["real"]:
         return -np.inf, np.inf
     if words == ["positive"]:
@@ -445,7 +454,7 @@ def asked_support(name, asked, values=None):
     except (TypeError, ValueError, IndexError):
         pass
     raise ColumnError(name, "expected real, positive, LOW:HIGH, period P, count or category; got "
-                      f"{asked!r}")
+                      f"{shortened(asked)}")
 
 
 def _check_varies(name, varies, values):

@@ -239,7 +239,10 @@ def check_given(given, names):
     ValueError
         If one is no column, or comes twice, or none is left.
     """
-    given = (given,) if isinstance(given, str) else tuple(given or ())
+    try:
+        given = (given,) if isinstance(given, str) else () if given is None else tuple(given)
+    except TypeError:
+        raise TypeError(f"given: expected names of columns, got {given!r}") from None
     for name in given:
         if name not in names:
             raise ValueError(f"given: expected columns among {', '.join(map(repr, names))}; "

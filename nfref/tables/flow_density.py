@@ -1,6 +1,7 @@
 """The density of a table as an estimator of scikit-learn."""
 
 import numbers
+from collections.abc import Mapping
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -10,16 +11,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
-from nfref.runtime.checks import as_weight, check_count, check_positive
+from nfref.runtime.checks import as_weight, check_count, check_positive, shortened
 from nfref.tables import conditional
+from nfref.tables.columns import DISCRETE, are_counts
 from nfref.tables.density import TableDensity, check_given
 from nfref.tables.fit import find_columns
 from nfref.tables.flows import FLOWS
-from nfref.tables.frames import frame_columns, is_frame, is_missing, like_frame
+from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import Plan
 
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
+MOST_MEMBERS = 1000
 
 
 class FlowDensity(DensityMixin, BaseEstimator):
@@ -48,8 +51,10 @@ class FlowDensity(DensityMixin, BaseEstimator):
         name -> what values a column can take, for those that shall not be guessed: "real",
         "positive", "LOW:HIGH" (either may be missing), "period P", "count" or "category". The
         columns of arrays are called "x1", "x2", ... Without a word, text, truth values and
-        categories of a DataFrame are categories, and its columns of whole numbers, up to 100
-        different ones and each there ten times on average, are counts; all others are real.
+        categories of a DataFrame are categories, where labels repeat; its columns of whole
+        numbers, up to 100 different ones and each there ten times on average, are counts; all
+        other numbers are real. Dates, durations and all else are refused, with the line that
+        makes numbers of them (:mod:`nfref.tables.frames`).
     given : str or sequence of str, optional
         Columns that are given: the density is that of the others given these, log p(others |
         given), and no word is lost on how these are distributed. Rows hold all columns as before;
@@ -142,24 +147,25 @@ class FlowDensity(DensityMixin, BaseEstimator):
             If a column has no value, is constant or a linear function of others, or a weight or
             a parameter does not fit.
         """
-        return self._fit(X, sample_weight)
+        before = dict(self.__dict__)
+        try:
+            return self._fit(X, sample_weight)
+        except BaseException:               # what was fitted before stays whole
+            self.__dict__ = before
+            raise
 
     def _fit(self, X, sample_weight=None, callback=None, announce=None):
         plan = self._plan(callback)
-        names, table = self._table(X, reset=True)
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight)
-            if not sample_weight.ndim:      # as other estimators take it
-                sample_weight = np.full(len(table[0]), sample_weight)
-        weight = as_weight("sample_weight", sample_weight, len(table[0]))
+        random = _random_state(self.random_state)
+        names, table, supports = self._first_table(X)
+        weight = _weight(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
-        random = check_random_state(self.random_state)
         seed = int(random.randint(2 ** 31 - 1))
         options = {"weight": weight, "validation": self.validation,
                    "given": check_given(self.given, names),
                    "announce": announce or self._announce}
-        found = fit_incomplete_table(find_columns(names, table, self.columns), table, plan, seed,
+        found = fit_incomplete_table(find_columns(names, table, supports), table, plan, seed,
                                      **options)
         self._keep(found.density)
         self.candidates_ = found.tried
@@ -173,10 +179,12 @@ class FlowDensity(DensityMixin, BaseEstimator):
         self.weights_ = {} if pool is None else dict(zip(pool.names, pool.weights.tolist()))
 
     def _plan(self, callback):
-        if not (isinstance(self.flow, Flow) or self.flow in CHOICES):
+        if not (isinstance(self.flow, Flow)
+                or isinstance(self.flow, str) and self.flow in CHOICES):
             raise ValueError(f"flow: expected one of {', '.join(CHOICES)} or a Flow, "
                              f"got {self.flow!r}")
-        check_count("members", self.members, minimum=0)
+        if check_count("members", self.members, minimum=0) > MOST_MEMBERS:
+            raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {self.members}")
         check_count("epochs", self.epochs)
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size)
@@ -186,32 +194,62 @@ class FlowDensity(DensityMixin, BaseEstimator):
         if not isinstance(self.validation, numbers.Real) or not 0 < self.validation < 1:
             raise ValueError("validation: expected a number between 0 and 1, "
                              f"got {self.validation!r}")
+        if self.columns is not None and not isinstance(self.columns, Mapping):
+            raise TypeError("columns: expected a dictionary, name -> what values a column can "
+                            f"take, got {shortened(self.columns)}")
         return Plan(self.flow, self.members, self.epochs, self.batch_size, self.learning_rate,
                     self.time_budget, bool(self.verbose), callback,
-                    jobs=effective_n_jobs(self.n_jobs))
+                    jobs=_jobs(self.n_jobs))
 
     def _announce(self, name):
         if self.verbose:
             from tqdm import tqdm
             tqdm.write(f"trying {name}")
 
-    def _table(self, X, reset=False):
+    def _first_table(self, X):
+        """(names, list of columns' values, name -> support) of what is fitted to."""
+        asked = self.columns or {}
+        categories = [name for name, support in asked.items()
+                      if isinstance(support, str) and support == "category"]
+        if not is_frame(X):
+            self._frame = None
+            values = self._array_of(X, ensure_min_samples=2)
+            return [f"x{k + 1}" for k in range(values.shape[1])], list(values.T), asked
+        found, whole = self._columns_of(X, categories, reset=True)
+        self._frame = X[:0]
+        counts = {name: "count" for name in whole if name not in asked
+                  and are_counts(found[name][~is_missing(found[name])])}
+        for name, values in found.items():
+            if name not in asked and values.dtype.kind in "OU":
+                check_repeat(name, values)
+        return list(found), list(found.values()), {**counts, **asked}
+
+    def _table(self, X):
         """(names, list of columns' values): a DataFrame by names, all else by places."""
         if is_frame(X):
-            found = frame_columns(X)
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            if not found or not len(next(iter(found.values()))):
-                raise ValueError("X: expected at least one row and one column, got a table "
-                                 f"without {'rows' if found else 'columns'}")
-            if reset:
-                self._frame = X[:0]
+            found, _ = self._columns_of(X, [column.name for column in self.columns_
+                                            if column.kind == "category"])
             return list(found), list(found.values())
-        X = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan",
-                          ensure_min_samples=2 if reset else 1)
-        if reset:
-            self._frame = None
-        names = [f"x{k + 1}" for k in range(X.shape[1])]
-        return names, list(X.T)
+        X = self._array_of(X, reset=False)
+        return [f"x{k + 1}" for k in range(X.shape[1])], list(X.T)
+
+    def _columns_of(self, X, categories, reset=False):
+        """:func:`frame_columns` of a DataFrame with the columns that were fitted to."""
+        _validated(self, X, reset=reset, skip_check_array=True)
+        found, whole = frame_columns(X, categories)
+        if not found or not len(next(iter(found.values()))):
+            raise ValueError("X: expected at least one row and one column, got a table "
+                             f"without {'rows' if found else 'columns'}")
+        return found, whole
+
+    def _array_of(self, X, **options):
+        """An array of numbers, by scikit-learn's rules."""
+        if getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
+            raise TypeError(f"X: expected numbers, got dtype {X.dtype}; (X - X.min()) / "
+                            "numpy.timedelta64(1, 's') makes numbers of them")
+        if isinstance(X, np.ma.MaskedArray):
+            X = np.ma.filled(X.astype(np.float64), np.nan)
+        return _validated(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -284,7 +322,12 @@ class FlowDensity(DensityMixin, BaseEstimator):
         -------
         float
         """
-        return float(np.average(self.score_samples(X), weights=sample_weight))
+        scores = self.score_samples(X)
+        weight = _weight(sample_weight, len(scores))
+        if weight is None:
+            return float(np.mean(scores))
+        used = weight > 0
+        return float(np.average(scores[used], weights=weight[used] / np.max(weight)))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *,
                given: dict[str, Any] | None = None) -> Array:
@@ -311,7 +354,9 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, minimum=0)
-        rng = np.random.default_rng(check_random_state(random_state).randint(2 ** 31 - 1))
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"given: expected a dictionary, name -> value, got {shortened(given)}")
+        rng = np.random.default_rng(_random_state(random_state).randint(2 ** 31 - 1))
         return self._like_data(self.density_.sample(rng, n_samples) if not given else
                                conditional.sample_given(self.density_, given, rng, n_samples))
 
@@ -319,7 +364,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """Columns' values as an array or a DataFrame, whichever was fitted to."""
         if self._frame is not None:
             return like_frame(self._frame, {column.name: values for column, values
-                                            in zip(self.columns_, columns)})
+                                            in zip(self.columns_, columns)},
+                              [column.name for column in self.columns_ if column.kind in DISCRETE])
         return np.stack(columns, axis=1)
 
     def impute(self, X: Array, random_state: Any = None) -> Array:
@@ -338,7 +384,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         _, table = self._table(X)
-        rng = np.random.default_rng(check_random_state(random_state).randint(2 ** 31 - 1))
+        rng = np.random.default_rng(_random_state(random_state).randint(2 ** 31 - 1))
         return self._like_data(conditional.impute(self.density_, table, rng))
 
     def quantile(self, X: Array, column: str, levels: Sequence[float] = (0.05, 0.5, 0.95),
@@ -434,3 +480,38 @@ class FlowDensity(DensityMixin, BaseEstimator):
         if model.columns is not None:
             made.feature_names_in_ = np.array(model.columns, object)
         return made
+
+
+def _validated(estimator, X, **options):
+    """What scikit-learn finds wrong is said in one line, without the array."""
+    try:
+        return validate_data(estimator, X, **options)
+    except (ValueError, OverflowError) as error:
+        lines = str(error).splitlines()
+        advice = [line for line in lines[1:] if line.startswith("Reshape")]
+        raise ValueError("; ".join([lines[0].removesuffix(" instead:"), *advice])) from None
+
+
+def _weight(value, rows):
+    """What each row counts; one number is what all count, as other estimators take it."""
+    if value is not None and np.ndim(value) == 0 and not isinstance(value, Mapping):
+        value = np.full(rows, value)
+    return as_weight("sample_weight", value, rows)
+
+
+def _random_state(value):
+    """The RandomState of a parameter."""
+    try:
+        return check_random_state(value)
+    except ValueError:
+        raise ValueError("random_state: expected None, a whole number from 0 to 2^32 - 1 or a "
+                         f"numpy.random.RandomState, got {shortened(value)}") from None
+
+
+def _jobs(value):
+    """How many flows are trained at once."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral)
+                              or value == 0):
+        raise ValueError("n_jobs: expected None or a whole number that is not 0, got "
+                         f"{shortened(value)}")
+    return effective_n_jobs(value)

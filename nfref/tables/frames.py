@@ -1,54 +1,228 @@
-"""Tables as they are handed over: arrays, DataFrames of any library; and rows that repeat."""
+"""Tables as they are handed over: arrays, DataFrames of any library; and rows that repeat.
+
+One rule says what a column is, of a DataFrame and of a file alike:
+
+- Numbers of any kind are numbers, however they are kept: floats, whole numbers, decimals,
+  fractions, with missing cells or as objects. Whole ones, up to 100 different and each there ten
+  times on average, are counts; all others are real.
+- Text, truth values and categories are a category, where labels repeat: at most 20, or one in ten
+  rows. Otherwise it has to be asked for. Labels keep their type: 1 is not "1".
+- Dates, durations, intervals, complex numbers and all else are refused, with the line that makes
+  numbers of them. Where a category is asked for, their text is the label.
+"""
+
+from decimal import Decimal
+from numbers import Integral, Real
 
 import numpy as np
 
-from nfref.runtime.annotations import Array
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.checks import one_line, shortened
+from nfref.tables.columns import ColumnError, hardly_repeat, plain
 from nfref.tables.reading.sampling import GOLDEN, mixed
+from nfref.tables.reading.table import check_name
+
+_TEMPORAL = {"Date": "dates", "Datetime": "dates", "Duration": "durations", "Time": "times of day"}
+# What makes numbers of a column that holds none: of a type, or of objects.
+_CONVERSIONS = {
+    "dates": "({0} - {0}.min()).dt.total_seconds()",
+    "durations": "{0}.dt.total_seconds()",
+    "times of day": "{0}.cast(int)",
+    "pyarrow dates": "{0}.cast('timestamp[s]').cast('int64')",
+    "pyarrow durations": "{0}.cast('duration[s]').cast('int64')",
+    "pyarrow times of day": "{0}.cast('int64')",
+    **dict.fromkeys(("date", "datetime", "Timestamp"), "pandas.to_datetime({0}).astype('int64')"),
+    **dict.fromkeys(("timedelta", "Timedelta"), "pandas.to_timedelta({0}).dt.total_seconds()"),
+    "time": "{0}.map(lambda time: time.hour + time.minute / 60)",
+    "Period": "{0}.astype('int64')",
+    "Interval": "{0}.map(lambda interval: interval.mid)",
+    "complex": "{0}.map(lambda number: number.real)"}
 
 
 def is_frame(X):
-    """Whether something is a DataFrame, of pandas, polars or another library narwhals knows."""
-    if not hasattr(X, "columns") and not hasattr(X, "collect_schema"):
+    """Whether something is a DataFrame, of pandas, polars, pyarrow or what else narwhals knows."""
+    if not hasattr(X, "collect_schema") and not hasattr(X, "columns"):
         return False
     import narwhals
     try:
-        narwhals.from_native(X, eager_only=True)
+        frame = narwhals.from_native(X)
     except TypeError:
         return False
+    except ValueError as error:         # columns of the same name
+        raise ValueError(f"X: {one_line(error)}") from None
+    if isinstance(frame, narwhals.LazyFrame):
+        raise TypeError(f"X: expected a table in memory, got a {type(X).__name__}; "
+                        f"X.{'collect' if hasattr(X, 'collect') else 'compute'}() makes it one")
     return True
 
 
-def frame_columns(X):
-    """name -> (N,) array of a DataFrame; text and categories become arrays of objects.
+def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Array],
+                                                                   tuple[str, ...]]:
+    """The columns of a DataFrame, by the rule of this module.
 
-    Missing cells are NaN among numbers, which are float64 then, and None among all else.
+    Parameters
+    ----------
+    X : DataFrame
+    categories : sequence of str
+        Names of columns that are asked to be categories.
+
+    Returns
+    -------
+    columns : dict
+        name -> (N,) array: numbers, NaN where they are missing; or objects, labels and None.
+    whole : tuple of str
+        Names of those whose type, or that of every object, is a whole number.
+
+    Raises
+    ------
+    ColumnError
+        If a column holds neither numbers nor labels.
+    ValueError
+        If two names are the same as text, or no file can hold one.
     """
     import narwhals
     frame = narwhals.from_native(X, eager_only=True)
-    found = {}
-    for name, column in zip(frame.columns, frame.iter_columns()):
-        missing = column.is_null().to_numpy()
-        values = column.to_numpy()
-        if not np.any(missing) and (column.dtype.is_numeric() or column.dtype == narwhals.Boolean):
-            found[str(name)] = values
-        elif column.dtype.is_numeric():
-            found[str(name)] = np.array([np.nan if gap else value for gap, value
-                                         in zip(missing, values.tolist())], np.float64)
+    columns: dict[str, Array] = {}
+    whole = []
+    for name, series in zip(map(str, frame.columns), frame.iter_columns()):
+        check_name("X", name)
+        if name in columns:
+            raise ValueError(f"X: expected columns whose names differ as text, got {name!r} twice")
+        gaps, kind = series.is_null().to_numpy(), type(series.dtype).__name__
+        asked = name in categories or kind in ("Categorical", "Enum")
+        if kind in _TEMPORAL and not asked:
+            arrow = frame.implementation == narwhals.Implementation.PYARROW
+            raise _refusal(name, _TEMPORAL[kind], "pyarrow " * arrow + _TEMPORAL[kind])
+        is_whole = series.dtype.is_integer()
+        if kind.rstrip("0123456789") in ("Int", "UInt", "Float") and not (
+                asked or "128" in kind or np.any(gaps)):
+            columns[name] = series.to_numpy()
         else:
-            text = column.dtype != narwhals.Boolean
-            found[str(name)] = np.array(
-                [None if gap or value != value else str(value) if text else value
-                 for gap, value in zip(missing, values.tolist())], object)
-    return found
+            cells = [None if gap or isinstance(value, float) and value != value else plain(value)
+                     for gap, value in zip(gaps, series.to_list())]
+            there = [value for value in cells if value is not None]
+            columns[name] = _labels(name, cells) if asked else _of_objects(name, cells, there)
+            is_whole |= kind in ("Object", "Unknown") and bool(there) and all(
+                isinstance(value, Integral) for value in there)
+        if is_whole and columns[name].dtype.kind != "O":
+            whole.append(name)
+    return columns, tuple(whole)
 
 
-def like_frame(X, columns):
-    """A DataFrame of the same library as X, with these columns (name -> array)."""
+def _of_objects(name, cells, there):
+    """Numbers, where all cells that are there are numbers, or labels."""
+    for value in there:
+        if not (_is_number(value) or isinstance(value, (str, bool))):
+            kind = type(value).__name__
+            raise _refusal(name, f"objects of type {kind}", kind)
+    if not all(map(_is_number, there)):
+        return _labels(name, cells)
+    numbers = [np.nan if value is None else value for value in cells]
+    try:
+        return np.array(numbers, np.int64 if len(there) == len(cells) and all(
+            isinstance(value, Integral) for value in there) else np.float64)
+    except (OverflowError, ValueError):     # a whole number of over 64 bits, a signalling NaN
+        return np.array([_as_float(name, value) for value in numbers])
+
+
+def _is_number(value):
+    return isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
+
+
+def _as_float(name, value):
+    try:
+        return float(value)
+    except (OverflowError, ValueError):
+        raise ColumnError(name, f"expected finite numbers, got {shortened(value)}") from None
+
+
+def _labels(name, cells):
+    """Labels of the types that a :class:`nfref.tables.columns.Category` has, and None."""
+    labels = [None if value is None else _label(value) for value in cells]
+    found = set(map(type, labels))
+    if bool in found and found & {int, float}:
+        both = {label for label in labels if label in (0, 1) and not isinstance(label, bool)}
+        for label in labels:
+            if isinstance(label, bool) and label in both:
+                raise ColumnError(name, f"expected labels that differ, got {label} and {label:d}")
+    return np.array([*labels, None], object)[:-1]
+
+
+def _label(value):
+    value = plain(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return float(value) if _is_number(value) else str(value)
+
+
+def _refusal(name, what, kind):
+    conversion = _CONVERSIONS.get(kind)
+    line = conversion and f"{conversion.format(f'X[{name!r}]')} makes numbers of them, "
+    return ColumnError(name, f"expected numbers or labels, got {what}; {line or ''}"
+                       f"columns={{{name!r}: 'category'}} takes their text as labels")
+
+
+def check_repeat(name, values):
+    """That labels of which nobody said that they are a category repeat."""
+    there = values[~is_missing(values)]
+    distinct = len(set(map(plain, there.tolist())))
+    if hardly_repeat(distinct, len(there)):
+        raise ColumnError(name, f"expected labels that repeat, got {distinct:,} different ones in "
+                          f"{len(there):,} rows; columns={{{name!r}: 'category'}} takes them all "
+                          "the same")
+
+
+def like_frame(X, columns, kept=()):
+    """A DataFrame of the same library as X, with these columns (name -> array).
+
+    Those in ``kept`` have the type that they have in X, where it can hold the values.
+    """
     import narwhals
     frame = narwhals.from_native(X, eager_only=True)
-    return narwhals.from_dict({name: values.tolist() if values.dtype.kind in "OU" else values
-                               for name, values in columns.items()},
-                              backend=frame.implementation).to_native()
+    columns = {name: _as_whole(values) if name in kept else values
+               for name, values in columns.items()}
+    drawn = narwhals.from_dict({name: values.tolist() if values.dtype.kind in "OU" else values
+                                for name, values in columns.items()},
+                               backend=frame.implementation)
+    drawn = drawn.with_columns(_as_it_was(drawn[name], series) for name, series
+                               in zip(columns, frame.iter_columns()) if name in kept).to_native()
+    if frame.implementation == narwhals.Implementation.PANDAS:
+        drawn.columns = X.columns       # which need not be text
+    return drawn
+
+
+def _as_whole(values):
+    """Numbers as whole ones where all are."""
+    if values.dtype.kind != "f" or not np.all(np.abs(values) < 2 ** 53):
+        return values
+    whole = values.astype(np.int64)
+    return whole if np.array_equal(whole, values) else values
+
+
+def _as_it_was(drawn, was):
+    """A series with the type of another, where that holds the same values."""
+    import narwhals
+    values = drawn.to_list()
+    if was.implementation != narwhals.Implementation.PANDAS:
+        try:
+            found = drawn.cast(was.dtype)
+        except Exception:               # each library has its own
+            return drawn
+        return found if found.to_list() == values else drawn
+    import pandas
+    was = was.to_native()
+    try:
+        if isinstance(was.dtype, pandas.CategoricalDtype):      # whose labels may be of any type
+            place = {_label(value): value for value in was.cat.categories}
+            found = pandas.Series([place[value] for value in values], dtype=was.dtype)
+        else:
+            found = drawn.to_native().astype(was.dtype)
+            if found.tolist() != values:
+                return drawn
+    except (KeyError, TypeError, ValueError):
+        return drawn
+    return narwhals.from_native(found.rename(drawn.name), series_only=True)
 
 
 # Cells that are missing -------------------------------------------------------------------

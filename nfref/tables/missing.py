@@ -88,7 +88,8 @@ def _comparable(table):
             numbers = values.astype(np.float64)
         else:
             numbers = np.zeros(len(values))
-            numbers[~gap] = np.unique(values[~gap].astype(str), return_inverse=True)[1]
+            named = [f"{type(value).__name__} {value}" for value in values[~gap].tolist()]
+            numbers[~gap] = np.unique(named, return_inverse=True)[1]
         found.append(np.where(gap, np.nan, numbers))
     return np.stack(found, axis=1)
 

@@ -22,7 +22,8 @@ from nfref.tables import archives
 from nfref.tables.archives import ArchiveError
 from nfref.tables.density import TableDensity
 from nfref.tables.pool import check_parameters
-from nfref.tables.reading.table import Table, match_columns, named_columns, numbered_columns
+from nfref.tables.reading.table import (Table, check_name, match_columns, named_columns,
+                                        numbered_columns)
 
 FORMAT = "nfref model"
 VERSION = 1
@@ -165,9 +166,4 @@ def _check_names(columns, dim):
     twice = [name for name, times in Counter(columns).items() if times > 1]
     require(not twice, f"columns: expected names that differ, got {twice[:1]} twice")
     for name in columns:
-        try:
-            fine = name == name.strip() != "" and b"\0" not in name.encode()
-        except UnicodeEncodeError:
-            fine = False
-        require(fine, "columns: expected names that text can hold, not blank and without "
-                f"blanks around them, got {shortened(name)}")
+        check_name("columns", name)

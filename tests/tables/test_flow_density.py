@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -155,16 +155,97 @@ def test_a_time_budget_is_kept():
     ({"validation": 2}, "validation: expected a number between 0 and 1, got 2"),
     ({"columns": {"x3": "real"}}, "columns: expected names among 'x1', 'x2'; got 'x3'"),
     ({"columns": {"x1": "odd"}}, r"column 'x1': expected real, positive, LOW:HIGH, period P"),
+    ({"columns": {"x1": 5}}, r"column 'x1': expected real, positive, LOW:HIGH, .*; got 5$"),
+    ({"columns": {"x1": np.ones(2)}}, r"column 'x1': expected real, positive, LOW:HIGH"),
+    ({"columns": ["real"]}, "columns: expected a dictionary, .*, got .'real'.$"),
+    ({"given": 5}, "given: expected names of columns, got 5$"),
+    ({"random_state": -1}, "random_state: expected None, a whole number from 0 to .*, got -1$"),
+    ({"n_jobs": "a"}, "n_jobs: expected None or a whole number that is not 0, got 'a'$"),
+    ({"n_jobs": 0}, "n_jobs: expected None or a whole number that is not 0, got 0$"),
+    ({"members": 10 ** 9, "time_budget": 1.0}, "members: expected at most 1000, got 1000000000$"),
+    ({"flow": np.array(["maf", "nsf"])}, "flow: expected one of auto"),
 ])
 def test_bad_parameters(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
         nfref.FlowDensity(**options).fit(rows())
+    assert "\n" not in str(caught.value)
 
 
-def test_bad_weights():
-    for weight in (-np.ones(400), np.ones(399), np.full(400, np.nan)):
-        with pytest.raises(ValueError, match="sample_weight: expected"):
-            nfref.FlowDensity().fit(rows(), sample_weight=weight)
+@pytest.mark.parametrize("weight", [-np.ones(400), np.ones(399), np.full(400, np.nan),
+                                    np.zeros(400), np.ones((400, 1)), np.full(400, np.inf)])
+def test_bad_weights(weight):
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(rows())
+    for call in (model.fit, model.score):
+        with pytest.raises(ValueError, match="^sample_weight: expected"):
+            call(rows(), sample_weight=weight)
+
+
+def test_scores_with_weights_of_any_size():
+    """They are means; a row that counts nothing may be impossible."""
+    x, weight = rows(), np.random.default_rng(0).integers(0, 4, 400)
+    model = nfref.FlowDensity("gaussian", random_state=0, columns={"x1": "positive"}).fit(x)
+    expected = np.average(model.score_samples(x), weights=weight)
+    x = np.concatenate([x, [[-1.0, 0.0]]])
+    weight = np.append(weight, 0)
+    for scale in (1.0, 1e-300, 1e307, 3.0):
+        assert model.score(x, sample_weight=weight * scale) == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("X, options", [
+    (np.stack([rows()[:, 0], 2 * rows()[:, 0]], axis=1), {}), (rows(100)[:, :1], {"given": "x1"}),
+    (pd.DataFrame({"a": ["b"] * 40}), {}), (rows(), {"epochs": 0}), (np.full((40, 3), np.inf), {}),
+    (rows(), {"random_state": -1}), (None, {})])
+def test_a_fit_that_fails_leaves_what_was_fitted_before(X, options):
+    frame = pd.DataFrame(rows(), columns=["height", "weight"])
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(frame)
+    before, scores = dict(vars(model)), model.score_samples(frame)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        model.set_params(**options).fit(X)
+    assert "\n" not in str(caught.value)
+    model.set_params(given=None, epochs=200, random_state=0)
+    assert vars(model) == before
+    np.testing.assert_array_equal(model.score_samples(frame), scores)
+    assert isinstance(model.sample(2), pd.DataFrame)
+
+
+@pytest.mark.parametrize("X, message", [
+    (rows()[:, 0], "Expected 2D array, got 1D array; Reshape your data"),
+    (rows() * 1j, "Complex data not supported"),
+    (rows().astype("M8[s]"), r"X: expected numbers, got dtype datetime64\[s\]; "),
+    (rows().astype("m8[s]"), r"X: expected numbers, got dtype timedelta64\[s\]; "),
+    (sparse.csr_array(rows()), r"Sparse data was passed .* Use '.toarray\(\)'"),
+    ([[10 ** 400, 1.0], [2.0, 3.0]], "int too large"),
+    (pd.DataFrame(rows(), columns=["a", "a"]), "X: .*'a' 2 times"),
+], ids=["1-d", "complex", "dates", "durations", "sparse", "large", "names"])
+def test_tables_that_are_none_are_refused_in_one_line(X, message):
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        nfref.FlowDensity("gaussian").fit(X)
+    assert "\n" not in str(caught.value)
+
+
+def test_masked_cells_are_missing():
+    x = rows()
+    masked = np.ma.masked_array(x, mask=np.random.default_rng(0).random(x.shape) < 0.1)
+    expected = nfref.FlowDensity("gaussian", random_state=0).fit(masked.filled(np.nan))
+    found = nfref.FlowDensity("gaussian", random_state=0).fit(masked)
+    np.testing.assert_array_equal(found.score_samples(masked),
+                                  expected.score_samples(masked.filled(np.nan)))
+
+
+def test_what_is_given_to_samples_is_a_dictionary():
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(rows())
+    for given in (5, "x1", ["x1"]):
+        with pytest.raises(TypeError, match="^given: expected a dictionary, name -> value, got"):
+            model.sample(given=given)
+
+
+def test_the_frames_of_a_pipeline():
+    pytest.importorskip("polars")
+    pipe = make_pipeline(StandardScaler(), nfref.FlowDensity("gaussian", random_state=0))
+    plain = clone(pipe).fit(rows()).score(rows())
+    for kind in ("pandas", "polars"):
+        found = clone(pipe).set_output(transform=kind).fit(rows())
+        assert found.score(rows()) == plain and kind in type(found[-1].sample(2)).__module__
 
 
 # Outliers ---------------------------------------------------------------------------------
@@ -212,15 +293,6 @@ def test_a_frame_needs_rows_and_columns(frame, what):
     with pytest.raises(ValueError, match="^X: expected at least one row and one column, got a "
                                          f"table without {what}$"):
         nfref.FlowDensity("gaussian", random_state=0).fit(frame)
-
-
-def test_polars():
-    polars = pytest.importorskip("polars")
-    frame = polars.DataFrame({"a": rows()[:, 0], "b": ["yes", "no"] * 200})
-    model = nfref.FlowDensity("gaussian", random_state=0).fit(frame)
-    assert [column.kind for column in model.columns_] == ["real", "category"]
-    drawn = model.sample(5, random_state=0)
-    assert isinstance(drawn, polars.DataFrame) and set(drawn["b"]) <= {"yes", "no"}
 
 
 def test_nothing_of_scikit_learn_is_imported_before_it_is_needed():

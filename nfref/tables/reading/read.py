@@ -156,7 +156,7 @@ def from_array(path, array):
         raise TableError(f"{path}: expected rows and columns, got shape {array.shape}")
     values = np.array(array, np.float64, order="C")
     names = numbered_columns(array.shape[1])
-    return Table(values, names, named=False, whole=names if array.dtype.kind in "iu" else ())
+    return Table(values, names, named=False, whole=names if array.dtype.kind in "biu" else ())
 
 
 def only(table, keep):
@@ -182,7 +182,7 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
     path : str
     texts : sequence of str
         Names of columns whose cells are text; see ``Table.labels``, which grow. ``...`` among them
-        stands for those whose type is text.
+        stands for those of text, truth values and dictionaries.
     rows : int or callable
         Rows in a table; a function of the number of columns.
     keep : callable, optional
@@ -211,7 +211,7 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
                 kept, fields = zip(*(found[name] for name in columns))
             if ... in texts:
                 texts = [name for name, field in zip(columns, fields)
-                         if name in texts or _is_text(field.type)]
+                         if name in texts or _are_labels(field.type)]
             labels: dict[str, list] = {name: [] for name in columns if name in texts}
             places: dict[str, dict] = {name: {} for name in labels}
             whole = tuple(name for name, field in zip(columns, fields)
@@ -219,6 +219,7 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
             for column, field in zip(columns, fields):
                 if not (column in labels or pyarrow.types.is_integer(field.type)
                         or pyarrow.types.is_floating(field.type)
+                        or pyarrow.types.is_decimal(field.type)
                         or pyarrow.types.is_boolean(field.type)):
                     raise TableError(f"{path}: column {column!r}: expected numbers, "
                                      f"got {field.type}", column, True)
@@ -253,12 +254,12 @@ def _as_floats(cells):
     return np.where(there, values, np.nan)
 
 
-def _is_text(kind):
-    """Whether a type of pyarrow is text, written out or as places in a dictionary."""
+def _are_labels(kind):
+    """Whether a type of pyarrow is that of labels: text, truth values, places in a dictionary."""
     import pyarrow
-    if pyarrow.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+    return any(is_label(kind) for is_label in (
+        pyarrow.types.is_dictionary, pyarrow.types.is_string, pyarrow.types.is_large_string,
+        pyarrow.types.is_boolean))
 
 
 def _coded(cells, texts, known):

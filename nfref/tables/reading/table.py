@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.checks import shortened
 
 
 class TableError(ValueError):
@@ -82,9 +83,22 @@ def numbered_columns(dim):
     return tuple(f"x{k + 1}" for k in range(dim))
 
 
+def check_name(where, name):
+    """That a csv with this name in its first line, and a model file, give it back."""
+    try:
+        fine = name == name.strip() != "" and b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        fine = False
+    if not fine:
+        raise TableError(f"{where}: expected names that text can hold, not blank and without "
+                         f"blanks around them, got {shortened(name)}")
+
+
 def named_columns(path, cells):
     """Names that differ from each other; a blank one is called by its place."""
     names = tuple(cell.strip() or f"x{k + 1}" for k, cell in enumerate(cells))
+    for name in names:
+        check_name(path, name)
     for name, times in Counter(names).items():
         if times > 1:
             raise TableError(f"{path}: expected columns of different names, "
