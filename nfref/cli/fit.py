@@ -1,8 +1,10 @@
 """``nfref fit``: from a table to a model file, and how good the model is."""
 
+import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass, fields, replace
 from shlex import quote
 
@@ -16,7 +18,8 @@ from nfref.cli.data import Data, Source, files
 from nfref.cli.interrupts import once
 from nfref.cli.results import table_lines, whole_rows
 from nfref.cli.streams import complain, tolerant
-from nfref.runtime.files import check_writable, reserved
+from nfref.runtime.checks import one_line
+from nfref.runtime.files import check_writable, is_special, reserved
 from nfref.tables import checkpoints
 from nfref.tables.columns import ColumnError, are_counts
 from nfref.tables.density import check_given
@@ -324,14 +327,18 @@ def run(options):
             for one in fitted.tried:
                 if one.message:
                     targets.say(f"{one.name}: {one.message}")
+            problem = None
             if targets.out:
-                _write_model(place, task, fitted, {"flow": training.name, "data": source.data,
-                                                   "seed": source.seed})
-                targets.say(f"wrote {targets.out}")
+                about = {"flow": training.name, "data": source.data, "seed": source.seed}
+                try:
+                    _write_model(place, task, fitted, about)
+                    keep.done()
+                    targets.say(f"wrote {targets.out}")
+                except Exception as error:      # whatever it is, what was fitted is not lost
+                    problem = _rescued(targets.out, task, fitted, about, error)
             if targets.checkpoint and signals.came:
                 targets.say(f"--resume {targets.checkpoint} goes on from here")
-            problem = _draw(targets, picture, task.data, fitted.density)
-            keep.done()
+            problem = _draw(targets, picture, task.data, fitted.density) or problem
     for line in table_lines(task.data, task.split, fitted):
         print(line)
     if problem is not None:
@@ -398,6 +405,25 @@ def _write_model(place, task, fitted, about):
             "test": {"mean": _or_none(mean), "standard_error": _or_none(error)}}
     save_model(place, fitted.density, columns=data.columns if data.table.named else None,
                info={"fit": info})
+
+
+def _rescued(out, task, fitted, about, error):
+    """A model that could not be written where it was asked for is written elsewhere: the error
+    that says so, or else the one that came."""
+    from nfref.tables.model_file import save_model
+    stem = os.path.splitext(os.path.basename(out))[0][:100]
+    beside = () if is_special(out) else (os.path.dirname(os.path.realpath(out)),)
+    for folder in (*beside, ".", None):     # None: where temporary files are
+        path = None
+        with contextlib.suppress(Exception):
+            descriptor, path = tempfile.mkstemp(".npz", f"{stem}-rescued-", folder)
+            os.close(descriptor)
+            save_model(path, fitted.density, info={"fit": about},
+                       columns=task.data.columns if task.data.table.named else None)
+            return UsageError(f"{one_line(error)}; the model that was fitted is in {path}")
+        if path is not None:
+            os.unlink(path)
+    return error
 
 
 def _or_none(number):
