@@ -21,7 +21,7 @@ from nfref.cli.streams import complain, tolerant
 from nfref.runtime.checks import one_line
 from nfref.runtime.files import check_writable, is_special, reserved
 from nfref.tables import checkpoints
-from nfref.tables.columns import ColumnError, are_counts
+from nfref.tables.columns import ColumnError, are_counts, rounding_of
 from nfref.tables.density import check_given
 from nfref.tables.fit import find_columns, parameters_of_a_flow
 from nfref.tables.flows import FLOWS, flow_kind
@@ -378,6 +378,10 @@ def _columns(data, asked):
                 and are_counts(values[~np.isnan(values)])):
             supports[name] = "count"
     try:
+        for name in data.table.whole:
+            told = rounding_of(name, data.values[:, data.columns.index(name)])
+            if told:
+                complain(f"nfref: note: {data.name}: {told}")
         columns = find_columns(data.columns, data.table.cells(), supports, first=1,
                                labels=data.table.labels)
     except ColumnError as error:

@@ -42,6 +42,7 @@ FEW = 100                   # different whole numbers that are still taken for c
 FEW_LABELS = 20             # of a column that nobody called a category; or a tenth of the rows
 DISCRETE = ("category", "count")
 EXACT = 2.0 ** 53           # float64 holds every whole number up to here
+COARSEST = 1e-3             # of the range of whole numbers, the most that float64 may round by
 
 
 class ColumnError(ValueError):
@@ -420,6 +421,32 @@ def are_counts(values):
             and np.max(np.abs(values.astype(np.float64))) < EXACT)
 
 
+def rounding_of(name, values):
+    """What there is to say of whole numbers, NaN passed over, that float64 rounds; "" if none is.
+
+    Raises
+    ------
+    ColumnError
+        If it rounds away what they differ in.
+    """
+    numbers = values[~is_nan(values)].astype(np.float64)
+    largest = np.max(np.abs(numbers), initial=0.0)
+    if not EXACT <= largest < np.inf:
+        return ""
+    step = np.spacing(largest)
+    if step > COARSEST * np.ptp(numbers):
+        raise ColumnError(name, "expected whole numbers that float64 can tell apart, got some near "
+                          f"{largest:.6g}, where it rounds to multiples of {step:g}; subtracting "
+                          "the least of them makes them smaller")
+    return (f"column {name!r}: whole numbers beyond 2^53 are rounded, here to multiples of "
+            f"{step:g} at most")
+
+
+def is_nan(values):
+    """Where numbers are NaN; whole numbers nowhere."""
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+
+
 def hardly_repeat(distinct, rows):
     """Whether so many different labels in so many rows are too many for a category."""
     return distinct > max(FEW_LABELS, rows / 10)
@@ -505,9 +532,10 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
     z = z - np.mean(z, axis=0)
     size = np.sqrt(np.mean(z ** 2, axis=0))
     _, singular, directions = np.linalg.svd(z / size, full_matrices=False)
-    # What rounding leaves: half an ulp of the largest number in each entry.
-    ulp = np.max(ulp / largest / size)
-    if singular[-1] > max(4 * ulp, 1e-13) * np.sqrt(len(z)) * len(columns):
+    # What rounding leaves: half an ulp of the largest number in each entry; where that is nearly
+    # all there is, it proves nothing.
+    rounding = len(columns) * max(4 * np.max(ulp / largest / size), 1e-13)
+    if singular[-1] > min(rounding, 0.01) * np.sqrt(len(z)):
         return
     null = directions[-1] / size / largest
     used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)

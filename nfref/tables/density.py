@@ -17,7 +17,7 @@ import numpy as np
 
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
-from nfref.tables.columns import Category, ColumnError, Continuous, Count, as_numbers
+from nfref.tables.columns import Category, ColumnError, Continuous, Count, as_numbers, drawn_in
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.pool import Pool
 
@@ -216,6 +216,30 @@ def check_can_be_given(column, values, first=0):
     if len(bad):
         raise ColumnError(column.name, f"expected {expected}, for the others are given it; got "
                           f"{values[bad[0]]:g} in row {bad[0] + first}")
+
+
+def sample_within(draw, n, columns, within, given=()):
+    """Columns' values of n rows that lie within so many robust standard deviations of medians.
+
+    ``draw(n)`` draws rows, and draws anew those that do not. Where a support has both ends, or the
+    column is ``given``, nothing is demanded.
+    """
+    open_ended = [k for k, column in enumerate(columns) if isinstance(column, Continuous)
+                  and not np.isfinite(column.high - column.low) and column.name not in given]
+    kept, count, tried = [], 0, 0
+    while not kept or count < n:
+        drawn = draw(n - count)
+        inside = np.ones(n - count, bool)
+        for k in open_ended:
+            limit = drawn_in(np.float64(within), columns[k].tail)[0]
+            inside &= np.abs(columns[k].encode(drawn[k])[0]) <= limit
+        kept.append([values[inside] for values in drawn])
+        tried += n - count
+        count += int(np.sum(inside))
+        if tried > 1000 * (count + 1):
+            raise ValueError(f"within: expected a range in which rows are drawn, got {within:g}, "
+                             f"in which {count} of {tried} were")
+    return [np.concatenate(parts) for parts in zip(*kept)]
 
 
 def features(columns, codes, centre, scale):

@@ -1,6 +1,7 @@
 """The density of a table as an estimator of scikit-learn."""
 
 import numbers
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,8 +14,8 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import as_weight, check_count, check_positive, shortened
 from nfref.tables import conditional
-from nfref.tables.columns import DISCRETE, are_counts
-from nfref.tables.density import TableDensity, check_given
+from nfref.tables.columns import DISCRETE, are_counts, rounding_of
+from nfref.tables.density import TableDensity, check_given, sample_within
 from nfref.tables.fit import find_columns
 from nfref.tables.flows import FLOWS
 from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
@@ -214,9 +215,13 @@ class FlowDensity(DensityMixin, BaseEstimator):
         if not is_frame(X):
             self._frame = None
             values = self._array_of(X, ensure_min_samples=2)
-            return [f"x{k + 1}" for k in range(values.shape[1])], list(values.T), asked
+            names = [f"x{k + 1}" for k in range(values.shape[1])]
+            if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
+                _tell_of_rounding(names, values.T)
+            return names, list(values.T), asked
         found, whole = self._columns_of(X, categories, reset=True)
         self._frame = X[:0]
+        _tell_of_rounding(whole, [found[name] for name in whole])
         counts = {name: "count" for name in whole if name not in asked
                   and are_counts(found[name][~is_missing(found[name])])}
         for name, values in found.items():
@@ -330,8 +335,12 @@ class FlowDensity(DensityMixin, BaseEstimator):
         return float(np.average(scores[used], weights=weight[used] / np.max(weight)))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *,
-               given: dict[str, Any] | None = None) -> Array:
+               given: dict[str, Any] | None = None, within: float | None = None) -> Array:
         """Draw rows.
+
+        Tails of real columns fall like a power, as nobody knows what lies beyond the data: among
+        many rows one may be at 1e20, and their means and variances need not settle, for the
+        density has no moments. Medians and quantiles do; ``within`` is for those who need moments.
 
         Parameters
         ----------
@@ -341,6 +350,10 @@ class FlowDensity(DensityMixin, BaseEstimator):
             name -> value: rows in which these columns have these values, and the others their
             law given them. Columns that the density is given have to be among them; for rows with
             a value each, :meth:`impute` draws what is missing in them.
+        within : float, optional
+            Rows are drawn anew of which a real column without a bound on either side, or on one,
+            lies further from its median than so many robust standard deviations (interquartile
+            ranges over 1.349; of the logarithm of the distance from a bound).
 
         Returns
         -------
@@ -350,15 +363,20 @@ class FlowDensity(DensityMixin, BaseEstimator):
         ------
         ValueError
             If there is no such column, it cannot take the value, or one that the density is given
-            is not there.
+            is not there; if hardly a row is drawn ``within``.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, minimum=0)
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"given: expected a dictionary, name -> value, got {shortened(given)}")
         rng = np.random.default_rng(_random_state(random_state).randint(2 ** 31 - 1))
-        return self._like_data(self.density_.sample(rng, n_samples) if not given else
-                               conditional.sample_given(self.density_, given, rng, n_samples))
+
+        def draw(n):
+            return (conditional.sample_given(self.density_, given, rng, n) if given else
+                    self.density_.sample(rng, n))
+
+        return self._like_data(draw(n_samples) if within is None else sample_within(
+            draw, n_samples, self.columns_, check_positive("within", within), given or ()))
 
     def _like_data(self, columns):
         """Columns' values as an array or a DataFrame, whichever was fitted to."""
@@ -490,6 +508,14 @@ def _validated(estimator, X, **options):
         lines = str(error).splitlines()
         advice = [line for line in lines[1:] if line.startswith("Reshape")]
         raise ValueError("; ".join([lines[0].removesuffix(" instead:"), *advice])) from None
+
+
+def _tell_of_rounding(names, columns):
+    """A warning where whole numbers are too large for float64."""
+    for name, values in zip(names, columns):
+        told = rounding_of(name, values)
+        if told:
+            warnings.warn(told, stacklevel=5)
 
 
 def _weight(value, rows):

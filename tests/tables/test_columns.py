@@ -9,7 +9,8 @@ from scipy import stats
 import nfref
 from nfref.runtime.description import describe, rebuild
 from nfref.tables import columns as kinds
-from nfref.tables.columns import Category, Continuous, column_of, drawn_in, drawn_out, robust_units
+from nfref.tables.columns import (Category, ColumnError, Continuous, column_of, drawn_in, drawn_out,
+                                  robust_units)
 from nfref.tables.conditional import predictions
 from nfref.tables.discrete import LabelProbabilities, LatentClasses, Numbers
 
@@ -363,3 +364,57 @@ def test_probabilities_of_categories_alone_are_their_shares(seed):
     weighted = nfref.FlowDensity(random_state=seed).fit(
         pd.DataFrame(cells.astype(str), columns=list("abc")), sample_weight=counts)
     np.testing.assert_array_equal(weighted.score_samples(frame), model.score_samples(frame))
+
+
+# Numbers that float64 does not hold -------------------------------------------------------
+
+
+def test_whole_numbers_beyond_what_float64_holds():
+    """Said where it hardly matters, refused where it does, and never taken for dependence."""
+    rng = np.random.default_rng(0)
+    wide = 2 ** 60 + rng.integers(0, 10 ** 9, (200, 2))
+    for X in (wide, pd.DataFrame(wide, columns=["x1", "x2"])):
+        with pytest.warns(UserWarning, match="column 'x.': whole numbers beyond 2.53 are rounded, "
+                                             "here to multiples of 256 at most"):
+            nfref.FlowDensity("gaussian", random_state=0).fit(X)
+    near = 2 ** 60 + rng.integers(0, 500, (200, 2))
+    gaps = pd.DataFrame(near, columns=["a", "b"], dtype="Int64")
+    gaps.loc[3, "a"] = None
+    for X in (near, pd.DataFrame(near), gaps):
+        with pytest.raises(ColumnError, match="expected whole numbers that float64 can tell apart"
+                                              ", got some near 1.15292e.18, where it rounds to "):
+            nfref.FlowDensity("gaussian", random_state=0).fit(X)
+    nfref.FlowDensity("gaussian", random_state=0).fit(near - near.min())
+    steps = 2.0 ** 60 + 256.0 * rng.integers(0, 40, (200, 2))
+    nfref.FlowDensity("gaussian", random_state=0).fit(steps)
+    with pytest.raises(ColumnError, match="no linear function of others"):
+        nfref.FlowDensity("gaussian", random_state=0).fit(np.repeat(steps[:, :1], 2, axis=1))
+
+
+def test_samples_within():
+    """Those far out are drawn anew: what is left has its own law, cut off."""
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"a": rng.standard_cauchy(500), "b": np.exp(rng.standard_cauchy(500)),
+                         "c": rng.uniform(0, 1, 500), "d": rng.choice(["p", "q"], 500)})
+    model = nfref.FlowDensity("mixture", random_state=0, columns={"b": "positive", "c": "0:1"})
+    model.fit(data)
+    every = model.sample(20_000, random_state=0)
+    some = model.sample(5000, random_state=1, within=4)
+
+    def inside(frame):
+        found = np.ones(len(frame), bool)
+        for name, values in (("a", data["a"]), ("b", np.log(data["b"]))):
+            units = frame[name] if name == "a" else np.log(frame[name])
+            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+            found &= np.abs(units - middle) <= 4.02 * (high - low) / stats.norm.ppf(0.75) / 2
+        return found
+
+    assert np.max(np.abs(every["a"])) > 1e4 and np.all(inside(some)) and len(some) == 5000
+    for name in "abc":
+        assert stats.ks_2samp(some[name], every[name][inside(every)]).pvalue > 1e-3
+    assert np.all(inside(model.sample(200, random_state=0, within=4, given={"c": 0.5})))
+    assert model.sample(0, within=4).shape == (0, 4)
+    with pytest.raises(ValueError, match="within: expected a range in which rows are drawn, got"):
+        model.sample(5, within=1e-6)
+    with pytest.raises(ValueError, match="within: expected a finite number above 0"):
+        model.sample(5, within=0)
