@@ -520,9 +520,10 @@ def _tell_of_rounding(names, columns):
 
 def _weight(value, rows):
     """What each row counts; one number is what all count, as other estimators take it."""
-    if value is not None and np.ndim(value) == 0 and not isinstance(value, Mapping):
-        value = np.full(rows, value)
-    return as_weight("sample_weight", value, rows)
+    if value is None:
+        return None
+    value = np.asarray(value)
+    return as_weight("sample_weight", value if value.ndim else np.full(rows, value), rows)
 
 
 def _random_state(value):
