@@ -335,17 +335,18 @@ def _about_table(density):
     if density.discrete is not None:
         lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
     if density.pool is not None:
-        shares = sorted(zip(density.pool.weights, density.pool.names), reverse=True)
+        shares = sorted(((weight, name) for name, weight in density.pool.shares.items()),
+                        reverse=True)
         none = [name for weight, name in shares if weight == 0]
         lines["pool"] = f"{len(shares)} member{'s' * (len(shares) > 1)}: " + ", ".join(
             f"{name} {weight:.3f}" for weight, name in shares if weight > 0)
         if none:
             lines["pool"] += f"; of no weight: {', '.join(none)}"
         for k in density.pool.flows:
-            flow = density.pool.members[k]
-            lines[density.pool.names[k]] = (f"{_outline(flow.density.flow)}, "
-                                            f"{trees.count(flow.params):,} numbers in "
-                                            f"{trees.dtype_of(flow.params)}")
+            flow, name = density.pool.members[k], density.pool.names[k]
+            number = density.pool.names.count(name)
+            lines[name] = (f"{number} of " * (number > 1) + f"{_outline(flow.density.flow)}, "
+                           f"{trees.count(flow.params):,} numbers in {trees.dtype_of(flow.params)}")
     return lines
 
 

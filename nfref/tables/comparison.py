@@ -36,6 +36,7 @@ def candidates_compared(fitted, test):
     found = []
     if members is not None:
         others = total - density.pool.pooled(members)
+        members = density.pool.by_name(members)
         found = [Compared(one.name, *mean_and_error(others + members[:, k], test.weight),
                           one.weight, one.seconds) for k, one in enumerate(tried)]
     if len(found) != 1:

@@ -10,11 +10,40 @@ from nfref.tables.columns import (DISCRETE, ColumnError, Continuous, as_numbers,
                                   column_of)
 from nfref.tables.density import TableDensity, encoded, places_of
 from nfref.tables.discrete import LatentClasses
-from nfref.tables.frames import distinct_rows, is_missing
-from nfref.tables.members import UnitRows, held_out_count
+from nfref.tables.frames import as_counts, grouped_rows, is_missing
+from nfref.tables.members import UnitRows, held_out_count, parts_of
 from nfref.tables.plan import Plan, Tried
 from nfref.tables.pool import mean_and_error
 from nfref.tables.search import density_of, find_pool
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """How likely rows are by densities that were not fitted to them.
+
+    Where rows were held out by turns these are all rows, else those held out. Each row is scored by
+    the candidates as they were fitted without it and its copies, with the weights that they have
+    in the pool. Training has stopped, and the weights are chosen, by the same rows.
+
+    Attributes
+    ----------
+    places : (M,) array
+        Of rows of the table that was fitted to.
+    log_prob : (M,) array
+        Log-likelihoods in nats, in the units of the table.
+    """
+
+    places: np.ndarray
+    log_prob: np.ndarray
+
+    def of_rows(self, group, whole, used):
+        """The same of the rows of a table: ``used`` (N,) are those that ``group`` (U,) places among
+        the rows scored, and of these the ``whole`` (U,) are kept."""
+        scores = np.full(np.max(group) + 1, np.nan)
+        scores[self.places] = self.log_prob
+        found = scores[group]
+        kept = whole & ~np.isnan(found)
+        return Unseen(np.flatnonzero(used)[kept], found[kept])
 
 
 @dataclass(frozen=True)
@@ -30,6 +59,8 @@ class Fitted:
         The effective number of rows, (sum w)^2 / sum w^2.
     distinct, held_out : int
         Distinct rows, and how many of them were held out (0: each by turns, or copies of them).
+    unseen : Unseen
+        Rows scored by densities that were not fitted to them; none with empty cells.
     """
 
     density: TableDensity
@@ -37,6 +68,7 @@ class Fitted:
     rows: float
     distinct: int
     held_out: int
+    unseen: Unseen
 
 
 def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] | None = None,
@@ -119,11 +151,12 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
     """
     if not plan.simple:
         parameters_of_a_flow(plan, columns, len(table[0]), given)
+    weight = as_counts(weight)
     columns = tuple(column.in_units_of(values, weight) if isinstance(column, Continuous)
                     else column for column, values in zip(columns, table))
-    places, counts = distinct_rows(_numbers_of(columns, table), weight, seed)
-    effective = (float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)) if weight is not None
-                 else float(len(table[0])))
+    places, group = grouped_rows(_numbers_of(columns, table), seed)
+    counts = np.bincount(group, weight, len(places)).astype(np.float64)
+    effective = effective_rows(weight, len(group))
     codes, u, log_slope = encoded(columns, [values[places] for values in table], given)
     kinds = tuple(columns[k] for k in places_of(columns, given)[0])
     known = tuple(j for j, column in enumerate(kinds) if column.name in given)
@@ -132,37 +165,39 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
     discrete_rng, pool_rng = rng.spawn(2)
     discrete, centre, scale = None, None, None
     log_discrete = np.zeros(len(places))
-    held = held_out_count(len(places), validation)
     if kinds:
         centre = np.average(codes, axis=0, weights=weight)
         scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
+    parts = parts_of(len(places), validation, plan)
+    scored, scored_weight = parts >= 0, counts
     copies = split_copies(kinds, columns, counts, validation, seed)
     if copies is not None:
         discrete, log_discrete = _from_copies(codes, kinds, counts, copies, discrete_rng, known)
+        scored, scored_weight = copies > 0, copies
     elif len(known) < len(kinds):
-        start = max(held, 1) if len(places) > 1 else 0
-        weights = (None, None) if weight is None else (weight[start:], weight[:start])
-        discrete = LatentClasses.choose(codes[start:], kinds, codes[:start] if start else codes,
-                                        discrete_rng, *weights, given=known)
-        log_discrete = discrete.log_prob(codes)
+        discrete, log_discrete = _from_folds(codes, kinds, counts, parts, discrete_rng, known)
     density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
-    tried, held_out = [], held if discrete is not None and copies is None else 0
+    log_prob = log_slope + log_discrete
     if u.shape[1]:
         rows = UnitRows(u, density.context(codes), weight,
                         sum(isinstance(column, Continuous) for column in kinds))
-        pool, tried, held_out = find_pool(rows, plan, pool_rng, validation, announce)
+        pool, tried, pooled = find_pool(rows, parts, plan, pool_rng, announce)
         density = replace(density, pool=pool)
-    scored = slice(held_out or None)
-    offset = np.average((log_slope + log_discrete)[scored],
-                        weights=None if weight is None else weight[scored])
-    tried = [one.shifted(offset) for one in tried]
-    if copies is not None:
+        offset = np.average(log_prob[scored], weights=scored_weight[scored])
+        tried = [one.shifted(offset) for one in tried]
+        log_prob = log_prob + pooled
+    else:
         tried = [Tried("latent classes", *mean_and_error(
-            log_discrete[copies > 0], copies[copies > 0]), 1.0, 0.0)]
-    elif not tried:
-        tried = [Tried("latent classes", *mean_and_error(
-            log_discrete[scored], None if weight is None else weight[scored]), 1.0, 0.0)]
-    return Fitted(density, tried, effective, len(places), held_out)
+            log_prob[scored], scored_weight[scored]), 1.0, 0.0)]
+    by_turns = copies is not None or np.all(parts >= 0)
+    unseen = np.flatnonzero(scored[group] if copies is None else _numbered(group) < copies[group])
+    return Fitted(density, tried, effective, len(places), 0 if by_turns else int(np.sum(scored)),
+                  Unseen(unseen, log_prob[group[unseen]]))
+
+
+def effective_rows(weight, rows):
+    """(sum w)^2 / sum w^2: so many rows of equal weight say as much."""
+    return float(rows) if weight is None else float(np.sum(weight) ** 2 / np.sum(weight ** 2))
 
 
 def parameters_of_a_flow(plan, columns, rows, given=()):
@@ -208,6 +243,26 @@ def _from_copies(codes, kinds, counts, held, rng, known):
     chosen = LatentClasses.choose(codes[some], kinds, codes[others], rng, left[some], held[others],
                                   given=known)
     return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
+
+
+def _from_folds(codes, kinds, counts, parts, rng, known):
+    """(LatentClasses, log P of every row), of rows held out under classes not fitted to them."""
+    found, log_prob = [], np.zeros(len(codes))
+    for k in range(np.max(parts) + 1):
+        held = parts == k
+        rest = ~held if len(codes) > 1 else held
+        found.append(LatentClasses.choose(codes[rest], kinds, codes[held], rng, counts[rest],
+                                          counts[held], given=known))
+        log_prob[held] = found[-1].log_prob(codes[held])
+    return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), log_prob
+
+
+def _numbered(group):
+    """How many equals of each row come before it, (N,)."""
+    order = np.argsort(group, kind="stable")
+    ordered, found = group[order], np.empty(len(group), np.int64)
+    found[order] = np.arange(len(group)) - np.searchsorted(ordered, ordered)
+    return found
 
 
 def _numbers_of(columns, table):

@@ -176,8 +176,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
 
     def _keep(self, density):
         self.density_, self.columns_ = density, density.columns
-        pool = density.pool
-        self.weights_ = {} if pool is None else dict(zip(pool.names, pool.weights.tolist()))
+        self.weights_ = {} if density.pool is None else density.pool.shares
 
     def _plan(self, callback):
         if not (isinstance(self.flow, Flow)

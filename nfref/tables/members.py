@@ -1,25 +1,31 @@
-"""Simple densities of rows in robust units, and the pool that members end in.
+"""Simple densities of rows in robust units, and the pool that all candidates end in.
 
 Rows hold the features of discrete columns, and the columns that are given, as context. The simple
 densities are a Gaussian by maximum likelihood, one with shrunk correlations, mixtures, and the
-wide density that bounds what a row can cost. With few rows they are all there is, and their
-weights come from cross-validation.
+wide density that bounds what a row can cost. Each candidate, simple or a flow
+(:mod:`nfref.tables.search`), is fitted once a fold, to all rows but those that the fold holds out,
+which it is then scored by; the scores of all folds say what it weighs.
 """
 
 import time
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
+from nfref.runtime import blas
 from nfref.tables.closed_form import Gaussian, GaussianMixture, Wide
 from nfref.tables.plan import Tried
-from nfref.tables.pool import Pool, Regressed, mean_and_error, stacking_weights
+from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, stacking_weights
 from nfref.tables.regression import MixtureRegression
 
-FOLDS = 5
+FOLDED_ROWS = 5000      # distinct rows from which on one part is held out, and no fold but it
 ROWS_A_COLUMN = 10      # below so many rows a column, correlations are shrunk less too
-SMALL_MIXTURES = (2, 4)
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 MIXTURE_ROWS = 20_000   # so many rows say all that a mixture can learn; EM passes over all, often
+
+
+# Rows and folds ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -61,43 +67,138 @@ class UnitRows:
         return len(self.u)
 
 
-def simple_densities(flow, training, rng, components=None):
-    """name -> density of the closed forms, fitted to rows.
+class Fold(NamedTuple):
+    """Rows to fit to, and those that are held out, which stand at ``places``."""
 
-    ``components`` are numbers of components of mixtures, each one a member.
+    training: UnitRows
+    held_out: UnitRows
+    places: np.ndarray
+
+
+def held_out_count(rows, share):
+    """A share of the rows, but up to a hundred of few rows, and no more than twenty thousand."""
+    return int(np.clip(round(share * rows), min(100, rows // 5), 20_000))
+
+
+def parts_of(rows, share, plan):
+    """The number of the fold that holds each row out, (N,); -1 of those that none does.
+
+    Few rows are all held out by turns. Of many, and where flows stand alone, one share is.
     """
-    u, context, weight = training.u, training.context, training.weight
-    found = {}
-    if len(u) > u.shape[1] + 1:
-        try:
-            found["gaussian"] = Regressed.fit(Gaussian.fit, u, context, weight)
-        except ValueError:      # too few rows for all these columns
-            pass
-    found["shrunk gaussian"] = Regressed.fit(Gaussian.shrunk, u, context, weight)
-    if len(u) < ROWS_A_COLUMN * u.shape[1]:
-        found["less shrunk gaussian"] = Regressed.fit(
-            lambda x, w: Gaussian.shrunk(x, w, 0.25), u, context, weight)
-    for number in components if flow != "gaussian" else ():
-        if number * (u.shape[1] + 1) * 2 <= len(u):
-            found[f"mixture of {number}"] = Regressed.fit(
-                lambda x, w: GaussianMixture.fit(x, number, rng, weight=w), u, context, weight)
-        if training.known and number * (u.shape[1] + training.known + 1) * 2 <= len(u):
-            found[f"mixture regression of {number}"] = MixtureRegression.fit(
-                lambda x, w: GaussianMixture.fit(x, number, rng, weight=w), u, context,
-                training.known, weight)
-    found["wide"] = Regressed.fit(lambda x, w: Wide(x.shape[1]), u, context, weight)
-    return found
+    place = np.arange(rows)
+    if plan.simple and plan.folds > 1 and rows < FOLDED_ROWS:
+        return place % min(plan.folds, rows)
+    return np.where(place < max(held_out_count(rows, share), 1), 0, -1)
 
 
-def _arguments(rows):
-    return (rows.u,) if rows.context is None else (rows.u, rows.context)
+def folds_of(rows, parts):
+    """The :class:`Fold` of each number."""
+    return [Fold(rows.at(parts != k), rows.at(parts == k), np.flatnonzero(parts == k))
+            for k in range(np.max(parts) + 1)]
+
+
+# Candidates -------------------------------------------------------------------------------
+
+
+class Candidate(NamedTuple):
+    """What is in a pool under one name: one density or several, which share its weight.
+
+    ``scores`` (N,) are its log-likelihoods of rows that were held out, NaN for all others.
+    """
+
+    name: str
+    members: tuple
+    scores: np.ndarray
+    seconds: float
+    message: str = ""
+    history: dict | None = None
 
 
 def scores_of(member, rows):
     """Log-likelihoods of rows, (N,); -inf where a member cannot tell."""
     with np.errstate(all="ignore"):
-        found = member.log_prob(*_arguments(rows))
+        found = member.log_prob(*((rows.u,) if rows.context is None else (rows.u, rows.context)))
     return np.where(np.isnan(found), -np.inf, found)
+
+
+def _fitted(name, fit, rows, folds):
+    """The Candidate that ``fit`` makes of rows: fitted to all of them, where folds hold out all."""
+    start = time.perf_counter()
+    scores, member = np.full(len(rows), np.nan), None
+    for fold in folds:
+        member = fit(fold.training)
+        if member is not None:
+            scores[fold.places] = scores_of(member, fold.held_out)
+    if len(folds) > 1:
+        member = fit(rows)
+    return Candidate(name, (member,), scores, time.perf_counter() - start)
+
+
+def _regressed(fit):
+    return lambda rows: Regressed.fit(fit, rows.u, rows.context, rows.weight)
+
+
+def _gaussian(rows):
+    """None where there are too few rows for all the columns."""
+    try:
+        return _regressed(Gaussian.fit)(rows) if len(rows) > rows.u.shape[1] + 1 else None
+    except ValueError:
+        return None
+
+
+def _mixture(rng, number):
+    return _regressed(lambda x, w: GaussianMixture.fit(x, number, rng, weight=w))
+
+
+def _mixture_regression(rng, number):
+    def fit(rows):
+        return MixtureRegression.fit(lambda x, w: GaussianMixture.fit(x, number, rng, weight=w),
+                                     rows.u, rows.context, rows.known, rows.weight)
+    return fit
+
+
+def _mixtures(kind, of, rows, folds, rng):
+    """The Candidate of that number of components by which the rows held out are likeliest.
+
+    Numbers are tried in order until two are no better than the best.
+    """
+    start = time.perf_counter()
+    folds = [fold._replace(training=fold.training.at(slice(MIXTURE_ROWS))) for fold in folds]
+    numbers_a_component = 2 * (rows.u.shape[1] + rows.known + 1)
+    best, best_mean, worse = None, -np.inf, 0
+    for number in COMPONENTS:
+        if number > 1 and number * numbers_a_component > len(folds[0].training) or worse == 2:
+            break
+        found = _fitted(f"{kind} of {number}", of(rng, number), rows, folds)
+        mean = _mean(found.scores, rows.weight)[0]
+        worse = worse + 1 if mean <= best_mean else 0
+        if best is None or mean > best_mean:
+            best, best_mean = found, mean
+    return best._replace(seconds=time.perf_counter() - start)
+
+
+def simple_candidates(flow, rows, folds, rng):
+    """Candidates in closed form."""
+    fits = {"gaussian": _gaussian, "shrunk gaussian": _regressed(Gaussian.shrunk)}
+    if len(folds[0].training) < ROWS_A_COLUMN * rows.u.shape[1]:
+        fits["less shrunk gaussian"] = _regressed(lambda x, w: Gaussian.shrunk(x, w, 0.25))
+    fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1]))
+    found = [_fitted(name, fit, rows, folds) for name, fit in fits.items()]
+    found = [one for one in found
+             if one.members[0] is not None and not np.all(np.isnan(one.scores))]
+    if flow != "gaussian":
+        import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
+
+        # Matrices as small as these are slower on several BLAS threads, much slower where
+        # processors are busy.
+        with blas.one_thread():
+            found.append(_mixtures("mixture", _mixture, rows, folds, rng))
+            if rows.known:
+                found.append(_mixtures("mixture regression", _mixture_regression, rows, folds, rng))
+    return found
+
+
+# The pool ---------------------------------------------------------------------------------
 
 
 def prior_of(names):
@@ -105,71 +206,32 @@ def prior_of(names):
     return np.array([1.0 if name in ("gaussian", "wide") else 0.0 for name in names])
 
 
-def by_cross_validation(rows, flow, rng):
-    """(Pool, list of Tried) of simple densities; every row is scored by fits without it."""
-    began = time.perf_counter()
-    folds = min(FOLDS, len(rows))
-    parts = np.arange(len(rows)) % folds
-    scores = {}
-    for fold in range(folds):
-        held_out = rows.at(parts == fold)
-        fitted = simple_densities(flow, rows.at(parts != fold), rng, SMALL_MIXTURES)
-        for name, member in fitted.items():
-            scores.setdefault(name, np.full(len(rows), -np.inf))[parts == fold] = scores_of(
-                member, held_out)
-    members = simple_densities(flow, rows, rng, SMALL_MIXTURES)
-    names = tuple(name for name in members if name in scores)
-    table = np.stack([scores[name] for name in names], axis=1)
-    return pool_of(names, tuple(members[name] for name in names), table, rows.weight,
-                   {name: (time.perf_counter() - began) / len(names) for name in names}, {})
+def pool_of(candidates, weight):
+    """(Pool, list of Tried, log-likelihoods (N,) under it) of candidates on rows of that weight.
 
-
-def pool_of(names, members, scores, weight, seconds, results):
-    """(Pool, list of Tried) of members whose weights follow from scores (N, K) of rows held out.
-
-    ``seconds`` (name -> float) and ``results`` (name -> DoneFlow) say how some came about.
+    The log-likelihoods are those of rows that are held out, by densities that were not fitted to
+    them, and NaN for the others.
     """
-    weights = stacking_weights(scores, weight, prior_of(names))
+    scores = np.stack([one.scores for one in candidates], axis=1)
+    used = ~np.all(np.isnan(scores), axis=1)
+    # What a fold could not fit says nothing of the rows that it held out.
+    known = np.where(np.isnan(scores), -np.inf, scores)[used]
+    names = [one.name for one in candidates]
+    weights = stacking_weights(known, None if weight is None else weight[used], prior_of(names))
     weights = np.where(weights < 1e-6, 0.0, weights)
-    pool = Pool(members, weights / np.sum(weights), names)
-    tried = [Tried(name, *mean_and_error(scores[:, k], weight), float(pool.weights[k]),
-                   seconds.get(name, 0.0), getattr(results.get(name), "message", ""),
-                   getattr(results.get(name), "history", None))
-             for k, name in enumerate(names)]
-    pooled = mean_and_error(pool.pooled(scores), weight)
-    return pool, [*tried, Tried("pool", *pooled, 1.0, sum(seconds.values()))]
+    weights = weights / np.sum(weights)
+    pooled = np.full(len(scores), np.nan)
+    pooled[used] = log_pool(known, weights)
+    tried = [Tried(one.name, *_mean(one.scores, weight), float(share), one.seconds, one.message,
+                   one.history) for one, share in zip(candidates, weights)]
+    tried.append(Tried("pool", *_mean(pooled, weight), 1.0, sum(one.seconds for one in tried)))
+    each = [len(one.members) for one in candidates]
+    pool = Pool(tuple(member for one in candidates for member in one.members),
+                np.repeat(weights / each, each), tuple(np.repeat(names, each).tolist()))
+    return pool, tried, pooled
 
 
-def simple_members(flow, training, held_out, rng):
-    """(name -> density, name -> seconds) of simple densities and mixtures that suit rows held out.
-    """
-    members = simple_densities(flow, training, rng, ())
-    seconds = dict.fromkeys(members, 0.0)
-    if flow == "gaussian":
-        return members, seconds
-
-    def choose(x, weight):
-        validation = held_out.u
-        if slopes is not None:
-            validation = validation - held_out.context @ slopes
-        return GaussianMixture.choose(x, validation, rng, weight=weight,
-                                      validation_weight=held_out.weight)
-
-    start = time.perf_counter()
-    slopes = getattr(members["shrunk gaussian"], "slopes", None)
-    some = training.at(slice(MIXTURE_ROWS))
-    mixture = Regressed.fit(choose, some.u, some.context, some.weight)
-    name = f"mixture of {getattr(mixture, 'density', mixture).components}"
-    members[name], seconds[name] = mixture, time.perf_counter() - start
-    if training.known:
-        start = time.perf_counter()
-        regression = MixtureRegression.choose(some.u, some.context, some.known, held_out.u,
-                                              held_out.context, rng, some.weight, held_out.weight)
-        name = f"mixture regression of {regression.joint.components}"
-        members[name], seconds[name] = regression, time.perf_counter() - start
-    return members, seconds
-
-
-def held_out_count(rows, share):
-    """A share of the rows, but up to a hundred of few rows, and no more than twenty thousand."""
-    return int(np.clip(round(share * rows), min(100, rows // 5), 20_000))
+def _mean(scores, weight):
+    """The mean of the scores that are there, and its standard error."""
+    there = ~np.isnan(scores)
+    return mean_and_error(scores[there], None if weight is None else weight[there])

@@ -22,8 +22,8 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.tables.conditional import impute
-from nfref.tables.fit import fit_table
-from nfref.tables.frames import distinct_rows, is_missing
+from nfref.tables.fit import effective_rows, fit_table
+from nfref.tables.frames import as_counts, grouped_rows, is_missing
 
 ROUNDS = 10                 # of each kind
 ROWS_OF_A_ROUND = 5000      # at most so many
@@ -44,15 +44,17 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
     if not any(np.any(is_missing(values)) for values in table):
         return fit_table(columns, table, plan, seed, weight=weight, validation=validation,
                          announce=announce, given=given)
-    effective = (float(len(table[0])) if weight is None
-                 else float(np.sum(weight)) ** 2 / float(np.sum(weight ** 2)))
+    weight = as_counts(weight)
+    effective = effective_rows(weight, len(table[0]))
     used = ~says_nothing([column.name for column in columns], table, given)
     if not np.any(used):
         raise ValueError("given: expected rows in which all given columns have a value and another "
                          f"column has one too, got none in {len(used)}")
     table = [values[used] for values in table]
     weight = None if weight is None else weight[used]
-    places, counts = distinct_rows(_comparable(table), weight, seed)
+    whole = ~np.any([is_missing(values) for values in table], axis=0)
+    places, group = grouped_rows(_comparable(table), seed)
+    counts = np.bincount(group, weight, len(places)).astype(np.float64)
     table = [values[places] for values in table]
     rng = np.random.default_rng([seed, 1])
     filled = [_from_the_same(values, counts, rng) for values in table]
@@ -61,7 +63,7 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
     announce("what stands in empty cells")
     for k, kind in enumerate(kinds, 1):
         density = fit_table(columns, [values[few] for values in filled],
-                            replace(plan, flow=kind, members=0, simple=True), seed,
+                            replace(plan, flow=kind, members=0, simple=True, folds=1), seed,
                             weight=counts[few], validation=validation, given=given).density
         rows = few if k < len(kinds) else slice(None)
         drawn = impute(density, [values[rows] for values in table], rng)
@@ -69,7 +71,7 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
             values[rows] = new
     found = fit_table(columns, filled, plan, seed, weight=counts, validation=validation,
                       announce=announce, given=given)
-    return replace(found, rows=effective)
+    return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 
 def says_nothing(names, table, given=()):

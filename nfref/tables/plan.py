@@ -43,6 +43,9 @@ class Plan:
     simple : bool
         Whether the simple densities take part; without them flows stand alone, however few the
         rows are.
+    folds : int
+        In how many parts few rows are held out by turns; 1 holds one part out, as of many rows and
+        where flows stand alone.
     dtype : {None, "float32", "float64"}
         What flows are trained and scored in; None trains in float32 and scores in float64.
     """
@@ -58,6 +61,7 @@ class Plan:
     resume: object = None
     jobs: int = 1
     simple: bool = True
+    folds: int = 5
     dtype: str | None = None
 
     @property
@@ -136,16 +140,20 @@ class DoneFlow(Configuration):
     history : dict of list of float
         Its loss after every epoch.
     seconds : float
+    stopped : str
+        The same in a word, see :class:`nfref.training.loop.FitResult`.
     """
 
     vector: np.ndarray
     message: str
     history: dict
     seconds: float
+    stopped: str = ""
 
     def _check(self):
         check_floats("vector", self.vector, None)
-        require(isinstance(self.message, str) and isinstance(self.history, dict)
+        require(isinstance(self.message, str) and isinstance(self.stopped, str)
+                and isinstance(self.history, dict)
                 and self.seconds >= 0, "expected how training ended")
 
 
@@ -158,6 +166,7 @@ class SearchState(Configuration):
     Attributes
     ----------
     done : tuple of DoneFlow
+        Those of one kind after each other, one a fold.
     current : FitState or None
         Of the flow that is trained now, if one is.
     seconds : float

@@ -74,6 +74,12 @@ def stacking_weights(log_densities: Array, weight: Array | None = None, prior: A
     return weights
 
 
+def log_pool(log_densities: Array, weights: Array) -> Array:
+    """log sum_k w_k p_k, (M,), of log p_k (M, K) and weights w (K,)."""
+    used = weights > 0
+    return np.logaddexp.reduce(np.log(weights[used]) + log_densities[:, used], axis=1)
+
+
 # Members ----------------------------------------------------------------------------------
 
 
@@ -205,6 +211,8 @@ class Pool(Configuration):
     weights : (K,) array
         At least 0, with sum 1.
     names : tuple of str
+        Members of one name stand next to each other: flows of one kind, each trained without
+        another part of the rows, which together are one candidate.
     """
 
     members: tuple
@@ -215,6 +223,23 @@ class Pool(Configuration):
     def flows(self):
         """The places of those members that are flows."""
         return [k for k, member in enumerate(self.members) if isinstance(member, FittedFlow)]
+
+    @property
+    def shares(self):
+        """name -> the weight of all members of that name."""
+        found = dict.fromkeys(self.names, 0.0)
+        for name, weight in zip(self.names, self.weights.tolist()):
+            found[name] += weight
+        return found
+
+    def by_name(self, log_probs):
+        """The log-densities of all that has one name, (N, names), from the log p_k, (N, K)."""
+        names, found = np.array(self.names), []
+        for name, share in self.shares.items():
+            some = np.flatnonzero(names == name)
+            weights = self.weights[some] / share if share > 0 else np.full(len(some), 1 / len(some))
+            found.append(log_pool(log_probs[:, some], weights))
+        return np.stack(found, axis=1)
 
     def log_probs(self, x, context=None):
         """log p_k(x) of every member, (N, K); -inf where a member cannot tell."""
@@ -229,8 +254,7 @@ class Pool(Configuration):
 
     def pooled(self, log_probs):
         """log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""
-        used = self.weights > 0
-        return np.logaddexp.reduce(np.log(self.weights[used]) + log_probs[:, used], axis=1)
+        return log_pool(log_probs, self.weights)
 
     def sample(self, rng, n, context=None):
         """``n`` rows, (n, D), each drawn from a member chosen by the weights."""

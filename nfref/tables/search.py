@@ -1,10 +1,13 @@
 """The search for a pool: which flows are tried, and the weights of all that is.
 
-With few rows the simple densities (:mod:`nfref.tables.members`) are all there is. With more, flows
-follow: neural spline flows, of tanh and of relu units, a masked autoregressive flow, and then as
-many more of whichever did best, each with orders and starting points of its own; or those of one
-kind that is asked for. Their weights come from the rows that are held out, by which training stops
-too. A plan without simple densities is of flows alone: of one, whose weight is 1.
+Simple densities (:mod:`nfref.tables.members`) come first. Where there are rows enough flows follow:
+neural spline flows, of tanh and of relu units, a masked autoregressive flow, and then as many more
+of whichever did best, each with orders and starting points of its own; or those of one kind that
+is asked for. A flow is trained once a fold, until it is no better on the rows that the fold holds
+out. With few rows all are held out by turns, and the flows of all folds are one candidate, their
+mean; with many there is one fold, and one flow. What the candidates weigh follows from the rows
+that were held out. A plan without simple densities is of flows alone, with one fold: of one flow,
+whose weight is 1.
 """
 
 import math
@@ -18,14 +21,13 @@ from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.blocks import BLOCK
 from nfref.tables.flows import FEW
-from nfref.tables.members import (ROWS_A_COLUMN, by_cross_validation, held_out_count, pool_of,
-                                  scores_of, simple_members)
+from nfref.tables.members import Candidate, folds_of, pool_of, scores_of, simple_candidates
 from nfref.tables.plan import DoneFlow, SearchState
-from nfref.tables.pool import FittedFlow
+from nfref.tables.pool import FittedFlow, mean_and_error
 from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import prepare
 
-FLOW_ROWS = 300         # below so many rows, or ROWS_A_COLUMN a column, no flow is tried
+FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
 
 
 # A flow -----------------------------------------------------------------------------------
@@ -52,10 +54,11 @@ def batch_size_for(rows):
     return 64 if rows < FEW else int(min(1024, max(256, 2 ** np.ceil(np.log2(rows / 50)))))
 
 
-def prepare_flows(training, held_out, plan):
+def prepare_flows(fold, plan):
     """Have compiled what flows need to be trained in this process, and to be scored in the end."""
     if plan.jobs > 1:
         return
+    training, held_out, _ = fold
     fits, step = [], min(len(training), plan.batch_size or batch_size_for(len(training)))
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
         density = _density_for(kind, training, np.random.default_rng(0))
@@ -66,9 +69,10 @@ def prepare_flows(training, held_out, plan):
     prepare(fits)
 
 
-def try_flow(kind, training, held_out, rng, plan, seconds_left, callback=None, resume=None):
-    """(DoneFlow, how it ended) of one flow; ``resume`` is a FitState of it."""
+def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
+    """The DoneFlow of one flow and one fold; ``resume`` is a FitState of it."""
     began = time.perf_counter()
+    training, held_out, _ = fold
     density = _density_for(kind, training, rng)
     if kind.objective is not None:
         training = training.repeated()
@@ -84,8 +88,8 @@ def try_flow(kind, training, held_out, rng, plan, seconds_left, callback=None, r
         objective=kind.objective, progress=plan.progress, callback=callback, resume=resume,
         time_limit=seconds_left)
     vector = trees.flatten(trees.cast(result.params, np.dtype(plan.dtype or "float64")))[0]
-    return (DoneFlow(vector, result.message, result.history, time.perf_counter() - began),
-            result.stopped)
+    return DoneFlow(vector, result.message, result.history, time.perf_counter() - began,
+                    result.stopped)
 
 
 def fitted_flow(kind, training, rng, done):
@@ -111,83 +115,104 @@ def _elsewhere(*arguments):
 
 
 class _Flows:
-    """The flows of a search, in two waves: one of each kind, and more of the best.
+    """The flows of a search, in two waves: one of each kind, and more of the best; each in folds.
 
     Each has a generator of its own, so that it does not matter where and when it is trained.
     """
 
-    def __init__(self, training, held_out, plan, rng, announce, began):
-        self.training, self.held_out, self.plan, self.announce = training, held_out, plan, announce
-        self.seeds = rng.bit_generator.seed_seq.spawn(plan.members if plan.wants_flows else 0)
-        self.resume, self.began, self.interrupted = plan.resume, began, False
-        self.kinds, self.done, self.members, self.scores = [], [], [], []
+    def __init__(self, rows, folds, plan, rng, announce, began):
+        self.rows, self.folds, self.plan, self.announce = rows, folds, plan, announce
+        members = plan.members if plan.wants_flows else 0
+        self.seeds = rng.bit_generator.seed_seq.spawn(members * len(folds))
+        self.began, self.interrupted = began, False
+        self.known = () if plan.resume is None else plan.resume.done
+        self.done, self.flows, self.candidates = [], [], []
 
     def run(self):
         """Train all that the time allows."""
-        first, members = self.plan.kinds, len(self.seeds)
+        first, members = self.plan.kinds, self.plan.members
         self._wave(first)
-        if members > len(self.kinds) == len(first) and not self.interrupted:
-            best = max(range(len(first)), key=lambda k: np.average(
-                self.scores[k], weights=self.held_out.weight))
-            self._wave([self.kinds[best]] * (members - len(first)))
+        if members > len(first) > 0 and len(self.done) == len(first) * len(self.folds):
+            best = max(range(len(first)), key=lambda k: mean_and_error(
+                self.candidates[k].scores, self.rows.weight)[0])
+            self._wave([first[best]] * (members - len(first)))
 
     def _rng(self, k):
         return np.random.default_rng(self.seeds[k])
 
-    def _add(self, kind, done):
-        k = len(self.done)
-        self.kinds.append(kind)
-        self.done.append(done)
-        self.members.append(fitted_flow(kind, self.training, self._rng(k), done))
+    def _fold(self, k):
+        return self.folds[k % len(self.folds)]
 
     def _wave(self, kinds):
-        known = () if self.resume is None else self.resume.done[len(self.done):]
-        for kind, done in zip(kinds, known):
+        kinds = [kind for kind in kinds for _ in self.folds]
+        start = len(self.done)
+        for kind, done in zip(kinds, self.known[start:]):
             self._add(kind, done)
-        kinds = kinds[len(known):]
-        (self._at_once if self.plan.jobs > 1 and len(kinds) > 1 else self._in_turn)(kinds)
+        left = kinds[len(self.done) - start:]
+        if not self.interrupted:
+            (self._at_once if self.plan.jobs > 1 and len(left) > 1 else self._in_turn)(left)
         # Scored in double precision once the wave is trained, not flow by flow: the kernels for
         # it are compiled in other processes (nfref/kernels/ahead.py) while the flows train.
-        self.scores += [scores_of(member, self.held_out)
-                        for member in self.members[len(self.scores):]]
+        for k in range(start, len(self.done), len(self.folds)):
+            self.candidates.append(self._candidate(kinds[k - start], slice(k, k + len(self.folds))))
+
+    def _add(self, kind, done):
+        k = len(self.done)
+        self.done.append(done)
+        self.flows.append(fitted_flow(kind, self._fold(k).training, self._rng(k), done))
+
+    def _candidate(self, kind, some):
+        """The flows of one kind, one a fold or as many as there was time for."""
+        flows, done, scores = self.flows[some], self.done[some], np.full(len(self.rows), np.nan)
+        for fold, flow in zip(self.folds, flows):
+            scores[fold.places] = scores_of(flow, fold.held_out)
+        number = len(self.candidates) + 1
+        name = kind.name
+        if name in [one.name for one in self.candidates]:
+            name = f"{name} {number}"
+        return Candidate(name, tuple(flows), scores, sum(one.seconds for one in done),
+                         _how_ended(done), _mean_history([one.history for one in done]))
 
     def _in_turn(self, kinds):
+        folds, resume = len(self.folds), self.plan.resume
+        plan = self.plan if folds == 1 else replace(self.plan, progress=False)
         for kind in kinds:
-            k, members = len(self.done), len(self.seeds)
-            left = self._seconds(members - k)
+            k = len(self.done)
+            left = self._seconds(len(self.seeds) - k)
             if left is not None and left <= 0:
                 break
-            self.announce(f"{kind.name}, flow {k + 1} of {members}" + _time_left(
-                [done.seconds for done in self.done], self.plan, self._spent(), k))
-            current = None
-            if self.resume is not None and k == len(self.resume.done):
-                current = self.resume.current
-            done, stopped = try_flow(kind, self.training, self.held_out, self._rng(k), self.plan,
-                                     left, self._keep, current)
+            if k % folds == 0:
+                self.announce(f"{kind.name}, flow {k // folds + 1} of {self.plan.members}"
+                              + f" in {folds} folds" * (folds > 1)
+                              + _time_left([done.seconds for done in self.done], self.plan,
+                                           self._spent(), len(self.seeds)))
+            current = resume.current if resume is not None and k == len(self.known) else None
+            done = try_flow(kind, self._fold(k), self._rng(k), plan, left, self._keep, current)
             self._add(kind, done)
-            if stopped == "interrupted":
+            if done.stopped == "interrupted":
                 self.interrupted = True
                 break
 
     def _at_once(self, kinds):
         from joblib import Parallel, delayed
-        jobs, k = self.plan.jobs, len(self.done)
+        jobs, k, folds = self.plan.jobs, len(self.done), len(self.folds)
         turns = math.ceil(len(kinds) / jobs)
         rest = len(self.seeds) - k - len(kinds)
         left = self._seconds(turns + math.ceil(rest / jobs))
         if left is not None and left <= 0:
             return
-        self.announce(f"{', '.join(kind.name for kind in kinds)}: flows {k + 1} to "
-                      f"{k + len(kinds)} of {len(self.seeds)}, {min(jobs, len(kinds))} at once")
+        self.announce(f"{', '.join(dict.fromkeys(kind.name for kind in kinds))}: flows "
+                      f"{k // folds + 1} to {(k + len(kinds)) // folds} of {self.plan.members}"
+                      + f" in {folds} folds" * (folds > 1) + f", {min(jobs, len(kinds))} at once")
         plan = replace(self.plan, callback=None, resume=None, progress=False)
         try:
             found = Parallel(n_jobs=jobs, prefer="processes")(
-                delayed(_elsewhere)(kind, self.training, self.held_out, self._rng(k + j), plan,
-                                    left) for j, kind in enumerate(kinds))
+                delayed(_elsewhere)(kind, self._fold(k + j), self._rng(k + j), plan, left)
+                for j, kind in enumerate(kinds))
         except KeyboardInterrupt:
             self.interrupted = True
             return
-        for kind, (done, _) in zip(kinds, found):
+        for kind, done in zip(kinds, found):
             self._add(kind, done)
         self._keep(None)
 
@@ -206,40 +231,31 @@ class _Flows:
         return left if self.done else max(left, 1e-3)
 
 
-# The pool ---------------------------------------------------------------------------------
+def _how_ended(done):
+    """How the trainings of one candidate ended, in a line."""
+    if len(done) == 1:
+        return done[0].message
+    epochs = [len(one.history["train"]) for one in done]
+    cut = [one.message for one in done if one.stopped in ("time", "interrupted", "non-finite")]
+    return (f"{len(done)} flows of {min(epochs)} to {max(epochs)} epochs"
+            + (f", {len(cut)} cut: {cut[0]}" if cut else ""))
 
 
-def by_held_out_rows(training, held_out, plan, rng, announce=lambda name: None):
-    """(Pool, list of Tried): simple densities and flows, weighted by the rows held out."""
-    began = time.perf_counter() - (0.0 if plan.resume is None else plan.resume.seconds)
-    members, seconds, results = {}, {}, {}
-    prepare_flows(training, held_out, plan)
-    if plan.simple:
-        announce("gaussian and mixtures")
-        members, seconds = simple_members(plan.flow, training, held_out, rng)
-    scores = {name: scores_of(member, held_out) for name, member in members.items()}
-    flows = _Flows(training, held_out, plan, rng, announce, began)
-    flows.run()
-    if not (plan.simple or any(done.history["train"] for done in flows.done)):
-        if flows.interrupted:
-            raise KeyboardInterrupt
-        raise ValueError(f"learning_rate: expected one that trains, came to "
-                         f"{flows.done[0].message}; a lower one may help")
-    for k, (kind, done) in enumerate(zip(flows.kinds, flows.done)):
-        name = kind.name
-        name = name if name not in members else f"{name} {k + 1}"
-        members[name], seconds[name], results[name] = flows.members[k], done.seconds, done
-        scores[name] = flows.scores[k]
-    names = tuple(members)
-    return pool_of(names, tuple(members.values()), np.stack(list(scores.values()), axis=1),
-                   held_out.weight, seconds, results)
+def _mean_history(histories):
+    """The mean over several trainings of every epoch, of those that came so far."""
+    found = {}
+    for name in histories[0]:
+        curves = [history[name] for history in histories]
+        found[name] = [float(np.mean([curve[k] for curve in curves if k < len(curve)]))
+                       for k in range(max(map(len, curves)))]
+    return found
 
 
-def _time_left(passed, plan, spent, k):
-    """How long all flows from the k-th on may take, in words: as long as those before, or the rest
-    of the budget."""
+def _time_left(passed, plan, spent, total):
+    """How long the flows that are left may take, in words: as long as those before, or the rest of
+    the budget."""
     left = np.inf if plan.time_budget is None else plan.time_budget - spent
-    likely = np.mean(passed) * (plan.members - k) if passed else np.inf
+    likely = np.mean(passed) * (total - len(passed)) if passed else np.inf
     if min(left, likely) == np.inf:
         return ""
     about = "about" if likely < left else "at most"
@@ -248,11 +264,28 @@ def _time_left(passed, plan, spent, k):
     return f"; {about} {shown} left for all flows"
 
 
-def find_pool(rows, plan, rng, validation=0.1, announce=lambda name: None):
-    """(Pool, list of Tried, how many rows were held out; 0 where all were by turns)."""
-    few = len(rows) < max(FLOW_ROWS, ROWS_A_COLUMN * rows.u.shape[1])
-    if plan.simple and (few or not plan.wants_flows):
-        return *by_cross_validation(rows, plan.flow, rng), 0
-    count = max(held_out_count(len(rows), validation), 1)
-    return *by_held_out_rows(rows.at(slice(count, None)), rows.at(slice(count)), plan, rng,
-                             announce), count
+# The pool ---------------------------------------------------------------------------------
+
+
+def find_pool(rows, parts, plan, rng, announce=lambda name: None):
+    """(Pool, list of Tried, log-likelihoods (N,)): see :func:`nfref.tables.members.pool_of`.
+
+    ``parts`` (N,) say which fold holds a row out (:func:`nfref.tables.members.parts_of`).
+    """
+    began = time.perf_counter() - (0.0 if plan.resume is None else plan.resume.seconds)
+    folds, candidates = folds_of(rows, parts), []
+    if plan.simple and len(rows) < FLOW_ROWS:
+        plan = replace(plan, members=0)
+    if plan.kinds:
+        prepare_flows(folds[0], plan)
+    if plan.simple:
+        announce("gaussian and mixtures")
+        candidates = simple_candidates(plan.flow, rows, folds, rng)
+    flows = _Flows(rows, folds, plan, rng, announce, began)
+    flows.run()
+    if not (candidates or any(done.history["train"] for done in flows.done)):
+        if flows.interrupted:
+            raise KeyboardInterrupt
+        raise ValueError(f"learning_rate: expected one that trains, came to "
+                         f"{flows.done[0].message}; a lower one may help")
+    return pool_of([*candidates, *flows.candidates], rows.weight)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.tables.fit import split_copies
-from nfref.tables.frames import distinct_rows
+from nfref.tables.frames import as_counts, distinct_rows
 
 LEAST_ROWS = 5
 
@@ -55,7 +55,8 @@ class Split:
         Where there are no weights a row counts as often as it is there, or ``once``.
         """
         used = np.arange(len(values)) if weight is None else np.flatnonzero(weight > 0)
-        places, counts = distinct_rows(values[used], None if weight is None else weight[used], seed)
+        places, counts = distinct_rows(
+            values[used], None if weight is None else as_counts(weight[used]), seed)
         if len(places) < LEAST_ROWS:
             raise ValueError(f"expected at least {LEAST_ROWS} rows that differ, got {len(places)}")
         if once and weight is None:

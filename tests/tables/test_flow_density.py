@@ -120,15 +120,15 @@ def test_in_pipelines_and_searches():
 
 
 def test_every_candidate_is_told_and_the_pool_is_the_best():
-    # Two rows more are thought to have come from the Gaussian and from the wide density: of 300
+    # Two rows more are thought to have come from the Gaussian and from the wide density: of 600
     # that are held out they cost less than 0.01 nats.
-    model = nfref.FlowDensity(**{**SMALL, "members": 3, "epochs": 15}).fit(rows(3000))
+    model = nfref.FlowDensity(**{**SMALL, "members": 3, "epochs": 15}).fit(rows(6000))
     *members, pool = model.candidates_
     names = [one.name for one in members]
     assert {"gaussian", "wide", "nsf", "maf"} <= set(names) and pool.name == "pool"
     assert pool.mean >= max(one.mean for one in members) - 0.01
     assert sum(model.weights_.values()) == pytest.approx(1) and list(model.weights_) == names
-    assert model.n_rows_held_out_ == 300 and model.n_rows_effective_ == 3000
+    assert model.n_rows_held_out_ == 600 and model.n_rows_effective_ == 6000
     scores, spread = model.score_samples(rows(1500), return_spread=True)
     assert np.all(spread >= 0) and np.median(spread) < 1
     far = model.score_samples(np.array([[130.0, 3.0]]), return_spread=True)[1]

@@ -46,7 +46,7 @@ def test_a_context_says_how_many_at_once(expected, monkeypatch):
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):
         same(nfref.FlowDensity(**SETTINGS).fit(ROWS), expected)
-    assert told == [(3, 3)]         # the fourth comes after all these, and alone
+    assert told == [(3, 15), (3, 5)]        # five folds each; the fourth comes after all these
 
 
 @pytest.mark.slow

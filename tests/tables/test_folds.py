@@ -1,0 +1,164 @@
+"""Rows held out by turns: the folds, what is scored without what, and what weights count."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nfref.tables.closed_form import Gaussian, Wide
+from nfref.tables.fit import find_columns, fit_table
+from nfref.tables.frames import as_counts, grouped_rows
+from nfref.tables.members import FOLDED_ROWS, UnitRows, folds_of, parts_of
+from nfref.tables.missing import fit_incomplete_table
+from nfref.tables.plan import Plan
+
+PLAN = Plan(members=1, epochs=3)
+
+
+def rows(n=200, seed=0):
+    """Two columns, of which one bends with the other."""
+    x = np.random.default_rng(seed).standard_normal((n, 2))
+    return np.stack([x[:, 0], 0.5 * x[:, 0] ** 2 + 0.3 * x[:, 1]], axis=1)
+
+
+def fitted(x, plan=PLAN, weight=None, seed=0):
+    names, table = [f"x{j}" for j in range(x.shape[1])], list(x.T)
+    return fit_incomplete_table(find_columns(names, table), table, plan, seed, weight=weight)
+
+
+# Folds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count, plan, folds", [
+    (200, PLAN, 5), (3, PLAN, 3), (FOLDED_ROWS, PLAN, 1), (200, replace(PLAN, simple=False), 1),
+    (200, replace(PLAN, folds=1), 1)])
+def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
+    parts = parts_of(count, 0.1, plan)
+    found = folds_of(UnitRows(np.arange(count)[:, None]), parts)
+    assert len(found) == folds and len(parts) == count
+    assert np.all(parts >= 0) == (folds > 1)
+    for fold in found:
+        np.testing.assert_array_equal(fold.held_out.u[:, 0], fold.places)
+        assert sorted([*fold.training.u[:, 0], *fold.places]) == list(range(count))
+
+
+def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_the_one_without_it():
+    x = rows()
+    found = fitted(x)
+    pool = found.density.pool
+    flows = [pool.members[k] for k in pool.flows]
+    assert pool.names.count("nsf") == len(flows) == 5
+    np.testing.assert_allclose([pool.weights[k] for k in pool.flows], pool.shares["nsf"] / 5)
+    places, _ = grouped_rows(x, 0)
+    log_prob = pool.log_probs(found.density.encode(list(x[places].T))[1])[:, pool.flows]
+    own = log_prob[np.arange(200), np.arange(200) % 5]      # by the flow of the row's own fold
+    (tried,) = [one for one in found.tried if one.name == "nsf"]
+    offset = np.mean(found.density.encode(list(x.T))[2])
+    assert tried.mean == pytest.approx(np.mean(own) + offset, abs=1e-6)
+    both = np.logaddexp.reduce(log_prob, axis=1) - np.log(5)
+    names = list(pool.shares)
+    np.testing.assert_allclose(pool.by_name(pool.log_probs(found.density.encode(
+        list(x[places].T))[1]))[:, names.index("nsf")], both, rtol=1e-12)
+
+
+def test_unseen_rows_are_scored_without_themselves():
+    """By Gaussians of the other folds and the weights of the pool, copies like their equals."""
+    x = rows(40)
+    found = fitted(np.concatenate([x, x[:9]]), replace(PLAN, flow="gaussian"))
+    assert found.held_out == 0 and found.distinct == 40
+    np.testing.assert_array_equal(found.unseen.places, np.arange(49))
+    np.testing.assert_array_equal(found.unseen.log_prob[40:], found.unseen.log_prob[:9])
+    assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-10)
+    _, u, log_slope = found.density.encode(list(x.T))
+    places, group = grouped_rows(np.concatenate([x, x[:9]]), 0)
+    count, part, pool = np.bincount(group).astype(float), group[:40] % 5, found.density.pool
+    for k in range(5):
+        rest, held = part != k, part == k
+        weight = count[group[:40]][rest]
+        members = {"gaussian": Gaussian.fit(u[rest], weight), "wide": Wide(2),
+                   "shrunk gaussian": Gaussian.shrunk(u[rest], weight)}
+        by_hand = np.log(sum(share * np.exp(members[name].log_prob(u[held]))
+                             for name, share in pool.shares.items()))
+        np.testing.assert_allclose(found.unseen.log_prob[:40][held], by_hand + log_slope[held],
+                                   rtol=1e-10)
+
+
+def test_of_many_rows_those_held_out_are_unseen():
+    x = rows(6000)
+    found = fitted(x, replace(PLAN, flow="gaussian"))
+    assert len(found.unseen.places) == found.held_out == 600
+    np.testing.assert_allclose(found.unseen.log_prob, found.density.log_prob(
+        list(x[found.unseen.places].T)), rtol=1e-12)
+    assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-10)
+
+
+def test_unseen_rows_have_no_empty_cells():
+    x = rows()
+    x[::4, 1] = np.nan
+    found = fitted(x, replace(PLAN, flow="gaussian"))
+    np.testing.assert_array_equal(found.unseen.places, np.flatnonzero(np.arange(200) % 4))
+
+
+@pytest.mark.parametrize("n", [300, 40])
+def test_unseen_rows_of_labels(n):
+    """Copies are held out where all columns are discrete; where one is real, whole rows."""
+    rng = np.random.default_rng(0)
+    town = rng.choice(np.array(["a", "b", "c"], object), n)
+    for other in (rng.poisson(2.0, n).astype(float), rng.standard_normal(n)):
+        table = [town, other]
+        columns = find_columns(("town", "other"), table, {"other": "count"} if np.all(
+            other == np.round(other)) else None)
+        found = fit_table(columns, table, replace(PLAN, flow="gaussian"), 0)
+        assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-9)
+        if columns[1].kind == "real":
+            np.testing.assert_array_equal(found.unseen.places, np.arange(n))
+        else:
+            assert 0 < len(found.unseen.places) < n / 2
+
+
+# Weights ----------------------------------------------------------------------------------
+
+
+def test_counts_of_weights():
+    whole = np.array([3.0, 1.0, 2.0, 3.0])
+    for constant in (1, 2, 0.1, 1 / 3, 1e-6, 1e300, 1e-300):
+        np.testing.assert_array_equal(as_counts(whole * constant), whole)
+    real = np.random.default_rng(0).exponential(size=500)
+    counts = as_counts(real)
+    np.testing.assert_allclose(counts / np.sum(counts), real / np.sum(real), rtol=1e-6)
+    assert np.sum(counts) == pytest.approx(np.sum(real) ** 2 / np.sum(real ** 2), rel=1e-6)
+    for constant in (1e-6, 1 / 500, 0.7, 1e300, 1e-300):
+        np.testing.assert_array_equal(as_counts(real * constant), counts)
+    np.testing.assert_array_equal(as_counts(real[::-1])[::-1], counts)
+
+
+@pytest.mark.parametrize("weight", [
+    np.ones(200), np.random.default_rng(0).exponential(size=200),
+    np.random.default_rng(1).integers(1, 4, 200)], ids=["equal", "real", "whole"])
+def test_weights_times_a_constant_give_the_same_bits(weight):
+    x = rows()
+    one = fitted(x, weight=weight.astype(float))
+    for constant in (1 / 200, 1e300, 1e-300):
+        other = fitted(x, weight=weight * constant)
+        np.testing.assert_array_equal(one.unseen.log_prob, other.unseen.log_prob)
+        assert other.rows == one.rows and other.tried[-1].mean == one.tried[-1].mean
+    if np.all(weight == np.round(weight)):
+        repeated = fitted(np.repeat(x, weight.astype(int), axis=0))
+        np.testing.assert_array_equal(repeated.density.log_prob(list(x.T)),
+                                      one.density.log_prob(list(x.T)))
+
+
+# Units ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [2.0 ** 20, 1e6, 1 / 3])
+def test_the_split_and_the_model_know_nothing_of_units(factor):
+    """Of Cauchy rows, whose values far out weigh most."""
+    x = np.random.default_rng(0).standard_cauchy((300, 3))
+    scaled = x * [1, factor, 1]
+    for one, other in zip(grouped_rows(x, 3), grouped_rows(scaled, 3)):
+        np.testing.assert_array_equal(one, other)
+    plain, moved = fitted(x), fitted(scaled)
+    assert plain.density.pool.shares == pytest.approx(moved.density.pool.shares, abs=1e-9)
+    np.testing.assert_allclose(moved.density.log_prob(list(scaled.T)) + np.log(factor),
+                               plain.density.log_prob(list(x.T)), rtol=1e-9)
