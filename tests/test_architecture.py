@@ -40,8 +40,8 @@ LAYERS = (
     ("members", "tables.columns tables.frames tables.closed_form tables.discrete tables.pool "
      "tables.regression tables.marginals tables.flows tables.plan tables.members tables.search",
      "all above but kernels, dispatch"),
-    ("densities", "tables.density tables.fit tables.conditional tables.missing tables.scoring "
-     "tables.split tables.comparison",
+    ("densities", "tables.density tables.fit tables.grids tables.conditional tables.one_column "
+     "tables.missing tables.scoring tables.split tables.comparison",
      "all above but kernels, dispatch"),
     ("model files", "tables.archives tables.checkpoints tables.model_file",
      "all above but kernels, dispatch"),

@@ -12,9 +12,9 @@ from nfref.cli.data import load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.score import tables_for
 from nfref.cli.streams import utf8_output
-from nfref.tables.conditional import (ConditionalSampler, impute, label_probabilities, predictions,
-                                      row_given)
+from nfref.tables.conditional import ConditionalSampler, impute, row_given
 from nfref.tables.frames import is_missing
+from nfref.tables.one_column import label_probabilities, predictions
 from nfref.tables.reading import write_batches, write_blocks
 from nfref.tables.scoring import stacked
 
@@ -113,7 +113,7 @@ def quantile(options):
     if column.name in given:
         raise UsageError(f"--given: expected other columns than {column.name!r}, of which "
                          "quantiles are asked")
-    _, found = predictions(model.density, row_given(model.density, given), column.name,
+    _, found, _ = predictions(model.density, row_given(model.density, given), column.name,
                            options.levels, ONE_ROW)
     for level, value in zip(options.levels, found[0]):
         print(f"{level:<8g} {value:.6g}")
@@ -152,7 +152,7 @@ def predict(options):
     def answers(some):
         if column.kind == "category":
             return label_probabilities(model.density, some, column.name)
-        mean, at = predictions(model.density, some, column.name, levels)
+        mean, at, _ = predictions(model.density, some, column.name, levels)
         return np.stack([mean, at[:, 1], at[:, 0], at[:, 2]], axis=1)
 
     rows = 0

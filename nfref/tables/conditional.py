@@ -11,18 +11,22 @@ sd(w) / sqrt(S), and p(x_M | x_O) as their law under these weights. Labels are i
     q(d, u) = P(d) q(u | d)
 
 with all labels that may be missing written out. Counts that are missing are drawn from P instead.
-Where p is in closed form itself, q = p, every weight is p(x_O), and the answer is exact.
+Where p is in closed form itself, q = p, every weight is p(x_O), and the answer is exact. Where one
+column of the pool's is missing and all others are known, p is asked along a line and nothing is
+drawn (:mod:`nfref.tables.grids`).
 """
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.annotations import Any, Generator
 from nfref.tables.columns import Continuous, plain
 from nfref.tables.density import TableDensity
 from nfref.tables.frames import is_missing
+from nfref.tables.grids import Line
 from nfref.tables.marginals import ClosedForm, Noise, exact_marginal
 
 DRAWS = 1000
@@ -39,7 +43,7 @@ class Marginal:
     log_prob : (N,) array
         Nats, in the units of the data.
     error : (N,) array
-        Standard error of it; 0 where it is exact.
+        Standard error of it where it was drawn, a bound where a grid served; 0 where it is exact.
     effective : (N,) array
         (sum w)^2 / sum w^2 of the draws; infinite where there were none.
     """
@@ -88,11 +92,15 @@ class ConditionalSampler:
 
     def __init__(self, density: TableDensity) -> None:
         self.density = density
-        self.proposal = None
-        if density.pool is not None:
-            rng = np.random.default_rng(0)
-            context = density.context(density.pilot(rng, 2000))
-            self.proposal = ClosedForm.proposal_for(density.pool, rng, context)
+
+    @cached_property
+    def proposal(self):
+        """q, where there is a pool."""
+        if self.density.pool is None:
+            return None
+        rng = np.random.default_rng(0)
+        context = self.density.context(self.density.pilot(rng, 2000))
+        return ClosedForm.proposal_for(self.density.pool, rng, context)
 
     @property
     def exact(self):
@@ -121,11 +129,9 @@ class ConditionalSampler:
         coded, pooled = self.density.places
         if self.density.pool is None:
             return
-        patterns, which = np.unique(known, axis=0, return_inverse=True)
-        for k, pattern in enumerate(patterns):
+        for rows, pattern in patterns_of(known):
             if not np.all(pattern[coded]):
                 continue
-            rows = np.flatnonzero(which.reshape(-1) == k)
             context = self.density.context(np.nan_to_num(codes[rows]))
             with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
                 found = exact_marginal(self.density.pool, u[rows],
@@ -136,13 +142,32 @@ class ConditionalSampler:
                 found = found + self.density.discrete.log_prob(codes[rows])
             yield rows, found
 
+    def grids(self, codes, u, known, single=False, least=1.0):
+        """(place of the column in u, :class:`nfref.tables.grids.Grid`) of rows that lack one column
+        of the pool's, and no other that matters."""
+        coded, pooled = self.density.places
+        for rows, pattern in patterns_of(known):
+            gap = np.flatnonzero(~pattern[pooled])
+            if len(gap) != 1 or not np.all(pattern[coded]):
+                continue
+            yield from ((gap[0], grid) for grid in self.along(gap[0], rows, codes, u, pattern,
+                                                              single, least))
+
+    def along(self, column, rows, codes, u, pattern, single=False, least=1.0):
+        """The grids of a column of the pool of rows that know the same cells; none where these do
+        not suffice."""
+        coded, pooled = self.density.places
+        line = Line(self.density.pool, column, lambda: self.proposal, single)
+        observed = np.setdiff1d(np.flatnonzero(pattern[pooled]), [column])
+        if np.all(pattern[coded]) and line.takes(observed, u.shape[1]):
+            context = self.density.context(np.nan_to_num(codes[rows]))
+            for grid in line.grids(u[rows], observed, context, least):
+                yield replace(grid, places=rows[grid.places])
+
     def blocks(self, codes, u, known, draws, rng, noise=None):
         """:class:`Filled` rows, block by block; rows share ``noise``, or draw each their own."""
         coded, pooled = self.density.places
-        patterns, which = np.unique(known, axis=0, return_inverse=True)
-        which = which.reshape(-1)
-        for k, pattern in enumerate(patterns):
-            places = np.flatnonzero(which == k)
+        for places, pattern in patterns_of(known):
             size = max(1, ROWS_AT_ONCE // draws)
             for start in range(0, len(places), size):
                 block = places[start:start + size]
@@ -237,6 +262,13 @@ class ConditionalSampler:
         return found
 
 
+def patterns_of(known):
+    """(rows, the cells that they know) of each set of rows that know the same."""
+    patterns, which = np.unique(known, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        yield np.flatnonzero(which.reshape(-1) == k), pattern
+
+
 def check_given_known(density, known):
     """That no cell of a column that is given is missing; ``known`` (N, columns) says which are."""
     for column, here in zip(density.columns, known.T):
@@ -295,6 +327,14 @@ def log_marginal(density: TableDensity, table: list[Any], draws: int = DRAWS, se
         for rows, found in sampler.exact_rows(codes, u, known):
             log_prob[places[rows]] = found + log_slope[rows]
             done[rows] = True
+        at = np.flatnonzero(~done)
+        for _, grid in sampler.grids(codes[at], u[at], known[at]):
+            rows = at[grid.places]
+            found = grid.log_total
+            if density.discrete is not None:
+                found = found + density.discrete.log_prob(codes[rows])
+            log_prob[places[rows]], error[places[rows]] = found + log_slope[rows], grid.error
+            done[rows] = True
     left = np.flatnonzero(~done)
     noise = Noise.draw(np.random.default_rng(seed), 1, draws, u.shape[1])
     for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
@@ -334,6 +374,14 @@ def impute(density: TableDensity, table: list[Any], rng: Generator, draws: int =
     sampler = sampler or ConditionalSampler(density)
     filled = [np.array(values) for values in table]
     codes, u, _, known = sampler.encode([values[places] for values in table])
+    left = np.ones(len(places), bool)
+    for column, grid in () if sampler.exact else sampler.grids(codes, u, known, single=True):
+        own = density.columns[density.places[1][column]]
+        level = rng.uniform(1e-12, 1 - 1e-12, len(grid.places))
+        filled[density.places[1][column]][places[grid.places]] = own.drawn(
+            grid.quantiles(level[:, None])[:, 0])
+        left[grid.places] = False
+    places, codes, u, known = (part[left] for part in (places, codes, u, known))
     draws = 1 if sampler.exact else draws
     for block in sampler.blocks(codes, u, known, draws, rng):
         edges = np.cumsum(block.shares(), axis=1)
@@ -433,128 +481,3 @@ def _checked_value(column, value):
         least = "" if np.isinf(column.low) else f" of at least {column.low:g}"
         raise ValueError(f"{name}: expected a whole number{least}, got {number:g}")
     return values
-
-
-# One column given others ------------------------------------------------------------------
-
-
-def predictions(density: TableDensity, table: list[Any], name: str, levels: Sequence[float],
-                draws: int = DRAWS, seed: int = 0) -> tuple[Array, Array]:
-    """The mean and quantiles of a column given the other cells of each row.
-
-    Parameters
-    ----------
-    density : TableDensity
-    table : list of (N,) arrays
-        What stands in the column does not matter; gaps in others are integrated out.
-    name : str
-        Of a column of numbers.
-    levels : sequence of float
-        In (0, 1).
-    draws : int
-    seed : int
-
-    Returns
-    -------
-    mean : (N,) array
-    quantiles : (N, len(levels)) array
-        Of a count the least number whose probability or less is at least the level.
-
-    On a circle these are of the values from where it is cut, all moved by as many periods as bring
-    the mean into the turn of the values; quantiles ascend, and may lie beside that turn.
-    """
-    column, sampler, blocks = _of_one_column(density, table, name, draws, seed)
-    levels = np.asarray(levels, np.float64)
-    found, mean = np.empty((len(table[0]), len(levels))), np.empty(len(table[0]))
-    for block, values in blocks:
-        mean[block.places] = np.sum(block.shares() * column.decode(values), axis=1)
-        order = np.argsort(values, axis=1, kind="stable")
-        values = np.take_along_axis(values, order, axis=1)
-        shares = np.take_along_axis(block.shares(), order, axis=1)
-        edges = np.cumsum(shares, axis=1)
-        for place, value, edge, share in zip(block.places, values, edges, shares):
-            if isinstance(column, Continuous):
-                found[place] = column.decode(np.interp(levels, edge - share / 2, value))
-            else:
-                found[place] = value[np.minimum(np.searchsorted(edge, levels), draws - 1)]
-    if isinstance(column, Continuous):
-        turns = column.in_turn(mean) - mean
-        mean, found = mean + turns, found + turns[:, None]
-    return mean, found
-
-
-def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
-    """Quantiles of a column given the other cells of each row: see :func:`predictions`."""
-    return predictions(density, table, name, levels, draws, seed)[1]
-
-
-def label_probabilities(density: Any, table: Any, name: Any, draws: Any = DRAWS,
-                        seed: Any = 0) -> Array:
-    """P(label) of a category given the other cells of each row.
-
-    By the likelihood of the row with each label in turn.
-
-    Parameters
-    ----------
-    As for :func:`quantiles`; ``name`` is that of a category.
-
-    Returns
-    -------
-    (N, L) array
-        In the order of the column's labels; rows add up to one.
-    """
-    names = [column.name for column in density.columns]
-    place, sampler, found = names.index(name), ConditionalSampler(density), []
-    for label in density.columns[place].labels:
-        table = list(table)
-        table[place] = np.full(len(table[place]), label, object)
-        found.append(log_marginal(density, table, draws, seed, sampler).log_prob)
-    found = np.stack(found, axis=1)
-    largest = np.max(found, axis=1, keepdims=True)
-    shares = np.exp(found - np.where(np.isfinite(largest), largest, 0.0))
-    shares = np.where(np.isfinite(largest), shares, 1.0)    # no label is likelier than another
-    return shares / np.sum(shares, axis=1, keepdims=True)
-
-
-def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0) -> Any:
-    """P(X <= x) of a column's own values given the other cells of each row, (N,).
-
-    For rows that follow the density, and a continuous column, it is uniform on (0, 1).
-
-    Parameters
-    ----------
-    As for :func:`quantiles`; no value of the column may be missing.
-    """
-    column, sampler, blocks = _of_one_column(density, table, name, draws, seed)
-    place = [one.name for one in density.columns].index(name)
-    own = np.asarray(table[place], np.float64)
-    own = column.encode(own)[0] if isinstance(column, Continuous) else column.encode(own)
-    found = np.empty(len(own))
-    for block, values in blocks:
-        below = values <= own[block.places][:, None]
-        found[block.places] = np.sum(block.shares() * below, axis=1)
-    return found
-
-
-def _of_one_column(density, table, name, draws, seed):
-    """(column, ConditionalSampler, an iterator of (Filled, that column's values (N, S)))."""
-    names = [column.name for column in density.columns]
-    check_known("column", [name], names)
-    column = density.columns[names.index(name)]
-    if column.kind == "category":
-        raise ValueError(f"column: expected one of numbers, got the category {name!r}")
-    if name in density.given:
-        raise ValueError(f"column: expected one that is not given, got {name!r}")
-    table = list(table)
-    table[names.index(name)] = np.full(len(table[0]), np.nan)
-    sampler = ConditionalSampler(density)
-    codes, u, _, known = sampler.encode(table)
-    continuous = isinstance(column, Continuous)
-    place = density.places[continuous].index(names.index(name))
-
-    def blocks():
-        noise = Noise.stratified(np.random.default_rng(seed), draws, u.shape[1])
-        for block in sampler.blocks(codes, u, known, draws, None, noise):
-            yield block, (block.u if continuous else block.codes)[:, :, place]
-
-    return column, sampler, blocks()

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import as_weight, check_count, check_positive, shortened
-from nfref.tables import conditional
+from nfref.tables import conditional, one_column
 from nfref.tables.columns import DISCRETE, are_counts, rounding_of
 from nfref.tables.density import TableDensity, check_given, sample_within
 from nfref.tables.fit import find_columns
@@ -437,7 +437,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)):
             raise ValueError(f"levels: expected numbers above 0 and below 1, got {levels}")
         _, table = self._table(X)
-        return conditional.quantiles(self.density_, table, column, levels,
+        return one_column.quantiles(self.density_, table, column, levels,
                                      check_count("draws", draws, 2))
 
     def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:
@@ -458,7 +458,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         _, table = self._table(X)
-        return conditional.distribution(self.density_, table, column,
+        return one_column.distribution(self.density_, table, column,
                                         check_count("draws", draws, 2))
 
     def save(self, path: PathLike) -> None:

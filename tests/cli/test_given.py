@@ -11,7 +11,7 @@ from scipy import stats
 import nfref
 from nfref.cli import main
 from nfref.cli.arguments import conditions
-from nfref.tables import conditional
+from nfref.tables import conditional, one_column
 from nfref.tables.model_file import load_model
 from tests.cli.mixed import run
 
@@ -183,7 +183,7 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
                  "income", "--levels", "0.1,0.5")
     model = load_model(name)
     row = conditional.row_given(model.density, {"age": 40, "town": "Oslo"})
-    expected = conditional.quantiles(model.density, row, "income", (0.1, 0.5), 10_000)[0]
+    expected = one_column.quantiles(model.density, row, "income", (0.1, 0.5), 10_000)[0]
     found = np.array([line.split() for line in output.splitlines()], float)
     np.testing.assert_allclose(found[:, 0], (0.1, 0.5))
     np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)

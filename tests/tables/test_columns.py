@@ -11,8 +11,8 @@ from nfref.runtime.description import describe, rebuild
 from nfref.tables import columns as kinds
 from nfref.tables.columns import (Category, ColumnError, Continuous, column_of, drawn_in, drawn_out,
                                   robust_units)
-from nfref.tables.conditional import predictions
 from nfref.tables.discrete import LabelProbabilities, LatentClasses, Numbers
+from nfref.tables.one_column import predictions
 
 RNG = np.random.default_rng(0)
 SUPPORTS = {
@@ -167,7 +167,7 @@ def test_hours_are_predicted_in_their_turn():
     model = nfref.FlowDensity("mixture", columns={"x2": "period 24"}, random_state=0)
     model.fit(np.stack([other, hours], axis=1))
     rows = [np.array([1.0, -1.0]), np.full(2, np.nan)]
-    mean, found = predictions(model.density_, rows, "x2", [0.05, 0.5, 0.95])
+    mean, found, _ = predictions(model.density_, rows, "x2", [0.05, 0.5, 0.95])
     np.testing.assert_allclose(mean, [1, 23], atol=0.2)
     np.testing.assert_allclose(found, mean[:, None] + [[-0.82, 0, 0.82]] * 2, atol=0.35)
 

@@ -432,7 +432,7 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize("flow", [nfref.MAF(3, 2, (16, 16), orders="natural"),
                                   nfref.NSF(3, 2, (16, 16), orders="natural")])
 def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
-    """By quadrature over the last column; what misses an earlier one is drawn."""
+    """By quadrature over the last column; an earlier one takes a grid, two of them draws."""
     model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3,
                               random_state=0).fit(curve(400))
     pool = model.density_.pool
@@ -453,7 +453,16 @@ def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
     gaps = rows.copy()
     gaps[:, 0] = GAP
     _, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all((error > 0) & (error < 0.013)) and np.all(np.isinf(effective))
+    gaps[:, 1] = GAP
+    _, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
     assert np.all(error > 0) and np.all(effective < 1000)
+    ranks = model.distribution(model.sample(500, random_state=0), "x3")
+    assert stats.kstest(ranks, "uniform").pvalue > 1e-3
+    levels = model.quantile(rows, "x3", (0.01, 0.5, 0.9))
+    for k, level in enumerate((0.01, 0.5, 0.9)):
+        back = model.distribution(np.column_stack([rows[:, :2], levels[:, k]]), "x3")
+        np.testing.assert_allclose(back, level, atol=1e-9)
 
 
 @pytest.mark.parametrize("given", [(), ("c",)])
