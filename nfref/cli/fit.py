@@ -238,14 +238,15 @@ class Targets(Options):
 
 def asked_for(source, training, plan, values):
     """All that decides the bits of a fit, by option; equal for a fit that goes on."""
-    found = {"seed": source.seed, "rows": source.rows,
+    found = {"search": checkpoints.SEARCH, "seed": source.seed, "rows": source.rows,
              "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(),
              "flow": training.name, "members": plan.members,
              "column": source.column, "weights": source.weights}
     left = {"jobs", "time", *found, *(("epochs",) if plan.members == 1 else ())}
     found.update({field.name: getattr(training, field.name) for field in fields(training)
                   if field.name not in left})
-    return json.loads(json.dumps({name if name == "DATA" else f"--{name.replace('_', '-')}": value
+    return json.loads(json.dumps({name if name in ("search", "DATA") else
+                                  f"--{name.replace('_', '-')}": value
                                   for name, value in found.items()}))
 
 

@@ -20,6 +20,7 @@ from nfref.runtime.checks import shortened
 from nfref.runtime.files import check_writable, is_special
 from nfref.tables.conditional import ConditionalSampler, impute, row_given
 from nfref.tables.density import TableDensity
+from nfref.tables.flows import size_of
 from nfref.tables.reading import numbered_columns, write_blocks
 from nfref.tables.scoring import AsDensity, check_cells, draw, stacked
 
@@ -245,8 +246,8 @@ def _check_disk(out, n, dim):
     least = 4 * n * dim         # a number has three characters or more, and a delimiter
     free = shutil.disk_usage(os.path.dirname(os.path.realpath(out))).free
     if least > free:
-        raise UsageError(f"-n: expected rows that fit into the {free / 2 ** 30:,.1f} GiB free for "
-                         f"{out}, got {n:,}, which take {least / 2 ** 30:,.1f} GiB or more")
+        raise UsageError(f"-n: expected rows that fit into the {size_of(free)} free for "
+                         f"{out}, got {n:,}, which take {size_of(least)} or more")
 
 
 @dataclass(frozen=True)

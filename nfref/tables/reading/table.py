@@ -108,8 +108,10 @@ def named_columns(path, cells):
 
 def quoted_names(names, most=12):
     """Names in quotes for a message, the first ones and the last."""
-    shown = ", ".join(repr(name) for name in itertools.islice(names, most))
-    return shown + (f", ... {names[-1]!r}" if len(names) > most else "")
+    shown = ", ".join(shortened(name, 40) for name in itertools.islice(names, most))
+    if len(shown) > 240:
+        shown = shown[:237] + "..."
+    return shown + (f", ... {shortened(names[-1], 40)}" if len(names) > most else "")
 
 
 # Numbers ----------------------------------------------------------------------------------
