@@ -8,7 +8,8 @@ import numpy as np
 
 import nfref
 from nfref.cli import matching
-from nfref.cli.arguments import Options, UsageError, add_header, blamed, conditions, count
+from nfref.cli.arguments import (Options, UsageError, add_header, add_spreadsheet, blamed,
+                                 conditions, count)
 from nfref.cli.data import TOY_ROWS, load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
@@ -49,6 +50,7 @@ def add_commands(commands):
     parser.add_argument("--given-from", metavar="DATA",
                         help="rows that hold some of the columns; empty cells are drawn too")
     parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
+    add_spreadsheet(parser)
     parser.set_defaults(run=sample)
 
     parser = commands.add_parser(
@@ -154,6 +156,7 @@ class Sampling(Options):
     given: list
     given_from: str
     out: str
+    spreadsheet: bool
 
 
 def sample(options):
@@ -185,10 +188,10 @@ def sample(options):
 
     columns = model.columns or numbered_columns(model.density.dim)
     if options.out:
-        write_blocks(options.out, columns, blocks())
+        write_blocks(options.out, columns, blocks(), options.spreadsheet)
     else:
         with utf8_output() as output:
-            write_blocks(output, columns, blocks())
+            write_blocks(output, columns, blocks(), options.spreadsheet)
     if overflown:
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
 

@@ -31,8 +31,8 @@ def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
 def read(path, asked):
     """The SearchState in a checkpoint that was written by a fit which asked for the same.
 
-    Only ``--epochs`` may be more: flows that were trained to the last of those before, and what came
-    after them, are not in it then.
+    Only ``--epochs`` may be more: flows that were trained to the last of those before, and what
+    came after them, are not in it then.
 
     Raises
     ------

@@ -293,8 +293,13 @@ def write_csv(target: PathLike, table: Table) -> None:
     write_blocks(target, table.columns, [table.values])
 
 
-def write_blocks(target, columns, blocks):
-    """Like :func:`write_csv`, for rows that come as (M, D) arrays one after the other."""
+def write_blocks(target, columns, blocks, guarded=False):
+    """Like :func:`write_csv`, for rows that come as (M, D) arrays one after the other.
+
+    With ``guarded`` an apostrophe stands before text that a spreadsheet would take for a formula.
+    """
+    if guarded:
+        columns, blocks = [_guarded(name) for name in columns], map(_guarded_rows, blocks)
     if hasattr(target, "write"):
         return _write_rows(target, columns, blocks)
     with replacing(target) as file:
@@ -302,6 +307,16 @@ def write_blocks(target, columns, blocks):
         _write_rows(text, columns, blocks)
         text.flush()
         text.detach()
+
+
+def _guarded(cell):
+    formula = isinstance(cell, str) and cell.lstrip()[:1] in tuple("=+-@") and not is_number(cell)
+    return f"'{cell}" if formula else cell
+
+
+def _guarded_rows(values):
+    return values if values.dtype.kind != "O" else np.array(
+        [[_guarded(cell) for cell in row] for row in values.tolist()], object)
 
 
 # Names that no reader takes for anything else; all others are quoted, which says "a name".
