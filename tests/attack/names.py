@@ -38,7 +38,7 @@ def name_of(rng):
 
 def is_good(name):
     """As a name has to be, in words of its own."""
-    return name.strip() == name != "" and "\0" not in name and not any(
+    return name.strip() == name != "" and "\0" not in name and len(name) <= 2 ** 17 and not any(
         0xD800 <= ord(character) < 0xE000 for character in name)
 
 
@@ -98,7 +98,7 @@ def by_command(folder, names, data, *options):
     columns = load_model(folder / "m.npz").columns
     for command_line in (("sample", "m.npz", "-n", 5, "--out", "s.csv"),
                          ("score", "m.npz", "s.csv"), ("info", "m.npz"),
-                         ("quantile", "m.npz", "--column", columns[0])):
+                         ("quantile", "m.npz", f"--column={columns[0]}")):
         status, _, errors = command(folder, *command_line)
         require(status == 0, f"{command_line[0]}: {ascii(errors)[:300]}")
     require(read_quietly(folder / "s.csv").columns == columns, "other names in samples")
