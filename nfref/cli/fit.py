@@ -379,8 +379,8 @@ def _columns(data, asked):
                 and are_counts(values[~np.isnan(values)])):
             supports[name] = "count"
     try:
-        for name in data.table.whole:
-            told = rounding_of(name, data.values[:, data.columns.index(name)])
+        for name, values in zip(data.columns, data.values.T):
+            told = rounding_of(name, values) if name in data.table.whole else ""
             if told:
                 complain(f"nfref: note: {data.name}: {told}")
         columns = find_columns(data.columns, data.table.cells(), supports, first=1,
