@@ -13,7 +13,12 @@ def main():
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:       # not where the caller ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from nfref.cli import main as run
+    try:
+        from nfref.cli import main as run
+    except (ImportError, MemoryError) as error:     # as where memory is too little for a library
+        reason = f"{error}".strip().splitlines() or ["out of memory"]
+        print(f"nfref: error: what nfref stands on cannot be loaded: {reason[-1]}", file=sys.stderr)
+        return 2
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, handler)
     return run()

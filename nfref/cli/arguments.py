@@ -91,6 +91,13 @@ def add_header(parser):
                              "%(default)s, which says so where it has to guess)")
 
 
+def add_spreadsheet(parser):
+    """Add --spreadsheet, for commands that write text which came from others."""
+    parser.add_argument("--spreadsheet", action="store_true",
+                        help="write an apostrophe before text that begins with = + - or @, which "
+                             "a spreadsheet would take for a formula")
+
+
 def support(text):
     """A type of option: NAME=SUPPORT as (name, support)."""
     name, equals, kind = text.rpartition("=")

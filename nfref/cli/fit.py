@@ -238,14 +238,15 @@ class Targets(Options):
 
 def asked_for(source, training, plan, values):
     """All that decides the bits of a fit, by option; equal for a fit that goes on."""
-    found = {"seed": source.seed, "rows": source.rows,
+    found = {"search": checkpoints.SEARCH, "seed": source.seed, "rows": source.rows,
              "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(),
              "flow": training.name, "members": plan.members,
              "column": source.column, "weights": source.weights}
     left = {"jobs", "time", *found, *(("epochs",) if plan.members == 1 else ())}
     found.update({field.name: getattr(training, field.name) for field in fields(training)
                   if field.name not in left})
-    return json.loads(json.dumps({name if name == "DATA" else f"--{name.replace('_', '-')}": value
+    return json.loads(json.dumps({name if name in ("search", "DATA") else
+                                  f"--{name.replace('_', '-')}": value
                                   for name, value in found.items()}))
 
 
@@ -378,8 +379,8 @@ def _columns(data, asked):
                 and are_counts(values[~np.isnan(values)])):
             supports[name] = "count"
     try:
-        for name in data.table.whole:
-            told = rounding_of(name, data.values[:, data.columns.index(name)])
+        for name, values in zip(data.columns, data.values.T):
+            told = rounding_of(name, values) if name in data.table.whole else ""
             if told:
                 complain(f"nfref: note: {data.name}: {told}")
         columns = find_columns(data.columns, data.table.cells(), supports, first=1,

@@ -7,6 +7,7 @@ import numpy as np
 from nfref.cli.arguments import UsageError
 from nfref.cli.streams import printable
 
+LONGEST = 40        # characters of a name
 SAMPLES = 5000      # at most so many points of data and of samples
 
 
@@ -39,7 +40,9 @@ def draw(option, path, density, params, columns, x=None):
 
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
-    columns = [printable(column).replace("$", r"\$") for column in columns]    # $ starts a formula
+    # $ starts a formula; a long name would be most of the picture, and of the time it takes.
+    columns = [printable(column if len(column) <= LONGEST else f"{column[:LONGEST - 3]}...")
+               .replace("$", r"\$") for column in columns]
     if x is not None and len(x) > SAMPLES:
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
     try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.cli import matching, use
-from nfref.cli.arguments import (Options, UsageError, add_header, blamed, conditions, count, share,
-                                 shares)
+from nfref.cli.arguments import (Options, UsageError, add_header, add_spreadsheet, blamed,
+                                 conditions, count, share, shares)
 from nfref.cli.data import load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.score import tables_for
@@ -71,6 +71,7 @@ def add_commands(commands):
     parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
                         help="the same seed draws the same cells (default: %(default)s)")
     parser.add_argument("--out", metavar="CSV", required=True, help="the table without gaps")
+    add_spreadsheet(parser)
     parser.set_defaults(run=fill)
 
 
@@ -204,6 +205,7 @@ class Filling(Options):
     header: str
     seed: int
     out: str
+    spreadsheet: bool
 
 
 def fill(options):
@@ -238,7 +240,7 @@ def fill(options):
                 yield filled
                 bar.update(len(some[0]))
 
-    write_blocks(options.out, order, blocks())
+    write_blocks(options.out, order, blocks(), options.spreadsheet)
     about = about_missing(names, cells)
     print(f"{about}; each is one draw given the cells that are there" if about else
           f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells")

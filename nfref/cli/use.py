@@ -8,7 +8,8 @@ import numpy as np
 
 import nfref
 from nfref.cli import matching
-from nfref.cli.arguments import Options, UsageError, add_header, blamed, conditions, count
+from nfref.cli.arguments import (Options, UsageError, add_header, add_spreadsheet, blamed,
+                                 conditions, count)
 from nfref.cli.data import TOY_ROWS, load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
@@ -20,6 +21,7 @@ from nfref.runtime.checks import shortened
 from nfref.runtime.files import check_writable, is_special
 from nfref.tables.conditional import ConditionalSampler, impute, row_given
 from nfref.tables.density import TableDensity
+from nfref.tables.flows import size_of
 from nfref.tables.reading import numbered_columns, write_blocks
 from nfref.tables.scoring import AsDensity, check_cells, draw, stacked
 
@@ -48,6 +50,7 @@ def add_commands(commands):
     parser.add_argument("--given-from", metavar="DATA",
                         help="rows that hold some of the columns; empty cells are drawn too")
     parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
+    add_spreadsheet(parser)
     parser.set_defaults(run=sample)
 
     parser = commands.add_parser(
@@ -153,6 +156,7 @@ class Sampling(Options):
     given: list
     given_from: str
     out: str
+    spreadsheet: bool
 
 
 def sample(options):
@@ -184,10 +188,10 @@ def sample(options):
 
     columns = model.columns or numbered_columns(model.density.dim)
     if options.out:
-        write_blocks(options.out, columns, blocks())
+        write_blocks(options.out, columns, blocks(), options.spreadsheet)
     else:
         with utf8_output() as output:
-            write_blocks(output, columns, blocks())
+            write_blocks(output, columns, blocks(), options.spreadsheet)
     if overflown:
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
 
@@ -245,8 +249,8 @@ def _check_disk(out, n, dim):
     least = 4 * n * dim         # a number has three characters or more, and a delimiter
     free = shutil.disk_usage(os.path.dirname(os.path.realpath(out))).free
     if least > free:
-        raise UsageError(f"-n: expected rows that fit into the {free / 2 ** 30:,.1f} GiB free for "
-                         f"{out}, got {n:,}, which take {least / 2 ** 30:,.1f} GiB or more")
+        raise UsageError(f"-n: expected rows that fit into the {size_of(free)} free for "
+                         f"{out}, got {n:,}, which take {size_of(least)} or more")
 
 
 @dataclass(frozen=True)

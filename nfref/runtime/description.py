@@ -10,6 +10,7 @@ wrong is a ValueError of one line.
 """
 
 import dataclasses
+import itertools
 import math
 from typing import get_args
 
@@ -172,8 +173,21 @@ def check_sizes(description: Any, arrays: dict[str, Array], length: int = 0) -> 
     coordinate of a flow a number or more; only bases and flows of images can have more coordinates
     than parameters, and make nothing of them.
     """
+    most = 8 * len(arrays) + SLACK      # a layer has an array or more, and some parts without
+    if next(itertools.islice(_classes(description), most, None), None) is not None:
+        raise ValueError(f"expected at most {most:,} parts beside {len(arrays):,} arrays, got more")
     numbers = sum(array.size for array in arrays.values()) + length + SLACK
     _check_sizes(description, numbers, len(arrays) + DEEPEST, 0)
+
+
+def _classes(plain, depth=0):
+    """The descriptions of configurations, one after the other."""
+    if isinstance(plain, dict) and "class" in plain:
+        yield plain
+    if depth <= DEEPEST and isinstance(plain, (dict, list)):
+        for item in plain.values() if isinstance(plain, dict) else plain:
+            if isinstance(item, (dict, list)):
+                yield from _classes(item, depth + 1)
 
 
 def _check_sizes(plain, numbers_held, arrays_held, depth):

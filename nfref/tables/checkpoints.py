@@ -1,13 +1,16 @@
 """Checkpoints: where the fit of a table stands after an epoch, in a file."""
 
+import itertools
 from dataclasses import replace
 
 from nfref.runtime.annotations import Any, PathLike
+from nfref.runtime.checks import shortened
 from nfref.tables import archives
 from nfref.tables.archives import ArchiveError
 from nfref.tables.plan import SearchState
 
 FORMAT, VERSION = "nfref checkpoint", 1
+SEARCH = 2                  # another number whenever searches go another way: bits are not the same
 
 
 def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
@@ -28,6 +31,9 @@ def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
 def read(path, asked):
     """The SearchState in a checkpoint that was written by a fit which asked for the same.
 
+    Only ``--epochs`` may be more: flows that were trained to the last of those before, and what
+    came after them, are not in it then.
+
     Raises
     ------
     ArchiveError
@@ -36,11 +42,22 @@ def read(path, asked):
     content = archives.load(path, "checkpoint", FORMAT, VERSION)
     if not isinstance(content.get("state"), SearchState):
         raise ArchiveError(f"{path}: expected the state of a fit, got others")
-    written = content.get("asked")
+    written, state = content.get("asked"), content["state"]
     for name, value in asked.items():
         was = written.get(name) if isinstance(written, dict) else None
-        if was != value:
-            raise ArchiveError(
-                f"{path}: expected the DATA it was written with, got other rows" if name == "DATA"
-                else f"{path}: expected {name} {was} as when it was written, got {value}")
-    return content["state"]
+        if name == "--epochs" and isinstance(was, int) and was < value:
+            state = _short_of(state, was)
+        elif was != value:
+            expected = {"DATA": "the DATA it was written with, got other rows",
+                        "search": "a checkpoint of this version's search, got one of an older "
+                                  "search, with which only the nfref that wrote it goes on"}
+            raise ArchiveError(f"{path}: expected " + expected.get(
+                name, f"{name} {shortened(was)} as when it was written, got {shortened(value)}"))
+    return state
+
+
+def _short_of(state, epochs):
+    """The state without the flows that may have had so many epochs because there were no more."""
+    done = tuple(itertools.takewhile(lambda flow: len(flow.history.get("train", ())) < epochs,
+                                     state.done))
+    return state if done == state.done else replace(state, done=done, current=None)

@@ -143,9 +143,9 @@ def check_memory(dim, layers, hidden):
     numbers = layers * sum(below * above + above for below, above in zip(widths, widths[1:]))
     needed, there = COPIES * 8 * numbers, memory()
     if needed > there:
-        raise ValueError(f"expected one that this machine's {_size(there)} of memory can train, "
+        raise ValueError(f"expected one that this machine's {size_of(there)} of memory can train, "
                          f"got one of about {numbers:,} parameters for {dim:,} columns, which "
-                         f"takes {_size(needed)}; fewer layers or smaller hidden ones take less")
+                         f"takes {size_of(needed)}; fewer layers or smaller hidden ones take less")
 
 
 def memory():
@@ -163,5 +163,9 @@ def memory():
     return min(there)
 
 
-def _size(count):
-    return f"{count / 2 ** 30:,.1f} GiB"
+def size_of(count):
+    """So many bytes for people, in the largest unit of which there is one."""
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 2 ** power:
+            return f"{count / 2 ** power:,.1f} {unit}"
+    return f"{count:,} bytes"

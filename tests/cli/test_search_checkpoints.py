@@ -104,3 +104,21 @@ def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
         assert main([*FIT, "--resume", "c.npz", "--out", "m.npz"]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert not (folder / "m.npz").exists()
+
+
+def test_a_search_goes_on_with_more_epochs(folder):
+    """To the bits that it has from the start with these."""
+    assert main([*FIT, "--out", "m.npz", "--checkpoint", "c.npz"]) == 0
+    more = [*FIT[:-2], "5", "--quiet"]
+    assert main([*more, "--out", "m.npz", "--resume", "c.npz"]) == 0
+    assert main([*more, "--out", "whole.npz"]) == 0
+    assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
+
+
+def test_a_checkpoint_of_an_older_search_says_so(folder, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "SEARCH", 1)
+        assert main([*FIT, "--checkpoint", "c.npz", "--out", "m.npz"]) == 0
+    assert main([*FIT, "--resume", "c.npz", "--out", "m.npz"]) == 2
+    assert "c.npz: expected a checkpoint of this version's search, got one of an older" in (
+        capsys.readouterr().err)

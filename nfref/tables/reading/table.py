@@ -1,5 +1,6 @@
 """What a table is, and the checks on it."""
 
+import csv
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
@@ -89,9 +90,10 @@ def check_name(where, name):
         fine = name == name.strip() != "" and b"\0" not in name.encode()
     except UnicodeEncodeError:
         fine = False
-    if not fine:
-        raise TableError(f"{where}: expected names that text can hold, not blank and without "
-                         f"blanks around them, got {shortened(name)}")
+    if not fine or len(name) > csv.field_size_limit():
+        raise TableError(f"{where}: expected names that text can hold, not blank, without blanks "
+                         f"around them and of at most {csv.field_size_limit():,} characters, got "
+                         f"{shortened(name)}" + (f" of {len(name):,}" if fine else ""))
 
 
 def named_columns(path, cells):
@@ -108,8 +110,10 @@ def named_columns(path, cells):
 
 def quoted_names(names, most=12):
     """Names in quotes for a message, the first ones and the last."""
-    shown = ", ".join(repr(name) for name in itertools.islice(names, most))
-    return shown + (f", ... {names[-1]!r}" if len(names) > most else "")
+    shown = ", ".join(shortened(name, 40) for name in itertools.islice(names, most))
+    if len(shown) > 240:
+        shown = shown[:237] + "..."
+    return shown + (f", ... {shortened(names[-1], 40)}" if len(names) > most else "")
 
 
 # Numbers ----------------------------------------------------------------------------------

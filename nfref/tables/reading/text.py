@@ -15,8 +15,10 @@ from nfref.tables.reading.table import Table, TableError, is_number, named_colum
 
 HEAD = 200              # lines by which delimiter and names are told
 _LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")     # -1,5 or $ 3 or 2024-01-01
+_DIGITS = re.compile(r"[-+]?\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
 BLOCK_CELLS = 1 << 16   # cells that are text at any one time
+MOST_BLANK = 100_000    # lines without anything, one after the other
 
 # Reading ----------------------------------------------------------------------------------
 
@@ -72,7 +74,7 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     delimiter, lines = _delimiter(head, path.lower().endswith(".txt")), itertools.chain(head, file)
     if delimiter == " ":        # any run of spaces
         lines = (" ".join(line.split()) + "\n" for line in lines)
-    rows = _filled(_records(path, lines, delimiter))
+    rows = _filled(path, _records(path, lines, delimiter))
     opening = list(itertools.islice(rows, HEAD))
     if not opening:
         raise TableError(f"{path}: expected a table, got blank lines")
@@ -82,6 +84,8 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     if cells is not None:
         columns = named_columns(path, cells)
     named = cells is not None
+    if not named and delimiter == ",":
+        remark = "; ".join(filter(None, [remark, _about_commas([row for _, row in opening])]))
     kept = columns if keep is None else tuple(keep(columns, named))
     if kept != columns:
         rows, columns = _picked(path, rows, columns, kept), kept
@@ -96,6 +100,17 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     for values in _numbers(path, rows, columns, may_be_empty):
         yield Table(values, columns, named, remark and f"{path}: {remark}", doubtful,
                     labels)
+
+
+def _about_commas(rows):
+    """What there is to say of a table without names whose commas may stand within numbers."""
+    width = len(rows[0])
+    if width == 2 and all(_DIGITS.fullmatch(cell) for row in rows for cell in row) or (
+            width > 2 and all(len(cell) == 3 and _DIGITS.fullmatch(cell)
+                              for row in rows for cell in row[1:])):
+        return (f"digits and commas alone are read as {width} columns of whole numbers; decimals "
+                "are written with a point, thousands without commas")
+    return ""
 
 
 def _picked(path, rows, columns, kept):
@@ -136,7 +151,7 @@ def _coded(rows, columns, labels):
 
 def _records(path, lines, delimiter):
     """(line, cells) of every record; the line of one whose quotes span several is its last."""
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(_well_quoted(path, lines, delimiter), delimiter=delimiter)
     while True:
         try:
             cells = next(reader)
@@ -148,11 +163,26 @@ def _records(path, lines, delimiter):
         yield reader.line_num, cells
 
 
-def _filled(records):
+def _well_quoted(path, lines, delimiter):
+    """The lines, if no number in quotes goes on behind them: the reader would make 12 of "1"2."""
+    bad = re.compile(rf'(?:^|{re.escape(delimiter)})\s*("[-+.\d]+"[^"\s{re.escape(delimiter)}]*)')
+    for number, line in enumerate(lines, 1):
+        if '"' in line:
+            for cell in bad.findall(line):
+                if not cell.endswith('"'):
+                    raise TableError(f"{path}: line {number}: expected a delimiter after a quoted "
+                                     f"number, got {_short(cell)!r}")
+        yield line
+
+
+def _filled(path, records):
     """Records without blank lines; in a table of one column an inner one is an empty cell."""
     blank, started = [], False
     for line, cells in records:
         if not cells or len(cells) == 1 and not cells[0].strip():
+            if len(blank) == MOST_BLANK:
+                raise TableError(f"{path}: expected a table, got {MOST_BLANK:,} blank lines one "
+                                 f"after the other, up to line {line}")
             blank.append((line, [""]))
             continue
         if started and len(cells) == 1:
@@ -263,8 +293,13 @@ def write_csv(target: PathLike, table: Table) -> None:
     write_blocks(target, table.columns, [table.values])
 
 
-def write_blocks(target, columns, blocks):
-    """Like :func:`write_csv`, for rows that come as (M, D) arrays one after the other."""
+def write_blocks(target, columns, blocks, guarded=False):
+    """Like :func:`write_csv`, for rows that come as (M, D) arrays one after the other.
+
+    With ``guarded`` an apostrophe stands before text that a spreadsheet would take for a formula.
+    """
+    if guarded:
+        columns, blocks = [_guarded(name) for name in columns], map(_guarded_rows, blocks)
     if hasattr(target, "write"):
         return _write_rows(target, columns, blocks)
     with replacing(target) as file:
@@ -272,6 +307,16 @@ def write_blocks(target, columns, blocks):
         _write_rows(text, columns, blocks)
         text.flush()
         text.detach()
+
+
+def _guarded(cell):
+    formula = isinstance(cell, str) and cell.lstrip()[:1] in tuple("=+-@") and not is_number(cell)
+    return f"'{cell}" if formula else cell
+
+
+def _guarded_rows(values):
+    return values if values.dtype.kind != "O" else np.array(
+        [[_guarded(cell) for cell in row] for row in values.tolist()], object)
 
 
 # Names that no reader takes for anything else; all others are quoted, which says "a name".

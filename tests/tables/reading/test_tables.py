@@ -10,13 +10,15 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 
 from nfref.runtime.files import check_writable, replacing, reserved
-from nfref.tables.reading import Table, TableError, match_columns, read_table, write_csv
+from nfref.tables.reading import (Table, TableError, match_columns, read_quietly, read_table,
+                                  write_csv)
 
 ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
 
@@ -419,3 +421,66 @@ def test_text_where_a_column_holds_it(tmp_path):
     with pytest.raises(TableError, match=r"row 2 \(line 3\), column 'town': expected a number, got "
                                          "an empty cell"):
         read_quietly(written(tmp_path, "blank.csv", "town,a\nRome,1\n,2\n"), texts=("town",))
+
+
+# What was read without a word -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cells", ['"1"2,3', '3,"1"2', '"1.5"e3,2', '"-1"0,2', '3,"1"x'])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_number_in_quotes_ends_with_them(tmp_path, cells, delimiter):
+    """The csv module makes 12 of "1"2."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"a,b\n4,5\n{cells}\n".replace(",", delimiter))
+    with pytest.raises(TableError, match="line 3: expected a delimiter after a quoted number, got"):
+        read_table(path)
+    path.write_text('a,b\n"4","5"\n"6" ,7\n"-1.5e3",2\n'.replace(",", delimiter))
+    np.testing.assert_array_equal(read_table(path).values, [[4, 5], [6, 7], [-1500, 2]])
+
+
+@pytest.mark.parametrize("text, width", [("1,5\n2,7\n-3,1\n", 2), ("1,234\n2,345\n", 2),
+                                         ("1,234,567\n2,345,678\n", 3)])
+def test_commas_that_may_stand_within_numbers_are_told_of(tmp_path, text, width):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    table = read_quietly(path)
+    assert table.values.shape[1] == width and not table.doubtful
+    assert table.remark.endswith(f"are read as {width} columns of whole numbers; decimals are "
+                                 "written with a point, thousands without commas")
+    for plain in (text.replace("\n", ".5\n"), text.replace(",", ";"), "a" + "," * (width - 1)
+                  + "b\n" + text):
+        path.write_text(plain)
+        table = read_quietly(path, "yes" if plain[0] == "a" else "auto")
+        assert "are read as" not in table.remark
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.tsv"])
+@pytest.mark.parametrize("before, after", [("", ""), ("", "a\n1\n2\n"), ("a\n1\n", "2\n")])
+def test_a_file_of_blank_lines_ends_soon(tmp_path, name, before, after):
+    """20 MB of them took 24 seconds."""
+    path = tmp_path / name
+    path.write_text(before + "\n" * 20_000_000 + after)
+    began = time.perf_counter()
+    with pytest.raises(TableError, match="got 100,000 blank lines one after the other, up to line"):
+        read_table(path)
+    assert time.perf_counter() - began < 5
+    path.write_text(before + "\n" * 1000 + (after or "3\n"))
+    read_quietly(path, may_be_empty=True)
+
+
+def test_text_that_a_spreadsheet_would_compute_is_guarded_on_request(tmp_path):
+    from nfref.tables.reading import write_blocks
+    rows = np.array([["=1+1", -1.5], ["@x", 2], ["-3", 4.0], [" +a", "b"]], object)
+    target = io.StringIO()
+    write_blocks(target, ["-a", "b"], [rows], guarded=True)
+    assert target.getvalue() == '"\'-a","b"\n\'=1+1,-1.5\n\'@x,2\n-3,4.0\n\' +a,b\n'
+    plain = io.StringIO()
+    write_blocks(plain, ["a", "b"], [rows])
+    assert "'" not in plain.getvalue()
+
+
+def test_messages_are_short_whatever_the_names():
+    long = tuple(f"{k}" + "n" * 10 ** 5 for k in range(20))
+    with pytest.raises(TableError) as caught:
+        match_columns("t", Table(np.zeros((1, 20)), long), [name + "x" for name in long])
+    assert len(str(caught.value)) < 1300
