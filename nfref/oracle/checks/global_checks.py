@@ -14,13 +14,14 @@ from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.points import Box
-from nfref.oracle.instruments.quadrature import line_integral, panel_masses, plane_integral
+from nfref.oracle.instruments.quadrature import (line_integral, mass_beyond, panel_masses,
+                                                 plane_integral)
 from nfref.oracle.report import failed, inconclusive, passed
 
 # An offset that only a tolerance wider than this would allow has not been judged, in nats.
 WIDEST = 1.0
 DRAWS = 16000
-PILOT = 4000
+AGAIN = 64                  # panels that are looked at again before anyone is accused
 FEATURES = 24
 # Where of 4000 samples none has a weight p / q above FORWARD times the mean, what forward
 # sampling cannot see holds less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
@@ -45,8 +46,8 @@ class Whole:
         empty where there is no sampler.
     rng : numpy.random.Generator
     lost : float
-        Share of the samples that rounding put onto an end of the support, or beyond all numbers:
-        mass that no number between them holds.
+        Share of all mass that no number inside of the support holds, at most: what rounding puts
+        onto an end of it, or beyond all numbers.
     """
 
     log_prob: object
@@ -67,10 +68,12 @@ class Whole:
 
 
 def share_at_an_end(domain, samples):
-    """The ``lost`` of a Whole: of all samples (N, D), before any are left out."""
+    """The ``lost`` of a Whole: of all samples (N, D), before any are left out, so many are lost
+    that as few as these would fall onto an end."""
     if not isinstance(domain, Box) or not len(samples):
         return 0.0
-    return np.mean(domain.at_an_end(samples))
+    count = np.sum(domain.at_an_end(samples))
+    return (count + SIGMAS * np.sqrt(count) + BERNSTEIN) / len(samples) if count else 0.0
 
 
 class _NotANumber(Exception):
@@ -108,10 +111,14 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
         return inconclusive(name, "neither quadrature nor sampling covers the density well enough"
                                   + ("" if len(whole.samples) else "; a sampler would help"))
     log_z, tolerance, how = found
-    # The mass of samples that were lost may be in the integral or not.
-    tolerance = floor + tolerance - np.log1p(-whole.lost)
-    if whole.lost > 0:
-        how += f", {whole.lost:.2g} of all having fallen onto an end"
+    # The mass that no number holds may be in the integral or not.
+    lost = whole.lost
+    if not lost and whole.box is not None and whole.pilot.shape[1] == 1:
+        few = 3 * BERNSTEIN / max(len(whole.samples), 1000)     # else samples would show it
+        lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
+    tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
+    if lost > floor:
+        how += f", up to {lost:.2g} of all having fallen onto an end"
     if not len(whole.samples) and "sampling" in how and log_z < -tolerance:
         return inconclusive(name, "too little mass was found, but without a sampler nobody says "
                                   "where the rest could be", f"log of the integral {log_z:.8g}")
@@ -263,23 +270,65 @@ def _features(name, whole):
     return passed(name, why, float(z[k]), SIGMAS)
 
 
-def panels(name, whole, distribution, floor=1e-6):
+def panels(name, whole, distribution, floor, eps):
     """One dimension: the mass between two points is what the base has between their images.
 
-    ``distribution(x)`` is the base's distribution function at the images of (N, 1) rows.
+    ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows;
+    ``eps`` is that of the numbers that are mapped.
     """
+    def expected_between(ends):
+        return np.abs(np.diff(distribution(ends.reshape(-1, 1)).reshape(-1, 2)))[:, 0]
+
     with np.errstate(all="ignore"):
         _, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
         inner = edges[whole.contains(edges[:, None])]
         mass = mass[np.searchsorted(edges, inner[:-1])]
-        rough = panel_masses(whole.log_density, np.stack([inner[:-1], inner[1:]], axis=1), 5)
-        u = distribution(inner[:, None])
-        difference = np.abs(mass - np.abs(np.diff(u)))
-        allowed = floor + 10 * np.abs(mass - rough)
+        ends = np.stack([inner[:-1], inner[1:]], axis=1)
+        # Between neighbouring numbers there are none to integrate over.
+        wide = np.diff(ends)[:, 0] > 4096 * eps * np.max(np.abs(ends), axis=1)
+        ends, mass = ends[wide], mass[wide]
+        change = np.abs(mass - panel_masses(whole.log_density, ends, 5))
+        expected = expected_between(ends)
+        # Where knots lie within a panel two rules may agree by chance. So before anyone is
+        # accused, the panels that are farthest off are cut, and the others left out.
+        excess = np.abs(mass - expected) / (floor + 10 * change)
+        suspect = np.argsort(-excess)
+        suspect = suspect[excess[suspect] > 1]
+        mass[suspect[AGAIN:]] = expected[suspect[AGAIN:]]
+        suspect = suspect[:AGAIN]
+        mass[suspect], change[suspect] = _cut(whole.log_density, expected_between, ends[suspect],
+                                              0.01 * floor)
+        difference = np.abs(mass - expected)
 
     def describe(k):
-        return (f"between {inner[k]:.6g} and {inner[k + 1]:.6g} mass {mass[k]:.8g}, under the "
-                f"base {abs(u[k + 1] - u[k]):.8g}")
+        return (f"between {ends[k, 0]:.6g} and {ends[k, 1]:.6g} mass {mass[k]:.8g}, under the "
+                f"base {expected[k]:.8g}")
 
-    return verdict(name, difference, allowed,
+    return verdict(name, difference, floor + 10 * change,
                    f"{len(mass)} panels against the base's distribution function", describe)
+
+
+def _cut(log_density, expected_between, ends, floor, pieces=16, rounds=7):
+    """(mass, its last change) of panels with (K, 2) ends, again and again cut where it is wrong.
+
+    A peak between knots that was missed is found; a density that is wrong stays so.
+    """
+    mass, change, panel = np.zeros(len(ends)), np.zeros(len(ends)), np.arange(len(ends))
+    for _ in range(rounds):
+        edges = ends[:, :1] + np.diff(ends) * np.linspace(0, 1, pieces + 1)
+        edges[:, -1] = ends[:, 1]
+        ends = np.stack([edges[:, :-1], edges[:, 1:]], axis=2).reshape(-1, 2)
+        panel = np.repeat(panel, pieces)
+        found = panel_masses(log_density, ends, 8)
+        change = np.bincount(panel, np.abs(found - panel_masses(log_density, ends, 5)),
+                             len(mass))
+        wrong = np.abs(found - expected_between(ends))
+        order = np.argsort(-wrong)[:AGAIN]
+        order = order[wrong[order] > floor]
+        kept = np.ones(len(ends), dtype=bool)
+        kept[order] = False
+        mass += np.bincount(panel[kept], found[kept], len(mass))
+        if not len(order):
+            return mass, change
+        ends, panel, found = ends[order], panel[order], found[order]
+    return mass + np.bincount(panel, found, len(mass)), change
