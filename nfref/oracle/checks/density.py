@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from nfref.oracle.checks import batches, behaviour, context, global_checks, history, own_gradient
+from nfref.oracle.checks import (batches, behaviour, context, follows, global_checks, history,
+                                 own_gradient)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
-from nfref.oracle.instruments.calling import (NO_ANSWER, CallFailed, Stopwatch, Subject,
-                                              no_answer)
+from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Stopwatch, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, inconclusive, passed
@@ -212,6 +212,13 @@ class _Check:
         values, _ = self.subject(x.astype(self.dtype), np.zeros(len(x), dtype=int))
         return values[:, 0].astype(np.float64)
 
+    def more(self, count):
+        """About so many new samples, those inside of the domain."""
+        seed = int(self.rng.integers(2 ** 32))
+        x = self.sampler.draw(np.random.default_rng(seed), count).astype(np.float64)
+        x = x[np.isfinite(x).all(axis=1)]
+        return x[self.contains(x)]
+
     def globally(self, samples):
         """Integral one, and samples where the density is."""
         if not isinstance(self.domain, Box) and self.support is None:
@@ -227,9 +234,8 @@ class _Check:
             tested = samples[:0]
         whole = global_checks.Whole(self.log_prob, self.contains,
                                     self.domain if isinstance(self.domain, Box) else None,
-                                    pilot, tested, self.rng, lost)
+                                    pilot, tested, self.rng, lost, self.more)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
-        row = self.timed(global_checks.follows, "sample_follows", whole)
-        yield self.timed(global_checks.normalised, "normalised", whole, floor,
-                         row.verdict == "pass")
+        row = self.timed(follows.follows, "sample_follows", whole)
         yield row
+        yield self.timed(global_checks.normalised, "normalised", whole, floor, not row.failed)

@@ -6,8 +6,7 @@ from nfref.oracle.checks import (batches, behaviour, context, dense, first_calls
                                  history, knots, local, log_det, own_gradient, uniform)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
-from nfref.oracle.instruments.calling import (NO_ANSWER, NotThere, Stopwatch, Subject,
-                                              no_answer)
+from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, Subject, no_answer
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import (NO_ANSWER, REMEDY, CallFailed, StillRunning,
-                                              TimedOut, in_time, no_answer)
+from nfref.oracle.instruments.calling import (NO_ANSWER, REMEDY, CallFailed, StillRunning, TimedOut,
+                                              in_time, no_answer)
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.report import failed, passed, show
 from nfref.runtime.annotations import Any
