@@ -309,10 +309,11 @@ BAD = {
 def test_bad_behaviour_gets_a_row_and_no_traceback(name):
     function, row, words = BAD[name]
     report = check_flow(function, dim=2, rng=rng(), seconds=1.0)
-    assert report[row].failed and words in report[row].where
+    judged = report[row].inconclusive if name == "hangs" else report[row].failed
+    assert judged and words in report[row].where
     assert words in str(report)
     with pytest.raises(OracleError, match=row):
-        report.raise_if_failed()
+        report.raise_unless_ok()
 
 
 @pytest.mark.parametrize("arguments, words", [

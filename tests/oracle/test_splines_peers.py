@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nfref.transformers.rational_quadratic import RationalQuadratic, slope_offset
-from tests.truth.test_vectors_peers import (assert_close, flowjax_raw, flowjax_spline,
-                                            torch_double, zuko_spline)
+from tests.truth.test_vectors_peers import (assert_close, flowjax_raw, flowjax_spline, torch_double,
+                                            zuko_spline)
 
 pytestmark = pytest.mark.peers
 

@@ -21,7 +21,7 @@ from nfref.oracle.adapters.jax_libraries import (from_distrax, from_distrax_dist
 from nfref.oracle.adapters.nfref_flows import (drawn_density, drawn_flow, from_nfref,
                                                from_nfref_density)
 from nfref.oracle.adapters.parameters import of_adapter as _parameters_of_adapter
-from nfref.oracle.adapters.shapes import with_event_shape
+from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
 from nfref.oracle.adapters.torch_arrays import torch_function
 from nfref.oracle.adapters.torch_libraries import (from_freia, from_nflows,
                                                    from_nflows_distribution, from_normflows,
@@ -41,7 +41,7 @@ __all__ = ["from_distrax", "from_distrax_distribution", "from_flowjax",
 
 
 def of(thing: Any, *, rng: Generator, dtype: DTypeLike = np.float64, context: Array | None = None,
-       event_shape: tuple[int, ...] | None = None, train: bool = False) -> dict[str, Any]:
+       event_shape: Any = None, train: bool = False) -> dict[str, Any]:
     """The adapter that fits an object, found by the module its class comes from.
 
     Parameters
@@ -53,9 +53,10 @@ def of(thing: Any, *, rng: Generator, dtype: DTypeLike = np.float64, context: Ar
     dtype : numpy dtype
     context : (M, C) array, optional
         Rows that the object is conditioned on.
-    event_shape : tuple of int, optional
-        The shape of one event, such as (C, H, W), where it is no vector. The check asks for
-        rows of ``dim`` numbers, which are given to the object in that shape.
+    event_shape : tuple of int, or pair of such tuples, optional
+        The shape of one event, such as (C, H, W), where it is no vector; a pair where those of
+        z and x are told apart (:func:`with_event_shape`). The check asks for rows of ``dim``
+        numbers, which are given to the object in that shape.
     train : bool
         Leave a flow of torch in training mode; evaluation otherwise.
 
@@ -92,8 +93,16 @@ def maker(construct: Callable[..., Any], *, rng: Any, dtype: Any = np.float64, t
     callable
     """
     seed = int(rng.integers(2 ** 32))
-    return lambda: of(construct(), rng=np.random.default_rng(seed), dtype=dtype, train=train,
-                      **options)
+
+    def make():
+        generator = np.random.default_rng(seed)
+        if options.get("event_shape") is not None:  # asked of one that is not kept: it stays fresh
+            shape, options["event_shape"] = options["event_shape"], None
+            other = of(construct(), rng=generator, dtype=dtype, train=train, **options)
+            options["event_shape"] = event_shapes(other, shape)
+            generator = np.random.default_rng(seed)
+        return of(construct(), rng=generator, dtype=dtype, train=train, **options)
+    return make
 
 
 def parameter_gradients_of(thing: Any, *, dim: int, rng: Generator, dtype: DTypeLike = np.float64,

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from nfref.runtime.annotations import Any
 
 
@@ -16,7 +18,10 @@ def for_all_rows(log_det, rows):
     To be used where the library documents that. The dtype stays what it was, to be judged.
     """
     if not hasattr(log_det, "ndim"):
-        return log_det * (0 * rows[:, 0] + 1)
+        if hasattr(rows, "new_full"):                           # torch
+            return rows.new_full((len(rows),), log_det)
+        import jax
+        return jax.numpy.full(len(rows), log_det, rows.dtype)
     if log_det.ndim == 0 or (log_det.ndim == 1 and len(log_det) == 1 != len(rows)):
         if hasattr(log_det, "expand"):                          # torch
             return log_det.reshape(1).expand(len(rows))
@@ -24,7 +29,7 @@ def for_all_rows(log_det, rows):
     return log_det
 
 
-def with_event_shape(functions: dict[str, Any], event_shape: tuple[int, ...]) -> dict[str, Any]:
+def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, Any]:
     """Functions of ``(N, *event_shape)`` as functions of rows (N, D), D the product of the shape.
 
     Parameters
@@ -32,15 +37,20 @@ def with_event_shape(functions: dict[str, Any], event_shape: tuple[int, ...]) ->
     functions : dict
         Arguments of ``check_flow`` or ``check_density``, whose callables take and return events
         of that shape: images (C, H, W) for instance.
-    event_shape : tuple of int
+    event_shape : tuple of int, or pair of such tuples
+        Of the data x; a pair is that of the latent z, then of x. Where z has another shape than
+        x (squeezing, downsampling), and one alone is given, ``inverse`` is asked for it once.
 
     Returns
     -------
     dict
         The same arguments for rows.
     """
-    event_shape = tuple(event_shape)
+    latent_shape, event_shape = event_shapes(functions, event_shape)
     size = math.prod(event_shape)
+
+    def to_latents(rows):
+        return rows.reshape(len(rows), *latent_shape)
 
     def to_events(rows):
         return rows.reshape(len(rows), *event_shape)
@@ -51,31 +61,55 @@ def with_event_shape(functions: dict[str, Any], event_shape: tuple[int, ...]) ->
             return values.reshape(len(values), size)
         return values
 
-    def flow(function):
+    def flow(function, shaped):
         def call(rows, *context):
-            answer = function(to_events(rows), *context)
+            answer = function(shaped(rows), *context)
             if isinstance(answer, (tuple, list)):
                 return (to_rows(answer[0]), *answer[1:])
             return to_rows(answer)
         return call
 
-    def gradient(function):
+    def gradient(function, shaped):
         def call(rows, *context):
-            answer = function(to_events(rows), *context)
+            answer = function(shaped(rows), *context)
             return ((to_rows(answer[0]), *answer[1:]) if isinstance(answer, tuple)
                     else to_rows(answer))
         return None if function is None else call
 
     shaped = dict(functions)
-    for name in ("forward", "inverse"):
+    sides = {"forward": to_latents, "inverse": to_events}
+    for name, side in sides.items():
         if shaped.get(name) is not None:
-            shaped[name] = flow(functions[name])
+            shaped[name] = flow(functions[name], side)
     if "log_prob" in shaped:
         shaped["log_prob"] = lambda rows, *context: functions["log_prob"](to_events(rows), *context)
     if shaped.get("sample") is not None:
         shaped["sample"] = lambda rng, n, *context: to_rows(functions["sample"](rng, n, *context))
     if isinstance(shaped.get("gradient"), tuple):
-        shaped["gradient"] = tuple(gradient(part) for part in functions["gradient"])
+        shaped["gradient"] = tuple(map(gradient, functions["gradient"], sides.values()))
     elif shaped.get("gradient") is not None:
-        shaped["gradient"] = gradient(functions["gradient"])
+        shaped["gradient"] = gradient(functions["gradient"], to_events)
     return shaped
+
+
+def event_shapes(functions: dict[str, Any], event_shape: Any) -> tuple[tuple, tuple]:
+    """The shapes of one latent and of one event, as :func:`with_event_shape` is given them."""
+    event_shape = tuple(event_shape)
+    if event_shape and isinstance(event_shape[0], (tuple, list)):
+        latent_shape, event_shape = map(tuple, event_shape)
+        return latent_shape, event_shape
+    if functions.get("inverse") is None:
+        return event_shape, event_shape
+    # Inside of every usual domain, and no two alike, for layers that look at their first batch.
+    rows = np.random.default_rng(0).uniform(0.25, 0.75, (32, *event_shape))
+    context = functions.get("context")
+    given = [] if context is None else [np.resize(context, (32, np.shape(context)[1]))]
+    for dtype in (np.float64, np.float32):
+        try:
+            answer = functions["inverse"](*(array.astype(dtype) for array in (rows, *given)))
+            found = np.shape(answer[0] if isinstance(answer, (tuple, list)) else answer)[1:]
+        except Exception:
+            continue                            # what it does not answer is for the check to say
+        if math.prod(found) == math.prod(event_shape):
+            return found, event_shape
+    return event_shape, event_shape

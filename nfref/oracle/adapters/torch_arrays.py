@@ -1,6 +1,7 @@
 """PyTorch's functions of tensors as functions of arrays, with PyTorch's own gradients."""
 
 import copy
+import copyreg
 
 import numpy as np
 
@@ -87,11 +88,26 @@ def in_dtype(thing, dtype, train=False):
     tensors in plain attributes; those are found, also in what they are made of.
     """
     import torch
-    thing = copy.deepcopy(thing)
+    thing = _copied(thing)
     if isinstance(thing, torch.nn.Module):
         thing = thing.train(train).to(torch_dtype(dtype)).requires_grad_(False)
     _cast_attributes(thing, torch_dtype(dtype), set())
     return thing
+
+
+def _copied(thing):
+    """A deep copy. Torch's pickling drops ``_inv``, which all of an inverse transform is."""
+    from torch.distributions import transforms
+    kind = transforms._InverseTransform
+    known = copyreg.dispatch_table.get(kind)
+    copyreg.pickle(kind, lambda inverse: (getattr, (inverse.inv, "inv")))
+    try:
+        return copy.deepcopy(thing)
+    finally:
+        if known is None:
+            del copyreg.dispatch_table[kind]
+        else:
+            copyreg.dispatch_table[kind] = known
 
 
 def _cast_attributes(thing, dtype, seen):

@@ -52,7 +52,10 @@ def normflows_distribution(distribution):
 
 
 def freia_module(module):
-    """Modules take and return tuples of tensors, graphs tensors."""
+    """Modules take and return tuples of tensors, graphs tensors.
+
+    Modules of constant Jacobian return one log_det for all rows, which graphs add to the others.
+    """
     is_graph = hasattr(module, "node_list") or hasattr(module, "module_list")
 
     def run(rev, rows, *context):
@@ -60,7 +63,7 @@ def freia_module(module):
         if is_graph:
             return module(rows, rev=rev, **given)
         values, log_det = module((rows,), rev=rev, **given)
-        return values[0], log_det
+        return values[0], for_all_rows(log_det, rows)
     return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
 
 
@@ -98,7 +101,7 @@ def torch_distribution(distribution):
 
     def draw(n):
         x = distribution.sample((n,))
-        return x if width else x[:, None]
+        return x if width or x.ndim == 2 else x[:, None]
     return log_prob, draw
 
 

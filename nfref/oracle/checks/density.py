@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from nfref.oracle.checks import batches, behaviour, context, global_checks, history, own_gradient
+from nfref.oracle.checks import (batches, behaviour, context, follows, global_checks, history,
+                                 own_gradient)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
-from nfref.oracle.instruments.calling import CallFailed, Stopwatch, Subject
+from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Stopwatch, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
-from nfref.oracle.report import Report, failed, inconclusive, passed
+from nfref.oracle.report import Report, inconclusive, passed
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
@@ -134,8 +135,8 @@ class _Check:
         self.stopwatch.restart()
         try:
             answer = subject(middle.rows, middle.context_row)
-        except CallFailed as error:
-            yield failed("answers", "no answer in the middle of its domain", str(error))
+        except NO_ANSWER as error:
+            yield no_answer("answers", "no answer in the middle of its domain", error)
             return
         subject.learn(middle.rows, middle.context_row, *answer)
         yield passed("answers", f"{len(middle)} rows")
@@ -144,14 +145,14 @@ class _Check:
             subject.learn(probes.rows, probes.context_row,
                           *subject(probes.rows, probes.context_row))
             yield passed("answers_far", f"{len(probes)} rows")
-        except CallFailed as error:
-            yield failed("answers_far", "no answer in the tails or at the edges", str(error))
+        except NO_ANSWER as error:
+            yield no_answer("answers_far", "no answer in the tails or at the edges", error)
             probes = middle
         self.stopwatch.restart()
         try:
             measured = measure_direction(subject, self.domain, self.domain, probes)
-        except CallFailed as error:
-            yield failed("finite", "no answer near points where it had answered", str(error))
+        except NO_ANSWER as error:
+            yield no_answer("finite", "no answer near points where it had answered", error)
             return
         yield self.timed(behaviour.finite, "finite", measured)
         yield self.timed(own_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
@@ -196,8 +197,8 @@ class _Check:
         self.stopwatch.restart()
         try:
             return make(name, *arguments)
-        except CallFailed as error:
-            return failed(name, "no answer", str(error))
+        except NO_ANSWER as error:
+            return no_answer(name, "no answer", error)
 
     def contains(self, rows):
         inside = np.ones(len(rows), dtype=bool)
@@ -210,6 +211,13 @@ class _Check:
     def log_prob(self, x):
         values, _ = self.subject(x.astype(self.dtype), np.zeros(len(x), dtype=int))
         return values[:, 0].astype(np.float64)
+
+    def more(self, count):
+        """About so many new samples, those inside of the domain."""
+        seed = int(self.rng.integers(2 ** 32))
+        x = self.sampler.draw(np.random.default_rng(seed), count).astype(np.float64)
+        x = x[np.isfinite(x).all(axis=1)]
+        return x[self.contains(x)]
 
     def globally(self, samples):
         """Integral one, and samples where the density is."""
@@ -226,9 +234,8 @@ class _Check:
             tested = samples[:0]
         whole = global_checks.Whole(self.log_prob, self.contains,
                                     self.domain if isinstance(self.domain, Box) else None,
-                                    pilot, tested, self.rng, lost)
+                                    pilot, tested, self.rng, lost, self.more)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
-        row = self.timed(global_checks.follows, "sample_follows", whole)
-        yield self.timed(global_checks.normalised, "normalised", whole, floor,
-                         row.verdict == "pass")
+        row = self.timed(follows.follows, "sample_follows", whole)
         yield row
+        yield self.timed(global_checks.normalised, "normalised", whole, floor, not row.failed)

@@ -6,11 +6,11 @@ from nfref.oracle.checks import (batches, behaviour, context, dense, first_calls
                                  history, knots, local, log_det, own_gradient, uniform)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
-from nfref.oracle.instruments.calling import CallFailed, NotThere, Stopwatch, Subject
+from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, Subject, no_answer
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes
-from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed
+from nfref.oracle.report import Report, inconclusive, not_applicable, passed
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
@@ -66,7 +66,7 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
     stochastic : bool
         True says that log_det is a random estimate: its mean is judged, its noise reported.
     seconds : float
-        Time for one property, after which it fails as hanging; longer where more processes want
+        Time for one property, after which it is inconclusive; longer where more processes want
         to run than there are cores.
     accuracy : float
         Absolute accuracy that values and log_det promise where an iteration or a solver finds
@@ -176,8 +176,8 @@ class _Check:
         self.stopwatch.restart()
         try:
             return make(name, *arguments)
-        except CallFailed as error:
-            return failed(name, "no answer", str(error))
+        except NO_ANSWER as error:
+            return no_answer(name, "no answer", error)
 
     def measure(self, name, subjects, measurements, kinks):
         """Does it answer at all, in the bulk and far out? Then measure it."""
@@ -192,8 +192,8 @@ class _Check:
             yield not_applicable(f"answers_{name}", str(error))
             del subjects[name]
             return
-        except CallFailed as error:
-            yield failed(f"answers_{name}", "no answer in the middle of its domain", str(error))
+        except NO_ANSWER as error:
+            yield no_answer(f"answers_{name}", "no answer in the middle of its domain", error)
             return
         subject.learn(middle.rows, middle.context_row, values, logs)
         subject.has_log_det = logs is not None
@@ -205,9 +205,8 @@ class _Check:
             subject.learn(probes.rows, probes.context_row, *answer)
             yield passed(f"answers_far_{name}", f"{len(probes)} rows, out to "
                          f"{np.max(np.abs(probes.rows)):.3g}")
-        except CallFailed as error:
-            yield failed(f"answers_far_{name}", "no answer in the tails or at the edges",
-                         str(error))
+        except NO_ANSWER as error:
+            yield no_answer(f"answers_far_{name}", "no answer in the tails or at the edges", error)
             probes = middle
         if isinstance(there, Box):
             self.stopwatch.restart()
@@ -217,7 +216,7 @@ class _Check:
                 try:
                     probes = probes.join(*log_det.suspects(subject, there, self.rng, self.dim,
                                                            self.contexts))
-                except CallFailed:
+                except NO_ANSWER:
                     pass        # what it does not answer is reported by other rows
         self.stopwatch.restart()
         for candidates in (probes.affordable(), middle.affordable()):
@@ -225,9 +224,9 @@ class _Check:
                 measurements[name] = measure_direction(subject, there, back, candidates,
                                                        self.accuracy)
                 return
-            except CallFailed as error:
-                trouble = str(error)
-        yield failed(f"log_det_{name}", "no answer near points where it had answered", trouble)
+            except NO_ANSWER as error:
+                trouble = error
+        yield no_answer(f"log_det_{name}", "no answer near points where it had answered", trouble)
 
     def with_kinks(self, subject, domain, probes):
         """The kinks of a direction, and its probes with points on both sides of each."""
@@ -240,7 +239,7 @@ class _Check:
         try:
             kinks = find_kinks(evaluate, domain, self.rng, probes.rows[bulk],
                                probes.context_row[bulk])
-        except CallFailed:
+        except NO_ANSWER:
             return [], probes           # what it does not answer is reported by other rows
         distance = 1e-3 if self.dtype == np.float64 else 1e-2
         if kinks:
@@ -261,8 +260,12 @@ class _Check:
                 holds = False
                 continue
             self.stopwatch.restart()
-            for row in local.round_trip(*names[name], measurements[name], subjects[other],
-                                        measurements.get(other)):
+            try:
+                rows = local.round_trip(*names[name], measurements[name], subjects[other],
+                                        measurements.get(other))
+            except NO_ANSWER as error:
+                rows = [no_answer(names[name][0], "no answer", error)]
+            for row in rows:
                 holds &= not row.failed and row.verdict == "pass" or row.name != names[name][0]
                 yield row
         return holds
@@ -334,8 +337,8 @@ class _Check:
             z = there.sample_base(self.rng, count).astype(self.dtype)
             try:
                 x = subjects["forward"](z, np.zeros(len(z), dtype=int))[0]
-            except CallFailed as error:
-                yield failed("samples", "no answer for samples of a base density", str(error))
+            except NO_ANSWER as error:
+                yield no_answer("samples", "no answer for samples of a base density", error)
         if x is not None and "inverse" in measurements:
             yield self.timed(self.samples_return, "samples", subjects["inverse"], measurements,
                              z[:2000].astype(np.float64), x[:2000])
@@ -383,8 +386,8 @@ class _Check:
         yield self.timed(global_checks.normalised, "normalised", whole, floor + self.accuracy)
         if self.dim == 1 and isinstance(back, Box) and len(pilot) >= 100:
             yield self.timed(global_checks.panels, "panels", whole, lambda rows: there.base_cdf(
-                inverse(rows.astype(self.dtype), row_0(rows))[0].astype(np.float64))[:, 0],
-                floor / 10 + self.accuracy)
+                inverse(rows.astype(self.dtype), row_0(rows))[0].astype(np.float64)),
+                floor / 10 + self.accuracy, float(np.finfo(self.dtype).eps))
 
     def samples_return(self, name, inverse, measurements, z, x):
         """Samples x of the pushed-forward base follow the base again after the inverse."""

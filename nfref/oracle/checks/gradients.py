@@ -3,7 +3,8 @@
 import numpy as np
 
 from nfref.oracle.checks.local import verdict
-from nfref.oracle.instruments.calling import CallFailed, StillRunning, Stopwatch, in_time
+from nfref.oracle.instruments.calling import (NO_ANSWER, REMEDY, CallFailed, StillRunning,
+                                              Stopwatch, TimedOut, in_time, no_answer)
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import ULPS
 from nfref.oracle.report import Report, failed, passed
@@ -67,7 +68,7 @@ def _call(name, function, vector, unflatten, stopwatch):
     try:
         answer = in_time(function, (unflatten(given),), stopwatch.left())
     except StillRunning:
-        raise CallFailed(f"{name} ran out of time: {stopwatch.seconds:g} s") from None
+        raise TimedOut(f"{name} ran out of time: {stopwatch.seconds:g} s; {REMEDY}") from None
     except CallFailed as error:
         raise CallFailed(f"{name} {error}") from None
     return answer, given.tobytes() == vector.tobytes()
@@ -100,8 +101,8 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
     try:
         value = _number(_call("loss", loss, vector, unflatten, stopwatch)[0])
         answer, clean = _call("gradient", gradient, vector, unflatten, stopwatch)
-    except CallFailed as error:
-        yield failed("answers", "no answer", str(error))
+    except NO_ANSWER as error:
+        yield no_answer("answers", "no answer", error)
         return
     yield passed("answers", f"loss {value:.6g}")
     try:
@@ -122,8 +123,8 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
         again = _vector(_call("gradient", gradient, vector, unflatten, stopwatch)[0], params,
                         vector.dtype)
         twice = _number(_call("loss", loss, vector, unflatten, stopwatch)[0])
-    except CallFailed as error:
-        yield failed("repeatable", "the second call", str(error))
+    except NO_ANSWER as error:
+        yield no_answer("repeatable", "the second call", error)
         return
     size = np.max(np.abs(ours)) + 1e-300
     error = max(np.max(np.abs(again - ours)) / size, abs(twice - value) / (abs(value) + 1))
@@ -143,8 +144,8 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
         try:
             yield _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack,
                                stopwatch)
-        except CallFailed as error:
-            yield failed(name, "no answer near the parameters", str(error))
+        except NO_ANSWER as error:
+            yield no_answer(name, "no answer near the parameters", error)
 
 
 def _spread(params, rng, count):

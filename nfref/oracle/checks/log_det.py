@@ -7,7 +7,7 @@ differences in extended precision, if the callable takes such numbers.
 import numpy as np
 
 from nfref.oracle.checks.local import verdict
-from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
 from nfref.oracle.instruments.points import Box, step_scale
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
@@ -76,7 +76,7 @@ def _confirmed(measured, points):
             break
         try:
             jacobian, error = jacobians(measured, left)
-        except (CallFailed, TypeError, ValueError):
+        except (CallFailed, TimedOut, TypeError, ValueError):
             continue
         exact = log_determinants(jacobian, error, float(np.finfo(np.float64).eps))
         difference = np.abs(measured.log_det[left] - exact.value)
@@ -137,7 +137,7 @@ def complex_step_matches(name, measured):
     chosen = np.concatenate([judged, np.setdiff1d(farthest, judged)])
     try:
         jacobian, _ = _complex_jacobians(measured, chosen)
-    except (CallFailed, TypeError):
+    except (CallFailed, TimedOut, TypeError):
         return not_applicable(name, f"{subject.name} takes no complex numbers")
     reference = measured.jacobian[chosen]
     error = measured.derivatives.error[chosen, :measured.values.shape[1]]

@@ -10,7 +10,7 @@ import numpy as np
 from nfref.oracle.checks.context import Direction
 from nfref.oracle.checks.local import verdict
 from nfref.oracle.checks.log_det import DOUBT
-from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
+from nfref.oracle.instruments.calling import REMEDY, CallFailed, StillRunning, TimedOut, in_time
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import find_kinks, snapped
 from nfref.oracle.instruments.points import Box, step_scale
@@ -62,6 +62,7 @@ def by_rows(name, measured, gradient, rng):
     tolerance = (DOUBT * number.error + measured.slack * (size + condition[:, None] / scale)
                  + measured.accuracy)
     known = np.isfinite(number.value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
+    known &= np.all(np.isfinite(measured.values), axis=1) & ~_stands_still(measured, scale)
     points = np.flatnonzero(known)
     if not np.any(known & probes.bulk):
         return inconclusive(name, "too rough to be differentiated numerically")
@@ -69,6 +70,28 @@ def by_rows(name, measured, gradient, rng):
                     f"error of Richardson differences + rounding, {len(points)} points",
                     lambda k: f"at {show(probes.rows[points[k]])}")
     return row if row.failed else _on_knots(row, number, gradient, rng)
+
+
+def _stands_still(measured, scale):
+    """(P,) bool: the values do not move by a step that should move them by many roundings.
+
+    So they do where rounding within made a staircase of them, each tread wider than the smallest
+    steps of a derivative.
+    """
+    eps = float(np.finfo(measured.dtype).eps)
+    rows, step = measured.probes.rows, eps ** 0.4 * scale
+    due = np.abs(measured.jacobian) * step[:, None, :]
+    size = np.abs(measured.values)[:, :, None] + np.finfo(measured.dtype).tiny
+    due = np.any(due > 1e3 * eps * size, axis=1)                    # (P, D)
+    which, j = np.nonzero(due)
+    still = np.zeros(len(rows), dtype=bool)
+    if len(which):
+        moved = rows[which].astype(np.float64)
+        moved[np.arange(len(j)), j] += step[which, j]
+        values, _ = measured.subject(moved.astype(measured.dtype),
+                                     measured.probes.context_row[which])
+        still[which[np.all(values == measured.values[which], axis=1)]] = True
+    return still
 
 
 def by_context(name, measured, gradient):
@@ -152,7 +175,7 @@ def _ask(subject, gradient, rows, context_row):
         answer = in_time(gradient, given, subject.stopwatch.left())
     except StillRunning as error:
         subject.stopwatch.running += error.calls
-        raise CallFailed("the gradient ran out of time") from None
+        raise TimedOut(f"the gradient ran out of time; {REMEDY}") from None
     parts = answer if isinstance(answer, tuple) else (answer,)
     found = []
     for part, by in zip(parts, given):

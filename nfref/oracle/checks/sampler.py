@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
+from nfref.oracle.instruments.calling import (NO_ANSWER, REMEDY, CallFailed, StillRunning, TimedOut,
+                                              in_time, no_answer)
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.report import failed, passed, show
 from nfref.runtime.annotations import Any
@@ -19,7 +20,9 @@ class Sampler:
         self.contains, self.stopwatch = contains, stopwatch
 
     def draw(self, rng, n):
-        """n samples as an array, or `CallFailed`."""
+        """n samples as an array, or `CallFailed`, or `TimedOut`."""
+        if self.stopwatch.busy_with(self.function):
+            raise TimedOut(f"sample is not called: an earlier call still runs; {REMEDY}")
         arguments = [rng, n]
         if self.context is not None:
             arguments.append(np.repeat(self.context[:1], n, axis=0))
@@ -27,8 +30,8 @@ class Sampler:
             answer = in_time(self.function, arguments, self.stopwatch.left())
         except StillRunning as error:
             self.stopwatch.running += error.calls
-            raise CallFailed(f"sample ran out of time: no answer within "
-                             f"{self.stopwatch.seconds:g} s for n = {n}") from None
+            raise TimedOut(f"sample ran out of time: no answer within "
+                           f"{self.stopwatch.seconds:g} s for n = {n}; {REMEDY}") from None
         try:
             x = np.asarray(answer)
         except Exception as error:
@@ -44,8 +47,8 @@ class Sampler:
         seed = int(rng.integers(2 ** 32))
         try:
             x = self.draw(np.random.default_rng(seed), SAMPLES)
-        except CallFailed as error:
-            yield failed("sample_shape", "no usable samples", str(error))
+        except NO_ANSWER as error:
+            yield no_answer("sample_shape", "no usable samples", error)
             return np.zeros((0, self.dim))
         yield self.shape(x)
         yield self.empty()
@@ -72,8 +75,8 @@ class Sampler:
     def empty(self):
         try:
             self.draw(np.random.default_rng(0), 0)
-        except CallFailed as error:
-            return failed("sample_empty", "n = 0 is a number of samples", str(error))
+        except NO_ANSWER as error:
+            return no_answer("sample_empty", "n = 0 is a number of samples", error)
         return passed("sample_empty", "n = 0 gives shape (0, D)")
 
     def generator(self, x, seed):
@@ -85,8 +88,8 @@ class Sampler:
             generator = np.random.default_rng(seed)
             again, more = self.draw(generator, len(x)), self.draw(generator, n)
             other = self.draw(np.random.default_rng(seed + 1), n)
-        except CallFailed as error:
-            yield failed(name, "a second draw got no answer", str(error))
+        except NO_ANSWER as error:
+            yield no_answer(name, "a second draw got no answer", error)
             return
         if not np.array_equal(x, again, equal_nan=True):
             yield failed(name, why, "equal generators, different samples")

@@ -21,7 +21,7 @@ import warnings
 import numpy as np
 
 from nfref.oracle.instruments.memory import Memory
-from nfref.oracle.report import show
+from nfref.oracle.report import failed, inconclusive, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 KEPT = 1 << 20              # numbers of past calls that are kept to be asked again
@@ -35,8 +35,22 @@ class NotThere(CallFailed):
     """The callable says itself that it does not exist: it raised NotImplementedError."""
 
 
-class TimedOut(CallFailed):
-    """The callable did not answer in time, or is still busy with an earlier call."""
+class TimedOut(Exception):
+    """The callable did not answer in time, or is still busy with an earlier call.
+
+    No `CallFailed`: how fast a right answer comes depends on the machine.
+    """
+
+
+NO_ANSWER = (CallFailed, TimedOut)
+REMEDY = "give it more time (seconds=), or an adapter that compiles it"
+
+
+def no_answer(name, why, error):
+    """The row of a property for which a call gave no answer, or none in time."""
+    if isinstance(error, TimedOut):
+        return inconclusive(name, "out of time", str(error))
+    return failed(name, why, str(error))
 
 
 class Stopwatch:
@@ -60,6 +74,20 @@ class Stopwatch:
         """Seconds to go, as a clock shows them."""
         return self.end - time.monotonic()
 
+    def busy_with(self, function):
+        """Whether an earlier call keeps this function from being called.
+
+        Each is waited for once more, as long as a property may take: it may just be slow.
+        """
+        alone = not may_be_called_from_two_threads()
+        for call in self.running:
+            if not call.waited and (alone or call.function is function):
+                call.waited = True
+                call.join(max(self.left(), 0.0))
+                self.restart()
+        self.running = [call for call in self.running if call.is_alive()]
+        return any(alone or call.function is function for call in self.running)
+
 
 def load():
     """Processes that want to run, per core, averaged over a minute; 1 at least."""
@@ -76,6 +104,7 @@ class _Call(threading.Thread):
         super().__init__(daemon=True)
         self.function, self.arguments = function, arguments
         self.value = self.error = None
+        self.waited = False
 
     def run(self):
         try:
@@ -188,10 +217,8 @@ class Subject:
 
     def raw(self, rows, context_row, arrange=np.array):
         """The callable's own answer; notes whether it wrote into its arguments."""
-        running = [call for call in self.stopwatch.running if call.is_alive()]
-        if any(call.function is self.function for call in running) or (
-                running and not may_be_called_from_two_threads()):
-            raise TimedOut(f"{self.name} is not called any more: an earlier call still runs")
+        if self.stopwatch.busy_with(self.function):
+            raise TimedOut(f"{self.name} is not called: an earlier call still runs; {REMEDY}")
         arguments = self.arguments(rows, context_row, arrange)
         before = [argument.copy() for argument in arguments]
         start = time.monotonic()
@@ -202,7 +229,8 @@ class Subject:
             self.stopwatch.running += error.calls
             raise TimedOut(f"{self.name} ran out of time: no answer within "
                            f"{self.stopwatch.seconds:g} s for {len(rows)} rows, largest entry "
-                           f"{np.max(np.abs(rows), initial=0):.3g}") from None
+                           f"{np.max(np.abs(rows), initial=0):.3g}, where others took "
+                           f"{1e3 * self.seconds_a_row():.3g} ms each; {REMEDY}") from None
         except CallFailed as error:
             where = f", first {show(rows[0])}" if len(rows) else ""
             raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None

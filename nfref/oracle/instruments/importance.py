@@ -61,12 +61,14 @@ class Proposal:
         from scipy.special import gammaln
         dim, nu = self.centers.shape[1], self.freedom
         inverse = np.linalg.inv(self.root)
-        middle = self.centers[0]            # so that far from the origin no digits are lost
+        middle = np.median(self.centers, axis=0)    # far from it digits are lost
         a, b = (x - middle) @ inverse.T, (self.centers - middle) @ inverse.T
         square = a @ (-2 * b.T)
         square += np.sum(a ** 2, 1)[:, None]
         square += np.sum(b ** 2, 1)
         np.maximum(square, 0, out=square)
+        for k in np.flatnonzero(np.sum(b ** 2, 1) > 1e8):
+            square[:, k] = np.sum((a - b[k]) ** 2, axis=1)
         constant = -np.sum(np.log(np.abs(np.diag(self.root)))) - np.log(len(self.centers))
         if np.isinf(nu):
             square *= -0.5
@@ -172,12 +174,22 @@ def bridge(p_at_x, q_at_x, p_at_y, q_at_y):
     finite = np.concatenate([-ratio_x[np.isfinite(ratio_x)], ratio_y[np.isfinite(ratio_y)]])
     if not len(finite):
         return Bridge(0.0, np.inf, np.zeros(len(p_at_x)), np.zeros(len(p_at_y)))
-    low, high = np.min(finite) - 50, np.max(finite) + 50
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        above = np.mean(_logistic(ratio_y - middle)) > np.mean(_logistic(ratio_x + middle))
-        low, high = (middle, high) if above else (low, middle)
+
+    def below(guess):
+        return np.mean(_logistic(ratio_y - guess)) > np.mean(_logistic(ratio_x + guess))
+
+    # Log-ratios of heavy tails reach 1e24: log Z is first found between two of them.
+    finite = np.unique(finite)
+    first, last = -1, len(finite)
+    while last - first > 1:
+        middle = (first + last) // 2
+        first, last = (middle, last) if below(finite[middle]) else (first, middle)
+    low = finite[first] if first >= 0 else finite[0] - 50
+    high = finite[last] if last < len(finite) else finite[-1] + 50
     log_z = 0.5 * (low + high)
+    while high - low > 1e-12 and low < log_z < high:
+        low, high = (log_z, high) if below(log_z) else (low, log_z)
+        log_z = 0.5 * (low + high)
     a, b = _logistic(ratio_x + log_z), _logistic(ratio_y - log_z)
     slope = np.mean(a * (1 - a)) + np.mean(b * (1 - b))
     spread = SIGMAS * np.sqrt(np.var(a) / len(a) + np.var(b) / len(b))

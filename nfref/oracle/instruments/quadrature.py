@@ -121,6 +121,32 @@ def panel_masses(log_prob, ends, nodes):
     return _panels(log_prob, ends, nodes)[1]
 
 
+def mass_beyond(log_prob: Callable[..., Any], box: Box) -> float:
+    """Mass of a density of one coordinate between the ends of a box and the floats inside.
+
+    At the distance t from a finite end the density falls or grows like t^(a - 1), at the distance
+    t from the origin like t^(-a - 1): then t p(t) / a of the mass is closer, or farther out.
+    """
+    total = 0.0
+    for end, inward in ((box.lower[0], 1.0), (box.upper[0], -1.0)):
+        if np.isinf(end):
+            distance = np.finfo(np.float64).max * 0.5 ** np.arange(1000)
+            x = -inward * distance
+        else:
+            smallest = max(np.abs(np.spacing(end)) / 2, np.finfo(np.float64).tiny)
+            distance = smallest * 2.0 ** np.arange(min(1000, 1000 - np.log2(smallest / 2e-308)))
+            x = end + inward * distance
+            distance = np.abs(x - end)
+        log_mass = log_prob(x[:, None]) + np.log(distance)
+        known = np.flatnonzero(np.isfinite(log_mass))
+        if len(known) < 4 or not log_mass[known[0]] > -30:
+            continue
+        near, far = known[0], known[3]
+        power = (log_mass[far] - log_mass[near]) / np.log(distance[far] / distance[near])
+        total += np.exp(log_mass[near]) / max(power if np.isfinite(end) else -power, 1e-3)
+    return float(total)
+
+
 def plane_integral(log_prob, codomain, pilot):
     """The midpoint rule on two grids of coprime sizes, in whitened coordinates of the pilot rows.
 

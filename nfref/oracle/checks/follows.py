@@ -1,0 +1,218 @@
+"""Samples follow a density: by its distribution function, by a bridge, by moving it over itself.
+
+What each of them sees says ``docs/oracle.rst``.
+"""
+
+import time
+
+import numpy as np
+
+from nfref.oracle.checks.global_checks import NotANumber, bridge_of, checked
+from nfref.oracle.checks.uniform import uniform_row
+from nfref.oracle.instruments import moved
+from nfref.oracle.instruments.calling import CallFailed, TimedOut, load
+from nfref.oracle.instruments.importance import BERNSTEIN
+from nfref.oracle.instruments.level import SIGMAS
+from nfref.oracle.instruments.quadrature import line_integral
+from nfref.oracle.report import failed, inconclusive, passed
+
+FEATURES = 24
+SECONDS = 1.0               # for the maps, and again for more samples
+FEWEST, DRAWS = 6, 16000    # maps, however slow; samples
+JUMPS = (1.0, 0.3, 0.1)     # of the distance between two samples
+SUSPECT = 0.4               # of what is allowed: so far off, more samples are drawn
+MORE = 200000
+# Faults of scale that are not seen below this leave the question open.
+COARSE = 0.2
+REPEATS = 20                # of one value in a column; chance makes two or three, in float32
+
+
+def follows(name, whole):
+    """Samples follow the density, up to a constant: that is another property."""
+    if not len(whole.samples):
+        return inconclusive(name, "no sample function")
+    if len(whole.samples) < 1000 or len(whole.pilot) < 100:
+        return inconclusive(name, "too few finite samples")
+    try:
+        with np.errstate(all="ignore"):
+            row = _atoms(name, whole) or _moved(name, whole)
+            if row.failed:
+                return row
+            other = None
+            if whole.pilot.shape[1] == 1 and whole.box is not None:
+                other = _probability_transform(name, whole)
+            other = other or _features(name, whole)
+            if other.failed or row.inconclusive:
+                return other
+            if other.inconclusive:
+                return row
+            return passed(name, f"{other.why}; {row.why}", other.error, other.tolerance)
+    except TimedOut as error:
+        return inconclusive(name, "too slow for as many rows", str(error))
+    except (CallFailed, NotANumber) as error:
+        return failed(name, "no usable answer on the way", str(error))
+    except np.linalg.LinAlgError:
+        return inconclusive(name, "samples do not fill the space")
+
+
+def _atoms(name, whole):
+    """A row where one value of a column comes again and again, with hardly any beside it."""
+    samples = np.concatenate([whole.pilot, whole.samples])
+    single = np.array_equal(samples, samples.astype(np.float32))
+    eps = float(np.finfo(np.float32 if single else np.float64).eps)
+    for j, column in enumerate(samples.T):
+        column = np.sort(column)
+        values, counts = np.unique(column, return_counts=True)
+        often = counts >= REPEATS
+        width = np.maximum(64 * eps * np.abs(values[often]), 1e-12 * np.ptp(column))
+        near = (np.searchsorted(column, values[often] + width, side="right")
+                - np.searchsorted(column, values[often] - width) - counts[often])
+        alone = np.flatnonzero(near < counts[often] / 4)
+        if len(alone):
+            k = alone[np.argmax(counts[often][alone])]
+            return failed(name, f"{len(samples)} samples", f"{counts[often][k]} of them are "
+                          f"{values[often][k]:.9g} in column {j}: clipped, or drawn from a list; "
+                          "a density gives no single value any mass")
+    return None
+
+
+def _moved(name, whole):
+    """The density moved over itself by many maps: see :mod:`nfref.oracle.instruments.moved`."""
+    x, rng = whole.samples[:DRAWS], whole.rng
+    at_x = checked(whole.log_density(x), x)
+    some = whole.pilot[:400]
+    at_some = whole.log_density(some)
+    features = _features_around(whole.pilot, rng)
+    end = time.monotonic() + SECONDS * load()
+    found, coarse = [], np.inf
+    for made in moved.maps_around(whole.pilot, rng):
+        step = moved.step_of(made, whole.log_density, some, at_some)
+        values = moved.terms(made, step, whole.log_density, x, at_x)
+        found.append((float(moved.excess(values)), made, step, values))
+        spread = max(float(np.std(values)), 1e-12)
+        if made.name.startswith("scale"):
+            coarse = min(coarse, step * moved.T / (2 * spread * np.sqrt(len(x))))
+        if found[-1][0] > 1 or (time.monotonic() > end and len(found) >= FEWEST):
+            break
+    for size in JUMPS:
+        if max(found, key=_first)[0] > 1 or time.monotonic() > end:
+            break
+        values = moved.jump_terms(size, whole.pilot, lambda rows: 0.5 * features(rows),
+                                  whole.log_density, x, at_x, rng)
+        found.append((float(np.max(moved.excess(values))), size, None, values))
+    suspects = sorted(found, key=_first, reverse=True)[:3]
+    worst = suspects[0]
+    if SUSPECT < worst[0] <= 1 and whole.draw is not None:
+        worst = max([worst, *_with_more(whole, features, suspects)], key=_first)
+    count = len(worst[3])
+    why = (f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
+           f"what chance may do; a scale of {1 + coarse:.3g} is seen")
+    if worst[0] > 1:
+        return failed(name, why, _words(*worst[1:]), worst[0], 1.0)
+    if not coarse < COARSE:
+        return inconclusive(name, f"{why}, no smaller one", error=worst[0], tolerance=1.0)
+    return passed(name, why, worst[0], 1.0)
+
+
+def _first(entry):
+    return entry[0]
+
+
+def _with_more(whole, features, suspects):
+    """The suspects again, with as many new samples as there is time for."""
+    start = time.monotonic()
+    x = whole.draw(DRAWS)
+    at_x = checked(whole.log_density(x), x)
+    seconds = time.monotonic() - start
+    affordable = int(SECONDS * load() / max(seconds, 1e-9) * len(x) / (2 * len(suspects) + 1))
+    if affordable > 2 * DRAWS:
+        x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
+        at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x):]), x[len(at_x):])])
+    for excess, made, step, _ in suspects:
+        if excess < SUSPECT:
+            continue
+        if step is None:
+            values = moved.jump_terms(made, whole.pilot, lambda rows: 0.5 * features(rows),
+                                      whole.log_density, x, at_x, whole.rng)
+        else:
+            values = moved.terms(made, step, whole.log_density, x, at_x)
+        yield float(np.max(moved.excess(values))), made, step, values
+
+
+def _words(made, step, values):
+    """What a map that is rejected says of the samples."""
+    if step is None:
+        return (f"steps like {made:g} times those between samples change the mean of a bounded "
+                "function: mass is elsewhere than log_prob says, in other proportions perhaps")
+    # The step that the mean asks for: that over the variance is a Newton step.
+    due = float(np.mean(values)) * step / (2 * max(float(np.var(values)), 1e-12))
+    if "scale" in made.name or "tail" in made.name:
+        return (f"{made.name}: samples are about {np.exp(-due):.4g} times as far out as log_prob "
+                "says")
+    return f"{made.name}: samples are off by about {-due:.3g} of their spread, by log_prob"
+
+
+def _probability_transform(name, whole):
+    """u = F(x) is uniform; F is the integral of exp(log_prob) between grid points."""
+    integral, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
+    if not integral.error < 1e-3 * integral.value:
+        return None
+    cumulative = np.concatenate([[0], np.cumsum(mass)]) / np.sum(mass)
+    u = np.interp(whole.samples[:, 0], edges, cumulative)
+    return uniform_row(name, u, "distribution function of log_prob at the samples")
+
+
+def _features_around(pilot, rng):
+    """Bounded functions of rows (N, D) -> (N, K): a wave and its shift along each column, waves
+    along other directions, and how far out a row is."""
+    center = np.median(pilot, axis=0)
+    scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
+    dim = pilot.shape[1]
+    direction = rng.standard_normal((dim, FEATURES)) / np.sqrt(dim)
+    direction *= rng.uniform(0.3, 2.5, FEATURES)
+    direction[:, :dim] = np.eye(dim)[:, :FEATURES] * 1.5
+    phase = np.tile([0.0, np.pi / 2], FEATURES)[:FEATURES]
+    # Coordinate by coordinate a wave and its shift; of all together, how far out a row is.
+    direction = np.concatenate([direction, np.eye(dim)[:, :8]], axis=1)
+    phase = np.concatenate([phase, np.full(min(dim, 8), np.pi / 2)])
+
+    def features(rows):
+        u = (rows - center) / scale
+        radius = np.sum(np.minimum(np.abs(u), 6), axis=1)
+        radii = radius[:, None] / np.median(radius_pilot) * np.array([1.0, 2.0])
+        return np.concatenate([np.cos(u @ direction + phase), np.cos(radii)], axis=1)
+
+    radius_pilot = np.sum(np.minimum(np.abs((pilot - center) / scale), 6), axis=1)
+    return features
+
+
+def _features(name, whole):
+    """Means of bounded features under the overlap of p and a proposal, found in two ways.
+
+    Samples x of p with weights q / (p + Z q) and rows y of q with weights p / (p + Z q) follow
+    one density if x follows p. Weights and features are bounded, so the z-scores are honest.
+    """
+    found = bridge_of(whole)
+    if found is None or not np.isfinite(found[2].tolerance):
+        return inconclusive(name, "no proposal overlaps the density well enough")
+    x, y, weights = found
+    a, b = weights.of_samples, weights.of_proposal
+    feature = _features_around(whole.pilot, whole.rng)
+    ours, theirs = feature(y), feature(x)
+    # log Z was found from the same rows; about this mean its error is of second order.
+    d_a, d_b = a * (1 - a), b * (1 - b)
+    middle = (d_a @ theirs / len(x) + d_b @ ours / len(y)) / (
+        np.sum(d_a) / len(x) + np.sum(d_b) / len(y))
+    terms_x, terms_y = a[:, None] * (theirs - middle), b[:, None] * (ours - middle)
+    spread = np.sqrt(np.var(terms_x, axis=0) / len(x) + np.var(terms_y, axis=0) / len(y))
+    allowance = 2 * BERNSTEIN * (np.max(a) / len(x) + np.max(b) / len(y))
+    difference = np.abs(np.mean(terms_x, axis=0) - np.mean(terms_y, axis=0))
+    z = difference / (spread + allowance / SIGMAS)
+    k = int(np.argmax(z))
+    why = (f"z-scores of {len(z)} bounded features over {len(x)} samples, overlap "
+           f"{np.mean(a):.2f}")
+    if z[k] > SIGMAS:
+        return failed(name, why, f"feature {k}: {np.mean(a * theirs[:, k]) / np.mean(a):.4f} "
+                      f"over samples, {np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
+                      float(z[k]), SIGMAS)
+    return passed(name, why, float(z[k]), SIGMAS)

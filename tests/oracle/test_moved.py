@@ -1,0 +1,98 @@
+"""Samples against their density by the density moved over itself."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nfref.oracle import check_density
+from nfref.oracle.instruments import moved
+from tests.oracle.sound import SOUND
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def steps(x):
+    """A density that jumps: twice as high on [0, 1) as on [1, 3)."""
+    density = np.where((x >= 0) & (x < 1), 0.5, np.where((x >= 1) & (x < 3), 0.25, 0.0))
+    return np.log(density[:, 0])
+
+
+LINE = {"normal": lambda x: stats.norm.logpdf(x[:, 0]),
+        "Cauchy": lambda x: stats.cauchy.logpdf(x[:, 0]),
+        "exponential": lambda x: stats.expon.logpdf(x[:, 0]), "steps": steps}
+
+
+@pytest.mark.parametrize("name", LINE)
+def test_terms_have_mean_zero_under_every_density(name):
+    """By quadrature: with edges, jumps and tails without moments, for every map."""
+    far = np.geomspace(1e-4, 1e7, 2000)
+    near = np.linspace(-12, 12, 6001)
+    edges = np.unique(np.concatenate([-far, near, far, [0, 1, 3]]))
+    t, weight = np.polynomial.legendre.leggauss(4)
+    half = 0.5 * np.diff(edges)[:, None]
+    x = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * t).reshape(-1, 1)
+    log_prob = LINE[name]
+    with np.errstate(all="ignore"):
+        mass = np.exp(log_prob(x)) * (half * weight).ravel()
+        assert abs(np.sum(mass) - 1) < 1e-6
+        for made in moved.maps_around(rng().exponential(size=(500, 1)), rng(1)):
+            terms = moved.terms(made, 0.3, log_prob, x, log_prob(x))
+            assert abs(np.sum(mass * terms)) < 1e-3, made.name
+            assert made.name != "scale" or np.sum(mass * np.abs(terms)) > 0.05
+
+
+def test_each_map_is_undone_by_its_other_step_and_knows_its_determinant():
+    pilot = rng().standard_normal((500, 3)) @ rng(1).standard_normal((3, 3)) + 2
+    x = pilot[:20]
+    for made in moved.maps_around(pilot, rng(2)):
+        there, log_jacobian = made(x, 0.2)
+        back, other = made(there, -0.2)
+        np.testing.assert_allclose(back, x, atol=1e-9)
+        np.testing.assert_allclose(log_jacobian, -other, atol=1e-9)
+        step = 1e-6
+        columns = [(made(x + step * e, 0.2)[0] - made(x - step * e, 0.2)[0]) / (2 * step)
+                   for e in np.eye(3)]
+        numeric = np.linalg.slogdet(np.stack(columns, axis=2))[1]
+        np.testing.assert_allclose(np.median(np.abs(numeric - log_jacobian)), 0, atol=1e-7)
+
+
+def normal(change, dim=8):
+    return dict(log_prob=lambda x: np.sum(-0.5 * x ** 2 - 0.5 * np.log(2 * np.pi), axis=1),
+                sample=lambda g, n: change(g.standard_normal((n, dim)), g), dim=dim)
+
+
+WRONG = {
+    "variance 5 % too large": (lambda z, g: np.sqrt(1.05) * z, "times as far out"),
+    "cut at 3 sd": (lambda z, g: np.where(np.abs(z) > 3, 0.1 * z, z), "scale beyond"),
+    "clipped": (lambda z, g: np.clip(z, -2.5, 2.5), "clipped, or drawn from a list"),
+    "one column moved": (lambda z, g: z + 0.1 * np.eye(8)[2], "place of column 2: samples are off"),
+    "one column wide": (lambda z, g: z * (1 + 0.08 * np.eye(8)[5]), "times as far out"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_samplers_are_told_by_what_is_wrong(name):
+    change, words = WRONG[name]
+    report = check_density(**normal(change), rng=rng(3))
+    row = report["sample_follows"]
+    assert row.failed and words in row.where, report
+    assert not report["normalised"].failed, report
+
+
+def test_modes_of_other_weights():
+    def log_prob(x):
+        far = [np.sum(stats.norm.logpdf(x - m), axis=1) for m in (-4, 4)]
+        return np.logaddexp(*far) - np.log(2)
+
+    def sample(g, n):
+        return np.where(g.random((n, 1)) < 0.6, -4.0, 4.0) + g.standard_normal((n, 8))
+    report = check_density(log_prob, sample, dim=8, rng=rng())
+    assert report["sample_follows"].failed, report
+
+
+@pytest.mark.parametrize("name", ["hole, D = 4", "Cauchy density, D = 4", "arcsine density, D = 2"])
+def test_right_samplers_without_a_score_are_not_accused(name):
+    report = check_density(**SOUND[name](rng()), rng=rng(1))
+    assert not report["sample_follows"].failed, report

@@ -1,0 +1,158 @@
+"""Right flows and densities that were accused once, each by the rule that was wrong."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from nfref.oracle import adapters, check_density, check_flow
+from nfref.oracle.instruments import calling
+from nfref.oracle.instruments.importance import Proposal, bridge
+from nfref.oracle.instruments.points import as_domain
+from nfref.oracle.instruments.quadrature import mass_beyond
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def lognormal(dim, sigma):
+    distribution = stats.lognorm(sigma)
+    return dict(log_prob=lambda x: np.sum(distribution.logpdf(x), axis=1), dim=dim,
+                sample=lambda g, n: distribution.rvs(size=(n, dim), random_state=g),
+                domain=(0, np.inf))
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_tails_over_many_powers_of_ten(dim):
+    report = check_density(**lognormal(dim, 8.0), rng=rng())
+    assert report["normalised"].verdict == report["sample_follows"].verdict == "pass", report
+
+
+def test_log_z_is_found_among_log_ratios_of_any_size():
+    ratio = np.concatenate([rng().standard_normal(2000), [-1e24]])
+    found = bridge(np.zeros(2001), -ratio, ratio, np.zeros(2001))
+    assert abs(found.log_z) < 0.2 and np.mean(found.of_samples) == pytest.approx(
+        np.mean(found.of_proposal), rel=1e-9)
+
+
+def test_a_mixture_keeps_its_digits_where_centers_are_far_apart():
+    centers = np.exp(8 * rng().standard_normal((60, 2)))
+    centers[0] = 1e11
+    proposal = Proposal(centers, np.eye(2), np.inf)
+    x = proposal.sample(rng(1), 300)
+    direct = np.log(np.mean([np.exp(-0.5 * np.sum((x - c) ** 2, axis=1)) for c in centers],
+                            axis=0)) - np.log(2 * np.pi)
+    np.testing.assert_allclose(proposal.log_prob(x), direct, atol=1e-6)
+
+
+def squeeze(matrix):
+    """(1, 4, 4) -> (4, 2, 2), as nflows' Squeeze; with one log_det for all rows."""
+    def inverse(x):
+        assert x.shape[1:] == (1, 4, 4)
+        z = x.reshape(-1, 2, 2, 2, 2).transpose(0, 2, 4, 1, 3).reshape(-1, 4, 2, 2)
+        return np.einsum("ij,njkl->nikl", matrix, z), np.full(
+            len(x), 4 * np.linalg.slogdet(matrix)[1])
+
+    def forward(z):
+        assert z.shape[1:] == (4, 2, 2)
+        back = np.linalg.inv(matrix)
+        z = np.einsum("ij,njkl->nikl", back, z).reshape(-1, 2, 2, 2, 2)
+        return z.transpose(0, 3, 1, 4, 2).reshape(-1, 1, 4, 4), np.full(
+            len(z), 4 * np.linalg.slogdet(back)[1])
+    return forward, inverse
+
+
+def test_the_latent_may_have_another_shape():
+    pair = squeeze(np.eye(4) + 0.1 * rng(1).standard_normal((4, 4)))
+    for event_shape in ((1, 4, 4), ((4, 2, 2), (1, 4, 4))):
+        made = adapters.maker(lambda: pair, rng=rng(), event_shape=event_shape)()
+        x, log_det = made["forward"](made["inverse"](np.ones((3, 16)))[0])
+        np.testing.assert_allclose(x, 1.0)
+        assert log_det.shape == (3,)
+    check_flow(**made, dim=16, rng=rng()).raise_if_failed()
+
+
+def piecewise_linear(seed, knots=5000):
+    here, there = (np.sort(rng(seed + k).uniform(-4, 4, knots)) for k in (0, 1000))
+    here[[0, -1]] = there[[0, -1]] = -4, 4
+
+    def through(t, a, b):
+        slope = np.diff(b) / np.diff(a)
+        k = np.clip(np.searchsorted(a, t[:, 0], side="right") - 1, 0, knots - 2)
+        inside = np.abs(t[:, 0]) < 4
+        return (np.where(inside, b[k] + (t[:, 0] - a[k]) * slope[k], t[:, 0])[:, None],
+                np.where(inside, np.log(slope[k]), 0.0))
+    return lambda z: through(z, here, there), lambda x: through(x, there, here)
+
+
+def test_thousands_of_knots():
+    forward, inverse = piecewise_linear(2)
+    check_flow(forward, inverse, dim=1, rng=rng(2)).raise_if_failed()
+
+    def wrong(x):
+        z, log_det = inverse(x)
+        return z, log_det + 0.1 * ((x[:, 0] > 1) & (x[:, 0] < 1.01))
+    assert check_flow(forward, wrong, dim=1, rng=rng())["panels"].failed
+
+
+def test_own_gradients_on_plateaus_of_rounding_and_beyond_the_largest_number():
+    """Near 0, 2 x - 1 takes steps of 1e-16, as torch's distribution function of the normal."""
+    def forward(u):
+        z = special.erfinv(2 * u - 1) * np.sqrt(2)
+        return z, np.sum(0.5 * z ** 2 + 0.5 * np.log(2 * np.pi), axis=1)
+
+    def gradient(u):
+        z = special.erfinv(2 * u - 1) * np.sqrt(2)
+        return z * np.exp(0.5 * z ** 2) * np.sqrt(2 * np.pi)
+    for seed in range(2):
+        report = check_flow(forward, dim=2, rng=rng(seed), domain=(0, 1),
+                            gradient=(gradient, None))
+        assert not report["gradient_forward"].failed, report
+
+    def steep(z):
+        return np.exp(z), np.sum(z, axis=1)
+    report = check_flow(steep, dim=2, rng=rng(), codomain=(0, np.inf), gradient=(
+        lambda z: np.where(z > 709, 0.0, 1.0), None))
+    assert report["gradient_forward"].verdict == "pass"
+
+
+def test_what_is_slow_is_not_wrong(monkeypatch):
+    """One call takes longer than a property may; it is waited for, and all else is judged."""
+    monkeypatch.setattr(calling, "load", lambda: 1.0)
+    slow = []
+
+    def forward(z):
+        if len(z) > 30 and not slow:
+            slow.append(time.sleep(2.2))
+        return 2 * z, np.full(len(z), 2 * np.log(2))
+    report = check_flow(forward, dim=2, rng=rng(), seconds=1.5, skip=("normalised",))
+    assert slow and not report.failures, report
+    late = [row for row in report.undecided if row.why == "out of time"]
+    assert len(late) <= 2 and "seconds=" in late[0].where, report
+
+
+@pytest.mark.parametrize("shape", [0.5, 3.0])
+def test_mass_beyond_the_last_float(shape):
+    """The distribution function of Weibull is 1 in float64 for 2 to 4 percent of a base's mass."""
+    def forward(z):
+        u = z ** shape
+        return -np.expm1(-u), (np.log(shape) + (shape - 1) * np.log(z) - u)[:, 0]
+
+    def inverse(x):
+        z = (-np.log1p(-x)) ** (1 / shape)
+        return z, -forward(z)[1]
+    arguments = dict(dim=1, rng=rng(), domain=(0, np.inf), codomain=(0, 1))
+    check_flow(forward, inverse, **arguments).raise_if_failed()
+
+
+def test_mass_beyond_is_that_of_closed_forms():
+    for distribution, ends, beyond in (
+            (stats.norm(), None, 0.0), (stats.beta(2, 3), (0, 1), 0.0),
+            (stats.gamma(0.01), (0, np.inf), stats.gamma(0.01).cdf(np.finfo(float).tiny)),
+            (stats.pareto(0.01), (1, np.inf), stats.pareto(0.01).sf(np.finfo(float).max))):
+        with np.errstate(all="ignore"):
+            found = mass_beyond(lambda x, d=distribution: d.logpdf(x[:, 0]),
+                                as_domain("domain", ends, 1))
+        assert found == pytest.approx(beyond, rel=0.1, abs=1e-12)
