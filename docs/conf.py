@@ -53,7 +53,7 @@ html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 html_theme_options = {
     # Paul Tol's bright scheme, as in the figures.
-    "light_css_variables": {"color-brand-primary": "#4477AA", "color-brand-content": "#36648f",
+    "light_css_variables": {"color-brand-primary": "#36648f", "color-brand-content": "#36648f",
                             "color-brand-visited": "#36648f"},
     "dark_css_variables": {"color-brand-primary": "#66CCEE", "color-brand-content": "#66CCEE",
                            "color-brand-visited": "#66CCEE"},

@@ -262,8 +262,8 @@ print("order", order.round(2))                       # 3.99
 figure, axes = plt.subplots(2, 3, figsize=(7.36, 5.2), sharex=True, layout="constrained")
 shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, 4))
 slopes = np.array([0.2, 1.0, 2.0, 3.0])
-settings = [[(f"height {h:g}", dragged(h), ones) for h in (-0.8, 0.0, 0.4, 0.8)],
-            [(f"slope {m:g}", even, np.where(even == 0, m, 1.0)) for m in slopes]]
+settings = [[(f"{h:g}", dragged(h), ones) for h in (-0.8, 0.0, 0.4, 0.8)],
+            [(f"{m:g}", even, np.where(even == 0, m, 1.0)) for m in slopes]]
 for column, setting in zip(axes.T, settings):
     for shade, (label, y_k_now, d_now) in zip(shades, setting):
         curve, p_now = density(y_k_now, d_now)
@@ -284,7 +284,7 @@ last[1].plot(between, stats.norm.pdf(between, scale=spread), "--", color=COLOURS
 titles = ("drag the middle knot", "turn its slope", "8 bins for two bumps")
 for ax, title in zip(axes[0], titles):
     ax.set(title=title, ylim=(-3.4, 3.4))
-    ax.legend(fontsize=9, loc="upper left", handlelength=1.2)
+    ax.legend(fontsize=9, loc="lower right" if ax is not last[0] else "upper left", handlelength=1)
 for ax in axes[1]:
     ax.set(xlabel="x", ylim=(0, 1.25))
 last[1].set(ylim=(0, 0.6))

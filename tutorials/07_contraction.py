@@ -245,10 +245,11 @@ print("               roulette  ", (roulette.mean() - exact).round(4))    # 0.00
 #
 # .. alt: Left, a walk between the curve z - g(x) and the diagonal that spirals into their
 #    crossing; middle, the same with a steeper curve, which ends in a square cycle. Right, the
-#    error of the truncated series falls term by term, and single rolls of roulette scatter about
-#    zero.
+#    truncated series comes down to the log-determinant term by term; single rolls of roulette lie
+#    above and below, and their mean on it.
 
-figure, axes = plt.subplots(1, 3, figsize=(7.36, 3.1), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(7.36, 3.1), layout="constrained",
+                            width_ratios=(1, 1, 1.3))
 line = np.linspace(-1.2, 2.2, 300)
 for axis, (L, found) in zip(axes, guesses.items()):
     axis.plot(line, z - sine(L)(line), color=COLOURS[0], label="z - g(x)")
@@ -268,9 +269,9 @@ axes[2].scatter(shown, weighted[shown - 1], s=300 * share + 4, color=COLOURS[1],
                 label="rolls: area = frequency")
 axes[2].axhline(estimates.mean(), color=COLOURS[1], linestyle="--",
                 label="mean of roulette")
-axes[2].set(title="the series and its roulette", xlabel="number of terms",
-            ylabel="log-determinant", ylim=(-3.2, 0), xlim=(0.5, 10.5))
-axes[2].legend(fontsize=9, loc="lower right")
+axes[2].set(title="series and roulette", xlabel="number of terms",
+            ylabel="log-determinant", ylim=(-2.6, 1.4), xlim=(0.5, 10.5))
+axes[2].legend(fontsize=9, loc="upper right", handlelength=1)
 plt.show()
 
 # %%

@@ -187,8 +187,8 @@ fig, (left, middle_axes, right) = plt.subplots(1, 3, figsize=(7.36, 3.3), layout
 for k in range(60):
     left.plot(times, lines[:, k], color=colour[mode[k]], linewidth=0.8)
     right.plot(times, paths[:, k], color=colour[int(paths[-1, k] > 0)], linewidth=0.9)
-left.set(title="lines to learn from: they cross", xlabel="t", ylabel="x", ylim=(-3.4, 3.4))
-right.set(title="learned paths: none cross", xlabel="t", ylim=(-3.4, 3.4))
+left.set(title="lines: they cross", xlabel="t", ylabel="x", ylim=(-3.4, 3.4))
+right.set(title="paths: none cross", xlabel="t", ylim=(-3.4, 3.4))
 at_half = np.abs(t[:, 0] - 0.5) < 0.01
 some = np.flatnonzero(at_half)[:900]
 edges = np.linspace(-2.2, 2, 43)

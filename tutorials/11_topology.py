@@ -85,13 +85,13 @@ z, x = np.linspace(-2.5, 2.5, 801)[:, None], np.linspace(-4.5, 4.5, 901)[:, None
 right.axvspan(-1.5, 1.5, color="0.93")
 for w, (slope, mass, _), colour in zip(WS, bridges, COLOURS):
     flow, params = two_modes(w)
-    left.plot(z, flow.forward(params, z)[0], color=colour, label=f"L = {slope:.0f}")
+    left.plot(z, flow.forward(params, z)[0], color=colour,
+              label=f"L = {slope:.0f}: {mass:.1%}")
     log_p = nfref.Density(flow).log_prob({"base": {}, "flow": params}, x)
-    right.semilogy(x, np.exp(log_p), color=colour, label=f"{mass:.1%}")
+    right.semilogy(x, np.exp(log_p), color=colour)
 left.set(xlabel="z", ylabel="x = f(z)", title="the map")
-left.legend()
-right.set(xlabel="x", ylabel="density", ylim=(3e-4, 2), title="mass on the bridge (grey)")
-right.legend(ncols=4, loc="upper center", columnspacing=1, handlelength=1)
+left.legend(title="mass on the bridge")
+right.set(xlabel="x", ylabel="density", ylim=(3e-4, 2), title="the density; the bridge is grey")
 plt.show()
 
 # %%

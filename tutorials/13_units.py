@@ -232,9 +232,10 @@ nfref.exercises.grade(check_2, answer_2)
 # brings the bound closer to the mass of the cells (Flow++, section 3.1;
 # ``nfref.VariationalDequantisation``).
 #
-# .. alt: Three panels: a density of shares that spills over 0 and 1, the cost of narrow peaks on
-#    rounded numbers falling through the floor H, and the loss of a flow on ties and on noise, the
-#    first far below the floor, the second just above.
+# .. alt: Left, the cost of narrow peaks on whole numbers: on ties it falls below the floor as the
+#    peaks get narrower, with noise it rises. Middle, a flow while it is fitted: on ties its cost
+#    falls from 2 to 0.2, with noise it stays at the floor of 2.52. Right, what it has learned:
+#    spikes at whole degrees on ties, a bell with noise.
 
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7.36, 3.2), layout="constrained")
 left.semilogx(widths, raw, color=COLOURS[1], label="on ties")

@@ -193,8 +193,8 @@ nfref.exercises.grade(check_2, answer_2)
 # are: the methods page on ensembles.
 #
 # .. alt: Left, the loss of training rows falls below the entropy while that of held-out rows
-#    turns up again; an arrow marks the lowest point. Middle, a smooth banana of density; right,
-#    the last epoch's, shrunk to islands around the training points.
+#    turns up again; an arrow marks its lowest point. Middle, the banana of density at that point;
+#    right, the last epoch's, narrower and closer to the training rows.
 
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7.36, 3.1), layout="constrained",
                                              width_ratios=(5, 4, 4))

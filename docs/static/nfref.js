@@ -26,7 +26,21 @@ function focusable() {
   }
 }
 
+// Names that the theme and the gallery leave out: levels of captions, targets of small pictures.
+function named() {
+  for (const caption of document.querySelectorAll("[role=heading]:not([aria-level])")) {
+    caption.setAttribute("aria-level", "2");
+  }
+  for (const box of document.querySelectorAll(".sphx-glr-thumbcontainer")) {
+    const title = box.querySelector(".sphx-glr-thumbnail-title")?.textContent;
+    for (const link of box.querySelectorAll("a")) {
+      if (title && !link.textContent.trim()) link.setAttribute("aria-label", title);
+    }
+  }
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  named();
   enlarge();
   for (const image of document.querySelectorAll("article a.enlarged")) {
     const box = Object.assign(document.createElement("div"), { className: "figure-wrapper" });

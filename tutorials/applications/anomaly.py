@@ -236,8 +236,9 @@ def shuttle(rng):
 # Everything together
 # -------------------
 #
-# .. alt: Trousers with a scratch and maps that light up on it; beside them curves of true against
-#    false alarms for the flow, one Gaussian, and an isolation forest.
+# .. alt: Left, good trousers, scratched trousers with a score each, and maps of the gradient that
+#    light up along the scratch. Right, bars of the area under the curve: the flow 0.869 and
+#    0.9998, one Gaussian 0.592 and 0.9935, an isolation forest 0.519 and 0.9964.
 
 
 def judge_pictures(full):

@@ -239,8 +239,9 @@ def main():
 # %%
 # The picture
 #
-# .. alt: Structures of drawn molecules, and histograms of their weight and solubility beside
-#    those of the data.
+# .. alt: Left, structures of five molecules each: from the test set, drawn by splines, by affine
+#    flows and by frequencies alone. Right, bars: valid with and without the valency check, how
+#    far log P is off, and nats a test molecule.
 
 
 def strip(molecules_, count=5):

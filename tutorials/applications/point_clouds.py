@@ -296,8 +296,9 @@ def main():
 # The picture. The frames of the morph are equally far apart in s along the line in w, which
 # crosses the gaps between kinds of shapes in a short stretch.
 #
-# .. alt: Clouds of points: a bunny, an airplane, an ant, a nut and a sphere, drawn by the flow,
-#    one turning into another along a line.
+# .. alt: Left, clouds of points: noise becoming a bunny, a bunny turning into an airplane, new
+#    shapes, true shapes and the same rebuilt from their codes. Right, bars that compare the flow
+#    with a normal density.
 
 
 def turned(cloud, yaw=0.6, pitch=0.45):

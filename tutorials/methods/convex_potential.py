@@ -68,8 +68,9 @@ def fit(rows=16_000, epochs=20, seed=0):
 # %%
 # Comparing maps. Errors are relative, |x - A z| / |A z| in the mean square over z.
 #
-# .. alt: Arrows from points of one normal density to another: by the gradient of a convex
-#    function the ways are short and do not turn, by a triangular map they are longer.
+# .. alt: Three panels of points on two crossed ellipses, joined by lines from z to x. By the
+#    optimal map and by the convex potential flow the lines are short and alike, mean squared
+#    distance 1.163 and 1.166; by the triangular map they are long, 2.128.
 
 
 def apart(x, best):

@@ -122,8 +122,9 @@ def most_probable_class(density, params, x):
 # Pictures. At a temperature T the latent rows are T times standard normal: as all priors are part
 # of the flow, that narrows every one of them.
 #
-# .. alt: Rows of handwritten digits: from the data, drawn by RealNVP and by Glow, and faces of
-#    one digit turning into another; beside them bars of bits per pixel.
+# .. alt: Left, rows of handwritten digits: of the test, rebuilt from the deepest half, drawn by
+#    RealNVP and by Glow at two temperatures, along a line, and drawn for each class. Right, bars
+#    of bits per pixel, from 4.09 for even levels to 1.98 for Glow given the class.
 
 
 def drawn(density, params, n, temperature, labels=None):

@@ -8,8 +8,8 @@ Before flows had networks they were grown. Tabak and Vanden-Eijnden (2010) and T
 (2013) take the data towards a normal by one small map after the other: :math:`z_k = f_k(z_{k-1})`.
 Each map is chosen for the points where they stand by then, so that it raises
 
-.. math:: \text{mean of}\; \log \mathcal{N}(z_k; 0, 1) + \log \left|\det \frac{\partial
-z_k}{\partial x}\right|,
+.. math:: \text{mean of}\; \log \mathcal{N}(z_k; 0, 1) + \log \left|\det
+          \frac{\partial z_k}{\partial x}\right|,
 
 and is never touched again. The likelihood can only rise. What comes out is a flow like any other:
 turned around, the maps take a normal to the data, and the density is in closed form.
@@ -49,8 +49,9 @@ def grow(rows, steps):
 # The density after 0, a few, and all maps. Every beginning of the chain is a density. What is
 # shown is its root, so that the faint parts between the arms are seen too.
 #
-# .. alt: A curve of the likelihood that rises step by step, and the points on their way from the
-#    data to a round cloud.
+# .. alt: From left to right the pinwheel of the data, the best normal, and the density after 62,
+#    250 and 1000 maps, which takes on the five arms; then the log-likelihood against the number
+#    of maps, rising for rows it climbs on and for rows held out.
 
 
 def figure(x, found, side):

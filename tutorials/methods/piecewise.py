@@ -95,8 +95,9 @@ def sample(pieces, rng, n):
 # %%
 # The figure: samples, where the log-density of the data lies beneath them.
 #
-# .. alt: Densities of rings and of eight heaps, by one flow with thin bridges between the pieces,
-#    and by pieces without.
+# .. alt: Two rows of points: data, one flow, and pieces. For eight heaps a few red points of the
+#    one flow lie between them; for rings one fifth of its points are off the data, and of the ten
+#    pieces 1.4 percent.
 
 
 def figure(results):

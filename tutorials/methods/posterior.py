@@ -135,9 +135,9 @@ def narrowed(density, params, factor):
 # Both posteriors on a grid (their roots are shown), and how often each rank came. The normal that
 # the flow starts from is in one piece, so that a thin bridge is left between its moons.
 #
-# .. alt: Pairs of thin moons, the posterior of two parameters, exact and by the flow, for several
-#    observations; below, histograms of ranks: flat for the flow, horned for a density that is too
-#    narrow.
+# .. alt: Left, the exact posteriors of two observations, a pair of thin moons each; middle, those
+#    of the flow, with a faint bridge between the moons. Right, histograms of ranks: level for the
+#    flow, with horns at both ends for a density that is too narrow.
 
 
 def grid(side, reach=0.75):

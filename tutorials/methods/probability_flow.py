@@ -64,8 +64,10 @@ def flow_paths(y, times):
 # %%
 # The likelihood, from p_1 as it is and from the standard normal in its place.
 #
-# .. alt: Paths of a diffusion, jagged, and of its probability flow, smooth, between the same two
-#    densities.
+# .. alt: Left, jagged paths of a diffusion from three bumps to noise; middle, smooth paths of its
+#    probability flow through the same densities. Right, the largest error of log p against the
+#    tolerance of the solver: it falls with it when the start is exact, and stays near 0.005 with
+#    the standard normal.
 
 
 def log_probs(x, tolerance):

@@ -74,8 +74,9 @@ def measure(density, params, z, test):
 # The figure: paths (from the grey points), where a solver takes 1,500 points, and where a single
 # Euler step does.
 #
-# .. alt: Paths from noise to data: curved for the first flow, straight after one reflow; beside
-#    them the error of a single step.
+# .. alt: Two rows of three panels: paths, what a solver reaches, and what one Euler step reaches.
+#    Learned once, the paths bend and one step ends in a clump in the middle; after one reflow
+#    they are straight, and one step fills the ring.
 
 
 def figure(density, fits, found):

@@ -89,8 +89,8 @@ def learn(rows, epochs, hidden, seed=0):
 # the one that is known, as a share of its mean square, and how many nats the likelihood at each
 # time is from the density of I_t. The mean of the latter is a Kullback-Leibler divergence.
 #
-# .. alt: Densities from two heaps to eight, at five times on the way: the true ones above, the
-#    learned ones below.
+# .. alt: Five times on the way from two heaps to eight: above, the known densities; below, the
+#    points of the flow, coloured by its likelihood, which is off by 0 to 0.18 nats.
 
 
 def measure(density, params, rows, seed=1):

@@ -75,8 +75,9 @@ def fit(flow, x, validation, epochs):
 # Do drawn rows have one a each? What the best a of a row leaves unexplained says so.
 #
 # .. alt: Left, three rows, each on a sine curve of its own height. Middle, nats above the entropy
-#    of held-out rows against epochs: MAF ends at 1.4, TarFlow near 0.4. Right, how well drawn
-#    rows keep to one law: TarFlow's histogram lies on that of the data, MAF's far right.
+#    of rows held out against epochs: MAF ends at 1.4, TarFlow at 0.4. Right, how well drawn rows
+#    keep to one law: TarFlow's histogram lies nearly on that of the data, MAF's to the right of
+#    it.
 
 
 def best_slope(x):

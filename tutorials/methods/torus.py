@@ -88,8 +88,9 @@ def fit(density, rows, epochs):
 # %%
 # What to look at. The picture starts half a turn late, so that the seams lie in its middle.
 #
-# .. alt: The square of two angles with two bands that wind around it. By the flow of the torus
-#    they pass the edges without a break; by the flow of the line they are torn at the seams.
+# .. alt: Squares of two angles with two bright bands that wind around. Left, the data; middle, by
+#    a flow of the line, torn and displaced at the dashed seams; right, by a flow of the torus,
+#    which passes the seams without a break.
 
 
 def on_grid(log_prob, side):

@@ -220,8 +220,10 @@ for name in of_digits:
 # The figure: how wide the latents of the sheet are, what digits cost, and digits at one bit each
 # pixel.
 #
-# .. alt: Pictures of digits and bars of the latents that are needed: the likelihood flow needs
-#    all, the flow fitted to a code needs few.
+# .. alt: Left, standard deviations of eight latents of a sheet of two dimensions: all near one
+#    for the flow by likelihood, two large and six tiny for the flow for rounding. Middle, error
+#    against bits for digits: the flow by likelihood needs twice the bits. Right, digits at one
+#    bit per pixel by the three codes.
 
 
 def at_bits(name, wanted):
