@@ -34,7 +34,7 @@ function named() {
   for (const box of document.querySelectorAll(".sphx-glr-thumbcontainer")) {
     const title = box.querySelector(".sphx-glr-thumbnail-title")?.textContent;
     for (const link of box.querySelectorAll("a")) {
-      if (title && !link.textContent.trim()) link.setAttribute("aria-label", title);
+      if (title) link.setAttribute("aria-label", title);
     }
   }
 }
