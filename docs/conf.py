@@ -1,6 +1,5 @@
 """How Sphinx makes the site: ``python -m sphinx -W docs docs/_build``."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,9 +11,6 @@ sys.path[:0] = map(str, (ROOT, DOCS / "extensions", ROOT / "tutorials"))
 import galleries  # noqa: E402
 
 import nfref  # noqa: E402
-
-# Lessons draw for the site alone; the figures of the repository are committed by hand.
-os.environ["NFREF_FIGURES"] = str(DOCS / "_galleries" / "figures")
 
 project, author = "nfref", "The nfref developers"
 release = version = nfref.__version__
@@ -37,7 +33,8 @@ numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
     **galleries.staged(DOCS, ROOT / "tutorials"),
-    "filename_pattern": r"/lessons/\d",     # the others keep the figure that is committed
+    "filename_pattern": r"/(lessons/\d|methods/)",      # the others show the figure committed
+    "notebook_extensions": set(),           # docs/notebooks.py writes better ones
     "reset_modules": (),                    # seaborn is none of ours
     "within_subsection_order": "galleries.reading_order",
     "download_all_examples": False,
@@ -51,11 +48,12 @@ html_theme = "furo"
 html_title = "nfref"
 html_static_path = ["static"]
 html_css_files = ["nfref.css"]
+html_js_files = ["nfref.js"]
 html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 html_theme_options = {
     # Paul Tol's bright scheme, as in the figures.
-    "light_css_variables": {"color-brand-primary": "#4477AA", "color-brand-content": "#36648f",
+    "light_css_variables": {"color-brand-primary": "#36648f", "color-brand-content": "#36648f",
                             "color-brand-visited": "#36648f"},
     "dark_css_variables": {"color-brand-primary": "#66CCEE", "color-brand-content": "#66CCEE",
                            "color-brand-visited": "#66CCEE"},

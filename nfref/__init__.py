@@ -60,7 +60,8 @@ __version__ = "0.1.0"
 
 # Modules that cost time to import are imported on first use: ``nfref.plots`` brings matplotlib.
 _LAZY = {"datasets": "nfref.datasets", "diagnostics": "nfref.diagnostics",
-         "objectives": "nfref.objectives", "oracle": "nfref.oracle", "plots": "nfref.plots",
+         "exercises": "nfref.datasets.exercises", "objectives": "nfref.objectives",
+         "oracle": "nfref.oracle", "plots": "nfref.plots",
          "small_matrices": "nfref.runtime.small_matrices", "tables": "nfref.tables"}
 # Names in such modules likewise: name -> module. Estimators need scikit-learn (extra "sklearn").
 _LAZY_NAMES = {"FlowDensity": "nfref.tables.flow_density",

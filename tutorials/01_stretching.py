@@ -1,6 +1,8 @@
 r"""
-Stretching
-==========
+1. Stretching
+=============
+
+*A map moves points of a known density. How dense are they where they arrive?*
 
 A flow makes a density by moving points: draw :math:`z` from a simple base density, say the
 standard normal, and map it, :math:`x = f(z)`. How dense are the :math:`x`? Where :math:`f`
@@ -21,8 +23,6 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-from _exercises import grade
-from _figures import figure_path
 
 import nfref
 from nfref.plots.canvas import COLOURS
@@ -133,9 +133,11 @@ peaks = line[1:-1, 0][higher]
 print("peaks of the density of x at", peaks.round(2))                   # [-2.5   2.13]
 
 # %%
-# There are two peaks, and near 0.81 there is neither: the density falls wherever the steep
-# part of the map pulls the points apart, and most of them come from there. A peak does not move
-# along with its point. Only shares do.
+# .. dropdown:: Answer
+#
+#    There are two peaks, and near 0.81 there is neither: the density falls wherever the steep
+#    part of the map pulls the points apart, and most of them come from there. A peak does not
+#    move along with its point. Only shares do.
 #
 # And without the factor? The curve :math:`p_Z(f^{-1}(x))` has its peak at 0.81, but it is no
 # density at all: substituting :math:`x = f(z)`, its integral is the mean stretching
@@ -151,8 +153,13 @@ print("mean stretching of samples ", mean_stretching.round(2))                  
 # The figure: three positions of the probe. Below, the base density; beside it, the map; on the
 # left, the density of :math:`x`. Areas of one colour are equal, in the units of the axes, because
 # they hold the same points. Where the map is steep the area is drawn out long, so it has to be low.
+#
+# .. alt: Above right, an increasing curve x = f(z), steep in its middle. Below it, the bell of
+#    the base density; left of it, lying on its side, the density of x with two peaks. Three
+#    strips of equal area, red, blue and green, are carried from below to the left: the steep part
+#    draws its strip out long and low.
 
-fig, axes = plt.subplot_mosaic([["x", "map"], ["key", "z"]], figsize=(9, 6.6),
+fig, axes = plt.subplot_mosaic([["x", "map"], ["key", "z"]], figsize=(7.36, 6),
                                width_ratios=(1.25, 2), height_ratios=(2.3, 1),
                                layout="constrained")
 curve = np.linspace(-3, 3, 601)
@@ -178,7 +185,7 @@ axes["x"].set(xlim=(0.45, 0), ylim=(-4.6, 4.6), ylabel="x", xlabel="density of x
               title="equal areas, other lengths")
 axes["key"].axis("off")
 axes["key"].legend(*axes["x"].get_legend_handles_labels(), loc="center", frameon=False)
-fig.savefig(figure_path("01_stretching.png"), dpi=130)
+plt.show()
 
 # %%
 # Exercise 1: the peak
@@ -201,7 +208,7 @@ def check_1(answer):
     assert here >= density_of_x(1.02 * answer), "a little to the right it is higher still"
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
@@ -234,7 +241,7 @@ def check_2(answer):
         "the integral is right; compare a short probe's share of points with its image's"
 
 
-grade(check_2, answer_2)
+nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # .. dropdown:: Solution
@@ -245,6 +252,13 @@ grade(check_2, answer_2)
 #                             - 0.5 * np.log1p(x ** 2))
 #
 #    :math:`dz/dx = 1 / \cosh z = (1 + x^2)^{-1/2}`, and its logarithm is the last term.
+
+# %%
+# What can go wrong
+# -----------------
+# - Forgetting the factor: the curve is no density, and its integral says so.
+# - Taking a peak of z for a peak of x. Peaks do not move along with points.
+# - Checking a derivative with a step that is too short: below 1e-5 rounding wins.
 
 # %%
 # What this page claims.

@@ -1,6 +1,9 @@
 r"""
-Area and determinant
-====================
+2. Area and determinant
+=======================
+
+*In the plane a map stretches one way and squeezes another. What becomes of the density, and what
+does it cost to know?*
 
 In the plane a small square takes the place of the short probe of page 01. A smooth map
 :math:`x = f(z)` carries it to a small parallelogram, whose area is larger by the factor
@@ -19,8 +22,6 @@ determinant of a planar layer, and the condition under which a planar layer can 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from _exercises import grade
-from _figures import figure_path
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 
@@ -73,8 +74,10 @@ print("log |det| of the whole Jacobian", of_the_whole.round(6),
       " sum", total.round(6))                            # 0.627571 0.627571
 
 # %%
-# They agree to the accuracy of the differences. A chain in nfref is a flow, and its ``log_det`` is
-# this sum.
+# .. dropdown:: Answer
+#
+#    They agree to the accuracy of the differences. A chain in nfref is a flow, and its
+#    ``log_det`` is this sum.
 #
 # The determinant of a planar layer
 # ---------------------------------
@@ -124,6 +127,10 @@ print(f"largest difference from the full determinant: {worst:.0e}")             
 #
 # **Predict.** One grid, three layers: :math:`w \cdot u` = 2, -0.8 and -3. In which is the middle
 # wider than before, in which narrower, and what does the third look like?
+#
+# .. alt: Three grids after a planar layer. Left, w . u = 2: the middle is pulled apart. Middle,
+#    -0.8: it is pressed together. Right, -3: the middle is folded over and drawn in red, three
+#    sheets on top of each other.
 
 wide, high = np.meshgrid(np.linspace(-6, 6, 49), np.linspace(-2, 2, 17))
 corners = np.stack([wide, high], axis=-1)                # (row, column, coordinate)
@@ -138,7 +145,7 @@ def u_with(product):
 
 
 smallest = []
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.3), layout="constrained", sharey=True)
+fig, axes = plt.subplots(1, 3, figsize=(7.36, 2.9), layout="constrained", sharey=True)
 for ax, product in zip(axes, settings):
     u = u_with(product)
     x = planar(corners.reshape(-1, 2), u, w, b)[0].reshape(corners.shape)
@@ -152,14 +159,18 @@ for ax, product in zip(axes, settings):
     ax.set(title=f"$w \\cdot u = {product:g}$\nsmallest determinant ${dets.min():.1f}$",
            aspect="equal", xlim=(-4.2, 4.2), ylim=(-3, 3), xlabel="$x_1$")
 axes[0].set_ylabel("$x_2$")
-fig.savefig(figure_path("02_area_and_determinant.png"), dpi=130)
+plt.show()
 print("smallest determinants", np.round(smallest, 2))       # [ 1.   0.2 -2. ]
 
 # %%
-# At 2 the middle is pulled apart, and the density falls there. At -0.8 it is pressed together, to a
-# fifth of the area. At -3 the middle is turned over (red) and lies on top of two other sheets: a
-# point there has three origins. So there is no inverse, and a formula that looks at one origin
-# is no longer a density. By how much is it wrong? Average :math:`1 / p_X(x)` over all samples, with
+# .. dropdown:: Answer
+#
+#    At 2 the middle is pulled apart, and the density falls there. At -0.8 it is pressed together,
+#    to a fifth of the area. At -3 the middle is turned over (red) and lies on top of two other
+#    sheets: a point there has three origins. So there is no inverse, and a formula that looks at
+#    one origin is no longer a density.
+#
+# By how much is it wrong? Average :math:`1 / p_X(x)` over all samples, with
 # 0 for those outside a square. If :math:`p_X` is their density, the average is
 # :math:`\int p_X / p_X = \int 1` over the square, its area.
 
@@ -212,7 +223,7 @@ def check_1(answer):
         f"they land {apart[0]:.3f} apart in x1: one at 1 + u1 tanh 1; where is the other?"
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
@@ -241,7 +252,7 @@ def check_2(answer):
         "how large is a unit square after each step? log_det is the logarithm of that area"
 
 
-grade(check_2, answer_2)
+nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # .. dropdown:: Solution
@@ -252,6 +263,15 @@ grade(check_2, answer_2)
 #
 #    Turning and shearing keep areas, :math:`\log 1 = 0` each. Doubling both coordinates makes them
 #    four times as large.
+
+# %%
+# What can go wrong
+# -----------------
+# - A map that folds has several origins for one x; a formula that looks at one of them is no
+#   density.
+# - A planar layer whose :math:`w \cdot u` gets near -1 has a log-determinant that falls without
+#   bound.
+# - Adding log-determinants at the wrong points: each belongs to where its own map is applied.
 
 # %%
 # What this page claims.

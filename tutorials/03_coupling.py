@@ -1,6 +1,8 @@
 r"""
-Coupling
-========
+3. Coupling
+===========
+
+*Which map bends space as it likes, can be undone, and has a determinant that costs nothing?*
 
 A flow needs a map that bends space, can be undone, and has a determinant that is cheap. A coupling
 layer gets all three from one idea: split the coordinates into two parts, leave the first as it is,
@@ -22,8 +24,6 @@ before left alone.
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from _exercises import grade
-from _figures import figure_path
 
 import nfref
 from nfref import datasets
@@ -143,10 +143,13 @@ print("log_det", zero, also_zero)                                               
 # **Predict.** Stack a hundred layers with the same mask and train them for a week. What is the
 # density of :math:`x_1`?
 #
-# Still the base density, because :math:`x_1 = z_1` after every one of them. The remedy is to change
-# parts. How many layers does it take until every coordinate depends on every other? Below, four
-# coordinates with random networks. Between two bars is the row of one :math:`x_i`; a star stands
-# where :math:`\partial x_i / \partial z_j \neq 0`.
+# .. dropdown:: Answer
+#
+#    Still the base density, because :math:`x_1 = z_1` after every one of them.
+#
+# The remedy is to change parts. How many layers does it take until every coordinate depends on
+# every other? Below, four coordinates with random networks. Between two bars is the row of one
+# :math:`x_i`; a star stands where :math:`\partial x_i / \partial z_j \neq 0`.
 
 masks = [nfref.alternating_mask(4, k) for k in range(3)]
 taking_turns = [nfref.Coupling(mask, hidden=(16,)) for mask in masks]
@@ -197,11 +200,15 @@ for name, flow in (("NICE", nfref.NICE(2, layers=6, hidden=(24, 24))),
 # %%
 # The figure: each column is one layer later, and a colour is a quarter of the base, which NICE has
 # already scaled. A layer moves points only up and down, or only left and right.
+#
+# .. alt: Two rows of seven clouds of points in four colours, from a round base to two moons, a
+#    layer at a time. Above, NICE, whose colours keep their areas and become ribbons; below,
+#    RealNVP, which also presses and spreads.
 
 points = np.random.default_rng(3).standard_normal((600, 2))
 quarter = 2 * (points[:, 0] > 0) + (points[:, 1] > 0)
 dots = {"s": 4, "c": np.array(COLOURS)[quarter], "linewidth": 0}
-fig, axes = plt.subplots(2, 7, figsize=(10, 3.5), layout="constrained")
+fig, axes = plt.subplots(2, 7, figsize=(7.36, 2.9), layout="constrained")
 log_dets = {}
 for row, (name, (flow, flow_params)) in zip(axes, fitted.items()):
     x, log_dets[name] = points, 0
@@ -218,17 +225,19 @@ for k, ax in enumerate(axes[0]):
     ax.set_title(f"layer {k}\n$x_{2 if k % 2 else 1}$ moves" if k else "base")
 for ax in axes.flat:
     ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal")
-fig.savefig(figure_path("03_coupling.png"), dpi=115)
+plt.show()
 for name, values in log_dets.items():
     print(f"{name}: log_det from {values.min():.2f} to {values.max():.2f}")
 # NICE: from -0.77 to -0.77, RealNVP: from -2.50 to 1.05
 
 # %%
-# In NICE it does not vary at all. Its layers are shears, and the one volume that changes is in the
-# scaling, the same for all points. Along the upper row every region keeps its area; it is only
-# drawn out into a ribbon and folded. RealNVP also presses points together
-# here and pulls them apart there, which takes fewer bends where the data are denser in one place
-# than in another. On two moons, which are even ribbons, the difference is small.
+# .. dropdown:: Answer
+#
+#    In NICE it does not vary at all. Its layers are shears, and the one volume that changes is in
+#    the scaling, the same for all points. Along the upper row every region keeps its area; it is
+#    only drawn out into a ribbon and folded. RealNVP also presses points together here and pulls
+#    them apart there, which takes fewer bends where the data are denser in one place than in
+#    another. On two moons, which are even ribbons, the difference is small.
 #
 # Pages that go on from here: 04 mixes the coordinates by more than taking turns, 05 gives every
 # coordinate a part of its own, 06 puts a more flexible curve in the place of :math:`z e^s + t`.
@@ -257,7 +266,7 @@ def check_1(answer):
     assert np.isclose(x[2], 2), f"x3 comes out as {x[2]:g}: first the shift, then the factor"
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
@@ -284,7 +293,7 @@ def check_2(answer):
         "shifts do not count; by which factor is the third coordinate divided on the way back?"
 
 
-grade(check_2, answer_2)
+nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # .. dropdown:: Solution
@@ -294,6 +303,14 @@ grade(check_2, answer_2)
 #       answer_2 = -np.log(2)
 #
 #    Only :math:`2^{z_1} = 2` changes a volume, and on the way back it divides.
+
+# %%
+# What can go wrong
+# -----------------
+# - The same mask in every layer: some coordinates never move.
+# - A scale :math:`e^s` without a bound: far from the data the inverse is lost (the truths page on
+#   inverses).
+# - The sign of :math:`s`: papers write the layer from x to z, nfref from z to x.
 
 # %%
 # What this page claims.

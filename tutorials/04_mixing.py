@@ -1,6 +1,8 @@
 r"""
-Mixing
-======
+4. Mixing
+=========
+
+*How can all coordinates be mixed at once without a costly determinant?*
 
 Couplings move one part of the coordinates at a time. Between them a matrix can mix all of them at
 once:
@@ -17,8 +19,6 @@ what the convolution adds to the log-likelihood.
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from _exercises import grade
-from _figures import figure_path
 
 import nfref
 from nfref.plots.canvas import COLOURS
@@ -61,7 +61,7 @@ params = {"lu": np.array([[np.log(a), b], [c / a, np.log(d - b * c / a)]])}
 z = np.random.default_rng(0).standard_normal((5, 2))
 x, log_det = layer.forward(params, z)
 assert np.allclose(x, z @ W.T, rtol=1e-13)
-print("log_det", log_det.round(4))                   # 0.47 five times: log 1.6
+print("log_det", log_det.round(4))                   # 0.47 five times, the log of the product above
 
 # %%
 # Shear and flip
@@ -71,6 +71,9 @@ print("log_det", log_det.round(4))                   # 0.47 five times: log 1.6
 #
 # The signed area of a polygon tells both. It is positive if the corners run counter-clockwise, and
 # a mirror turns that around.
+#
+# .. alt: A letter F in a square, four times: as it is, stretched and sheared by U, sheared by L,
+#    and turned into a red mirror image by P.
 
 letter = np.array([[0, 0], [0.25, 0], [0.25, 0.4], [0.6, 0.4], [0.6, 0.6], [0.25, 0.6],
                    [0.25, 0.8], [0.75, 0.8], [0.75, 1], [0, 1]]) - 0.5
@@ -82,10 +85,9 @@ def signed_area(polygon):
     return 0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)
 
 
-steps = {"start": np.eye(2), "U: stretch and shear": U, "L: a shear": L @ U,
-         "P: a flip": P @ L @ U}
+steps = {"start": np.eye(2), "U: stretch, shear": U, "L: a shear": L @ U, "P: a flip": P @ L @ U}
 areas = []
-fig, axes = plt.subplots(1, 4, figsize=(10, 3.1), layout="constrained", sharey=True)
+fig, axes = plt.subplots(1, 4, figsize=(7.36, 2.6), layout="constrained", sharey=True)
 for ax, (name, matrix) in zip(axes, steps.items()):
     areas.append(signed_area(square @ matrix.T))
     colour = COLOURS[0] if areas[-1] > 0 else COLOURS[1]
@@ -94,13 +96,15 @@ for ax, (name, matrix) in zip(axes, steps.items()):
     ax.set(title=f"{name}\ndeterminant ${areas[-1]:.1f}$", aspect="equal", xlabel="$x_1$",
            xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
 axes[0].set_ylabel("$x_2$")
-fig.savefig(figure_path("04_mixing.png"), dpi=130)
+plt.show()
 print("signed areas of the square", np.round(areas, 3))          # [ 1.   1.6  1.6 -1.6]
 
 # %%
-# :math:`U` changes the area, by its diagonal. :math:`L` is a shear: every point slides up or down
-# by a multiple of its :math:`x_1`, and the area stays. :math:`P` swaps the axes, which reflects the
-# plane at its diagonal; the F is now a mirror image, and the area has its sign.
+# .. dropdown:: Answer
+#
+#    :math:`U` changes the area, by its diagonal. :math:`L` is a shear: every point slides up or
+#    down by a multiple of its :math:`x_1`, and the area stays. :math:`P` swaps the axes, which
+#    reflects the plane at its diagonal; the F is now a mirror image, and the area has its sign.
 #
 # What the sign is good for
 # -------------------------
@@ -127,10 +131,12 @@ difference = (turned.log_prob({"base": {}, "flow": {}}, x)
 print("largest difference", np.abs(difference).max().round(12))          # 0.0
 
 # %%
-# By nothing: the two send a point to :math:`(z_1, z_2)` and :math:`(-z_1, z_2)`, and the standard
-# normal density does not tell these apart. With such a base one may choose the sign freely, and a
-# random orthogonal matrix of either sign is a good start. (Page 11 has a case where orientation
-# does matter.)
+# .. dropdown:: Answer
+#
+#    By nothing: the two send a point to :math:`(z_1, z_2)` and :math:`(-z_1, z_2)`, and the
+#    standard normal density does not tell these apart. With such a base one may choose the sign
+#    freely, and a random orthogonal matrix of either sign is a good start. (Page 11 has a case
+#    where orientation does matter.)
 #
 # Never through the determinant
 # -----------------------------
@@ -192,7 +198,7 @@ def check_1(answer):
             "make it? Each of them is a mirror")
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
@@ -221,7 +227,7 @@ def check_2(answer):
         "what does doubling make of a unit cube of the channels, and at how many pixels?"
 
 
-grade(check_2, answer_2)
+nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # .. dropdown:: Solution
@@ -232,6 +238,13 @@ grade(check_2, answer_2)
 #
 #    A rotation keeps volumes, and doubling three channels multiplies them by :math:`2^3` at each of
 #    the 64 pixels.
+
+# %%
+# What can go wrong
+# -----------------
+# - Computing the determinant and then its logarithm: it leaves the range of numbers.
+# - A free matrix that starts on the wrong side of zero never gets across.
+# - Forgetting that a 1x1 convolution counts once for every pixel.
 
 # %%
 # What this page claims.

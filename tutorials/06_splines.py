@@ -1,6 +1,8 @@
 r"""
-A curve through knots
-=====================
+6. A curve through knots
+========================
+
+*What can bend a single coordinate at will, and still be undone by a formula?*
 
 A shift and a scale treat all values of a coordinate alike: a normal density stays normal. A
 spline stretches here and squeezes there. It is an increasing curve z = g(x) through knots
@@ -21,8 +23,6 @@ where the curve ends?
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from _exercises import grade
-from _figures import figure_path
 from scipy import stats
 from scipy.interpolate import CubicHermiteSpline
 
@@ -101,8 +101,10 @@ print("slope in the middle: cubic", cubic_slope.round(3))            # -2.5
 print("                  rational", rational_slope.round(3))         # 0.222
 
 # %%
-# It turns back: leaving steeply on both sides, it overshoots and has to come down again between.
-# The ratio is flat in the middle instead, and increases.
+# .. dropdown:: Answer
+#
+#    It turns back: leaving steeply on both sides, it overshoots and has to come down again
+#    between. The ratio is flat in the middle instead, and increases.
 
 # %%
 # Dragging a knot
@@ -138,8 +140,10 @@ print("by heights                ", by_heights.round(3))             # 0.629 0.0
 print("integral", (p.sum() * step).round(3))             # 1, however it is dragged
 
 # %%
-# On the left: there the curve is steep, and z runs through 1.8 of its units while x runs through
-# one. From 0.341 each, the masses of the two bins become 0.629 and 0.053.
+# .. dropdown:: Answer
+#
+#    On the left: there the curve is steep, and z runs through 1.8 of its units while x runs
+#    through one. From 0.341 each, the masses of the two bins become 0.629 and 0.053.
 
 # %%
 # Exercise 1: four quarters
@@ -160,7 +164,7 @@ def check_1(answer):
         "the mass left of a knot is Phi(its height): which z has a quarter below it?"
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
@@ -199,7 +203,7 @@ def check_2(answer):
         "a normal density with deviation sigma has z = (x - m) / sigma; what is its slope?"
 
 
-grade(check_2, answer_2)
+nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # .. dropdown:: Solution
@@ -243,17 +247,23 @@ for bins, error in errors.items():
 print("order", order.round(2))                       # 3.99
 
 # %%
-# Sixteen times: the error falls with the fourth power of the width of a bin. That is why a few bins
-# do; nfref's default is 8. In a flow, a network gives the knots: widths and heights by a softmax,
-# slopes by a softplus, for each coordinate from the ones before it (``nfref.NSF``).
+# .. dropdown:: Answer
+#
+#    Sixteen times: the error falls with the fourth power of the width of a bin. That is why a few
+#    bins do; nfref's default is 8. In a flow, a network gives the knots: widths and heights by a
+#    softmax, slopes by a softplus, for each coordinate from the ones before it (``nfref.NSF``).
 #
 # The figure.
+#
+# .. alt: Two rows of three panels. Above, curves through knots: a middle knot dragged up and
+#    down, its slope turned, and eight bins for two bumps. Below, the densities they make: mass
+#    moves to where the curve is steep.
 
-figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), sharex=True, layout="constrained")
+figure, axes = plt.subplots(2, 3, figsize=(7.36, 5.2), sharex=True, layout="constrained")
 shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, 4))
 slopes = np.array([0.2, 1.0, 2.0, 3.0])
-settings = [[(f"height {h:g}", dragged(h), ones) for h in (-0.8, 0.0, 0.4, 0.8)],
-            [(f"slope {m:g}", even, np.where(even == 0, m, 1.0)) for m in slopes]]
+settings = [[(f"{h:g}", dragged(h), ones) for h in (-0.8, 0.0, 0.4, 0.8)],
+            [(f"{m:g}", even, np.where(even == 0, m, 1.0)) for m in slopes]]
 for column, setting in zip(axes.T, settings):
     for shade, (label, y_k_now, d_now) in zip(shades, setting):
         curve, p_now = density(y_k_now, d_now)
@@ -274,14 +284,21 @@ last[1].plot(between, stats.norm.pdf(between, scale=spread), "--", color=COLOURS
 titles = ("drag the middle knot", "turn its slope", "8 bins for two bumps")
 for ax, title in zip(axes[0], titles):
     ax.set(title=title, ylim=(-3.4, 3.4))
-    ax.legend(fontsize=9, loc="upper left", handlelength=1.2)
+    ax.legend(fontsize=9, loc="lower right" if ax is not last[0] else "upper left", handlelength=1)
 for ax in axes[1]:
     ax.set(xlabel="x", ylim=(0, 1.25))
 last[1].set(ylim=(0, 0.6))
 last[1].legend(fontsize=9, loc="upper left")
 axes[0, 0].set(ylabel="z = g(x)")
 axes[1, 0].set(ylabel="density of x")
-figure.savefig(figure_path("06_splines.png"), dpi=130)
+plt.show()
+
+# %%
+# What can go wrong
+# -----------------
+# - Rows outside of the knots: there the spline is the identity, so columns need units first.
+# - Slopes that do not match at the ends: the density jumps.
+# - Bins narrower than the data can fill: they remember single rows.
 
 # %%
 # What this page claims.

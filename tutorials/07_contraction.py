@@ -1,6 +1,8 @@
 r"""
-The identity plus a contraction
-===============================
+7. The identity plus a contraction
+==================================
+
+*Must a layer leave some coordinates alone to be invertible?*
 
 Couplings and autoregressive layers are invertible because of which coordinates look at which. Here
 is another reason. Let all coordinates look at all, and keep the change small:
@@ -20,8 +22,6 @@ flows (Chen et al. 2019, arXiv:1906.02735).
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from _exercises import grade
-from _figures import figure_path
 
 import nfref
 from nfref.plots.canvas import COLOURS
@@ -66,8 +66,10 @@ errors = np.abs(guesses[0.8] - guesses[0.8][-1])[:12]
 print("factor a step", (errors[1:] / errors[:-1]).round(2))          # none above 0.8
 
 # %%
-# With L = 1.3 they end in a cycle of two. And it is not only the search that fails: x + 1.3 sin x
-# falls where cos x < -1 / 1.3, so it has values that it takes three times.
+# .. dropdown:: Answer
+#
+#    With L = 1.3 they end in a cycle of two. And it is not only the search that fails: x + 1.3
+#    sin x falls where cos x < -1 / 1.3, so it has values that it takes three times.
 #
 # A network is made a contraction layer by layer. A product of maps has at most the product of their
 # constants; an activation of slope at most 1 costs nothing; and a matrix is divided by its largest
@@ -106,7 +108,7 @@ def check_1(answer):
     assert answer == steps, "solve 0.9^n = 1e-6 for n; steps are whole, so round up"
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
@@ -154,9 +156,11 @@ print("exact", exact.round(4))                                       # -0.844
 print("off by, after 1, 2, 4, 8 terms", bias[[0, 1, 3, 7]].round(4))    # 0.444 ... 0.0064
 
 # %%
-# Too large, every time: the series of log(1 - 0.66) has only negative terms, and those that are
-# left out are missing. In D dimensions n terms lack at most :math:`D \sum_{k>n} L^k / k`. That is
-# a bias: no number of rows averages it away.
+# .. dropdown:: Answer
+#
+#    Too large, every time: the series of log(1 - 0.66) has only negative terms, and those that
+#    are left out are missing. In D dimensions n terms lack at most :math:`D \sum_{k>n} L^k / k`.
+#    That is a bias: no number of rows averages it away.
 #
 # Russian roulette
 # ----------------
@@ -187,7 +191,7 @@ def check_2(answer):
         "weight times the chance of the term has to be 1; the chance of term 3 is 1/4"
 
 
-grade(check_2, answer_2)
+nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # .. dropdown:: Solution
@@ -212,9 +216,11 @@ print(f"mean of roulette {error:.4f} +- {noise:.4f}")                # -0.0036 +
 print("a single roll +- ", estimates.std().round(2))                 # 0.67
 
 # %%
-# The bias is gone, and noise has come in its place. Noise is what stochastic gradients are made
-# for. It must be finite, though: term k of the variance goes like :math:`(\lambda^2 / q)^k`, so q
-# has to be above :math:`\lambda^2`, here 0.43.
+# .. dropdown:: Answer
+#
+#    The bias is gone, and noise has come in its place. Noise is what stochastic gradients are
+#    made for. It must be finite, though: term k of the variance goes like :math:`(\lambda^2 /
+#    q)^k`, so q has to be above :math:`\lambda^2`, here 0.43.
 #
 # nfref has all three: ``estimator="exact"``, ``"series"`` and ``"roulette"``. The matrix J is a
 # block without hidden layers; each row rolls for itself.
@@ -236,8 +242,14 @@ print("               roulette  ", (roulette.mean() - exact).round(4))    # 0.00
 
 # %%
 # The figure. The steps from x to z - g(x) are drawn as a walk between the curve and the diagonal.
+#
+# .. alt: Left, a walk between the curve z - g(x) and the diagonal that spirals into their
+#    crossing; middle, the same with a steeper curve, which ends in a square cycle. Right, the
+#    truncated series comes down to the log-determinant term by term; single rolls of roulette lie
+#    above and below, and their mean on it.
 
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(7.36, 3.1), layout="constrained",
+                            width_ratios=(1, 1, 1.3))
 line = np.linspace(-1.2, 2.2, 300)
 for axis, (L, found) in zip(axes, guesses.items()):
     axis.plot(line, z - sine(L)(line), color=COLOURS[0], label="z - g(x)")
@@ -257,10 +269,17 @@ axes[2].scatter(shown, weighted[shown - 1], s=300 * share + 4, color=COLOURS[1],
                 label="rolls: area = frequency")
 axes[2].axhline(estimates.mean(), color=COLOURS[1], linestyle="--",
                 label="mean of roulette")
-axes[2].set(title="the series and its roulette", xlabel="number of terms",
-            ylabel="log-determinant", ylim=(-3.2, 0), xlim=(0.5, 10.5))
-axes[2].legend(fontsize=9, loc="lower right")
-figure.savefig(figure_path("07_contraction.png"), dpi=130)
+axes[2].set(title="series and roulette", xlabel="number of terms",
+            ylabel="log-determinant", ylim=(-2.6, 1.4), xlim=(0.5, 10.5))
+axes[2].legend(fontsize=9, loc="upper right", handlelength=1)
+plt.show()
+
+# %%
+# What can go wrong
+# -----------------
+# - A spectral norm estimated by too few power iterations: L is above 1 without notice.
+# - Stopping the fixed point early and calling it the inverse.
+# - Truncating the series: a bias that no number of rows averages away.
 
 # %%
 # What this page claims.

@@ -1,6 +1,8 @@
 r"""
-From determinant to trace
-=========================
+8. From determinant to trace
+============================
+
+*What is left of the determinant when layers become infinitely thin?*
 
 Take very many layers, each of which moves a point by very little. In the limit a point moves with
 a velocity, and the log-determinant grows with a rate:
@@ -23,8 +25,6 @@ from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
-from _exercises import grade
-from _figures import figure_path
 from scipy.linalg import expm
 
 import nfref
@@ -57,7 +57,11 @@ for n in (1, 10, 100, 1000):
 print("tr A", np.trace(A))                               # 0.3
 
 # %%
-# Like 1/n. nfref solves the equation for position and log-determinant together, in steps that it
+# .. dropdown:: Answer
+#
+#    Like 1/n.
+#
+# nfref solves the equation for position and log-determinant together, in steps that it
 # chooses itself. A network without hidden layers is such a linear velocity; its last row is the
 # weight of t, here 0.
 
@@ -85,7 +89,7 @@ def check_1(answer):
     assert np.isclose(answer, truth, atol=1e-6), "integrate the trace of the Jacobian A"
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
@@ -176,7 +180,11 @@ for noise, variance in variances.items():
           f"variance {estimates[noise].var():.2f} (predicted {variance:.2f})")
 
 # %%
-# More than tenfold here. The estimate is unbiased for the log-density of a row, not for the
+# .. dropdown:: Answer
+#
+#    More than tenfold here.
+#
+# The estimate is unbiased for the log-density of a row, not for the
 # density: the exponential of a noisy number is too large on average. To fit, noise will do; to
 # report a density, take the exact trace.
 #
@@ -195,7 +203,7 @@ def check_2(answer):
         "write out e^T J e = 1 + 3 + 2 e_1 e_2; what are its two values?"
 
 
-grade(check_2, answer_2)
+nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # .. dropdown:: Solution
@@ -251,11 +259,16 @@ masses = [picture.sum() * (axis[1] - axis[0]) ** 2 for picture in pictures]
 print("integrals", np.round(masses, 3))                  # 1, but for mass outside of the grid
 
 # %%
-# One, at every time: each velocity, learned or not, moves mass and makes none.
+# .. dropdown:: Answer
+#
+#    One, at every time: each velocity, learned or not, moves mass and makes none.
+#
+# .. alt: Four panels at t = 0, 0.4, 0.7 and 1: a round cloud of density becomes a ring and then
+#    eight spots, with red paths of points that follow it.
 
 starts = rng.standard_normal((60, 2))
 paths = cnf.trajectory(cnf_params, starts, np.linspace(0, 1, 41)).values
-figure, axes = plt.subplots(1, 4, figsize=(10, 2.9), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(7.36, 2.2), layout="constrained")
 for ax, t, picture in zip(axes, times, pictures):
     ax.pcolormesh(axis, axis, picture.reshape(81, 81), cmap="Blues", shading="nearest",
                   rasterized=True)
@@ -264,7 +277,14 @@ for ax, t, picture in zip(axes, times, pictures):
     ax.plot(*paths[now].T, ".", color=COLOURS[1], markersize=4)
     ax.set(title=f"t = {t:g}", xticks=[], yticks=[], aspect="equal", xlim=(-3, 3),
            ylim=(-3, 3))
-figure.savefig(figure_path("08_trace.png"), dpi=130)
+plt.show()
+
+# %%
+# What can go wrong
+# -----------------
+# - A solver's tolerance is an error of the log-density, too.
+# - Reporting a density by Hutchinson's estimate: unbiased in the log, not in the density.
+# - A velocity that gets steep while it learns: the solve takes ever more steps.
 
 # %%
 # What this page claims. Networks without any inverse of their own go one step further: see the

@@ -1,6 +1,8 @@
 r"""
-Energies: a flow without data
-=============================
+12. Energies: a flow without data
+=================================
+
+*There are no data, only an energy. How is a flow fitted to it, and how far can it be trusted?*
 
 There are no data here, only an energy U(x), and the density :math:`p(x) = e^{-U(x)} / Z` is wanted
 in a form that can be sampled. The normaliser :math:`Z = \int e^{-U}` is not known. In Bayes'
@@ -21,8 +23,6 @@ it is good for when it is not quite right.
 # %%
 import autograd.numpy as np
 import matplotlib.pyplot as plt
-from _exercises import grade
-from _figures import figure_path
 
 import nfref
 from nfref.objectives.divergences import importance_estimate, reverse_kl
@@ -103,61 +103,14 @@ for name, energy in POTENTIALS.items():
 # U4    2.577    2.685  2.685  0.118      79%   23%
 
 # %%
-# The bound misses by the KL, as it must. The weights remove nearly all of this, and log Z, the
-# evidence, comes out to about a hundredth. But the two sets of U3 disagree badly, and nothing has
-# changed but the seed: a single one of the draws has come from a place where q is far below p, and
-# its weight is as large as that of thousands of others. KL(q || p) punishes draws where p is
-# tiny, the effective size places where q is tiny; and it is itself only an estimate.
+# .. dropdown:: Answer
 #
-# Insurance
-# ---------
-# Draw every tenth x from the uniform base instead. The density of all draws is then
-# 0.9 q + 0.1 / 64 on the square of area 64, so no weight is above 640 times the largest
-# :math:`e^{-U}`.
-#
-# **Predict.** What does this cost where q was good, and what does it gain where it was not?
-
-
-def draw_and_weigh(params, energy, rng, n, share):
-    """x from a mixture of the flow and, with probability ``share``, its base; and log w."""
-    from_flow, _ = density.sample_and_log_prob(params, rng, n)
-    x = np.where(rng.random((n, 1)) < share, SQUARE.sample({}, rng, n), from_flow)
-    log_mixture = np.logaddexp(np.log1p(-share) + density.log_prob(params, x),
-                               np.log(share) + SQUARE.log_prob({}, x))
-    return x, -energy(x) - log_mixture
-
-
-def share_that_counts(log_w):
-    w = np.exp(log_w - np.max(log_w))
-    return np.sum(w) ** 2 / np.sum(w ** 2) / len(w)
-
-
-bars = {}
-print("effective: uniform, flow, insured flow by two sets of draws")
-for name, energy in POTENTIALS.items():
-    none = share_that_counts(-energy(SQUARE.sample({}, np.random.default_rng(1), 20_000)))
-    insured = [share_that_counts(draw_and_weigh(fits[name], energy, np.random.default_rng(seed),
-                                                20_000, 0.1)[1]) for seed in (1, 2)]
-    bars[name] = none, found[name][5], *insured
-    print("{}{:15.0%}{:7.0%}{:9.0%}{:5.0%}".format(name, *bars[name]))
-# U1            18%    86%      84%  84%
-# U2            18%    41%      80%  80%
-# U3            18%     4%      70%  59%
-# U4            20%    23%      80%  80%
-
-# %%
-# It costs at most a tenth, and the answer hardly depends on luck any more. With such weights
-# averages under p can be trusted, and so can their error bars.
-
-x, log_w = draw_and_weigh(fits["U4"], POTENTIALS["U4"], np.random.default_rng(3), 20_000, 0.1)
-w = np.exp(log_w - np.max(log_w))
-w = w / np.sum(w)
-truth = np.sum(quadrature * np.exp(-POTENTIALS["U4"](points) - found["U4"][2]) * points[:, 1])
-weighted = np.sum(w * x[:, 1])
-noise = np.sqrt(np.sum(w ** 2 * (x[:, 1] - weighted) ** 2))
-print(f"E x_2 under U4: {truth:.3f}; unweighted {np.mean(x[:, 1]):.3f}, "
-      f"weighted {weighted:.3f} +- {noise:.3f}")
-# -0.427; unweighted -0.428, weighted -0.433 +- 0.011
+#    The bound misses by the KL, as it must. The weights remove nearly all of this, and log Z, the
+#    evidence, comes out to about a hundredth. But the two sets of U3 disagree badly, and nothing
+#    has changed but the seed: a single one of the draws has come from a place where q is far
+#    below p, and its weight is as large as that of thousands of others. KL(q || p) punishes draws
+#    where p is tiny, the effective size places where q is tiny; and it is itself only an
+#    estimate.
 
 # %%
 # What no weight can tell
@@ -178,18 +131,25 @@ one_mode = nfref.Density(nfref.Standardise([4.0], [1.0]))
 missed, size = importance_estimate(one_mode, {"base": {}, "flow": {}}, two_modes,
                                    np.random.default_rng(0), 1000)
 print(f"effective {size / 1000:.1%}, log Z = {missed:.3f}")
-# 100.0%, -0.693 = -log 2
+# 100.0%, -0.693, which is minus the log of two
 
 # %%
-# All weights are equal to one half, and everything looks perfect. A whole mode is missing, and only
-# other starts, tempering, or knowledge of the energy can find it.
+# .. dropdown:: Answer
 #
-# The figure: the targets, the flows, and what is left of 100 draws. The thin lines at the edges of
-# the first flow are there because a spline ends with slope one (the page on
-# splines).
+#    All weights are equal to one half, and everything looks perfect. A whole mode is missing, and
+#    only other starts, tempering, or knowledge of the energy can find it.
+#
+# The figure: the targets, the flows, and what is left of 100 draws, in two sets. The thin lines at
+# the edges of the first flow are there because a spline ends with slope one (lesson 06).
+#
+# .. alt: Two rows of four panels: above, the target densities, a pair of humps, a wave and two
+# split
+#    waves; below, the flows fitted to them, which look alike. Under them bars: of 100 draws 87 and
+#    86 count for the first target, 84 and 41 for the second, 74 and 4 for the third, 79 and 23 for
+#    the fourth.
 
-fig = plt.figure(figsize=(9, 3.6), layout="constrained")
-cells = fig.add_gridspec(2, 5, width_ratios=(1, 1, 1, 1, 2))
+fig = plt.figure(figsize=(7.36, 5.6), layout="constrained")
+cells = fig.add_gridspec(3, 4, height_ratios=(1, 1, 0.9))
 blues = plt.get_cmap("Blues", 12)
 side = np.linspace(-BOX, BOX, 81)
 grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
@@ -200,17 +160,17 @@ for column, (name, energy) in enumerate(POTENTIALS.items()):
         ax = fig.add_subplot(cells[row, column], xticks=[], yticks=[])
         ax.imshow(np.exp(values).reshape(81, 81), origin="lower", cmap=blues, vmin=0,
                   vmax=np.exp(np.max(-energy(grid)) - found[name][2]))
-        ax.set_title(title, fontsize=11)
-ax = fig.add_subplot(cells[:, 4])
-for k, (colour, label) in enumerate((("0.7", "uniform"), (COLOURS[0], "flow"),
-                                     (COLOURS[2], "insured"))):
-    heights = [100 * shares[k] for shares in bars.values()]
-    ax.bar_label(ax.bar(np.arange(4) + 0.27 * (k - 1), heights, 0.25, color=colour, label=label),
-                 fmt="%.0f", fontsize=9)
-ax.set(xticks=np.arange(4), xticklabels=list(found), ylim=(0, 119),
+        ax.set_title(title)
+ax = fig.add_subplot(cells[2, :])
+for k, (colour, label) in enumerate(((COLOURS[0], "one set of draws"),
+                                     (COLOURS[2], "another set"))):
+    heights = [100 * row[4 + k] for row in found.values()]
+    ax.bar_label(ax.bar(np.arange(4) + 0.4 * (k - 0.5), heights, 0.37, color=colour, label=label),
+                 fmt="%.0f")
+ax.set(xticks=np.arange(4), xticklabels=list(found), ylim=(0, 135), yticks=[],
        title="of 100 samples, so many count")
-ax.legend(loc="upper right", ncols=3, fontsize=9, columnspacing=0.8, handlelength=1)
-fig.savefig(figure_path("12_energies.png"), dpi=130)
+ax.legend(loc="upper right", ncols=2)
+plt.show()
 
 # %%
 # What this page claims.
@@ -220,52 +180,41 @@ for bound, weighed, log_z, kl, *_, mass in found.values():
     assert abs(mass - 1) < 2e-3
     assert 0 < kl < 0.5 and abs(log_z - bound - kl) < 0.05
     assert abs(weighed - log_z) < min(0.08, log_z - bound)
-for none, _, first, second in bars.values():
-    assert min(first, second) > 2 * none and abs(first - second) < 0.25
-assert abs(weighted - truth) < 5 * noise
 assert size > 999 and abs(missed + np.log(2)) < 1e-3
 
 # %%
-# Exercise 1: Metropolis with a flow
-# ----------------------------------
-# A Markov chain can use the flow as its proposal: from x go to a fresh draw x' of q with
-# probability a, else stay. Type a as a function of log w(x) and log w(x'), where w = exp(-U) / q.
-# It must leave p as it is, p(x) q(x') a(x, x') = p(x') q(x) a(x', x), and accept as often as it
-# can.
+# Exercise 1: how many count
+# --------------------------
+# Write the effective sample size as a function of an array of *log*-weights. They may all be near
+# -2000, where exp gives 0: the size does not change if a number is added to all of them.
 
-answer_1 = ...      # type your answer here: lambda log_w, log_w_new: ...
+answer_1 = ...      # type your answer here: lambda log_w: ...
 
 
 def check_1(answer):
-    """On five states, where the matrix of the chain can be written down; then on U4."""
-    p, q = np.array([0.1, 0.3, 0.2, 0.05, 0.35]), np.array([0.3, 0.1, 0.2, 0.25, 0.15])
-    log_ratio = np.log(2.5 * p / q)         # p~ need not be normalised
-    accept = np.array([[float(answer(a, b)) for b in log_ratio] for a in log_ratio])
-    assert np.all((accept >= 0) & (accept <= 1 + 1e-12)), "a probability is between 0 and 1"
-    flux = p[:, None] * q * accept
-    assert np.allclose(flux, flux.T), \
-        "p(x) q(x') a(x, x') is not symmetric; divide it by q(x) q(x'): only w and a are left"
-    assert np.allclose(np.maximum(accept, accept.T), 1), \
-        "it leaves p as it is, but moves could be accepted more often: one of two ways always"
-    rng, here, chain = np.random.default_rng(4), 0, []
-    for k in range(1, len(x)):
-        if rng.random() < answer(log_w[here], log_w[k]):
-            here = k
-        chain.append(x[here, 1])
-    batches = np.mean(np.reshape(chain[:19_900], (100, -1)), axis=1)
-    assert abs(np.mean(batches) - truth) < 5 * np.std(batches) / 10, \
-        "the mean of x_2 along the chain is not that of p"
+    assert callable(answer), "a function of log-weights"
+    assert np.isclose(answer(np.zeros(7)), 7), "if all weights are equal, all samples count"
+    some = np.log(np.array([3.0, 1.0, 1.0]))
+    assert np.isclose(answer(some), 25 / 11), "the square of the sum, over the sum of the squares"
+    with np.errstate(all="ignore"):
+        assert np.isclose(answer(some - 2000), 25 / 11), "subtract the largest before exp"
 
 
-grade(check_1, answer_1)
+nfref.exercises.grade(check_1, answer_1)
 
 # %%
 # .. dropdown:: Solution
 #
 #    .. code-block:: python
 #
-#       answer_1 = lambda log_w, log_w_new: np.exp(np.minimum(0, log_w_new - log_w))
-#
-#    Divided by q(x) q(x') the condition says w(x) a(x, x') = w(x') a(x', x). The largest such
-#    probabilities are a = min(1, w(x') / w(x)). The chain forgets its start as fast as the
-#    weights are even: with q = p it accepts everything.
+#       def answer_1(log_w):
+#           w = np.exp(log_w - np.max(log_w))
+#           return np.sum(w) ** 2 / np.sum(w ** 2)
+
+# %%
+# What can go wrong
+# -----------------
+# - Reverse KL is content with one mode of several. Nothing in q's own draws can tell.
+# - An effective sample size near 100 % is a claim about where q has been.
+# - One draw with a huge weight: neither the average nor its error bar is to be trusted. The
+#   methods page on insured weights has a cure.

@@ -11,8 +11,6 @@ points z of a simple density to points x that look like data, and says how much 
 parameters first, and return the value and the log-determinant of the direction just taken.
 """
 
-import os
-
 import autograd.numpy as np
 import matplotlib.pyplot as plt
 from autograd import grad
@@ -237,14 +235,13 @@ if __name__ == "__main__":
         assert nats > -3.4, "the best of all normals has -3.62"
         assert abs(np.sum(density) * (line[1] - line[0]) ** 2 - 1) < 0.02, "a density has mass 1"
         assert np.allclose(flow.inverse(params, x)[0], z, atol=0.01), "inverse undoes forward"
-    fig, axes = plt.subplots(4, 4, figsize=(9, 9.6), layout="constrained", subplot_kw={
+    fig, axes = plt.subplots(4, 4, figsize=(7.36, 7.9), layout="constrained", subplot_kw={
         "xlim": (-4, 4), "ylim": (-4, 4), "xticks": [], "yticks": [], "aspect": "equal"})
     for (title, x, density), above, below in zip(panels, axes[::2].flat, axes[1::2].flat):
-        above.set_title(title, fontsize=11)
+        above.set_title(title, fontsize=10)
         above.scatter(*x.T, s=2, c=np.arctan2(*z.T), cmap="hsv", linewidths=0)
         below.imshow(density.reshape(200, 200), origin="lower", extent=(-4, 4, -4, 4), vmax=0.25)
-    axes[2, 3].set_title("data\n$x$", fontsize=11)
+    axes[2, 3].set_title("data\n$x$", fontsize=10)
     axes[2, 3].scatter(*test[:4000].T, s=2, c="black", linewidths=0)
     axes[3, 3].hist2d(*pinwheel(rng, 200_000).T, bins=line)
-    os.makedirs(os.environ.setdefault("NFREF_FIGURES", "figures"), exist_ok=True)
-    fig.savefig(os.path.join(os.environ["NFREF_FIGURES"], "flows_in_one_file.png"), dpi=100)
+    plt.show()

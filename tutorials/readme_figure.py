@@ -16,9 +16,10 @@ as a straight line that takes a second.
 
 # %%
 import argparse
+import os
+from pathlib import Path
 
 import numpy as np
-from _figures import figure_path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
@@ -29,6 +30,8 @@ from nfref.plots.layers import label, steps
 parser = argparse.ArgumentParser(description="Fit a spline flow to a checkerboard and draw it.")
 parser.add_argument("--epochs", type=int, default=400, help="of 50 steps each")
 epochs = parser.parse_args().epochs
+figures = Path(os.environ.get("NFREF_FIGURES") or Path(__file__).parents[1] / "figures")
+figures.mkdir(parents=True, exist_ok=True)
 
 # %%
 # Data and density. What is fitted last in the list stands next to the data: the
@@ -63,7 +66,7 @@ above, below = figure.subfigures(2, 1, height_ratios=(2.3, 4.1))
 nfref.plots.layer_strip(density, result.params, rng, n=4000, max_panels=6, figure=above)
 nfref.plots.triptych(density, result.params, x=test, rng=rng, n=5000,
                      limits=((-4.6, 4.6), (-4.6, 4.6)), figure=below)
-nfref.plots.save(figure, figure_path("readme.png"), dpi=110)
+nfref.plots.save(figure, figures / "readme.png", dpi=110)
 
 # %%
 # Animate, in the units of the standardised columns. The points rest before each layer, and on
@@ -93,7 +96,7 @@ for title, points, _ in shown:
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     images.append(image.quantize(32, dither=Image.Dither.NONE))
-images[0].save(figure_path("flow.gif"), save_all=True, append_images=images[1:],
+images[0].save(figures / "flow.gif", save_all=True, append_images=images[1:],
                duration=[duration for *_, duration in shown], loop=0, optimize=True)
 
 assert loss > toy.entropy - 4 * error

@@ -1,9 +1,12 @@
-"""The pages of tutorials/: lessons run when the site is built, the others show what was committed.
+"""The pages of tutorials/: lessons and methods run when the site is built, the others show what was
+committed.
 
 sphinx-gallery takes a folder for a gallery and each of its subfolders for a section of the same
 page. Lessons and methods are pages of their own, so their scripts are first copied to a folder
 a gallery; the text above a gallery's pictures stands in ``docs/galleries/``. A gallery whose
-scripts are not there is left out.
+scripts are not there is left out. What sphinx-gallery makes of a script is then given the form of a
+page here: the committed figure below the first paragraph, what draws it folded, numbers of
+lessons, papers and names of nfref as links, the notebook, and the next lesson.
 """
 
 import re
@@ -11,10 +14,20 @@ import shutil
 
 from PIL import Image
 
+import nfref
+from docs import notebooks
+
 FIRST = "flows_in_one_file.py"
 SCRIPTS = {"lessons": (FIRST, "[0-9]*.py"), "methods": ("methods/[!_]*.py",),
            "truths": ("truths/[!_]*.py",), "applications": ("applications/[!_]*.py",)}
 THUMBNAIL = (400, 280)
+PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
+CODE = re.compile(r"^\.\. code-block:: Python\n\n+((?:    .*\n|\n)+)", re.MULTILINE)
+ALTERNATIVE = re.compile(r"^\.\. alt: (.*\n(?:   .*\n)*)", re.MULTILINE)
+FOOTER = re.compile(r"^    \.\. container:: sphx-glr-download sphx-glr-download-(?:jupyter|zip)\n"
+                    r"(?:\n|      .*\n)*", re.MULTILINE)
+MARKED = re.compile(r"(``[^`]*``|:[\w:]+:`[^`]*`|`[^`]*`_{0,2})")
+API = re.compile(r"``(nfref(?:\.\w+)+)(\([^`]*\))?``")
 
 
 def is_page(script):
@@ -23,13 +36,14 @@ def is_page(script):
 
 
 def reading_order(script):
-    """The one file to begin with, then the others by name."""
-    return script != FIRST, script
+    """Lesson 0, the one file to look into at any time, then the others by name."""
+    return script[:2] != "00", script != FIRST, script
 
 
 def staged(docs, tutorials):
-    """Copy the scripts; sphinx-gallery's folders to read and to write."""
+    """Copy the scripts, write the notebooks; sphinx-gallery's folders to read and to write."""
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
+    notebooks.write(docs / "_galleries" / "notebooks")
     names = []
     for name, patterns in SCRIPTS.items():
         scripts = [script for pattern in patterns for script in tutorials.glob(pattern)
@@ -40,7 +54,7 @@ def staged(docs, tutorials):
         if scripts:
             names.append(name)
             folder = docs / "_galleries" / name
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(docs / "galleries" / f"{name}.rst", folder / "GALLERY_HEADER.rst")
             for script in scripts:
                 shutil.copy2(script, folder)
@@ -54,13 +68,98 @@ def committed_figure(app, docname):
     return figure if gallery in SCRIPTS and figure.exists() else None
 
 
-def show_committed_figure(app, docname, content):
-    """A page that drew nothing while the site was built shows its figure, before its first code."""
+# The form of a page -----------------------------------------------------------------------
+
+
+def linked(text):
+    """Numbers of lessons, papers and names of nfref as links, outside of what is marked already."""
+    names = notebooks.lesson_names()
+
+    def lesson(found):
+        name = names.get(int(found[2]))
+        return f":doc:`{found[0]} </lessons/{name}>`" if name else found[0]
+
+    parts = MARKED.split(text)
+    parts[::2] = [notebooks.LESSON.sub(lesson, notebooks.ARXIV.sub(
+        r"`arXiv:\1 <https://arxiv.org/abs/\1\2>`__", part)) for part in parts[::2]]
+    return API.sub(as_link, "".join(parts))
+
+
+def as_link(found):
+    """A name of nfref as a link to where it is described; unchanged if there is no such name."""
+    thing = nfref
+    for name in found[1].split(".")[1:]:
+        thing = getattr(thing, name, None)
+    if thing is None or not hasattr(thing, "__module__") or not hasattr(thing, "__qualname__"):
+        return found[0]
+    return f":obj:`{found[1]}{found[2] or ''} <{found[1]}>`"
+
+
+def in_texts(text, change):
+    """Apply ``change`` to the paragraphs of a page, not to its blocks of code."""
+    lines = text.split("\n")
+    inside, kept = None, []
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if inside is not None and line.strip() and indent <= inside:
+            inside = None
+        code = inside is not None or line.startswith("..") and "dropdown" not in line
+        kept.append((code, line))
+        if re.match(r" *\.\. (code-block|math|image|raw|image-sg|only|_|rst-class)", line):
+            inside = indent
+    # Paragraphs are changed whole, since a mark may go over lines.
+    out, part = [], []
+    for code, line in [*kept, (True, None)]:
+        if code:
+            out += [change("\n".join(part))] if part else []
+            part = []
+            out += [line] if line is not None else []
+        else:
+            part.append(line)
+    return "\n".join(out)
+
+
+def folded(found):
+    """A cell that draws, behind a line to click."""
+    body = found[1].rstrip("\n")
+    if not notebooks.draws(re.sub("^    ", "", body, flags=re.MULTILINE)):
+        return found[0]
+    inner = "\n".join("   " + line if line else line for line in body.split("\n"))
+    return (".. dropdown:: How the figure is drawn\n\n   .. code-block:: Python\n\n"
+            f"{inner}\n\n")
+
+
+def in_form(app, docname, content):
+    """Give a page of a gallery its form."""
+    gallery, _, stem = docname.partition("/")
+    if gallery not in SCRIPTS or stem == "index":
+        if docname == "notation" or stem == "index" and gallery in SCRIPTS:
+            content[0] = in_texts(content[0], linked)
+        return
+    text = content[0]
+    alternative = ALTERNATIVE.search(text)
+    alt = " ".join(alternative[1].split()) if alternative else f"The figure of the page {stem}"
+    text = ALTERNATIVE.sub("", text)
     figure = committed_figure(app, docname)
-    if figure and "image-sg::" not in content[0]:
-        image = f".. image:: /../figures/{figure.name}\n   :alt: The figure of this page.\n\n"
-        content[0] = re.sub(r"^(?=\.\. code-block:: Python$)", lambda _: image, content[0], count=1,
-                            flags=re.MULTILINE)
+    if figure:
+        if gallery == "lessons":            # what was drawn just now is the same picture
+            text = PICTURE.sub("", text)
+        text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {alt}", found[0]), text)
+        image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
+        text = re.sub(r"^(.+\n=+\n\n(?:.+\n)+\n)", lambda found: found[1] + image, text, count=1,
+                      flags=re.MULTILINE)
+    text = CODE.sub(folded, in_texts(text, linked))
+    text = FOOTER.sub("", text)
+    text += ("\n.. only:: html\n\n  .. container:: page-end\n\n    "
+             f":download:`This page as a notebook </_galleries/notebooks/{gallery}/{stem}.ipynb>`")
+    names = notebooks.lesson_names()
+    number = next((k for k, name in names.items() if name == stem), None)
+    if number is not None:
+        following = (f"Next: :doc:`/lessons/{names[number + 1]}`" if number + 1 in names else
+                     "That was the last lesson: go on with :doc:`methods </methods/index>`, "
+                     ":doc:`truths </truths/index>` or :doc:`applications </applications/index>`")
+        text += f" · {following}"
+    content[0] = text + "\n"
 
 
 def leave_out_absent(app, docname, content):
@@ -70,11 +169,11 @@ def leave_out_absent(app, docname, content):
 
 
 def committed_thumbnails(app):
-    """The small pictures of pages that drew nothing; runs after sphinx-gallery."""
+    """The small pictures of pages, from the figures that are committed; after sphinx-gallery."""
     for name in app.config.sphinx_gallery_conf["gallery_dirs"]:
         for page in (app.srcdir / name).glob("*.rst"):
             figure = committed_figure(app, f"{name}/{page.stem}")
-            if figure and "image-sg::" not in page.read_text(encoding="utf-8"):
+            if figure:
                 with Image.open(figure) as picture:
                     picture.thumbnail(THUMBNAIL)
                     picture.save(page.parent / "images" / "thumb"
@@ -83,6 +182,6 @@ def committed_thumbnails(app):
 
 def setup(app):
     app.connect("builder-inited", committed_thumbnails, priority=900)
-    app.connect("source-read", show_committed_figure)
+    app.connect("source-read", in_form, priority=400)
     app.connect("source-read", leave_out_absent)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

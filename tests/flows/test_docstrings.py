@@ -73,9 +73,10 @@ def test_examples_print_what_they_show(module):
     assert not failed
 
 
-def test_classes_that_the_readme_names_show_an_example():
-    readme = (Path(__file__).parents[2] / "README.rst").read_text(encoding="utf-8")
-    words = set(re.findall(r"[A-Z]\w+", readme))
+def test_classes_that_the_first_pages_name_show_an_example():
+    root = Path(__file__).parents[2]
+    words = {word for page in ("README.rst", "docs/which_flow.rst", "docs/commands.rst")
+             for word in re.findall(r"[A-Z]\w+", (root / page).read_text(encoding="utf-8"))}
     named = words & set(nfref.__all__) | {"MADE", "Coupling", "NICE"}
     assert {"RealNVP", "MAF", "Planar", "FlowDensity", "FlowOutlierDetector"} <= named
     for name in named:

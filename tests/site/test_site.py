@@ -5,7 +5,6 @@ build the site, look at every link within it, and open every page in Chromium.
 """
 
 import csv
-import os
 import re
 import shlex
 import subprocess
@@ -160,10 +159,10 @@ def test_a_docstring_becomes_what_it_means(plain_text):
 
 
 def test_a_page_has_links_where_its_text_names_files(plain_text):
-    content = ["See ``docs/oracle.rst``, ``tutorials/methods/torus.py``, ``tutorials/_figures.py`` "
+    content = ["See ``docs/oracle.rst``, ``tutorials/methods/torus.py``, ``tutorials/_helper.py`` "
                "and `MAF <MAF.rst>`__."]
     plain_text.in_page(None, "scaling", content)
-    assert content == ["See :doc:`/oracle`, :doc:`/methods/torus`, ``tutorials/_figures.py`` "
+    assert content == ["See :doc:`/oracle`, :doc:`/methods/torus`, ``tutorials/_helper.py`` "
                        "and :doc:`MAF <MAF>`."]
 
 
@@ -224,20 +223,6 @@ class Links(HTMLParser):
         attributes = dict(attributes)
         self.places |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
         self.targets += [attributes[key] for key in ("href", "src") if attributes.get(key)]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site, built with warnings as errors, without running the lessons."""
-    pytest.importorskip("sphinx_gallery", reason="needs the extra docs")
-    pytest.importorskip("furo", reason="needs the extra docs")
-    folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-D", "plot_gallery=0",
-         "-d", str(folder / "doctrees"), str(DOCS), str(folder / "html")],
-        cwd=ROOT, env={**os.environ, "MPLBACKEND": "Agg"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-5000:]
-    return folder / "html"
 
 
 @pytest.mark.slow

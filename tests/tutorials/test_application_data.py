@@ -111,7 +111,7 @@ def test_every_content_is_pinned():
         ("video", "video")))])
 def test_without_data_the_page_names_the_command(page, name, tmp_path):
     environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
-                   "NFREF_FIGURES": str(tmp_path / "figures"), "MPLBACKEND": "Agg"}
+                   "MPLBACKEND": "Agg"}
     done = subprocess.run([sys.executable, ROOT / "tutorials" / "applications" / f"{page}.py"],
                           env=environment, capture_output=True, text=True)
     assert done.returncode and done.stderr.endswith(f"applications/fetch.py {name}\n")

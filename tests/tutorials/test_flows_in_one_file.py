@@ -203,4 +203,4 @@ def test_it_is_one_file_of_at_most_250_lines():
                if isinstance(node, (ast.Import, ast.ImportFrom))]
     modules = {node.module if isinstance(node, ast.ImportFrom) else name.name
                for node in imports for name in node.names}
-    assert {module.partition(".")[0] for module in modules} == {"autograd", "matplotlib", "os"}
+    assert {module.partition(".")[0] for module in modules} == {"autograd", "matplotlib"}

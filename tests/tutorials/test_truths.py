@@ -18,7 +18,7 @@ PAGES = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
 
 
 def run(tmp_path, page=PAGE, data=None, *options):
-    environment = {**os.environ, "MPLBACKEND": "Agg", "NFREF_FIGURES": str(tmp_path / "figures")}
+    environment = {**os.environ, "MPLBACKEND": "Agg"}
     if data:
         environment["NFREF_DATA"] = str(data)
     return subprocess.run([sys.executable, str(page), *options], cwd=tmp_path, env=environment,

@@ -1,9 +1,11 @@
-"""Answers that the exercises of the lessons have to reject: (lesson, exercise): expressions.
+"""Answers that the exercises of the pages have to reject: (page, exercise): expressions.
 
-They are evaluated among the names of the lesson, as a reader would type them.
+They are evaluated among the names of the page, as a reader would type them.
 """
 
 WRONG_ANSWERS = {
+    ("00_what_a_flow_is", 1): ["0.399", "3 * 0.399", "0.4", "0.399 / 9"],
+    ("00_what_a_flow_is", 2): ["(2.0, np.log(3))", "(18.0, -np.log(3))", "(2.0, 0.0)", "2.0"],
     ("01_stretching", 1): ["1.0", "np.exp(-0.5)", "np.exp(1)"],
     ("01_stretching", 2): ["lambda x: -np.arcsinh(x) ** 2 / 2 - 0.5 * np.log(2 * np.pi)",
                            "lambda x: -np.arcsinh(x) ** 2 / 2 + 0.5 * np.log1p(x ** 2)",
@@ -46,10 +48,9 @@ WRONG_ANSWERS = {
         '{"logits": np.log([1 / 3, 2 / 3]), "means": np.array([[-10.0], [5.0]]), '
         '"log_scales": np.log([[0.4], [0.4]])}',
         '{"logits": np.zeros(2), "means": np.array([-10.0, 5.0]), "log_scales": np.zeros(2)}'],
-    ("12_energies", 1): ["lambda log_w, log_w_new: np.minimum(1, np.exp(log_w - log_w_new))",
-                         "lambda log_w, log_w_new: np.exp(log_w_new - log_w)",
-                         "lambda log_w, log_w_new: 1.0",
-                         "lambda log_w, log_w_new: 1 / (1 + np.exp(log_w - log_w_new))"],
+    ("12_energies", 1): ["lambda log_w: len(log_w)", "lambda log_w: np.exp(log_w).sum()",
+                         "lambda log_w: np.sum(np.exp(log_w)) ** 2 / np.sum(np.exp(log_w) ** 2)",
+                         "lambda log_w: np.exp(log_w - log_w.max()).sum()"],
     ("13_units", 1): ["lambda L, D: L / (D * np.log(2))", "lambda L, D: L / (D * np.log(2)) - 8",
                       "lambda L, D: L / D + 8", "8"],
     ("13_units", 2): ["H", "H + np.log(1000)", "H / 1000"],
@@ -74,4 +75,10 @@ WRONG_ANSWERS = {
         "lambda forward, inverse: np.all(log_det_by_differences(forward, points)"
         " == forward(points)[1])"],
     ("16_wrong_log_determinants", 2): ["np.log(2)", "-3 * np.log(2)", "8"],
+    ("augmented", 1): ["1", "10", "4"],
+    ("ensembles", 1): ["0.0", "np.log(0.2) - np.log(0.25)", "0.25 - 0.2"],
+    ("insured_weights", 1): ["lambda log_w, log_w_new: np.minimum(1, np.exp(log_w - log_w_new))",
+                             "lambda log_w, log_w_new: np.exp(log_w_new - log_w)",
+                             "lambda log_w, log_w_new: 1.0",
+                             "lambda log_w, log_w_new: 1 / (1 + np.exp(log_w - log_w_new))"],
 }

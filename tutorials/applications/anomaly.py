@@ -2,6 +2,8 @@
 Finding what does not belong
 ============================
 
+*A flow has seen good pieces only. Does it find the scratch?*
+
 Train a flow on good pieces only; whatever it finds improbable is suspect. DifferNet (Rudolph et al.
 2020, arXiv:2008.12577) does so for pictures of products. The likelihood of raw pixels is
 a poor judge, so a fixed feature extractor looks at the picture at several scales, a flow of affine
@@ -28,12 +30,10 @@ moment.
 """
 
 # %%
-import argparse
 import gzip
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import fetch
 import matplotlib.pyplot as plt
@@ -47,8 +47,6 @@ import nfref
 from nfref.diagnostics import auroc
 from nfref.plots.canvas import COLOURS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
 
 SIDE, TROUSERS = 28, 1
 WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)      # patches of 5 x 5, and of 10 x 10 seen half as sharp
@@ -237,6 +235,10 @@ def shuttle(rng):
 # %%
 # Everything together
 # -------------------
+#
+# .. alt: Left, good trousers, scratched trousers with a score each, and maps of the gradient that
+#    light up along the scratch. Right, bars of the area under the curve: the flow 0.869 and
+#    0.9998, one Gaussian 0.592 and 0.9935, an isolation forest 0.519 and 0.9964.
 
 
 def judge_pictures(full):
@@ -318,8 +320,7 @@ def figure(whether, table, shown, count=8):
                xlabel="AUROC" + (" (0.5: a coin)" if low == 0.5 else ""))
         ax.set_xticks(np.linspace(low, 1, 3))
         ax.spines[["top", "right"]].set_visible(False)
-    fig.savefig(figure_path("anomaly.png"), dpi=120)
-    plt.close(fig)
+    plt.show()
 
 
 # %%
@@ -351,9 +352,7 @@ def check(whether, where, table, full):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Finding what does not belong")
-    parser.add_argument("--full", action="store_true", help="learn for a minute, not a moment")
-    full = parser.parse_args().full
+    full = "--full" in sys.argv
     began = time.perf_counter()
     whether, where, shown = judge_pictures(full)
     report(f"trousers, {len(shown[0])} good and {len(shown[1])} scratched", whether)

@@ -1,6 +1,8 @@
-"""
+r"""
 Convex potential flow
 =====================
+
+*Many maps take one density to another. Which one moves the mass least?*
 
 Two distributions are connected by many maps, and likelihood does not care which of them a flow has
 learned. One is the best in another sense: it moves the mass least, by mean squared distance.
@@ -9,17 +11,16 @@ such gradient.
 
 So a flow that is the gradient of a convex network (Huang, Chen, Tsirigotis, Courville 2020,
 arXiv:2012.05942) has no choice: fitted by maximum likelihood and nothing else, it has to come to
-the optimal map. Between two normals with covariances S1 and S2 that map is known,
+the optimal map. Between two normals with :math:`S_1` and :math:`S_2` as covariances that map is
+known,
 
-    A = S2^(1/2) (S2^(1/2) S1 S2^(1/2))^(-1/2) S2^(1/2),
+.. math:: A = S_2^{1/2} \left(S_2^{1/2} S_1 S_2^{1/2}\right)^{-1/2} S_2^{1/2},
 
 which is symmetric. An affine autoregressive flow has a triangular matrix instead. It can have the
 very same density, but it takes the same points elsewhere, by a longer way.
 """
 
 # %%
-import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,8 +29,6 @@ from scipy.linalg import sqrtm
 
 import nfref
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
 
 START = np.array([[1.0, 0.75], [0.75, 0.8]])
 END = np.array([[0.6, -0.5], [-0.5, 1.1]])
@@ -68,6 +67,10 @@ def fit(rows=16_000, epochs=20, seed=0):
 
 # %%
 # Comparing maps. Errors are relative, |x - A z| / |A z| in the mean square over z.
+#
+# .. alt: Three panels of points on two crossed ellipses, joined by lines from z to x. By the
+#    optimal map and by the convex potential flow the lines are short and alike, mean squared
+#    distance 1.163 and 1.166; by the triangular map they are long, 2.128.
 
 
 def apart(x, best):
@@ -93,42 +96,41 @@ def figure(z, maps, costs):
         ax.set(title=f"{name}\nmean squared distance {way:.3f}", xticks=[], yticks=[],
                aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
     axes[0].legend(loc="lower left", frameon=False)
-    fig.savefig(figure_path("convex_potential.png"), dpi=130)
-    plt.close(fig)
+    plt.show()
 
 
-def main():
-    density, params, flow, own = fit()
-    rng = np.random.default_rng(1)
-    z = rng.standard_normal((4000, 2)) @ FACTORS[0].T
-    best, other = z @ brenier().T, z @ triangular().T
-    x, _ = flow.forward(own, z)
-    ways = [cost(end, z) for end in (best, x, other)]
-    print(f"the flow is {apart(x, best):.1%} from the optimal map, "
-          f"the triangular one {apart(other, best):.1%}")
-    print("mean squared distance: optimal {:.4f}, flow {:.4f}, triangular {:.4f}".format(*ways))
+# %%
+# Run it
+# ------
+# What runs here takes a moment. The figure at the top is that of the full run.
 
-    # 40 points, 20 on each of two ellipses.
-    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    circle = np.column_stack([np.cos(angle), np.sin(angle)])
-    points = np.concatenate([circle, 2 * circle]) @ FACTORS[0].T
-    figure(points, {"optimal map A": points @ brenier().T,
-                    "convex potential flow": flow.forward(own, points)[0],
-                    "triangular map": points @ triangular().T}, ways)
+density, params, flow, own = fit()
+rng = np.random.default_rng(1)
+z = rng.standard_normal((4000, 2)) @ FACTORS[0].T
+best, other = z @ brenier().T, z @ triangular().T
+x, _ = flow.forward(own, z)
+ways = [cost(end, z) for end in (best, x, other)]
+print(f"the flow is {apart(x, best):.1%} from the optimal map, "
+      f"the triangular one {apart(other, best):.1%}")
+print("mean squared distance: optimal {:.4f}, flow {:.4f}, triangular {:.4f}".format(*ways))
 
-    test = rng.standard_normal((4000, 2)) @ FACTORS[1].T
-    exact = (nfref.StandardNormal(2).log_prob({}, test @ np.linalg.inv(FACTORS[1]).T)
-             - np.log(np.linalg.det(FACTORS[1])))
-    above = np.mean(exact - density.log_prob(params, test))
-    print(f"{above:.4f} nats above the entropy")
-    # As likely as can be, and so at the optimal map.
-    assert above < 0.01
-    assert apart(x, best) < 0.05 and apart(other, best) > 0.3
-    assert ways[1] < 1.02 * ways[0] and ways[2] > 1.1 * ways[0]
-    # The network's gradient is undone by a convex problem, to rounding.
-    back, _ = flow.inverse(own, x)
-    assert np.allclose(back, z, atol=1e-12)
+# 40 points, 20 on each of two ellipses.
+angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+circle = np.column_stack([np.cos(angle), np.sin(angle)])
+points = np.concatenate([circle, 2 * circle]) @ FACTORS[0].T
+figure(points, {"optimal map A": points @ brenier().T,
+                "convex potential flow": flow.forward(own, points)[0],
+                "triangular map": points @ triangular().T}, ways)
 
-
-if __name__ == "__main__":
-    main()
+test = rng.standard_normal((4000, 2)) @ FACTORS[1].T
+exact = (nfref.StandardNormal(2).log_prob({}, test @ np.linalg.inv(FACTORS[1]).T)
+         - np.log(np.linalg.det(FACTORS[1])))
+above = np.mean(exact - density.log_prob(params, test))
+print(f"{above:.4f} nats above the entropy")
+# As likely as can be, and so at the optimal map.
+assert above < 0.01
+assert apart(x, best) < 0.05 and apart(other, best) > 0.3
+assert ways[1] < 1.02 * ways[0] and ways[2] > 1.1 * ways[0]
+# The network's gradient is undone by a convex problem, to rounding.
+back, _ = flow.inverse(own, x)
+assert np.allclose(back, z, atol=1e-12)

@@ -1,32 +1,38 @@
-"""
+r"""
 A posterior from simulations
 ============================
 
-A simulator draws x for parameters theta, and its likelihood may be unknown. A conditional flow
-q(theta | x), fitted by maximum likelihood to pairs (theta, x) from prior and simulator, tends to
-the posterior for every x at once: its expected log-likelihood is highest where q is p(theta | x).
+*A simulator can be run but not inverted. Which parameters gave this outcome?*
+
+A simulator draws x for parameters :math:`\theta`, and its likelihood may be unknown. A conditional
+flow :math:`q(\theta \,|\, x)`, fitted by maximum likelihood to pairs :math:`(\theta, x)` from prior
+and simulator, tends to the posterior for every x at once: its expected log-likelihood is highest
+where q is :math:`p(\theta \,|\, x)`.
 
 The simulator here is a known benchmark, the two moons (Lueckmann et al. 2021, arXiv:2101.04653).
-With theta uniform on the square (-1, 1)^2,
+With :math:`\theta` uniform on the square (-1, 1)^2,
 
-    a uniform on (-pi/2, pi/2),  r normal with mean 0.1 and deviation 0.01,
-    x = (r cos a + 1/4, r sin a) + (-|theta_1 + theta_2|, -theta_1 + theta_2) / sqrt(2).
+.. math::
+
+   a \sim \text{uniform on } (-\pi/2, \pi/2), \qquad r \sim \mathcal{N}(0.1,\, 0.01^2),
+
+   x = (r \cos a + \tfrac14,\; r \sin a)
+   + (-|\theta_1 + \theta_2|,\; -\theta_1 + \theta_2) / \sqrt2 .
 
 Because of the absolute value every x has two moons of parameters, thin as a hundredth. The
 likelihood does have a closed form, so the truth is known: x minus the shift is a point of the
-moon, in polar coordinates (r, a) around (1/4, 0), where its density is N(r; 0.1, 0.01^2) / (pi r).
+moon, in polar coordinates (r, a) around (1/4, 0), where its density is
+:math:`\mathcal{N}(r; 0.1, 0.01^2) / (\pi r)`.
 
-Is q calibrated? For fresh pairs, the rank of theta among draws of q(. | x) has to be uniform, and
-so have its probability integral transforms (:mod:`nfref.diagnostics`). A density that is too
-narrow shows: too many ranks at both ends.
+Is q calibrated? For fresh pairs, the rank of :math:`\theta` among draws of :math:`q(\cdot \,|\, x)`
+has to be uniform, and so have its probability integral transforms (:mod:`nfref.diagnostics`). A
+density that is too narrow shows: too many ranks at both ends.
 
 Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
 """
 
 # %%
-import argparse
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,8 +40,8 @@ import numpy as np
 import nfref
 from nfref import diagnostics
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
+FULL = "--full" in sys.argv
+
 
 RADIUS, WIDTH = 0.1, 0.01
 OBSERVED = np.array([[0.0, 0.0], [-0.25, 0.3]])
@@ -128,6 +134,10 @@ def narrowed(density, params, factor):
 # %%
 # Both posteriors on a grid (their roots are shown), and how often each rank came. The normal that
 # the flow starts from is in one piece, so that a thin bridge is left between its moons.
+#
+# .. alt: Left, the exact posteriors of two observations, a pair of thin moons each; middle, those
+#    of the flow, with a faint bridge between the moons. Right, histograms of ranks: level for the
+#    flow, with horns at both ends for a density that is too narrow.
 
 
 def grid(side, reach=0.75):
@@ -175,44 +185,42 @@ def figure(density, params, right, wrong, side):
                    ylabel=r"$\theta_2$", xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
     rank_histogram(axes[0, 2], right, "calibration of the flow")
     rank_histogram(axes[1, 2], wrong, "of one that is too sure")
-    fig.savefig(figure_path("posterior.png"), dpi=130)
-    plt.close(fig)
+    plt.show()
     return np.array(masses)
 
 
 # %%
-def main():
-    parser = argparse.ArgumentParser(description="A posterior from simulations")
-    parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
-    full = parser.parse_args().full
-    density, params = fit(*((50_000, 40, 5, (64, 64)) if full else (2000, 8, 2, (32,))))
-    theta, x = simulate(np.random.default_rng(1), 4000 if full else 500)
-    truth = np.mean(log_likelihood(theta, x) + np.log(1 / 4) - log_evidence(x))
-    learned = np.mean(density.log_prob(params, theta, x))
-    print(f"log-density of the true parameters, nats: prior {np.log(1 / 4):.3f}, "
-          f"flow {learned:.3f}, exact posterior {truth:.3f}")
+# Run it
+# ------
+# What runs here takes a moment. The figure at the top is that of the full run.
 
-    def ranks(density, params):
-        return diagnostics.ranks(density, params, theta, np.random.default_rng(2), x, DRAWS)
-
-    right, wrong = ranks(density, params), ranks(*narrowed(density, params, 0.6))
-    masses = figure(density, params, right, wrong, 241 if full else 121)
-    for name, found in (("flow", right), ("narrowed", wrong)):
-        p = diagnostics.rank_uniformity(found, DRAWS, BINS).pvalue
-        print(f"ranks of the {name}: p = {p[0]:.2g}, {p[1]:.2g}")
-    p = diagnostics.uniformity(diagnostics.pit(density, params, theta, x)).pvalue
-    print(f"PIT of the flow: p = {p[0]:.2g}, {p[1]:.2g}")
-
-    # The flow has learned from x, and cannot be better than the truth.
-    assert np.log(1 / 4) + (4.0 if full else 1.5) < learned < truth
-    # Exact draws are what the ranks are uniform for; they see when a density is too sure.
-    draws = np.stack([exact_posterior(np.random.default_rng(k), x) for k in range(DRAWS)])
-    exact = np.sum(draws < theta, axis=0)
-    assert np.all(diagnostics.rank_uniformity(exact, DRAWS, BINS).pvalue > 1e-3)
-    assert np.all(diagnostics.rank_uniformity(wrong, DRAWS, BINS).pvalue < 1e-6)
-    # Both are densities: the window holds all of the exact one, and no more than all of the flow.
-    assert np.all(np.abs(masses[:, 0] - 1) < 0.05) and np.all(masses[:, 1] < 1.05)
+# %%
+density, params = fit(*((50_000, 40, 5, (64, 64)) if FULL else (2000, 8, 2, (32,))))
+theta, x = simulate(np.random.default_rng(1), 4000 if FULL else 500)
+truth = np.mean(log_likelihood(theta, x) + np.log(1 / 4) - log_evidence(x))
+learned = np.mean(density.log_prob(params, theta, x))
+print(f"log-density of the true parameters, nats: prior {np.log(1 / 4):.3f}, "
+      f"flow {learned:.3f}, exact posterior {truth:.3f}")
 
 
-if __name__ == "__main__":
-    main()
+def ranks(density, params):
+    return diagnostics.ranks(density, params, theta, np.random.default_rng(2), x, DRAWS)
+
+
+right, wrong = ranks(density, params), ranks(*narrowed(density, params, 0.6))
+masses = figure(density, params, right, wrong, 241 if FULL else 121)
+for name, found in (("flow", right), ("narrowed", wrong)):
+    p = diagnostics.rank_uniformity(found, DRAWS, BINS).pvalue
+    print(f"ranks of the {name}: p = {p[0]:.2g}, {p[1]:.2g}")
+p = diagnostics.uniformity(diagnostics.pit(density, params, theta, x)).pvalue
+print(f"PIT of the flow: p = {p[0]:.2g}, {p[1]:.2g}")
+
+# The flow has learned from x, and cannot be better than the truth.
+assert np.log(1 / 4) + (4.0 if FULL else 1.5) < learned < truth
+# Exact draws are what the ranks are uniform for; they see when a density is too sure.
+draws = np.stack([exact_posterior(np.random.default_rng(k), x) for k in range(DRAWS)])
+exact = np.sum(draws < theta, axis=0)
+assert np.all(diagnostics.rank_uniformity(exact, DRAWS, BINS).pvalue > 1e-3)
+assert np.all(diagnostics.rank_uniformity(wrong, DRAWS, BINS).pvalue < 1e-6)
+# Both are densities: the window holds all of the exact one, and no more than all of the flow.
+assert np.all(np.abs(masses[:, 0] - 1) < 0.05) and np.all(masses[:, 1] < 1.05)

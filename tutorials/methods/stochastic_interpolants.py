@@ -1,15 +1,17 @@
-"""
+r"""
 Stochastic interpolants
 =======================
 
-A flow need not start from a normal distribution. Take any two densities, draw x_0 from one and x_1
-from the other, and join them (Albergo, Vanden-Eijnden 2022, arXiv:2209.15571):
+*Must a flow start from the normal distribution?*
 
-    I_t = cos(pi t / 2) x_0 + sin(pi t / 2) x_1.
+A flow need not start from a normal distribution. Take any two densities, draw :math:`x_0` from one
+and :math:`x_1` from the other, and join them (Albergo, Vanden-Eijnden 2022, arXiv:2209.15571):
 
-The density of I_t goes from the first to the second, and the velocity that carries it is the mean
-of dI_t/dt at each point, which a network learns by regression. As the first density is known, the
-flow has a likelihood: at the end, and at every time on the way.
+.. math:: I_t = \cos(\pi t / 2)\, x_0 + \sin(\pi t / 2)\, x_1 .
+
+The density of :math:`I_t` goes from the first to the second, and the velocity that carries it is
+the mean of :math:`dI_t/dt` at each point, which a network learns by regression. As the first
+density is known, the flow has a likelihood: at the end, and at every time on the way.
 
 Here both densities are mixtures of normals, two and eight of them. Then the density at every time
 is a mixture too, and the velocity is known: the page holds what is learned to both. What a network
@@ -19,9 +21,7 @@ Run it with ``--full`` for the figure as it is kept here; without, it learns for
 """
 
 # %%
-import argparse
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,8 +31,8 @@ import nfref
 from nfref import datasets
 from nfref.objectives.flow_matching import FlowMatching, trigonometric_path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
+FULL = "--full" in sys.argv
+
 
 FIRST_MEANS, FIRST_SCALE = np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.5
 ANGLES = np.pi / 4 * np.arange(8)
@@ -88,6 +88,9 @@ def learn(rows, epochs, hidden, seed=0):
 # Measuring, with points that follow the flow from the first density: how far the velocity is from
 # the one that is known, as a share of its mean square, and how many nats the likelihood at each
 # time is from the density of I_t. The mean of the latter is a Kullback-Leibler divergence.
+#
+# .. alt: Five times on the way from two heaps to eight: above, the known densities; below, the
+#    points of the flow, coloured by its likelihood, which is off by 0 to 0.18 nats.
 
 
 def measure(density, params, rows, seed=1):
@@ -117,27 +120,23 @@ def figure(positions, log_probs, nats):
     axes[1, 0].set(ylabel="the flow's points,\ncoloured by its likelihood")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
-    fig.savefig(figure_path("stochastic_interpolants.png"), dpi=120)
-    plt.close(fig)
+    plt.show()
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Stochastic interpolants")
-    parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
-    full = parser.parse_args().full
-    density, params = learn(*((20_000, 80, (96, 96)) if full else (5000, 40, (48, 48))))
-    positions, log_probs, off, nats = measure(density, params, 4000 if full else 500)
-    error = nats.std(axis=1) / np.sqrt(nats.shape[1])
-    print(f"velocity: {off:.4f} of its mean square is not the known one")
-    for t, mean, e in zip(TIMES, nats.mean(axis=1), error):
-        print(f"t = {t:.2f}: {mean:.4f} +- {e:.4f} nats from the density of I_t")
-    figure(positions, log_probs, nats)
-    assert np.all(np.abs(nats[0]) < 1e-9)           # the first density is the base
-    # A divergence is not negative, and after learning it is small.
-    assert np.all(nats.mean(axis=1) > -3 * error - 1e-9)
-    assert nats[-1].mean() < (0.25 if full else 0.6)
-    assert off < (0.1 if full else 0.3)
+# %%
+# Run it
+# ------
+# What runs here takes a moment. The figure at the top is that of the full run.
 
-
-if __name__ == "__main__":
-    main()
+density, params = learn(*((20_000, 80, (96, 96)) if FULL else (5000, 40, (48, 48))))
+positions, log_probs, off, nats = measure(density, params, 4000 if FULL else 500)
+error = nats.std(axis=1) / np.sqrt(nats.shape[1])
+print(f"velocity: {off:.4f} of its mean square is not the known one")
+for t, mean, e in zip(TIMES, nats.mean(axis=1), error):
+    print(f"t = {t:.2f}: {mean:.4f} +- {e:.4f} nats from the density of I_t")
+figure(positions, log_probs, nats)
+assert np.all(np.abs(nats[0]) < 1e-9)           # the first density is the base
+# A divergence is not negative, and after learning it is small.
+assert np.all(nats.mean(axis=1) > -3 * error - 1e-9)
+assert nats[-1].mean() < (0.25 if FULL else 0.6)
+assert off < (0.1 if FULL else 0.3)

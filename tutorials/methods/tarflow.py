@@ -1,16 +1,18 @@
-"""
+r"""
 A Transformer as a flow's conditioner
 =====================================
 
+*What does attention do that a masked network cannot?*
+
 TarFlow (Zhai et al. 2024, arXiv:2412.06329) is a masked autoregressive flow,
 
-    z_t = (x_t - m_t(x_<t)) exp(-s_t(x_<t)),
+.. math:: z_t = (x_t - m_t(x_{<t}))\, e^{-s_t(x_{<t})},
 
 with a causal Transformer where MAF has a masked network. Both are exact. What the Transformer
 promises is a better likelihood, where what matters about the past is not at which place it stood.
 
-Here each row is a short series with a law of its own: x_t = a sin(x_{t-1}) + noise, and a, drawn
-once a row, is not shown. Whoever predicts x_t has to estimate a from the pairs seen so far. A
+Here each row is a short series with a law of its own: :math:`x_t = a \sin(x_{t-1})` + noise, and a,
+drawn once a row, is not shown. Whoever predicts x_t has to estimate a from the pairs seen so far. A
 masked network has to learn that anew at every place of the series; attention learns it once. The
 truth is known, by an integral over a, so nats above the entropy can be counted. With about 9,000
 parameters each and the same 3,000 rows, MAF ends 1.4 nats above it, TarFlow 0.3.
@@ -19,9 +21,7 @@ Run it with ``--full`` for the figure as it is kept here; without, both learn fo
 """
 
 # %%
-import argparse
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,8 +30,8 @@ from matplotlib.ticker import LogLocator
 import nfref
 from nfref.runtime import params as trees
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
+FULL = "--full" in sys.argv
+
 
 LENGTH, NOISE, STEEPEST = 12, 0.3, 1.5
 COLOURS = {"MAF": "#d95f02", "TarFlow": "#1f4e9c"}
@@ -73,6 +73,11 @@ def fit(flow, x, validation, epochs):
 
 # %%
 # Do drawn rows have one a each? What the best a of a row leaves unexplained says so.
+#
+# .. alt: Left, three rows, each on a sine curve of its own height. Middle, nats above the entropy
+#    of rows held out against epochs: MAF ends at 1.4, TarFlow at 0.4. Right, how well drawn rows
+#    keep to one law: TarFlow's histogram lies nearly on that of the data, MAF's to the right of
+#    it.
 
 
 def best_slope(x):
@@ -110,36 +115,32 @@ def figure(x, curves, drawn):
                      color=COLOURS[name], linewidth=1.5, label=name)
     axes[2].set(xlabel="standard deviation about the row's law", yticks=[], title="drawn rows")
     axes[2].legend(frameon=False)
-    fig.savefig(figure_path("tarflow.png"), dpi=130)
-    plt.close(fig)
+    plt.show()
 
 
-def main():
-    parser = argparse.ArgumentParser(description="A Transformer as a flow's conditioner")
-    parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
-    full = parser.parse_args().full
-    rows, epochs, channels, hidden = (3000, 40, 16, 32) if full else (600, 4, 8, 14)
-    rng = np.random.default_rng(0)
-    x, validation = series(rng, rows), series(rng, 1000 if full else 200)
-    flows = {"MAF": nfref.MAF(LENGTH, 4, (hidden, hidden)),
-             "TarFlow": nfref.TarFlow(LENGTH, 2, channels=channels, heads=2, depth=2, expansion=2)}
-    curves, drawn, test = {}, {}, series(rng, 4000 if full else 500)
-    for name, flow in flows.items():
-        density, params, curves[name] = fit(flow, x, validation, epochs)
-        drawn[name] = density.sample(params, np.random.default_rng(2), len(test) // 2)
-        above = np.mean(true_log_prob(test) - density.log_prob(params, test))
-        count = trees.flatten(params)[0].size
-        print(f"{name}: {count:,} parameters, {above:.2f} nats above the entropy")
-        # However little it has learned, it is a density of its own and never beats the truth.
-        assert above > 0
-        z, log_det = flow.inverse(params["flow"], test[:50])
-        back, log_det_back = flow.forward(params["flow"], z)
-        assert np.allclose(back, test[:50], atol=1e-9)
-        assert np.allclose(log_det_back, -log_det, atol=1e-9)
-    figure(test, curves, drawn)
-    # What the Transformer promises.
-    assert curves["TarFlow"].min() < curves["MAF"].min() / (3 if full else 1)
+# %%
+# Run it
+# ------
+# What runs here takes a moment. The figure at the top is that of the full run.
 
-
-if __name__ == "__main__":
-    main()
+rows, epochs, channels, hidden = (3000, 40, 16, 32) if FULL else (600, 4, 8, 14)
+rng = np.random.default_rng(0)
+x, validation = series(rng, rows), series(rng, 1000 if FULL else 200)
+flows = {"MAF": nfref.MAF(LENGTH, 4, (hidden, hidden)),
+         "TarFlow": nfref.TarFlow(LENGTH, 2, channels=channels, heads=2, depth=2, expansion=2)}
+curves, drawn, test = {}, {}, series(rng, 4000 if FULL else 500)
+for name, flow in flows.items():
+    density, params, curves[name] = fit(flow, x, validation, epochs)
+    drawn[name] = density.sample(params, np.random.default_rng(2), len(test) // 2)
+    above = np.mean(true_log_prob(test) - density.log_prob(params, test))
+    count = trees.flatten(params)[0].size
+    print(f"{name}: {count:,} parameters, {above:.2f} nats above the entropy")
+    # However little it has learned, it is a density of its own and never beats the truth.
+    assert above > 0
+    z, log_det = flow.inverse(params["flow"], test[:50])
+    back, log_det_back = flow.forward(params["flow"], z)
+    assert np.allclose(back, test[:50], atol=1e-9)
+    assert np.allclose(log_det_back, -log_det, atol=1e-9)
+figure(test, curves, drawn)
+# What the Transformer promises.
+assert curves["TarFlow"].min() < curves["MAF"].min() / (3 if FULL else 1)

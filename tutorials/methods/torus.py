@@ -2,6 +2,8 @@
 Angles
 ======
 
+*Angles have no edge. What does a flow of real numbers do to them?*
+
 Two angles make a torus, and a torus has no edge. A flow of real numbers does not know that. It
 has to cut the torus open along a seam, and its density is one thing on this side of the cut and
 another on that side; some of its mass may even lie outside of the square where angles are.
@@ -23,17 +25,15 @@ Run it with ``--full`` for the figure as it is kept here; without, it learns for
 """
 
 # %%
-import argparse
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import nfref
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
+FULL = "--full" in sys.argv
+
 
 TURN = 2 * np.pi
 NARROW = {"location": np.zeros(1), "log_concentration": np.log([12.0])}
@@ -87,6 +87,10 @@ def fit(density, rows, epochs):
 
 # %%
 # What to look at. The picture starts half a turn late, so that the seams lie in its middle.
+#
+# .. alt: Squares of two angles with two bright bands that wind around. Left, the data; middle, by
+#    a flow of the line, torn and displaced at the dashed seams; right, by a flow of the torus,
+#    which passes the seams without a break.
 
 
 def on_grid(log_prob, side):
@@ -123,34 +127,30 @@ def figure(densities, side):
     axes[0].set_ylabel("second angle")
     fig.colorbar(image, ax=axes, label="root of the density", shrink=0.8)
     axes[0].text(0.1, np.pi + 0.1, "seam", color="white", fontsize=8)
-    fig.savefig(figure_path("torus.png"), dpi=130)
-    plt.close(fig)
+    plt.show()
     return [values.sum() * (TURN / side) ** 2 for _, values in grids]
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Angles")
-    parser.add_argument("--full", action="store_true", help="learn longer, and draw finer")
-    full = parser.parse_args().full
-    rows, epochs, hidden = (3000, 40, (32,)) if full else (1000, 15, (16,))
-    line, torus = (fit(make(hidden), rows, epochs) for make in (on_the_line, on_the_torus))
-    masses = figure({"the density of the data": log_prob_of_data,
-                     "a flow of the line, torn at the seams": line,
-                     "a flow of the torus": torus}, 240 if full else 96)
-    x = drawn(np.random.default_rng(1), 4000)
-    behind = [np.mean(log_prob_of_data(x) - log_prob(x)) for log_prob in (line, torus)]
-    gaps = [across_the_seams(log_prob) for log_prob in (line, torus)]
-    for name, nats, gap, mass in zip(("line", "torus"), behind, gaps, masses[1:]):
-        print(f"flow of the {name}: {nats:.3f} nats behind the truth, up to {gap:.2g} nats between "
-              f"the sides of a seam, mass {mass:.5f} on the torus")
-    # All of the mass is on the torus, and nothing happens at the seams; on the line it does.
-    assert abs(masses[2] - 1) < 1e-3 and abs(masses[0] - 1) < 1e-3
-    assert gaps[1] < 1e-5 < 0.1 < gaps[0]
-    assert behind[1] < (0.1 if full else 0.6)
-    assert behind[1] < behind[0]
-    # A turn more is the same point.
-    assert np.allclose(torus(x + [TURN, -2 * TURN]), torus(x), atol=1e-9)
+# %%
+# Run it
+# ------
+# What runs here takes a moment. The figure at the top is that of the full run.
 
-
-if __name__ == "__main__":
-    main()
+rows, epochs, hidden = (3000, 40, (32,)) if FULL else (1000, 15, (16,))
+line, torus = (fit(make(hidden), rows, epochs) for make in (on_the_line, on_the_torus))
+masses = figure({"the density of the data": log_prob_of_data,
+                 "a flow of the line, torn at the seams": line,
+                 "a flow of the torus": torus}, 240 if FULL else 96)
+x = drawn(np.random.default_rng(1), 4000)
+behind = [np.mean(log_prob_of_data(x) - log_prob(x)) for log_prob in (line, torus)]
+gaps = [across_the_seams(log_prob) for log_prob in (line, torus)]
+for name, nats, gap, mass in zip(("line", "torus"), behind, gaps, masses[1:]):
+    print(f"flow of the {name}: {nats:.3f} nats behind the truth, up to {gap:.2g} nats between "
+          f"the sides of a seam, mass {mass:.5f} on the torus")
+# All of the mass is on the torus, and nothing happens at the seams; on the line it does.
+assert abs(masses[2] - 1) < 1e-3 and abs(masses[0] - 1) < 1e-3
+assert gaps[1] < 1e-5 < 0.1 < gaps[0]
+assert behind[1] < (0.1 if FULL else 0.6)
+assert behind[1] < behind[0]
+# A turn more is the same point.
+assert np.allclose(torus(x + [TURN, -2 * TURN]), torus(x), atol=1e-9)

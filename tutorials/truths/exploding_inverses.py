@@ -2,6 +2,8 @@ r"""
 Inverses that explode
 =====================
 
+*Every flow is invertible on paper. Which ones are on a computer?*
+
 A flow is invertible on paper. A computer rounds: it holds z = f(x) with an error of
 :math:`\varepsilon |z|`, where :math:`\varepsilon = 6 \cdot 10^{-8}` in float32, and the way back
 magnifies that error. By how much, two numbers say, the local bi-Lipschitz constants: near x
@@ -26,9 +28,7 @@ core); without, it learns for a moment.
 """
 
 # %%
-import argparse
 import sys
-from pathlib import Path
 
 import autograd.numpy as anp
 import matplotlib.pyplot as plt
@@ -38,12 +38,8 @@ import nfref
 from nfref.diagnostics import bi_lipschitz, reconstruction_error
 from nfref.plots.canvas import COLOURS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
+FULL = "--full" in sys.argv
 
-parser = argparse.ArgumentParser(description="Inverses that explode")
-parser.add_argument("--full", action="store_true", help="learn for a minute, not a moment")
-FULL = parser.parse_args().full
 
 # %%
 # A chessboard, and rows at a distance from it
@@ -117,17 +113,10 @@ def regularised(density, params, x, context, rng, weight=0.1, step=0.05):
     return -anp.mean(log_prob) + weight * anp.mean(anp.maximum(anp.abs(stretch) - 2, 0) ** 2)
 
 
-def epochs(name):
-    """Few where a step is dear: the exact determinants of a residual flow, and a solver."""
-    if not FULL:
-        return 2
-    return {"residual": 15, "continuous": 40}.get(name, 60)
-
-
 def learn(name):
     density, own = nfref.Density(FLOWS[name]), np.random.default_rng(1)
     objective = regularised if name.endswith("regularised") else None
-    result = nfref.fit(density, density.init(own), x, own, epochs=epochs(name), batch_size=128,
+    result = nfref.fit(density, density.init(own), x, own, epochs=60 if FULL else 2, batch_size=128,
                        learning_rate=2e-3, schedule="cosine", patience=None, objective=objective,
                        progress=False)
     return result.params
@@ -237,6 +226,11 @@ else:
 # The figure: on the left the plane around the board, where the coupling with free scales has lost
 # its inverse and where bounded scales keep it; on the right the largest error of 300 rows against
 # their distance from the data.
+#
+# .. alt: Left, maps of the error of there and back around a chessboard: a coupling with free
+#    scales loses all but a small region, one with bounded scales keeps the plane. Right, largest
+#    errors against the distance from the data for ten flows: some are lost at distance 1, some
+#    stay near rounding at 1000.
 
 side = 160 if FULL else 60
 axis = np.linspace(-24, 24, side)
@@ -265,7 +259,7 @@ for ax, (title, names) in zip(curves.subplots(1, 2, sharey=True), halves.items()
                   ["$10^{-6}$", "$10^{-4}$", "0.01", "1", "100", "$10^4$", "$10^6$", "lost"])
     ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2)
 curves.axes[0].set_ylabel("largest error of there and back, in float32")
-figure.savefig(figure_path("exploding_inverses.png"), dpi=130)
+plt.show()
 
 # %%
 # What this page claims.

@@ -2,6 +2,8 @@ r"""
 No compression by default
 =========================
 
+*A flow knows the density of the data. Does its latent compress them?*
+
 A flow is a bijection, so z has as many numbers as x. Data may lie near a sheet of two dimensions in
 a space of eight; a flow that is fitted to them has eight latents all the same, each standard
 normal, and none of them can be left out. What likelihood gives is a *density*, with which
@@ -25,9 +27,7 @@ without, it learns for a moment. Bytes that are really written are the applicati
 """
 
 # %%
-import argparse
 import sys
-from pathlib import Path
 
 import autograd.numpy as anp
 import matplotlib.pyplot as plt
@@ -38,12 +38,8 @@ import nfref
 from nfref.objectives import dequantised_likelihood
 from nfref.plots.canvas import COLOURS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _figures import figure_path
+FULL = "--full" in sys.argv
 
-parser = argparse.ArgumentParser(description="No compression by default")
-parser.add_argument("--full", action="store_true", help="learn for a minute, not a moment")
-FULL = parser.parse_args().full
 
 # %%
 # The two objectives
@@ -223,6 +219,11 @@ for name in of_digits:
 #
 # The figure: how wide the latents of the sheet are, what digits cost, and digits at one bit each
 # pixel.
+#
+# .. alt: Left, standard deviations of eight latents of a sheet of two dimensions: all near one
+#    for the flow by likelihood, two large and six tiny for the flow for rounding. Middle, error
+#    against bits for digits: the flow by likelihood needs twice the bits. Right, digits at one
+#    bit per pixel by the three codes.
 
 
 def at_bits(name, wanted):
@@ -262,7 +263,7 @@ for ax, (name, rows) in zip(right.subplots(4, 1), strips.items()):
     ax.set_title(name if rows is test else f"{name}, error {distance(rows, test):.2f}", fontsize=11)
     ax.axis("off")
 right.suptitle("at one bit per pixel")
-figure.savefig(figure_path("no_compression.png"), dpi=130)
+plt.show()
 
 # %%
 # What this page claims.

@@ -2,6 +2,8 @@ r"""
 Likelihood and what it was never shown
 ======================================
 
+*Why does a flow of clothes find digits more likely than clothes?*
+
 Fit a flow to pictures of clothes. Show it digits. Their likelihood is *higher* than that of clothes
 it was fitted for. Nalisnick et al. (2018, arXiv:1810.09136) found this for flows, variational
 autoencoders and PixelCNNs; "unlikely under the model" is no test for "not from where it learned".
@@ -23,10 +25,8 @@ core); without, it learns for a moment. The data come by
 """
 
 # %%
-import argparse
 import sys
 import zlib
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,14 +38,10 @@ from nfref.diagnostics import auroc, typicality_gap, typicality_test
 from nfref.objectives import dequantised_likelihood
 from nfref.plots.canvas import COLOURS
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
-from _figures import figure_path  # noqa: E402
-from _pictures import PIXELS, SIDE, clothes, digits  # noqa: E402
+from _pictures import PIXELS, SIDE, clothes, digits
 
-parser = argparse.ArgumentParser(description="Likelihood and what it was never shown")
-parser.add_argument("--full", action="store_true", help="learn for minutes, not a moment")
-FULL = parser.parse_args().full
+FULL = "--full" in sys.argv
+
 
 # %%
 # Two sets of pictures
@@ -265,6 +261,11 @@ for name, area in found.items():
 # the one to zlib would favour other pictures if those were noise.
 #
 # The figure.
+#
+# .. alt: Above, clothes, digits, and samples of the flow of clothes. Below, histograms of bits
+#    per pixel: digits lie left of clothes, more likely; bars that split the cost into entropy and
+#    divergence; and bars of how well six scores find the digits, from 0.21 for the likelihood to
+#    1.00 for a ratio to a flow of digits.
 
 figure = plt.figure(figsize=(13, 6.4), layout="constrained")
 grid = figure.add_gridspec(2, 3, height_ratios=(1, 1.5))
@@ -307,7 +308,7 @@ ax.axvline(0.5, color="black", linestyle="--", linewidth=1)
 ax.set_yticks(range(len(found)), found)
 ax.set(xlim=(0, 1.18), xlabel="AUROC (dashed: a coin)", title="finding the digits")
 ax.invert_yaxis()
-figure.savefig(figure_path("out_of_distribution.png"), dpi=130)
+plt.show()
 
 # %%
 # What this page claims.

@@ -1,0 +1,238 @@
+"""python -m docs.notebooks FOLDER [OWNER/NAME]: pages of tutorials/ as notebooks, and their zip.
+
+A notebook stands alone: its first cell installs nfref where it is missing, the scripts that a page
+imports are cells of it, solutions and answers are folded, and so is what draws. Its text is the
+page's reStructuredText, translated to what notebooks read.
+
+With the address of the repository to whose branch "notebooks" the folder goes on release, LAUNCH.md
+lists for each notebook where Colab and Binder open it, and Binder finds there what to install.
+"""
+
+import ast
+import json
+import re
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
+FOLDERS = {"lessons": TUTORIALS, **{name: TUTORIALS / name for name in (
+    "methods", "truths", "applications")}}
+TITLE = re.compile(r'r?"""\n(.+)\n=+\n')
+EXTRA = {"applications": "[applications,sklearn]", "methods": "[sklearn]", "truths": "[sklearn]"}
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})(v\d+)?")
+LESSON = re.compile(r"\b([Pp]age|[Ll]esson) (\d\d?)\b(?!\.\w)")
+INSTALL = """# Installs nfref where it is missing.
+import importlib.util
+
+if importlib.util.find_spec("nfref") is None:
+    %pip install --quiet "nfref{extra}"
+"""
+# A script that a page imports, as a module of the notebook.
+HELPER = """#@title The script {name}.py, which this page uses {{display-mode: "form"}}
+import sys
+import types
+
+{name} = sys.modules["{name}"] = types.ModuleType("{name}")
+{name}.__file__ = "{name}.py"
+exec(compile(r'''
+{text}
+''', "{name}.py", "exec"), {name}.__dict__)
+"""
+COLAB = "https://colab.research.google.com/github/{address}/blob/notebooks/{path}"
+BINDER = "https://mybinder.org/v2/gh/{address}/notebooks?labpath={path}"
+BRING = """# Brings the data that are missing, by the package managers.
+for name in {names}:
+    try:
+        fetch.files(name)
+    except fetch.DataMissing:
+        fetch.fetch(name)
+"""
+
+
+def pages():
+    """(folder of the site, script) of every page, in reading order."""
+    return [(folder, script) for folder, there in FOLDERS.items()
+            for script in sorted(there.glob("[!_]*.py"))
+            if script.name != "readme_figure.py" and TITLE.match(script.read_text("utf-8"))]
+
+
+def lesson_names():
+    """Number of a lesson -> the name of its script."""
+    return {int(path.stem[:2]): path.stem for path in TUTORIALS.glob("[0-9]*.py")}
+
+
+def cells(script):
+    """(kind, text) of a script's cells: its docstring, then texts and code in turn."""
+    text = script.read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(text), clean=False).strip("\n")
+    found = [("text", docstring)]
+    for part in re.split(r"^# %%\n", text, flags=re.MULTILINE)[1:]:
+        lines = part.split("\n")
+        length = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
+        found.append(("text", "\n".join(line[2:] for line in lines[:length])))
+        found.append(("code", "\n".join(lines[length:]).strip("\n")))
+    # What stands before the first cell is code, too: imports of the one file.
+    rest = text.split('"""', 2)[2].split("\n# %%\n")[0].strip("\n")
+    found[1:1] = [("code", rest)] if rest else []
+    return [(kind, content) for kind, content in found if content.strip()]
+
+
+def inline(text):
+    """A paragraph's marks."""
+    parts = re.split(r"(``.*?``|:math:`.*?`)", text, flags=re.DOTALL)
+    for k, part in enumerate(parts):
+        if part.startswith(":math:"):
+            parts[k] = f"${' '.join(part[7:-1].split())}$"
+        elif part.startswith("``"):
+            parts[k] = part[1:-1]
+        else:
+            part = re.sub(r"`([^`<]+?)\s+<([^>`]+)>`__?", r"[\1](\2)", part)
+            part = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", part)
+            part = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1\2)", part)
+            names = lesson_names()
+            parts[k] = LESSON.sub(lambda found: f"[{found[0]}]({names[int(found[2])]}.ipynb)"
+                                  if int(found[2]) in names else found[0], part)
+    return "".join(parts)
+
+
+def block_at(lines, start):
+    """The indented lines after ``start``, without their indent, and where they end."""
+    end = start + 1
+    while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" ")):
+        end += 1
+    return textwrap.dedent("\n".join(lines[start + 1:end])).strip("\n"), end
+
+
+def markdown(text):
+    """What notebooks read, of reStructuredText as the tutorials write it."""
+    lines, out, k = text.split("\n"), [], 0
+    while k < len(lines):
+        line = lines[k]
+        directive = re.match(r"\.\. (math|dropdown|code-block)::\s*(.*)", line)
+        if directive:
+            body, k = block_at(lines, k)
+            kind, argument = directive.groups()
+            if kind == "math":
+                formulas = re.split(r"\n\s*\n", "\n".join(filter(None, (argument, body))))
+                out += [f"\n$$\n{formula.strip()}\n$$\n" for formula in formulas]
+            elif kind == "code-block":
+                out += [f"\n```{argument}", body, "```\n"]
+            else:
+                out += [f"\n<details><summary>{argument}</summary>\n", markdown(body),
+                        "\n</details>\n"]
+        elif line.startswith(".. alt:"):
+            _, k = block_at(lines, k)
+        elif re.match(r"=+( +=+)+ *$", line):           # a table: as it stands
+            end = max(j for j in range(k, len(lines)) if re.match(r"=+( +=+)+ *$", lines[j]))
+            out += ["\n```text", *lines[k:end + 1], "```\n"]
+            k = end + 1
+        elif k + 1 < len(lines) and line and re.match(r"(-{3,}|={3,})$", lines[k + 1]):
+            out += [f"{'#' if lines[k + 1][0] == '=' else '##'} {inline(line)}"]
+            k += 2
+        else:
+            end = k + 1                     # one paragraph, so that marks may span lines
+            while end < len(lines) and lines[end].strip() and not lines[end].startswith(".. "):
+                end += 1
+            part = "\n".join(lines[k:end])
+            out.append(part if line.startswith("    ") else inline(part))
+            k = end
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(out)).strip("\n") + "\n"
+
+
+def draws(code):
+    """Whether a cell makes the page's picture, so that it is folded."""
+    return bool(re.search(r"^.*plt\.(subplots|figure|subplot_mosaic)\(", code, re.MULTILINE))
+
+
+def helpers(code, folder):
+    """Names of the scripts beside a page that its code imports, those they need first."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        names = ([node.module] if isinstance(node, ast.ImportFrom) else
+                 [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
+        for name in filter(None, names):
+            path = next((there / f"{name}.py" for there in (folder, FOLDERS["applications"])
+                         if (there / f"{name}.py").is_file()), None)
+            if path:
+                found += [*helpers(path.read_text(encoding="utf-8"), path.parent), path]
+    return list(dict.fromkeys(found))
+
+
+def cell(kind, source, **metadata):
+    made = {"cell_type": kind, "metadata": metadata, "source": source.rstrip("\n"), "id": ""}
+    return made | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+
+
+def notebook(script):
+    """A script as a notebook, which is a dict that JSON can hold."""
+    folder = script.parent.name
+    made = [cell("code", INSTALL.format(extra=EXTRA.get(folder, "")))]
+    code = "\n".join(content for kind, content in cells(script) if kind == "code")
+    paths = helpers(code, script.parent)
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        text = text.split('\n\nif __name__ == "__main__":')[0].strip("\n")
+        made.append(cell("code", HELPER.format(name=path.stem, text=text),
+                         jupyter={"source_hidden": True}, cellView="form"))
+    data = dict.fromkeys(re.findall(r"fetch\.files\(\"(\w+)\"\)", code + "".join(
+        path.read_text(encoding="utf-8") for path in paths)))
+    if data:
+        made.append(cell("code", BRING.format(names=tuple(data))))
+    for kind, content in cells(script):
+        if kind == "text":
+            made.append(cell("markdown", markdown(content)))
+        elif draws(content):
+            made.append(cell("code", f"#@title The figure\n{content}",
+                             jupyter={"source_hidden": True}, cellView="form"))
+        else:
+            made.append(cell("code", content))
+    names = lesson_names()
+    number = next((k for k, name in names.items() if name == script.stem), None)
+    if number is not None and number + 1 in names:
+        made.append(cell("markdown", f"Next: [lesson {number + 1}]({names[number + 1]}.ipynb)."))
+    for k, one in enumerate(made):
+        one["id"] = f"{script.stem.replace('_', '-')[:50]}-{k}"
+    return {"nbformat": 4, "nbformat_minor": 5, "cells": made, "metadata": {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"}}}
+
+
+def write(folder):
+    """Write every notebook into ``folder``/GALLERY/, and nfref_notebooks.zip beside them."""
+    folder = Path(folder)
+    paths = []
+    for name, script in pages():
+        path = folder / name / f"{script.stem}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(notebook(script), indent=1, ensure_ascii=False) + "\n",
+                        encoding="utf-8")
+        paths.append(path)
+    with zipfile.ZipFile(folder / "nfref_notebooks.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            archive.write(path, path.relative_to(folder))
+    return paths
+
+
+def write_launchers(folder, paths, address):
+    """LAUNCH.md, and what Binder installs, for notebooks that ``write`` has written."""
+    folder = Path(folder)
+    rows = [f"| {path.stem} | [Colab]({COLAB.format(address=address, path=there)}) "
+            f"| [Binder]({BINDER.format(address=address, path=there)}) |"
+            for path in paths for there in [path.relative_to(folder).as_posix()]]
+    (folder / "LAUNCH.md").write_text("\n".join(
+        ["| notebook | | |", "| --- | --- | --- |", *rows]) + "\n", encoding="utf-8")
+    (folder / "requirements.txt").write_text("nfref[sklearn,applications]\n", encoding="utf-8")
+
+
+def main():
+    folder, *address = sys.argv[1:]
+    paths = write(folder)
+    if address:
+        write_launchers(folder, paths, *address)
+    print(f"{len(paths)} notebooks")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Every page as a notebook: it runs from an empty folder, takes its own solutions, rejects wrong
+answers, and prints the numbers that its comments promise.
+
+``pytest -m notebooks`` executes them, in a kernel of the Python NFREF_NOTEBOOK_PYTHON names: in CI,
+one in which nothing but the built wheel is installed. What a notebook is made of is looked at
+in the plain run.
+"""
+
+import ast
+import io
+import json
+import os
+import re
+import sys
+import tokenize
+
+import pytest
+
+from docs import notebooks
+from tests.tutorials.test_exercises import exercises, solutions
+from tests.tutorials.wrong_answers import WRONG_ANSWERS
+
+PAGES = [pytest.param(script, id=script.stem) for _, script in notebooks.pages()]
+NUMBER = re.compile(r"(?<![\w.,])[-+−]?\d+(?:,\d{3})*(?:\.\d*)?(?:e[-+]?\d+)?(?![\w])")
+
+JUDGED = """
+_tried = dict(globals())
+exec({solution!r}, _tried)
+check_{number}(_tried["answer_{number}"])
+for _expression in {wrong!r}:
+    try:
+        check_{number}(eval(_expression, dict(globals())))
+    except AssertionError as _refusal:
+        assert str(_refusal), f"a hint, not a bare assert: {{_expression}}"
+    else:
+        raise ValueError(f"exercise {number}: accepted the wrong answer {{_expression}}")
+"""
+
+
+def value_and_unit(text):
+    """A number as it is written, and one unit of its last digit."""
+    text = text.replace(",", "").replace("−", "-")
+    mantissa, _, power = text.partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    return float(text), 10.0 ** (int(power or 0) - decimals)
+
+
+def promised(code):
+    """The comments of a cell that stand beside a print or below it."""
+    comments = {token.start[0]: token.string for token in
+                tokenize.generate_tokens(io.StringIO(code).readline)
+                if token.type == tokenize.COMMENT}
+    found = []
+    for node in ast.parse(code).body:
+        calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)
+                 and isinstance(part.func, ast.Name) and part.func.id == "print"]
+        lines = {line for call in calls for line in range(call.lineno, call.end_lineno + 1)}
+        below = node.end_lineno + 1
+        while calls and re.match(r" *#", (code.split("\n") + [""] * 2)[below - 1]):
+            lines.add(below)
+            below += 1
+        found += [comments[line] for line in sorted(lines) if line in comments]
+    return found
+
+
+def not_printed(code, said):
+    """The numbers of the comments of a cell that its output does not hold."""
+    printed = [value_and_unit(text)[0] for text in NUMBER.findall(said)]
+    missing = []
+    for comment in promised(code):
+        for text in NUMBER.findall(comment):
+            value, unit = value_and_unit(text)
+            if not any(abs(value - other) <= 1.001 * unit for other in printed):
+                missing.append(f"{text} of {comment!r}")
+    return missing
+
+
+def test_the_reading_of_comments():
+    code = ("print(a, b)     # 1.25 and -3e-05\n# 1,000 rows\nx = 2   # 7\n"
+            "for k in y:\n    print(k)   # 4.\n")
+    assert promised(code) == ["# 1.25 and -3e-05", "# 1,000 rows", "# 4."]
+    assert not_printed(code, "1.254 -3.2e-05 1000 4.0") == []
+    assert not_printed(code, "1.28 -3.2e-05 1000 4.0") == ["1.25 of '# 1.25 and -3e-05'"]
+
+
+@pytest.mark.parametrize("script", PAGES)
+def test_a_notebook_is_whole(script):
+    """Its code is Python, its texts are no reStructuredText, and it stands alone."""
+    made = notebooks.notebook(script)
+    json.dumps(made)
+    assert len({cell["id"] for cell in made["cells"]}) == len(made["cells"])
+    for cell in made["cells"]:
+        if cell["cell_type"] == "code":
+            ast.parse(re.sub(r"^( *)%", r"\1#%", cell["source"], flags=re.MULTILINE)
+                      .replace("    #%pip", "    pass #%pip"))
+        else:
+            text = re.sub(r"```.*?```", "", cell["source"], flags=re.DOTALL)
+            assert not re.search(r":math:|:doc:|^\.\. |``", text, re.MULTILINE), text
+            assert text.count("<details>") == text.count("</details>")
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """The name of a kernel of the Python that is asked for."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    place = folder / "kernels" / "nfref"
+    place.mkdir(parents=True)
+    python = os.environ.get("NFREF_NOTEBOOK_PYTHON") or sys.executable
+    (place / "kernel.json").write_text(json.dumps({
+        "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "nfref", "language": "python"}))
+    before = os.environ.get("JUPYTER_PATH")
+    os.environ["JUPYTER_PATH"] = str(folder)
+    yield "nfref"
+    os.environ.pop("JUPYTER_PATH") if before is None else os.environ.update(JUPYTER_PATH=before)
+
+
+@pytest.mark.notebooks
+@pytest.mark.filterwarnings("ignore")           # of Jupyter's own
+@pytest.mark.parametrize("script", PAGES)
+def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason="needs the extra course")
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra course")
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    text = script.read_text(encoding="utf-8")
+    made = notebooks.notebook(script)
+    for number, solution in zip(exercises(text), solutions(text), strict=True):
+        made["cells"].append(notebooks.cell("code", JUDGED.format(
+            number=number, solution=solution, wrong=WRONG_ANSWERS.get((script.stem, number), []))))
+        made["cells"][-1]["id"] = f"judged-{number}"
+    made = nbformat.from_dict(made)
+    nbformat.validate(made)
+    client = nbclient.NotebookClient(made, kernel_name=kernel, timeout=600,
+                                     resources={"metadata": {"path": str(tmp_path)}})
+    try:
+        client.execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        if re.search("DataMissing|No module named '(rdkit|imageio_ffmpeg)", str(error)):
+            pytest.skip(str(error).strip().splitlines()[-1])    # what the page itself asks for
+        raise
+    assert list(tmp_path.iterdir()) == [], "nothing is written beside a notebook"
+    outputs = [(cell.source, output) for cell in made.cells if cell.cell_type == "code"
+               for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for _, output in outputs)
+    said = {}
+    for code, output in outputs:
+        said[code] = said.get(code, "") + output.get("text", "")
+    if script.parent == notebooks.TUTORIALS:
+        wrong = [line for code, output in said.items()
+                 for line in not_printed(re.sub(r"^ *%.*", "", code, flags=re.M), output)]
+        assert not wrong, "\n".join(wrong)
