@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.tables.closed_form import Gaussian, GaussianMixture, Wide
+from nfref.tables.closed_form import Gaussian, Wide
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.plan import Tried
 from nfref.tables.pool import Pool, Regressed, mean_and_error, stacking_weights
 from nfref.tables.regression import MixtureRegression
