@@ -75,7 +75,8 @@ class GaussianMixture(Configuration):
     def fit(cls, x: Array, components: int, rng: Generator, *, weight: Array | None = None,
             factors: int | None = None, prior_rows: float | None = None, starts: int = STARTS,
             iterations: int = 200, tolerance: float = 2e-4) -> Any:
-        """Expectation-maximisation, in logarithms, from the likeliest of several starts.
+        """Expectation-maximisation (Bishop 2006, section 9.2), in logarithms, from the likeliest of
+        several starts.
 
         A start gives each row to the nearest of K rows, drawn far apart as k-means++ draws them.
 
@@ -393,9 +394,11 @@ def _by_factors(covariance, factors, own):
 
 
 def _gaps(z):
-    """How far the nearest other value of its column is from each value, (N, D): a cell of that size
-    is all that a value tells. A value that repeats has as many, up to ``TIED`` in columns of variance
-    1, so that it is not rewarded."""
+    """How far the nearest other value of its column is from each value, (N, D).
+
+    A cell of that size is all that a value tells. A value that repeats has as many cells, up to
+    ``TIED`` in columns of variance 1, so that it is not rewarded.
+    """
     found = np.ones(z.shape)
     for j, column in enumerate(z.T):
         values, place, count = np.unique(column, return_inverse=True, return_counts=True)

@@ -211,5 +211,5 @@ def test_sizes_are_what_rows_can_carry():
     assert [size.components for size in sizes(2000, 2)[0]] == [1, 2, 3, 4, 6, 8, 12, 16]
     assert sizes(5000, 2)[0][-1] == Size(32) and len(sizes(5000, 2)) == 1
     few = sizes(40, 20)
-    assert few[0] == [Size(1)] and {size.factors for ladder in few[1:] for size in ladder} == {1, 2, 4, 8}
+    assert few[0] == [Size(1)] and [ladder[0].factors for ladder in few[1:]] == [1, 2, 4, 8]
     assert str(Size(3)) == "mixture of 3" and str(Size(2, 4)) == "mixture of 2, factors 4"
