@@ -570,6 +570,18 @@ _TABLE = (
         "k-means++: The advantages of careful seeding",
         venue="ACM-SIAM symposium on discrete algorithms"),
     Citation(
+        "Fraley and Raftery", "Fraley, Raftery", 2007,
+        "Bayesian regularization for normal mixture estimation and model-based clustering",
+        venue="Journal of classification 24(2)"),
+    Citation(
+        "Ghahramani and Hinton", "Ghahramani, Hinton", 1996,
+        "The EM algorithm for mixtures of factor analyzers",
+        venue="Technical report CRG-TR-96-1, University of Toronto"),
+    Citation(
+        "Zhao, Yu and Jiang", "Zhao, Yu, Jiang", 2008,
+        "ML estimation for factor analysis: EM or non-EM?",
+        venue="Statistics and computing 18(2)"),
+    Citation(
         "McKay, Beckman and Conover", "McKay, Beckman, Conover", 1979,
         "A comparison of three methods for selecting values of input variables in the analysis of "
         "output from a computer code", venue="Technometrics 21(2)"),

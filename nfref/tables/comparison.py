@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime.annotations import Any
-from nfref.tables.closed_form import Gaussian, GaussianMixture, KernelDensity
+from nfref.tables.closed_form import Gaussian, KernelDensity
 from nfref.tables.columns import Continuous
 from nfref.tables.density import TableDensity
 from nfref.tables.members import MIXTURE_ROWS, held_out_count
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import FittedFlow, mean_and_error
 from nfref.tables.split import Part
 

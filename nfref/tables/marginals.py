@@ -22,8 +22,8 @@ from nfref.bases.standard_normal import StandardNormal
 from nfref.flows.autoregressive import MADE, MAF, natural_order
 from nfref.flows.neural_spline import NSF
 from nfref.runtime.annotations import Any, Array, Generator
-from nfref.tables.closed_form import (LOG_TWO_PI, Gaussian, GaussianMixture, Wide, solved,
-                                      student_log_prob)
+from nfref.tables.closed_form import LOG_TWO_PI, Gaussian, Wide, solved, student_log_prob
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import FittedFlow, Pool, Regressed, stacking_weights
 from nfref.tables.regression import MixtureRegression
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.runtime import blas
-from nfref.tables.closed_form import Gaussian, GaussianMixture, Wide
+from nfref.tables.closed_form import Gaussian, Wide
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.plan import Tried
 from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, stacking_weights
 from nfref.tables.regression import MixtureRegression

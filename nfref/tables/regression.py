@@ -19,7 +19,8 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
-from nfref.tables.closed_form import Gaussian, GaussianMixture, gaussian_log_prob
+from nfref.tables.closed_form import Gaussian, gaussian_log_prob
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import Regressed
 
 # Formulas ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def test_the_table_is_right(folder):
     """The flow's figure again from the model file, the others' from scipy and from scratch."""
     from scipy import stats
 
-    from nfref.tables.closed_form import GaussianMixture
+    from nfref.tables.mixtures import GaussianMixture
     from nfref.tables.frames import distinct_rows
     data, model = load(str(folder / "people.csv")), load_model(folder / "people.npz")
     places, _ = distinct_rows(data.values, None, 0)

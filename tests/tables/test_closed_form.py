@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nfref.tables.closed_form import VARIANCE_FLOOR, Gaussian, GaussianMixture, KernelDensity, Wide
+from nfref.tables.closed_form import Gaussian, KernelDensity, Wide
+from nfref.tables.mixtures import GaussianMixture
+from tests.tables.test_mixtures import known_mixture
 
 
 def correlated(rng, n, scales=(1.0, 10.0, 0.1)):
@@ -37,85 +39,6 @@ def test_gaussian_maximises_the_likelihood():
 def test_gaussian_without_full_rank_says_so(x):
     with pytest.raises(ValueError, match="x: expected columns that are linearly independent"):
         Gaussian.fit(x)
-
-
-def test_one_component_is_the_gaussian_up_to_the_floor():
-    x = correlated(np.random.default_rng(2), 300)
-    mixture = GaussianMixture.fit(x, 1, np.random.default_rng(0))
-    assert mixture.components == 1
-    std = np.std(x, axis=0)
-    covariance = mixture.choleskys[0] @ mixture.choleskys[0].T
-    expected = np.cov(x.T, bias=True) + VARIANCE_FLOOR * np.diag(std ** 2)
-    np.testing.assert_allclose(covariance / np.outer(std, std), expected / np.outer(std, std),
-                               rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(mixture.log_prob(x), Gaussian.fit(x).log_prob(x), atol=1e-3)
-
-
-def known_mixture(rng, n):
-    """Three Gaussians in the plane: rows and their true log-density."""
-    weights, means = np.array([0.5, 0.3, 0.2]), np.array([[0, 0], [6, 0], [0, 50.0]])
-    covariances = np.array([[[1, 0.5], [0.5, 2]], [[0.5, 0], [0, 9]], [[2, -1], [-1, 4.0]]])
-    part = rng.choice(3, size=n, p=weights)
-    x = np.array([rng.multivariate_normal(means[k], covariances[k]) for k in part])
-    log_prob = np.logaddexp.reduce([np.log(w) + stats.multivariate_normal(m, c).logpdf(x)
-                                    for w, m, c in zip(weights, means, covariances)])
-    return x, log_prob, weights, means, covariances
-
-
-def test_em_finds_a_known_mixture():
-    x, truth, weights, means, covariances = known_mixture(np.random.default_rng(3), 4000)
-    mixture = GaussianMixture.fit(x, 3, np.random.default_rng(0))
-    order = np.argsort(-mixture.log_weights)
-    np.testing.assert_allclose(np.exp(mixture.log_weights[order]), weights, atol=0.03)
-    np.testing.assert_allclose(mixture.means[order], means, atol=0.4)
-    factors = mixture.choleskys[order]
-    np.testing.assert_allclose(factors @ factors.transpose(0, 2, 1), covariances, atol=1.0)
-    # A maximum-likelihood fit beats the truth on its own rows, by half a nat per parameter.
-    gain = np.sum(mixture.log_prob(x) - truth)
-    assert 0 < gain < 17 + 4 * np.sqrt(17)
-
-
-def test_the_log_density_is_that_of_scipy():
-    x = known_mixture(np.random.default_rng(4), 500)[0]
-    mixture = GaussianMixture.fit(x, 4, np.random.default_rng(0))
-    expected = np.logaddexp.reduce([
-        log_weight + stats.multivariate_normal(mean, factor @ factor.T).logpdf(x)
-        for log_weight, mean, factor in zip(mixture.log_weights, mixture.means,
-                                            mixture.choleskys)])
-    np.testing.assert_allclose(mixture.log_prob(x), expected, rtol=1e-10)
-    assert np.sum(np.exp(mixture.log_weights)) == pytest.approx(1, abs=1e-12)
-
-
-def test_em_never_lowers_the_likelihood():
-    x = known_mixture(np.random.default_rng(5), 300)[0]
-    scores = [np.mean(GaussianMixture.fit(x, 5, np.random.default_rng(1), iterations=steps,
-                                          tolerance=-1).log_prob(x)) for steps in (1, 2, 4, 8, 16)]
-    assert np.all(np.diff(scores) > -1e-6)
-
-
-def test_validation_chooses_the_number_of_components():
-    rng = np.random.default_rng(6)
-    x, validation = known_mixture(rng, 2000)[0], known_mixture(rng, 1000)[0]
-    assert GaussianMixture.choose(x, validation, np.random.default_rng(0)).components in (3, 4)
-    gaussian, more = correlated(rng, 2000), correlated(rng, 1000)
-    chosen = GaussianMixture.choose(gaussian, more, np.random.default_rng(0))
-    assert chosen.components == 1
-    few = GaussianMixture.choose(x[:8], validation, np.random.default_rng(0))
-    assert few.components <= 2
-
-
-def test_the_same_generator_gives_the_same_bits():
-    x = known_mixture(np.random.default_rng(7), 300)[0]
-    one, other = (GaussianMixture.fit(x, 3, np.random.default_rng(5)) for _ in range(2))
-    assert one.choleskys.tobytes() == other.choleskys.tobytes()
-
-
-def test_copies_and_constant_columns_are_survived():
-    x = np.repeat(np.random.default_rng(8).standard_normal((3, 2)), 5, axis=0)
-    x = np.concatenate([x, np.full((15, 1), 7.0)], axis=1)
-    for components in (1, 3, 5):
-        mixture = GaussianMixture.fit(x, components, np.random.default_rng(0))
-        assert np.all(np.isfinite(mixture.log_prob(x)))
 
 
 def test_bad_arguments():

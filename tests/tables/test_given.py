@@ -6,9 +6,10 @@ import pytest
 from scipy import integrate, stats
 
 import nfref
-from nfref.tables.closed_form import Gaussian, GaussianMixture
+from nfref.tables.closed_form import Gaussian
 from nfref.tables.discrete import LabelProbabilities, LatentClasses, Normal
 from nfref.tables.marginals import ClosedForm
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import Pool, Regressed
 from nfref.tables.regression import MixtureRegression, conditional_of
 

@@ -11,9 +11,10 @@ from scipy import integrate, stats
 import nfref
 from nfref.cli import main
 from nfref.tables import conditional
-from nfref.tables.closed_form import Gaussian, GaussianMixture, Wide
+from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.frames import is_missing
 from nfref.tables.marginals import ClosedForm, Noise, reordered, student_of
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import Pool, Regressed
 
 GAP = np.nan
