@@ -4,13 +4,12 @@ import functools
 import itertools
 import math
 import os
-import socket
 import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.cli import matching
+from nfref.cli import cluster, matching
 from nfref.cli.arguments import Options, UsageError, add_header, blamed, count
 from nfref.cli.data import Data, files, load
 from nfref.cli.notes import say_remark
@@ -18,14 +17,13 @@ from nfref.cli.streams import complain
 from nfref.cli.use import check_output, check_there, loaded_model
 from nfref.tables.conditional import ConditionalSampler, Marginal
 from nfref.tables.density import TableDensity
-from nfref.tables.reading import TableError, batch_rows, batches, write_batches
+from nfref.tables.reading import batch_rows, batches, write_batches
 from nfref.tables.scoring import log_prob, marginal_of
 from nfref.tables.search import ONE_AT_A_TIME
 
 LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
-WAIT = 20           # seconds for a scheduler to answer
 
 DESCRIPTION = """\
 The log-likelihood of every row of DATA, in nats, then their mean and the rows that are least
@@ -100,15 +98,18 @@ def run(options):
     else:
         scored = itertools.chain.from_iterable(
             scored_batches(model, path, options.header, least, options.weights) for path in paths)
-    summary = Summary(least)
+    summary, lost = Summary(least), []
     names = COLUMNS if options.errors else COLUMNS[:1]
     blocks = (np.stack((part.log_prob, part.error, part.effective)[:len(names)], axis=1)
-              for part in summary.of(_with_progress(scored, options.out)))
+              for part in _until_lost(summary.of(_with_progress(scored, options.out)), lost))
     if options.out:
         write_batches(options.out, names, blocks)
     else:
         for block in blocks:
             sys.stdout.writelines(",".join(cells) + "\n" for cells in block.astype(str).tolist())
+    if lost:
+        raise UsageError(f"{lost[0]}; {options.out or 'what was written'} holds the scores of the "
+                         f"first {summary.rows:,} rows")
     if options.weights and not summary.weight > 0:
         raise UsageError(f"--weights: {options.data}: column {options.weights!r}: expected one "
                          "above 0, got zero in every row")
@@ -295,38 +296,28 @@ class Summary:
 
 def _by_cluster(address, model, paths, header, least, weights=None):
     """The same batches as one process scores, in the same order, by workers of Dask."""
+    rows = batch_rows(model.density.dim)
+    for path, found in zip(paths, cluster.results(address, score_file, paths, model=model,
+                                                  header=header, least=least, weights=weights)):
+        named = [replace(one, path=path) for one in found.least]
+        for start in range(0, len(found.log_prob), rows):
+            some = slice(start, start + rows)
+            yield Scored(found.log_prob[some], [] if start else named, found.error[some],
+                         found.effective[some], found.weight[some],
+                         0 if start else found.incomplete)
+
+
+def _until_lost(parts, lost):
+    """The parts until the cluster is lost, if some came; ``lost`` takes the error."""
+    some = False
     try:
-        import distributed
-    except ModuleNotFoundError:
-        raise UsageError("--dask: expected dask and distributed to be installed, found they are "
-                         "not; pip install 'nfref[dask]' brings them") from None
-    try:
-        # Dask itself tells in many lines, and late, that nobody is there.
-        place = distributed.comm.parse_host_port(address.rpartition("://")[2])
-        socket.create_connection(place, timeout=WAIT).close()
-        client = distributed.Client(address, timeout=WAIT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"--dask: expected the address of a scheduler, got {address}: "
-                         f"{error}") from None
-    with client:
-        futures = client.map(score_file, [os.path.abspath(path) for path in paths], model=model,
-                             header=header, least=least, weights=weights, pure=False)
-        rows = batch_rows(model.density.dim)
-        for path, future in zip(paths, futures):
-            try:
-                found = future.result()
-            except (UsageError, TableError) as error:
-                raise UsageError(str(error).replace(os.path.abspath(path), path)) from None
-            except distributed.KilledWorker:
-                raise UsageError(f"{path}: expected a worker that scores it, got several that "
-                                 "died while they did") from None
-            future.release()
-            named = [replace(one, path=path) for one in found.least]
-            for start in range(0, len(found.log_prob), rows):
-                some = slice(start, start + rows)
-                yield Scored(found.log_prob[some], [] if start else named, found.error[some],
-                             found.effective[some], found.weight[some],
-                             0 if start else found.incomplete)
+        for part in parts:
+            some = True
+            yield part
+    except cluster.ClusterLost as error:
+        if not some:
+            raise
+        lost.append(error)
 
 
 def score_file(path, model, header="auto", least=0, weights=None):

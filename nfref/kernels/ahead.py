@@ -9,7 +9,7 @@ will be needed. When this process needs a kernel that is not in the cache,
 
 So all that workers change is when code is compiled, and where. One that dies, or cannot write,
 costs nothing but what it was about to do, and all of them end with this process. None is started
-where everything is in the cache, where there is no folder for it, or only one processor, nor by a
+where everything is in the cache, where it cannot be written, or only one processor, nor by a
 process that is itself one of several.
 """
 
@@ -116,7 +116,7 @@ def can_start_workers():
                  and not getattr(sys, "frozen", False))
     # Where this is one of several processes, the others have the processors.
     is_alone = multiprocessing.parent_process() is None
-    return is_kept and cache.folder() is not None and is_python and is_alone
+    return is_kept and is_python and is_alone and cache.is_writable()
 
 
 class CompileWorkers:
@@ -148,7 +148,7 @@ class CompileWorkers:
             path = task.path
             with self.changed:
                 known = {*self.pending, *self.begun, *self.done}
-            if path.name not in known and not path.exists():
+            if path.name not in known and not os.path.exists(path):
                 missing[path.name] = task
         free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
         if free < 1 or sum(not task.small for task in missing.values()) < 2:
@@ -272,6 +272,6 @@ def work():
             if task.kernel in (chain.vjp, chain.evaluate):
                 ensure_compiled(np.dtype(need.dtype))
             task.kernel.compile(task.types)
-            if not path.exists():       # nobody would find it
+            if not os.path.exists(path):        # nobody would find it
                 return
             print("end", path.name, flush=True)

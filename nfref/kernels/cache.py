@@ -7,7 +7,8 @@ out of date, and any number of versions, environments and machines share it.
 
 An entry opens with a digest of the rest. It is checked before anything else is done with the
 file: one that is empty, cut off or altered is deleted, and its kernel compiled anew. A folder
-that is missing, read-only or full costs time and nothing else.
+that is missing, read-only, full or another user's costs time and nothing else. Of processes
+that need a kernel at once one compiles it, and the others wait and read it.
 
 The folder may be deleted at any time. ``nfref info --system`` says where it is; the
 environment variable ``NUMBA_CACHE_DIR`` moves it.
@@ -19,6 +20,7 @@ So it lies among your own files and is made for you alone (permissions 0700). Do
 """
 
 import hashlib
+import os
 import pickle
 import re
 import sys
@@ -31,7 +33,9 @@ from platformdirs import user_cache_path
 
 from nfref.kernels import numba_internals
 from nfref.kernels.announce import announce
-from nfref.runtime.files import replacing
+from nfref.runtime.files import Turn, replacing
+
+LONGEST = 300   # seconds for which a process waits for another one to compile a kernel
 
 
 class Cache:
@@ -47,7 +51,7 @@ class Cache:
         """``compilers``: names of the modules that compile it, if it is not Numba alone."""
         version = sys.modules["nfref"].__version__      # kernels import no layer above them
         self.name = f"{version}-{function.__module__}.{function.__qualname__}"
-        self.origin = None
+        self.origin = self._turn = None
         # What a function took from another one's variables is not in its source.
         if function.__closure__ is None:
             with suppress(OSError, SyntaxError, ValueError):    # sources zipped, or bytecode alone
@@ -77,7 +81,17 @@ class Cache:
                 result = _read(path, context)
         if result is None:
             announce()
+            if path is not None:
+                self.done()
+                self._turn = Turn(path, LONGEST)
+                result = _read(path, context)       # another process may have compiled it
         return result
+
+    def done(self):
+        """Called when a function was compiled, or could not be."""
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
 
     def save_overload(self, signature, result):
         """Keep a compiled function."""
@@ -146,6 +160,16 @@ def folder():
         return None
     # Older versions of platformdirs return "~/.cache", which would be below any folder.
     return path if path.is_absolute() else None
+
+
+def is_writable():
+    """Whether entries can be kept."""
+    path = folder()
+    if path is not None:
+        with suppress(OSError):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.access(path, os.W_OK | os.X_OK)
+    return False
 
 
 def digest_of_sources(*modules):

@@ -70,6 +70,15 @@ def kernel(function):
     compiled = _kernel(function)
     if not numba.config.DISABLE_JIT and HAS_CACHE:
         compiled._cache = cache.Cache(function, *([libraries.__name__] if HAS_COMPILER else []))
+        compile_ = compiled.compile
+
+        def compile(signature):
+            try:
+                return compile_(signature)
+            finally:
+                compiled._cache.done()
+
+        compiled.compile = compile
     return compiled
 
 

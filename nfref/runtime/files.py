@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import stat
+import time
 
 from nfref.runtime.annotations import Any, PathLike
 
@@ -197,6 +198,41 @@ def _named(path):
         if error.strerror is None:      # it is one line already
             raise
         raise type(error)(f"{path}: {error.strerror}") from None
+
+
+# One process at a time --------------------------------------------------------------------
+
+
+class Turn:
+    """The right of one process at a time to make a file, which ends with the process.
+
+    It waits for a process that has it, for so many seconds, and goes on without it where there
+    is no way to tell: a folder that cannot be written, a file system without locks.
+    """
+
+    def __init__(self, path, seconds):
+        folder, name = os.path.split(path)
+        self._path, self._descriptor = os.path.join(folder, name.join(PART)), None
+        end = time.monotonic() + seconds
+        if fcntl is None:
+            return
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, 0o700, exist_ok=True)
+            while self._descriptor is None and time.monotonic() < end:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+                if _lock(descriptor):
+                    self._descriptor = descriptor
+                else:
+                    os.close(descriptor)
+                    time.sleep(0.05)
+
+    def end(self):
+        """Let another process have it."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 # Parts ------------------------------------------------------------------------------------

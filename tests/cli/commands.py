@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 
 import nfref
+from nfref.cli.interrupts import SIGNALS
 from nfref.tables.model_file import save_model
 
 COMMAND = shutil.which("nfref", path=sysconfig.get_path("scripts"))
@@ -65,15 +66,27 @@ def table_of(output):
 
 
 def started(*arguments, cwd):
-    """A command that Ctrl-C reaches, also where the tests themselves run in the background.
+    """A command that signals reach, also where the tests themselves run in the background.
 
-    A shell has its background jobs ignore SIGINT, and what they start inherits that.
+    A shell has its background jobs ignore SIGINT, nohup SIGHUP, and what they start inherits that.
     """
+    def defaults():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
     with warnings.catch_warnings():     # Python 3.12 warns of forks where there are threads
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen([COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True,
-                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                                preexec_fn=defaults)
+
+
+def ended(process, timeout=60):
+    """What a command wrote; one that does not end is killed."""
+    try:
+        return process.communicate(timeout=timeout)
+    finally:
+        process.kill()
 
 
 def wait_for_an_epoch(process):

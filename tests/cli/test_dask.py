@@ -1,17 +1,23 @@
 """Scoring by a cluster: the bits of one process, whatever becomes of the workers."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nfref.cli import cluster as cluster_of
+from nfref.cli import main
 from nfref.tables.model_file import load_model
 from nfref.tables.reading import read_table, write_batches
-from tests.cli.commands import COMMAND, SMALL, nfref_command, people, succeeds, write_people
+from tests.cli.commands import (COMMAND, SMALL, ended, nfref_command, people, started, succeeds,
+                                write_people)
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")      # what Dask warns of is its own affair
@@ -83,7 +89,7 @@ def test_a_worker_that_is_killed_on_the_way_changes_nothing(folder, cluster, exp
                 killed = pids[busy[0]]
                 os.kill(killed, signal.SIGKILL)
             time.sleep(0.005)
-    output, errors = process.communicate(timeout=100)
+    output, errors = ended(process, 100)
     assert killed is not None and process.returncode == 0, errors
     np.testing.assert_array_equal(read_table(folder / "three.parquet").values[:, 0], expected[0])
     assert output == expected[1]
@@ -128,3 +134,73 @@ def test_the_recipe_of_the_page(folder, cluster, expected):
     names = {"ADDRESS": cluster.scheduler_address, "FOLDER": str(folder)}
     exec(compile(code, page, "exec"), names)
     np.testing.assert_allclose(names["scores"].to_numpy(), expected[0], atol=1e-9)
+
+
+# A scheduler that is not there --------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cluster(tmp_path):
+    """(process of a scheduler, its address), with one worker."""
+    code = ("from distributed.cli.dask_scheduler import main; "
+            "main(['--host', '127.0.0.1', '--port', '0', '--no-dashboard', '--scheduler-file', "
+            f"{str(tmp_path / 'where.json')!r}])")
+    scheduler = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    worker = None
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "where.json").exists() or not (tmp_path / "where.json").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        address = json.loads((tmp_path / "where.json").read_text())["address"]
+        code = ("from distributed.cli.dask_worker import main; "
+                f"main([{address!r}, '--nthreads', '1', '--no-nanny', '--no-dashboard'])")
+        worker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL,
+                                  cwd=tmp_path)
+        yield scheduler, address
+    finally:
+        for process in (scheduler, worker):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_a_scheduler_that_dies_on_the_way_is_one_line_and_what_was_written_stays(
+        folder, own_cluster, expected, how):
+    scheduler, address = own_cluster
+    process = started("score", "m.npz", "parts/*.parquet", "--dask", address, cwd=folder)
+    lines = [process.stdout.readline() for _ in range(5)]
+    scheduler.send_signal(getattr(signal, how))
+    began = time.monotonic()
+    lines += process.stdout.readlines()
+    _, errors = ended(process)
+    assert time.monotonic() - began < 20 and process.returncode == 2
+    assert errors.count("\n") == 1 and f"the scheduler at {address} to answer" in errors
+    scores = np.array(lines, np.float64)
+    assert f"the first {len(scores):,} rows" in errors and len(scores) % 20_000 == 0
+    np.testing.assert_array_equal(scores, expected[0][:len(scores)])
+
+
+def test_a_file_of_the_first_scores_is_whole(folder, expected, monkeypatch, capsys):
+    def lost(address, work, paths, **options):
+        yield work(paths[0], **options)
+        raise cluster_of.ClusterLost("lost it")
+
+    monkeypatch.setattr(cluster_of, "results", lost)
+    monkeypatch.chdir(folder)
+    arguments = "score", "m.npz", "parts/*.parquet", "--dask", "any", "--out", "some.parquet"
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "nfref: error: lost it; some.parquet holds the scores of the first 20,000 rows\n")
+    np.testing.assert_array_equal(read_table(folder / "some.parquet").values[:, 0],
+                                  expected[0][:20_000])
+
+
+def test_a_port_where_nobody_answers_is_one_line_within_20_seconds(folder):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        run = nfref_command("score", "m.npz", "parts/*.parquet", "--dask",
+                            f"tcp://127.0.0.1:{silent.getsockname()[1]}", cwd=folder)
+    assert time.monotonic() - began < 20 and run.returncode == 2
+    assert run.stderr.count("\n") == 1 and "--dask: expected the address of a sch" in run.stderr

@@ -1,8 +1,6 @@
 """``nfref fit`` where several candidates are tried, and the models that it leaves."""
 
 import signal
-import subprocess
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ import nfref
 from nfref.cli import main
 from nfref.tables.model_file import load_model
 from nfref.tables.reading import read_table
-from tests.cli.commands import COMMAND, nfref_command, wait_for_an_epoch
+from tests.cli.commands import ended, nfref_command, started, wait_for_an_epoch
 from tests.cli.mixed import COLUMNS, QUICK, people, run
 
 
@@ -257,18 +255,10 @@ def test_a_category_never_seen(folder, capsys):
 
 
 def test_interrupted_the_best_so_far_is_kept(folder):
-    with warnings.catch_warnings():     # Python 3.12 warns of forks where there are threads
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process = subprocess.Popen(
-            [COMMAND, "fit", "two-moons", "--epochs", "1000000", "--out", "m.npz"], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    try:
-        wait_for_an_epoch(process)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    process = started("fit", "two-moons", "--epochs", "1000000", "--out", "m.npz", cwd=folder)
+    wait_for_an_epoch(process)
+    process.send_signal(signal.SIGINT)
+    output, errors = ended(process)
     assert process.returncode == 0 and "Traceback" not in errors
     assert "pool" in table_of(output) and "trying maf" not in output
     candidates = load_model(folder / "m.npz").info["fit"]["candidates"]

@@ -12,8 +12,8 @@ import pytest
 
 import nfref
 from nfref.tables.model_file import load_model
-from tests.cli.commands import (COMMAND, SMALL, nfref_command, started, succeeds, wait_for_an_epoch,
-                                write_people)
+from tests.cli.commands import (COMMAND, SMALL, ended, nfref_command, started, succeeds,
+                                wait_for_an_epoch, write_people)
 
 # In double precision each of these epochs is better than the last, so that patience never ends it.
 ENDLESS = ("--flow", "realnvp", "--layers", "1", "--hidden", "8", "--epochs", "1000000", "--lr",
@@ -52,7 +52,7 @@ def test_signals_end_a_fit_and_keep_the_best(folder, signals):
     for name in signals:
         process.send_signal(getattr(signal, name))
         time.sleep(0.02)
-    _, errors = process.communicate(timeout=60)
+    _, errors = ended(process)
     assert process.returncode in ((0,) if len(signals) == 1 else (0, 130, -signal.SIGINT))
     assert "Traceback" not in errors
     assert "interrupted" in message_of(folder / "m.npz")
@@ -91,7 +91,7 @@ def test_nohup_is_respected(folder):
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     assert process.stdout.readline()
     process.send_signal(signal.SIGHUP)
-    assert process.communicate(timeout=60) and process.returncode == 0
+    assert ended(process) and process.returncode == 0
     assert "all 2 epochs done" in message_of(folder / "m.npz")
 
 
@@ -256,6 +256,6 @@ def test_ctrl_c_while_python_imports(folder):
         assert process.stdout.readline() == "1\n"
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = ended(process)
         assert process.returncode in (0, 130, -signal.SIGINT)
         assert errors in ("", "nfref: interrupted\n")

@@ -3,19 +3,16 @@
 import signal
 
 from nfref.tables.model_file import load_model
-from tests.cli.commands import COLUMNS, started, table_of, wait_for_an_epoch
+from tests.cli.commands import COLUMNS, ended, started, table_of, wait_for_an_epoch
 
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
     process = started("fit", str(folder / "people.csv"), "--flow", "realnvp", "--layers", "1",
                       "--hidden", "8", "--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64",
                       "--out", "m.npz", cwd=tmp_path)
-    try:
-        wait_for_an_epoch(process)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    wait_for_an_epoch(process)
+    process.send_signal(signal.SIGINT)
+    output, errors = ended(process)
     assert process.returncode == 0 and "Traceback" not in errors
     assert "interrupted in epoch" in output
     assert len(table_of(output)) == 4

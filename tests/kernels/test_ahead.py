@@ -123,7 +123,7 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     elif why == "no sources":
         monkeypatch.setattr(chain.vjp, "_cache", numba.core.caching.NullCache())
     else:
-        monkeypatch.setattr(Path, "exists", lambda path: True)
+        monkeypatch.setattr(os.path, "exists", lambda path: True)
     ahead.start(wanted)
     assert asked == []
 
