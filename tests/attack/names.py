@@ -25,7 +25,7 @@ def cases(rng, number):
         one = np.random.default_rng(rng.integers(2 ** 63))
         names = [name_of(one), name_of(one)]
         way = ("frame", "csv", "parquet")[place % 3]
-        yield Case(f"names: {way}, {ascii(names)}"[:300],
+        yield Case(f"names: {way}, {names!a}"[:300],
                    lambda folder, one=one, names=names, way=way: WAYS[way](folder, one, names))
 
 
@@ -86,7 +86,7 @@ def by_parquet(folder, rng, names):
 def by_command(folder, names, data, *options):
     status, output, errors = command(folder, "fit", data, *options, "--members", 0, "--quiet",
                                      "--out", "m.npz")
-    require(len(errors) < 1500, f"{len(errors)} characters of {ascii(errors[:200])}")
+    require(len(errors) < 1500, f"{len(errors)} characters of {errors[:200]!a}")
     if status == 2:
         try:
             read_quietly(folder / data, *options[1:])
