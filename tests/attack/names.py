@@ -12,9 +12,10 @@ from nfref.tables.reading import TableError, read_quietly
 from tests.attack import case
 from tests.attack.case import Case, command, require
 
-PIECES = ("a", "b", "1", "2.5", "nan", "é", "日本", "😀", "\0", "\n", "\r", "\t", " ", "  ", '"', "'",
-          ",", ";", "|", "=", "+", "-", "@", "#", "$", "%", "\\", "/", "\u2028", "\u200f", "\ufeff",
-          "\u0301", "\x1b[31m", "\x7f", "\xa0", "null", "...", "x1", "{0}", "%s", "<b>", "_")
+PIECES = ("a", "b", "1", "2.5", "nan", "é", "日本", "😀", "\0", "\n", "\r", "\t", " ", "  ",
+          '"', "'", ",", ";", "|", "=", "+", "-", "@", "#", "$", "%", "\\", "/", "\u2028", "\u200f",
+          "\ufeff", "\u0301", "\x1b[31m", "\x7f", "\xa0", "null", "...", "x1", "{0}", "%s", "<b>",
+          "_")
 SPOILT = ("", " ", " a", "a ", "a\0b", "\ud800", "\udcff", "\xa0a")
 N = 40
 
