@@ -21,7 +21,7 @@ from nfref.cli.streams import complain, tolerant
 from nfref.runtime.checks import one_line
 from nfref.runtime.files import check_writable, is_special, reserved
 from nfref.tables import checkpoints
-from nfref.tables.columns import ColumnError, are_counts, rounding_of
+from nfref.tables.columns import ColumnError, are_counts, hardly_repeat, rounding_of
 from nfref.tables.density import check_given
 from nfref.tables.fit import find_columns, parameters_of_a_flow
 from nfref.tables.flows import FLOWS, flow_kind
@@ -33,7 +33,6 @@ from nfref.tables.split import Part, Split
 
 MINUTES = 10                # the time budget of a search where none is given
 MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
-FEW_LABELS = 20             # of a column of text that nobody called a category; or a tenth of rows
 
 DESCRIPTION = """\
 Fit a density to the rows of DATA by maximum likelihood.
@@ -349,7 +348,7 @@ def run(options):
 def _check_labels(data, asked):
     """That text that nobody called a category repeats."""
     for name, labels in data.table.labels.items():
-        if len(labels) > max(FEW_LABELS, len(data.values) / 10) and name not in asked:
+        if hardly_repeat(len(labels), len(data.values)) and name not in asked:
             raise UsageError(
                 f"{data.name}: column {name!r}: expected labels that repeat, got {len(labels):,} "
                 f"different texts in {len(data.values):,} rows; --without {quote(name)} leaves "

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import replace
 
 from nfref.runtime.annotations import Any, PathLike
-from nfref.runtime.checks import shortened
+from nfref.runtime.checks import one_line
 from nfref.tables import archives
 from nfref.tables.archives import ArchiveError
 from nfref.tables.plan import SearchState
@@ -52,7 +52,8 @@ def read(path, asked):
                         "search": "a checkpoint of this version's search, got one of an older "
                                   "search, with which only the nfref that wrote it goes on"}
             raise ArchiveError(f"{path}: expected " + expected.get(
-                name, f"{name} {shortened(was)} as when it was written, got {shortened(value)}"))
+                name, f"{name} {one_line(was, 60)} as when it was written, got "
+                      f"{one_line(value, 60)}"))
     return state
 
 

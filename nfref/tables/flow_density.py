@@ -21,6 +21,7 @@ from nfref.tables.flows import FLOWS
 from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import Plan
+from nfref.tables.scoring import stacked
 
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
 MOST_MEMBERS = 1000
@@ -383,7 +384,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
             return like_frame(self._frame, {column.name: values for column, values
                                             in zip(self.columns_, columns)},
                               [column.name for column in self.columns_ if column.kind in DISCRETE])
-        return np.stack(columns, axis=1)
+        return stacked(columns)
 
     def impute(self, X: Array, random_state: Any = None) -> Array:
         """The rows with every missing cell drawn from its law given the cells that are there.

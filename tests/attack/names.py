@@ -12,9 +12,10 @@ from nfref.tables.reading import TableError, read_quietly
 from tests.attack import case
 from tests.attack.case import Case, command, require
 
-PIECES = ("a", "b", "1", "2.5", "nan", "é", "日本", "😀", "\0", "\n", "\r", "\t", " ", "  ", '"', "'",
-          ",", ";", "|", "=", "+", "-", "@", "#", "$", "%", "\\", "/", "\u2028", "\u200f", "\ufeff",
-          "\u0301", "\x1b[31m", "\x7f", "\xa0", "null", "...", "x1", "{0}", "%s", "<b>", "_")
+PIECES = ("a", "b", "1", "2.5", "nan", "é", "日本", "😀", "\0", "\n", "\r", "\t", " ", "  ",
+          '"', "'", ",", ";", "|", "=", "+", "-", "@", "#", "$", "%", "\\", "/", "\u2028", "\u200f",
+          "\ufeff", "\u0301", "\x1b[31m", "\x7f", "\xa0", "null", "...", "x1", "{0}", "%s", "<b>",
+          "_")
 SPOILT = ("", " ", " a", "a ", "a\0b", "\ud800", "\udcff", "\xa0a")
 N = 40
 
@@ -25,7 +26,7 @@ def cases(rng, number):
         one = np.random.default_rng(rng.integers(2 ** 63))
         names = [name_of(one), name_of(one)]
         way = ("frame", "csv", "parquet")[place % 3]
-        yield Case(f"names: {way}, {ascii(names)}"[:300],
+        yield Case(f"names: {way}, {names!a}"[:300],
                    lambda folder, one=one, names=names, way=way: WAYS[way](folder, one, names))
 
 
@@ -86,7 +87,7 @@ def by_parquet(folder, rng, names):
 def by_command(folder, names, data, *options):
     status, output, errors = command(folder, "fit", data, *options, "--members", 0, "--quiet",
                                      "--out", "m.npz")
-    require(len(errors) < 1500, f"{len(errors)} characters of {ascii(errors[:200])}")
+    require(len(errors) < 1500, f"{len(errors)} characters of {errors[:200]!a}")
     if status == 2:
         try:
             read_quietly(folder / data, *options[1:])

@@ -30,8 +30,10 @@ def cases(rng, number):
 def weights(rng, kind, exponent):
     """(weights, the same of ordinary size or None for bad ones)."""
     size = 10.0 ** exponent
-    plain = {"uniform": lambda: rng.uniform(0.5, 1, N), "whole": lambda: rng.integers(1, 4, N) * 1.0,
-             "with zeros": lambda: rng.integers(0, 2, N) * 1.0, "one row": lambda: np.eye(N)[0],
+    plain = {"uniform": lambda: rng.uniform(0.5, 1, N),
+             "whole": lambda: rng.integers(1, 4, N) * 1.0,
+             "with zeros": lambda: rng.integers(0, 2, N) * 1.0,
+             "one row": lambda: np.eye(N)[0],
              "two sizes": lambda: rng.choice([1.0, 1e-9], N), "equal": lambda: np.ones(N),
              "scalar": lambda: np.float64(1), "list": lambda: rng.uniform(0.5, 1, N)}
     if kind in plain:

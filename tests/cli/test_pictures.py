@@ -1,5 +1,9 @@
 """Pictures from the command line."""
 
+import numpy as np
+
+from nfref import plots
+from nfref.cli.pictures import draw
 from tests.cli.commands import SMALL, succeeds
 
 
@@ -9,3 +13,20 @@ def test_plots(folder, tmp_path):
     succeeds("fit", "two-moons", *SMALL, "--plot", "moons.pdf", cwd=tmp_path)
     assert (tmp_path / "corner.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "moons.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_names_of_any_length_are_drawn_soon(tmp_path, monkeypatch):
+    """One of 100,000 characters took a minute."""
+    drawn = []
+    monkeypatch.setattr(plots, "corner", lambda x, samples, columns: drawn.extend(columns))
+    monkeypatch.setattr(plots, "save", lambda figure, path: None)
+
+    class ThreeColumns:
+        dim = 3
+
+        def sample(self, params, rng, n):
+            return rng.standard_normal((n, 3))
+
+    draw("--plot", tmp_path / "f.png", ThreeColumns(), None, ["a" * 10 ** 5, "b" * 40, "$c"],
+         np.zeros((5, 3)))
+    assert drawn == ["a" * 37 + "...", "b" * 40, r"\$c"]

@@ -232,3 +232,10 @@ def test_files_and_frames_go_by_one_rule(tmp_path):
     X.to_parquet(tmp_path / "t.parquet")
     assert main(["fit", str(tmp_path / "t.parquet"), "--members", "0"]) == 2
     refused(X)
+
+
+def test_samples_of_a_loaded_model_keep_their_types(tmp_path):
+    _, model = fitted(["a", "b"] * 30)
+    model.save(tmp_path / "m.npz")
+    drawn = nfref.FlowDensity.load(tmp_path / "m.npz").sample(3, random_state=0)
+    assert [type(cell) for cell in drawn[0]] == [str, float]

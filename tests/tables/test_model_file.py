@@ -490,3 +490,18 @@ def test_a_failed_save_leaves_the_old_file(saved):
         save_model(path, density, {**params, "more": np.zeros(1)})
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_chain_of_many_layers_is_refused_before_they_are_made(tmp_path):
+    """A megabyte of them took seconds."""
+    description, arrays = describe({"density": nfref.Density(nfref.Chain([nfref.Scale(2)] * 2)),
+                                    "params": {"flow": [{"log_scale": np.zeros(2)}] * 2},
+                                    "columns": None, "info": {}})
+    flow = description["density"]["flow"]
+    header = {"format": "nfref model", "version": 1, **description}
+    for inner in ({"class": "Scale", "dim": 2}, {"class": "Chain", "flows": []}):
+        flow["flows"] = [inner] * 100_000
+        write_archive(tmp_path / "m.npz", header, arrays)
+        began = time.perf_counter()
+        refused(tmp_path / "m.npz", "expected at most 4,112 parts beside 2 arrays, got more")
+        assert time.perf_counter() - began < 3
