@@ -48,7 +48,7 @@ html_theme = "furo"
 html_title = "nfref"
 html_static_path = ["static"]
 html_css_files = ["nfref.css"]
-html_js_files = ["nfref.js"]
+html_js_files = ["nfref.js", "play.js"]
 html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 html_theme_options = {

@@ -122,7 +122,7 @@ def markdown(text):
             else:
                 out += [f"\n<details><summary>{argument}</summary>\n", markdown(body),
                         "\n</details>\n"]
-        elif line.startswith(".. alt:"):
+        elif line.startswith((".. alt:", ".. play:")):
             _, k = block_at(lines, k)
         elif re.match(r"=+( +=+)+ *$", line):           # a table: as it stands
             end = max(j for j in range(k, len(lines)) if re.match(r"=+( +=+)+ *$", lines[j]))

@@ -82,6 +82,8 @@ assert np.allclose(np.exp(log_det), slope(z[:, 0]), rtol=1e-14)
 #     \;\xrightarrow{\;h \to 0\;}\; \frac{p_Z(z)}{f'(z)}.
 #
 # Where :math:`f` falls, the length is minus that difference; hence the absolute value.
+#
+# .. play: probe
 
 h = 0.3
 share = np.exp(-z[:, 0] ** 2 / 2) / np.sqrt(2 * np.pi) * h

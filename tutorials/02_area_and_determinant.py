@@ -173,6 +173,8 @@ print("smallest determinants", np.round(smallest, 2))       # [ 1.   0.2 -2. ]
 # By how much is it wrong? Average :math:`1 / p_X(x)` over all samples, with
 # 0 for those outside a square. If :math:`p_X` is their density, the average is
 # :math:`\int p_X / p_X = \int 1` over the square, its area.
+#
+# .. play: fold
 
 samples = rng.standard_normal((400_000, 2))
 areas = []

@@ -175,6 +175,8 @@ print("one mask, three layers: x - z =", moved[0].round(2))             # 0, -2.
 # turn; only after the third does each depend on all, also on its own neighbours in the same part.
 # Three is the least number (NICE, section 3.2).
 #
+# .. play: steps
+#
 # Layer after layer
 # -----------------
 # Now both learn the same data: six couplings each, and in NICE one scaling of the axes before them,

@@ -115,6 +115,8 @@ print("                  rational", rational_slope.round(3))         # 0.222
 #
 # **Predict.** Start from the identity, with knots at -3, -1, 0, 1, 3. Drag the middle knot up to
 # 0.8. On which side of x = 0 does the density rise?
+#
+# .. play: knots
 
 even = np.array([-3.0, -1.0, 0.0, 1.0, 3.0])
 ones = np.ones(5)

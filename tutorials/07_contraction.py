@@ -38,6 +38,8 @@ from nfref.runtime import params as trees
 # The distance is multiplied by L or less at every step, from whatever start. (That there is an
 # :math:`x^*` at all follows in the same way: two guesses in a row come closer by that factor each
 # time, so the guesses converge. This is Banach's theorem.)
+#
+# .. play: cobweb
 
 
 def back(z, g, steps):

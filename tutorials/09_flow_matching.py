@@ -136,6 +136,8 @@ print("velocities at t = 0.5, x = 0: from", np.quantile(u[middle], 0.1).round(1)
 # **Predict.** Lines cross. Two solutions of a differential equation do not, because from the
 # point where they met they would go on together. What do the paths look like, and in which order
 # do they arrive?
+#
+# .. play: paths
 
 noise = np.sort(np.random.default_rng(5).standard_normal((60, 1)), axis=0)
 target, mode = draw(np.random.default_rng(7), 60)

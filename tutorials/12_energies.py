@@ -80,6 +80,8 @@ fits = {name: nfref.fit_reverse_kl(density, start, lambda x: -energy(x), np.rand
 # Without weights, Jensen's inequality gives a bound, :math:`E_q \log w \le \log E_q w = \log Z`,
 # which is minus the objective. The gap is KL(q || p).
 #
+# .. play: weights
+#
 # **Predict.** In the table below, which of the two is nearer to log Z, the bound or the log of the
 # mean weight? And how many percent of 20,000 draws count? Two independent sets are tried.
 

@@ -24,6 +24,7 @@ THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
 CODE = re.compile(r"^\.\. code-block:: Python\n\n+((?:    .*\n|\n)+)", re.MULTILINE)
 ALTERNATIVE = re.compile(r"^\.\. alt: (.*\n(?:   .*\n)*)", re.MULTILINE)
+PLAY = re.compile(r"^\.\. play: (\w+)\n", re.MULTILINE)
 FOOTER = re.compile(r"^    \.\. container:: sphx-glr-download sphx-glr-download-(?:jupyter|zip)\n"
                     r"(?:\n|      .*\n)*", re.MULTILINE)
 MARKED = re.compile(r"(``[^`]*``|:[\w:]+:`[^`]*`|`[^`]*`_{0,2})")
@@ -148,6 +149,7 @@ def in_form(app, docname, content):
         image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
         text = re.sub(r"^(.+\n=+\n\n(?:.+\n)+\n)", lambda found: found[1] + image, text, count=1,
                       flags=re.MULTILINE)
+    text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)
     text = CODE.sub(folded, in_texts(text, linked))
     text = FOOTER.sub("", text)
     text += ("\n.. only:: html\n\n  .. container:: page-end\n\n    "

@@ -54,7 +54,9 @@ def rows(rng, n):
 
 
 # %%
-# The fan, and the probability integral transform of new rows, P(y <= its value | x).
+# The fan, and the probability integral transform of new rows, :math:`P(Y \le y \,|\, x)`. It is
+# flat where the density is right. That of the full run is not quite: at its right end it comes down
+# to 0.6, so that the largest y at an x are rarer than the density says.
 #
 # .. alt: Left, rows and a fan of quantiles of y given x, narrow on the left, wide where the data
 #    have two branches on the right, with a median that jumps between the branches. Right, a

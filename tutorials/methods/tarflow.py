@@ -15,7 +15,8 @@ Here each row is a short series with a law of its own: :math:`x_t = a \sin(x_{t-
 drawn once a row, is not shown. Whoever predicts x_t has to estimate a from the pairs seen so far. A
 masked network has to learn that anew at every place of the series; attention learns it once. The
 truth is known, by an integral over a, so nats above the entropy can be counted. With about 9,000
-parameters each and the same 3,000 rows, MAF ends 1.4 nats above it, TarFlow 0.3.
+parameters each and the same 3,000 rows, MAF ends 1.4 nats above it, TarFlow 0.3: on 4,000 new
+rows. On the 1,000 rows held out, which the figure shows, TarFlow ends at 0.39.
 
 Run it with ``--full`` for the figure as it is kept here; without, both learn for a moment.
 """
