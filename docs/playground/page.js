@@ -374,6 +374,21 @@ function draw() {
   get("area").textContent = `× ${minus(Math.exp(logDet))}`;
   get("log-prob").textContent = `${minus(logNormal(z))} → ${minus(logNormal(z) - logDet)}`;
   get("python").textContent = python(params, z, x, logDet);
+  get("address").href = "#" + encodeURIComponent(JSON.stringify({ ...page, state: stateNow() }));
+}
+
+// Take the setting that an address holds; one that is not of this page's making is left alone.
+function takeAddress() {
+  try {
+    const { layer, side, probe: z, state } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+    const known = startOf(LAYERS[layer]);
+    const alike = (a, b) => typeof a === typeof b && (typeof a === "number" ? Number.isFinite(b)
+      : Object.keys(a).every((key) => alike(a[key], b[key])));
+    if (!alike({ side: "", z: [0, 0], state: known }, { side, z, state })) return;
+    Object.assign(page, { layer, side: side === "high" ? "high" : "low", probe: z });
+    states[layer] = state;
+    get(layer).checked = true;
+  } catch { /* no setting */ }
 }
 
 // Events -----------------------------------------------------------------------------------------
@@ -395,6 +410,7 @@ function probe(z) {
 }
 
 function start() {
+  takeAddress();
   get("probe").append(...[0, 1].map((i) => slider(`z${i + 1}`, `z${"₁₂"[i]}`, -LIMIT, LIMIT,
     page.probe[i], (value) => { page.probe[i] = value; })));
   get("latent").addEventListener("pointermove", (event) => probe(pointed(event)));

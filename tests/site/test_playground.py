@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nfref
+from tests.browser import CHROMIUM, Browser
 
 PAGE = Path(__file__).parents[2] / "docs" / "playground"
 VECTORS = Path(nfref.__file__).parent / "oracle" / "vectors"
@@ -192,6 +193,26 @@ def test_page_shows_what_nfref_computes(tmp_path):
         np.testing.assert_allclose(names["log_det"], [log_det], atol=6e-7)
         # The pointer was at (0.6, 0.65) of the data plane, from the lower left.
         np.testing.assert_allclose(x, [0.8, 1.2], atol=0.05)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+def test_an_address_holds_what_is_seen(tmp_path):
+    address = (PAGE / "index.html").as_uri()
+    with Browser(tmp_path / "profile") as browser:
+        browser.look(1280)
+        assert browser.open(address) == []
+        browser.value("get('spline').click(); set = (id, v) => { get(id).value = v; "
+                      "get(id).dispatchEvent(new Event('input')); }; set('gate', 3.5); set('z1', -1)")
+        seen = browser.value("get('python').textContent")
+        held = browser.value("get('address').href")
+        below = browser.value("get('sliders').getBoundingClientRect().top")
+        assert below < browser.value("get('data').getBoundingClientRect().bottom"), "beside it"
+        browser.open("about:blank")
+        assert browser.open(held) == [] and browser.value("get('python').textContent") == seen
+        for broken in ("#", "#{}", "#%7B%22layer%22%3A%22none%22%7D", "#%E0"):
+            browser.open("about:blank")
+            assert browser.open(address + broken) == []
+            assert browser.value("get('planar').checked")
 
 
 def test_samples_are_those_of_nfref():
