@@ -177,7 +177,8 @@ def test_messages_are_no_longer_than_people_read(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ",".join(f"{'n' * 1000}{k}" for k in range(50))
     (tmp_path / "t.csv").write_text(names + "\n" + ",".join(["1.5"] * 50) + "\n")
-    for arguments in (("fit", "t.csv", "--given", "b" * 10 ** 5), ("fit", "t.csv", "--without", "c"),
+    for arguments in (("fit", "t.csv", "--given", "b" * 10 ** 5),
+                      ("fit", "t.csv", "--without", "c"),
                       ("fit", "t.csv", "--column", "d" * 10 ** 5 + "=real"),
                       ("fit", "t.csv", "--column", "e" * 10 ** 5), ("fit", "f" * 10 ** 5)):
         assert main([*arguments]) == 2
