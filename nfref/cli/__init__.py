@@ -20,6 +20,8 @@ from nfref.runtime.backends import chosen as chosen_backend
 from nfref.tables.archives import ArchiveError
 from nfref.tables.reading import TableError
 
+LONGEST = 700               # characters of a message, whatever a stranger's file holds
+
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file
 that scores rows and draws new ones.
@@ -110,4 +112,5 @@ def _one_line(error):
     if isinstance(error, OSError) and error.strerror:
         # All files are named where they are opened; what has no name is where we print to.
         error = f"{error.filename or 'standard output'}: {error.strerror}"
-    return printable(" ".join(str(error).split()))
+    text = printable(" ".join(str(error).split()))
+    return text if len(text) <= LONGEST else text[:LONGEST - 3] + "..."

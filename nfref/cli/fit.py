@@ -181,6 +181,11 @@ class Training(Options):
         else:
             with blamed("--"):
                 flow = flow_kind(self.name, **self.of_one_flow)
+            if self.flow is None and self.members is not None:
+                asked = next(name for name, value in self.of_one_flow.items() if value is not None)
+                raise UsageError(f"--members: expected none beside --{asked}, which asks for one "
+                                 f"flow, got {self.members}; --flow NAME says of which there "
+                                 "shall be more")
             if self.members == 0:
                 raise UsageError(f"--members: expected at least 1 with --flow {self.name}, got 0")
         members = (4 if several else 1) if self.members is None else self.members

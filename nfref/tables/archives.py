@@ -181,8 +181,8 @@ def _native(name, array):
     """The array in this machine's order of bytes."""
     dtype = array.dtype.newbyteorder("=")
     if dtype not in DTYPES:
-        raise ArchiveError(f"{name}: expected floats of 32 or 64 bits or whole numbers of 64, "
-                           f"got dtype {array.dtype}")
+        raise ArchiveError(f"{one_line(name, 60)}: expected floats of 32 or 64 bits or whole "
+                           f"numbers of 64, got dtype {array.dtype}")
     return array.astype(dtype, copy=False)
 
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.checks import check_floats, require
+from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.columns import Category, ColumnError, Continuous, Count, as_numbers, drawn_in
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.pool import Pool
+from nfref.tables.reading.table import quoted_names
 
 
 @dataclass(frozen=True)
@@ -269,8 +270,8 @@ def check_given(given, names):
         raise TypeError(f"given: expected names of columns, got {given!r}") from None
     for name in given:
         if name not in names:
-            raise ValueError(f"given: expected columns among {', '.join(map(repr, names))}; "
-                             f"got {name!r}")
+            raise ValueError(f"given: expected columns among {quoted_names(names)}; "
+                             f"got {shortened(name)}")
         if given.count(name) > 1:
             raise ValueError(f"given: expected each column once, got {name!r} twice")
     if given and len(given) == len(names):

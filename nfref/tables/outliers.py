@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any
 from nfref.tables.flow_density import FlowDensity
+from nfref.tables.frames import as_counts
 
 
 class FlowOutlierDetector(OutlierMixin, FlowDensity):
@@ -59,6 +60,7 @@ random_state, verbose, n_jobs
             self.offset_ = float(np.percentile(scores, 100 * share))
             return self
         weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
+        scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
         order = np.argsort(scores, kind="stable")
         self.offset_ = _percentile(scores[order], weight[order], share)
         return self

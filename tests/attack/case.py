@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LONGEST = 700       # characters of a message
 SECONDS = 20        # after which a case hangs; --patience makes it more
 
 
@@ -65,9 +66,10 @@ def require(condition, text):
 
 
 def refused(error):
-    """The outcome of an error of the library, which has to be one line."""
+    """The outcome of an error of the library, which has to be one line, and no long one."""
     text = str(error)
     require(text and "\n" not in text, f"expected one line, got {text!r}")
+    require(len(text) <= LONGEST, f"{len(text)} characters: {text[:200]}")
     return "refused"
 
 

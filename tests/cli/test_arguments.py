@@ -170,3 +170,17 @@ def test_a_backend_that_is_not_there(capsys, monkeypatch):
     output, errors = capsys.readouterr()
     assert output == "" and errors.startswith("nfref: error: NFREF_BACKEND: expected one of")
     assert errors.count("\n") == 1
+
+
+def test_messages_are_no_longer_than_people_read(tmp_path, capsys, monkeypatch):
+    """Whatever names a file has, or arguments."""
+    monkeypatch.chdir(tmp_path)
+    names = ",".join(f"{'n' * 1000}{k}" for k in range(50))
+    (tmp_path / "t.csv").write_text(names + "\n" + ",".join(["1.5"] * 50) + "\n")
+    for arguments in (("fit", "t.csv", "--given", "b" * 10 ** 5),
+                      ("fit", "t.csv", "--without", "c"),
+                      ("fit", "t.csv", "--column", "d" * 10 ** 5 + "=real"),
+                      ("fit", "t.csv", "--column", "e" * 10 ** 5), ("fit", "f" * 10 ** 5)):
+        assert main([*arguments]) == 2
+        said = capsys.readouterr().err
+        assert 20 < len(said) < 750 and said.count("\n") == 1

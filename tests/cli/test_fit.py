@@ -221,6 +221,8 @@ def test_few_rows_are_enough(folder, capsys):
     (("--flow", "auto", "--layers", "2"), "--layers: expected none with --flow auto"),
     (("--flow", "auto", "--resume", "c.npz"), "--resume: c.npz: expected a checkpoint, found none"),
     (("--flow", "maf", "--members", "0"), "--members: expected at least 1 with --flow maf, got 0"),
+    (("--layers", "2", "--members", "3"), "--members: expected none beside --layers, which asks "
+                                          "for one flow, got 3; --flow NAME says of which"),
     (("--flow", "maf", "--column", "age=count"), "column 'age': expected whole numbers, got"),
     (("--flow", "maf", "--column", "age=category", "--without", "share,children,w"),
      "--flow maf: expected a column of real numbers, got categories and counts alone"),

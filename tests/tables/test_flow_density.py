@@ -270,6 +270,10 @@ def test_the_threshold_with_weights_is_that_of_repeated_rows():
     one = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(x, sample_weight=weight)
     other = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(np.repeat(x, weight, axis=0))
     assert one.offset_ == pytest.approx(other.offset_, rel=1e-13)
+    for scale in (0.3, 1e-300, 1e307):      # only their ratios matter
+        one = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(
+            x, sample_weight=weight * scale)
+        assert one.offset_ == pytest.approx(other.offset_, rel=1e-6)
 
 
 # DataFrames -------------------------------------------------------------------------------
