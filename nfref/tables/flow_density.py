@@ -167,13 +167,16 @@ class FlowDensity(DensityMixin, BaseEstimator):
         options = {"weight": weight, "validation": self.validation,
                    "given": check_given(self.given, names),
                    "announce": announce or self._announce}
-        found = fit_incomplete_table(find_columns(names, table, supports), table, plan, seed,
-                                     **options)
+        found = self._found(find_columns(names, table, supports), table, plan, seed, options)
         self._keep(found.density)
         self.candidates_ = found.tried
         self.n_rows_effective_ = found.rows
         self.n_rows_distinct_, self.n_rows_held_out_ = found.distinct, found.held_out
         return self
+
+    def _found(self, columns, table, plan, seed, options):
+        """What the fit of a table finds."""
+        return fit_incomplete_table(columns, table, plan, seed, **options)
 
     def _keep(self, density):
         self.density_, self.columns_ = density, density.columns

@@ -1,17 +1,43 @@
-"""Rows that are unlike the others: those whose density is lowest."""
+"""Rows that are unlike the others: those whose density is lowest, or whose cells are furthest out.
+
+Density alone has two weaknesses as a measure of oddness. What is fitted to outliers finds them
+usual: a group of them is a component of a mixture. And a group that is tight enough has a high
+density wherever it lies. So the score counts no density above the median m of the rows fitted to,
+and adds the *tails*: of each column the log of the probability of values at least as far out, on
+the rarer side, as ECOD has it (Li et al. 2022).
+
+    score(x) = min(log p(x), m) + s sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
+
+s brings both to the same spread, the interquartile range. And the fit is *trimmed*, as robust
+covariances are (Rousseeuw 1984): simple densities are fitted twice, each time without the rows that
+scored lowest, and the density and the tails to the rows that are left. Rows that it was fitted to
+are scored out of fold.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Array
+from nfref.tables import conditional
+from nfref.tables.fitted_rows import FittedRows, keys_of
 from nfref.tables.flow_density import FlowDensity
-from nfref.tables.frames import as_counts
+from nfref.tables.frames import is_missing
+
+CRITERIA = ("combined", "density", "typical", "conditional")
+LEAST_ROWS = 30         # below so many, or three a column, nothing is trimmed
+TRIMMING_DRAWS = 200    # for rows with gaps
+TYPICAL_ROWS = 200      # of which the usual surprise of a column is the median
 
 
 class FlowOutlierDetector(OutlierMixin, FlowDensity):
-    """Outliers by density: rows whose log-likelihood lies below that of most training rows.
+    """Outliers by density: rows that score below most training rows.
+
+    Rows that it was fitted to are known again by their content, and scored out of fold: by
+    densities that were not fitted to them.
 
     Parameters
     ----------
@@ -19,6 +45,16 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         As for :class:`nfref.FlowDensity`.
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
+    criterion : str, default "combined"
+        "combined" is the log-likelihood and the tails of the columns, in nats; "density" the
+        log-likelihood; "typical" how far it is from the median of the rows fitted to, either way:
+        a row may be too likely to be one of them; "conditional" the largest
+        :meth:`surprise` of its columns. Low scores are odd in each.
+    trimming : float, optional
+        In [0, 0.5]: the share of rows, the least likely ones, that the density is not fitted to.
+        None is twice the contamination, but at most half. Half of it is trimmed by simple densities
+        of all rows, and then all of it by those of the rows that were left. Below 30 rows, or three
+        a column, none is.
     members, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
 random_state, verbose, n_jobs
         As for :class:`nfref.FlowDensity`.
@@ -26,7 +62,11 @@ random_state, verbose, n_jobs
     Attributes
     ----------
     offset_ : float
-        In nats: rows of a lower log-likelihood are outliers.
+        Rows of a lower score are outliers.
+    training_scores_ : (N,) array
+        What the rows that it was fitted to scored, out of fold.
+    n_trimmed_ : int
+        How many rows were trimmed.
     density_, candidates_, columns_, weights_, n_features_in_, feature_names_in_
         As for :class:`nfref.FlowDensity`.
 
@@ -39,7 +79,8 @@ random_state, verbose, n_jobs
     array([ 1, -1])
     """
 
-    def __init__(self, flow: str | Flow = "auto", *, contamination: float = 0.1, members: Any = 4,
+    def __init__(self, flow: str | Flow = "auto", *, contamination: float = 0.1,
+                 criterion: str = "combined", trimming: float | None = None, members: Any = 4,
                  columns: Any = None, given: Any = None, epochs: Any = 200, batch_size: Any = None,
                  learning_rate: Any = None, time_budget: Any = None, validation: Any = 0.1,
                  random_state: Any = None, verbose: Any = False, n_jobs: Any = None) -> None:
@@ -48,31 +89,242 @@ random_state, verbose, n_jobs
                          time_budget=time_budget, validation=validation,
                          random_state=random_state, verbose=verbose, n_jobs=n_jobs)
         self.contamination = contamination
+        self.criterion = criterion
+        self.trimming = trimming
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
         share = self.contamination
         if isinstance(share, str) or not 0 < share <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {share!r}")
+        if self.trimming is not None and not 0 <= self.trimming <= 0.5:
+            raise ValueError(f"trimming: expected a number in [0, 0.5], got {self.trimming!r}")
+        if self.criterion not in CRITERIA:
+            raise ValueError(f"criterion: expected one of {', '.join(CRITERIA)}, got "
+                             f"{self.criterion!r}")
         super().fit(X, y, sample_weight)
-        scores = super().score_samples(X)
+        self.training_scores_ = scores = self.score_samples(X)
         if sample_weight is None:
             self.offset_ = float(np.percentile(scores, 100 * share))
             return self
         weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
-        scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
         order = np.argsort(scores, kind="stable")
         self.offset_ = _percentile(scores[order], weight[order], share)
         return self
 
+    # Fitting --------------------------------------------------------------------------------
+
+    def _found(self, columns, table, plan, seed, options):
+        kept = self._kept(columns, table, plan, seed, options)
+        self.n_trimmed_ = int(np.sum(~kept))
+        table, options = _some(table, kept), _weighed(options, kept)
+        found = super()._found(columns, table, plan, seed, options)
+        density, places, log_prob = found.density, found.unseen.places, found.unseen.log_prob
+        whole = ~np.any([is_missing(values[places]) for values in table], axis=0)
+        places, log_prob = places[whole], log_prob[whole]
+        self._known = FittedRows.of(keys_of(density, _some(table, places)), log_prob)
+        self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
+        self._middle, self._share = _scales(log_prob, self._tails.log_prob(_some(table, places)))
+        self._typical, self._examples = None, _some(table, places[:TYPICAL_ROWS])
+        return found
+
+    def _kept(self, columns, table, plan, seed, options):
+        """Which rows are left when the least likely ones are trimmed, (N,)."""
+        kept, rows = np.ones(len(table[0]), bool), len(table[0])
+        share = self.trimming
+        if share is None:
+            share = min(2 * self.contamination, 0.5)
+        if share == 0 or (1 - share) * rows < max(LEAST_ROWS, 3 * len(columns)):
+            return kept
+        weight = options["weight"]
+        flow = "gaussian" if self.flow == "gaussian" else "mixture"
+        plan = replace(plan, flow=flow, members=0, simple=True, callback=None)
+        for part in (share / 2, share):
+            log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
+            tails = _Tails.of(columns, _some(table, kept), _weighed(options, kept)["weight"],
+                              options["given"]).log_prob(table)
+            scores = _combined(log_prob, tails, *_scales(log_prob[kept], tails[kept]))
+            order = np.argsort(scores, kind="stable")
+            least = _percentile(scores[order], np.ones(rows) if weight is None else weight[order],
+                                part)
+            kept = scores >= least
+        return kept
+
+    def _out_of_fold(self, columns, table, kept, plan, seed, options):
+        """Log-likelihoods of all rows by densities of those kept, none fitted to the row."""
+        found = super()._found(columns, _some(table, kept), plan, seed, _weighed(options, kept))
+        scores = np.empty(len(kept))
+        at = np.flatnonzero(kept)[found.unseen.places]
+        scores[at] = found.unseen.log_prob
+        missing = np.ones(len(kept), bool)
+        missing[at] = False
+        if np.any(missing):
+            scores[missing] = conditional.log_marginal(found.density, _some(table, missing),
+                                                       TRIMMING_DRAWS).log_prob
+        return scores
+
+    # Scores ---------------------------------------------------------------------------------
+
+    def score_samples(self, X: Array) -> Array:
+        """The score of every row by the criterion, (N,): low ones are odd.
+
+        Rows that it was fitted to are scored out of fold, but for the criterion "conditional".
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+
+        Returns
+        -------
+        (N,) array
+        """
+        if self.criterion == "conditional":
+            return -np.max(np.nan_to_num(self.surprise(X), nan=-np.inf), axis=1)
+        log_prob = super().score_samples(X)
+        _, table = self._table(X)
+        whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0)
+                               & np.isfinite(log_prob))
+        if len(whole):
+            known = self._known.find(keys_of(self.density_, _some(table, whole)))
+            log_prob[whole] = np.where(np.isnan(known), log_prob[whole], known)
+        if self.criterion == "typical":
+            return -np.abs(log_prob - self._middle)
+        return (log_prob if self.criterion == "density" else
+                _combined(log_prob, self._tails.log_prob(table), self._middle, self._share))
+
+    def surprise(self, X: Array) -> Array:
+        """Why a row is odd: how much less likely each cell is, given the others of its row, than
+        the cells of its column usually are.
+
+        Of a column that is m_j - log p(x_j | x without x_j), with m_j the median of the same
+        log-likelihood over rows that the density was fitted to (at most 200 of them).
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+
+        Returns
+        -------
+        (N, D) array
+            In nats; NaN for cells that are missing and columns that are given.
+        """
+        check_is_fitted(self)
+        _, table = self._table(X)
+        if self._typical is None:
+            self._typical = np.median(self._of_cells(self._examples), axis=0)
+        return self._typical - self._of_cells(table)
+
+    def _of_cells(self, table):
+        """log p(x_j | x without x_j), (N, D)."""
+        found = np.full((len(table[0]), len(table)), np.nan)
+        whole = conditional.log_marginal(self.density_, table).log_prob
+        sampler = conditional.ConditionalSampler(self.density_)
+        for j, values in enumerate(table):
+            here = np.flatnonzero(~is_missing(values))
+            if self.columns_[j].name in self.density_.given or not len(here):
+                continue
+            rest = _some(table, here)
+            rest[j] = (np.full(len(here), None, object) if self.columns_[j].kind == "category"
+                       else np.full(len(here), np.nan))
+            found[here, j] = whole[here] - conditional.log_marginal(
+                self.density_, rest, sampler=sampler).log_prob
+        return found
+
     def decision_function(self, X):
-        """Log-likelihood less ``offset_``, (N,): negative for outliers."""
+        """The score less ``offset_``, (N,): negative for outliers."""
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
     def predict(self, X):
         """1 for rows like the others, -1 for outliers, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+def _some(table, places):
+    return [values[places] for values in table]
+
+
+def _weighed(options, kept):
+    weight = options["weight"]
+    return {**options, "weight": None if weight is None else weight[kept]}
+
+
+def _scales(log_prob, tails):
+    """(the median m of log p, the share s that brings tails to its spread)."""
+    if not len(log_prob):
+        return 0.0, 1.0
+    spread, of_tails = (np.subtract(*np.quantile(part, [0.75, 0.25])) for part in (log_prob, tails))
+    return float(np.median(log_prob)), float(spread / of_tails) if of_tails > 0 else 1.0
+
+
+def _combined(log_prob, tails, middle, share):
+    return np.minimum(log_prob, middle) + share * tails
+
+
+class _Tails:
+    """sum_j log of how far out the cells of a row are: :class:`_Tail`."""
+
+    def __init__(self, tails):
+        self.tails = tails
+
+    @classmethod
+    def of(cls, columns, table, weight, given):
+        return cls([None if column.name in given else _Tail.of(column, values, weight)
+                    for column, values in zip(columns, table)])
+
+    def log_prob(self, table):
+        """(N,)."""
+        return sum((tail.log_prob(values) for tail, values in zip(self.tails, table) if tail),
+                   np.zeros(len(table[0])))
+
+
+class _Tail:
+    """log min(1, 2 P(X <= x), 2 P(X >= x)) of a column of numbers among some rows, each beside one
+    row more; of a category the log of the share of labels no more frequent."""
+
+    def __init__(self, seen, at_most, at_least, labels):
+        self.seen, self.at_most, self.at_least, self.labels = seen, at_most, at_least, labels
+
+    @classmethod
+    def of(cls, column, values, weight):
+        weight = np.ones(len(values)) if weight is None else weight
+        here = ~is_missing(values)
+        labels = column.labels if column.kind == "category" else None
+        values = cls._numbers(labels, values[here])
+        seen, which = np.unique(values, return_inverse=True)
+        mass = np.bincount(which, weight[here], len(seen))
+        if labels is not None:
+            order = np.argsort(mass, kind="stable")
+            share = np.empty(len(mass))
+            # Labels as frequent as each other are as odd.
+            share[order] = np.cumsum(mass[order])[np.searchsorted(mass[order], mass[order],
+                                                                  side="right") - 1]
+            return cls(seen, (share + 1) / (np.sum(mass) + 1), None, labels)
+        below, total = np.cumsum(mass), np.sum(mass)
+        return cls(seen, np.append(0, below) + 1, total - np.append(0, below) + 1, None)
+
+    @staticmethod
+    def _numbers(labels, values):
+        if labels is None:
+            return np.asarray(values, np.float64)
+        place = {label: k for k, label in enumerate(labels)}
+        return np.array([place.get(getattr(value, "item", lambda: value)(), -1)
+                         for value in values], np.float64)
+
+    def log_prob(self, values):
+        """(N,); 0 for cells that are missing."""
+        found, here = np.zeros(len(values)), ~is_missing(values)
+        values = self._numbers(self.labels, values[here])
+        if self.labels is not None:
+            place = np.minimum(np.searchsorted(self.seen, values), len(self.seen) - 1)
+            found[here] = np.log(np.where(self.seen[place] == values, self.at_most[place],
+                                          np.min(self.at_most) / 2))
+            return found
+        total = self.at_least[0]
+        low = self.at_most[np.searchsorted(self.seen, values, side="right")] / total
+        high = self.at_least[np.searchsorted(self.seen, values, side="left")] / total
+        found[here] = np.log(np.minimum(1, 2 * np.minimum(low, high)))
+        return found
 
 
 def _percentile(scores, weight, share):

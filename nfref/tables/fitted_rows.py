@@ -1,0 +1,56 @@
+"""Rows that a density was fitted to, known again by their content: what they scored out of fold.
+
+A row that was fitted to looks likelier than it is. So a model keeps, of each, 64 bits that its
+cells decide and its log-likelihood by densities that were not fitted to it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.runtime.checks import check_floats, require
+from nfref.runtime.configuration import Configuration
+from nfref.tables.reading.sampling import GOLDEN, mixed
+
+
+def keys_of(density, table):
+    """64 bits of each row, (N,) of uint64, the same for rows with the same cells and for no
+    others, but by an accident of 1 in 2^64. Rows are whole."""
+    codes, u, _ = density.encode(table)
+    found = np.zeros(len(codes), np.uint64)
+    for column in (np.concatenate([codes, u], axis=1) + 0.0).T:     # + 0.0 makes -0.0 0.0
+        found = mixed(found + GOLDEN ^ np.ascontiguousarray(column).view(np.uint64))
+    return found
+
+
+@dataclass(frozen=True)
+class FittedRows(Configuration):
+    """What rows scored by densities that were not fitted to them.
+
+    Parameters
+    ----------
+    keys : (N,) array of uint64
+        In order.
+    scores : (N,) array
+    """
+
+    keys: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def of(cls, keys, scores):
+        """Of rows in any order; of copies one is kept."""
+        keys, first = np.unique(keys, return_index=True)
+        return cls(keys, np.asarray(scores, np.float64)[first])
+
+    def find(self, keys):
+        """The score of each row, (N,); NaN for rows that were not fitted to."""
+        if not len(self.keys):
+            return np.full(len(keys), np.nan)
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[place] == keys, self.scores[place], np.nan)
+
+    def _check(self):
+        require(self.keys.dtype == np.uint64 and self.keys.ndim == 1
+                and np.all(self.keys[1:] > self.keys[:-1]), "keys: expected uint64 in order")
+        check_floats("scores", self.scores, len(self.keys))

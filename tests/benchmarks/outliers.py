@@ -1,0 +1,234 @@
+"""Outliers by ``nfref.FlowOutlierDetector`` and by others: AUC on tables with labels, in one run.
+
+    python -m tests.benchmarks.outliers [--only NAME ...] [--seeds 0 1]
+
+The protocol, fixed before anything was measured: each detector is fitted to all rows of a table,
+outliers among them, without labels, with its defaults, and scores the same rows, as people use
+it. nfref's scores are those of rows that were not fitted to (``training_scores_``). Others get
+standardised columns. The area under the curve says how often an outlier is scored odder than a
+row that is none; standard errors are those of Hanley and McNeil (1982). Rare classes are drawn
+from tables that scikit-learn and nfref ship, of which the outliers are a class that is rare by
+drawing few of it; the others are made: each is one way of being odd.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from scipy import stats
+
+ROWS = 800
+
+
+# Tables -----------------------------------------------------------------------------------
+
+
+def _rare(x, odd, share, rng):
+    """Rows of which the odd ones are so many, at most ``ROWS``."""
+    common, rare = np.flatnonzero(~odd), np.flatnonzero(odd)
+    common = rng.permutation(common)[:ROWS]
+    rare = rng.permutation(rare)[:max(8, round(share * len(common)))]
+    x = x[np.concatenate([common, rare])]
+    return x[:, np.ptp(x, axis=0) > 0], np.arange(len(x)) >= len(common)
+
+
+def breast_cancer(rng):
+    from sklearn.datasets import load_breast_cancer
+    found = load_breast_cancer()
+    return _rare(found.data, found.target == 0, 0.08, rng)
+
+
+def wine(rng):
+    from sklearn.datasets import load_wine
+    found = load_wine()
+    return _rare(found.data, found.target == 2, 0.08, rng)
+
+
+def iris(rng):
+    from sklearn.datasets import load_iris
+    found = load_iris()
+    return _rare(found.data, found.target == 0, 0.1, rng)
+
+
+def digits(rng):
+    from sklearn.datasets import load_digits
+    found = load_digits()
+    kept = found.data[np.isin(found.target, (0, 1, 6))]
+    label = found.target[np.isin(found.target, (0, 1, 6))]
+    x, odd = _rare(kept, label == 1, 0.05, rng)
+    return x, odd
+
+
+def moons(rng):
+    """Two moons, and odd rows between and around them."""
+    from sklearn.datasets import make_moons
+    x = make_moons(ROWS, noise=0.06, random_state=int(rng.integers(2 ** 31)))[0]
+    return (np.concatenate([x, rng.uniform([-1.5, -1], [2.5, 1.5], (40, 2))]),
+            np.arange(ROWS + 40) >= ROWS)
+
+
+def clusters(rng):
+    """Far from three clusters of unlike spread."""
+    centres = np.array([[0, 0, 0, 0], [8, 8, 0, 0], [0, 8, 8, 0.0]])
+    scale = np.array([0.3, 1.0, 2.0])
+    which = rng.integers(3, size=ROWS)
+    x = centres[which] + scale[which, None] * rng.standard_normal((ROWS, 4))
+    return np.concatenate([x, rng.uniform(-6, 14, (40, 4))]), np.arange(ROWS + 40) >= ROWS
+
+
+def local(rng):
+    """Beside a narrow cluster, by more than its spread and less than another's."""
+    which = rng.integers(2, size=ROWS)
+    x = np.where(which[:, None] == 0, 0.2, 3.0) * rng.standard_normal((ROWS, 3)) + 9 * which[:, None]
+    odd = rng.standard_normal((40, 3))
+    odd = 1.6 * odd / np.linalg.norm(odd, axis=1, keepdims=True)
+    return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
+
+
+def all_over(rng):
+    """Anywhere in the range, of ten columns that depend."""
+    mix = rng.standard_normal((10, 10))
+    x = rng.standard_normal((ROWS, 10)) @ mix
+    odd = rng.uniform(1.1 * x.min(axis=0), 1.1 * x.max(axis=0), (40, 10))
+    return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
+
+
+def dependency(rng):
+    """Each column as it should be, and not together."""
+    a, b = rng.uniform(-2, 2, (2, ROWS))
+    x = np.stack([a, b, np.sin(2 * a) + 0.1 * rng.standard_normal(ROWS),
+                  a * b + 0.2 * rng.standard_normal(ROWS)], axis=1)
+    odd = np.stack([rng.permutation(column)[:40] for column in x.T], axis=1)
+    return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
+
+
+def irrelevant(rng):
+    """Two columns of twenty that say so, with long tails in the others."""
+    x = rng.standard_normal((ROWS + 40, 20))
+    x[:, 2:] = np.exp(x[:, 2:])
+    x[ROWS:, :2] = 4.5 + 0.5 * rng.standard_normal((40, 2))
+    return x, np.arange(ROWS + 40) >= ROWS
+
+
+def discrete(rng):
+    """Counts and yes or no, of which rare numbers are odd."""
+    rate = rng.choice([2.0, 5.0], ROWS)
+    x = np.stack([rng.poisson(rate), rng.poisson(rate), rng.binomial(1, 0.02, ROWS),
+                  rng.binomial(3, 0.5, ROWS), rng.geometric(0.5, ROWS), rng.binomial(1, 0.5, ROWS)],
+                 axis=1)
+    odd = np.stack([rng.poisson(9, 40), rng.poisson(1, 40), rng.binomial(1, 0.6, 40),
+                    rng.binomial(3, 0.5, 40), rng.geometric(0.25, 40), rng.binomial(1, 0.5, 40)],
+                   axis=1)
+    return np.concatenate([x, odd]).astype(float), np.arange(ROWS + 40) >= ROWS
+
+
+def masked(rng):
+    """One tight group in ten rows, alike and far from all others."""
+    x = rng.standard_normal((ROWS, 6)) @ (np.eye(6) + 0.3)
+    odd = 5 + 0.1 * rng.standard_normal((80, 6))
+    return np.concatenate([x, odd]), np.arange(ROWS + 80) >= ROWS
+
+
+def spikes(rng):
+    """Columns that are mostly zero; odd rows are so too, and where they are not they are large."""
+    x = np.where(rng.random((ROWS, 8)) < 0.6, 0.0, rng.gamma(2.0, 1.0, (ROWS, 8)))
+    odd = np.where(rng.random((40, 8)) < 0.75, 0.0, rng.gamma(2.0, 5.0, (40, 8)))
+    return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
+
+
+def heavy(rng):
+    """Student t of two degrees of freedom in five columns; odd ones break their sum."""
+    x = rng.standard_t(2.0, (ROWS, 4))
+    x = np.column_stack([x, x.sum(axis=1) + 0.3 * rng.standard_normal(ROWS)])
+    odd = rng.standard_t(2.0, (40, 5))
+    odd[:, 4] = odd[:, :4].sum(axis=1) + rng.choice([-3, 3], 40)
+    return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
+
+
+TABLES = {"breast cancer": breast_cancer, "wine": wine, "iris": iris, "digits": digits,
+          "moons": moons, "clusters": clusters, "local": local, "all over": all_over,
+          "dependency": dependency, "irrelevant": irrelevant, "discrete": discrete,
+          "masked": masked, "spikes": spikes, "heavy": heavy}
+
+
+# Detectors: larger is odder ---------------------------------------------------------------
+
+
+def isolation_forest(x, seed):
+    from sklearn.ensemble import IsolationForest
+    return -IsolationForest(random_state=seed).fit(x).score_samples(x)
+
+
+def local_outlier_factor(x, seed):
+    from sklearn.neighbors import LocalOutlierFactor
+    return -LocalOutlierFactor().fit(x).negative_outlier_factor_
+
+
+def ecod(x, seed):
+    """Li et al. 2022: the larger of the sums of log tails, left, right, and by skewness."""
+    left = stats.rankdata(x, method="max", axis=0) / len(x)
+    right = stats.rankdata(-x, method="max", axis=0) / len(x)
+    by_skewness = np.where(stats.skew(x, axis=0) < 0, left, right)
+    return np.max([-np.log(tail).sum(axis=1) for tail in (left, right, by_skewness)], axis=0)
+
+
+def minimum_covariance(x, seed):
+    from sklearn.covariance import EllipticEnvelope
+    return -EllipticEnvelope(random_state=seed).fit(x).score_samples(x)
+
+
+def neighbours(x, seed):
+    from sklearn.neighbors import NearestNeighbors
+    return NearestNeighbors(n_neighbors=6).fit(x).kneighbors(x)[0][:, -1]
+
+
+def nfref_detector(x, seed):
+    import nfref
+    return -nfref.FlowOutlierDetector(random_state=seed).fit(x).training_scores_
+
+
+DETECTORS = {"nfref": nfref_detector, "isolation forest": isolation_forest,
+             "LOF": local_outlier_factor, "ECOD": ecod, "MCD": minimum_covariance,
+             "kNN": neighbours}
+
+
+def area(score, odd):
+    """(AUC, its standard error)."""
+    rank = stats.rankdata(score)
+    n, m = int(odd.sum()), int((~odd).sum())
+    found = (rank[odd].sum() - n * (n + 1) / 2) / (n * m)
+    q1, q2 = found / (2 - found), 2 * found ** 2 / (1 + found)
+    variance = found * (1 - found) + (n - 1) * (q1 - found ** 2) + (m - 1) * (q2 - found ** 2)
+    return found, np.sqrt(max(variance, 0) / (n * m))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--detectors", nargs="*", default=list(DETECTORS), choices=DETECTORS)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    options = parser.parse_args()
+    print(f"{'table':<16}" + "".join(f"{name:>18}" for name in options.detectors) + f"{'s':>7}")
+    ranks = []
+    for name in options.only:
+        for seed in options.seeds:
+            # Each table draws from a generator of its own, whichever tables are asked for.
+            x, odd = TABLES[name](np.random.default_rng([seed, list(TABLES).index(name)]))
+            z = (x - x.mean(axis=0)) / x.std(axis=0)
+            found, began = [], time.process_time()
+            for detector in options.detectors:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found.append(area(DETECTORS[detector](x if detector == "nfref" else z, seed),
+                                      odd))
+            ranks.append(stats.rankdata([-value for value, _ in found]))
+            print(f"{name:<16}" + "".join(f"{f'{value:.3f} +- {error:.3f}':>18}"
+                                          for value, error in found)
+                  + f"{time.process_time() - began:>7.1f}", flush=True)
+    print(f"{'mean rank':<16}" + "".join(f"{value:>18.2f}" for value in np.mean(ranks, axis=0)))
+
+
+if __name__ == "__main__":
+    main()
