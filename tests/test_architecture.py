@@ -42,7 +42,7 @@ LAYERS = (
      "tables.members tables.search",
      "all above but kernels, dispatch"),
     ("densities", "tables.density tables.fit tables.grids tables.conditional tables.one_column "
-     "tables.missing tables.scoring tables.split tables.comparison",
+     "tables.missing tables.fitted_rows tables.scoring tables.split tables.comparison",
      "all above but kernels, dispatch"),
     ("model files", "tables.archives tables.checkpoints tables.model_file",
      "all above but kernels, dispatch"),

@@ -97,19 +97,17 @@ random_state, verbose, n_jobs
         share = self.contamination
         if isinstance(share, str) or not 0 < share <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {share!r}")
-        if self.trimming is not None and not 0 <= self.trimming <= 0.5:
+        if self.trimming is not None and (isinstance(self.trimming, str)
+                                          or not 0 <= self.trimming <= 0.5):
             raise ValueError(f"trimming: expected a number in [0, 0.5], got {self.trimming!r}")
         if self.criterion not in CRITERIA:
             raise ValueError(f"criterion: expected one of {', '.join(CRITERIA)}, got "
                              f"{self.criterion!r}")
         super().fit(X, y, sample_weight)
         self.training_scores_ = scores = self.score_samples(X)
-        if sample_weight is None:
-            self.offset_ = float(np.percentile(scores, 100 * share))
-            return self
-        weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
-        order = np.argsort(scores, kind="stable")
-        self.offset_ = _percentile(scores[order], weight[order], share)
+        weight = None if sample_weight is None else np.broadcast_to(
+            np.asarray(sample_weight, np.float64), len(scores))
+        self.offset_ = _quantile(scores, weight, share)
         return self
 
     # Fitting --------------------------------------------------------------------------------
@@ -124,30 +122,29 @@ random_state, verbose, n_jobs
         places, log_prob = places[whole], log_prob[whole]
         self._known = FittedRows.of(keys_of(density, _some(table, places)), log_prob)
         self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
-        self._middle, self._share = _scales(log_prob, self._tails.log_prob(_some(table, places)))
+        self._middle, self._share = _scales(log_prob, self._tails.log_prob(_some(table, places)),
+                                            _weighed(options, places)["weight"])
         self._typical, self._examples = None, _some(table, places[:TYPICAL_ROWS])
         return found
 
     def _kept(self, columns, table, plan, seed, options):
         """Which rows are left when the least likely ones are trimmed, (N,)."""
-        kept, rows = np.ones(len(table[0]), bool), len(table[0])
+        kept = np.ones(len(table[0]), bool)
         share = self.trimming
         if share is None:
             share = min(2 * self.contamination, 0.5)
+        weight = options["weight"]
+        rows = len(kept) if weight is None else np.sum(weight)
         if share == 0 or (1 - share) * rows < max(LEAST_ROWS, 3 * len(columns)):
             return kept
-        weight = options["weight"]
         flow = "gaussian" if self.flow == "gaussian" else "mixture"
         plan = replace(plan, flow=flow, members=0, simple=True, callback=None)
         for part in (share / 2, share):
             log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
-            tails = _Tails.of(columns, _some(table, kept), _weighed(options, kept)["weight"],
-                              options["given"]).log_prob(table)
-            scores = _combined(log_prob, tails, *_scales(log_prob[kept], tails[kept]))
-            order = np.argsort(scores, kind="stable")
-            least = _percentile(scores[order], np.ones(rows) if weight is None else weight[order],
-                                part)
-            kept = scores >= least
+            own = _weighed(options, kept)["weight"]
+            tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
+            scores = _combined(log_prob, tails, *_scales(log_prob[kept], tails[kept], own))
+            kept = scores >= _quantile(scores, weight, part)
         return kept
 
     def _out_of_fold(self, columns, table, kept, plan, seed, options):
@@ -249,12 +246,14 @@ def _weighed(options, kept):
     return {**options, "weight": None if weight is None else weight[kept]}
 
 
-def _scales(log_prob, tails):
+def _scales(log_prob, tails, weight):
     """(the median m of log p, the share s that brings tails to its spread)."""
     if not len(log_prob):
         return 0.0, 1.0
-    spread, of_tails = (np.subtract(*np.quantile(part, [0.75, 0.25])) for part in (log_prob, tails))
-    return float(np.median(log_prob)), float(spread / of_tails) if of_tails > 0 else 1.0
+    middle = _quantile(log_prob, weight, 0.5)
+    spread, of_tails = (_quantile(part, weight, 0.75) - _quantile(part, weight, 0.25)
+                        for part in (log_prob, tails))
+    return middle, spread / of_tails if of_tails > 0 else 1.0
 
 
 def _combined(log_prob, tails, middle, share):
@@ -327,12 +326,14 @@ class _Tail:
         return found
 
 
-def _percentile(scores, weight, share):
-    """NumPy's percentile of scores in order, each there so often as its weight says."""
-    ends = np.cumsum(weight)
+def _quantile(values, weight, share):
+    """NumPy's quantile of values, each there so often as its weight says."""
+    if weight is None:
+        return float(np.quantile(values, share))
+    order = np.argsort(values, kind="stable")
+    values, ends = values[order], np.cumsum(weight[order])
     place = share * (ends[-1] - 1)
     low = np.searchsorted(ends, np.floor(place), side="right")
     high = np.searchsorted(ends, np.floor(place) + 1, side="right")
-    last = len(scores) - 1
-    low, high = scores[min(low, last)], scores[min(high, last)]
+    low, high = values[min(low, len(values) - 1)], values[min(high, len(values) - 1)]
     return float(low + (place - np.floor(place)) * (high - low))

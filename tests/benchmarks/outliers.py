@@ -80,7 +80,8 @@ def clusters(rng):
 def local(rng):
     """Beside a narrow cluster, by more than its spread and less than another's."""
     which = rng.integers(2, size=ROWS)
-    x = np.where(which[:, None] == 0, 0.2, 3.0) * rng.standard_normal((ROWS, 3)) + 9 * which[:, None]
+    scale = np.where(which[:, None] == 0, 0.2, 3.0)
+    x = scale * rng.standard_normal((ROWS, 3)) + 9 * which[:, None]
     odd = rng.standard_normal((40, 3))
     odd = 1.6 * odd / np.linalg.norm(odd, axis=1, keepdims=True)
     return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
