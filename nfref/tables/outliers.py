@@ -25,7 +25,7 @@ from nfref.runtime.annotations import Any, Array
 from nfref.tables import conditional
 from nfref.tables.fitted_rows import FittedRows, keys_of
 from nfref.tables.flow_density import FlowDensity
-from nfref.tables.frames import is_missing
+from nfref.tables.frames import as_counts, is_missing
 
 CRITERIA = ("combined", "density", "typical", "conditional")
 LEAST_ROWS = 30         # below so many, or three a column, nothing is trimmed
@@ -105,14 +105,17 @@ random_state, verbose, n_jobs
                              f"{self.criterion!r}")
         super().fit(X, y, sample_weight)
         self.training_scores_ = scores = self.score_samples(X)
-        weight = None if sample_weight is None else np.broadcast_to(
-            np.asarray(sample_weight, np.float64), len(scores))
+        weight = None
+        if sample_weight is not None:
+            weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
+            scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
         self.offset_ = _quantile(scores, weight, share)
         return self
 
     # Fitting --------------------------------------------------------------------------------
 
     def _found(self, columns, table, plan, seed, options):
+        options = {**options, "weight": as_counts(options["weight"])}
         kept = self._kept(columns, table, plan, seed, options)
         self.n_trimmed_ = int(np.sum(~kept))
         table, options = _some(table, kept), _weighed(options, kept)
