@@ -206,8 +206,8 @@ def _delimiter(head, spaces=False):
                                  for cells in csv.reader(lines[:20], delimiter=delimiter)]
         except csv.Error:
             counts[delimiter] = [1]
-    for delimiter, count in counts.items():
-        if count and count[0] > 1 and len(set(count)) == 1:
+    for delimiter, count in counts.items():     # one row of many lines: a quote that has no end
+        if count and count[0] > 1 and len(set(count)) == 1 and (len(count) > 1 or len(lines) == 1):
             return delimiter
     if spaces and len({len(line.split()) for line in lines[:20]} - {1}) == 1:
         return " "

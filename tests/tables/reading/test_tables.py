@@ -1,6 +1,7 @@
 """Tables: what is read, and how every kind of bad file is refused."""
 
 import builtins
+import csv
 import io
 import os
 import pickle
@@ -484,3 +485,12 @@ def test_messages_are_short_whatever_the_names():
     with pytest.raises(TableError) as caught:
         match_columns("t", Table(np.zeros((1, 20)), long), [name + "x" for name in long])
     assert len(str(caught.value)) < 1300
+
+
+def test_a_name_full_of_delimiters(tmp_path):
+    """Cut at each of them, its closing quote opens a cell that swallows the rest: one even row."""
+    names = ("one", "2.5|a;" * 9)
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerow(names)
+        csv.writer(file).writerows(ROWS[:, :2].tolist())
+    assert read_table(tmp_path / "t.csv").columns == names
