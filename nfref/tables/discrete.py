@@ -106,11 +106,12 @@ class Numbers(Configuration):
 
     def of(self, numbers):
         """log P, (N, R)."""
+        numbers, inverse = np.unique(numbers, return_inverse=True)      # few of many rows
         place = np.minimum(np.searchsorted(self.seen, numbers), len(self.seen) - 1)
         known = self.seen[place] == numbers
         from_table = np.where(known[:, None], self.log_prob.T[place], -np.inf)
         return np.logaddexp(np.log(self.table) + from_table,
-                            np.log1p(-self.table) + self._log_cells(numbers))
+                            np.log1p(-self.table) + self._log_cells(numbers))[inverse]
 
     def _log_cells(self, numbers):
         """log P of the Student t within half of each number, given at least ``low``."""

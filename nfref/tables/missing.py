@@ -17,6 +17,7 @@ nothing else: they say little or nothing about a density of the others given the
 Source: Bishop 2006 (EM).
 """
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from nfref.tables.frames import as_counts, grouped_rows, is_missing
 
 ROUNDS = 10                 # of each kind
 ROWS_OF_A_ROUND = 5000      # at most so many
+SHARE_OF_BUDGET = 0.3       # of the time that is given, after which the round is the last
 
 
 def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=0.1,
@@ -61,14 +63,22 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
     kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
     few = slice(ROWS_OF_A_ROUND)
     announce("what stands in empty cells")
+    began, budget = time.perf_counter(), plan.time_budget or np.inf
     for k, kind in enumerate(kinds, 1):
         density = fit_table(columns, [values[few] for values in filled],
                             replace(plan, flow=kind, members=0, simple=True, folds=1), seed,
                             weight=counts[few], validation=validation, given=given).density
-        rows = few if k < len(kinds) else slice(None)
+        spent = time.perf_counter() - began
+        last = k == len(kinds) or spent > SHARE_OF_BUDGET * budget
+        rows = slice(None) if last else few
         drawn = impute(density, [values[rows] for values in table], rng)
         for values, new in zip(filled, drawn):
             values[rows] = new
+        if last:
+            break
+    if plan.time_budget:
+        left = budget - (time.perf_counter() - began)
+        plan = replace(plan, time_budget=max(left, 1e-3))
     found = fit_table(columns, filled, plan, seed, weight=counts, validation=validation,
                       announce=announce, given=given)
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))

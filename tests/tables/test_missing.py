@@ -10,11 +10,13 @@ from scipy import integrate, stats
 
 import nfref
 from nfref.cli import main
-from nfref.tables import conditional
+from nfref.tables import conditional, missing
 from nfref.tables.closed_form import Gaussian, Wide
+from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.frames import is_missing
 from nfref.tables.marginals import ClosedForm, Noise, reordered, student_of
 from nfref.tables.mixtures import GaussianMixture
+from nfref.tables.plan import Plan
 from nfref.tables.pool import Pool, Regressed
 
 GAP = np.nan
@@ -487,3 +489,20 @@ def test_a_flow_alone_answers_about_missing_cells_too(given):
         assert found.effective[k] > 100
     filled = conditional.impute(density, rows, np.random.default_rng(1))
     assert np.all(np.isfinite(filled[1]))
+
+
+@pytest.mark.parametrize("budget, rounds", [(None, 2 * missing.ROUNDS), (1e-3, 1), (1e3, 20)])
+def test_rounds_end_with_the_time(monkeypatch, budget, rounds):
+    asked = []
+
+    def counted(columns, table, plan, *rest, **options):
+        asked.append(plan)
+        return fit_table(columns, table, plan, *rest, **options)
+
+    monkeypatch.setattr(missing, "fit_table", counted)
+    table = np.random.default_rng(0).standard_normal((60, 2))
+    table[::4, 1] = np.nan
+    columns = find_columns(("a", "b"), list(table.T))
+    missing.fit_incomplete_table(columns, list(table.T), Plan(members=0, time_budget=budget), 0)
+    assert len(asked) == rounds + 1
+    assert budget is None or 0 < asked[-1].time_budget < budget
