@@ -24,13 +24,20 @@ def add_commands(commands):
         "check", help="point the oracle at a flow or a density",
         description="Check every property of a flow: log-determinants against numerical\n"
                     "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
-                    "a transform or distribution of another library, a pair (forward, inverse)\n"
-                    "of functions of arrays, one function, or a dictionary of arguments.\n"
+                    "a transform or distribution of another library, a module with forward and\n"
+                    "inverse, a pair of functions of arrays, or a dictionary of arguments.\n"
+                    "With --density it is the density of a table; with --process any program.\n"
                     "Exit status 0: ok; 1: something failed; 3: nothing failed, but something\n"
                     "could not be judged and was not named by --skip; 2: a wrong question.",
         example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32")
-    parser.add_argument("object", metavar="MODULE:OBJECT",
+    parser.add_argument("object", metavar="MODULE:OBJECT", nargs="?",
                         help="what to check, as package.module:name.of.attribute")
+    parser.add_argument("--process", metavar="COMMAND", help="instead of OBJECT: a program in any "
+                        "language, asked by lines of JSON (docs/process_protocol.rst)")
+    parser.add_argument("--density", metavar="TABLE", help="OBJECT is a density of the rows of "
+                        "this file: an estimator, a distribution, a copula")
+    parser.add_argument("--discrete", metavar="NAME,NAME", help="with --density: columns whose "
+                        "values have probabilities (default: whole numbers that are drawn, too)")
     parser.add_argument("--dim", type=count(1), metavar="D", help="number of coordinates")
     parser.add_argument("--event-shape", type=_shape, metavar="C,H,W",
                         help="the object takes events of this shape; --dim is their size")
@@ -136,49 +143,44 @@ class Question(Options):
     json: bool
     badge: str
     library: str
+    process: str
+    density: str
+    discrete: str
+
+    @property
+    def subject(self):
+        """What the report calls it."""
+        return self.process if self.object is None else self.object
 
 
 def check(options):
     """Run the command; returns the exit status."""
     options = Question.of(options)
-    from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, adapters, scoreboard
-    from nfref.oracle.checks.density import check_density
-    from nfref.oracle.checks.flow import check_flow
+    from nfref.oracle import (DENSITY_PROPERTIES, FLOW_PROPERTIES, TABLE_PROPERTIES, process,
+                              scoreboard)
     from nfref.oracle.report import EXIT_STATUS
 
     skip = tuple(name for name in options.skip.split(",") if name)
     for name in skip:
-        if name not in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES}:
+        if name not in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES, **TABLE_PROPERTIES}:
             raise UsageError(f"--skip: expected names of properties, got {name!r}")
+    if (options.object is None) == (options.process is None):
+        raise UsageError("MODULE:OBJECT: expected it or --process COMMAND, got "
+                         + ("neither" if options.object is None else "both"))
     rng = np.random.default_rng(options.seed)
-    context = _context(options.context, rng)
-    support = None if options.support is None else load(options.support)
-    dtype = np.dtype(options.dtype)
-    thing = load(options.object)
-    dim = _dim(options, thing)
-    common = dict(dim=dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
-                  subject=options.object, context=context, support=support)
     try:
-        adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
-        made = _made(options.object, thing) if options.make else thing
-        arguments = dict(adapters.of(made, **adapt))
-        if "forward" in arguments and not ({"inverse", "log_prob"} & set(arguments)):
-            check_is_a_map(options.object, arguments["forward"], options, dim, context)
-        if "log_prob" in arguments:
-            if options.domain is not None:
-                common["domain"] = options.domain
-            report = check_density(**{**common, **arguments})
+        if options.process is not None:
+            with process.started(options.process, options.seconds) as thing:
+                report = _report(options, thing, skip, rng)
+                thing.end()
         else:
-            if options.make:
-                arguments.setdefault("make", adapters.maker(thing, **adapt))
-            report = check_flow(**{**common, "domain": options.domain,
-                                   "codomain": options.codomain, "smooth": options.smooth,
-                                   "stochastic": options.stochastic,
-                                   "accuracy": options.accuracy, **arguments})
+            report = _report(options, load(options.object), skip, rng)
+    except process.ProcessFailed as error:
+        raise UsageError(f"{options.process}: {error}") from None
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{options.object}: {error}") from None
+        raise UsageError(f"{options.subject}: {error}") from None
     library, version = _library(options)
-    record = scoreboard.record(report, library=library, version=version, flow=options.object,
+    record = scoreboard.record(report, library=library, version=version, flow=options.subject,
                                dtype=options.dtype)
     if options.badge is not None:
         try:
@@ -190,10 +192,74 @@ def check(options):
     return EXIT_STATUS[report.verdict]
 
 
+def _report(options, thing, skip, rng):
+    """The report on an object, or on a program that was started."""
+    from nfref.oracle import adapters
+    from nfref.oracle.checks.density import check_density
+    from nfref.oracle.checks.flow import check_flow
+
+    if options.density is not None:
+        return _of_table(options, thing, skip, rng)
+    context = _context(options.context, rng)
+    support = None if options.support is None else load(options.support)
+    dtype = np.dtype(options.dtype)
+    if options.process is not None:
+        thing = thing.functions()
+    dim = _dim(options, thing)
+    common = dict(dim=dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
+                  subject=options.subject, context=context, support=support)
+    adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
+    made = _made(options.object, thing) if options.make else thing
+    arguments = dict(adapters.of(made, **adapt))
+    if "forward" in arguments and not ({"inverse", "log_prob"} & set(arguments)):
+        check_is_a_map(options.subject, arguments["forward"], options, dim, context)
+    if "log_prob" in arguments:
+        if options.domain is not None:
+            common["domain"] = options.domain
+        return check_density(**{**common, **arguments})
+    if options.make:
+        arguments.setdefault("make", adapters.maker(thing, **adapt))
+    return check_flow(**{**common, "domain": options.domain, "codomain": options.codomain,
+                         "smooth": options.smooth, "stochastic": options.stochastic,
+                         "accuracy": options.accuracy, **arguments})
+
+
+# With --density, what is asked of flows alone would be passed over.
+NOT_OF_TABLES = ("context", "event_shape", "support", "domain", "codomain", "smooth", "stochastic")
+
+
+def _of_table(options, thing, skip, rng):
+    """The report on the density of a table."""
+    from nfref.oracle import check_estimator_density
+    from nfref.tables.reading import read_table
+    for name in NOT_OF_TABLES:
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')}: expected none with --density, got "
+                             f"{getattr(options, name)}")
+    table = read_table(options.density)
+    dim = len(table.columns)
+    if options.dim not in (None, dim):
+        raise UsageError(f"--dim: expected {dim}, as {options.density} has columns, got "
+                         f"{options.dim}")
+    discrete = None
+    if options.discrete is not None:
+        discrete = []
+        for name in options.discrete.split(","):
+            if name not in table.columns:
+                raise UsageError(f"--discrete: expected columns of {options.density}, got {name!r}")
+            discrete.append(table.columns.index(name))
+    if options.process is not None:
+        thing = thing.density()
+    elif options.make:
+        thing = _made(options.object, thing)
+    return check_estimator_density(thing, table.values, rng=rng, discrete=discrete, skip=skip,
+                                   seconds=options.seconds, subject=options.subject)
+
+
 def _library(options):
     """Name and version of the distribution that the object belongs to; (name, None) if unknown."""
     from importlib import metadata
-    name = options.library or options.object.partition(":")[0].partition(".")[0]
+    name = options.library or options.subject.partition(":")[0].partition(".")[0]
     try:
         return name, metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -205,7 +271,7 @@ def _dim(options, thing):
     if options.event_shape is not None:
         size, where = int(np.prod(options.event_shape)), "the size of --event-shape"
     elif isinstance(thing, dict) and "dim" in thing:
-        size, where = thing["dim"], f"as {options.object} says"
+        size, where = thing["dim"], f"as {options.subject} says"
     elif options.dim is not None:
         return options.dim
     else:

@@ -34,6 +34,8 @@ GROUPS = {
     "own gradient": ("gradient", "entries", "directions", "structure"),
     "context": ("context_",),
     "mass and samples": ("normalised", "panels", "sample"),
+    "table": ("rows_of_table", "higher_at_rows", "far_out", "categories", "conditionals",
+              "chain_rule", "marginal", "pickled", "units", "column_order", "row_order", "weights"),
 }
 COLOURS = {OK: "brightgreen", FAILED: "red", INCONCLUSIVE: "yellow"}
 PASSES, UNDECIDED, NOTHING = "yes", "?", "–"

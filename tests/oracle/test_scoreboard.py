@@ -33,8 +33,10 @@ def test_cells_name_what_failed_and_what_was_not_judged():
 
 
 def test_every_property_has_one_column():
-    from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
-    for name in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES, **GRADIENT_PROPERTIES}:
+    from nfref.oracle import (DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES,
+                              TABLE_PROPERTIES)
+    for name in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES, **GRADIENT_PROPERTIES,
+                 **TABLE_PROPERTIES}:
         assert scoreboard.group_of(name) in scoreboard.GROUPS, name
     assert scoreboard.group_of("answers_stay_forward") == "as used"
     assert scoreboard.group_of("of another version") is None

@@ -1,0 +1,250 @@
+"""Densities of tables as plain functions: whatever says log p of rows, draws rows, and is fitted.
+
+What something is, is told by its methods:
+
+=================================================== ============================================
+``score_samples``, ``sample``, ``fit``              scikit-learn's densities, nfref's FlowDensity
+``logpdf`` or ``logpmf``, ``rvs`` or ``sample``     scipy.stats, of one column and of several
+``logpdf``, ``resample``                            ``scipy.stats.gaussian_kde``
+``pdf``, ``sample`` or ``simulate``                 vine copulas (pyvinecopulib), statsmodels
+``evaluate``, ``fit``                               KDEpy
+``log_probability``, ``sample``                     pomegranate
+``log_prob``, ``sample``                            what :func:`nfref.oracle.adapters.of` takes
+``conditional``                                     a chain of p(column | others), as TabPFN's
+a list of functions                                 log p(x_j | x_<j) of (x_j, earlier columns)
+a dictionary                                        the fields of :class:`Estimator`, or one of them
+=================================================== ============================================
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.oracle.adapters.fitting import (as_numbers, fit_to, fitted, fresh, has, is_copula,
+                                           lengths_of, parameters_of, sampler, weight_name)
+from nfref.runtime.annotations import Any, Array, Callable
+
+# Of scipy.stats: random rows that lie on a surface, or are no rows at all.
+NO_COLUMNS = ("dirichlet_frozen", "wishart_frozen", "invwishart_frozen", "matrix_normal_frozen",
+              "matrix_t_frozen", "vonmises_fisher_frozen", "special_ortho_group_frozen",
+              "ortho_group_frozen", "unitary_group_frozen", "uniform_direction_frozen",
+              "random_table_frozen", "normal_inverse_gamma_frozen")
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A density of D columns as functions.
+
+    Attributes
+    ----------
+    log_prob : callable
+        (N, D) -> (N,) natural logarithms; of discrete columns, of probabilities. It may take
+        ``order=``, a tuple of columns that a chain is to follow.
+    sample : callable or None
+        ``sample(rng, n)`` -> (n, D).
+    fit : callable or None
+        ``fit(rows, weights)``, weights (N,) or None -> another Estimator.
+    marginal : callable or None
+        ``marginal(columns)`` -> a function (N, len(columns)) -> (N,).
+    conditional : callable or None
+        ``conditional(rows, column, given)`` -> (N,): log p(column | the columns ``given``).
+    order : tuple of int or None
+        The columns as the chain rule of ``log_prob`` takes them; all from left to right if None.
+    domain : (lower, upper) or None
+        Where the columns live.
+    seeded : bool
+        Whether equal generators are to give equal samples.
+    weighted : bool
+        Whether ``fit`` takes weights.
+    of_probabilities : bool
+        log_prob is the logarithm of what was given as a probability, which may underflow.
+    lengths : tuple of str
+        Options with a number that may be a length in the units of the table.
+    object : object
+        What is to be pickled; None for functions.
+    """
+
+    log_prob: Callable[..., Any]
+    sample: Callable[..., Any] | None = None
+    fit: Callable[..., Any] | None = None
+    marginal: Callable[..., Any] | None = None
+    conditional: Callable[..., Any] | None = None
+    order: tuple[int, ...] | None = None
+    domain: Any = None
+    seeded: bool = True
+    weighted: bool = False
+    of_probabilities: bool = False
+    lengths: tuple[str, ...] = ()
+    object: Any = None
+
+    @property
+    def takes_order(self):
+        """Whether ``log_prob`` can be asked for other orders of the chain rule."""
+        return "order" in parameters_of(self.log_prob)
+
+
+def estimator(thing: Any, table: Array | None = None) -> Estimator:
+    """An Estimator of what :mod:`nfref.oracle.adapters.estimators` lists.
+
+    Parameters
+    ----------
+    thing : object
+    table : (N, D) array, optional
+        What it is fitted to, in a copy, where it was not fitted yet.
+
+    Raises
+    ------
+    TypeError
+        If nothing of it is a density.
+    """
+    if isinstance(thing, Estimator):
+        return thing
+    if isinstance(thing, dict):
+        return _of_functions(thing)
+    if isinstance(thing, (list, tuple)) and thing and all(map(callable, thing)):
+        return _of_chain(tuple(thing))
+    kind = type(thing)
+    if kind.__module__.startswith("scipy.stats"):
+        return _of_scipy(thing)
+    for method, score, probabilities in (
+            ("score_samples", lambda one, x: one.score_samples(x), False),
+            ("log_probability", _log_probability, False),
+            ("logpdf", lambda one, x: one.logpdf(x), False),
+            ("evaluate", lambda one, x: one.evaluate(x), True),
+            ("pdf", lambda one, x: one.pdf(x), True)):
+        if callable(getattr(thing, method, None)):
+            return _of_object(thing, score, probabilities, table)
+    if callable(getattr(thing, "log_prob", None)):
+        from nfref.oracle import adapters
+        found = adapters.of(thing, rng=np.random.default_rng(0))
+        return _of_functions({name: found.get(name) for name in ("log_prob", "sample")})
+    if callable(thing) and not isinstance(thing, type):
+        return Estimator(thing)
+    raise TypeError("expected an estimator with score_samples, logpdf, pdf, evaluate or log_prob, "
+                    f"or a dictionary with log_prob, got {kind.__name__}")
+
+
+# One kind after the other -------------------------------------------------------------------
+
+
+def _of_functions(given):
+    unknown = set(given) - set(Estimator.__dataclass_fields__)
+    if unknown:
+        raise TypeError(f"expected fields of an Estimator ({', '.join(Estimator.__annotations__)})"
+                        f", got {sorted(unknown)[0]!r}")
+    given = dict(given)
+    if given.get("log_prob") is None:
+        if given.get("conditional") is None:
+            raise TypeError("expected log_prob or conditional among the functions, got neither")
+        given["log_prob"] = _chained(given["conditional"], given.get("order"))
+    if given.get("fit") is not None:
+        fit = given["fit"]
+        given["weighted"] = given.get("weighted", len(parameters_of(fit)) > 1)
+        given["fit"] = lambda rows, weights=None: estimator(
+            fit(rows) if weights is None else fit(rows, weights))
+    return Estimator(**given)
+
+
+def _chained(conditional, order):
+    """log_prob(rows, order=None): the sum of the factors of the chain rule."""
+    natural = order
+
+    def log_prob(rows, order=None):
+        taken = order or natural or tuple(range(rows.shape[1]))
+        return sum(as_numbers(conditional(rows, column, taken[:k]))
+                   for k, column in enumerate(taken))
+    return log_prob
+
+
+def _of_chain(factors):
+    """Factors f(x_j, earlier columns), which stand for one order of the columns alone."""
+    def conditional(rows, column, given):
+        return as_numbers(factors[column](rows[:, column], rows[:, :column]))
+
+    def log_prob(rows):
+        return sum(conditional(rows, column, ()) for column in range(len(factors)))
+    return Estimator(log_prob, conditional=conditional, order=tuple(range(len(factors))))
+
+
+def _of_scipy(thing):
+    """Frozen and new distributions, of one column or several, and gaussian_kde."""
+    name = type(thing).__name__
+    if name in NO_COLUMNS:
+        raise TypeError(f"scipy.stats {name}: its values are no rows of independent columns; give "
+                        "log_prob and sample of those that are, as functions")
+    if name == "gaussian_kde":
+        return _of_gaussian_kde(thing)
+    several = hasattr(thing, "_dist") and "multivariate" in type(thing).__module__
+    log = thing.logpdf if has(thing, "logpdf") and not _is_discrete(thing) else thing.logpmf
+
+    def log_prob(rows):
+        return np.reshape(log(rows if several else rows[:, 0]), len(rows))
+
+    def sample(rng, n):
+        drawn = (thing.rvs(size=n, random_state=rng) if hasattr(thing, "rvs")
+                 else thing.sample(n, rng=rng))
+        return np.reshape(drawn, (n, -1))
+
+    def marginal(columns):
+        return estimator(thing.marginal(list(columns))).log_prob
+    return Estimator(log_prob, sample, object=thing,
+                     domain=None if several or _is_discrete(thing) else thing.support(),
+                     marginal=marginal if several and hasattr(thing, "marginal") else None)
+
+
+def _is_discrete(thing):
+    return any("iscrete" in kind.__name__ for kind in type(thing).__mro__) or (
+        not hasattr(thing, "logpdf"))
+
+
+def _of_gaussian_kde(thing):
+    chosen = thing.covariance_factor.__name__.partition("_")[0]       # scotts, silverman
+    rule = {"scotts": "scott", "silverman": "silverman"}.get(chosen, float(thing.factor))
+
+    def fit(rows, weights=None):
+        return _of_gaussian_kde(type(thing)(rows.T, bw_method=rule, weights=weights))
+
+    def marginal(columns):
+        return _of_gaussian_kde(thing.marginal(list(columns))).log_prob
+    return Estimator(lambda rows: thing.logpdf(rows.T),
+                     lambda rng, n: thing.resample(n, seed=rng).T, fit, marginal, weighted=True,
+                     object=thing)
+
+
+def _log_probability(thing, rows):
+    """pomegranate's, which takes tensors of the dtype of its parameters."""
+    import torch
+    return thing.log_probability(torch.from_numpy(np.array(rows, dtype=np.float32)))
+
+
+def _of_object(thing, score, probabilities, table):
+    thing = fitted(thing, score, table)
+
+    def log_prob(rows, **order):
+        found = as_numbers(score(thing, rows) if not order else thing.score_samples(rows, **order))
+        found = found.reshape(len(rows)) if found.size == len(rows) else found
+        if not probabilities:
+            return found
+        with np.errstate(divide="ignore"):
+            return np.log(found)
+
+    def fit(rows, weights=None):
+        return _of_object(fit_to(fresh(thing), rows, weights), score, probabilities, None)
+
+    def marginal(columns):
+        found = thing.marginal(list(columns))
+        return found if callable(found) else estimator(found).log_prob
+
+    def conditional(rows, column, given):
+        return as_numbers(thing.conditional(rows, column, given))
+    made = Estimator(log_prob, *sampler(thing), object=thing, of_probabilities=probabilities,
+                     domain=(0.0, 1.0) if is_copula(thing) else None,
+                     order=getattr(thing, "order_", None))
+    if "order" not in parameters_of(getattr(thing, "score_samples", None)):
+        made = replace(made, log_prob=lambda rows: log_prob(rows))
+    if has(thing, "fit") and not is_copula(thing):
+        made = replace(made, fit=fit, lengths=lengths_of(thing),
+                       weighted=bool(weight_name(thing.fit)))
+    if has(thing, "marginal"):
+        made = replace(made, marginal=marginal)
+    return replace(made, conditional=conditional) if has(thing, "conditional") else made

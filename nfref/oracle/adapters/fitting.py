@@ -1,0 +1,127 @@
+"""Fitting somebody's estimator anew, and drawing from it with a seed, by whatever it takes."""
+
+import copy
+import inspect
+import sys
+
+import numpy as np
+
+
+def has(thing, name):
+    return callable(getattr(thing, name, None))
+
+
+def as_numbers(answer):
+    """What a library returned as an array: tensors are cut off from their graph."""
+    return np.asarray(answer.detach() if hasattr(answer, "detach") else answer)
+
+
+def is_copula(thing):
+    return type(thing).__module__.startswith("pyvinecopulib") and (
+        type(thing).__name__ in ("Vinecop", "Bicop"))
+
+
+def fitted(thing, score, table):
+    """The object itself, or a copy fitted to the table where it has nothing to say yet."""
+    if table is None or not has(thing, "fit"):
+        return thing
+    try:
+        score(thing, table[:2])
+        return thing
+    except Exception as error:      # each library has its own way of saying so
+        if type(error).__name__ not in ("NotFittedError", "AttributeError", "ValueError",
+                                        "TypeError"):
+            raise
+        return fit_to(fresh(thing), table, None)
+
+
+def fresh(thing):
+    """A copy that was not fitted, whose random choices are the same each time."""
+    if has(thing, "get_params"):
+        options = copy.deepcopy(thing.get_params(deep=False))
+        if options.get("random_state", 0) is None:
+            options["random_state"] = 0
+        return type(thing)(**options)
+    return copy.deepcopy(thing)
+
+
+def fit_to(thing, rows, weights):
+    given = {} if weights is None else {weight_name(thing.fit): weights}
+    found = thing.fit(np.array(rows), **given)
+    return thing if found is None else found
+
+
+def weight_name(fit):
+    return next((name for name in ("sample_weight", "weights") if name in parameters_of(fit)), None)
+
+
+def lengths_of(thing):
+    """Options that are bandwidths by name, or numbers other than 0 that are no counts."""
+    options = thing.get_params(deep=False) if has(thing, "get_params") else vars(thing)
+    bandwidths = tuple(name for name in options if name in ("bandwidth", "bw", "bw_method"))
+    return bandwidths or tuple(name for name, value in options.items()
+                               if isinstance(value, float) and value != 0
+                               and not name.startswith("_") and not name.endswith("_"))
+
+
+def parameters_of(function):
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def sampler(thing):
+    """``(sample(rng, n),)``, or nothing where there is none."""
+    draw = next((getattr(thing, name) for name in ("sample", "rvs", "simulate")
+                 if has(thing, name)), None)
+    if draw is None or _refuses(draw):
+        return ()
+    named = parameters_of(draw)
+
+    def sample(rng, n):
+        seed = int(rng.integers(2 ** 31))
+        if is_copula(thing):
+            found = draw(n, seeds=[seed, seed + 1, seed + 2])
+        elif "rng" in named:
+            found = draw(n, rng=rng)
+        elif "random_state" in named:
+            found = draw(n, random_state=seed)
+        elif "seed" in named:
+            found = draw(n, seed=seed)
+        elif hasattr(thing, "random_state"):
+            seeded = copy.copy(thing)           # mixtures of scikit-learn draw by their own
+            seeded.random_state = seed
+            found = getattr(seeded, draw.__name__)(n)
+        else:
+            found = _with_global_seeds(draw, n, seed)
+        labelled = isinstance(found, tuple)     # then rows come component by component
+        found = as_numbers(found[0] if labelled else found).reshape(n, -1)
+        return rng.permutation(found) if labelled else found
+    return (sample,)
+
+
+def _refuses(draw):
+    """Whether drawing is said not to exist, as for some kernels of scikit-learn."""
+    try:
+        draw(1)
+    except NotImplementedError:
+        return True
+    except Exception:       # whatever it is: for the check to find
+        return False
+    return False
+
+
+def _with_global_seeds(draw, n, seed):
+    """By NumPy's and torch's global generators, left as they were."""
+    state = np.random.get_state()       # noqa: NPY002 (the sampler's own)
+    np.random.seed(seed)                # noqa: NPY002
+    torch = sys.modules.get("torch")
+    try:
+        if torch is None:
+            return draw(n)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return draw(n)
+    finally:
+        np.random.set_state(state)      # noqa: NPY002

@@ -1,0 +1,158 @@
+"""Fits to changed tables: other units, other orders of columns and of rows, weights.
+
+What a fit may rightly do differently (another local optimum for another order of rows, a bandwidth
+in fixed units) is said and not accused; accused is what no density can do.
+"""
+
+import numpy as np
+
+from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+
+EXACT = 1e-6                # relative to 1 + |log p|: what two fits of the same may differ by
+ROWS = 400                  # of the table, that are fitted to
+WORSE = 0.3                 # nats a row that a length in wrong units costs at least
+
+
+class Fits:
+    """Fits to some rows of a table, and to what was made of them.
+
+    ``scaled`` are the columns that may be multiplied: continuous ones that live everywhere.
+    """
+
+    def __init__(self, estimator, table, scaled, rng):
+        self.estimator, self.scaled, self.rng = estimator, scaled, rng
+        self.rows = table[:ROWS]
+        self.trouble = None if estimator.fit is not None else "it cannot be fitted again"
+        if self.trouble:
+            return
+        self.base = self.log_prob(self.rows, self.rows)
+        again = self.log_prob(self.rows, self.rows)
+        if not same(self.base, again):
+            self.trouble = ("two fits of the same rows differ by "
+                            f"{np.max(np.abs(self.base - again)):.2g}: random_state=?")
+
+    def log_prob(self, table, rows, weights=None):
+        """log p of rows after a fit to a table."""
+        return np.asarray(self.estimator.fit(table, weights).log_prob(rows), dtype=np.float64)
+
+    def judged(self, name, judge, *more):
+        return not_applicable(name, self.trouble) if self.trouble else judge(name, self, *more)
+
+
+def same(a, b):
+    with np.errstate(invalid="ignore"):
+        close = np.abs(a - b) <= EXACT * (1 + np.abs(a))
+    return bool(np.all(close | (a == b)))
+
+
+def units(name, fits):
+    """Columns times powers of two, so that no digit is lost: log p moves by minus their logs."""
+    if not np.any(fits.scaled):
+        return not_applicable(name, "no column of it can be scaled")
+    powers = np.where(fits.scaled, np.resize([10, -7, 4, -3], len(fits.scaled)), 0)
+    if np.sum(powers) == 0:
+        powers[np.flatnonzero(fits.scaled)[0]] += 3
+    factor, expected = 2.0 ** powers, -np.sum(powers) * np.log(2)
+    moved = fits.log_prob(fits.rows * factor, fits.rows * factor) - fits.base
+    why = f"columns times {show(factor)}"
+    if same(fits.base + expected, fits.base + moved):
+        return passed(name, why, float(np.max(np.abs(moved - expected))))
+    middle = float(np.median(moved))
+    if np.ptp(moved) <= EXACT * (1 + np.max(np.abs(fits.base))):
+        hint = ": log p is in standardised units" if abs(middle) < 1e-6 else ""
+        return failed(name, why, f"log p moves by {middle:.6g}, expected {expected:.6g}{hint}",
+                      abs(middle - expected), 0.0)
+    return _lengths(name, fits, f"the fit itself depends on units; {why} move log p by "
+                                f"{middle:.4g} in the median, expected {expected:.4g}")
+
+
+def _lengths(name, fits, why):
+    """Whether a length inside of the estimator is in other units than the table.
+
+    Rows that were left out are less probable than under one normal distribution, and much more
+    so where the columns have been divided by their standard deviations first.
+    """
+    order = fits.rng.permutation(len(fits.rows))
+    some, others = fits.rows[order[::2]], fits.rows[order[1::2]]
+    deviation = np.std(some, axis=0)
+    scale = np.where(fits.scaled & (deviation > 0), deviation, 1.0)
+    plain = _normal(some, others)
+    raw = np.maximum(fits.log_prob(some, others), plain - 30)
+    standard = fits.log_prob(some / scale, others / scale) - np.sum(np.log(scale))
+    gain, loss = np.maximum(standard, plain - 30) - raw, plain - raw
+    if not all(np.mean(part) - 4 * np.std(part) / np.sqrt(len(part)) > WORSE
+               for part in (gain, loss)):
+        return passed(name, why)
+    words = (f"rows left out lose {np.mean(loss):.3g} nats against one normal distribution, and "
+             f"gain {np.mean(gain):.3g} where columns are standardised first")
+    if fits.estimator.lengths:
+        return inconclusive(name, f"{words}: is {' or '.join(fits.estimator.lengths)} in the units "
+                                  "of this table?")
+    return failed(name, why, f"a bandwidth in the wrong units: {words}", float(np.mean(gain)),
+                  WORSE)
+
+
+def _normal(some, others):
+    """Log-density of rows under the normal distribution of some others."""
+    center = np.mean(some, axis=0)
+    scale = np.std(some, axis=0) + 1e-300
+    root = np.linalg.cholesky(np.atleast_2d(np.cov(((some - center) / scale).T))
+                              + 1e-6 * np.eye(some.shape[1]))
+    z = np.linalg.solve(root, ((others - center) / scale).T)
+    return (-0.5 * np.sum(z ** 2, axis=0) - np.sum(np.log(np.diag(root))) - np.sum(np.log(scale))
+            - 0.5 * some.shape[1] * np.log(2 * np.pi))
+
+
+def column_order(name, fits, judge_mass):
+    """Fitted to its columns in two other orders: the same density, or another one."""
+    dim = fits.rows.shape[1]
+    if dim < 2:
+        return not_applicable(name, "one column")
+    worst, words = 0.0, "the same density"
+    for order in (list(range(dim))[::-1], [*range(1, dim), 0]):
+        permuted = fits.rows[:, order]
+        fitted = fits.estimator.fit(permuted, None)
+        found = np.asarray(fitted.log_prob(permuted), dtype=np.float64)
+        if not same(found, fits.base):
+            row = judge_mass(name, fitted, permuted, order)
+            if row.failed:
+                return failed(name, f"columns in the order {order}", row.where, row.error,
+                              row.tolerance)
+            worst = max(worst, abs(float(np.mean(found - fits.base))))
+            words = f"another density; mean log p moves by {worst:.2g}"
+    return passed(name, f"columns in two other orders: {words}")
+
+
+def row_order(name, fits):
+    """Fitted to rows sorted by a column, and backwards: no other answer than a local optimum."""
+    worst = 0.0
+    for rows in (fits.rows[np.argsort(fits.rows[:, 0])], fits.rows[::-1]):
+        found = fits.log_prob(rows, fits.rows)
+        if not same(found, fits.base):
+            worst = max(worst, abs(float(np.mean(np.maximum(found, -1e3)
+                                                 - np.maximum(fits.base, -1e3)))))
+    if worst > 1:
+        return failed(name, "rows sorted, and backwards", f"mean log p moves by {worst:.3g} nats",
+                      worst, 1.0)
+    return passed(name, "rows sorted, and backwards"
+                  + (f": mean log p moves by {worst:.2g}" if worst else ""))
+
+
+def weights(name, fits):
+    """Every second row of a lower half nine times, by weights and by copies."""
+    if not fits.estimator.weighted:
+        return not_applicable(name, "fit takes no weights")
+    rows = fits.rows[:150]
+    count = np.where(rows[:, 0] < np.median(rows[:, 0]), 9, 1)
+    by_weight = fits.log_prob(rows, rows, count.astype(np.float64))
+    by_copies = fits.log_prob(np.repeat(rows, count, axis=0), rows)
+    without = fits.log_prob(rows, rows)
+    if same(by_weight, by_copies):
+        return passed(name, "weights 9 and 1, against as many copies")
+    apart = float(np.mean(np.abs(by_weight - by_copies)))
+    least = float(np.mean(np.abs(without - by_copies)))
+    why = "weights 9 and 1, against as many copies, nats in the mean"
+    if same(by_weight, without) or apart > 0.75 * least:
+        return failed(name, why, "weights are not read" if same(by_weight, without) else
+                      "about as far from the copies as without weights", apart, 0.0)
+    return passed(name, f"{why}; a bandwidth may count rows", apart)

@@ -1,0 +1,254 @@
+"""Properties of a density of a table as rows and columns: categories, factors, marginals.
+
+What is asked of fits to changed tables stands in :mod:`nfref.oracle.checks.fits`.
+"""
+
+import pickle
+
+import numpy as np
+
+from nfref.oracle.checks import global_checks
+from nfref.oracle.instruments.importance import BERNSTEIN
+from nfref.oracle.instruments.level import SIGMAS
+from nfref.oracle.instruments.points import Box
+from nfref.oracle.instruments.quadrature import line_integral
+from nfref.oracle.report import failed, not_applicable, passed, show
+
+TABLE_PROPERTIES = {
+    "rows_of_table": "every row of the table has a finite log-density",
+    "higher_at_rows": "rows of the table are more probable than rows far away from them",
+    "far_out": "far from the table log p is no nan and does not underflow",
+    "categories": "discrete columns: drawn values are the table's, as often as log p says",
+    "conditionals": "each factor p(column | others) integrates to one over its column",
+    "chain_rule": "log p is the sum of its factors in the order of columns that was asked for",
+    "marginal": "the marginal is the joint density with the other column integrated out",
+    "pickled": "after pickling the answers are the same",
+    "units": "a column times c moves log p by -log c",
+    "column_order": "fitted to permuted columns it is a density as well",
+    "row_order": "fitted to permuted rows it is about the same",
+    "weights": "a row that is there twice counts as one of weight two",
+}
+
+MISSED = 0.01               # share of draws that may be of values of which the table had no row
+LOWEST = {"float64": -700.0, "float32": -80.0}      # a log of a number that is about to underflow
+
+
+def rows_of_table(name, log_prob, table):
+    bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
+    why = f"{len(table)} rows"
+    if len(bad):
+        return failed(name, f"{len(bad)} of {why}",
+                      f"log p is {found[bad[0]]} at row {bad[0]}, {show(table[bad[0]])}")
+    return passed(name, why)
+
+
+def _far(rng, table, free, distances):
+    """Rows at so many standard deviations from some of the table, in the ``free`` columns."""
+    spread = np.where(free, np.std(table, axis=0), 0.0)
+    direction = rng.standard_normal((len(distances), table.shape[1]))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    start = table[rng.integers(len(table), size=len(distances))]
+    return start, start + np.asarray(distances)[:, None] * direction * spread
+
+
+def higher_at_rows(name, log_prob, table, free, rng):
+    """No density of finite mass is higher all around the table than in it."""
+    _, far = _far(rng, table, free, np.repeat([10.0, 20.0, 30.0], 20))
+    near, away = np.median(log_prob(table)), np.median(log_prob(far))
+    why = f"median log p of the table {near:.4g}, 10 to 30 standard deviations away {away:.4g}"
+    if away > near:
+        return failed(name, why, "the table is where the density is lowest: the sign of log p, or "
+                                 "one over it?", float(away - near), 0.0)
+    return passed(name, why)
+
+
+def far_out(name, log_prob, table, free, rng, estimator, dtype):
+    start, far = _far(rng, table, free, np.repeat([5.0, 30.0, 100.0, 1e4], 4))
+    found = log_prob(far)
+    for k in np.flatnonzero(~np.isfinite(found)):
+        if found[k] != -np.inf:
+            return failed(name, "nan and infinity are no log-densities",
+                          f"log p is {found[k]} at {show(far[k])}")
+        low, high, last = 0.0, 1.0, np.inf
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            value = log_prob((start[k] + middle * (far[k] - start[k]))[None])[0]
+            low, high, last = ((middle, high, value) if np.isfinite(value)
+                               else (low, middle, last))
+        if last < LOWEST[dtype.name] and not estimator.of_probabilities:
+            return failed(name, "the logarithm of a probability that has underflowed",
+                          f"log p falls to {last:.4g} and is -inf at {show(far[k])}")
+    zero = np.sum(found == -np.inf)
+    return passed(name, f"{len(far)} rows up to 10,000 standard deviations away"
+                        + (f", {zero} of them of no density" if zero else ""))
+
+
+def categories(name, table, samples, discrete, levels, log_prob):
+    """Values of discrete columns: among the table's, as often as the table has them and log p says.
+
+    Of rows (x, v) that follow p, [v = k] - p(v = k | x) has mean zero for each k.
+    """
+    for column in discrete:
+        known, drawn = np.unique(table[:, column]), samples[:, column]
+        strange = np.setdiff1d(drawn, known)
+        if np.mean(np.isin(drawn, strange)) > MISSED + 21 / len(table):
+            return failed(name, f"column {column}", f"drawn is {strange[0]:.6g}, which is not "
+                          f"among its values {show(known)}")
+        both = np.union1d(known, np.unique(drawn))
+        of_table = np.array([np.mean(table[:, column] == value) for value in both])
+        of_draws = np.array([np.mean(drawn == value) for value in both])
+        apart = [0.5 * np.sum(np.abs(np.roll(of_draws, k) - of_table)) for k in (0, 1, -1)]
+        chance = 2 * np.sqrt(len(both) / len(table))
+        if apart[0] > 0.1 + chance and min(apart[1:]) < 0.25 * apart[0]:
+            return failed(name, f"column {column}: how often each value comes", "off by one: "
+                          f"{show(of_draws)} of the draws, {show(of_table)} of the table")
+    some = samples[:2000]
+    options = combinations(levels, discrete)
+    terms = np.stack([log_prob(_with(some, discrete, one)) for one in options], axis=1)
+    share = np.exp(terms - np.logaddexp.reduce(terms, axis=1)[:, None])
+    hit = np.all(some[:, None, list(discrete)] == options, axis=2)
+    difference = np.mean(hit - share, axis=0)
+    spread = np.sqrt(np.mean(share * (1 - share), axis=0) / len(some)) + BERNSTEIN / len(some)
+    z = np.abs(difference) / spread
+    k = int(np.argmax(z))
+    why = f"how often {len(options)} values come in {len(some)} draws, against log p"
+    if not z[k] < SIGMAS:
+        return failed(name, why, f"{show(options[k])}: {np.mean(hit[:, k]):.4f} of the draws, "
+                      f"{np.mean(share[:, k]):.4f} by log p", float(z[k]), SIGMAS)
+    return passed(name, why, float(z[k]), SIGMAS)
+
+
+def combinations(levels, discrete):
+    """(K, number of discrete columns): every choice of one of the ``levels`` for each."""
+    grid = np.meshgrid(*(levels[column] for column in discrete), indexing="ij")
+    return np.stack([part.ravel() for part in grid], axis=1)
+
+
+def _with(rows, columns, values):
+    rows = rows.copy()
+    rows[:, list(columns)] = values
+    return rows
+
+
+def _integral(function, pilot, ends):
+    """The integral of exp(function) over one column, and its error; values (N,) -> (N,)."""
+    low, high = (np.atleast_1d(float(end)) for end in ends)
+    box = Box(low, high)
+    found = line_integral(lambda x: np.where(box.contains(x), function(x[:, 0]), -np.inf), box,
+                          np.clip(pilot, low, high)[:, None], most=4000)[0]
+    return found.value, 10 * found.error + 1e-6
+
+
+def _column_function(function, row, column):
+    """A function of rows along one column, the others as in ``row``."""
+    def along(values):
+        rows = np.repeat(row[None], len(values), axis=0)
+        rows[:, column] = values
+        return function(rows)
+    return along
+
+
+def conditionals(name, estimator, table, ends, rng, levels):
+    """p(column | given) sums or integrates to one over the column, for a few rows."""
+    if estimator.conditional is None:
+        return not_applicable(name, "no conditional densities are offered")
+    worst = 0.0
+    for column, order in _factors(estimator, table.shape[1]):
+        given = order[:order.index(column)]
+        for row in table[rng.choice(len(table), size=2)]:
+            def log(rows, column=column, given=given):
+                return np.asarray(estimator.conditional(rows, column, given), dtype=float)
+            along = _column_function(log, row, column)
+            if column in levels:
+                total, allowed = np.sum(np.exp(along(levels[column]))), 1e-6
+            else:
+                total, allowed = _integral(along, table[:, column], ends[column])
+            error = abs(total - 1)
+            if not error < allowed + 1e-4:
+                return failed(name, f"p(column {column} | columns {list(given)})",
+                              f"integrates to {total:.6g} at {show(row)}", error, allowed)
+            worst = max(worst, error)
+    return passed(name, "integrals over the column of each factor", worst, 1e-4)
+
+
+def _orders(estimator, dim):
+    natural = tuple(range(dim))
+    if not estimator.takes_order:
+        return [estimator.order or natural]
+    return [natural, natural[::-1], natural[1:] + natural[:1]]
+
+
+def _factors(estimator, dim):
+    for order in _orders(estimator, dim)[:2]:
+        for column in order:
+            yield column, order
+
+
+def chain_rule(name, estimator, table):
+    """log p is the sum of log p(column | columns before it), whatever order is asked for."""
+    if estimator.conditional is None:
+        return not_applicable(name, "no conditional densities are offered")
+    rows, worst, orders = table[:50], 0.0, _orders(estimator, table.shape[1])
+    for order in orders:
+        joint = estimator.log_prob(rows, order=order) if estimator.takes_order else (
+            estimator.log_prob(rows))
+        factors = [np.asarray(estimator.conditional(rows, column, order[:k]), dtype=float)
+                   for k, column in enumerate(order)]
+        error = np.abs(np.asarray(joint, dtype=float) - sum(factors)) / (1 + np.abs(sum(factors)))
+        k = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
+        if not error[k] < 1e-5:
+            first = [column for column in range(len(order))
+                     if np.allclose(joint, sum(factors) - factors[0] + estimator.conditional(
+                         rows, column, ()), rtol=1e-5)]
+            hint = (f": the first factor is that of column {first[0]}, not of {order[0]}"
+                    if first else "")
+            return failed(name, f"order {list(order)}", f"log p {joint[k]:.8g}, its factors add "
+                          f"up to {sum(factors)[k]:.8g} at {show(rows[k])}{hint}",
+                          float(error[k]), 1e-5)
+        worst = max(worst, float(error[k]))
+    return passed(name, f"{len(orders)} orders of {table.shape[1]} columns", worst, 1e-5)
+
+
+def marginal(name, estimator, table, ends, rng, levels):
+    """The joint, one column summed or integrated out, is the marginal of the others."""
+    dim = table.shape[1]
+    if estimator.marginal is None or dim < 2:
+        return not_applicable(name, "no marginal densities are offered")
+    out, worst, allowed = int(rng.integers(dim)), 0.0, 1e-5
+    kept = tuple(column for column in range(dim) if column != out)
+    function = estimator.marginal(kept)
+    for row in table[rng.choice(len(table), size=6)]:
+        along = _column_function(estimator.log_prob, row, out)
+        if out in levels:
+            total = np.sum(np.exp(along(levels[out])))
+        else:
+            total, allowed = _integral(along, table[:, out], ends[out])
+        ours = float(np.exp(np.ravel(function(row[None, list(kept)]))[0]))
+        error = abs(total - ours)
+        if not error < allowed + 1e-4 * ours:
+            return failed(name, f"column {out} integrated out", f"{total:.6g}, the marginal "
+                          f"density is {ours:.6g} at {show(row[list(kept)])}", error, allowed)
+        worst = max(worst, error)
+    return passed(name, f"column {out} integrated out at 6 rows", worst, allowed)
+
+
+def pickled(name, estimator, table, remake):
+    """What was stored and read again says the same."""
+    if estimator.object is None:
+        return not_applicable(name, "functions are not pickled")
+    try:
+        again = pickle.loads(pickle.dumps(estimator.object))
+    except Exception as error:
+        return not_applicable(name, f"cannot be pickled: {type(error).__name__}")
+    before, after = (np.asarray(one.log_prob(table)) for one in (estimator, remake(again)))
+    if not np.array_equal(before, after, equal_nan=True):
+        k = int(np.argmax(before != after))
+        return failed(name, "pickled and read again", f"log p was {before[k]:.12g} and is "
+                      f"{after[k]:.12g} at {show(table[k])}")
+    return passed(name, f"{len(table)} rows, to the bit")
+
+
+def mass(name, log_density, pilot, domain, rng):
+    """Whether a density without a sampler integrates to one, pilot rows saying where it is."""
+    whole = global_checks.Whole(log_density, domain.contains, domain, pilot, pilot[:0], rng)
+    return global_checks.normalised(name, whole)

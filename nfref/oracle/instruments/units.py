@@ -1,0 +1,49 @@
+"""Rows in units in which a table has about mean zero and width one."""
+
+import numpy as np
+
+from nfref.oracle.adapters.fitting import as_numbers
+from nfref.runtime.annotations import Any
+
+
+def units_of(rows, box):
+    """Center and scale of rows, by powers of two; 0 and 1 where they are about that already.
+
+    A column with an end stays where it is: its end is what its numbers are told from.
+    """
+    low, center, high = np.quantile(rows, [0.16, 0.5, 0.84], axis=0)
+    spread = 0.5 * (high - low)
+    spread = np.where(spread > 0, spread, np.std(rows, axis=0))
+    scale = np.where(spread > 0, 2.0 ** np.round(np.log2(np.maximum(spread, 1e-300))), 1.0)
+    as_it_is = (spread > 0.25) & (spread < 4) & (np.abs(center) < 3 * spread)
+    ends = np.isfinite(box.lower) | np.isfinite(box.upper)
+    scale = np.where(as_it_is | (np.isfinite(box.lower) & np.isfinite(box.upper)), 1.0, scale)
+    return np.where(as_it_is | ends, 0.0, center), scale
+
+
+class InUnits:
+    """log p of rows z, asked at center + scale z, with the layout that they have in memory."""
+
+    def __init__(self, log_prob: Any, center: Any, scale: Any) -> None:
+        self.log_prob, self.center, self.scale = log_prob, center, scale
+        self.unchanged = not np.any(center) and np.all(scale == 1)
+
+    def __call__(self, z):
+        if self.unchanged:
+            x = z
+        else:
+            x = _like(z)
+            x[...] = self.center + self.scale * z
+        before, writeable = x.copy(), z.flags.writeable
+        x.flags.writeable = writeable and x.flags.writeable
+        found = as_numbers(self.log_prob(x))
+        if not self.unchanged and x.tobytes() != before.tobytes():
+            z[...] = (x - self.center) / self.scale      # it wrote into what it was given
+        return found + np.sum(np.log(self.scale)).astype(found.dtype)
+
+
+def _like(z):
+    """An empty array in float64 of the layout of ``z``: its order, and its gaps."""
+    if z.flags.c_contiguous or z.flags.f_contiguous:
+        return np.empty_like(z, dtype=np.float64)
+    return np.empty((2 * len(z), z.shape[1]))[::2]

@@ -1,0 +1,247 @@
+"""A flow or a density in any language: a program that is asked by lines of JSON.
+
+    nfref check --process ./my_flow
+
+The protocol is docs/process_protocol.rst, one page. A program that ends, does not answer or
+answers nonsense is no flow with a fault: every call from then on fails, and :meth:`Program.end`
+raises :class:`ProcessFailed`.
+"""
+
+import contextlib
+import json
+import queue
+import shlex
+import subprocess
+import threading
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Iterator
+from nfref.runtime.checks import shortened
+
+VERSION = 1
+ABILITIES = ("forward", "inverse", "log_prob", "sample")
+
+
+class ProcessFailed(Exception):
+    """The program ended, hung or answered nonsense; the message is one line."""
+
+
+@contextlib.contextmanager
+def started(command: str, seconds: float = 20.0) -> Iterator["Program"]:
+    """Start a program for the block, and end it after.
+
+    >>> with started("./my_flow") as program:                               # doctest: +SKIP
+    ...     report = check_flow(**program.functions(), rng=rng)
+    ...     program.end()
+
+    Parameters
+    ----------
+    command : str
+        With its arguments, as in a shell.
+    seconds : float
+        Time for one answer.
+
+    Raises
+    ------
+    ProcessFailed
+        If it cannot be started, or does not say hello.
+    """
+    program = Program(command, seconds)
+    try:
+        program.hello()
+        yield program
+    finally:
+        program.close()
+
+
+class Program:
+    """A running program, asked one question after the other.
+
+    Parameters
+    ----------
+    command : str
+    seconds : float
+    """
+
+    def __init__(self, command: str, seconds: float) -> None:
+        try:
+            self.process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                            text=True, encoding="utf-8", errors="replace")
+        except (OSError, ValueError, IndexError) as error:
+            raise ProcessFailed(f"cannot be started: {error}") from None
+        self.seconds = seconds
+        self.failure: str | None = None
+        self.lock = threading.Lock()
+        self.lines: queue.Queue = queue.Queue()
+        self.last_words = ""
+        self.readers = [threading.Thread(target=read, daemon=True)
+                        for read in (self._read_answers, self._read_errors)]
+        for reader in self.readers:
+            reader.start()
+
+    def close(self):
+        """End the program, and read what it had to say."""
+        self.process.kill()
+        self.process.wait()
+        for reader in self.readers:
+            reader.join(1.0)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(OSError):      # an unread question is lost
+                stream.close()
+
+    def _read_answers(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def _read_errors(self):
+        for line in self.process.stderr:
+            self.last_words = line.strip() or self.last_words
+
+    def hello(self):
+        """What it can do, of how many dimensions."""
+        found = self._next_line("hello")
+        for key, holds, words in (
+                ("nfref", lambda value: value == VERSION, str(VERSION)),
+                ("dim", lambda value: _count(value, 1), "a number of coordinates"),
+                ("can", lambda value: isinstance(value, list) and set(value) <= set(ABILITIES)
+                 and {"forward", "inverse", "log_prob"} & set(value), f"some of {ABILITIES}"),
+                ("context", lambda value: value is None or _count(value, 1),
+                 "a number of features")):
+            if not holds(found.get(key)):
+                raise self._failed(f"hello: {key}: expected {words}, got "
+                                   f"{shortened(json.dumps(found.get(key)))}")
+        self.dim, self.can = found["dim"], found["can"]
+        self.features = found.get("context")
+        self.ends = {
+            key: _ends(found[key]) for key in ("domain", "codomain") if key in found}
+
+    def functions(self) -> dict[str, Any]:
+        """Arguments of ``check_flow``, or of ``check_density`` where it has no map."""
+        maps = [name for name in ("forward", "inverse") if name in self.can]
+        given: dict[str, Any] = {"dim": self.dim}
+        if maps:
+            given.update(self.ends, **{name: self._map(name) for name in maps})
+        else:
+            given["log_prob"] = self._log_prob
+            given.update({"domain": self.ends["domain"]} if "domain" in self.ends else {})
+            if "sample" in self.can:
+                given["sample"] = self._sample
+        if self.features:
+            given["context"] = np.random.default_rng(0).standard_normal((8, self.features))
+        return given
+
+    def density(self) -> dict[str, Any]:
+        """Functions of ``check_estimator_density``."""
+        if "log_prob" not in self.can:
+            raise ProcessFailed("expected a program that can log_prob, got one that can "
+                                f"{self.can}")
+        sample = {"sample": self._sample} if "sample" in self.can else {}
+        return {"log_prob": self._log_prob, **sample}
+
+    def end(self):
+        """Raise what went wrong with the program itself, if something did."""
+        if self.failure is not None:
+            raise ProcessFailed(self.failure)
+
+    # What is asked ----------------------------------------------------------------------
+
+    def _map(self, name):
+        def ask(rows, *context):
+            found = self._ask({"ask": name, "n": len(rows), "rows": _hex(rows),
+                               **({"context": _hex(context[0])} if context else {})},
+                              {"values": rows.size, "log_det": len(rows)})
+            return (found["values"].reshape(rows.shape).astype(rows.dtype),
+                    found["log_det"].astype(rows.dtype))
+        return ask
+
+    def _log_prob(self, rows, *context):
+        found = self._ask({"ask": "log_prob", "n": len(rows), "rows": _hex(rows),
+                           **({"context": _hex(context[0])} if context else {})},
+                          {"log_prob": len(rows)})
+        return found["log_prob"].astype(rows.dtype)
+
+    def _sample(self, rng, n, *context):
+        found = self._ask({"ask": "sample", "n": n, "seed": int(rng.integers(2 ** 31)),
+                           **({"context": _hex(context[0])} if context else {})},
+                          {"values": n * self.dim})
+        return found["values"].reshape(n, self.dim)
+
+    def _ask(self, question, expected):
+        """The arrays of an answer; a RuntimeError where the program says ``error``."""
+        with self.lock:
+            self.end()
+            what = f"{question['ask']} of {question['n']} rows"
+            answer = self._next_line(what, json.dumps(question, separators=(",", ":")) + "\n")
+            if "error" in answer:
+                raise RuntimeError(str(answer["error"]))
+            found = {}
+            for key, count in expected.items():
+                numbers = answer.get(key)
+                if not isinstance(numbers, list) or len(numbers) != count:
+                    got = len(numbers) if isinstance(numbers, list) else json.dumps(numbers)
+                    raise self._failed(f"{what}: {key}: expected {count} numbers, got "
+                                       f"{shortened(str(got))}")
+                try:
+                    found[key] = np.array([_number(value) for value in numbers], dtype=float)
+                except (TypeError, ValueError):
+                    raise self._failed(f"{what}: {key}: expected numbers, got "
+                                       f"{shortened(json.dumps(numbers[:3]))}") from None
+            return found
+
+    def _next_line(self, what, question=""):
+        """The object of the next line; it is killed where that takes too long."""
+        timer = threading.Timer(self.seconds, self.process.kill)
+        timer.start()
+        try:
+            self.process.stdin.write(question)
+            self.process.stdin.flush()
+            line = self.lines.get()
+        except (BrokenPipeError, OSError):
+            line = None
+        finally:
+            hung = not timer.is_alive()
+            timer.cancel()
+        if line is None and hung:
+            raise self._failed(f"{what}: no answer within {self.seconds:g} s")
+        if line is None:
+            status = self.process.wait()
+            self.readers[1].join(1.0)
+            words = f": {shortened(self.last_words)}" if self.last_words else ""
+            raise self._failed(f"{what}: it ended with status {status}{words}")
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._failed(f"{what}: expected a line with an object of JSON, got "
+                               f"{shortened(line.strip())}")
+        return found
+
+    def _failed(self, message):
+        self.failure = self.failure or message
+        return ProcessFailed(message)
+
+
+def _count(value, least):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _hex(array):
+    """Row by row; hexadecimal, so that no bit is lost."""
+    return [float(value).hex() for value in np.ravel(array)]
+
+
+def _number(value):
+    """A number of JSON, or text: hexadecimal, nan, inf."""
+    if isinstance(value, bool):
+        raise TypeError("a truth value is no number")
+    return float.fromhex(value) if isinstance(value, str) else float(value)
+
+
+def _ends(given):
+    """(lower, upper): two numbers, or two lists of one number a coordinate."""
+    return tuple(np.array([_number(value) for value in end]) if isinstance(end, list)
+                 else _number(end) for end in given)

@@ -1,0 +1,347 @@
+"""check_estimator_density: the density of a table, whoever fitted it.
+
+A density of continuous columns goes to :func:`nfref.oracle.check_density`, in units in which the
+table has about mean zero and width one; discrete columns are summed out. What a table has beyond
+rows of numbers (units, categories, orders of columns, weights, fits) is asked in
+:mod:`nfref.oracle.checks.tables` and :mod:`nfref.oracle.checks.fits`, and stands first in the
+report: it names causes.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from nfref.oracle.adapters.estimators import Estimator, estimator
+from nfref.oracle.adapters.fitting import as_numbers
+from nfref.oracle.checks import fits, tables
+from nfref.oracle.checks.arguments import checked_setting, checked_skip
+from nfref.oracle.checks.density import check_density
+from nfref.oracle.checks.properties import DENSITY_PROPERTIES
+from nfref.oracle.checks.tables import TABLE_PROPERTIES
+from nfref.oracle.instruments.calling import CallFailed, StillRunning, Stopwatch, in_time
+from nfref.oracle.instruments.points import Box, as_domain
+from nfref.oracle.instruments.units import InUnits, units_of
+from nfref.oracle.report import Report, failed, inconclusive, passed, show
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
+
+DRAWS = 20000               # to see where a sampler draws, and which values
+MOST_VALUES = 200           # combinations of discrete values that are summed over for each row
+HIDDEN = 21.0               # over the number of draws: the mass of values of which none was drawn
+# Estimators may refuse a batch of no rows, and answer in a dtype of their own.
+NOT_ASKED = ("empty_batch", "sample_empty", "dtypes", "parameters_unchanged")
+UNSEEDED = ("sample_repeatable", "sample_generator")
+
+
+def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Generator,
+                            discrete: Sequence[int] | None = None, refit: bool = True,
+                            seconds: float = 20.0, skip: Sequence[str] = (),
+                            subject: str | None = None) -> Report:
+    """Check what says log p of rows, draws rows, or is fitted to rows.
+
+    >>> import numpy as np
+    >>> from scipy import stats
+    >>> from nfref.oracle import check_estimator_density
+    >>> check_estimator_density(stats.norm(3, 20), rng=np.random.default_rng(0)).ok
+    True
+
+    Parameters
+    ----------
+    thing : object
+        An estimator, a distribution, a copula, a chain of conditional densities, or functions:
+        :mod:`nfref.oracle.adapters.estimators` lists what is understood.
+    table : (N, D) array, optional
+        Rows that it was fitted to, or else will be, in a copy; drawn from it if left out.
+    rng : numpy.random.Generator
+    discrete : sequence of int, optional
+        Columns whose values have probabilities. Left out, those whose values are whole numbers
+        both in the table and among what is drawn.
+    refit : bool
+        Whether copies are fitted to changed tables, of at most 400 rows.
+    seconds : float
+        Time for one property.
+    skip : sequence of str
+        Names of properties to leave out (:data:`nfref.oracle.TABLE_PROPERTIES` and
+        :data:`nfref.oracle.DENSITY_PROPERTIES`).
+    subject : str, optional
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument of the oracle itself is wrong.
+    """
+    skip = checked_skip(skip, {**TABLE_PROPERTIES, **DENSITY_PROPERTIES})
+    checked_setting(1, rng, seconds, np.float64, None)
+    if table is not None:
+        table = np.asarray(table)
+        if table.dtype.kind not in "fiub" or table.ndim != 2 or len(table) < 20 or not np.all(
+                np.isfinite(table)):
+            raise ValueError("table: expected at least 20 rows (N, D) of finite numbers, got "
+                             f"{table.dtype} of shape {table.shape}")
+        table = table.astype(np.float64)
+    found = estimator(thing, table)
+    if table is None:
+        if found.sample is None:
+            raise ValueError("table: expected rows, as nothing draws any, got None")
+        table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
+    check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds))
+    rows, skipped = [], []
+    with np.errstate(all="ignore"):
+        for row in check.rows(skip):
+            if row.name in skip:
+                skipped.append(row.name)
+            else:
+                rows.append(row)
+    name = subject or getattr(type(thing), "__name__", "density")
+    return Report(f"{name}, {len(table)} rows, D = {table.shape[1]}", tuple(rows), tuple(skipped))
+
+
+class _Check:
+    """One run of check_estimator_density."""
+
+    def __init__(self, found: Estimator, table: Any, rng: Any, discrete: Any, refit: bool,
+                 stopwatch: Any) -> None:
+        self.estimator, self.table, self.rng, self.stopwatch = found, table, rng, stopwatch
+        dim = table.shape[1]
+        self.box = as_domain("domain", found.domain, dim)
+        answer = as_numbers(found.log_prob(table[:2]))
+        self.dtype = np.dtype(np.float32 if answer.dtype == np.float32 else np.float64)
+        self.samples = np.zeros((0, dim))
+        if found.sample is not None:
+            drawn = np.asarray(found.sample(rng, DRAWS), dtype=np.float64)
+            if drawn.ndim == 2 and drawn.shape[1] == dim:
+                self.samples = drawn[np.isfinite(drawn).all(axis=1)]
+        self.discrete = tuple(self._whole() if discrete is None else discrete)
+        for column in self.discrete:
+            if not (isinstance(column, (int, np.integer)) and 0 <= column < dim):
+                raise ValueError(f"discrete: expected columns from 0 to {dim - 1}, got {column!r}")
+        self.continuous = [column for column in range(dim) if column not in self.discrete]
+        self.levels = {column: self._levels(column) for column in self.discrete}
+        self.refit = refit
+
+    def _whole(self):
+        """Columns of whole numbers, in the table and among the draws."""
+        if not len(self.samples):
+            return []
+        return [column for column in range(self.table.shape[1])
+                if all(np.array_equal(rows[:, column], np.round(rows[:, column]))
+                       for rows in (self.table, self.samples))]
+
+    def _levels(self, column):
+        """Values that a discrete column can take: the table's, and drawn ones."""
+        return np.union1d(self.table[:, column], self.samples[:, column])
+
+    def log_prob(self, rows):
+        """float64 log-densities of rows (N, D)."""
+        return as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
+
+    def rows(self, skip):
+        """All rows, causes first."""
+        table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
+        some = table[:1000]
+        ends = list(zip(self.box.lower, self.box.upper))
+        free = np.array([column in self.continuous and not np.isfinite(ends[column]).any()
+                         for column in range(table.shape[1])])
+        yield self.timed("rows_of_table", tables.rows_of_table, log_prob, some)
+        if np.any(free):
+            yield self.timed("higher_at_rows", tables.higher_at_rows, log_prob, some, free, rng)
+            yield self.timed("far_out", tables.far_out, log_prob, some, free, rng, found,
+                             self.dtype)
+        if self.discrete and len(self.samples) and self.summable:
+            yield self.timed("categories", tables.categories, table, self.samples, self.discrete,
+                             self.levels, log_prob)
+        yield self.timed("conditionals", tables.conditionals, found, table, ends, rng, self.levels)
+        yield self.timed("chain_rule", tables.chain_rule, found, some)
+        yield self.timed("marginal", tables.marginal, found, table, ends, rng, self.levels)
+        yield self.timed("pickled", tables.pickled, found, some[:50], estimator)
+        if self.refit:
+            yield from self.fitted_again(free, skip)
+        if self.discrete and (not self.continuous or not self.summable):
+            yield self.timed("normalised", self.sum_of_probabilities)
+        yield from self.as_density(skip)
+
+    def timed(self, name, judge, *arguments):
+        self.stopwatch.restart()
+        try:
+            return in_time(judge, (name, *arguments), self.stopwatch.left())
+        except StillRunning as error:
+            self.stopwatch.running += error.calls
+            return inconclusive(name, f"not judged within {self.stopwatch.seconds:g} s; seconds= "
+                                      "gives it more")
+        except CallFailed as error:
+            return failed(name, "no answer", str(error))
+
+    def fitted_again(self, free, skip):
+        """Rows on fits to changed tables."""
+        made = []
+
+        def first_fit(name):
+            made.append(fits.Fits(self.estimator, self.table, free, self.rng))
+            return passed(name, "")
+        names = {"units": (fits.units,), "row_order": (fits.row_order,),
+                 "column_order": (fits.column_order, self.mass_of_fit),
+                 "weights": (fits.weights,)}
+        if set(names) <= set(skip):
+            return
+        first = self.timed("units", first_fit)
+        for name, (judge, *more) in names.items():
+            if not made:
+                yield replace(first, name=name)
+            else:
+                yield self.timed(name, made[0].judged, judge, *more)
+
+    def mass_of_fit(self, name, fitted, rows, order):
+        """Whether a fit to permuted columns integrates to one."""
+        if self.discrete:
+            return passed(name, "discrete columns are not integrated")
+        box = Box(self.box.lower[order], self.box.upper[order])
+        center, scale = units_of(rows, box)
+
+        def log_prob(z):
+            return np.asarray(fitted.log_prob(center + scale * z), dtype=float) + np.sum(
+                np.log(scale))
+        inside = Box((box.lower - center) / scale, (box.upper - center) / scale)
+        return tables.mass(name, log_prob, (rows - center) / scale, inside, self.rng)
+
+    # Discrete columns -----------------------------------------------------------------------
+
+    @property
+    def summable(self):
+        return np.prod([len(self.levels[column]) for column in self.discrete]) <= (
+            MOST_VALUES if self.continuous else 20000)
+
+    def sum_of_probabilities(self, name):
+        """Of discrete columns alone: over all their values."""
+        if not self.summable:
+            return inconclusive(name, "too many combinations of discrete values to be summed")
+        total = float(np.sum(np.exp(self.log_prob(tables.combinations(self.levels,
+                                                                      self.discrete)))))
+        why = f"sum of the probabilities of {[len(self.levels[k]) for k in self.discrete]} values"
+        if not 1 - self.hidden - 1e-5 < total < 1 + 1e-5:
+            return failed(name, why, f"they add up to {total:.8g}", abs(total - 1), 1e-5)
+        return passed(name, why, abs(total - 1), self.hidden)
+
+    @property
+    def hidden(self):
+        """Mass that values may have which were seen neither in the table nor in draws."""
+        return HIDDEN / max(len(self.samples), len(self.table))
+
+    def summed(self, rows):
+        """log p of the continuous columns: the discrete ones summed out."""
+        options = tables.combinations(self.levels, self.discrete)
+        whole = np.empty((len(rows), len(options), self.table.shape[1]))
+        whole[:, :, self.continuous] = rows[:, None]
+        whole[:, :, list(self.discrete)] = options
+        found = self.log_prob(whole.reshape(-1, whole.shape[2]))
+        return np.logaddexp.reduce(found.reshape(len(rows), -1), axis=1)
+
+    def beside_each_other(self, rows):
+        """log p where discrete columns are positions between 0 and the number of their values."""
+        whole = rows.copy()
+        for column in self.discrete:
+            values = self.levels[column]
+            whole[:, column] = values[np.clip(rows[:, column], 0, len(values) - 1).astype(int)]
+        return self.log_prob(whole)
+
+    # As a density of continuous columns -----------------------------------------------------
+
+    def as_density(self, skip):
+        """The rows of check_density."""
+        columns = list(range(self.table.shape[1]))
+        log_prob, left_out = self.estimator.log_prob, set(NOT_ASKED) | set(skip)
+        box, table = self.box, self.table
+        if self.discrete and self.continuous and self.summable:
+            log_prob, columns = self.summed, self.continuous
+        elif self.discrete:
+            log_prob = self.beside_each_other
+            left_out |= {"normalised", "sample_follows"}
+            low, high = box.lower.copy(), box.upper.copy()
+            for column in self.discrete:
+                low[column], high[column] = 0.0, len(self.levels[column])
+            box = Box(low, high)
+        box = Box(box.lower[columns], box.upper[columns])
+        inner = InUnits(log_prob, *units_of(table[:, columns], box))
+        sample = None
+        if self.estimator.sample is not None:
+            sample = self.sampler(inner, columns)
+        if not (self.estimator.seeded and sample is not None):
+            left_out |= set(UNSEEDED)
+        report = check_density(
+            inner, sample, dim=len(columns), rng=self.rng, dtype=self.dtype,
+            domain=((box.lower - inner.center) / inner.scale,
+                    (box.upper - inner.center) / inner.scale),
+            support=self.support(inner, table[:, columns], box), seconds=self.stopwatch.seconds,
+            skip=tuple(left_out & set(DENSITY_PROPERTIES)))
+        for row in report.rows:
+            yield self.explained(row)
+
+    def support(self, inner, table, box):
+        """Where log p is not -inf, if it is that anywhere; what is far out was judged before."""
+        rng, spread = self.rng, np.std(table, axis=0)
+        around = table[:200] + rng.standard_normal((min(len(table), 200), 1)) * 20 * spread * (
+            rng.standard_normal((min(len(table), 200), table.shape[1])))
+        around = around[box.contains(around)]
+        with np.errstate(all="ignore"):
+            try:
+                nowhere = inner((around - inner.center) / inner.scale) == -np.inf
+            except Exception:       # for the check to find
+                return None
+        if not np.any(nowhere):
+            return None
+        return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
+
+    def sampler(self, inner, columns):
+        """Drawn rows in the units of ``inner``; discrete values as places between numbers."""
+        def sample(rng, n):
+            found = as_numbers(self.estimator.sample(rng, n)).astype(np.float64)
+            if len(columns) == found.shape[1]:
+                for column in self.discrete:
+                    place = np.searchsorted(self.levels[column], found[:, column])
+                    found[:, column] = np.minimum(place, len(self.levels[column]) - 1)
+                    found[:, column] += rng.uniform(1e-9, 1, n)
+            return ((found[:, columns] - inner.center) / inner.scale).astype(self.dtype)
+        return sample
+
+    def explained(self, row):
+        """A failure with the mistake that explains it, where one does."""
+        if not row.failed:
+            return row
+        hint = None
+        if row.name == "normalised" and "log of the integral" in row.where:
+            log_z = float(row.where.rpartition(" ")[2])
+            if self.discrete and 0 < -log_z < self.hidden:
+                return passed(row.name, f"{row.why}; values that were not seen may hold the rest",
+                              row.error, self.hidden)
+            hint = self.constant(log_z)
+        if row.name == "sample_follows":
+            hint = self.standardised_samples()
+        return row if hint is None else replace(row, where=f"{hint}: {row.where}")
+
+    def constant(self, log_z):
+        """The mistake that puts a density off by this constant."""
+        table = self.table[:, self.continuous]
+        count, dim = table.shape
+        known = {"log p is in standardised units": np.sum(np.log(np.std(table, axis=0))),
+                 "a missing normaliser (2 pi)^(-D/2)": 0.5 * dim * np.log(2 * np.pi),
+                 "one factor (2 pi)^(-1/2) for all columns": 0.5 * (dim - 1) * np.log(2 * np.pi),
+                 "not divided by the number of rows": np.log(count)}
+        for words, value in known.items():
+            for sign in (1, -1):
+                if abs(value) > 0.1 and abs(log_z - sign * value) < 0.02 * max(1, abs(value)):
+                    return words if sign > 0 else f"{words}, the other way round"
+        return None
+
+    def standardised_samples(self):
+        """Whether draws have mean zero and width one where the table has others."""
+        far = [column for column in self.continuous
+               if abs(np.mean(self.table[:, column])) > 0.5 * np.std(self.table[:, column]) > 0
+               or not 0.5 < np.std(self.table[:, column]) < 2]
+        if far and len(self.samples) and all(
+                abs(np.mean(self.samples[:, column])) < 0.2
+                and 0.7 < np.std(self.samples[:, column]) < 1.4 for column in far):
+            return (f"draws have mean {show(np.mean(self.samples, axis=0))}, the table "
+                    f"{show(np.mean(self.table, axis=0))}: sample() in standardised units?")
+        return None

@@ -1,0 +1,111 @@
+"""Programs in other languages, asked by lines of JSON; what is no such program."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nfref.cli import main
+from nfref.oracle import check_flow, process
+
+CLIENTS = Path(__file__).parent / "clients"
+# What runs it, its file, and the property that its mistake breaks.
+PROGRAMS = {"C": ("gcc", "flow.c", "log_det_forward"),
+            "R": ("Rscript", "density.R", "sample_follows"),
+            "JavaScript": ("node", "density.js", "normalised"),
+            "Julia": ("julia", "flow.jl", "log_det_forward")}
+
+
+def command_of(language, folder):
+    tool, file, _ = PROGRAMS[language]
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed here")
+    if language != "C":
+        return f"{tool} {shlex.quote(str(CLIENTS / file))}"
+    program = folder / "flow"
+    subprocess.run([tool, "-O2", "-Wall", "-Werror", "-o", program, CLIENTS / file, "-lm"],
+                   check=True)
+    return shlex.quote(str(program))
+
+
+@pytest.mark.parametrize("language", [
+    pytest.param(name, marks=[] if name == "C" else pytest.mark.thorough) for name in PROGRAMS])
+def test_clients(language, tmp_path, capsys):
+    command = command_of(language, tmp_path)
+    assert main(["check", "--process", command]) == 0, capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"ok: {command}, D = ")
+    assert main(["check", "--process", f"{command} wrong"]) == 1
+    assert PROGRAMS[language][2] in capsys.readouterr().out.splitlines()[0]
+
+
+def test_no_bit_is_lost(tmp_path):
+    with process.started(command_of("C", tmp_path)) as program:
+        functions = program.functions()
+        z = np.array([[5e-324, -0.0, 1.7976931348623157e308], [np.nan, np.inf, 0.1]])
+        x, log_det = functions["forward"](z)
+        with np.errstate(all="ignore"):
+            expected = np.exp([0.5, -0.25, 1.0]) * z
+            expected[:, 1:] += 0.75 * np.sin(z[:, :-1])
+        np.testing.assert_allclose(x, expected, rtol=1e-15)
+        assert functions["forward"](z[:0])[0].shape == (0, 3)
+        assert np.array_equal(log_det, [1.25, 1.25])
+
+
+# Programs of Python, each with what is said of it in one line.
+def says(answer):
+    return f"print('{answer}', flush=True)"
+
+
+HELLO = "print('{\"nfref\":1,\"dim\":1,\"can\":[\"forward\"]}', flush=True)\n"
+READ = "import sys\nfor line in sys.stdin:\n    "
+WRONG = {
+    "": "hello: it ended with status 0",
+    "raise SystemExit('no licence')": "hello: it ended with status 1: 'no licence'",
+    "print('ready', flush=True)": "hello: expected a line with an object of JSON, got 'ready'",
+    says('{"nfref":2,"dim":1,"can":["forward"]}'): "hello: nfref: expected",
+    says('{"nfref":1,"dim":1.5,"can":["forward"]}'): "hello: dim: expected",
+    says('{"nfref":1,"dim":1,"can":["fly"]}'): "hello: can: expected some of",
+    "import time; time.sleep(60)": "hello: no answer within 1 s",
+    HELLO: "it ended with status 0",
+    HELLO + "raise ValueError('later')": "it ended with status 1: 'ValueError: later'",
+    HELLO + "import time; time.sleep(60)": "no answer within 1 s",
+    HELLO + READ + "print('[1]', flush=True)": "expected a line with an object of JSON, got '[1]'",
+    HELLO + READ + "print('{}', flush=True)": "values: expected 2 numbers, got 'null'",
+    HELLO + READ + says('{"values":[1],"log_det":[1]}'): "values: expected 2 numbers, got '1'",
+    HELLO + READ + says('{"values":[1,"x"],"log_det":[1,2]}'):
+        "values: expected numbers, got '[1, \"x\"]'",
+}
+
+
+@pytest.mark.parametrize("code", WRONG)
+def test_what_is_no_such_program_is_one_line(code, tmp_path, capsys):
+    (tmp_path / "program.py").write_text(code)
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / 'program.py'))}"
+    start = time.monotonic()
+    assert main(["check", "--process", command, "--seconds",
+                 "1" if "time" in code else "10"]) == 2
+    printed = capsys.readouterr()
+    assert WRONG[code] in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+    assert time.monotonic() - start < 60
+
+
+def test_what_a_program_refuses_is_judged(tmp_path):
+    (tmp_path / "program.py").write_text(HELLO + READ + says('{"error":"too far"}'))
+    with process.started(f"{sys.executable} {tmp_path / 'program.py'}") as program:
+        report = check_flow(**program.functions(), rng=np.random.default_rng(0))
+        program.end()
+    assert "too far" in report["answers_forward"].where
+
+
+def test_wrong_questions(capsys):
+    for arguments, words in ((["--process", "no/such/program"], "cannot be started"),
+                             ([], "expected it or --process COMMAND, got neither"),
+                             (["nfref:MAF", "--process", "x"], "got both")):
+        assert main(["check", *arguments]) == 2
+        printed = capsys.readouterr()
+        assert words in printed.err and printed.err.count("\n") == 1
