@@ -14,11 +14,14 @@ fail, and the reason::
     test_coupling[empty_batch_*]                   networks refuse a batch of no rows, issue 12
 
 Such a test may fail; one that passes although it stands there is reported as xpassed, and
-fails where ``xfail_strict`` is set. A line without a reason is an error.
+fails where ``xfail_strict`` is set. A line without a reason is an error, and so is one that fits no
+test, where all tests of the repository were asked for.
 """
 
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+import pytest
 
 HELP = "file of properties that are known to fail: pattern of the test's name, then the reason"
 
@@ -50,17 +53,18 @@ def read_known(path):
     return pairs
 
 
+@pytest.hookimpl(tryfirst=True)         # before -k and -m leave tests out
 def pytest_collection_modifyitems(config, items):
     """Mark what the file of known failures names."""
     path = config.getoption("--nfref-known") or config.getini("nfref_known")
     if not path:
         return
-    import pytest
     path = config.rootpath / path
     try:
         known = read_known(path)
     except (OSError, ValueError) as error:
         raise pytest.UsageError(f"nfref_known: {error}") from None
+    used = set()
     for item in items:
         if not hasattr(getattr(item, "function", None), "nfref_property_tests"):
             continue
@@ -68,3 +72,14 @@ def pytest_collection_modifyitems(config, items):
             # Square brackets are what pytest puts around a parameter: no sets of characters.
             if fnmatchcase(item.name, pattern.replace("[", "[[]")):
                 item.add_marker(pytest.mark.xfail(reason=reason))
+                used.add(pattern)
+    unused = [pattern for pattern, _ in known if pattern not in used]
+    if unused and _everything(config):
+        raise pytest.UsageError(f"nfref_known: {path}: no test fits the pattern {unused[0]}")
+
+
+def _everything(config):
+    """Whether all tests of the repository are asked for, and not files or tests by name."""
+    asked = [Path(config.invocation_params.dir, text) for text in config.args]
+    return all(path == config.rootpath or str(text) in config.getini("testpaths")
+               for path, text in zip(asked, config.args))

@@ -64,7 +64,9 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
         except KeyError:
             pytest.skip("not asked of this subject")
         if row.failed or row.inconclusive:
-            pytest.fail(f"{report.subject}\n{row}", pytrace=False)
+            # The first line is what pytest's summary shows, as far as it fits.
+            pytest.fail(f"{report.subject.partition(',')[0]}: {row.where or row.why}\n{row}",
+                        pytrace=False)
         if row.verdict == "not applicable":
             pytest.skip(row.why)
 
@@ -106,8 +108,11 @@ def _maker(check, make, seed, arguments, fresh=False):
         rng = np.random.default_rng(seed)
         options = {name: arguments[name] for name in ("dtype", "context") if name in arguments}
         options["event_shape"] = arguments.get("event_shape")
-        given = {**adapters.of(make(), rng=rng, **options), **arguments}
+        made = make()
+        given = {**adapters.of(made, rng=rng, **options), **arguments}
         given.pop("event_shape", None)
+        if type(made).__module__ != "builtins":     # a pair of functions has no name
+            given.setdefault("subject", type(made).__name__)
         if fresh:
             given.setdefault("make", adapters.maker(make, rng=rng, **options))
         return check(**given, rng=rng)

@@ -20,6 +20,7 @@ from nfref.oracle.adapters.jax_libraries import (from_distrax, from_distrax_dist
                                                  from_tfp_distribution)
 from nfref.oracle.adapters.nfref_flows import (drawn_density, drawn_flow, from_nfref,
                                                from_nfref_density)
+from nfref.oracle.adapters.own import float64_twin, functions_of, is_torch_module, own_functions
 from nfref.oracle.adapters.parameters import of_adapter as _parameters_of_adapter
 from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
 from nfref.oracle.adapters.torch_arrays import torch_function
@@ -48,7 +49,9 @@ def of(thing: Any, *, rng: Generator, dtype: DTypeLike = np.float64, context: Ar
     ----------
     thing : object
         A flow of nfref (parameters are drawn), a transform or a distribution of another
-        library, a pair of NumPy callables, a dictionary of arguments, or one callable.
+        library; a module or another object of one's own with ``log_prob`` and ``sample``, or
+        with ``forward`` and ``inverse``; a pair of functions of NumPy, torch or JAX, the last
+        compiled; a dictionary of arguments, or one callable.
     rng : numpy.random.Generator
     dtype : numpy dtype
     context : (M, C) array, optional
@@ -72,7 +75,12 @@ def of(thing: Any, *, rng: Generator, dtype: DTypeLike = np.float64, context: Ar
     functions = _functions(thing, rng, dtype, context, train)
     if context is not None and functions.get("context") is None:
         functions = {**functions, "context": np.asarray(context)}
-    return functions if event_shape is None else with_event_shape(functions, event_shape)
+    if event_shape is None:
+        return functions
+    shaped = with_event_shape(functions, event_shape)
+    if functions.get("twin"):
+        shaped["twin"] = with_event_shape(functions["twin"], event_shape)
+    return shaped
 
 
 def maker(construct: Callable[..., Any], *, rng: Any, dtype: Any = np.float64, train: Any = True,
@@ -146,7 +154,7 @@ def _functions(thing, rng, dtype, context, train):
     if isinstance(thing, dict):
         return thing
     if isinstance(thing, (tuple, list)) and all(callable(part) or part is None for part in thing):
-        return dict(zip(("forward", "inverse"), thing))
+        return functions_of((*thing, None)[:2], dtype)
     adapter, takes_context = _adapter_of(thing)
     if adapter is drawn_flow:
         return drawn_flow(thing, rng, dtype, context)
@@ -158,11 +166,22 @@ def _functions(thing, rng, dtype, context, train):
         options = {} if context is None else {"context": context}
         if train and adapter in _WITH_MODES:
             options["train"] = True
-        return adapter(thing, dtype, **options)
+        return _with_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
+    own = own_functions(thing, dtype, train)
+    if own is not None:
+        if not is_torch_module(thing) or "log_prob" in own:
+            return own
+        return _with_twin(own, own_functions, thing, dtype, {})
     if callable(thing) and not isinstance(thing, type):
-        return {"forward": thing}
+        return functions_of((thing, None), dtype)
     raise TypeError("expected a flow, a transform, a distribution or a callable, "
                     f"got {type(thing).__name__}")
+
+
+def _with_twin(functions, adapter, thing, dtype, options):
+    """With the float64 twin of a flow in float32, by which is judged what rounding hides."""
+    twin = None if "log_prob" in functions else float64_twin(adapter, thing, dtype, options)
+    return {**functions, "twin": twin} if twin else functions
 
 
 def _adapter_of(thing):

@@ -11,8 +11,11 @@ from nfref.oracle.adapters.jax_arrays import density_functions, flow_functions, 
 from nfref.oracle.adapters.shapes import for_all_rows, summed
 
 
-def from_jax(forward, inverse=None, context=None, padded=False, dtype=np.float64):
-    """Functions of JAX arrays (N, D), and (N, C) with a context -> (values, log_det) or values."""
+def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64):
+    """Functions of JAX arrays (N, D), and (N, C) with a context -> (values, log_det) or values.
+
+    They are compiled, and batches padded, unless ``padded=False``.
+    """
     return flow_functions(forward, inverse, context, padded, dtype)
 
 

@@ -6,6 +6,7 @@ from nfref.oracle.checks import (batches, behaviour, context, follows, global_ch
                                  own_gradient)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
+from nfref.oracle.checks.questions import of_densities
 from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Stopwatch, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
@@ -31,6 +32,7 @@ class LogProb(Subject):
         return values[:, None], None
 
 
+@of_densities
 def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | None = None, *,
                   dim: int, rng: Generator, gradient: Callable[..., Any] | None = None,
                   context: Array | None = None, dtype: DTypeLike = np.float64, domain: Any = None,

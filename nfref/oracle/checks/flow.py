@@ -6,6 +6,7 @@ from nfref.oracle.checks import (batches, behaviour, context, dense, first_calls
                                  history, knots, local, log_det, own_gradient, uniform)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
+from nfref.oracle.checks.questions import of_flows
 from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, Subject, no_answer
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
@@ -15,6 +16,7 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 from nfref.runtime.checks import check_callable
 
 
+@of_flows
 def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[..., Any] | None = None,
                *, dim: int, rng: Generator, context: Array | None = None,
                context_moves: Array | None = None, dtype: DTypeLike = np.float64,
