@@ -210,8 +210,8 @@ the last has the natural order, the one before the reversed one, and so by turns
 """, members="``MADE`` layers, batch norms among them if there are some"),
     "NSF": Meaning(r"""
 ``MADE`` layers as in ``MAF``, or couplings of which the last keeps coordinates of odd place
-in the natural order, the one before those of even place, and so by turns; with ``linear``
-"lu" an ``LULinear`` before each and after the last
+in the natural order, the one before those of even place, and so by turns, with
+``RationalQuadratic`` splines; with ``linear`` "lu" an ``LULinear`` before each and after the last
 """, members="``MADE`` layers or couplings, linear layers among them if there are some"),
     "ResidualBlock": Meaning(r"""
 the solution of x + g(x) = z with g the network ``net`` of x and the context; weights of
@@ -252,10 +252,10 @@ their members in order
 their members in order
 """, members="``RadialLayer`` after ``RadialLayer``"),
     "NAF": Meaning(r"""
-their members in order
+``MADE`` layers as in ``MAF``, whose transformer is ``DeepSigmoid`` of ``units``
 """, members="``MADE`` layers"),
     "UMNN": Meaning(r"""
-their members in order
+``MADE`` layers as in ``MAF``, whose transformer is ``MonotoneIntegral``
 """, members="``MADE`` layers"),
     "ResidualFlow": Meaning(r"""
 their members in order

@@ -96,7 +96,8 @@ def sampler(thing):
         else:
             found = _with_global_seeds(draw, n, seed)
         labelled = isinstance(found, tuple)     # then rows come component by component
-        found = as_numbers(found[0] if labelled else found).reshape(n, -1)
+        found = as_numbers(found[0] if labelled else found)
+        found = found[:, None] if found.ndim == 1 else found
         return rng.permutation(found) if labelled else found
     return (sample,)
 

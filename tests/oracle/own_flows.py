@@ -1,0 +1,93 @@
+"""Flows and densities as people write them themselves, in torch, JAX and NumPy."""
+
+import numpy as np
+
+
+def torch_flow(dtype="float32", layers=4):
+    """A module of torch with forward and inverse: affine couplings."""
+    import torch
+
+    class Coupling(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(),
+                                           torch.nn.Linear(8, 4))
+
+        def terms(self, first):
+            shift, log_scale = self.net(first).chunk(2, dim=1)
+            return shift, torch.tanh(log_scale)
+
+        def forward(self, z):
+            first, second = z[:, :1], z[:, 1:]
+            shift, log_scale = self.terms(first)
+            x = torch.cat([second * torch.exp(log_scale) + shift, first], dim=1)
+            return x, log_scale.sum(dim=1)
+
+        def inverse(self, x):
+            second, first = x[:, :2], x[:, 2:]
+            shift, log_scale = self.terms(first)
+            z = torch.cat([first, (second - shift) * torch.exp(-log_scale)], dim=1)
+            return z, -log_scale.sum(dim=1)
+
+    class OwnFlow(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList(Coupling() for _ in range(layers))
+
+        def forward(self, z):
+            total = 0
+            for layer in self.layers:
+                z, log_det = layer(z)
+                total = total + log_det
+            return z, total
+
+        def inverse(self, x):
+            total = 0
+            for layer in reversed(self.layers):
+                x, log_det = layer.inverse(x)
+                total = total + log_det
+            return x, total
+
+    torch.manual_seed(0)
+    return OwnFlow().to(getattr(torch, dtype))
+
+
+def torch_density(wrong=False):
+    """A module of torch with log_prob and sample."""
+    import torch
+
+    class OwnDensity(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor([0.5, 3.0]))
+
+        def log_prob(self, x):
+            z = x / self.scale
+            log_det = 0 if wrong else torch.log(self.scale).sum()
+            return -0.5 * (z ** 2).sum(dim=1) - np.log(2 * np.pi) - log_det
+
+        def sample(self, n):
+            return torch.randn(n, 2) * self.scale
+    return OwnDensity()
+
+
+def jax_flow():
+    """(forward, inverse) written with JAX."""
+    import jax.numpy as jnp
+
+    def forward(z):
+        return jnp.sinh(z), jnp.sum(jnp.log(jnp.cosh(z)), axis=1)
+
+    def inverse(x):
+        return jnp.arcsinh(x), -0.5 * jnp.sum(jnp.log1p(x ** 2), axis=1)
+    return forward, inverse
+
+
+class NumpyDensity:
+    """An object with log_prob and sample."""
+
+    def log_prob(self, x):
+        return -0.5 * np.sum(x ** 2, axis=1) - np.log(2 * np.pi)
+
+    def sample(self, n, rng):
+        return rng.standard_normal((n, 2))
