@@ -37,6 +37,7 @@ def test_a_density_of_torch():
                           rng=rng)
     assert [row.name for row in wrong.failures] == ["normalised"]
 
+
 @pytest.mark.peers
 def test_functions_of_jax_are_compiled():
     pytest.importorskip("jax")

@@ -1,4 +1,4 @@
-"""The oracle pointed at the public transforms of other libraries' releases.
+"""The oracle pointed at the public transforms and densities of releases, nfref's own among them.
 
 ``python -m tests.oracle.survey [--match TEXT] [--seed S] [--reports FOLDER]`` prints a line for
 every subject and the properties that failed, and writes the reports for the scoreboard
@@ -7,6 +7,8 @@ out. ``docs/peers.rst`` says what came of it.
 """
 
 from tests.oracle.survey import jax_subjects, torch_subjects  # noqa: F401 (fill the table)
+from tests.oracle.survey.density_subjects import DENSITIES
+from tests.oracle.survey.own_subjects import OWN
 from tests.oracle.survey.subjects import SUBJECTS, Subject, run
 
-__all__ = ["SUBJECTS", "Subject", "run"]
+__all__ = ["DENSITIES", "OWN", "SUBJECTS", "Subject", "run"]

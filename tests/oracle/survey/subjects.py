@@ -48,10 +48,19 @@ class Subject:
     @property
     def version(self):
         """The version that is installed; None without one."""
-        try:
-            return importlib.metadata.version(DISTRIBUTIONS.get(self.library, self.library))
-        except importlib.metadata.PackageNotFoundError:
-            return None
+        return version_of(self.library)
+
+    def report(self, seed, dtype, seconds=20.0):
+        """The report, or a string saying why there is none."""
+        return run(self, seed, dtype, seconds)
+
+
+def version_of(library):
+    """The installed version of a library; None without one."""
+    try:
+        return importlib.metadata.version(DISTRIBUTIONS.get(library, library))
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def add(*fields, **named):
