@@ -13,7 +13,7 @@ from tests.attack import (answers, arrays, disks, frames, kills, model_files, na
                           weights)
 
 # Kind of attack -> (cases, how many in a full run, how many in the suite).
-KINDS = {"text": (text.cases, 5000, 250), "arrays": (arrays.cases, 2000, 150),
+KINDS = {"text": (text.cases, 8500, 250), "arrays": (arrays.cases, 3000, 150),
          "options": (options.cases, 1000, 25), "answers": (answers.cases, 600, 25),
          "model files": (model_files.cases, 2600, 150),
          "frames": (frames.cases, 1500, 25), "weights": (weights.cases, 1500, 25),

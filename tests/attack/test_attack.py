@@ -22,5 +22,5 @@ def test_all(kind):
     assert sum(count for count in counts.values()) == KINDS[kind][1]
 
 
-def test_there_are_ten_thousand():
-    assert sum(number for _, number, _ in KINDS.values()) >= 10_000
+def test_there_are_twenty_thousand():
+    assert sum(number for _, number, _ in KINDS.values()) >= 20_000
