@@ -12,6 +12,13 @@ FORMAT, FORMAT_VERSION = "nfref oracle report", "1.1.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
+# Causes before symptoms: a flow that remembers has wrong derivatives too, one whose derivatives
+# are wrong a wrong density. What is not named here comes in the order in which it was judged.
+CAUSES = ("answers", "structure", "shapes", "dtypes", "input_unchanged", "parameters_unchanged",
+          "repeatable", "answers_stay", "no_memory", "context_memory", "first_row", "first_batch",
+          "row_independence", "permutation", "batch_sizes", "memory_layout", "history", "threads",
+          "context_read", "context_precision", "answers_far", "finite", "precision", "stays_inside",
+          "reference", "log_det", "complex_step", "orientation", "monotone", "round_trip")
 
 
 class OracleError(AssertionError):
@@ -36,6 +43,8 @@ class Row:
         Why that tolerance; or why the property failed, could not be judged or does not apply.
     where : str
         The offending row: its input, what came and what was expected.
+    hint : str
+        What may be wrong, where the errors show it.
     """
 
     name: str
@@ -44,6 +53,14 @@ class Row:
     tolerance: float | None = None
     why: str = ""
     where: str = ""
+    hint: str = ""
+
+    @property
+    def cause(self):
+        """Its place among CAUSES."""
+        stem = self.name.removesuffix("_forward").removesuffix("_inverse")
+        stem = stem.removesuffix("_z").removesuffix("_x")
+        return CAUSES.index(stem) if stem in CAUSES else len(CAUSES)
 
     @property
     def failed(self):
@@ -56,8 +73,8 @@ class Row:
     def __str__(self):
         lines = [f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
                  f"{_number(self.tolerance):>11}  {self.why}"]
-        if self.where and self.verdict in (FAIL, INCONCLUSIVE):
-            lines.append(f"{'':<26}{self.where}")
+        if self.verdict in (FAIL, INCONCLUSIVE):
+            lines += [f"{'':<26}{text}" for text in (self.where, self.hint) if text]
         return "\n".join(lines)
 
 
@@ -92,8 +109,8 @@ class Report:
 
     @property
     def failures(self):
-        """The rows that failed, as a tuple."""
-        return tuple(row for row in self.rows if row.failed)
+        """The rows that failed, as a tuple; causes before symptoms."""
+        return tuple(sorted((row for row in self.rows if row.failed), key=lambda row: row.cause))
 
     @property
     def undecided(self):
@@ -107,6 +124,8 @@ class Report:
                   for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
         if self.failures:
             why = "failed are " + ", ".join(row.name for row in self.failures)
+            hint = next((f"{row.name}: {row.hint}" for row in self.failures if row.hint), "")
+            why += f"; {hint}" * bool(hint)
         elif self.undecided:
             why = "not judged are " + "; ".join(f"{row.name} ({row.why})"
                                                 for row in self.undecided)

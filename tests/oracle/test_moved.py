@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nfref.oracle import check_density
+from nfref.oracle import check_density, check_flow
 from nfref.oracle.instruments import moved
 from tests.oracle.sound import SOUND
 
@@ -96,3 +96,38 @@ def test_modes_of_other_weights():
 def test_right_samplers_without_a_score_are_not_accused(name):
     report = check_density(**SOUND[name](rng()), rng=rng(1))
     assert not report["sample_follows"].failed, report
+
+
+def conditional(**changes):
+    """x = c_1 + exp(c_2) z, given two numbers c; ``changes`` to what each function makes of c."""
+    def log_prob(x, c):
+        mean, log_sigma = changes.get("log_prob", lambda c: c)(c).T[:, :, None]
+        z = (x - mean) * np.exp(-log_sigma)
+        return np.sum(-0.5 * z ** 2 - 0.5 * np.log(2 * np.pi) - log_sigma, axis=1)
+
+    def sample(g, n, c):
+        mean, log_sigma = changes.get("sample", lambda c: c)(c).T[:, :, None]
+        return mean + np.exp(log_sigma) * g.standard_normal((n, 3))
+    return dict(log_prob=log_prob, sample=sample, dim=3,
+                context=np.array([[0, 0], [1, 0.5], [-1, 0.2], [0.5, -0.3], [1, 2.5]], float))
+
+
+@pytest.mark.parametrize("changes, wrong", [
+    ({}, []), ({"sample": lambda c: c[::-1]}, ["sample_follows"]),
+    ({"log_prob": lambda c: np.minimum(c, 2)}, ["sample_follows"]),
+    ({"sample": lambda c: np.broadcast_to(c[:1], c.shape)}, ["sample_follows"])])
+def test_several_contexts(changes, wrong):
+    report = check_density(**conditional(**changes), rng=rng())
+    assert [row.name for row in report.failures] == wrong, report
+
+
+def test_several_contexts_of_a_flow():
+    def flow(sign):
+        def move(rows, c):
+            log_sigma = sign * c
+            log_det = np.sum(log_sigma, axis=1) + 0.3 * sign * (c[:, 0] > 2)
+            return rows * np.exp(log_sigma), log_det
+        return move
+    report = check_flow(flow(1), flow(-1), dim=2, rng=rng(),
+                        context=np.array([[0, 0], [0.3, -0.3], [3.0, 0.0]], float))
+    assert report["normalised"].failed and "row 2 of the context" in report["normalised"].why

@@ -1,14 +1,40 @@
 """A context is read, with all its digits, and is not remembered."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
-from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.report import (FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, failed, inconclusive,
+                                 not_applicable, passed, show)
 from nfref.runtime.annotations import Any
 
 POINTS = 6
+OTHERS = 3
+
+
+def others(rows):
+    """The first row of (M, C) contexts aside, those OTHERS that are farthest from their middle."""
+    if rows is None or len(rows) < 2:
+        return np.zeros(0, dtype=int)
+    rows = rows.astype(np.float64)
+    spread = np.std(rows, axis=0)
+    distance = np.sum(((rows - np.mean(rows, axis=0)) / np.where(spread > 0, spread, 1)) ** 2,
+                      axis=1)
+    distance[0] = -1
+    distance[np.all(rows == rows[0], axis=1)] = -1
+    order = np.argsort(-distance, kind="stable")[:OTHERS]
+    return order[distance[order] >= 0]
+
+
+def worse(row, other, context_row):
+    """Of two rows about one property the worse one, which says of which row of the context."""
+    rank = {verdict: k for k, verdict in enumerate((FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE))}
+    if rank[other.verdict] >= rank[row.verdict]:
+        return replace(row, why=f"{row.why}; row {context_row} of the context")
+    return replace(other, why=f"row {context_row} of the context: {other.why}")
 
 
 class Direction:

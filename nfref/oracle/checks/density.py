@@ -1,9 +1,11 @@
 """check_density: a log-density, and samples that claim to follow it."""
 
+from functools import partial
+
 import numpy as np
 
 from nfref.oracle.checks import (batches, behaviour, context, follows, global_checks, history,
-                                 own_gradient)
+                                 local, own_gradient)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.questions import of_densities
@@ -54,7 +56,8 @@ def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | Non
         x (N, D) -> (N, D): the derivative of log_prob by x, as the library computes it. With a
         context ``gradient(x, context)`` may return two, the second (N, C) by the context.
     context : (M, C) array, optional
-        Whether it integrates to one and is followed is asked for the first row.
+        Whether it integrates to one and is followed is asked for the first row, and for those
+        that are farthest out, whose samples are drawn in one batch.
     dtype : numpy dtype
         float64 or float32.
     domain : None, (lower, upper) or callable
@@ -156,18 +159,20 @@ class _Check:
         except NO_ANSWER as error:
             yield no_answer("finite", "no answer near points where it had answered", error)
             return
-        yield self.timed(behaviour.finite, "finite", measured)
-        yield self.timed(own_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
+        yield self.timed(history.repeatable, "repeatable", measured)
+        yield self.timed(behaviour.answers_stay, "answers_stay", measured)
+        yield self.timed(history.no_memory, "no_memory", measured, None, self.rng)
+        if self.context is not None:
+            yield self.timed(context.is_not_remembered, "context_memory", measured)
         yield self.timed(batches.row_independence, "row_independence", measured, self.rng)
         yield self.timed(batches.permutation, "permutation", measured, self.rng)
-        yield self.timed(history.repeatable, "repeatable", measured)
-        yield self.timed(history.no_memory, "no_memory", measured, None, self.rng)
-        yield self.timed(behaviour.answers_stay, "answers_stay", measured)
+        yield self.timed(behaviour.finite, "finite", measured)
+        yield self.timed(local.keeps_digits, "precision", measured)
+        yield self.timed(own_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
         yield self.timed(behaviour.empty_batch, "empty_batch", subject, self.dim)
         if self.context is not None:
             yield self.timed(context.is_read, "context_read", measured)
             yield self.timed(context.keeps_precision, "context_precision", measured)
-            yield self.timed(context.is_not_remembered, "context_memory", measured)
             yield self.timed(own_gradient.by_context, "context_gradient", measured, self.gradient)
         yield self.timed(batches.batch_sizes, "batch_sizes", measured, self.rng)
         yield self.timed(batches.memory_layout, "memory_layout", measured)
@@ -210,34 +215,55 @@ class _Check:
             inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
         return inside
 
-    def log_prob(self, x):
-        values, _ = self.subject(x.astype(self.dtype), np.zeros(len(x), dtype=int))
+    def log_prob(self, x, context_row=0):
+        values, _ = self.subject(x.astype(self.dtype), np.full(len(x), context_row))
         return values[:, 0].astype(np.float64)
 
-    def more(self, count):
+    def more(self, count, context_row=0):
         """About so many new samples, those inside of the domain."""
-        seed = int(self.rng.integers(2 ** 32))
-        x = self.sampler.draw(np.random.default_rng(seed), count).astype(np.float64)
+        x = self.sampler.draw(self.rng.spawn(1)[0], count, np.full(count, context_row))
+        x = x.astype(np.float64)
         x = x[np.isfinite(x).all(axis=1)]
         return x[self.contains(x)]
 
     def globally(self, samples):
-        """Integral one, and samples where the density is."""
+        """Integral one, and samples where the density is: for one context, then for others."""
         if not isinstance(self.domain, Box) and self.support is None:
             why = "the domain is known by samples only; support= says where it is"
-            yield inconclusive("normalised", why)
             yield inconclusive("sample_follows", why)
+            yield inconclusive("normalised", why)
             return
+        rows = self.as_a_whole(samples, 0, 1.0)
+        others = context.others(self.context)
+        if len(others) and self.sampler is not None and len(samples):
+            each = global_checks.DRAWS // 2
+            context_row = self.rng.permutation(np.repeat(others, each))
+            self.stopwatch.restart()
+            try:
+                x = self.sampler.draw(self.rng.spawn(1)[0], len(context_row), context_row)
+            except NO_ANSWER as error:
+                yield no_answer("sample_follows", "no samples for several contexts", error)
+                return
+            x = x.astype(np.float64)
+            inside = np.isfinite(x).all(axis=1)
+            for k in others:
+                rows = [context.worse(*pair, k) for pair in zip(rows, self.as_a_whole(
+                    x[inside & (context_row == k)], k, 1 / len(others)))]
+        yield from rows
+
+    def as_a_whole(self, samples, context_row, seconds):
+        """[sample_follows, normalised] for one row of the context."""
         lost = global_checks.share_at_an_end(self.domain, samples)
         samples = samples[self.contains(samples)]
         pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
         if len(pilot) < 100 and isinstance(self.domain, Box):
             pilot = self.domain.from_line(2 * self.rng.standard_normal((2000, self.dim)))
             tested = samples[:0]
-        whole = global_checks.Whole(self.log_prob, self.contains,
+        whole = global_checks.Whole(partial(self.log_prob, context_row=context_row), self.contains,
                                     self.domain if isinstance(self.domain, Box) else None,
-                                    pilot, tested, self.rng, lost, self.more)
+                                    pilot, tested, self.rng, lost,
+                                    partial(self.more, context_row=context_row), seconds)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
         row = self.timed(follows.follows, "sample_follows", whole)
-        yield row
-        yield self.timed(global_checks.normalised, "normalised", whole, floor, not row.failed)
+        return [row, self.timed(global_checks.normalised, "normalised", whole, floor,
+                                not row.failed)]

@@ -151,6 +151,8 @@ class _Check:
                     subjects[name].has_log_det = False
                 yield from self.measure(name, subjects, measurements, kinks)
         for name, measured in measurements.items():
+            yield from self.by_itself(name, measured, subjects)
+        for name, measured in measurements.items():
             if self.stochastic:
                 yield self.timed(log_det.unbiased, f"log_det_{name}",
                                  subjects[name].apart(has_log_det=True), measured)
@@ -160,7 +162,7 @@ class _Check:
                 yield self.timed(make, f"{label}_{name}", measured)
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
-            yield from self.one_direction(name, measured, subjects, kinks.get(name, []), holds)
+            yield from self.one_direction(name, measured, kinks.get(name, []), holds)
         yield from self.sweeps(subjects, measurements)
         for name, measured in measurements.items():
             yield from self.as_it_is_used(name, measured)
@@ -272,8 +274,19 @@ class _Check:
                 yield row
         return holds
 
-    def one_direction(self, name, measured, subjects, kinks, holds):
+    def by_itself(self, name, measured, subjects):
+        """Whether an answer is that to the row and its context alone: else nothing else is what
+        it seems."""
         other = subjects.get("inverse" if name == "forward" else "forward")
+        yield self.timed(history.repeatable, f"repeatable_{name}", measured)
+        yield self.timed(behaviour.answers_stay, f"answers_stay_{name}", measured)
+        yield self.timed(history.no_memory, f"no_memory_{name}", measured, other, self.rng)
+        if self.context is not None:
+            yield self.timed(context.is_not_remembered, f"context_memory_{name}", measured)
+        yield self.timed(batches.row_independence, f"row_independence_{name}", measured, self.rng)
+        yield self.timed(batches.permutation, f"permutation_{name}", measured, self.rng)
+
+    def one_direction(self, name, measured, kinks, holds):
         yield self.timed(behaviour.finite, f"finite_{name}", measured)
         yield self.timed(local.precise, f"precision_{name}", measured)
         yield self.timed(local.keeps_orientation, f"orientation_{name}", measured, holds)
@@ -281,11 +294,6 @@ class _Check:
             yield self.timed(local.monotone, f"monotone_{name}", measured.subject,
                              measured.domain, int(measured.probes.context_row[0]))
         yield self.timed(behaviour.stays_inside, f"stays_inside_{name}", measured)
-        yield self.timed(batches.row_independence, f"row_independence_{name}", measured, self.rng)
-        yield self.timed(batches.permutation, f"permutation_{name}", measured, self.rng)
-        yield self.timed(history.repeatable, f"repeatable_{name}", measured)
-        yield self.timed(history.no_memory, f"no_memory_{name}", measured, other, self.rng)
-        yield self.timed(behaviour.answers_stay, f"answers_stay_{name}", measured)
         yield self.timed(behaviour.empty_batch, f"empty_batch_{name}", measured.subject, self.dim)
         yield self.timed(own_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name],
                          self.rng)
@@ -295,7 +303,6 @@ class _Check:
             yield self.timed(context.is_read, f"context_read_{name}", measured,
                              self.context_moves)
             yield self.timed(context.keeps_precision, f"context_precision_{name}", measured)
-            yield self.timed(context.is_not_remembered, f"context_memory_{name}", measured)
             yield self.timed(own_gradient.by_context, f"context_gradient_{name}", measured,
                              self.gradient[name])
 
@@ -354,14 +361,26 @@ class _Check:
             yield inconclusive("normalised", "the codomain is known by samples only; "
                                              "support= says where it is")
         else:
-            yield from self.as_a_density(subjects["inverse"], there, back, x)
+            rows = self.as_a_density(subjects["inverse"], there, back, x, 0)
+            for k in context.others(self.context):
+                if x is not None:
+                    self.stopwatch.restart()
+                    try:
+                        x = subjects["forward"](z, np.full(len(z), k))[0]
+                    except NO_ANSWER:
+                        continue        # what it does not answer is reported by other rows
+                found = self.as_a_density(subjects["inverse"], there, back, x, k)
+                rows = [context.worse(*pair, k) for pair in zip(rows, found)]
+            yield from rows
 
-    def as_a_density(self, inverse, there, back, x):
-        row_0 = lambda rows: np.zeros(len(rows), dtype=int)     # noqa: E731
+    def as_a_density(self, inverse, there, back, x, context_row):
+        """[normalised], and [panels] in one dimension, for one row of the context."""
+        def latent(rows):
+            z, logs = inverse(rows.astype(self.dtype), np.full(len(rows), context_row))
+            return z.astype(np.float64), logs
 
         def log_prob(rows):
-            z, logs = inverse(rows.astype(self.dtype), row_0(rows))
-            z = z.astype(np.float64)
+            z, logs = latent(rows)
             # Where z overflows the base has no density, whatever log_det overflows to.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
@@ -385,11 +404,12 @@ class _Check:
         whole = global_checks.Whole(log_prob, contains, back if isinstance(back, Box) else None,
                                     pilot, samples, self.rng, lost)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
-        yield self.timed(global_checks.normalised, "normalised", whole, floor + self.accuracy)
+        rows = [self.timed(global_checks.normalised, "normalised", whole, floor + self.accuracy)]
         if self.dim == 1 and isinstance(back, Box) and len(pilot) >= 100:
-            yield self.timed(global_checks.panels, "panels", whole, lambda rows: there.base_cdf(
-                inverse(rows.astype(self.dtype), row_0(rows))[0].astype(np.float64)),
-                floor / 10 + self.accuracy, float(np.finfo(self.dtype).eps))
+            rows.append(self.timed(
+                global_checks.panels, "panels", whole, lambda rows: there.base_cdf(latent(rows)[0]),
+                floor / 10 + self.accuracy, float(np.finfo(self.dtype).eps)))
+        return rows
 
     def samples_return(self, name, inverse, measurements, z, x):
         """Samples x of the pushed-forward base follow the base again after the inverse."""

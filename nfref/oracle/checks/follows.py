@@ -17,7 +17,6 @@ from nfref.oracle.instruments.quadrature import line_integral
 from nfref.oracle.report import failed, inconclusive, passed
 
 FEATURES = 24
-SECONDS = 1.0               # for the maps, and again for more samples
 FEWEST, DRAWS = 6, 16000    # maps, however slow; samples
 JUMPS = (1.0, 0.3, 0.1)     # of the distance between two samples
 SUSPECT = 0.4               # of what is allowed: so far off, more samples are drawn
@@ -83,7 +82,7 @@ def _moved(name, whole):
     some = whole.pilot[:400]
     at_some = whole.log_density(some)
     features = _features_around(whole.pilot, rng)
-    end = time.monotonic() + SECONDS * load()
+    end = time.monotonic() + whole.seconds * load()
     found, coarse = [], np.inf
     for made in moved.maps_around(whole.pilot, rng):
         step = moved.step_of(made, whole.log_density, some, at_some)
@@ -108,7 +107,7 @@ def _moved(name, whole):
     why = (f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
            f"what chance may do; a scale of {1 + coarse:.3g} is seen")
     if worst[0] > 1:
-        return failed(name, why, _words(*worst[1:]), worst[0], 1.0)
+        return failed(name, why, _words(whole, *worst[1:3]), worst[0], 1.0)
     if not coarse < COARSE:
         return inconclusive(name, f"{why}, no smaller one", error=worst[0], tolerance=1.0)
     return passed(name, why, worst[0], 1.0)
@@ -124,7 +123,7 @@ def _with_more(whole, features, suspects):
     x = whole.draw(DRAWS)
     at_x = checked(whole.log_density(x), x)
     seconds = time.monotonic() - start
-    affordable = int(SECONDS * load() / max(seconds, 1e-9) * len(x) / (2 * len(suspects) + 1))
+    affordable = int(whole.seconds * load() / max(seconds, 1e-9) * len(x) / (2 * len(suspects) + 1))
     if affordable > 2 * DRAWS:
         x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
         at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x):]), x[len(at_x):])])
@@ -139,17 +138,21 @@ def _with_more(whole, features, suspects):
         yield float(np.max(moved.excess(values))), made, step, values
 
 
-def _words(made, step, values):
-    """What a map that is rejected says of the samples."""
+def _words(whole, made, step, rounds=6):
+    """What a map that is rejected says of the samples: how far it has to take them."""
     if step is None:
         return (f"steps like {made:g} times those between samples change the mean of a bounded "
                 "function: mass is elsewhere than log_prob says, in other proportions perhaps")
-    # The step that the mean asks for: that over the variance is a Newton step.
-    due = float(np.mean(values)) * step / (2 * max(float(np.var(values)), 1e-12))
+    x, due = whole.samples[:DRAWS // 2], 0.0
+    for _ in range(rounds):
+        there, _ = made(x, due)
+        values = moved.terms(made, step, whole.log_density, there, whole.log_density(there))
+        # The mean over the variance is a Newton step.
+        due += float(np.clip(np.mean(values) * step / (2 * max(np.var(values), 1e-12)), -0.5, 0.5))
     if "scale" in made.name or "tail" in made.name:
-        return (f"{made.name}: samples are about {np.exp(-due):.4g} times as far out as log_prob "
+        return (f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob "
                 "says")
-    return f"{made.name}: samples are off by about {-due:.3g} of their spread, by log_prob"
+    return f"{made.name}: samples are off by about {-due:.2g} of their spread, by log_prob"
 
 
 def _probability_transform(name, whole):

@@ -4,11 +4,12 @@ Every test rejects at a level of about 1e-9, and its row says what constant offs
 it would have seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nfref.oracle.checks.local import verdict
+from nfref.oracle.checks.log_det import constant
 from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
 from nfref.oracle.instruments.level import SIGMAS
@@ -48,6 +49,8 @@ class Whole:
         onto an end of it, or beyond all numbers.
     draw : callable or None
         n -> about n more samples.
+    seconds : float
+        For the tests that get more telling the longer they last.
     """
 
     log_prob: object
@@ -58,6 +61,7 @@ class Whole:
     rng: object
     lost: float = 0.0
     draw: object = None
+    seconds: float = 1.0
 
     def log_density(self, x):
         """log_prob, and -inf outside of the support."""
@@ -129,7 +133,9 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
                             f"log of the integral {log_z:.8g}")
     why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is seen"
     if abs(log_z) > tolerance:
-        return failed(name, why, f"log of the integral {log_z:.8g}", abs(log_z), tolerance)
+        row = failed(name, why, f"log of the integral {log_z:.8g}", abs(log_z), tolerance)
+        named = constant(log_z, whole.pilot.shape[1], tolerance)
+        return replace(row, hint=f"log_prob is off by {log_z:.4g}{named}" if named else "")
     if tolerance > WIDEST:
         return inconclusive(name, why, error=abs(log_z), tolerance=tolerance)
     return passed(name, why, abs(log_z), tolerance)

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
+from nfref.oracle.checks.local import due_of_a_little, moved_a_little
 from nfref.oracle.instruments.calling import (NO_ANSWER, CallFailed, StillRunning, columns,
                                               may_be_called_from_two_threads, together)
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
@@ -32,16 +33,52 @@ def no_memory(name, measured, other, rng):
     index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))
     if len(index) < 2:
         return inconclusive(name, "too few rows with a finite answer")
-    half = index[:len(index) // 2]
+    half, rest = index[:len(index) // 2], index[len(index) // 2:][:len(index) // 2]
     try:
+        # Compared with its own answer: whether that is the one in a larger batch is another row.
+        first = measured.subject(probes.rows[half], probes.context_row[half])
+        second = measured.subject(probes.rows[rest], probes.context_row[rest])
         measured.subject(probes.rows[index[::-1]], probes.context_row[index[::-1]])
         if other is not None:
             other(measured.values[index].astype(measured.dtype), probes.context_row[index])
         values, log_det = measured.subject(probes.rows[half], probes.context_row[half])
     except CallFailed as error:
         return failed(name, "a call in between, and no answer any more", str(error))
-    return agree(name, measured, half, values, log_det,
-                 "rounding; calls of both directions in between")
+    row = agree(name, measured, half, values, log_det,
+                "rounding; calls of both directions in between", first=first)
+    moves = np.ptp(measured.values[index], axis=0).max() > 0
+    if not row.failed and moves and np.array_equal(first[0], second[0]):
+        row = failed(name, "a batch, then other rows as many", f"{measured.subject.name} at "
+                     f"{show(probes.rows[half[0]])} and at {show(probes.rows[rest[0]])}: "
+                     f"{show(first[0][0])}, remembered by the size of the batch?")
+    return row if row.failed else _moved_a_little(row, measured, index)
+
+
+def _moved_a_little(row, measured, index):
+    """The row, or that a batch moved by 1e-9 gets the answer of the batch before (a cache by
+    rounded rows, say)."""
+    subject, probes = measured.subject, measured.probes
+    if measured.dtype != np.float64:
+        return row
+    rows, context_row = probes.rows[index], probes.context_row[index]
+    try:
+        subject(rows, context_row)
+        there = columns(*subject(moved_a_little(rows), context_row)).astype(np.float64)
+    except CallFailed as error:
+        return failed(row.name, "a batch moved by 1e-9 got no answer", str(error))
+    here = measured.values[index]
+    if there.shape[1] > here.shape[1]:
+        here = np.column_stack([here, measured.log_det[index]])
+    due = due_of_a_little(measured)[index, :here.shape[1]]
+    if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
+        both = np.concatenate([rows, moved_a_little(rows)])
+        both = columns(*subject(both, np.tile(context_row, 2)))
+        if np.mean((both[:len(rows)] == both[len(rows):])[due]) > 0.5:
+            return row                  # so it is within one batch: a matter of precision
+        return failed(row.name, "a batch, then the same moved by 1e-9",
+                      f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
+                      "it is moved: remembered by rounded rows?")
+    return row
 
 
 def call_often(measured, rng):
@@ -135,7 +172,9 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
     known = np.flatnonzero(np.isfinite(measured.values).all(axis=1))
     if len(known) < 2:
         return inconclusive(name, "too few rows with a finite answer")
-    batches = [[rng.choice(known, size=size) for _ in range(rounds)] for size in (47, 64)]
+    # A scratch may be shared by all, or by batches of one size: half of the rounds are of equal.
+    batches = [[rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
+               for pair in ((47, 64), (64, 64))]
     at_once, until = 0, time.monotonic() + 4 * SECONDS * subject.stopwatch.load
     for group in range(1, groups + 1):
         try:

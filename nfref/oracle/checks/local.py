@@ -1,5 +1,7 @@
 """Properties of a flow at single points: round trips, precision, orientation."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from nfref.oracle.instruments.calling import CallFailed
@@ -18,6 +20,14 @@ def verdict(name, error, tolerance, why, describe):
     if excess[p] > 1:
         return failed(name, why, describe(p), float(error[p]), float(tolerance[p]))
     return passed(name, why, float(error[p]), float(tolerance[p]))
+
+
+def or_iterative(row):
+    """The row; where it failed by little, with a word on inverses that are found by iteration."""
+    if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
+        return replace(row, hint=f"errors near {row.error:.0e}: an inverse found by iteration? "
+                                 f"accuracy={10 * row.error:.0e} says that it is meant")
+    return row
 
 
 def precise(name, measured):
@@ -42,6 +52,39 @@ def precise(name, measured):
                       "steps, as if numbers passed through float32 or a loose root finder",
                       typical, 1.0)
     return passed(name, why, typical, 1.0)
+
+
+def moved_a_little(rows):
+    """Rows moved up by 1e-9, relative to those that are large."""
+    return rows + 1e-9 * np.maximum(np.abs(rows), 1)
+
+
+def due_of_a_little(measured):
+    """(P, K) bool: numbers of the answers that :func:`moved_a_little` should move by many
+    roundings."""
+    step = moved_a_little(measured.probes.rows) - measured.probes.rows
+    due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)
+    size = np.abs(measured.derivatives.value)
+    return np.abs(due) > 3e4 * np.finfo(np.float64).eps * (size + 1e-3)
+
+
+def keeps_digits(name, measured):
+    """A log-density moves when its rows do, by as little as 1e-9: no shorter format in between."""
+    if measured.dtype != np.float64:
+        return not_applicable(name, "asked of float64 alone")
+    due = due_of_a_little(measured)[:, 0] & np.isfinite(measured.values[:, 0])
+    points = np.flatnonzero(due & measured.probes.bulk)
+    if len(points) < 8:
+        return not_applicable(name, "too few points at which it has a slope")
+    rows = measured.probes.rows[points]
+    both = np.concatenate([rows, moved_a_little(rows)])
+    values, _ = measured.subject(both, np.tile(measured.probes.context_row[points], 2))
+    still = float(np.mean(values[:len(rows), 0] == values[len(rows):, 0]))
+    why = "share of points where it stands still when they move by 1e-9"
+    if still > 0.5:
+        return failed(name, why, f"{measured.subject.name} at {show(rows[0])} and 1e-9 beside it: "
+                      f"{values[0, 0]:.17g}, as if rows passed through float32", still, 0.5)
+    return passed(name, why, still, 0.5)
 
 
 def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
@@ -103,8 +146,9 @@ def round_trip(name, cancel_name, measured, other, other_measured):
         return (f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which "
                 f"{other.name} takes to {show(back[p])}")
 
-    rows = [verdict(name, error[pick], allowed[kept][pick],
-                    f"rounding times |J^-1|, measured per point, {len(kept)} points", describe)]
+    rows = [or_iterative(verdict(name, error[pick], allowed[kept][pick],
+                                 f"rounding times |J^-1|, measured per point, {len(kept)} points",
+                                 describe))]
     if measured.log_det is None or other_log_det is None:
         rows.append(not_applicable(cancel_name, "needs log_det of both directions"))
         return rows
@@ -124,9 +168,9 @@ def round_trip(name, cancel_name, measured, other, other_measured):
         return (f"at {show(start[p])} {measured.subject.name} has log_det "
                 f"{measured.log_det[p]:.9g}, {other.name} there {other_log_det[p]:.9g}")
 
-    rows.append(verdict(cancel_name, np.abs(total), budget[clear],
-                        f"rounding of both, measured per point, {len(clear)} points",
-                        describe_sum))
+    rows.append(or_iterative(verdict(cancel_name, np.abs(total), budget[clear],
+                                     f"rounding of both, measured per point, {len(clear)} points",
+                                     describe_sum)))
     return rows
 
 

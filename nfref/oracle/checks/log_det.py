@@ -4,6 +4,8 @@ Central differences at every point; where they do not resolve a point, the compl
 differences in extended precision, if the callable takes such numbers.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from nfref.oracle.checks.local import verdict
@@ -54,11 +56,61 @@ def log_det_matches(name, measured):
         row = verdict(name, np.abs(measured.log_det - numeric)[points], tolerance[points], why,
                       describe)
         if row.failed:
-            return row
+            return replace(row, hint=pattern(measured.log_det[points], numeric[points],
+                                             tolerance[points], measured.values.shape[1]))
     if share < MOST:
         return inconclusive(name, f"only {share:.0%} of the bulk could be judged: the map is too "
                             f"steep or too rough there for numerical differentiation{how}")
     return row or passed(name, f"every point{how}")
+
+
+def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
+    """What it says of a log-determinant that it is off by one factor, or one number, everywhere.
+
+    Parameters
+    ----------
+    found, true, tolerance : (P,) arrays
+    dim : int
+
+    Returns
+    -------
+    str
+        Empty where it is off otherwise.
+    """
+    sure = tolerance < 1e-4
+    found, true, tolerance = found[sure], true[sure], 10 * tolerance[sure] + 1e-7
+    if len(found) < 4:
+        return ""
+    if np.all(found == 0):
+        return "it is zero everywhere: never added up, or a volume that was taken for kept"
+    known = {-1.0: "minus the true one: that of the other direction?",
+             0.5: "half the true one everywhere: twice too small", 2.0: "twice the true one",
+             float(dim): "D times the true one: added up over columns once too often?",
+             1.0 / dim: "the true one over D: a mean over columns instead of a sum?",
+             -0.5: "minus half the true one", -2.0: "minus twice the true one"}
+    size = np.sum(true ** 2)
+    ratio = float(np.sum(found * true) / size) if size > 0 else 0.0
+    named = min(known, key=lambda factor: abs(ratio - factor))
+    varies = np.ptp(true) > 1e-2
+    if np.all(np.abs(found - ratio * true) <= tolerance * (1 + np.abs(ratio))):
+        if abs(ratio - named) < 1e-4:
+            return f"log_det is {known[named]}"
+        if varies:
+            return f"log_det is {ratio:.6g} times the true one everywhere"
+    offset = float(np.median(found - true))
+    if np.all(np.abs(found - true - offset) <= tolerance):
+        return f"log_det is off by {offset:.6g} everywhere{constant(offset, dim, 1e-4)}"
+    return ""
+
+
+def constant(offset, dim, tolerance):
+    """The name of a constant that an offset may be, as a parenthesis; "" where it is none."""
+    for words, value in (("D/2 log 2 pi", 0.5 * dim * np.log(2 * np.pi)), ("log 2", np.log(2)),
+                         ("D log 2", dim * np.log(2)), ("D/2 log 2", 0.5 * dim * np.log(2)),
+                         ("log D", np.log(dim)), ("log D!", np.sum(np.log(np.arange(dim) + 1)))):
+        if value > 10 * tolerance and abs(abs(offset) - value) < tolerance:
+            return f" ({'-' if offset < 0 else ''}{words})"
+    return ""
 
 
 def _confirmed(measured, points):

@@ -12,20 +12,21 @@ SAMPLES = 20000
 
 
 class Sampler:
-    """``sample(rng, n)``, called with the first row of the context and watched."""
+    """``sample(rng, n)``, watched; called with the first row of the context unless told others."""
 
     def __init__(self, function: Any, dim: Any, context: Any, dtype: Any, contains: Any,
                  stopwatch: Any) -> None:
         self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
         self.contains, self.stopwatch = contains, stopwatch
 
-    def draw(self, rng, n):
+    def draw(self, rng, n, context_row=None):
         """n samples as an array, or `CallFailed`, or `TimedOut`."""
         if self.stopwatch.busy_with(self.function):
             raise TimedOut(f"sample is not called: an earlier call still runs; {REMEDY}")
         arguments = [rng, n]
         if self.context is not None:
-            arguments.append(np.repeat(self.context[:1], n, axis=0))
+            context_row = np.zeros(n, dtype=int) if context_row is None else context_row
+            arguments.append(self.context[context_row])
         try:
             answer = in_time(self.function, arguments, self.stopwatch.left())
         except StillRunning as error:

@@ -1,0 +1,123 @@
+"""The first line names the cause; hidden state is seen, and named before what follows from it."""
+
+import numpy as np
+import pytest
+
+from nfref.oracle import check_density, check_flow
+from tests.oracle.mutants.wrappers import right
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def with_log_det(change):
+    """The right flow with both its log-determinants changed: change(log_det, rows)."""
+    def changed(function):
+        def act(rows):
+            values, log_det = function(rows)
+            return values, change(log_det, rows)
+        return act
+    return map(changed, right(rng()))
+
+
+PATTERNS = {
+    "minus the true one": lambda logs, rows: -logs,
+    "half the true one everywhere: twice too small": lambda logs, rows: 0.5 * logs,
+    "D times the true one": lambda logs, rows: 3 * logs,
+    "the true one over D": lambda logs, rows: logs / 3,
+    "1.7 times the true one everywhere": lambda logs, rows: 1.7 * logs,
+    "off by 0.693147 everywhere (log 2)": lambda logs, rows: logs + np.log(2),
+    "off by -2.75682 everywhere (-D/2 log 2 pi)":
+        lambda logs, rows: logs - 1.5 * np.log(2 * np.pi),
+    "zero everywhere": lambda logs, rows: 0 * logs,
+    "": lambda logs, rows: logs + 0.1 * np.sin(rows[:, 0]),
+}
+
+
+@pytest.mark.parametrize("words", PATTERNS)
+def test_a_log_det_that_is_wrong_in_one_way_everywhere_is_named(words):
+    report = check_flow(*with_log_det(PATTERNS[words]), dim=3, rng=rng(), stop_early=True)
+    assert report.failures[0].name == "log_det_forward"
+    assert words in report.summary and bool(report.failures[0].hint) == bool(words)
+
+
+def test_an_inverse_by_iteration_is_asked_for_its_accuracy():
+    forward, inverse = right(rng())
+
+    def rough(x):
+        z, log_det = inverse(x)
+        return z + 1e-7 * np.sign(np.sin(1e6 * z)), log_det
+    report = check_flow(forward, rough, dim=3, rng=rng())
+    assert "an inverse found by iteration? accuracy=1e-06" in report.summary, report.summary
+
+
+def remembering():
+    """Answers are kept under their rows rounded to six digits."""
+    forward, inverse = right(rng())
+    memory = {}
+
+    def cached(rows):
+        return memory.setdefault(np.round(rows, 6).tobytes(), forward(rows))
+    return cached, inverse
+
+
+def sharing():
+    """Batches of one size share a scratch."""
+    forward, inverse = right(rng())
+    scratch = {}
+
+    def shared(rows):
+        mine = scratch.setdefault((len(rows), rows.dtype.str), np.empty_like(rows))
+        mine[:] = rows
+        for _ in range(200):            # long enough for the other thread to come in
+            sum(range(20))
+        return forward(mine.copy())
+    return shared, inverse
+
+
+def drifting():
+    forward, inverse = right(rng())
+    calls = []
+
+    def drifts(rows):
+        calls.append(None)
+        values, log_det = forward(rows)
+        return values + 1e-6 * len(calls), log_det
+    return drifts, inverse
+
+
+def normalising():
+    """The batch's own mean is taken off."""
+    forward, inverse = right(rng())
+    return lambda rows: forward(rows - (np.mean(rows, axis=0) if len(rows) else 0)), inverse
+
+
+@pytest.mark.parametrize("build, leading", [
+    (remembering, "no_memory_forward"), (sharing, "threads_forward"),
+    (drifting, "repeatable_forward"), (normalising, "row_independence_forward")])
+def test_state_and_batch_are_named_before_what_follows_from_them(build, leading):
+    forward, inverse = build()
+    report = check_flow(forward, inverse, dim=3, rng=rng())
+    assert report.failures[0].name == leading, report.summary
+
+
+def normal(log_prob=lambda x: np.sum(-0.5 * x ** 2 - 0.5 * np.log(2 * np.pi), axis=1), scale=1.0):
+    return dict(log_prob=log_prob, sample=lambda g, n: scale * g.standard_normal((n, 3)), dim=3)
+
+
+def test_a_density_whose_rows_pass_through_float32():
+    exact = normal()["log_prob"]
+    report = check_density(**normal(lambda x: exact(x.astype(np.float32).astype(np.float64))),
+                           rng=rng())
+    assert [row.name for row in report.failures] == ["precision"], report
+    assert check_density(**normal(), rng=rng())["precision"].verdict == "pass"
+
+
+def test_normalised_does_not_blame_a_density_whose_sampler_is_wrong():
+    report = check_density(**normal(scale=1.3), rng=rng())
+    assert [row.name for row in report.failures] == ["sample_follows"], report
+    assert "1.3" in report["sample_follows"].where
+    report = check_density(**normal(lambda x: np.sum(-0.5 * x ** 2, axis=1)), rng=rng())
+    assert [row.name for row in report.failures] == ["normalised"]
+    assert "off by 2.757 (D/2 log 2 pi)" in report.summary
