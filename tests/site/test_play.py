@@ -1,4 +1,4 @@
-"""docs/static/play.js: its numbers against nfref, SciPy and differences; its sliders in a browser."""
+"""docs/static/play.js: numbers against nfref, SciPy and differences; sliders in a browser."""
 
 import json
 import shutil
