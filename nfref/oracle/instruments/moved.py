@@ -11,8 +11,8 @@ with ``r_-`` the same for the inverse of m: both sides are int p p_m / (p + p_m)
 that m brings onto p, once over x and once over m(x). That is bridge sampling (see
 :mod:`nfref.oracle.instruments.importance`) between p and a copy of it, whose two constants are
 equal. For a small step, m(x) = x + e f(x), the difference ``a(r_+) - a(r_-)`` is e / 2 times
-Stein's integrand, which is the score of the samples' likelihood under that deformation: no test is more
-sensitive to a sampler that is off by a little along f. Also
+Stein's integrand, which is the score of the samples' likelihood under that deformation: no test is
+more sensitive to a sampler that is off by a little along f. Also
 
     E[a(r) (h(x') - h(x))] = 0,     x' = x + d,   d drawn from any symmetric distribution
 
