@@ -139,8 +139,9 @@ def test_sliders_move_by_the_keyboard(tmp_path):
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_rows_of_the_scoreboard_are_coloured_and_filtered(tmp_path):
-    rows = [("MAF", "float32", "ok", *["yes"] * 6, "–"), ("NSF", "float64", "failed", "yes",
-            "round_trip", *["yes"] * 5), ("NAF", "float32", "inconclusive", "? sweep", *["yes"] * 6)]
+    rows = [("MAF", "float32", "ok", *["yes"] * 6, "–"),
+            ("NSF", "float64", "failed", "yes", "round_trip", *["yes"] * 5),
+            ("NAF", "float32", "inconclusive", "? sweep", *["yes"] * 6)]
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     page = tmp_path / "page.html"
     page.write_text('<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
