@@ -18,7 +18,7 @@ import nfref
 from docs import notebooks
 
 FIRST = "flows_in_one_file.py"
-SCRIPTS = {"lessons": (FIRST, "[0-9]*.py"), "methods": ("methods/[!_]*.py",),
+SCRIPTS = {"lessons": (FIRST, "[0-9]*.py", "more_exercises.py"), "methods": ("methods/[!_]*.py",),
            "truths": ("truths/[!_]*.py",), "applications": ("applications/[!_]*.py",)}
 THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)

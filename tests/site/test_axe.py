@@ -10,9 +10,9 @@ import pytest
 from tests.browser import CHROMIUM, Browser
 
 # A page of each kind; that of the scoreboard has too many cells for axe-core.
-PAGES = ("index.html", "lessons/index.html", "lessons/00_what_a_flow_is.html", "methods/tarflow.html",
-         "applications/audio.html", "notation.html", "which_flow.html", "teach/index.html",
-         "playground/index.html")
+PAGES = ("index.html", "lessons/index.html", "lessons/00_what_a_flow_is.html",
+         "methods/tarflow.html", "applications/audio.html", "notation.html", "which_flow.html",
+         "teach/index.html", "playground/index.html")
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 
 

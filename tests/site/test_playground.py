@@ -202,7 +202,8 @@ def test_an_address_holds_what_is_seen(tmp_path):
         browser.look(1280)
         assert browser.open(address) == []
         browser.value("get('spline').click(); set = (id, v) => { get(id).value = v; "
-                      "get(id).dispatchEvent(new Event('input')); }; set('gate', 3.5); set('z1', -1)")
+                      "get(id).dispatchEvent(new Event('input')); }; "
+                      "set('gate', 3.5); set('z1', -1)")
         seen = browser.value("get('python').textContent")
         held = browser.value("get('address').href")
         below = browser.value("get('sliders').getBoundingClientRect().top")

@@ -86,6 +86,9 @@ def figure(model, train, ranks):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** Two branches: what will the median do there, and will the intervals still hold
+# their share?
 
 rng = np.random.default_rng(0)
 train, test = rows(rng, 3000), rows(rng, 500)
@@ -103,3 +106,34 @@ assert pvalue > 1e-3
 drawn = model.sample(1000, random_state=0, given={"x1": 2.5})
 assert np.all(drawn[:, 0] == 2.5)
 assert 0.3 < np.mean(drawn[:, 1] > np.sin(5)) < 0.7
+
+# %%
+# .. dropdown:: Answer
+#
+#    The median jumps between the branches and predicts neither; the intervals hold their share
+#    all the same.
+#
+# Exercise 1: an interval by hand
+# -------------------------------
+# x and y are jointly normal with variances 1 and correlation 0.8. How far from the mean of y
+# given x do the ends of its 90 % interval lie?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = np.quantile(np.random.default_rng(1).standard_normal(10 ** 6), 0.95) * 0.6
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "given x, y has the variance 1 - 0.8^2; its deviation is the root of that"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = stats.norm.ppf(0.95) * np.sqrt(1 - 0.8 ** 2)
+#
+#    0.99: knowing x takes two fifths of the width away.

@@ -103,6 +103,8 @@ def figure(z, maps, costs):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** Both flows have the same likelihood. Which one moves the mass less?
 
 density, params, flow, own = fit()
 rng = np.random.default_rng(1)
@@ -134,3 +136,33 @@ assert ways[1] < 1.02 * ways[0] and ways[2] > 1.1 * ways[0]
 # The network's gradient is undone by a convex problem, to rounding.
 back, _ = flow.inverse(own, x)
 assert np.allclose(back, z, atol=1e-12)
+
+# %%
+# .. dropdown:: Answer
+#
+#    The gradient of the convex function, by nearly a half; likelihood sees no difference.
+#
+# Exercise 1: the line
+# --------------------
+# On the line, z is standard normal and x normal with mean 3 and deviation 2. How large is the
+# mean squared distance E (x - z)^2 under the increasing map?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = np.mean((3 + np.random.default_rng(1).standard_normal(10 ** 6)) ** 2)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "the map is x = 3 + 2 z, so x - z = 3 + z"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 3 ** 2 + (2 - 1) ** 2
+#
+#    10: the means are 3 apart and the deviations 1.

@@ -226,6 +226,9 @@ def report(learned, known, test):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** Which of the baselines is nearest to the flows, and how often is a digit most
+# probable under its own class?
 
 training, validation, test = parts()
 few = slice(None) if FULL else slice(0, 256)
@@ -234,3 +237,33 @@ learned = {name: learn(flow, tuple(part[few] for part in training), validation,
            for name, flow in flows().items()}
 known = np.concatenate([training[0], validation[0]])
 report(learned, known, test if FULL else tuple(part[:100] for part in test))
+
+# %%
+# .. dropdown:: Answer
+#
+#    The histograms, which know where ink never is; and nearly always.
+#
+# Exercise 1: even levels
+# -----------------------
+# A model holds all 17 levels to be equally likely at each of 64 pixels. How many bits does it
+# spend on a whole digit?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = 64 * np.log(17) / np.log(2)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "log2 17 bits a pixel, and 64 pixels"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 64 * np.log2(17)
+#
+#    262 bits, 4.09 a pixel.

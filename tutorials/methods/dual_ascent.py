@@ -87,6 +87,9 @@ def figure(x, found, side):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** Every map is chosen greedily and never touched again. Can the likelihood of rows
+# held out fall on the way?
 
 x, found = grow(*((4000, 1000) if FULL else (1000, 120)))
 masses = figure(x, found, 201 if FULL else 81)
@@ -100,3 +103,34 @@ assert found.history["validation"][found.maps] > found.history["validation"][0] 
 assert np.all(np.abs(np.array(masses) - 1) < 0.02)
 density, params = found.after(len(curve) - 1)
 assert np.isclose(np.mean(density.log_prob(params, x)), curve[-1], atol=1e-10)
+
+# %%
+# .. dropdown:: Answer
+#
+#    It may, though that of the rows it climbs on cannot. Here both rise together nearly to the
+#    end.
+#
+# Exercise 1: one map
+# -------------------
+# Rows are normal with mean 0 and deviation 2. The first map divides them by 2. By how many nats a
+# row does the likelihood rise?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = 1.5 - np.log(2)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "E x^2 / 2 falls from 2 to 1/2, and the determinant costs log 2"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 2 - 0.5 - np.log(2)
+#
+#    0.81 nats.

@@ -119,6 +119,9 @@ def figure(density, params, errors, misses, side):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** The loss never sees a determinant. How far off is its gradient once g is nearly the
+# inverse?
 
 density, params, errors, misses = fit(*((4000, 100, (64,)) if FULL else (400, 6, (16,))))
 mass = figure(density, params, errors, misses, 201 if FULL else 61)
@@ -134,3 +137,34 @@ assert errors[-1] < (0.1 if FULL else 0.5)
 # And what was learned is a density.
 assert abs(mass - 1) < (0.02 if FULL else 0.2)
 assert above < (0.1 if FULL else 1.5)
+
+# %%
+# .. dropdown:: Answer
+#
+#    By less than a hundredth in the full run; the error of the gradient follows that of the
+#    inverse.
+#
+# Exercise 1: a value that is no determinant
+# ------------------------------------------
+# In three dimensions g is exactly the inverse of f, and v is standard normal. What is the mean of
+# the middle term, without its sign?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = np.mean(np.sum(np.random.default_rng(1).standard_normal((10 ** 6, 3)) ** 2, axis=1))
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "f'(x) g'(z) is the identity then, and what is the mean of v . v?"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 3.0
+#
+#    3, whatever the determinant is: only the gradient of the term is right.

@@ -123,6 +123,9 @@ def figure(results):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** One flow, or a flow for each piece, with about as many parameters in sum: where is
+# the difference large?
 
 rows, epochs = (20_000, 60) if FULL else (2000, 12)
 results = []
@@ -147,3 +150,33 @@ assert cut_heaps[2].mean() < heaps[2].mean()
 side = np.linspace(-6, 6, 401)
 grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
 assert abs(np.exp(log_prob(cut_heaps[1], grid)).sum() * (side[1] - side[0]) ** 2 - 1) < 0.01
+
+# %%
+# .. dropdown:: Answer
+#
+#    For rings, which one flow has to tear apart many times; for eight heaps it is small.
+#
+# Exercise 1: the price of a choice
+# ---------------------------------
+# Two pieces that do not overlap have the weights 0.3 and 0.7, and in each its own density costs 1
+# nat a row. What does a row of the mixture cost on average?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = 1 - np.mean(np.log(np.random.default_rng(1).choice([0.3, 0.7], 10 ** 6, p=[0.3, 0.7])))
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "in piece k, -log p is -log w_k more than there"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 1 - 0.3 * np.log(0.3) - 0.7 * np.log(0.7)
+#
+#    1.61: one nat, and the entropy of the choice.

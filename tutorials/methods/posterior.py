@@ -193,6 +193,8 @@ def figure(density, params, right, wrong, side):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** A density that is too sure: where do the ranks of the true parameters pile up?
 
 # %%
 density, params = fit(*((50_000, 40, 5, (64, 64)) if FULL else (2000, 8, 2, (32,))))
@@ -224,3 +226,33 @@ assert np.all(diagnostics.rank_uniformity(exact, DRAWS, BINS).pvalue > 1e-3)
 assert np.all(diagnostics.rank_uniformity(wrong, DRAWS, BINS).pvalue < 1e-6)
 # Both are densities: the window holds all of the exact one, and no more than all of the flow.
 assert np.all(np.abs(masses[:, 0] - 1) < 0.05) and np.all(masses[:, 1] < 1.05)
+
+# %%
+# .. dropdown:: Answer
+#
+#    At both ends: the truth lies outside of the draws too often.
+#
+# Exercise 1: ranks
+# -----------------
+# The posterior is exact. In what share of pairs is theta smaller than all but at most nine of 99
+# draws, so that its rank is 0 to 9?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = np.mean(np.random.default_rng(1).integers(0, 100, 10 ** 6) < 10)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "all 100 ranks are equally likely"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 0.1
+#
+#    One tenth.

@@ -110,6 +110,8 @@ def figure(errors):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** Halve the tolerance of the solver ten times. Does the error of log p go to zero?
 
 axis = np.linspace(-2.6, 2.6, 521)
 x, h = axis[:, None], axis[1] - axis[0]
@@ -138,3 +140,35 @@ assert abs(at_the_data / at_the_noise - 1) < 1e-2
 some = np.linspace(-1.8, 2.0, 7)
 z, _ = nfref.ProbabilityFlow(1, 3).inverse(MIXTURE, some[:, None])
 assert np.allclose(flow_paths(some, [1.0])[-1], z[:, 0], atol=1e-2)
+
+# %%
+# .. dropdown:: Answer
+#
+#    Only if the start is right: the standard normal is not quite the density at s = 1, and that
+#    error stays.
+#
+# Exercise 1: at rest
+# -------------------
+# Let the data be standard normal themselves, so that p_s is standard normal at every s. With beta
+# = 5, how fast does a point at y = 2 move, dy/ds?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = (-5 / 2 * (2 + (np.log(np.exp(-(2 + 1e-5) ** 2 / 2)) - np.log(np.exp(-(2 - 1e-5) ** 2
+             / 2))) / 2e-5))
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "the score of the standard normal is -y"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 0.0
+#
+#    Not at all: the diffusion shakes it, and the flow leaves it where it is.

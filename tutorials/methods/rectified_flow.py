@@ -104,6 +104,9 @@ def figure(density, fits, found):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** One big Euler step: where do the points land with the first flow, and where after a
+# reflow?
 
 density, *fits = fit_twice(*((20_000, 60, (96, 96)) if FULL else (3000, 14, (32, 32))))
 z = np.random.default_rng(2).standard_normal((1000, 2))
@@ -119,3 +122,33 @@ assert after["S"] < before["S"] / (100 if FULL else 20)
 assert after["cost"] < 1.02 * before["cost"]
 assert after["off"] < before["off"] / 5
 assert after["above"] < before["above"] + 0.1
+
+# %%
+# .. dropdown:: Answer
+#
+#    In a clump near the mean of the data; after the reflow about where the exact solution is.
+#
+# Exercise 1: straightness
+# ------------------------
+# A path goes from 0 to 1 in unit time, with velocity 2 t. What does it cost beyond the straight
+# line, the integral of (dz/dt - 1)^2?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = np.mean((2 * (np.arange(10 ** 5) + 0.5) / 10 ** 5 - 1) ** 2)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "integrate (2 t - 1)^2 from 0 to 1"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 1 / 3
+#
+#    A third: it goes along the line, but not at constant speed.

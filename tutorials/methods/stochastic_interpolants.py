@@ -127,6 +127,8 @@ def figure(positions, log_probs, nats):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** The regression is learned well. Does the likelihood stay right all the way?
 
 density, params = learn(*((20_000, 80, (96, 96)) if FULL else (5000, 40, (48, 48))))
 positions, log_probs, off, nats = measure(density, params, 4000 if FULL else 500)
@@ -140,3 +142,33 @@ assert np.all(np.abs(nats[0]) < 1e-9)           # the first density is the base
 assert np.all(nats.mean(axis=1) > -3 * error - 1e-9)
 assert nats[-1].mean() < (0.25 if FULL else 0.6)
 assert off < (0.1 if FULL else 0.3)
+
+# %%
+# .. dropdown:: Answer
+#
+#    No: what the network misses adds up on the way from 0 to the last time.
+#
+# Exercise 1: half way
+# --------------------
+# x_0 and x_1 are independent, both with variance 1. What is the variance of I_t at t = 1/2?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = (np.var((np.random.default_rng(1).standard_normal(10 ** 6) +
+             np.random.default_rng(2).standard_normal(10 ** 6)) / np.sqrt(2)))
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "cos^2 + sin^2"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 1.0
+#
+#    1 at every t. By the straight line (x_0 + x_1) / 2 it would be 1/2.

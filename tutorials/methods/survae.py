@@ -110,6 +110,8 @@ def figure(x, shown, curves):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** 300 rows in eight mirror images: how many rows does the layer make of each?
 
 rows, epochs, layers, hidden = (300, 100, 3, 32) if FULL else (200, 10, 1, 8)
 rng = np.random.default_rng(0)
@@ -136,3 +138,33 @@ assert np.allclose(exact, stats.foldnorm(MEAN / SCALE, scale=SCALE).logpdf(at[:,
 assert np.all(fair[1:] < exact[1:])
 assert np.allclose(linear, exact, atol=1e-12)
 figure(x, shown, (at[:, 0], exact, fair, linear))
+
+# %%
+# .. dropdown:: Answer
+#
+#    Four, one a quarter; the flow learns the quarter.
+#
+# Exercise 1: folded
+# ------------------
+# x is standard normal. What is the density of |x| at 1?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = (np.mean(np.abs(np.abs(np.random.default_rng(1).standard_normal(10 ** 7)) - 1) <
+             0.01) / 0.02)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "two points, 1 and -1, come to lie on one"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 2 * np.exp(-0.5) / np.sqrt(2 * np.pi)
+#
+#    0.484, twice that of the normal.

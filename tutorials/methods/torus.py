@@ -135,6 +135,8 @@ def figure(densities, side):
 # Run it
 # ------
 # What runs here takes a moment. The figure at the top is that of the full run.
+#
+# **Predict.** By how much do the two flows jump at the seams?
 
 rows, epochs, hidden = (3000, 40, (32,)) if FULL else (1000, 15, (16,))
 line, torus = (fit(make(hidden), rows, epochs) for make in (on_the_line, on_the_torus))
@@ -154,3 +156,32 @@ assert behind[1] < (0.1 if FULL else 0.6)
 assert behind[1] < behind[0]
 # A turn more is the same point.
 assert np.allclose(torus(x + [TURN, -2 * TURN]), torus(x), atol=1e-9)
+
+# %%
+# .. dropdown:: Answer
+#
+#    The flow of the torus not at all; that of the line by many nats.
+#
+# Exercise 1: the base
+# --------------------
+# What is the density of the uniform base on the torus of two angles, in radians?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = np.exp(-2 * np.log(2 * np.pi))
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "its area is (2 pi)^2"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 1 / (2 * np.pi) ** 2
+#
+#    0.025.

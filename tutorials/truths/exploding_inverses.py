@@ -274,3 +274,29 @@ if FULL:
     assert errors["coupling, exp"][ten] == np.inf and errors["spline"][ten] > 0.01
     assert errors["coupling, exp, regularised"][ten] < 1e-3
     assert scores["coupling, |s| < 0.7"][0] > scores["coupling, exp"][0] - 0.1
+
+# %%
+# Exercise 1: how many digits
+# ---------------------------
+# A flow takes a row to z of size 10 and its smallest singular value there is 0.001. About how far
+# off may the way back be in float32? Use epsilon = 6e-8.
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = 6e-8 * 10 / 1e-3
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "epsilon |z| over the smallest singular value"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 6e-8 * 10 / 0.001
+#
+#    6e-4: four digits of seven are gone.

@@ -279,3 +279,33 @@ if FULL:
     sheet_bits = {name: bits_at(curve, 0.5) for name, curve in sheet_curves.items()}
     assert sheet_bits[rounding] < 0.6 * min(sheet_bits[likelihood],
                                             sheet_bits["principal components"])
+
+# %%
+# .. dropdown:: Answer
+#
+#    None: all of them are standard normal.
+#
+# Exercise 1: a latent that is rounded
+# ------------------------------------
+# A latent is standard normal and is rounded to whole numbers. What is the probability of zero,
+# P(|z| < 1/2)?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10 ** 6)) < 0.5)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "the mass between -1/2 and 1/2"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 0.3829
+#
+#    0.383, so that even a zero costs 1.4 bits.

@@ -324,3 +324,33 @@ if FULL:
     assert 0 < divergence < entropy["clothes"] - entropy["digits"]
     assert found["ratio to a background"].value > 0.8
     assert rejected[25][1] > 0.99 and rejected[25][0] < 0.15
+
+# %%
+# .. dropdown:: Answer
+#
+#    The digits: they have little entropy.
+#
+# Exercise 1: what p gets wrong
+# -----------------------------
+# Under the flow of clothes a digit costs 3.10 bits per pixel, and the entropy of digits is at
+# most 2.38. How large is the divergence at least?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = 3.10 - 2.38
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+        "cost = entropy + divergence"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = 3.10 - 2.38
+#
+#    0.72 bits per pixel: the flow is far off, and still digits cost less than clothes.

@@ -7,12 +7,12 @@ one-to-one map m of the space with Jacobian determinant J, and a(r) = 1 / (1 + e
 
     E_p[a(r_+)] = E_p[a(r_-)],     r_+ = log p(m(x)) + log J(x) - log p(x),
 
-with r_- the same for the inverse of m: both sides are int p p_m / (p + p_m), p_m the density that
-m brings onto p, once over x and once over m(x). That is bridge sampling (see
+with ``r_-`` the same for the inverse of m: both sides are int p p_m / (p + p_m), p_m the density
+that m brings onto p, once over x and once over m(x). That is bridge sampling (see
 :mod:`nfref.oracle.instruments.importance`) between p and a copy of it, whose two constants are
-equal. For a small step, m(x) = x + e f(x), the difference a(r_+) - a(r_-) is e / 2 times Stein's
-integrand, which is the score of the samples' likelihood under that deformation: no test is more
-sensitive to a sampler that is off by a little along f. Also
+equal. For a small step, m(x) = x + e f(x), the difference ``a(r_+) - a(r_-)`` is e / 2 times
+Stein's integrand, which is the score of the samples' likelihood under that deformation: no test is
+more sensitive to a sampler that is off by a little along f. Also
 
     E[a(r) (h(x') - h(x))] = 0,     x' = x + d,   d drawn from any symmetric distribution
 
@@ -167,7 +167,7 @@ def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: 
 
 def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array,
           at_x: Array) -> Array:
-    """(N,): a(r_+) - a(r_-) at samples x, with mean zero where these follow the density."""
+    """(N,): ``a(r_+) - a(r_-)`` at samples x, with mean zero where these follow the density."""
     sides = []
     for sign in (1.0, -1.0):
         moved, log_jacobian = made(x, sign * step)

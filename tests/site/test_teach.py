@@ -1,0 +1,56 @@
+"""The lecturer's kit: assignments hold every exercise with its solution, and slides fit."""
+
+import json
+
+import pytest
+
+from docs import assignments
+from tests.browser import CHROMIUM, Browser
+
+
+def test_assignments_hold_all_exercises(tmp_path):
+    count = 0
+    for path in assignments.write(tmp_path):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        marks = [(cell, cell["metadata"]["nbgrader"]) for cell in cells
+                 if "nbgrader" in cell["metadata"]]
+        answers = [cell["source"] for cell, mark in marks if mark["solution"]]
+        checks = [cell["source"] for cell, mark in marks if mark["grade"] and mark["points"] == 1]
+        assert len(answers) == len(checks) > 0
+        assert all("### BEGIN SOLUTION\n" in answer and "answer_" in answer for answer in answers)
+        assert all(check.rstrip().endswith(")") and "def check_" in check for check in checks)
+        assert "Solution" not in "".join(cell["source"] for cell in cells
+                                         if cell["cell_type"] == "markdown")
+        count += len(answers)
+    assert count >= 60
+
+
+@pytest.fixture
+def slides():
+    pytest.importorskip("docutils", reason="needs the extra docs")
+    from docs import slides
+    return slides
+
+
+def test_slides_of_a_lesson(slides):
+    made = slides.slides(slides.notebooks.TUTORIALS / "03_coupling.py")
+    headings = [heading for heading, _ in made]
+    assert headings[2] == "The formula" and headings.count("Solution") == 2
+    text = "".join(content for _, content in made)
+    assert "<math" in text and "Predict." in text and ":math:" not in text and ".. " not in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+def test_slides_fit(slides, tmp_path):
+    long = {}
+    with Browser(tmp_path / "profile") as browser:
+        browser.look(1310, 800)
+        for number, name in sorted(slides.notebooks.lesson_names().items()):
+            path = tmp_path / f"{name}.html"
+            path.write_text(slides.page(slides.notebooks.TUTORIALS / f"{name}.py"), "utf-8")
+            assert browser.open(path.as_uri()) == []
+            long[name] = browser.value("[...document.querySelectorAll('section')].filter("
+                                       "one => one.scrollHeight > 722).map(one => one.innerText)")
+    assert not any(long.values()), {name: [text[:60] for text in texts]
+                                    for name, texts in long.items() if texts}
