@@ -4,7 +4,8 @@
 
 reads the files that ``nfref check --json`` and :func:`write` make (folders are looked through for
 ``*.json``) and writes a page in reStructuredText, and for every library a badge as static JSON,
-in the endpoint format of shields.io.
+in the endpoint format of shields.io. On the page verdicts have colours, rows can be filtered, and
+with ``--proofs FILE`` failures are links to what proves them (:func:`read_proofs`).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import re
 import sys
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report
@@ -39,6 +41,34 @@ GROUPS = {
 }
 COLOURS = {OK: "brightgreen", FAILED: "red", INCONCLUSIVE: "yellow"}
 PASSES, UNDECIDED, NOTHING = "yes", "?", "–"
+
+# Roles are for the colours; a browser without scripts shows all rows.
+TOP = """.. role:: ok
+.. role:: failed
+.. role:: inconclusive
+
+.. raw:: html
+
+   <style>
+     .ok { color: #1a7f37 } .failed, .failed a { color: #cf222e } .inconclusive { color: #9a6700 }
+   </style>
+   <p><label>Show rows with <input id="rows-with" type="search"></label>
+   <label><select id="rows-of"><option value="">all verdicts</option><option>ok</option>
+   <option>failed</option><option>inconclusive</option></select></label></p>
+   <script>
+     addEventListener("DOMContentLoaded", () => {
+       const asked = [document.getElementById("rows-with"), document.getElementById("rows-of")];
+       const show = () => document.querySelectorAll("table tbody tr").forEach(row => {
+         const of = row.closest("section"), verdict = row.cells[2].textContent.trim();
+         const text = (of ? of.querySelector("h1, h2").textContent : "") + " " + row.textContent;
+         row.hidden = row.cells.length > 7 && (
+           !text.toLowerCase().includes(asked[0].value.toLowerCase())
+           || (asked[1].value !== "" && verdict !== asked[1].value));
+       });
+       asked.forEach(field => field.addEventListener("input", show));
+     });
+   </script>
+"""
 
 
 def today():
@@ -144,6 +174,45 @@ def cell(record, group):
     return PASSES if any(row["verdict"] == "pass" for row in rows) else NOTHING
 
 
+def read_proofs(path):
+    """(library, pattern of the flow, pattern of the property, link) of each line of a file.
+
+    Fields are parted by bars; lines that start with # are none.
+
+    Raises
+    ------
+    ValueError
+        If a line has other fields.
+    """
+    proofs = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            fields = [field.strip() for field in line.split("|")]
+            if len(fields) != 4:
+                raise ValueError(f"{path}, line {number}: expected library | flow | property | "
+                                 f"link, got {line!r}")
+            proofs.append(fields)
+    return proofs
+
+
+def coloured(text, record, proofs):
+    """A cell in reStructuredText: its colour, and failures as links to what proves them."""
+    if text == NOTHING:
+        return text
+    if text == PASSES:
+        return f":ok:`{text}`"
+    parts = []
+    for name in text.split(", "):
+        link = next((link for library, flow, what, link in proofs
+                     if library == record["library"] and fnmatchcase(record["flow"], flow)
+                     and fnmatchcase(name, what)), None)
+        if name.startswith(UNDECIDED):
+            parts.append(f":inconclusive:`{name}`")
+        else:
+            parts.append(f"`{name} <{link}>`__" if link else f":failed:`{name}`")
+    return ", ".join(parts)
+
+
 def _shortened(names):
     """Both directions of one property as one name."""
     short = defaultdict(list)
@@ -156,7 +225,8 @@ def _shortened(names):
     return [stem if len(whole) > 1 else whole[0] for stem, whole in short.items()]
 
 
-def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard") -> str:
+def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard",
+         proofs: Sequence[Sequence[str]] = ()) -> str:
     """The page: one table of libraries, and for each library one of its flows.
 
     Parameters
@@ -164,6 +234,8 @@ def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard") -> str:
     records : sequence of dict
         From :func:`read`.
     title : str
+    proofs : sequence
+        From :func:`read_proofs`.
 
     Returns
     -------
@@ -177,19 +249,21 @@ def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard") -> str:
     body = [[library, _several(ours, "version"), _several(ours, "date"), str(len(ours)),
              *(str(sum(one["verdict"] == verdict for one in ours))
                for verdict in (OK, FAILED, INCONCLUSIVE))] for library, ours in libraries.items()]
-    lines = [title, "=" * len(title), "",
+    lines = [title, "=" * len(title), "", *TOP.splitlines(), "",
              "What the oracle said of each flow, column by column: *yes* where every property of "
              "the group that", "applies was judged and passed, the names of those that failed, a "
              "question mark before those that", f"could not be judged, {NOTHING} where none "
              "applies. A property that fails is a fact about these parameters and",
              "this dtype; whether it is a defect, a limit or a convention is for a reader to "
-             "judge.", "", *_table(head, body)]
+             "judge. A name that is a link has two proofs of it, and a script.", "",
+             *_table(head, body)]
     for library, ours in libraries.items():
         heading = f"{library} {_several(ours, 'version')}".strip()
-        rows = [[one["flow"], one["dtype"], one["verdict"],
-                 *(cell(one, group) for group in GROUPS)] for one in ours]
+        groups = [group for group in GROUPS if any(cell(one, group) != NOTHING for one in ours)]
+        rows = [[one["flow"], one["dtype"], f":{one['verdict']}:`{one['verdict']}`",
+                 *(coloured(cell(one, group), one, proofs) for group in groups)] for one in ours]
         lines += ["", heading, "-" * len(heading), "",
-                  *_table(["flow", "dtype", "verdict", *GROUPS], rows)]
+                  *_table(["flow", "dtype", "verdict", *groups], rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -212,14 +286,16 @@ def main(arguments=None):
                         help="files of nfref check --json, or folders of them")
     parser.add_argument("--out", type=Path, help="the page; printed if left out")
     parser.add_argument("--badges", type=Path, help="folder for one badge a library")
+    parser.add_argument("--proofs", type=Path, help="file of links to proofs")
     options = parser.parse_args(arguments)
     try:
         records = read(options.reports)
-    except ValueError as error:
+        proofs = [] if options.proofs is None else read_proofs(options.proofs)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     if not records:
         parser.error(f"{', '.join(options.reports)}: expected reports, found none")
-    text = page(records)
+    text = page(records, proofs=proofs)
     if options.out is None:
         print(text, end="")
     else:

@@ -67,7 +67,8 @@ def _scikit_learn():
     def mixture(kind, dim, **options):
         def make(rng):
             import sklearn.mixture
-            return getattr(sklearn.mixture, kind)(3, random_state=0, **options), rows(rng, dim)
+            return (getattr(sklearn.mixture, kind)(n_components=3, random_state=0, **options),
+                    rows(rng, dim))
         return make
 
     for kernel in ("gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine"):

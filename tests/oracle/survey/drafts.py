@@ -16,6 +16,7 @@ def defects():
     """(heading, what follows it) of every defect on the page."""
     section = re.search(r"^Defects\n-+\n(.*?)^[^\n]+\n-{3,}\n", PEERS.read_text(encoding="utf-8"),
                         re.DOTALL | re.MULTILINE)[1]
+    section = re.sub(r"^\.\. _proof-.*:\n\n", "", section, flags=re.MULTILINE)
     parts = re.split(r"^\*\*(.+?)\*\*", section, flags=re.DOTALL | re.MULTILINE)[1:]
     return [(" ".join(heading.split()).rstrip("."), text.lstrip(" ,").strip())
             for heading, text in zip(parts[::2], parts[1::2])]
