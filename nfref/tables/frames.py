@@ -190,8 +190,8 @@ def like_frame(X, columns, kept=()):
     drawn = narwhals.from_dict({name: values.tolist() if values.dtype.kind in "OU" else values
                                 for name, values in columns.items()},
                                backend=frame.implementation)
-    drawn = drawn.with_columns(_as_it_was(drawn[name], series) for name, series
-                               in zip(columns, frame.iter_columns()) if name in kept).to_native()
+    drawn = drawn.with_columns([_as_it_was(drawn[name], series) for name, series
+                                in zip(columns, frame.iter_columns()) if name in kept]).to_native()
     if frame.implementation == narwhals.Implementation.PANDAS:
         drawn.columns = X.columns       # which need not be text
     return drawn

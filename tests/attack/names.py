@@ -39,8 +39,9 @@ def name_of(rng):
 
 def is_good(name):
     """As a name has to be, in words of its own."""
-    return name.strip() == name != "" and "\0" not in name and len(name) <= 2 ** 17 and not any(
-        0xD800 <= ord(character) < 0xE000 for character in name)
+    return (name.strip() == name != "" and "\0" not in name and len(name) <= 2 ** 17
+            and sum(character in "\r\n" for character in name) < 10
+            and not any(0xD800 <= ord(character) < 0xE000 for character in name))
 
 
 def by_frame(folder, rng, names):

@@ -320,3 +320,17 @@ def test_names_that_no_file_can_hold_are_found_before_the_work(folder, capsys):
         frame.columns = pd.Index([name, "c"], dtype=object)
         with pytest.raises(TableError, match="^X: expected names that text can hold"):
             nfref.FlowDensity("gaussian").fit(frame)
+
+
+def test_whole_numbers_that_are_rounded_are_told_of(folder, capsys):
+    """Those of a column of weights are none of the table."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"id": 2 ** 60 + rng.integers(0, 10 ** 12, 60), "x": rng.random(60),
+                          "w": rng.integers(1, 4, 60)})
+    table.to_csv("t.csv", index=False)
+    assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 0
+    assert capsys.readouterr().err == ("nfref: note: t.csv: column 'id': whole numbers beyond 2^53 "
+                                       "are rounded, here to multiples of 256 at most\n")
+    table.assign(id=2 ** 60 + rng.integers(0, 900, 60)).to_csv("t.csv", index=False)
+    assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 2
+    assert "column 'id': expected whole numbers that float64 can tell" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def find_names(rows: Sequence[Any], lines: Sequence[str],
         Whether it is a guess.
     """
     comments = 0
-    while comments < len(rows) and _is_comment(rows[comments], lines):
+    while comments < len(rows) and _is_comment(rows[comments], _text_of(rows, comments, lines)):
         comments += 1
     if comments == len(rows):
         return comments, None, "", False
@@ -64,8 +64,8 @@ def find_names(rows: Sequence[Any], lines: Sequence[str],
     line, cells = rows[comments]
     if header == "auto":
         names, doubtful = _are_names(cells, rows[comments + 1:],
-                                     _is_quoted(lines[line - 1:line], cells)
-                                     and not _is_quoted(lines[line:line + 1], cells))
+                                     _is_quoted(_text_of(rows, comments, lines), cells)
+                                     and not _is_quoted("".join(lines[line:line + 1]), cells))
     else:
         names, doubtful = header == "yes", False
     if names:
@@ -112,15 +112,19 @@ def _count_up(cells):
             or all(after == before + 1 for before, after in zip(numbers, numbers[1:])))
 
 
-def _is_comment(row, lines):
-    line, cells = row
-    return (cells[0].lstrip().startswith("#") and line <= len(lines)
-            and not lines[line - 1].lstrip().startswith('"'))
+def _text_of(rows, place, lines):
+    """A record as it stands in the file, in one line or, where names hold line breaks, several."""
+    start = rows[place - 1][0] if place else 0
+    return "".join(lines[start:rows[place][0]]).strip()
 
 
-def _is_quoted(lines, cells):
-    """Whether every cell of a line stands in quotes."""
-    text = "".join(lines).strip()
+def _is_comment(row, text):
+    return row[1][0].lstrip().startswith("#") and not text.startswith('"')
+
+
+def _is_quoted(text, cells):
+    """Whether every cell of a record stands in quotes."""
+    text = text.strip()
     return text[:1] == '"' and text[-1:] == '"' and text.count('"') >= 2 * len(cells)
 
 

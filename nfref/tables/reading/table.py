@@ -90,10 +90,10 @@ def check_name(where, name):
         fine = name == name.strip() != "" and b"\0" not in name.encode()
     except UnicodeEncodeError:
         fine = False
-    if not fine or len(name) > csv.field_size_limit():
+    if not fine or len(name) > csv.field_size_limit() or name.count("\n") + name.count("\r") > 9:
         raise TableError(f"{where}: expected names that text can hold, not blank, without blanks "
-                         f"around them and of at most {csv.field_size_limit():,} characters, got "
-                         f"{shortened(name)}" + (f" of {len(name):,}" if fine else ""))
+                         f"around them, of at most {csv.field_size_limit():,} characters in ten "
+                         f"lines, got {shortened(name)}" + f" of {len(name):,}" * fine)
 
 
 def named_columns(path, cells):

@@ -494,3 +494,14 @@ def test_a_name_full_of_delimiters(tmp_path):
         csv.writer(file, quoting=csv.QUOTE_ALL).writerow(names)
         csv.writer(file).writerows(ROWS[:, :2].tolist())
     assert read_table(tmp_path / "t.csv").columns == names
+
+
+@pytest.mark.parametrize("names", [("a\nb", "1111111111"), ("#\n#\nx", "2"), ("1\n2", "3\n4")])
+def test_names_with_line_breaks(tmp_path, names):
+    """A record of several lines in quotes holds names, and begins where its first line does."""
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerow(names)
+        csv.writer(file).writerows(ROWS[:, :2].tolist())
+    table = read_quietly(tmp_path / "t.csv")
+    assert table.columns == names and not table.doubtful
+    np.testing.assert_array_equal(table.values, ROWS[:, :2])
