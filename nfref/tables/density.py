@@ -15,12 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.columns import Category, ColumnError, Continuous, Count, as_numbers, drawn_in
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.pool import Pool
 from nfref.tables.reading.table import quoted_names
+
+COPIES = 32     # of a row at most that stand apart in its cell of a lattice
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,41 @@ def encoded(columns, table, given=()):
             check_can_be_given(column, values)
     return *(np.stack([found[k] for k in places], axis=1) if places
              else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
+
+
+def spread_rows(columns: Sequence[Any], table: Sequence[Array], counts: Array, seed: int,
+                given: Sequence[str] = ()) -> tuple[Array, Array, list[Any]]:
+    """Rows whose values on lattices are spread over their cells, with copies of a row apart.
+
+    Where a column is on a lattice, a row that counts as several becomes so many rows, up to
+    ``COPIES``, each in another place of its cell. Columns that are given stay as they are.
+
+    Parameters
+    ----------
+    columns : sequence of Continuous, Category or Count
+    table : sequence of (N,) arrays
+        Rows in an order that their content decides: what is drawn goes by the place of a row.
+    counts : (N,) array
+        How often each row is there.
+    seed : int
+    given : sequence of str
+
+    Returns
+    -------
+    row : (M,) array
+        Which row each of those returned is of, ascending.
+    counts : (M,) array
+    table : list of (M,) arrays
+    """
+    own = [isinstance(column, Continuous) and column.step is not None and column.name not in given
+           for column in columns]
+    copies = np.clip(np.ceil(counts), 1, COPIES).astype(np.int64) if any(own) else (
+        np.ones(len(counts), np.int64))
+    row = np.repeat(np.arange(len(counts)), copies)
+    rng = np.random.default_rng([seed % 2 ** 64, 3])
+    return row, (counts / copies)[row], [
+        column.spread(values[row], rng.random(len(row))) if spread else values[row]
+        for column, values, spread in zip(columns, table, own)]
 
 
 def check_can_be_given(column, values, first=0):

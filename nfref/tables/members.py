@@ -13,16 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.runtime import blas
+from nfref.tables import mixtures
 from nfref.tables.closed_form import Gaussian, Wide
-from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.plan import Tried
 from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, stacking_weights
 from nfref.tables.regression import MixtureRegression
 
 FOLDED_ROWS = 5000      # distinct rows from which on one part is held out, and no fold but it
 ROWS_A_COLUMN = 10      # below so many rows a column, correlations are shrunk less too
-COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+WIDE_PART = 0.01        # of the wide density beside a mixture, where its size is chosen
 MIXTURE_ROWS = 20_000   # so many rows say all that a mixture can learn; EM passes over all, often
 
 
@@ -147,35 +146,33 @@ def _gaussian(rows):
         return None
 
 
-def _mixture(rng, number):
-    return _regressed(lambda x, w: GaussianMixture.fit(x, number, rng, weight=w))
+def _mixture(rng, size):
+    return _regressed(lambda x, w: size.fit(x, rng, w))
 
 
-def _mixture_regression(rng, number):
+def _mixture_regression(rng, size):
     def fit(rows):
-        return MixtureRegression.fit(lambda x, w: GaussianMixture.fit(x, number, rng, weight=w),
-                                     rows.u, rows.context, rows.known, rows.weight)
+        return MixtureRegression.fit(lambda x, w: size.fit(x, rng, w), rows.u, rows.context,
+                                     rows.known, rows.weight)
     return fit
 
 
-def _mixtures(kind, of, rows, folds, rng):
-    """The Candidate of that number of components by which the rows held out are likeliest.
+def _mixtures(kind, of, rows, folds, rng, wide):
+    """The Candidate of the size by which the rows held out are likeliest.
 
-    Numbers are tried in order until two are no better than the best.
+    Beside the wide density, as in a pool: a row far out says nothing of a size.
     """
     start = time.perf_counter()
     folds = [fold._replace(training=fold.training.at(slice(MIXTURE_ROWS))) for fold in folds]
-    numbers_a_component = 2 * (rows.u.shape[1] + rows.known + 1)
-    best, best_mean, worse = None, -np.inf, 0
-    for number in COMPONENTS:
-        if number > 1 and number * numbers_a_component > len(folds[0].training) or worse == 2:
-            break
-        found = _fitted(f"{kind} of {number}", of(rng, number), rows, folds)
-        mean = _mean(found.scores, rows.weight)[0]
-        worse = worse + 1 if mean <= best_mean else 0
-        if best is None or mean > best_mean:
-            best, best_mean = found, mean
-    return best._replace(seconds=time.perf_counter() - start)
+
+    def fitted(size):
+        found = _fitted(str(size).replace("mixture", kind), of(rng, size), rows, folds)
+        beside = np.logaddexp(found.scores + np.log(1 - WIDE_PART), wide + np.log(WIDE_PART))
+        return found, _mean(beside, rows.weight)[0]
+
+    found = mixtures.choose(mixtures.sizes(len(folds[0].training), rows.u.shape[1] + rows.known),
+                            fitted)
+    return found._replace(seconds=time.perf_counter() - start)
 
 
 def simple_candidates(flow, rows, folds, rng):
@@ -188,14 +185,11 @@ def simple_candidates(flow, rows, folds, rng):
     found = [one for one in found
              if one.members[0] is not None and not np.all(np.isnan(one.scores))]
     if flow != "gaussian":
-        import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
-
-        # Matrices as small as these are slower on several BLAS threads, much slower where
-        # processors are busy.
-        with blas.one_thread():
-            found.append(_mixtures("mixture", _mixture, rows, folds, rng))
-            if rows.known:
-                found.append(_mixtures("mixture regression", _mixture_regression, rows, folds, rng))
+        wide = next(one.scores for one in found if one.name == "wide")
+        found.append(_mixtures("mixture", _mixture, rows, folds, rng, wide))
+        if rows.known:
+            found.append(_mixtures("mixture regression", _mixture_regression, rows, folds, rng,
+                                   wide))
     return found
 
 
