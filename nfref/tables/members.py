@@ -16,7 +16,7 @@ import numpy as np
 from nfref.tables import mixtures
 from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.plan import Tried
-from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, stacking_weights
+from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, median, stacking_weights
 from nfref.tables.regression import MixtureRegression
 
 FOLDED_ROWS = 5000      # distinct rows from which on one part is held out, and no fold but it
@@ -167,8 +167,11 @@ def _mixtures(kind, of, rows, folds, rng, wide):
 
     def fitted(size):
         found = _fitted(str(size).replace("mixture", kind), of(rng, size), rows, folds)
-        beside = np.logaddexp(found.scores + np.log(1 - WIDE_PART), wide + np.log(WIDE_PART))
-        return found, _mean(beside, rows.weight)[0]
+        there = ~np.isnan(found.scores)
+        beside = log_pool(np.stack([found.scores, wide], axis=1)[there],
+                          np.array([1 - WIDE_PART, WIDE_PART]))
+        return found, np.average(beside, weights=None if rows.weight is None
+                                 else rows.weight[there])
 
     found = mixtures.choose(mixtures.sizes(len(folds[0].training), rows.u.shape[1] + rows.known),
                             fitted)
@@ -218,8 +221,10 @@ def pool_of(candidates, weight):
     pooled = np.full(len(scores), np.nan)
     pooled[used] = log_pool(known, weights)
     tried = [Tried(one.name, *_mean(one.scores, weight), float(share), one.seconds, one.message,
-                   one.history) for one, share in zip(candidates, weights)]
-    tried.append(Tried("pool", *_mean(pooled, weight), 1.0, sum(one.seconds for one in tried)))
+                   one.history, _median(one.scores, weight))
+             for one, share in zip(candidates, weights)]
+    tried.append(Tried("pool", *_mean(pooled, weight), 1.0, sum(one.seconds for one in tried),
+                       median=_median(pooled, weight)))
     each = [len(one.members) for one in candidates]
     pool = Pool(tuple(member for one in candidates for member in one.members),
                 np.repeat(weights / each, each), tuple(np.repeat(names, each).tolist()))
@@ -230,3 +235,9 @@ def _mean(scores, weight):
     """The mean of the scores that are there, and its standard error."""
     there = ~np.isnan(scores)
     return mean_and_error(scores[there], None if weight is None else weight[there])
+
+
+def _median(scores, weight):
+    """The median of the scores that are there."""
+    there = ~np.isnan(scores)
+    return median(scores[there], None if weight is None else weight[there])

@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
+import nfref
 from nfref.tables.columns import column_of
+from nfref.tables.comparison import others_compared
+from nfref.tables.density import spread_rows
 from nfref.tables.lattice import lattice_of, nearest
+from nfref.tables.pool import median
+from nfref.tables.split import Part
 
 
 def rounded(rng, n, step, offset=0.0):
@@ -91,3 +97,71 @@ def test_a_cell_ends_with_the_support():
     ends = column.spread(np.full(2, 0.25), np.array([0.0, 1.0]))
     np.testing.assert_allclose(ends, [0, 0.75], atol=1e-300)
     assert ends[0] > 0
+
+
+# Densities of tables ------------------------------------------------------------------------
+
+
+def gauge(rng, n):
+    """A length in half units, a weight in tenths that follows it; most rows have equals."""
+    x = np.round(2 * (10 + 2 * rng.standard_normal(n))) / 2
+    return np.stack([x, np.round(x / 2 + 0.2 * rng.standard_normal(n), 1)], axis=1)
+
+
+def test_values_that_come_again_are_no_gain():
+    """As near to the truth on rows, as probabilities of cells, as if no row came again."""
+    rng = np.random.default_rng(0)
+    x, new = gauge(rng, 1500), gauge(rng, 3000)
+    density = nfref.FlowDensity("mixture", random_state=0).fit(x)
+    assert [column.step for column in density.columns_] == [0.5, 0.1]
+    of_cells = density.score_samples(new, cells=True) + np.log(0.5 * 0.1)
+    cdf = stats.norm.cdf
+    first = cdf((new[:, 0] - 10 + 0.25) / 2) - cdf((new[:, 0] - 10 - 0.25) / 2)
+    apart = new[:, 1] - new[:, 0] / 2
+    second = cdf((apart + 0.05) / 0.2) - cdf((apart - 0.05) / 0.2)
+    truth = np.log(first * second)
+    assert abs(np.mean(of_cells - truth)) < 0.03
+    pointwise = density.score_samples(new) + np.log(0.5 * 0.1)
+    assert abs(np.mean(pointwise - truth)) < 0.06
+    drawn = density.sample(2000, random_state=0)
+    assert np.array_equal(drawn, np.round(drawn * [2, 10]) / [2, 10])
+    assert stats.ks_2samp(drawn[:, 0], new[:, 0]).pvalue > 1e-3
+
+
+def test_spread_rows_go_by_content():
+    """Whole weights, repeated rows, and any order give the same bits; copies stand apart."""
+    rng = np.random.default_rng(1)
+    x = np.unique(gauge(rng, 200), axis=0)
+    weight = rng.integers(1, 4, len(x))
+    repeated = rng.permutation(np.repeat(x, weight, axis=0))
+    one, other = (nfref.FlowDensity("mixture", random_state=0).fit(rows, sample_weight=counts)
+                  for rows, counts in ((x, weight), (repeated, None)))
+    assert one.score_samples(x).tobytes() == other.score_samples(x).tobytes()
+    columns = one.columns_
+    row, counts, table = spread_rows(columns, list(x.T), weight.astype(float), 0)
+    assert np.array_equal(np.bincount(row), weight) and np.all(counts == 1)
+    assert len(np.unique(table[0])) == np.sum(weight)
+    same = spread_rows(columns, list(x.T), np.full(len(x), 0.5), 0)
+    assert np.array_equal(same[0], np.arange(len(x))) and np.all(same[1] == 0.5)
+
+
+def test_all_is_compared_on_spread_rows():
+    """Kernels gain nats by values that come again; on spread rows they do not."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 8, (600, 2)).astype(float)
+    density = nfref.FlowDensity("mixture", columns={"x1": "real", "x2": "real"},
+                                random_state=0).fit(x)
+    train, test = (Part(list(part.T), np.ones(len(part))) for part in (x[:400], x[400:]))
+    others, _ = others_compared(density.density_, train, test)
+    kernels = next(one for one in others if one.name == "kernel density")
+    assert kernels.mean < -2 * np.log(8) + 0.1 and np.isfinite(kernels.median)
+
+
+def test_medians_stand_beside_means():
+    density = nfref.FlowDensity("mixture", random_state=0).fit(gauge(np.random.default_rng(3), 300))
+    pool = density.candidates_[-1]
+    unseen = density.score_samples(gauge(np.random.default_rng(4), 3000))
+    assert pool.median == pytest.approx(np.median(unseen), abs=0.2)
+    values, weight = np.array([3.0, -np.inf, 1.0, 2.0]), np.array([1, 1, 1, 3])
+    assert median(values, weight) == np.median(np.repeat(values, weight))
+    assert median(np.array([1.0, 2.0])) == 1.5
