@@ -32,14 +32,14 @@ def table_lines(data, split, fitted):
         others, notes = others_compared(density, train, test, data.truth)
         compared += others
     width = max(24, *(len(one.name) for one in compared))
-    yield (f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}  {'weight':>7}  "
-           f"{'seconds':>8}")
+    yield (f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}  {'median':>10}  "
+           f"{'weight':>7}  {'seconds':>8}")
     for one in compared:
         error = "-" if np.isnan(one.error) else nats(one.error)
         weight, seconds = (("", "") if one.weight is None else
                            (f"{one.weight:.3f}", f"{one.seconds:.1f}"))
-        yield (f"{one.name:<{width}}  {nats(one.mean):>10}  {error:>10}  {weight:>7}  "
-               f"{seconds:>8}").rstrip()
+        yield (f"{one.name:<{width}}  {nats(one.mean):>10}  {error:>10}  {nats(one.median):>10}  "
+               f"{weight:>7}  {seconds:>8}").rstrip()
     yield from (f"note: {note}" for note in notes)
 
 

@@ -22,6 +22,9 @@ with slope 1 and 1 / (1 + |t| - T). A value at a million s is 18.8 there: it pul
 its density is that of t all the same. Subtracting m first loses no digits of values that are
 large and close together.
 
+Values that lie on a lattice, as rounding leaves them, are spread over its cells while densities are
+fitted, and what is drawn is rounded back (:mod:`nfref.tables.lattice`).
+
 A discrete column is a *category*, one of a few labels, or a *count*, a whole number. Its values go
 into codes; they have a probability each (:mod:`nfref.tables.discrete`).
 """
@@ -34,6 +37,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
+from nfref.tables.lattice import lattice_of, nearest
 
 TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
 IQR_OF_NORMAL = 1.3489795003921634
@@ -128,6 +132,10 @@ class Continuous(Configuration):
         m and s, in the units of y.
     first : float or None
         On a circle, where the turn begins in which values are given that are drawn; low if None.
+    step : float or None
+        Of the lattice that the values lie on (:mod:`nfref.tables.lattice`), if they do.
+    offset : float
+        A point of that lattice.
     """
 
     name: str
@@ -137,6 +145,8 @@ class Continuous(Configuration):
     middle: float = 0.0
     scale: float = 1.0
     first: float | None = None
+    step: float | None = None
+    offset: float = 0.0
 
     @property
     def kind(self):
@@ -177,8 +187,28 @@ class Continuous(Configuration):
             return from_line(np.clip(y, -largest, largest), self.low, self.high)
 
     def drawn(self, u):
-        """x, (N,), of u that was drawn: on a circle in the turn in which the values were."""
-        return self.in_turn(self.decode(u))
+        """x, (N,), of u that was drawn: a point of the lattice, if there is one, and on a circle in
+        the turn in which the values were."""
+        return self.in_turn(self.rounded(self.decode(u)))
+
+    def rounded(self, x):
+        """The points of the lattice next to x, inside of the support; without one x itself."""
+        if self.step is None:
+            return x
+        ends = (self.low, self.high) if self.period is None else (-np.inf, np.inf)
+        return nearest(x, self.step, self.offset, *ends)
+
+    def spread(self, x, part):
+        """x, (N,), moved to where ``part`` of its cell of the lattice is below, which ends with the
+        support; without a lattice x itself."""
+        if self.step is None:
+            return x
+        x = self.rounded(np.asarray(x, np.float64))
+        below, above = x - self.step / 2, x + self.step / 2
+        if self.period is None:
+            below, above = np.maximum(below, self.low), np.minimum(above, self.high)
+        inside = below + part * (above - below)
+        return np.clip(inside, np.nextafter(below, above), np.nextafter(above, below))
 
     def in_turn(self, x):
         """On a circle x by whole periods moved to that turn, else x itself."""
@@ -188,10 +218,11 @@ class Continuous(Configuration):
         return np.minimum(x, np.nextafter(self.first + self.period, self.first))
 
     def in_units_of(self, x, weight):
-        """The same support with the robust units of values x."""
+        """The same support with the robust units of values x, and their lattice."""
         y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
-        return replace(self, middle=middle, scale=scale)
+        step, offset = lattice_of(x) or (None, 0.0)
+        return replace(self, middle=middle, scale=scale, step=step, offset=offset)
 
     def _check(self):
         circle = self.period is not None
@@ -199,7 +230,9 @@ class Continuous(Configuration):
         require(self.low < self.high and 0 < self.scale < math.inf and math.isfinite(self.middle)
                 and (self.first is None or circle and math.isfinite(self.first))
                 and (not circle or 0 < self.period < math.inf
-                     and math.isfinite(self.low + self.high)),
+                     and math.isfinite(self.low + self.high))
+                and (self.step is None or 0 < self.step < math.inf)
+                and math.isfinite(self.offset),
                 f"column {self.name!r}: expected a support and units, got others")
 
 

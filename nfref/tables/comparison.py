@@ -7,10 +7,10 @@ import numpy as np
 from nfref.runtime.annotations import Any
 from nfref.tables.closed_form import Gaussian, KernelDensity
 from nfref.tables.columns import Continuous
-from nfref.tables.density import TableDensity
+from nfref.tables.density import TableDensity, spread_rows
 from nfref.tables.members import MIXTURE_ROWS, held_out_count
 from nfref.tables.mixtures import GaussianMixture
-from nfref.tables.pool import FittedFlow, mean_and_error
+from nfref.tables.pool import FittedFlow, mean_and_error, median
 from nfref.tables.split import Part
 
 KERNELS = 4000              # rows at most that have kernels
@@ -19,12 +19,13 @@ FAR = 10                    # standard errors by which a density is worse than a
 
 @dataclass(frozen=True)
 class Compared:
-    """A density on test rows: nats per row, their standard error; weight and seconds of a member.
-    """
+    """A density on test rows: nats per row, their standard error, the row in the middle; weight and
+    seconds of a member."""
 
     name: str
     mean: float
     error: float
+    median: float
     weight: float | None = None
     seconds: float | None = None
 
@@ -32,18 +33,29 @@ class Compared:
 def candidates_compared(fitted, test):
     """The members of a pool, and the pool where there are several."""
     density, tried = fitted.density, fitted.tried[:-1]
+    test = _spread(density, test)
     total, members = density.parts(test.table)
     seconds = sum(one.seconds for one in tried)
     found = []
     if members is not None:
         others = total - density.pool.pooled(members)
         members = density.pool.by_name(members)
-        found = [Compared(one.name, *mean_and_error(others + members[:, k], test.weight),
-                          one.weight, one.seconds) for k, one in enumerate(tried)]
+        found = [_compared(one.name, others + members[:, k], test, one.weight, one.seconds)
+                 for k, one in enumerate(tried)]
     if len(found) != 1:
-        found.append(Compared(fitted.tried[-1].name, *mean_and_error(total, test.weight), 1.0,
-                              seconds))
+        found.append(_compared(fitted.tried[-1].name, total, test, 1.0, seconds))
     return found
+
+
+def _compared(name, log_prob, test, weight=None, seconds=None):
+    return Compared(name, *mean_and_error(log_prob, test.weight), median(log_prob, test.weight),
+                    weight, seconds)
+
+
+def _spread(density, part):
+    """Rows with their values on lattices spread over cells, as all densities are fitted to them."""
+    _, _, table = spread_rows(density.columns, part.table, np.ones(len(part)), 0, density.given)
+    return Part(table, part.weight)
 
 
 def others_compared(density: TableDensity, train: Part, test: Part, truth: Any = None) -> Any:
@@ -57,8 +69,9 @@ def others_compared(density: TableDensity, train: Part, test: Part, truth: Any =
     truth : object, optional
         The density of the table, where it is known.
     """
+    train, test = _spread(density, train), _spread(density, test)
     found, notes, add = [], [], lambda name, log_prob: found.append(
-        Compared(name, *mean_and_error(log_prob, test.weight)))
+        _compared(name, log_prob, test))
     rows = np.stack(test.table, axis=1)
     if all(isinstance(column, Continuous) for column in density.columns):
         try:

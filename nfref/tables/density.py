@@ -15,12 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.columns import Category, ColumnError, Continuous, Count, as_numbers, drawn_in
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.pool import Pool
 from nfref.tables.reading.table import quoted_names
+
+POINTS = 16     # of a cell at which a density is averaged
+COPIES = 32     # of a row at most that stand apart in its cell of a lattice
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,15 @@ class TableDensity(Configuration):
 
     # Answers --------------------------------------------------------------------------------
 
-    def log_prob(self, table):
-        """Log-likelihood of every row, (N,); -inf for rows outside of a support."""
+    def log_prob(self, table, cells=False):
+        """Log-likelihood of every row, (N,); -inf for rows outside of a support.
+
+        Of values on a lattice it is the density of values spread over their cells, at the values
+        themselves, or with ``cells`` its mean over each cell: the probability of the cell a unit
+        of its size. Both are densities of real rows, and nearly the same where cells are small.
+        """
+        if cells:
+            return mean_over_cells(self.columns, table, self.log_prob, self.given)
         return self.parts(table)[0]
 
     def parts(self, table):
@@ -196,6 +207,54 @@ def encoded(columns, table, given=()):
             check_can_be_given(column, values)
     return *(np.stack([found[k] for k in places], axis=1) if places
              else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
+
+
+def spread_rows(columns: Sequence[Any], table: Sequence[Array], counts: Array, seed: int,
+                given: Sequence[str] = ()) -> tuple[Array, Array, list[Any]]:
+    """Rows whose values on lattices are spread over their cells, with copies of a row apart.
+
+    Where a column is on a lattice, a row that counts as several becomes so many rows, up to
+    ``COPIES``, each in another place of its cell. Columns that are given stay as they are.
+
+    Parameters
+    ----------
+    columns : sequence of Continuous, Category or Count
+    table : sequence of (N,) arrays
+        Rows in an order that their content decides: what is drawn goes by the place of a row.
+    counts : (N,) array
+        How often each row is there.
+    seed : int
+    given : sequence of str
+
+    Returns
+    -------
+    row : (M,) array
+        Which row each of those returned is of, ascending.
+    counts : (M,) array
+    table : list of (M,) arrays
+    """
+    own = [isinstance(column, Continuous) and column.step is not None and column.name not in given
+           for column in columns]
+    copies = np.clip(np.ceil(counts), 1, COPIES).astype(np.int64) if any(own) else (
+        np.ones(len(counts), np.int64))
+    row = np.repeat(np.arange(len(counts)), copies)
+    rng = np.random.default_rng([seed % 2 ** 64, 3])
+    return row, (counts / copies)[row], [
+        column.spread(values[row], rng.random(len(row))) if spread else values[row]
+        for column, values, spread in zip(columns, table, own)]
+
+
+def mean_over_cells(columns, table, log_prob, given=()):
+    """The log of the mean of a density at ``POINTS`` fixed points of each row's cell, (N,)."""
+    rng, found = np.random.default_rng(0), []
+    own = [isinstance(column, Continuous) and column.step is not None and column.name not in given
+           for column in columns]
+    # A Latin hypercube: each column in the middle of each of its parts once.
+    parts = (rng.permuted(np.tile(np.arange(POINTS), (len(columns), 1)), axis=1) + 0.5) / POINTS
+    for part in parts.T if any(own) else parts.T[:1]:
+        found.append(log_prob([column.spread(values, place) if spread else values for
+                               column, values, place, spread in zip(columns, table, part, own)]))
+    return np.logaddexp.reduce(found, axis=0) - np.log(len(found))
 
 
 def check_can_be_given(column, values, first=0):

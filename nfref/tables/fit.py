@@ -8,7 +8,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.tables.columns import (DISCRETE, ColumnError, Continuous, as_numbers, check_independent,
                                   column_of)
-from nfref.tables.density import TableDensity, encoded, places_of
+from nfref.tables.density import TableDensity, encoded, places_of, spread_rows
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.frames import as_counts, grouped_rows, is_missing
 from nfref.tables.members import UnitRows, held_out_count, parts_of
@@ -157,18 +157,20 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
     places, group = grouped_rows(_numbers_of(columns, table), seed)
     counts = np.bincount(group, weight, len(places)).astype(np.float64)
     effective = effective_rows(weight, len(group))
-    codes, u, log_slope = encoded(columns, [values[places] for values in table], given)
+    copy, counts, own = spread_rows(columns, [values[places] for values in table], counts, seed,
+                                    given)
+    codes, u, log_slope = encoded(columns, own, given)
     kinds = tuple(columns[k] for k in places_of(columns, given)[0])
     known = tuple(j for j, column in enumerate(kinds) if column.name in given)
     weight = None if np.all(counts == 1) else counts
     rng = np.random.default_rng(seed)
     discrete_rng, pool_rng = rng.spawn(2)
     discrete, centre, scale = None, None, None
-    log_discrete = np.zeros(len(places))
+    log_discrete = np.zeros(len(copy))
     if kinds:
         centre = np.average(codes, axis=0, weights=weight)
         scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
-    parts = parts_of(len(places), validation, plan)
+    parts = parts_of(len(places), validation, plan)[copy]
     scored, scored_weight = parts >= 0, counts
     copies = split_copies(kinds, columns, counts, validation, seed)
     if copies is not None:
@@ -190,8 +192,12 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
         tried = [Tried("latent classes", *mean_and_error(
             log_prob[scored], scored_weight[scored]), 1.0, 0.0)]
     by_turns = copies is not None or np.all(parts >= 0)
-    unseen = np.flatnonzero(scored[group] if copies is None else _numbered(group) < copies[group])
-    return Fitted(density, tried, effective, len(places), 0 if by_turns else int(np.sum(scored)),
+    first = np.searchsorted(copy, np.arange(len(places)))
+    log_prob = np.bincount(copy, log_prob) / np.bincount(copy)
+    unseen = np.flatnonzero(scored[first][group] if copies is None
+                            else _numbered(group) < copies[group])
+    return Fitted(density, tried, effective, len(places),
+                  0 if by_turns else int(np.sum(scored[first])),
                   Unseen(unseen, log_prob[group[unseen]]))
 
 

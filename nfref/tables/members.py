@@ -13,16 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.runtime import blas
+from nfref.tables import mixtures
 from nfref.tables.closed_form import Gaussian, Wide
-from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.plan import Tried
-from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, stacking_weights
+from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, median, stacking_weights
 from nfref.tables.regression import MixtureRegression
 
 FOLDED_ROWS = 5000      # distinct rows from which on one part is held out, and no fold but it
 ROWS_A_COLUMN = 10      # below so many rows a column, correlations are shrunk less too
-COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+WIDE_PART = 0.01        # of the wide density beside a mixture, where its size is chosen
 MIXTURE_ROWS = 20_000   # so many rows say all that a mixture can learn; EM passes over all, often
 
 
@@ -147,35 +146,36 @@ def _gaussian(rows):
         return None
 
 
-def _mixture(rng, number):
-    return _regressed(lambda x, w: GaussianMixture.fit(x, number, rng, weight=w))
+def _mixture(rng, size):
+    return _regressed(lambda x, w: size.fit(x, rng, w))
 
 
-def _mixture_regression(rng, number):
+def _mixture_regression(rng, size):
     def fit(rows):
-        return MixtureRegression.fit(lambda x, w: GaussianMixture.fit(x, number, rng, weight=w),
-                                     rows.u, rows.context, rows.known, rows.weight)
+        return MixtureRegression.fit(lambda x, w: size.fit(x, rng, w), rows.u, rows.context,
+                                     rows.known, rows.weight)
     return fit
 
 
-def _mixtures(kind, of, rows, folds, rng):
-    """The Candidate of that number of components by which the rows held out are likeliest.
+def _mixtures(kind, of, rows, folds, rng, wide):
+    """The Candidate of the size by which the rows held out are likeliest.
 
-    Numbers are tried in order until two are no better than the best.
+    Beside the wide density, as in a pool: a row far out says nothing of a size.
     """
     start = time.perf_counter()
     folds = [fold._replace(training=fold.training.at(slice(MIXTURE_ROWS))) for fold in folds]
-    numbers_a_component = 2 * (rows.u.shape[1] + rows.known + 1)
-    best, best_mean, worse = None, -np.inf, 0
-    for number in COMPONENTS:
-        if number > 1 and number * numbers_a_component > len(folds[0].training) or worse == 2:
-            break
-        found = _fitted(f"{kind} of {number}", of(rng, number), rows, folds)
-        mean = _mean(found.scores, rows.weight)[0]
-        worse = worse + 1 if mean <= best_mean else 0
-        if best is None or mean > best_mean:
-            best, best_mean = found, mean
-    return best._replace(seconds=time.perf_counter() - start)
+
+    def fitted(size):
+        found = _fitted(str(size).replace("mixture", kind), of(rng, size), rows, folds)
+        there = ~np.isnan(found.scores)
+        beside = log_pool(np.stack([found.scores, wide], axis=1)[there],
+                          np.array([1 - WIDE_PART, WIDE_PART]))
+        return found, np.average(beside, weights=None if rows.weight is None
+                                 else rows.weight[there])
+
+    found = mixtures.choose(mixtures.sizes(len(folds[0].training), rows.u.shape[1] + rows.known),
+                            fitted)
+    return found._replace(seconds=time.perf_counter() - start)
 
 
 def simple_candidates(flow, rows, folds, rng):
@@ -188,14 +188,11 @@ def simple_candidates(flow, rows, folds, rng):
     found = [one for one in found
              if one.members[0] is not None and not np.all(np.isnan(one.scores))]
     if flow != "gaussian":
-        import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
-
-        # Matrices as small as these are slower on several BLAS threads, much slower where
-        # processors are busy.
-        with blas.one_thread():
-            found.append(_mixtures("mixture", _mixture, rows, folds, rng))
-            if rows.known:
-                found.append(_mixtures("mixture regression", _mixture_regression, rows, folds, rng))
+        wide = next(one.scores for one in found if one.name == "wide")
+        found.append(_mixtures("mixture", _mixture, rows, folds, rng, wide))
+        if rows.known:
+            found.append(_mixtures("mixture regression", _mixture_regression, rows, folds, rng,
+                                   wide))
     return found
 
 
@@ -224,8 +221,10 @@ def pool_of(candidates, weight):
     pooled = np.full(len(scores), np.nan)
     pooled[used] = log_pool(known, weights)
     tried = [Tried(one.name, *_mean(one.scores, weight), float(share), one.seconds, one.message,
-                   one.history) for one, share in zip(candidates, weights)]
-    tried.append(Tried("pool", *_mean(pooled, weight), 1.0, sum(one.seconds for one in tried)))
+                   one.history, _median(one.scores, weight))
+             for one, share in zip(candidates, weights)]
+    tried.append(Tried("pool", *_mean(pooled, weight), 1.0, sum(one.seconds for one in tried),
+                       median=_median(pooled, weight)))
     each = [len(one.members) for one in candidates]
     pool = Pool(tuple(member for one in candidates for member in one.members),
                 np.repeat(weights / each, each), tuple(np.repeat(names, each).tolist()))
@@ -236,3 +235,9 @@ def _mean(scores, weight):
     """The mean of the scores that are there, and its standard error."""
     there = ~np.isnan(scores)
     return mean_and_error(scores[there], None if weight is None else weight[there])
+
+
+def _median(scores, weight):
+    """The median of the scores that are there."""
+    there = ~np.isnan(scores)
+    return median(scores[there], None if weight is None else weight[there])

@@ -49,7 +49,7 @@ AT_ONCE = 2 ** 18       # numbers of an array that EM works on
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 MANY_COMPONENTS, ROWS_OF_MANY = (24, 32), 2000
 FACTORS, FACTOR_ROWS = (1, 2, 4, 8), 20
-COMPONENTS_OF_FACTORS = (1, 2, 3)
+COMPONENTS_OF_FACTORS, MANY_COLUMNS = (1, 2, 3), 20   # one with more columns
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,8 @@ def sizes(rows: int, dim: int) -> list[list[Size]]:
     most = COMPONENTS + MANY_COMPONENTS if rows > ROWS_OF_MANY else COMPONENTS
     ladders = [[Size(number) for number in most if number == 1 or number * (dim + 1) <= rows]]
     if rows <= FACTOR_ROWS * dim:
-        ladders += [[Size(number, factors) for number in COMPONENTS_OF_FACTORS
+        few = COMPONENTS_OF_FACTORS if dim <= MANY_COLUMNS else (1,)
+        ladders += [[Size(number, factors) for number in few
                      if number * (factors + 2) <= rows]
                     for factors in FACTORS if 2 * factors < dim]
     return ladders
@@ -252,7 +253,7 @@ class _Found:
     means: np.ndarray           # (S, K, D)
     choleskys: np.ndarray       # (S, K, D, D)
     inverses: np.ndarray        # (S, K, D, D), of these
-    shared: np.ndarray          # (S, D, D), S_0
+    shared: Any                 # (S, D, D), S_0, where there are several components
     own: Any                    # (S, K, D), P, where there are factors
     collapsed: np.ndarray       # (S, K)
 
@@ -344,10 +345,12 @@ class _Rows:
             covariance, own = _by_factors(covariance, self.factors, own)
         choleskys = np.linalg.cholesky(covariance)
         inverses = np.linalg.inv(choleskys)
-        known = part * mass / (mass + self.prior_rows)
-        shared = _inverse(np.sum(known[..., None, None]
-                                 * (np.swapaxes(inverses, -1, -2) @ inverses), axis=1))
-        shared *= np.minimum(1, np.min(pooled / _diagonal(shared), axis=-1))[:, None, None]
+        shared = None
+        if mass.shape[1] > 1:
+            known = part * mass / (mass + self.prior_rows)
+            shared = _inverse(np.sum(known[..., None, None]
+                                     * (np.swapaxes(inverses, -1, -2) @ inverses), axis=1))
+            shared *= np.minimum(1, np.min(pooled / _diagonal(shared), axis=-1))[:, None, None]
         return _Found(np.log(part), means, choleskys, inverses, shared, own, collapsed)
 
     def _covariances(self, shares, means):

@@ -107,6 +107,8 @@ class Tried:
         How its training ended.
     history : dict of list of float, or None
         Negative log-likelihoods after every epoch in the same units, of what is trained in epochs.
+    median : float
+        Nats of the row in the middle: a mean far from it is that of a few rows.
     """
 
     name: str
@@ -116,12 +118,13 @@ class Tried:
     seconds: float
     message: str = ""
     history: dict | None = None
+    median: float = float("nan")
 
     def shifted(self, offset):
         """The same in units in which a row has ``offset`` nats more."""
         history = self.history and {name: [value - offset for value in values]
                                     for name, values in self.history.items()}
-        return replace(self, mean=self.mean + offset, history=history)
+        return replace(self, mean=self.mean + offset, median=self.median + offset, history=history)
 
 
 # Where a search stands --------------------------------------------------------------------

@@ -289,3 +289,11 @@ def mean_and_error(log_prob, weight=None):
         return mean, float("nan")
     variance = weight @ (log_prob - mean) ** 2 / (total - 1)
     return mean, float(np.sqrt(variance / total))
+
+
+def median(log_prob, weight=None):
+    """The median of log-likelihoods: what half of the weight is at most."""
+    order = np.argsort(log_prob, kind="stable")
+    mass = np.cumsum(np.ones(len(order)) if weight is None else np.asarray(weight)[order])
+    low, high = (np.searchsorted(mass, part * mass[-1]) for part in (0.5 - 1e-12, 0.5 + 1e-12))
+    return float(0.5 * (log_prob[order[low]] + log_prob[order[min(high, len(order) - 1)]]))
