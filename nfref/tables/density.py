@@ -20,6 +20,7 @@ from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.columns import Category, ColumnError, Continuous, Count, as_numbers, drawn_in
 from nfref.tables.discrete import LatentClasses
+from nfref.tables.labels import LabelPool
 from nfref.tables.pool import Pool
 from nfref.tables.reading.table import quoted_names
 
@@ -34,7 +35,7 @@ class TableDensity(Configuration):
     Parameters
     ----------
     columns : tuple of Continuous, Category or Count
-    discrete : LatentClasses or None
+    discrete : LatentClasses, LabelPool or None
         None where no column is discrete.
     pool : Pool or None
         Of the continuous columns in robust units, given the discrete ones; None without any.
@@ -45,7 +46,7 @@ class TableDensity(Configuration):
     """
 
     columns: tuple
-    discrete: LatentClasses | None
+    discrete: LatentClasses | LabelPool | None
     pool: Pool | None
     centre: np.ndarray | None = None
     scale: np.ndarray | None = None

@@ -11,6 +11,7 @@ from nfref.tables.columns import (DISCRETE, ColumnError, Continuous, as_numbers,
 from nfref.tables.density import TableDensity, encoded, places_of, spread_rows
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.frames import as_counts, grouped_rows, is_missing
+from nfref.tables.labels import LabelPool, is_of_a_label
 from nfref.tables.members import UnitRows, held_out_count, parts_of
 from nfref.tables.plan import Plan, Tried
 from nfref.tables.pool import mean_and_error
@@ -172,12 +173,16 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
         scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
     parts = parts_of(len(places), validation, plan)[copy]
     scored, scored_weight = parts >= 0, counts
-    copies = split_copies(kinds, columns, counts, validation, seed)
+    of_a_label = is_of_a_label(kinds, known)
+    copies = None if of_a_label else split_copies(kinds, columns, counts, validation, seed)
     if copies is not None:
         discrete, log_discrete = _from_copies(codes, kinds, counts, copies, discrete_rng, known)
         scored, scored_weight = copies > 0, copies
     elif len(known) < len(kinds):
         discrete, log_discrete = _from_folds(codes, kinds, counts, parts, discrete_rng, known)
+        if of_a_label:
+            discrete, log_discrete = LabelPool.fit(discrete, log_discrete, codes, kinds, counts,
+                                                   parts, discrete_rng)
     density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
     log_prob = log_slope + log_discrete
     if u.shape[1]:

@@ -1,6 +1,6 @@
 """Rows that a density was fitted to, known again by their content: what they scored out of fold.
 
-A row that was fitted to looks likelier than it is. So a model keeps, of each, 64 bits that its
+A row that was fitted to looks likelier than it is. So a detector keeps, of each, 64 bits that its
 cells decide and its log-likelihood by densities that were not fitted to it.
 """
 
@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.checks import check_floats, require
-from nfref.runtime.configuration import Configuration
 from nfref.tables.reading.sampling import GOLDEN, mixed
 
 
@@ -24,7 +22,7 @@ def keys_of(density, table):
 
 
 @dataclass(frozen=True)
-class FittedRows(Configuration):
+class FittedRows:
     """What rows scored by densities that were not fitted to them.
 
     Parameters
@@ -49,8 +47,3 @@ class FittedRows(Configuration):
             return np.full(len(keys), np.nan)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[place] == keys, self.scores[place], np.nan)
-
-    def _check(self):
-        require(self.keys.dtype == np.uint64 and self.keys.ndim == 1
-                and np.all(self.keys[1:] > self.keys[:-1]), "keys: expected uint64 in order")
-        check_floats("scores", self.scores, len(self.keys))

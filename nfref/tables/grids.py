@@ -175,12 +175,13 @@ class Grid:
         t = low + np.clip(share, 0, 1) * (high - low)
         for _ in range(STEPS if polished and self.exact is not None else 0):
             below, density = self.exact(t)
-            if np.max(np.abs(below - levels)) < 1e-12:
+            left = np.abs(below - levels) >= 1e-12      # each by itself, whatever stands beside it
+            if not np.any(left):
                 break
             low, high = np.where(below < levels, t, low), np.where(below < levels, high, t)
             step = np.where(density > 0, (levels - below) / np.where(density > 0, density, 1), 0)
             inside = (t + step > low) & (t + step < high)
-            t = np.where(inside, t + step, 0.5 * (low + high))
+            t = np.where(left, np.where(inside, t + step, 0.5 * (low + high)), t)
         return t
 
     def below(self, t):

@@ -1,0 +1,277 @@
+"""The probability of a label given other columns: networks beside the latent classes.
+
+Latent classes explain what is given as well as the label, and spend themselves on it where much is
+given. A network is of the label alone,
+
+    P(y | f) = softmax(f A + tanh(f W + c) V + b)_y
+
+with f the features of what is given: of a category a 1 in the place of its label, of a number its
+code in units, drawn in at five of them. Without hidden units it is multinomial logistic regression.
+Weights have a normal prior, whose precision is the ridge; biases have none. It is fitted by L-BFGS
+to the posterior mode.
+
+Several networks and the latent classes are one pool, P(y | f) = sum_k w_k P_k(y | f), with weights
+from rows that none was fitted to (:func:`nfref.tables.pool.stacking_weights`). A network is fitted
+once a fold, and the mean of these is the member.
+
+Sources: Bishop 2006 (sections 4.3.4, 5.2, 5.5); Smyth and Wolpert 1997.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.checks import check_floats, require
+from nfref.runtime.configuration import Configuration
+from nfref.tables.discrete import LatentClasses
+from nfref.tables.pool import stacking_weights
+
+# (hidden units, ridge): what is tried.
+NETWORKS = ((0, 0.3), (0, 3.0), (0, 30.0), (24, 1.0), (24, 10.0))
+STEPS = 150             # of L-BFGS at most
+FITTED_ROWS = 20_000    # so many rows at most
+LARGEST = 5.0           # units of a number: further out it counts as so far
+
+
+# A network --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LabelNetwork(Configuration):
+    """P(y | f) = softmax(f A + tanh(f W + c) V + b).
+
+    Parameters
+    ----------
+    direct : (C, L) array
+        A.
+    inner : (C + 1, H) array
+        W, and c below it.
+    outer : (H + 1, L) array
+        V, and b below it.
+    """
+
+    direct: np.ndarray
+    inner: np.ndarray
+    outer: np.ndarray
+
+    @classmethod
+    def fit(cls, features: Array, codes: Array, weight: Array, size: int, hidden: int,
+            ridge: float, rng: Generator) -> "LabelNetwork":
+        """The posterior mode, or a local one where there are hidden units.
+
+        Parameters
+        ----------
+        features : (N, C) array
+        codes : (N,) array of int
+            Labels, below ``size``.
+        weight : (N,) array
+        size, hidden : int
+            L and H.
+        ridge : float
+        rng : numpy.random.Generator
+            Where it begins.
+        """
+        from scipy.optimize import minimize
+        count = features.shape[1]
+        shapes = ((count, size), (count + 1, hidden), (hidden + 1, size))
+        start = [np.zeros(shapes[0]), rng.standard_normal(shapes[1]) / np.sqrt(count + 1),
+                 np.zeros(shapes[2])]
+        ends = np.cumsum([0] + [np.prod(shape) for shape in shapes])
+        target = np.eye(size)[codes]
+
+        def parts(vector):
+            return [vector[first:last].reshape(shape)
+                    for first, last, shape in zip(ends, ends[1:], shapes)]
+
+        def loss(vector):
+            direct, inner, outer = parts(vector)
+            h = np.tanh(features @ inner[:-1] + inner[-1])
+            log_prob = _log_softmax(features @ direct + h @ outer[:-1] + outer[-1])
+            off = weight[:, None] * (np.exp(log_prob) - target)
+            of_h = off @ outer[:-1].T * (1 - h ** 2)
+            slopes = (features.T @ off + ridge * direct,
+                      np.concatenate([features.T @ of_h + ridge * inner[:-1],
+                                      of_h.sum(axis=0, keepdims=True)]),
+                      np.concatenate([h.T @ off + ridge * outer[:-1],
+                                      off.sum(axis=0, keepdims=True)]))
+            penalty = sum(np.sum(part ** 2) for part in (direct, inner[:-1], outer[:-1]))
+            value = -np.sum(weight * log_prob[np.arange(len(codes)), codes]) + ridge / 2 * penalty
+            return value, np.concatenate([slope.ravel() for slope in slopes])
+
+        found = minimize(loss, np.concatenate([part.ravel() for part in start]), jac=True,
+                         method="L-BFGS-B", options={"maxiter": STEPS})
+        return cls(*parts(found.x))
+
+    def log_probs(self, features):
+        """log P of every label, (N, L)."""
+        h = np.tanh(features @ self.inner[:-1] + self.inner[-1])
+        return _log_softmax(features @ self.direct + h @ self.outer[:-1] + self.outer[-1])
+
+    def _check(self):
+        check_floats("direct", self.direct, None, None)
+        count, size = self.direct.shape
+        check_floats("inner", self.inner, count + 1, None)
+        check_floats("outer", self.outer, self.inner.shape[1] + 1, size)
+
+
+def _log_softmax(logits):
+    logits = logits - np.max(logits, axis=1, keepdims=True)
+    return logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+
+
+# With latent classes ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LabelPool(Configuration):
+    """P(y | g) of one category given other columns: w_0 of latent classes, the rest of networks.
+
+    Parameters
+    ----------
+    classes : LatentClasses
+    networks : tuple of tuple of LabelNetwork
+        Each a member, the mean of its networks.
+    weights : (1 + M,) array
+        At least 0, with sum 1.
+    sizes : tuple of int
+        Of each column the number of labels, 0 for numbers.
+    centre, scale : (J,) array
+        Of codes: the units of numbers.
+    """
+
+    classes: LatentClasses
+    networks: tuple
+    weights: np.ndarray
+    sizes: tuple
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, classes: LatentClasses, log_classes: Array, codes: Array, columns: Sequence[Any],
+            weight: Array, parts: Array, rng: Generator) -> tuple["LabelPool", Array]:
+        """(LabelPool, log P of rows by members that were not fitted to them).
+
+        Parameters
+        ----------
+        classes : LatentClasses
+        log_classes : (N,) array
+            log P of rows by classes that were not fitted to them.
+        codes : (N, J) array
+        columns : sequence of columns, length J
+        weight : (N,) array
+        parts : (N,) array
+            The fold that holds each row out; -1 where none does.
+        rng : numpy.random.Generator
+        """
+        sizes = tuple(len(column.labels) if column.kind == "category" else 0 for column in columns)
+        centre = np.average(codes, axis=0, weights=weight)
+        scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
+        made = cls(classes, (), np.ones(1), sizes, centre, scale)
+        features, target = made._features(codes), codes[:, made.target].astype(np.int64)
+        size, held = sizes[made.target], parts >= 0
+        scores, networks = [log_classes[held]], []
+        for hidden, ridge in NETWORKS:
+            score, own = np.zeros(len(codes)), []
+            for k in range(np.max(parts) + 1):
+                rest = np.flatnonzero(parts != k)[:FITTED_ROWS]
+                if not len(rest):
+                    rest = np.arange(len(codes))
+                own.append(LabelNetwork.fit(features[rest], target[rest], weight[rest], size,
+                                            hidden, ridge, rng))
+                out = parts == k
+                score[out] = own[-1].log_probs(features[out])[np.arange(np.sum(out)), target[out]]
+            scores.append(score[held])
+            networks.append(tuple(own))
+        scores = np.stack(scores, axis=1)
+        weights = stacking_weights(scores, weight[held], np.full(scores.shape[1], 0.1))
+        weights = np.where(weights < 1e-3, 0.0, weights)
+        weights[0] = max(weights[0], 1e-3)      # of labels that no network has seen
+        weights /= np.sum(weights)
+        used = [k for k in range(len(networks)) if weights[k + 1] > 0]
+        found = cls(classes, tuple(networks[k] for k in used),
+                    weights[[0] + [k + 1 for k in used]], sizes, centre, scale)
+        log_prob = np.array(log_classes)
+        log_prob[held] = np.logaddexp.reduce(
+            np.log(np.maximum(weights, 1e-300)) + scores, axis=1)
+        return found, log_prob
+
+    @property
+    def target(self):
+        """The place of the column that is not given."""
+        return next(j for j in range(len(self.sizes)) if j not in self.given)
+
+    def _features(self, codes):
+        """(N, C) of the columns that are given."""
+        found = []
+        for j in self.given:
+            found.append(codes[:, j, None] == np.arange(self.sizes[j]) if self.sizes[j] else
+                         np.clip((codes[:, j, None] - self.centre[j]) / self.scale[j],
+                                 -LARGEST, LARGEST))
+        return np.concatenate(found, axis=1).astype(np.float64)
+
+    def log_prob(self, codes):
+        """log P, (N,), of codes (N, J); -inf where one is NaN."""
+        found = [np.log(self.weights[0]) + self.classes.log_prob(codes)]
+        whole = np.nan_to_num(codes)
+        features, target = self._features(whole), whole[:, self.target].astype(np.int64)
+        for weight, member in zip(self.weights[1:], self.networks):
+            parts = [network.log_probs(features)[np.arange(len(codes)), target]
+                     for network in member]
+            found.append(np.log(weight / len(member)) + np.logaddexp.reduce(parts, axis=0))
+        return np.where(np.any(np.isnan(codes), axis=1), -np.inf,
+                        np.logaddexp.reduce(found, axis=0))
+
+    # What latent classes tell besides.
+
+    @property
+    def given(self):
+        return self.classes.given
+
+    @property
+    def parts(self):
+        return self.classes.parts
+
+    @property
+    def log_weights(self):
+        return self.classes.log_weights
+
+    def log_given(self, codes):
+        """See :meth:`LatentClasses.log_given`."""
+        return self.classes.log_given(codes)
+
+    def sample(self, rng, n):
+        """See :meth:`LatentClasses.sample`."""
+        return self.classes.sample(rng, n)
+
+    def describes(self, columns, given):
+        """Whether it is of such columns, with those places given."""
+        return (self.classes.describes(columns, given) and self.sizes == tuple(
+            len(column.labels) if column.kind == "category" else 0 for column in columns)
+            and len(columns) - len(given) == 1)
+
+    def _check(self):
+        require(isinstance(self.classes, LatentClasses),
+                f"classes: expected LatentClasses, got {type(self.classes).__name__}")
+        columns = len(self.classes.parts)
+        check_floats("weights", self.weights, 1 + len(self.networks))
+        check_floats("centre", self.centre, columns)
+        check_floats("scale", self.scale, columns)
+        require(len(self.sizes) == columns and len(self.given) == columns - 1
+                and self.sizes[self.target] > 0, "sizes: expected one a column, of one category "
+                "that is not given")
+        require(np.all(self.weights >= 0) and self.weights[0] > 0
+                and abs(np.sum(self.weights) - 1) < 1e-6 and np.all(self.scale > 0),
+                "weights: expected numbers of at least 0 with sum 1")
+        count = sum(self.sizes[j] or 1 for j in self.given)
+        require(all(isinstance(network, LabelNetwork)
+                    and network.direct.shape == (count, self.sizes[self.target])
+                    for member in self.networks for network in member)
+                and all(len(member) for member in self.networks),
+                "networks: expected those of its features and labels")
+
+
+def is_of_a_label(columns, given):
+    """Whether just one column with a code is not given, and that is a category."""
+    own = [column for j, column in enumerate(columns) if j not in given]
+    return bool(given) and len(own) == 1 and own[0].kind == "category"

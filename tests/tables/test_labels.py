@@ -1,0 +1,103 @@
+"""Labels given other columns: networks against scikit-learn, files, and what estimators predict."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nfref
+from nfref.tables.labels import LabelNetwork, LabelPool
+
+
+def products(n=600, seed=0):
+    """A label that no column tells alone, and a town that tells a little."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, 2))
+    town = rng.choice(["Aix", "Bonn"], n)
+    odds = 4 * x[:, 0] * x[:, 1] + np.where(town == "Aix", 1.0, -1.0)
+    label = np.where(rng.random(n) < 1 / (1 + np.exp(-odds)), "yes", "no")
+    return pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "town": town, "label": label}), odds
+
+
+@pytest.fixture(scope="module")
+def model():
+    return nfref.FlowDensity(given=["a", "b", "town"], random_state=0).fit(products()[0])
+
+
+def test_without_hidden_units_it_is_logistic_regression():
+    from sklearn.linear_model import LogisticRegression
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((300, 4)), rng.uniform(0.5, 2.0, 300)
+    label = np.argmax(x[:, :3] + rng.gumbel(size=(300, 3)), axis=1)
+    found = LabelNetwork.fit(x, label, weight, 3, 0, 2.0, rng)
+    expected = LogisticRegression(C=0.5, tol=1e-8, max_iter=1000).fit(x, label, weight)
+    np.testing.assert_allclose(np.exp(found.log_probs(x)), expected.predict_proba(x), atol=2e-3)
+
+
+def test_hidden_units_are_at_a_mode():
+    """Where the posterior has no slope: by differences of it along random directions."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((80, 2))
+    label = (x[:, 0] * x[:, 1] > 0).astype(int)
+    found = LabelNetwork.fit(x, label, np.ones(80), 2, 4, 1.0, rng)
+
+    def loss(direct, inner, outer):
+        log_probs = LabelNetwork(direct, inner, outer).log_probs(x)
+        return (-np.sum(log_probs[np.arange(80), label]) + 0.5 * (
+            np.sum(direct ** 2) + np.sum(inner[:-1] ** 2) + np.sum(outer[:-1] ** 2)))
+
+    at = [found.direct, found.inner, found.outer]
+    for _ in range(5):
+        way = [1e-4 * rng.standard_normal(part.shape) for part in at]
+        slope = (loss(*(a + w for a, w in zip(at, way)))
+                 - loss(*(a - w for a, w in zip(at, way)))) / 2e-4
+        assert abs(slope) < 0.02 * loss(*at)
+    assert np.mean(np.argmax(found.log_probs(x), axis=1) == label) > 0.9
+
+
+def test_labels_follow_what_is_given(model):
+    """Nearer to the true odds than the classes alone, and likelier; rows sum to one."""
+    assert isinstance(model.density_.discrete, LabelPool)
+    new, odds = products(400, seed=1)
+    found = model.predict_proba(new)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    true = 1 / (1 + np.exp(-odds))
+    assert np.mean(np.abs(found[:, 1] - true)) < 0.12
+    own = np.log(found[np.arange(400), (new.label == "yes").astype(int)])
+    np.testing.assert_allclose(model.score_samples(new), own, atol=1e-9)
+    codes = model.density_.encode([new[name].to_numpy() for name in new])[0]
+    assert own.mean() > model.density_.discrete.classes.log_prob(codes).mean() + 0.05
+    np.testing.assert_array_equal(model.predict(new), np.where(found[:, 1] > 0.5, "yes", "no"))
+    np.testing.assert_array_equal(model.predict(new.assign(label=new.label[0])), model.predict(new))
+
+
+def test_files_hold_networks(model, tmp_path):
+    new = products(20, seed=2)[0]
+    model.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(nfref.FlowDensity.load(tmp_path / "model.npz").predict_proba(new),
+                                  model.predict_proba(new))
+
+
+def test_samples_of_labels_follow_their_probabilities(model):
+    rows = pd.concat([products(1, seed=3)[0]] * 2000, ignore_index=True)
+    share = np.mean(model.impute(rows.assign(label=None).astype({"label": object}),
+                                 random_state=0).label == "yes")
+    expected = model.predict_proba(rows[:1])[0, 1]
+    assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 2000)
+
+
+def test_what_is_predicted_of_numbers():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(500)
+    rows = np.stack([x, 2 * x + 0.5 * rng.standard_normal(500)], axis=1)
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(rows)
+    np.testing.assert_allclose(model.predict([[1.0, np.nan]]), 2.0, atol=0.15)
+    np.testing.assert_array_equal(model.predict(rows[:3], "x2"), model.predict(rows[:3]))
+    found, error = model.predict_quantiles(rows[:3], levels=(0.1, 0.9), return_error=True)
+    np.testing.assert_array_equal(found, model.quantile(rows[:3], "x2", (0.1, 0.9)))
+    assert np.all(error == 0) and not hasattr(model, "predict_proba")
+    with pytest.raises(ValueError, match="column: expected columns among 'x1', 'x2'; got 'x3'"):
+        model.predict(rows, "x3")
+    frame = pd.DataFrame(rows, columns=["a", "b"]).assign(c=np.where(x > 0, "u", "v"))
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(frame)
+    with pytest.raises(ValueError, match="column: expected a category, got 'a'"):
+        model.predict_proba(frame, "a")
