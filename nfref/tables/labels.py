@@ -14,7 +14,7 @@ Several networks and the latent classes are one pool, P(y | f) = sum_k w_k P_k(y
 from rows that none was fitted to (:func:`nfref.tables.pool.stacking_weights`). A network is fitted
 once a fold, and the mean of these is the member.
 
-Sources: Bishop 2006 (sections 4.3.4, 5.2, 5.5); Smyth and Wolpert 1997.
+Sources: Bishop 2006; Smyth and Wolpert 1997.
 """
 
 from dataclasses import dataclass
