@@ -147,6 +147,9 @@ def in_form(app, docname, content):
             text = PICTURE.sub("", text)
         text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {alt}", found[0]), text)
         image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
+        if gallery != "lessons":
+            image += (".. rst-class:: figure-note\n\n"
+                      f"Of a full run: ``python -m docs.draw {stem} --full``.\n\n")
         text = re.sub(r"^(.+\n=+\n\n(?:.+\n)+\n)", lambda found: found[1] + image, text, count=1,
                       flags=re.MULTILINE)
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)

@@ -15,6 +15,7 @@ DIRECTIVE = re.compile(r"\s*\.\. [\w-]+::")
 FIELD = re.compile(r"^(\s*)(Paper|Differs):(?=\s)")
 NAMED = re.compile(r"^(\s*)(``[\w.]+``)\s\s+")
 HEADING = re.compile(r"^(-{3,}|={3,})\s*$")
+TABLE = re.compile(r"^\s*=+( +=+)+\s*$")
 ITEM = re.compile(r"^\s*([-*]|\d+\.|:\w+:|>>>) ?")
 LITERAL = re.compile(r"(``.*?``|:\w+:`[^`]*`)")
 OTHER_PAGE = re.compile(r"``(?:docs/([\w/]+)\.rst)``")
@@ -38,9 +39,13 @@ def ready(lines, docstring=True):
 
     In a docstring what is indented below the first heading describes a parameter.
     """
-    result, above, within, sections = [], "", None, False
+    result, above, within, sections, rules = [], "", None, False, 0
     for number, line in enumerate(lines):
         blank = not line.strip()
+        rules = 0 if blank else rules + bool(TABLE.match(line))
+        if rules:                       # a table keeps its columns
+            result.append(line)
+            continue
         if within is not None and not blank and indent(line) <= within:
             within = None
         if not blank and within is None:

@@ -148,12 +148,14 @@ def test_the_page_of_papers_is_complete(monkeypatch):
 
 def test_a_docstring_becomes_what_it_means(plain_text):
     lines = ["The map, with |det| > 0.", "", "    x = |z|^2,", "    det = 2 |z|", "",
-             "and ``a|b`` stays.", "", "Paper:   NICE, section 3.2: y = |x|", "         and more.",
+             "and ``a|b`` stays.", "", "====  ====", "a     |b|",
+             "====  ====", "", "Paper:   NICE, section 3.2: y = |x|", "         and more.",
              "Differs: nothing.", "", ".. math::", "", "    |x|", "", "Parameters", "----------",
              "dim : int", "    D.", "", "    At least 1."]
     assert plain_text.ready(lines) == [
         r"The map, with \|det\| > 0.", "", "::", "", "    x = |z|^2,", "    det = 2 |z|", "",
-        "and ``a|b`` stays.", "", r":Paper:   NICE, section 3.2: y = \|x\|", "         and more.",
+        "and ``a|b`` stays.", "", "====  ====", "a     |b|",
+        "====  ====", "", r":Paper:   NICE, section 3.2: y = \|x\|", "         and more.",
         ":Differs: nothing.", "", ".. math::", "", "    |x|", "", "Parameters", "----------",
         "dim : int", "    D.", "", "    At least 1."]
 
