@@ -19,6 +19,8 @@ from nfref.oracle.checks.density import check_density
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
 from nfref.oracle.instruments.calling import CallFailed, StillRunning, Stopwatch, in_time
+from nfref.oracle.instruments.importance import BERNSTEIN
+from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.points import Box, as_domain
 from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, failed, inconclusive, passed, show
@@ -26,7 +28,6 @@ from nfref.runtime.annotations import Any, Array, Generator, Sequence
 
 DRAWS = 20000               # to see where a sampler draws, and which values
 MOST_VALUES = 200           # combinations of discrete values that are summed over for each row
-HIDDEN = 21.0               # over the number of draws: the mass of values of which none was drawn
 # Estimators may refuse a batch of no rows, and answer in a dtype of their own.
 NOT_ASKED = ("empty_batch", "sample_empty", "dtypes", "parameters_unchanged")
 UNSEEDED = ("sample_repeatable", "sample_generator")
@@ -226,8 +227,12 @@ class _Check:
 
     @property
     def hidden(self):
-        """Mass that values may have which were seen neither in the table nor in draws."""
-        return HIDDEN / max(len(self.samples), len(self.table))
+        """Mass that values may have of which none was seen: as much as those that came once
+        (Good and Turing), by chance a little more."""
+        seen = np.concatenate([self.table, self.samples]) if len(self.samples) else self.table
+        _, counts = np.unique(seen[:, list(self.discrete)], axis=0, return_counts=True)
+        once = np.sum(counts == 1)
+        return (once + SIGMAS * np.sqrt(once + 1) + 3 * BERNSTEIN) / len(seen)
 
     def summed(self, rows):
         """log p of the continuous columns: the discrete ones summed out."""

@@ -63,6 +63,8 @@ def test_what_explains_a_failure_is_said(fault, words):
 RIGHT = {
     "normal": lambda rng: (stats.norm(1e6, 0.01), None),
     "gamma": lambda rng: (stats.gamma(0.5, scale=100), None),
+    "gumbel": lambda rng: (stats.gumbel_r(), None),
+    "vonmises": lambda rng: (stats.vonmises(2), None), "zipf": lambda rng: (stats.zipf(2.5), None),
     "poisson": lambda rng: (stats.poisson(3.3), None),
     "t": lambda rng: (stats.multivariate_t([1, 2], [[2, 0.3], [0.3, 1]], df=4), None),
     "multinomial": lambda rng: (stats.multinomial(5, [0.2, 0.3, 0.5]), None),

@@ -187,8 +187,10 @@ def _of_scipy(thing):
 
     def marginal(columns):
         return estimator(thing.marginal(list(columns))).log_prob
-    return Estimator(log_prob, sample, object=thing,
-                     domain=None if several or _is_discrete(thing) else thing.support(),
+    domain = None if several or _is_discrete(thing) else thing.support()
+    if getattr(getattr(thing, "dist", None), "name", "") == "vonmises":
+        domain = (-np.pi, np.pi)        # once around the circle
+    return Estimator(log_prob, sample, object=thing, domain=domain,
                      marginal=marginal if several and hasattr(thing, "marginal") else None)
 
 

@@ -75,7 +75,8 @@ def far_out(name, log_prob, table, free, rng, estimator, dtype):
             value = log_prob((start[k] + middle * (far[k] - start[k]))[None])[0]
             low, high, last = ((middle, high, value) if np.isfinite(value)
                                else (low, middle, last))
-        if last < LOWEST[dtype.name] and not estimator.of_probabilities:
+        overflows = last < -float(np.finfo(dtype).max) ** 0.9       # -inf is log p, rounded
+        if last < LOWEST[dtype.name] and not overflows and not estimator.of_probabilities:
             return failed(name, "the logarithm of a probability that has underflowed",
                           f"log p falls to {last:.4g} and is -inf at {show(far[k])}")
     zero = np.sum(found == -np.inf)

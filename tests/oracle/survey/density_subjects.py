@@ -87,7 +87,7 @@ def _scikit_learn():
 def _scipy():
     one = {"norm": (3, 2), "t": (3,), "gamma": (0.5,), "beta": (0.5, 3), "cauchy": (),
            "lognorm": (1.5,), "weibull_min": (0.7,), "expon": (), "laplace": (), "logistic": (),
-           "gumbel_r": (), "pareto": (2.5,), "levy_stable": (1.5, 0.3), "skewnorm": (4,),
+           "gumbel_r": (), "pareto": (2.5,), "skewnorm": (4,),
            "vonmises": (2,), "genextreme": (0.2,), "nct": (5, 1), "norminvgauss": (1, 0.5),
            "triang": (0.3,), "uniform": (), "truncnorm": (-1, 2), "johnsonsu": (1, 2),
            "exponnorm": (2,), "ncx2": (3, 2), "f": (5, 7), "poisson": (3.3,), "binom": (10, 0.3),
