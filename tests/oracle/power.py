@@ -5,7 +5,9 @@
 property "normalised" over the seeds, in nats, by kind of density and dimension; an offset above it
 fails. The second puts one fault into a right flow or density in four dimensions, larger and larger:
 at which sizes it is caught with no seed, with some, with all, and how long a check that catches it
-takes (seconds of CPU, median; it stops at the first failure).
+takes (seconds of CPU, median; it stops at the first failure). ``--samplers`` prints a third table
+alone, wrong samplers by dimension, and how often they are found; ``tests.oracle.fitted`` has those
+of a fitted flow.
 """
 
 import argparse
@@ -138,6 +140,74 @@ FAULTS = {
 }
 
 
+# Samplers of closed densities by dimension ----------------------------------------------------
+
+
+def student(degrees, dim):
+    """(log-density, sampler) of the t distribution of so many degrees and dimensions."""
+    made = stats.multivariate_t(np.zeros(dim), np.eye(dim), df=degrees)
+    return made.logpdf, lambda g, n: made.rvs(n, random_state=g).reshape(n, dim)
+
+
+def two_modes(share, dim):
+    def log_prob(x):
+        return np.logaddexp(*(np.sum(-0.5 * (x - m) ** 2, axis=1) for m in (-2, 2))
+                            ) - np.log(2) - dim / 2 * np.log(2 * np.pi)
+
+    def sample(g, n):
+        return np.where(g.random((n, 1)) < share, -2.0, 2.0) + g.standard_normal((n, dim))
+    return log_prob, sample
+
+
+def of_normal(change):
+    """The standard normal, with what is drawn changed: change(z, rng)."""
+    return lambda dim: (lambda x: np.sum(-0.5 * x ** 2 - 0.5 * np.log(2 * np.pi), axis=1),
+                        lambda g, n: change(g.standard_normal((n, dim)), g))
+
+
+def cut(z, g):
+    while np.any(np.abs(z) > 3):
+        z = np.where(np.abs(z) > 3, g.standard_normal(z.shape), z)
+    return z
+
+
+SAMPLERS = {
+    "variance 5 % too large": of_normal(lambda z, g: np.sqrt(1.05) * z),
+    "variance 10 % too large": of_normal(lambda z, g: np.sqrt(1.1) * z),
+    "tempered: scale 1.1": of_normal(lambda z, g: 1.1 * z),
+    "one column 1.1 times as wide": of_normal(
+        lambda z, g: np.concatenate([1.1 * z[:, :1], z[:, 1:]], axis=1)),
+    "one column moved by 0.05 sd": of_normal(
+        lambda z, g: np.concatenate([z[:, :1] + 0.05, z[:, 1:]], axis=1)),
+    "cut at 3 sd": of_normal(cut),
+    "clipped at 3 sd": of_normal(lambda z, g: np.clip(z, -3, 3)),
+    "t with 4 degrees for 5": lambda dim: (student(5, dim)[0], student(4, dim)[1]),
+    "modes 0.55 to 0.45 for even": lambda dim: (two_modes(0.5, dim)[0], two_modes(0.55, dim)[1]),
+    "log_prob + log 1.03": lambda dim: (
+        lambda x: of_normal(None)(dim)[0](x) + np.log(1.03), lambda g, n: g.standard_normal(
+            (n, dim))),
+    "(right: normal)": of_normal(lambda z, g: z),
+    "(right: t with 5 degrees)": lambda dim: student(5, dim),
+    "(right: two modes)": lambda dim: two_modes(0.5, dim),
+}
+
+
+def print_samplers(seeds, dims=(1, 2, 4, 8, 16, 32)):
+    """Letters by seed: f found, ? inconclusive, . not seen."""
+    print(f"{'sampler':<32}" + "".join(f"{f'D = {dim}':>8}" for dim in dims) + "  seconds")
+    letters = {"failed": "f", "inconclusive": "?", "ok": "."}
+    for name, pair in SAMPLERS.items():
+        words, times = [], []
+        for dim in dims:
+            start = time.process_time()
+            reports = [check_density(*pair(dim), dim=dim, rng=np.random.default_rng(seed))
+                       for seed in seeds]
+            times.append((time.process_time() - start) / len(reports))
+            words.append("".join(letters[report.verdict] for report in reports))
+        print(f"{name:<32}" + "".join(f"{word:>8}" for word in words)
+              + f"{np.median(times):>9.1f}", flush=True)
+
+
 def caught(build, seed):
     """Whether a fault is rejected, and the seconds of CPU that it took."""
     rng = np.random.default_rng(seed)
@@ -174,8 +244,12 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.oracle.power", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--match", default="", help="only faults whose name has this")
+    parser.add_argument("--samplers", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    if options.samplers:
+        print_samplers(range(options.seeds))
+        return
     if not options.match:
         print_offsets(range(options.seeds))
         print()

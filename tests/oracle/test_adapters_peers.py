@@ -216,3 +216,33 @@ def test_distrax_and_tfp_distributions(rng):
     # One log_det for all rows is TFP's convention.
     report = check_flow(**adapters.of(scale, rng=rng), dim=2, rng=rng, **QUICK)
     assert report["shapes_forward"].verdict == "pass", report
+
+
+def test_inverses_of_torch_are_copied_whole(rng):
+    import torch
+    from torch import distributions as td
+    both = td.ComposeTransform([td.ExpTransform().inv, td.AffineTransform(1.0, 2.0)])
+    for transform in (td.ExpTransform().inv, both, both.inv.inv):
+        fine(check_flow(**adapters.of(transform, rng=rng), dim=2, rng=rng, domain=(0, np.inf)))
+    one = torch.ones(1, dtype=torch.float64)
+    exponential = td.Independent(td.Exponential(one.repeat(2)), 1)
+    for density, dim in ((td.Gumbel(0 * one, one), 1), (td.TransformedDistribution(
+            exponential, [td.ExpTransform().inv]), 2)):
+        # Torch's sum over the columns of an empty batch raises.
+        fine(check_density(**adapters.of(density, rng=rng), dim=dim, rng=rng), NO_EMPTY_BATCH)
+
+
+def test_a_distribution_function_of_torch_on_its_plateaus(rng):
+    import torch
+    from torch import distributions as td
+    normal = td.Normal(*torch.tensor([0.0, 1.0], dtype=torch.float64))
+    transform = td.CumulativeDistributionTransform(normal).inv
+    fine(check_flow(**adapters.of(transform, rng=rng), dim=2, rng=rng, domain=(0, 1)))
+
+
+def test_squeezing_changes_the_shape_of_the_latent(rng):
+    from FrEIA import modules
+    from nflows.transforms import SqueezeTransform
+    for thing in (SqueezeTransform(), modules.IRevNetDownsampling([(1, 4, 4)]),
+                  modules.Reshape([(1, 4, 4)], output_dims=(16,))):
+        fine(check_flow(**adapters.of(thing, rng=rng, event_shape=(1, 4, 4)), dim=16, rng=rng))

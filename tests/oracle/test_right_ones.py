@@ -147,6 +147,22 @@ def test_mass_beyond_the_last_float(shape):
     check_flow(forward, inverse, **arguments).raise_if_failed()
 
 
+@pytest.mark.parametrize("distribution, ends", [
+    (stats.laplace(), None), (stats.dgamma(1.1), None), (stats.cosine(), (-np.pi, np.pi))])
+def test_densities_that_underflow_or_are_zero_at_a_point(distribution, ends):
+    """SciPy takes the logarithm of what is 0 in float64; and 0 is right in a single point."""
+    def log_prob(x):
+        return np.sum(distribution.logpdf(x), axis=1)
+
+    def sample(g, n):
+        return distribution.rvs(size=(n, 2), random_state=g)
+    report = check_density(log_prob, sample, dim=2, rng=rng(), domain=ends)
+    assert report.ok, report
+    report = check_density(lambda x: np.where(np.max(np.abs(x), axis=1) > 2.9, -np.inf,
+                                              log_prob(x)), sample, dim=2, rng=rng(), domain=ends)
+    assert report["finite"].failed
+
+
 def test_mass_beyond_is_that_of_closed_forms():
     for distribution, ends, beyond in (
             (stats.norm(), None, 0.0), (stats.beta(2, 3), (0, 1), 0.0),

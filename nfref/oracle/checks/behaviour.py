@@ -25,14 +25,16 @@ def input_unchanged(name, subject):
 
 
 def finite(name, measured):
-    """No NaN and no infinity, except where the answer overflows the dtype."""
+    """No NaN and no infinity, except where the answer overflows the dtype; for a density, where
+    that underflows it or is zero at a point."""
     columns = [measured.values]
     if measured.log_det is not None:
         columns.append(measured.log_det[:, None])
     bad = np.flatnonzero(~np.all(np.isfinite(np.concatenate(columns, axis=1)), axis=1))
     overflows = 0
     for p in bad:
-        if _overflows(measured, p):
+        log_density = measured.subject.dim is None and measured.values[p, 0] == -np.inf
+        if _vanishes(measured, p) if log_density else _overflows(measured, p):
             overflows += 1
             continue
         log_det = "" if measured.log_det is None else f", log_det {measured.log_det[p]:.6g}"
@@ -40,7 +42,8 @@ def finite(name, measured):
                       f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
                       f"{show(measured.values[p])}{log_det}")
     if overflows:
-        return passed(name, f"{len(measured.probes)} points, of which {overflows} overflow "
+        what = "-inf, as the density is zero" if measured.subject.dim is None else "overflow"
+        return passed(name, f"{len(measured.probes)} points, of which {overflows} {what} in "
                             f"{measured.dtype} in truth")
     return passed(name, f"{len(measured.probes)} points, out to the tails")
 
@@ -64,6 +67,39 @@ def _overflows(measured, p):
         else:
             high = middle
     return largest > float(np.finfo(measured.dtype).max) ** 0.9
+
+
+def _vanishes(measured, p):
+    """Whether a density falls to zero in its dtype on the way from the middle to point p, or just
+    there."""
+    start = measured.probes.rows[measured.probes.bulk & np.isfinite(measured.values[:, 0])]
+    if not len(start):
+        return False
+    start, end = start[0].astype(np.float64), measured.probes.rows[p].astype(np.float64)
+
+    def along(t):
+        """log_prob a part t of the way short of p."""
+        rows = (end + np.asarray(t)[:, None] * (start - end)).astype(measured.dtype)
+        values, _ = measured.subject(rows, np.repeat(measured.probes.context_row[p], len(rows)))
+        return values[:, 0]
+
+    try:
+        # Just there: it falls without end as a power of the distance.
+        near = along(2.0 ** -np.array([5.0, 12.0, 19.0]))
+        if np.all(np.isfinite(near)) and near[0] - near[1] > 0:
+            return near[1] - near[2] > 0.5 * (near[0] - near[1])
+        low, high = 0.0, 1.0
+        least = 0.0
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            value = along([middle])[0]
+            if np.isfinite(value):
+                high, least = middle, min(least, float(value))
+            else:
+                low = middle
+    except CallFailed:
+        return False
+    return least < 0.9 * np.log(np.finfo(measured.dtype).tiny)
 
 
 def empty_batch(name, subject, dim):

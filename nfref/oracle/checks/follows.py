@@ -198,7 +198,7 @@ def _features(name, whole):
     found = bridge_of(whole)
     if found is None or not np.isfinite(found[2].tolerance):
         return inconclusive(name, "no proposal overlaps the density well enough")
-    x, y, weights = found
+    x, y, weights, _ = found
     a, b = weights.of_samples, weights.of_proposal
     feature = _features_around(whole.pilot, whole.rng)
     ours, theirs = feature(y), feature(x)

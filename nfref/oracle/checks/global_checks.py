@@ -21,6 +21,7 @@ from nfref.oracle.report import failed, inconclusive, passed
 # An offset that only a tolerance wider than this would allow has not been judged, in nats.
 WIDEST = 1.0
 DRAWS = 16000
+SUSPECT, MANY = 0.3, 8      # of the tolerance; times as many draws
 AGAIN = 64                  # panels that are looked at again before anyone is accused
 # Where of 4000 samples none has a weight p / q above FORWARD times the mean, what forward
 # sampling cannot see holds less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
@@ -180,7 +181,7 @@ def _by_forward(whole):
 
 
 def bridge_of(whole):
-    """Samples, rows of the proposal, and the Bridge between them; None without samples."""
+    """What :func:`_between` returns for the samples of a Whole; None without samples."""
     x = whole.samples[:DRAWS]
     if len(x) < 1000:
         return None
@@ -188,16 +189,27 @@ def bridge_of(whole):
     usable = np.isfinite(p_at_pilot)
     if np.sum(usable) < 500:
         return None
-    proposal = bumps(whole.pilot[usable], p_at_pilot[usable], whole.rng)
-    y = proposal.sample(whole.rng, DRAWS)
-    return x, y, bridge(checked(whole.log_density(x), x), proposal.log_prob(x),
-                        checked(whole.log_density(y), y), proposal.log_prob(y))
+    return _between(whole, bumps(whole.pilot[usable], p_at_pilot[usable], whole.rng), x)
+
+
+def _between(whole, proposal, x):
+    """(x, rows of the proposal, the Bridge between them, the proposal)."""
+    y = proposal.sample(whole.rng, len(x))
+    parts = np.array_split(np.arange(len(x)), -(-len(x) // DRAWS))
+    p_at_x, q_at_x, p_at_y, q_at_y = (
+        np.concatenate([function(rows[part]) for part in parts]) for rows in (x, y)
+        for function in (whole.log_density, proposal.log_prob))
+    return x, y, bridge(checked(p_at_x, x), q_at_x, checked(p_at_y, y), q_at_y), proposal
 
 
 def _by_bridge(whole):
     found = bridge_of(whole)
     if found is None or not np.isfinite(found[2].tolerance):
         return None
+    start = found[2]
+    if SUSPECT < abs(start.log_z) / start.tolerance <= 1 and whole.draw is not None:
+        # So far off, new samples decide, and more of them.
+        found = _between(whole, found[3], whole.draw(MANY * DRAWS))
     return (found[2].log_z, found[2].tolerance,
             f"forward and reverse importance sampling, {len(found[0])} samples")
 
