@@ -29,15 +29,15 @@ from typing import NamedTuple
 
 import autograd.numpy as np
 
+from nfref.networks.activations import sech_squared
 from nfref.runtime.annotations import Any, Array
 
 # Activations ------------------------------------------------------------------------------
 
 
 def tanh(a):
-    """(s, s') = (tanh a, 1 - tanh^2 a)."""
-    h = np.tanh(a)
-    return h, 1 - h * h
+    """(s, s') = (tanh a, sech^2 a)."""
+    return np.tanh(a), sech_squared(a)
 
 
 def softplus(a):
@@ -49,7 +49,7 @@ def softplus(a):
 ACTIVATIONS = {"tanh": tanh, "softplus": softplus}
 
 # The second derivative s'' from s and s'.
-CURVATURES = {"tanh": lambda h, d: -2 * h * d, "softplus": lambda h, d: d * (1 - d)}
+CURVATURES = {"tanh": lambda h, d: -2 * h * d, "softplus": lambda h, d: d * np.exp(-h)}
 
 
 # Velocity and its derivative --------------------------------------------------------------

@@ -213,15 +213,19 @@ class CNF(Flow):
 
     def _solve(self, params, rows, context, start, end, norm=None):
         finite = numpy.isfinite(getval(rows)).all(axis=1)
-        if finite.all() or self.probes is not None:
+        if context is not None:
+            finite = finite & numpy.isfinite(getval(context)).all(axis=1)
+        if finite.all() or self.probes is not None and self.probes.shape[1] != len(rows):
             return self._solve_finite(params, rows, context, start, end, norm)
-        # All rows share one step size, so a row that is not finite would end the solve of all.
+        # All rows share one step size, so a row that is not finite would end the solve of all, or
+        # have a part in the step control: the others are solved as if it were not there.
         columns = self.dim + (1 if norm is None else 3)
         lost = numpy.full((len(rows) - finite.sum(), columns), numpy.nan, dtype=rows.dtype)
         if not finite.any():
             return lost
         context = None if context is None else context[finite]
-        return merged(finite, self._solve_finite(params, rows[finite], context, start, end, norm),
+        flow = self if self.probes is None else replace(self, probes=self.probes[:, finite])
+        return merged(finite, flow._solve_finite(params, rows[finite], context, start, end, norm),
                       lost)
 
     def _solve_finite(self, params, rows, context, start, end, norm):

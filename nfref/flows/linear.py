@@ -83,8 +83,12 @@ def solve_triangular(matrix, rows, lower):
 
     Shapes: matrix (D, D), triangular; rows (N, D); lower, a bool. Returns (N, D).
     """
-    from scipy.linalg import solve_triangular as solve  # slow to import, so only on use
-    return solve(matrix, rows.T, lower=lower, check_finite=False).T
+    from scipy.linalg import get_blas_funcs  # slow to import, so only on use
+    from scipy.linalg import solve_triangular as solve
+    if np.all(np.diag(matrix)):
+        return solve(matrix, rows.T, lower=lower, check_finite=False).T
+    # An entry of the diagonal is too small for the dtype: what is divided by it is infinite.
+    return get_blas_funcs("trsm", (matrix, rows))(1, matrix, rows.T, lower=lower).T
 
 
 # From A dy = dr - dA y:  r_bar = A^-T y_bar,  A_bar = -r_bar y^T inside A's triangle.
@@ -321,9 +325,14 @@ class LULinear(Flow):
         return unpack_lu(params["lu"], self._signs.astype(params["lu"].dtype))
 
     def _forward(self, params, z, context):
-        x, log_det = lu_linear_forward(z, self._order, *self.factors(params))
-        return (x + params["bias"] if self.bias else x), log_det
+        x, _ = lu_linear_forward(z, self._order, *self.factors(params))
+        return (x + params["bias"] if self.bias else x), self._log_det(params, x)
 
     def _inverse(self, params, x, context):
         rows = x - params["bias"] if self.bias else x
-        return lu_linear_inverse(rows, self._order, *self.factors(params))
+        z, _ = lu_linear_inverse(rows, self._order, *self.factors(params))
+        return z, -self._log_det(params, z)
+
+    def _log_det(self, params, rows):
+        """The sum of log |u_ii| as they are packed, also where u_ii is beyond the dtype."""
+        return np.trace(params["lu"]) + np.zeros(len(rows), dtype=rows.dtype)

@@ -26,6 +26,8 @@ from nfref.networks.activations import softplus
 from nfref.runtime.checks import check_count
 from nfref.runtime.tracing import defvjp, primitive
 
+FAR = 2.0 ** 60     # of what is nearer the square is finite in float32 too
+
 # Formulas ---------------------------------------------------------------------------------
 
 
@@ -46,6 +48,16 @@ def length(v):
 defvjp(length, lambda r, v: lambda g: g * v / np.where(r > 0, r, 1))
 
 
+@primitive
+def quotient(one, other):
+    """one / other, of one shape, with a derivative that takes no square of the other."""
+    return one / other
+
+
+defvjp(quotient, lambda ans, one, other: lambda g: g / other,
+       lambda ans, one, other: lambda g: -g * quotient(one, other) / other)
+
+
 def stretched(rows, z0, r, old, new):
     """z0 + v (new + r) / (old + r) for v = rows - z0.
 
@@ -56,8 +68,8 @@ def stretched(rows, z0, r, old, new):
     Shapes: rows (N, D); z0 (D,) or (N, D); r (N, 1); old, new (1,) or (N, 1). Returns (N, D).
     """
     v = rows - z0
-    factor = (new + r) / (old + r)
-    return np.where(factor < 0.5, z0 + v * factor, rows + v * ((new - old) / (old + r)))
+    factor = quotient(new + r, old + r)
+    return np.where(factor < 0.5, z0 + v * factor, rows + v * quotient(new - old + 0 * r, old + r))
 
 
 def log_of_sum(change, total):
@@ -83,7 +95,11 @@ def radial_log_det(r, alpha, slack, dim):
     """
     h, beta = 1 / (alpha + r), slack - alpha
     factor = log_of_sum(beta * h, (slack + r) * h)
-    derivative = log_of_sum(alpha * beta * h ** 2, (r * (r + 2 * alpha) + alpha * slack) * h ** 2)
+    # The derivative is 1 as soon as r^2 might overflow.
+    near = r < FAR
+    r = np.where(near, r, 0)
+    total = (r * (r + 2 * alpha) + alpha * slack) * (1 / (alpha + r)) ** 2
+    derivative = log_of_sum(alpha * beta * h ** 2, np.where(near, total, 1))
     return ((dim - 1) * factor + derivative)[:, 0]
 
 
@@ -125,10 +141,13 @@ def positive_root(b, c):
     """The r >= 0 that solves r^2 + b r - c = 0, for c >= 0. Elementwise.
 
     r = (-b + sqrt(b^2 + 4 c)) / 2, which for b > 0 is taken as 2 c / (b + sqrt(b^2 + 4 c)):
-    both are sums of terms of one sign.
+    both are sums of terms of one sign. Where b^2 overflows the root is |b|.
     """
     falls = b <= 0
-    total = np.where(falls, -b, b) + np.sqrt(b * b + 4 * c)
+    size = np.where(falls, -b, b)
+    near = size < FAR
+    inner = np.where(near, b, 0) ** 2 + 4 * np.where(near, c, 0)
+    total = size + np.where(near, np.sqrt(np.where(near, inner, 1)), size)
     return np.where(falls, total / 2, 2 * c / np.where(falls, 1, total))
 
 

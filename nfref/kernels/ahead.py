@@ -80,7 +80,8 @@ def tasks_of(need):
     yield Task(outer_product, outer_product_signature(pointer).args, small=True)
     if need.gradient:
         yield task(chain.vjp, program, flat, rows, values, chain.NormalLoss(flat, flat),
-                   chain.Gradients(table, table, flat), blocks, flat, flat, 0, 0, *need.optional)
+                   chain.Gradients(table, table, flat), blocks, flat, flat, flat, 0, 0,
+                   *need.optional)
     if need.value:
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0,
                    *need.optional)

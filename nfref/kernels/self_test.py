@@ -10,7 +10,7 @@ from nfref.kernels.chain.network import units_of
 from nfref.kernels.jit import kernel
 from nfref.kernels.rows import aligned
 from nfref.kernels.simd.elementary import (exp, exp_neg, log, log1p, one_minus_exp_neg, softplus,
-                                           tanh)
+                                           tanh, tanh_and_slope)
 from nfref.kernels.simd.lanes import (absolute, broadcast, exponent, load, load_at, load_strided,
                                       mantissa, none_longer, prefetch, store, transpose,
                                       where_equal, where_longer)
@@ -51,12 +51,13 @@ def everything(a, b, lanes, column, products, vectors, numbers):
     store(vectors, 11 * LANES, power)
     transpose(a, 3, 20, vectors, 12 * LANES, LANES)
 
-    view, units = units_of(b, 5, 2), units_of(numbers, 0, 8)
+    view, units = units_of(b, 5, 2), units_of(numbers, 0, 10)
     for r in range(ROWS):
         t = view[1, r]
         units[0, r], units[1, r], units[2, r] = exp(t), tanh(t), softplus(t)
         units[3, r], units[4, r] = exp_neg(abs(t)), one_minus_exp_neg(abs(t))
         units[5, r] = log1p(exp_neg(abs(t)))
+        units[8, r], units[9, r] = tanh_and_slope(t)
         units[6, r], units[7, r] = log(abs(t), abs(t) - 1), log(8 * abs(t), 8 * abs(t) - 1)
 
 
@@ -76,7 +77,7 @@ def run():
         lanes = _normal(rng, LANES, dtype)
         lanes[:] = np.arange(LANES) % 3
         found, expected = ([_normal(np.random.default_rng(1), size, dtype) for size in
-                            (4 * SIZE + WEIGHTS, (12 + LANES) * LANES, 8 * ROWS)]
+                            (4 * SIZE + WEIGHTS, (12 + LANES) * LANES, 10 * ROWS)]
                            for _ in range(2))
         everything(a, b, lanes, (0,) * 3, *found)
         everything.py_func(a, b, lanes, (0,) * 3, *expected)

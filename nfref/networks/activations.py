@@ -11,7 +11,7 @@ def relu(x):
 
 
 # Autograd's own derivative of maximum is float64 whatever x is.
-defvjp(relu, lambda ans, x: lambda g: g * (x > 0))
+defvjp(relu, lambda ans, x: lambda g: np.where(x > 0, g, 0))
 
 
 def softplus(x):

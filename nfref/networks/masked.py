@@ -4,10 +4,14 @@ Source: Germain, Gregor, Murray, Larochelle 2015, arXiv:1502.03509.
 """
 
 import autograd.numpy as np
+import numpy
 
-from nfref.networks.mlp import mlp, real_columns
+from nfref.networks.activations import ACTIVATIONS
+from nfref.networks.mlp import real_columns
 from nfref.runtime.annotations import Any, Generator, Sequence
+from nfref.runtime.blocks import merged
 from nfref.runtime.checks import check_hidden, check_rng
+from nfref.runtime.tracing import getval
 
 
 def even_degrees(dim, hidden, context_dim=0):
@@ -96,6 +100,20 @@ def made_masks(order: Sequence[int], degrees: Sequence[Any], outputs_per_dim: in
 
 def masked_mlp(params, masks, x, activation="relu"):
     """The network of :func:`mlp` with every weight multiplied by its mask."""
-    masked = [{"weight": params[k]["weight"] * mask, "bias": params[k]["bias"]}
-              for k, mask in enumerate(masks)]
-    return mlp(masked, x, activation)
+    activate = ACTIVATIONS[activation]
+    for k, (layer, mask) in enumerate(zip(params, masks)):
+        x = masked_product(x, layer["weight"], mask) + layer["bias"]
+        x = activate(x) if k < len(masks) - 1 else x
+    return x
+
+
+def masked_product(x, weight, mask):
+    """x @ (W * M). Where x is not finite, what the mask hides is left out: 0 * inf is no number.
+
+    Shapes: x (N, in); weight, mask (in, out). Returns (N, out).
+    """
+    weight, finite = np.where(mask, weight, 0), numpy.isfinite(getval(x)).all(axis=1)
+    if finite.all():
+        return x @ weight
+    others = np.where(mask, x[~finite][:, :, None] * numpy.ones(mask.shape, x.dtype), 0)
+    return merged(finite, x[finite] @ weight, np.sum(others * weight, axis=1))

@@ -34,6 +34,7 @@ import autograd.numpy as np
 
 from nfref.networks.activations import softplus, tanh
 from nfref.runtime.checks import check_positive, one_of
+from nfref.runtime.tracing import defjvp, defvjp, primitive
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------
@@ -49,13 +50,26 @@ def affine_inverse(x, shift, log_scale):
     return (x - shift) * np.exp(-log_scale), -log_scale
 
 
+@primitive
 def bounded(raw, bound):
     """Smooth odd squashing of the line onto (-B, B): r / sqrt(1 + (r/B)^2). Elementwise.
 
     Near zero it is the identity; unlike a clamp or a tanh its slope (1 + (r/B)^2)^(-3/2) falls
-    off slowly, so no scale is ever stuck at the bound.
+    off slowly, so no scale is ever stuck at the bound. Where (r/B)^2 overflows it is B or -B.
     """
-    return raw / np.sqrt(1 + (raw / bound) ** 2)
+    with np.errstate(over="ignore"):
+        root = np.sqrt(1 + (raw / bound) ** 2)
+    return np.where(np.isinf(root), bound * np.sign(np.real(raw)), raw / root)
+
+
+def bounded_slope(raw, bound):
+    """The slope of :func:`bounded`, which for autograd is a difference of near numbers."""
+    inner = 1 + (raw / bound) ** 2
+    return 1 / (inner * np.sqrt(inner))
+
+
+defvjp(bounded, lambda ans, raw, bound: lambda g: g * bounded_slope(raw, bound))
+defjvp(bounded, lambda g, ans, raw, bound: g * bounded_slope(raw, bound))
 
 
 def log_scale_of_sigmoid(raw, offset):

@@ -42,8 +42,10 @@ import autograd.numpy as np
 
 from nfref.networks.activations import softplus
 from nfref.runtime.checks import check_count, check_positive, one_of, positive_below
-from nfref.runtime.tracing import defvjp, notrace_primitive, primitive
+from nfref.runtime.tracing import defvjp, getval, notrace_primitive, primitive
 from nfref.transformers.transformer import Transformer
+
+STEEP = 2.0 ** 60       # the square of what is below is finite in float32 too
 
 # Functions with a derivative of their own ----------------------------------------------------
 
@@ -88,8 +90,26 @@ def fractions(raw, minimum):
 
     Shapes: raw (K, ...). Returns (K, ...).
     """
+    return minimum + (1 - len(raw) * minimum) * softmax(raw)
+
+
+@primitive
+def softmax(raw):
+    """Shapes: raw (K, ...). Returns (K, ...), with the sum 1 along axis 0."""
     weights = np.exp(raw - largest(raw))
-    return minimum + (1 - len(raw) * minimum) * (weights / np.sum(weights, axis=0))
+    return weights / np.sum(weights, axis=0)
+
+
+def softmax_vjp(parts, g):
+    """p_k (g_k - sum_j p_j g_j), from g less that of the largest part: nothing is left, and nothing
+    cancels, where one part is all."""
+    most = np.argmax(getval(parts), axis=0) == np.arange(len(parts)).reshape(
+        (-1,) + (1,) * (parts.ndim - 1))
+    g = g - np.sum(where(most, g, np.zeros_like(getval(parts))), axis=0)
+    return parts * (g - np.sum(parts * g, axis=0))
+
+
+defvjp(softmax, lambda ans, raw: lambda g: softmax_vjp(ans, g))
 
 
 def knots(parts, bound):
@@ -151,14 +171,24 @@ def log_slope_in_bin(a, b, s, d0, d1):
         q - 1 = (d1 - 1) a^2 + 2 (s - 1) a b + (d0 - 1) b^2,   m - 1 = (d0 + d1 - 2 s) a b / s = e,
         q / m^2 - 1 = (q - 1 - e (2 + e)) / m^2,
 
-    and goes into log1p unless the ratio is small; so the digits of a slope near 1 are kept.
-    Elementwise.
+    and goes into log1p unless the ratio is small; so the digits of a slope near 1 are kept. Where
+    m^2 might overflow, it is log q - 2 log m. Elementwise.
     """
     q = d1 * a * a + 2 * s * a * b + d0 * b * b
     m = a * a + b * b + (d0 + d1) * a * b / s
-    ratio = q / (m * m)
     e = ((d0 - s) + (d1 - s)) * a * b / s
-    excess = ((d1 - 1) * a * a + 2 * (s - 1) * a * b + (d0 - 1) * b * b - e * (2 + e)) / (m * m)
+    above = ((d1 - 1) * a * a + 2 * (s - 1) * a * b + (d0 - 1) * b * b - e * (2 + e))
+    steep = m > STEEP
+    if not np.any(getval(steep)):
+        return log_of_quotient(q, m, above)
+    one, zero = np.ones_like(getval(m)), np.zeros_like(getval(m))
+    usual = log_of_quotient(where(steep, one, q), where(steep, one, m), where(steep, zero, above))
+    return where(steep, np.log(q) - 2 * np.log(m), usual)
+
+
+def log_of_quotient(q, m, above):
+    """log (q / m^2), with above = q - m^2. Elementwise."""
+    ratio, excess = q / (m * m), above / (m * m)
     small = ratio < 0.5
     return where(small, np.log(where(small, ratio, np.ones_like(ratio))),
                  np.log1p(where(small, np.zeros_like(excess), excess)))

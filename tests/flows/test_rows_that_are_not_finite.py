@@ -1,5 +1,7 @@
 """One rule for rows with NaN or infinity, in every flow and backend."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,28 @@ def test_a_row_that_is_not_finite_costs_no_other_row_of_a_continuous_flow(direct
     np.testing.assert_array_equal(value[[0, 4]], good[0])
     np.testing.assert_array_equal(log_det[[0, 4]], good[1])
     assert np.all(np.isnan(value[[1, 2, 3, 5]])) and np.all(np.isnan(log_det[[1, 2, 3, 5]]))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_nor_does_a_context_that_is_not_finite_nor_a_row_with_probes(backend):
+    rng = np.random.default_rng(0)
+    flow = nfref.CNF(3, (8,), context_dim=1)
+    params, x = flow.init(rng), rng.standard_normal((4, 3))
+    params = trees.tree_map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), params)
+    context = np.array([[0.1], [np.nan], [0.3], [0.4]])
+    others, bad = [0, 2, 3], x.copy()
+    bad[1, 2] = np.nan
+    probes = flow.with_probes(rng, 4).probes
+    whole = replace(flow, trace="hutchinson", probes=probes)
+    part = replace(flow, trace="hutchinson", probes=probes[:, others])
+    with nfref.backend(backend):
+        for one, other, rows in ((flow, flow, x), (whole, part, bad)):
+            given = context if one is flow else np.abs(np.nan_to_num(context))
+            found = one.inverse(params, rows, given)
+            expected = other.inverse(params, rows[others], given[others])
+            for array, alone in zip(found, expected):
+                np.testing.assert_array_equal(array[others], alone)
+                assert np.all(np.isnan(array[1]))
 
 
 def test_outside_of_its_bounds_a_row_costs_no_other_row():

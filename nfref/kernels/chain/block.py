@@ -38,6 +38,8 @@ class Cotangents(NamedTuple):
 class Storage(NamedTuple):
     """Where an instruction finds its numbers: parameters from theta[at] on, tape[tape_at] on.
 
+    ``slopes`` holds those of tanh, each where on the tape the value stands that it belongs to. It
+    is of length 0 where no derivative is taken.
     ``columns`` of the ROWS, one or some sixteens, hold all rows there are. Layers with networks
     leave the others out.
     """
@@ -46,4 +48,5 @@ class Storage(NamedTuple):
     at: object
     tape: object
     tape_at: object
+    slopes: object
     columns: object

@@ -79,7 +79,7 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
                      out_at)
             here = pixel * fan_out
             if layer < last - 1:
-                activate(operands.activation, theta, biases + here, fan_out, tape,
+                activate(operands.activation, biases + here, fan_out, storage,
                          out_at + here * ROWS, ROWS)
             else:
                 add_bias(theta, biases + here, fan_out, tape, out_at + here * ROWS)
@@ -133,7 +133,7 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
         for pixel in range(pixels):
             here = pixel * fan_out
             if layer < last - 1:
-                activate_vjp(operands.activation, fan_out, tape, out_at + here * ROWS, scratch,
+                activate_vjp(operands.activation, fan_out, storage, out_at + here * ROWS, scratch,
                              g_at + here * ROWS)
             add_row_sums(scratch, g_at + here * ROWS, fan_out, g_theta, biases + here)
             if fan_in > 0:

@@ -11,20 +11,25 @@ CHUNK = 8       # blocks that a thread takes at a time when nothing is summed ov
 
 def value(program, theta, x, context, threads):
     """(rows, log_det) of the rows x; context is (N, 0) where there is none."""
+    return value_and_finite(program, theta, x, context, threads)[0]
+
+
+def value_and_finite(program, theta, x, context, threads):
+    """:func:`value`, and whether all of it is finite."""
     ensure_compiled(x.dtype)
     rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
     values = chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
     blocks = -(-len(x) // ROWS)
-    chunk = max(1, min(CHUNK, -(-blocks // threads)))
+    chunk, zeros = max(1, min(CHUNK, -(-blocks // threads))), []
 
     def task(k):
         arrays = working_arrays(program, rows, 1, program.longest)
-        chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk, (k + 1) * chunk,
-                       *program.optional)
+        zeros.append(chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk,
+                                    (k + 1) * chunk, *program.optional))
         program.workspace.give_back(*arrays)
 
     share(task, -(-blocks // chunk), threads)
-    return tuple(values)
+    return tuple(values), sum(zeros) == 0
 
 
 def cotangents(program, theta, x, context, g_out, g_log_det, threads):
@@ -55,7 +60,7 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
 
     def task(k):
-        arrays = working_arrays(program, rows, 2, program.tape, program.scratch)
+        arrays = working_arrays(program, rows, 2, program.tape, program.tape, program.scratch)
         chain.vjp(program.chain, theta, rows, g_values, loss,
                   chain.Gradients(g_x, g_context, partial_sums[k]), *arrays, k * blocks,
                   (k + 1) * blocks, *program.optional)

@@ -19,7 +19,7 @@ from nfref.kernels.chain.network import (RELU, TANH, activate, activate_vjp, add
                                          copy_row, units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
-from nfref.kernels.simd.elementary import softplus, tanh
+from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 
@@ -91,10 +91,16 @@ def skip_at(operands, b):
 
 
 @body
-def activated(activation, units, h, h_at, out_at):
-    """out = a(h), both in the same array."""
-    out, h = units_of(h, out_at, units), units_of(h, h_at, units)
+def activated(activation, units, storage, h_at, out_at):
+    """out = a(h), both on the tape."""
+    out, h = units_of(storage.tape, out_at, units), units_of(storage.tape, h_at, units)
     zero = h.dtype.type(0)
+    if activation == TANH and len(storage.slopes) > 0:
+        slopes = units_of(storage.slopes, out_at, units)
+        for j in range(units):
+            for r in range(ROWS):
+                out[j, r], slopes[j, r] = tanh_and_slope(h[j, r])
+        return
     for j in range(units):
         for r in range(ROWS):
             value = h[j, r]
@@ -145,15 +151,15 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
         convolve(grid, pixel, 3, fan_in, hidden, theta, at, tape, start, h)
         add_bias(theta, at + 9 * fan_in * hidden + here, hidden, tape, h + here * ROWS)
         if operands.blocks > 0:
-            activated(activation, hidden, tape, h + here * ROWS, active + here * ROWS)
+            activated(activation, hidden, storage, h + here * ROWS, active + here * ROWS)
     for b in range(operands.blocks):
         middle, after = start + (places.middle + b * units) * ROWS, h + units * ROWS
         at, last = storage.at + skip_at(operands, b) + square + units, b == operands.blocks - 1
         for pixel in range(pixels):
             here = pixel * hidden
             convolve(grid, pixel, 3, hidden, hidden, theta, at, tape, active, middle)
-            activate(activation, theta, at + 9 * square + here, hidden, tape,
-                     middle + here * ROWS, ROWS)
+            activate(activation, at + 9 * square + here, hidden, storage, middle + here * ROWS,
+                     ROWS)
         at, active = at + 9 * square + units, active + units * ROWS
         for i in range(len(operands.asked) if last else pixels):
             pixel = operands.asked[i] if last else i
@@ -162,7 +168,7 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
             add_bias(theta, at + 9 * square + here, hidden, tape, after + here * ROWS)
             add_units(hidden, tape, after + here * ROWS, h + here * ROWS)
             if not last:
-                activated(activation, hidden, tape, after + here * ROWS, active + here * ROWS)
+                activated(activation, hidden, storage, after + here * ROWS, active + here * ROWS)
         h = after
     network_outputs(operands, storage, places)
     outputs, extra = operands.transformer.raw_rows * channels, operands.transformer.tape_rows
@@ -191,7 +197,7 @@ def network_outputs(operands, storage, places):
             h = start + (places.h + b * pixels_of(operands.grid) * hidden + here) * ROWS
             times(theta, at, hidden, hidden, hidden, tape, h, tape, total, ROWS, min(b, 1))
             add_bias(theta, at + square + here, hidden, tape, total)
-        activated(operands.activation, hidden, tape, total, total)
+        activated(operands.activation, hidden, storage, total, total)
         times(theta, last, outputs, hidden, outputs, tape, total, tape, raw)
         add_bias(theta, last + hidden * outputs + pixel * outputs, outputs, tape, raw)
 
@@ -233,7 +239,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
                      at + hidden * outputs + pixel * outputs)
         convolve_vjp(grid, pixel, 1, hidden, outputs, theta, at, tape, total, scratch, 0, g_total,
                      g_theta)
-        activate_vjp(activation, hidden, tape, total + here, scratch, g_total + here)
+        activate_vjp(activation, hidden, storage, total + here, scratch, g_total + here)
     fill_with_zeros(scratch, g_h, units)
     h = start + (places.h + operands.blocks * units) * ROWS
     for k in range(operands.blocks):
@@ -255,14 +261,14 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         fill_with_zeros(scratch, other, units)
         for pixel in range(pixels):
             here = pixel * hidden
-            activate_vjp(activation, hidden, tape, middle + here * ROWS, scratch,
+            activate_vjp(activation, hidden, storage, middle + here * ROWS, scratch,
                          one + here * ROWS)
             add_row_sums(scratch, one + here * ROWS, hidden, g_theta, at + 9 * square + here)
             convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, active, scratch, one,
                          other, g_theta)
         for pixel in range(pixels):
             here = pixel * hidden * ROWS
-            activate_vjp(activation, hidden, tape, active + here, scratch, other + here)
+            activate_vjp(activation, hidden, storage, active + here, scratch, other + here)
             add_units(hidden, scratch, g_h + here, other + here)
         h -= units * ROWS
     fill_with_zeros(scratch, 0, pixels * fan_in)

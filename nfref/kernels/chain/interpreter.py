@@ -27,7 +27,7 @@ from nfref.kernels.chain.planar import planar, planar_vjp
 from nfref.kernels.chain.radial import radial, radial_vjp
 from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.products import COLUMNS, ROWS
 
 (ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
@@ -106,7 +106,7 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
         if opcode == PLANAR:
             planar(direction, code[at], storage, block)
         elif opcode == LINEAR:
-            linear(code[at], code[at + 1], storage, block)
+            linear(direction, code[at], code[at + 1], code[at + 2], storage, block)
         elif opcode == PERMUTE:
             permute(code[at + 1:at + 1 + code[at]], storage, block.u)
     if radials is not None:
@@ -153,7 +153,8 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
         if opcode == PLANAR:
             planar_vjp(direction, code[at], storage, cotangents)
         elif opcode == LINEAR:
-            linear_vjp(code[at], code[at + 1], storage, cotangents, scratch)
+            linear_vjp(direction, code[at], code[at + 1], code[at + 2], storage, cotangents,
+                       scratch)
         elif opcode == PERMUTE:
             permute_vjp(code[at + 1:at + 1 + code[at]], cotangents.u, scratch)
     if radials is not None:
@@ -211,10 +212,12 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
              couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
-    ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction.
+    ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Returns
+    0.0, or NaN if a value is not finite.
     """
+    zeros = 0.0
     code, starts, x = chain.code, chain.starts, rows.x
-    block = block_of(rows, blocks[0])
+    block, no_slopes = block_of(rows, blocks[0]), tape[:0]
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
@@ -223,16 +226,32 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
         columns = 1 if there == 1 else -(-there // COLUMNS) * COLUMNS
         for k in range(len(starts)):
             pc = starts[k]
-            layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, columns), block,
+            layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, no_slopes, columns), block,
                   couplings, masks, splines, mixtures, others, radials,
                   sylvesters, residuals, images)
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
+        zeros += times_zero(block, there)
+    return zeros
+
+
+@reduction
+def times_zero(block, there):
+    """The sum of all values of a block, times 0: NaN if one is not finite."""
+    u, log_det = block.u, block.log_det
+    zero = u.dtype.type(0)
+    total = zero
+    for r in range(there):
+        total += zero * log_det[r]
+    for j in range(len(u)):
+        for r in range(there):
+            total += zero * u[j, r]
+    return total
 
 
 @kernel
-def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, first, last,
+def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first, last,
         couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
@@ -249,8 +268,8 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         block.log_det[:] = 0
         for k in range(len(starts)):
             pc = starts[k]
-            layer(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3], ROWS), block,
-                  couplings, masks, splines, mixtures, others, radials,
+            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
+            layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
                   sylvesters, residuals, images)
         there = min(ROWS, len(x) - start)
         if len(loss.weights) > 0:
@@ -265,9 +284,9 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, scratch, fi
         g.context[:] = 0
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
-            layer_vjp(chain, pc, Storage(theta, code[pc + 4], tape, code[pc + 3], ROWS), g, scratch,
-                      couplings, masks, splines, mixtures, others, radials,
-                      sylvesters, residuals, images)
+            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
+            layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines, mixtures, others,
+                      radials, sylvesters, residuals, images)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 

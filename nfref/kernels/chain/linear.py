@@ -3,6 +3,7 @@
 See ``block`` for what a block, a tape and a cotangent are.
 """
 
+from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.network import copy_row, units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -30,46 +31,70 @@ def permute_vjp(order, g, scratch):
 
 
 # Linear --------------------------------------------------------------------------------------
-# theta: the transposed matrix M^T (C, C), b (C,), log |det M| for one position. Coordinates
-# are (C, positions): u = M u + b at every position. Tape: the input.
+# x = A_K ... A_1 z + b, or z = A_1^-1 ... A_K^-1 (x - b), at every position; coordinates are
+# (C, positions). A matrix is given in the direction asked for, with the factors in the order of
+# execution: B_k is A_k or A_k^-1. theta: the transposed matrices B_k^T (C, C), b (C,), log |det| of
+# their product for one position. Tape: what stands before the first factor, and after each.
+#
+# Derivative by A_k, which takes v to w: forward A_bar = w_bar v^T. In the inverse direction v is
+# what comes out, and A_bar = -w_bar v^T with w_bar = A_k^-T v_bar, what w gets. That keeps digits
+# which a derivative by the inverse, taken through the inverse again, has no more.
 
 
 @body
-def linear(channels, positions, storage, block):
-    theta, at, tape, tape_at = storage.theta, storage.at, storage.tape, storage.tape_at
-    u, log_det = block.u, block.log_det
-    flat = u.reshape(u.size)
-    n = channels * positions * ROWS
-    for i in range(n):
-        tape[tape_at + i] = flat[i]
+def linear(direction, channels, positions, factors, storage, block):
+    theta, tape = storage.theta, storage.tape
+    flat = block.u.reshape(block.u.size)
     width = positions * ROWS
-    times(theta, at, channels, channels, channels, tape, tape_at, flat, 0, width)
-    bias = at + channels * channels
+    n, square = channels * width, channels * channels
+    bias, here = storage.at + factors * square, storage.tape_at
     for c in range(channels):
-        for r in range(width):
-            flat[c * width + r] += theta[bias + c]
+        shift = theta[bias + c] if direction != FORWARD else theta.dtype.type(0)
+        for r in range(c * width, (c + 1) * width):
+            tape[here + r] = flat[r] - shift
+    for k in range(factors):
+        times(theta, storage.at + k * square, channels, channels, channels, tape, here, tape,
+              here + n, width)
+        here += n
+    for c in range(channels):
+        shift = theta[bias + c] if direction == FORWARD else theta.dtype.type(0)
+        for r in range(c * width, (c + 1) * width):
+            flat[r] = tape[here + r] + shift
     for r in range(ROWS):
-        log_det[r] += positions * theta[bias + channels]
+        block.log_det[r] += positions * theta[bias + channels]
 
 
 @reduction
-def linear_vjp(channels, positions, storage, cotangents, scratch):
-    theta, at, g_theta = storage.theta, storage.at, cotangents.theta
+def linear_vjp(direction, channels, positions, factors, storage, cotangents, scratch):
+    theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     flat = cotangents.u.reshape(cotangents.u.size)
     width = positions * ROWS
-    n = channels * width
-    add_outer(storage.tape, storage.tape_at, channels, flat, 0, channels, g_theta, at, channels,
-              width)
-    bias = at + channels * channels
-    for c in range(channels):
-        total = flat.dtype.type(0)
-        for r in range(width):
-            total += flat[c * width + r]
-        g_theta[bias + c] += total
+    n, square = channels * width, channels * channels
+    bias = storage.at + factors * square
+    if direction == FORWARD:
+        add_sums(channels, width, flat, g_theta, bias)
+    for k in range(factors - 1, -1, -1):
+        at, before = storage.at + k * square, storage.tape_at + k * n
+        if direction == FORWARD:
+            add_outer(tape, before, channels, flat, 0, channels, g_theta, at, channels, width)
+        for i in range(n):
+            scratch[i] = flat[i]
+        times_transposed(theta, at, channels, channels, channels, scratch, 0, flat, 0, 0, width)
+        if direction != FORWARD:
+            add_outer(tape, before + n, channels, flat, 0, channels, g_theta, at, channels, width)
+    if direction != FORWARD:
+        add_sums(channels, width, flat, g_theta, bias)
     total = flat.dtype.type(0)
     for r in range(ROWS):
         total += cotangents.log_det[r]
     g_theta[bias + channels] += positions * total
-    for i in range(n):
-        scratch[i] = flat[i]
-    times_transposed(theta, at, channels, channels, channels, scratch, 0, flat, 0, 0, width)
+
+
+@reduction
+def add_sums(channels, width, g, sums, at):
+    """sums (channels,) += the sums of g (channels, width) over the rest."""
+    for c in range(channels):
+        total = g.dtype.type(0)
+        for r in range(c * width, (c + 1) * width):
+            total += g[r]
+        sums[at + c] += total

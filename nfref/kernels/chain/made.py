@@ -132,7 +132,7 @@ def group_forward(net, storage, layer, group, start):
     if layer == len(widths) - 1:
         add_bias(theta, bias, units, tape, out, storage.columns)
     else:
-        activate(net.activation, theta, bias, units, tape, out, storage.columns)
+        activate(net.activation, bias, units, storage, out, storage.columns)
 
 
 @body
@@ -147,7 +147,7 @@ def group_vjp(net, storage, layer, group, g):
     here = rows_before(widths, layer) + first * ROWS
     times_transposed(storage.theta, weight, widths[layer + 1], units, widths[layer + 1] - above,
                      g, rows_before(widths, layer + 1) + above * ROWS, g, here, 0)
-    activate_vjp(net.activation, units, storage.tape, storage.tape_at + here, g, here)
+    activate_vjp(net.activation, units, storage, storage.tape_at + here, g, here)
 
 
 @body

@@ -9,7 +9,7 @@ from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.numba_internals import cgutils
-from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh
+from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
 from nfref.kernels.simd.tiles import matrix
 
@@ -62,16 +62,21 @@ def add_bias(theta, at, units, h, h_at, columns=ROWS):
 
 
 @body
-def activate(activation, theta, at, units, h, h_at, columns):
-    """h = a(h + bias), in the first columns."""
-    h = units_of(h, h_at, units)
-    bias = theta[at:at + units]
+def activate(activation, at, units, storage, h_at, columns):
+    """h = a(h + bias) on the tape, in the first columns; the biases stand at theta[at]."""
+    h = units_of(storage.tape, h_at, units)
+    bias = storage.theta[at:at + units]
     zero = h.dtype.type(0)
     if activation == RELU:
         for j in range(units):
             for r in range(columns):
                 a = h[j, r] + bias[j]
                 h[j, r] = zero if a < zero else a       # so that a NaN stays one
+    elif activation == TANH and len(storage.slopes) > 0:
+        slopes = units_of(storage.slopes, h_at, units)
+        for j in range(units):
+            for r in range(columns):
+                h[j, r], slopes[j, r] = tanh_and_slope(h[j, r] + bias[j])
     elif activation == TANH:
         for j in range(units):
             for r in range(columns):
@@ -83,18 +88,19 @@ def activate(activation, theta, at, units, h, h_at, columns):
 
 
 @body
-def activate_vjp(activation, units, h, h_at, g, g_at):
-    """g *= a'(.), from the activated values: 1 where h > 0, 1 - h^2, or 1 - e^-h."""
-    h, g = units_of(h, h_at, units), units_of(g, g_at, units)
-    zero, one = h.dtype.type(0), h.dtype.type(1)
+def activate_vjp(activation, units, storage, h_at, g, g_at):
+    """g *= a'(.): 1 where h > 0, that of tanh as it was kept, or 1 - e^-h."""
+    h, g = units_of(storage.tape, h_at, units), units_of(g, g_at, units)
+    zero = h.dtype.type(0)
     if activation == RELU:
         for j in range(units):
             for r in range(ROWS):
                 g[j, r] = g[j, r] if h[j, r] > zero else zero
     elif activation == TANH:
+        slopes = units_of(storage.slopes, h_at, units)
         for j in range(units):
             for r in range(ROWS):
-                g[j, r] *= one - h[j, r] * h[j, r]
+                g[j, r] *= slopes[j, r]
     else:
         for j in range(units):
             for r in range(ROWS):
@@ -136,7 +142,7 @@ def mlp(widths, activation, storage):
         times_first(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at, columns)
         at += fan_in * fan_out
         if k < len(widths) - 2:
-            activate(activation, theta, at, fan_out, h, out_at, columns)
+            activate(activation, at, fan_out, storage, out_at, columns)
         else:
             add_bias(theta, at, fan_out, h, out_at, columns)
         at += fan_out
@@ -165,6 +171,6 @@ def mlp_vjp(widths, activation, storage, g_theta, scratch):
         add_outer(h, h_at, fan_in, scratch, g_at, fan_out, g_theta, at, fan_out)
         times_transposed(theta, at, fan_out, fan_in, fan_out, scratch, g_at, scratch, other_at, 0)
         if k > 0:
-            activate_vjp(activation, fan_in, h, h_at, scratch, other_at)
+            activate_vjp(activation, fan_in, storage, h_at, scratch, other_at)
         g_at, other_at = other_at, g_at
     return g_at

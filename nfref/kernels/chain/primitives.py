@@ -63,8 +63,14 @@ def _through(program, params, rows, context, traced):
 
 def _value(program, params, rows, context):
     theta = program.pack(params, rows.dtype)
-    result = kernels.value(program, theta, rows, context, threads())
+    result, finite = kernels.value_and_finite(program, theta, rows, context, threads())
     program.give_back(theta)
+    if not finite:
+        where = np.flatnonzero(~(np.isfinite(result[0]).all(axis=1) & np.isfinite(result[1])))
+        with np.errstate(all="ignore"):
+            found = program.formula(params, rows[where], context[where])
+        for array, some in zip(result, found):
+            array[where] = some
     return result
 
 
@@ -89,16 +95,20 @@ def _cotangents(program, params, rows, context, g):
     """Cotangents of params, rows and context: by the kernel, and by the formula if it is traced.
 
     A traced cotangent means that a second derivative is being taken, and what the kernel
-    returns could not be differentiated.
+    returns could not be differentiated. Where what it returns is not finite the formula decides.
     """
-    if boxes(tuple(g), rows, context, params):
+    if not boxes(tuple(g), rows, context, params):
+        theta = program.pack(params, rows.dtype)
+        g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g,
+                                                        threads())
+        program.give_back(theta)
+        if np.isfinite(g_theta).all() and np.isfinite(g_rows).all():
+            return (cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows,
+                    g_context)
+    with np.errstate(all="ignore"):
         back, _ = make_vjp(lambda variables: traced_tuple(program.formula(*variables)))(
             traced_tuple((params, rows, context)))
         return back(traced_tuple(tuple(g)))
-    theta = program.pack(params, rows.dtype)
-    g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g, threads())
-    program.give_back(theta)
-    return cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
 
 
 def cotangent_structure(params, found, path=()):

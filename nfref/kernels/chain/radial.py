@@ -112,7 +112,7 @@ def radial_vjp(direction, dim, storage, cotangents):
         for j in range(dim):
             along += float(g[j, row]) * (tape[j, row] - theta[at + j])
         h, k, per_old = 1 / (alpha + r), 1 / (slack + r), 1 / (old + r)
-        factor = (new + r) * per_old
+        factor, change = (new + r) * per_old, (new - old) * per_old
         q = r * (r + 2 * alpha) + alpha * slack
         weight = direction * float(g_log_det[row])
         g_r = along * (old - new) * per_old * per_old + weight * (alpha - slack) * h * (
@@ -131,7 +131,8 @@ def radial_vjp(direction, dim, storage, cotangents):
         for j in range(dim):
             v = tape[j, row] - theta[at + j]
             g_in = g[j, row] * factor + per_length * v
-            g_theta[at + j] += g[j, row] - g_in
+            # g - g_in, where both may be nearly the same.
+            g_theta[at + j] -= g[j, row] * change + per_length * v
             g[j, row] = g_in
         g_theta[at + dim] += g_alpha
         g_theta[at + dim + 1] += g_slack

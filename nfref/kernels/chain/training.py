@@ -39,12 +39,17 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
     if layout is not None:
         log_prob, gradient, _, _ = run.normal_loss_cotangents(program, layout.packed(vector), x,
                                                               context, threads(), weight)
-        return _loss(log_prob, weight), layout.unpacked(gradient)
+        return _if_finite(_loss(log_prob, weight), layout.unpacked(gradient))
     theta = program.pack(unflatten(vector)["flow"], x.dtype)
     log_prob, g_theta, _, _ = run.normal_loss_cotangents(program, theta, x, context, threads(),
                                                          weight)
     program.give_back(theta)
-    return _loss(log_prob, weight), _unpacked(program, unflatten, vector, g_theta)
+    return _if_finite(_loss(log_prob, weight), _unpacked(program, unflatten, vector, g_theta))
+
+
+def _if_finite(loss, gradient):
+    """Both; None where one is not finite, and the formula decides."""
+    return (loss, gradient) if np.isfinite(loss) and np.isfinite(np.sum(gradient)) else None
 
 
 def _loss(log_prob, weight):

@@ -5,7 +5,7 @@ from numba import types
 
 from nfref.kernels.chain.network import TANH, units_of
 from nfref.kernels.jit import body, overloaded
-from nfref.kernels.simd.elementary import exp_neg, log1p, tanh
+from nfref.kernels.simd.elementary import exp_neg, log1p, tanh_and_slope
 from nfref.kernels.simd.products import ROWS
 
 
@@ -18,8 +18,7 @@ def activate(activation, theta, at, units, values, slopes, h_at):
     if activation == TANH:
         for j in range(units):
             for r in range(ROWS):
-                h[j, r] = tanh(h[j, r] + bias[j])
-                d[j, r] = one - h[j, r] * h[j, r]
+                h[j, r], d[j, r] = tanh_and_slope(h[j, r] + bias[j])
     else:
         for j in range(units):
             for r in range(ROWS):
@@ -32,14 +31,14 @@ def activate(activation, theta, at, units, values, slopes, h_at):
 
 def curve(activation, h, d):
     """The second derivative s'' from s and s'; see ``nfref.continuous.dynamics.CURVATURES``."""
-    return -2 * h * d if activation == TANH else d * (1 - d)
+    return -2 * h * d if activation == TANH else d * exp_neg(h)
 
 
 @overloaded(curve)
 def _curve(activation, h, d):
     number = np.float32 if h == types.float32 else np.float64
-    one, two = number(1), number(2)
+    two = number(2)
 
     def compiled(activation, h, d):
-        return -two * h * d if activation == TANH else d * (one - d)
+        return -two * h * d if activation == TANH else d * exp_neg(h)
     return compiled

@@ -39,6 +39,12 @@ def tanh(x):
     return math.tanh(x)
 
 
+def tanh_and_slope(x):
+    """tanh x and its slope 4 e^-2|x| / (1 + e^-2|x|)^2, to all digits where |tanh| is 1."""
+    tail = math.exp(-2 * abs(x))
+    return math.tanh(x), 4 * tail / ((1 + tail) * (1 + tail))
+
+
 def softplus(x):
     """log(1 + e^x)."""
     return max(x, 0) + math.log1p(math.exp(-abs(x)))
@@ -162,6 +168,21 @@ def _tanh_for(number, falling):
     return tanh
 
 
+def _tanh_and_slope_for(number, falling, largest):
+    """As tanh, and 4 (e + 1) / (2 + e)^2, where e + 1 is added up without the 1."""
+    zero, one, two, four = number(0), number(1), number(2), number(4)
+
+    @body
+    def tanh_and_slope(x):
+        twice = two * abs(x)
+        p, scale = falling(twice)
+        e = scale * p + (scale - one)
+        value = -e / (two + e)
+        slope = four * (scale * p + scale) / ((two + e) * (two + e))
+        return -value if x < zero else value, zero if twice > largest else slope
+    return tanh_and_slope
+
+
 def _exp_neg_for(number, falling, largest):
     zero = number(0)
 
@@ -238,6 +259,7 @@ def _compiled_for(number, taylor, magic, log_two, rest, largest, terms):
     exp_neg, log1p = _exp_neg_for(number, falling, largest), _log1p_for(number, terms)
     return {"exp": _exp_for(number, parts), "exp_neg": exp_neg, "log1p": log1p,
             "tanh": _tanh_for(number, falling),
+            "tanh_and_slope": _tanh_and_slope_for(number, falling, largest),
             "one_minus_exp_neg": _one_minus_exp_neg_for(number, falling),
             "log": log, "softplus": _softplus_for(number, exp_neg, log1p)}
 
@@ -267,5 +289,5 @@ def _log(x, excess):
     return lambda x, excess: compiled(x, excess)
 
 
-for _function in (exp, exp_neg, one_minus_exp_neg, log1p, tanh, softplus):
+for _function in (exp, exp_neg, one_minus_exp_neg, log1p, tanh, tanh_and_slope, softplus):
     _compile(_function)

@@ -17,107 +17,100 @@ def squeeze(flow, direction):
     return permutation(flow._forward({}, np.arange(flow.dim)[None, :], None)[0][0], direction)
 
 
-def _matrix(channels, pixels, direction, matrix, unpack):
-    """``matrix``: (params) -> (M, b, log |det M|) with u -> M u + b in the given direction.
+def _matrices(channels, pixels, direction, factors, packed, unpack):
+    """``packed``: (params) -> ([A_1, ...], b, log |det|) with x = ... A_1 z + b: K of them,
+    inverted where the direction is that from data to latent.
 
-    ``unpack``: (params, cotangents of M, b and log |det M|) -> cotangent like params.
+    ``unpack``: (params, cotangents of the A_k, of b, and of log |det| of the direction) ->
+    cotangent like params.
     """
+    square = channels * channels
+
     def pack(params, dtype):
-        m, b, log_det = matrix(params)
-        return [m.T, b, np.reshape(log_det, 1)]
+        matrices, b, log_det = packed(params)
+        return [*(matrix.T for matrix in matrices[::direction]), b,
+                np.reshape(direction * log_det, 1)]
 
     def split(params, cotangent):
-        square = channels * channels
-        return unpack(params, cotangent[:square].reshape(channels, channels).T,
-                      cotangent[square:-1], cotangent[-1])
+        parts = cotangent[:factors * square].reshape(factors, channels, channels)[::direction]
+        return unpack(params, [direction * part.T for part in parts],
+                      direction * cotangent[factors * square:-1], cotangent[-1])
 
-    return Instruction(chain.LINEAR, direction, [channels, pixels],
-                       size=channels * (channels + 1) + 1, tape=channels * pixels,
+    return Instruction(chain.LINEAR, direction, [channels, pixels, factors],
+                       size=factors * square + channels + 1, tape=(factors + 1) * channels * pixels,
                        scratch=channels * pixels, pack=pack, unpack=split, needs=("others",),
                        factorises=channels >= LARGE)
 
 
-def _through_inverse(inverse, b, g_m, g_b):
-    """Cotangents of W and b from those of M = W^-1 and of -M b.
+def _inverted(matrix):
+    """W^-1 in float64; of NaN where there is none, and the formula says what is then.
 
-    -M b:  M_bar += -g_b b^T,  b_bar = -M^T g_b;  M = W^-1:  W_bar = -M^T M_bar M^T.
+    Triangular matrices, upper ones, keep their digits: they are LU forms already. (scipy's
+    solve_triangular takes ten times as long for matrices as small as these.)
     """
-    g_m = g_m - np.outer(g_b, b)
-    return -inverse.T @ g_m @ inverse.T, -inverse.T @ g_b
+    try:
+        return np.linalg.solve(np.asarray(matrix, np.float64), np.eye(len(matrix)))
+    except np.linalg.LinAlgError:
+        return np.full(matrix.shape, np.nan)
+
+
+def _bias_of(flow, channels):
+    no_bias = np.zeros(channels)
+    return lambda params: params["bias"] if flow.bias else no_bias
 
 
 def linear(flow, direction, pixels=1):
     """log |det W| has the derivative W^-T."""
-    dim = flow.dim
-    no_bias = np.zeros(dim)
+    bias = _bias_of(flow, flow.dim)
 
-    def matrix(params):
-        weight, b = np.asarray(params["weight"], np.float64), params.get("bias", no_bias)
-        log_det = np.linalg.slogdet(weight)[1]
-        if direction == 1:
-            return weight, b, log_det
-        inverse = np.linalg.inv(weight)
-        return inverse, -inverse @ b, -log_det
+    def packed(params):
+        weight = np.asarray(params["weight"], np.float64)
+        return [weight if direction == 1 else _inverted(weight)], bias(params), (
+            np.linalg.slogdet(weight)[1])
 
-    def unpack(params, g_m, g_b, g_log_det):
-        inverse = np.linalg.inv(np.asarray(params["weight"], np.float64))
-        if direction == -1:
-            g_m, g_b = _through_inverse(inverse, params.get("bias", no_bias), g_m, g_b)
-        g_weight = g_m + direction * g_log_det * inverse.T
+    def unpack(params, g_matrices, g_b, g_log_det):
+        g_weight = g_matrices[0] + direction * g_log_det * _inverted(params["weight"]).T
         return {"weight": g_weight, "bias": g_b} if flow.bias else {"weight": g_weight}
 
-    return _matrix(dim, pixels, direction, matrix, unpack)
+    return _matrices(flow.dim, pixels, direction, 1, packed, unpack)
 
 
 def fixed_linear(flow, direction):
-    def matrix(params):
-        log_det = np.linalg.slogdet(flow._weight)[1]
-        if direction == 1:
-            return flow._weight, np.zeros(flow.dim), log_det
-        return np.linalg.inv(flow._weight), np.zeros(flow.dim), -log_det
+    def packed(params):
+        weight = flow._weight
+        return [weight if direction == 1 else _inverted(weight)], np.zeros(flow.dim), (
+            np.linalg.slogdet(weight)[1])
 
-    return _matrix(flow.dim, 1, direction, matrix, lambda params, *cotangents: {})
+    return _matrices(flow.dim, 1, direction, 1, packed, lambda params, *cotangents: {})
 
 
 def lu_linear(flow, direction, pixels=1):
-    """W = P L U, where row i of P A is row permutation[i] of A.
+    """W = (P L) U, where row i of P A is row permutation[i] of A: A_1 = U, A_2 = P L.
 
-    (L U)_bar = P^T W_bar,  L_bar = (L U)_bar U^T,  U_bar = L^T (L U)_bar, inside the
-    triangles; the diagonal of the packed matrix is log |u_ii|, so its cotangent is
-    U_bar_ii u_ii, and that of the log-determinant is added to it as it is.
+    The diagonal of the packed matrix is log |u_ii|, so its cotangent is U_bar_ii u_ii, and that of
+    the log-determinant is added to it as it is.
     """
-    order, ones = np.array(flow.permutation), np.eye(flow.dim)
-    no_bias = np.zeros(flow.dim)
+    order = np.array(flow.permutation)
+    bias = _bias_of(flow, flow.dim)
 
-    def factors(params):
-        return flow.factors({"lu": np.asarray(params["lu"], np.float64)})
-
-    def inverse_of(lower, upper):
-        # Upper triangular matrices, so L^T too, are LU forms already; scipy's solve_triangular
-        # takes ten times as long for matrices as small as these.
-        return np.linalg.solve(upper, np.linalg.solve(lower.T, ones)[order].T)
-
-    def matrix(params):
-        lower, upper = factors(params)
-        log_det, b = np.trace(params["lu"]), params.get("bias", no_bias)
+    def packed(params):
+        lower, upper = flow.factors({"lu": np.asarray(params["lu"], np.float64)})
         if direction == 1:
-            return (lower @ upper)[order], b, log_det
-        inverse = inverse_of(lower, upper)
-        return inverse, -inverse @ b, -log_det
+            matrices = [upper, lower[order]]
+        else:
+            matrices = [_inverted(upper), _inverted(lower.T)[order].T]
+        return matrices, bias(params), np.trace(params["lu"])
 
-    def unpack(params, g_m, g_b, g_log_det):
-        lower, upper = factors(params)
-        if direction == -1:
-            g_m, g_b = _through_inverse(inverse_of(lower, upper), params.get("bias", no_bias),
-                                        g_m, g_b)
-        g_product = np.empty_like(lower)
-        g_product[order] = g_m
-        g_lower, g_upper = g_product @ upper.T, lower.T @ g_product
+    def unpack(params, g_matrices, g_b, g_log_det):
+        g_upper, g_ordered = g_matrices
+        g_lower = np.empty_like(g_ordered)
+        g_lower[order] = g_ordered
+        diagonal = flow.signs * np.exp(np.diag(params["lu"]))
         g_lu = (np.tril(g_lower, -1) + np.triu(g_upper, 1)
-                + np.diag(np.diag(g_upper) * np.diag(upper) + direction * g_log_det))
+                + np.diag(np.diag(g_upper) * diagonal + direction * g_log_det))
         return {"lu": g_lu, "bias": g_b} if flow.bias else {"lu": g_lu}
 
-    return _matrix(flow.dim, pixels, direction, matrix, unpack)
+    return _matrices(flow.dim, pixels, direction, 2, packed, unpack)
 
 
 def invertible_conv(flow, direction):

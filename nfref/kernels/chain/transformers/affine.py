@@ -52,14 +52,16 @@ def constrain(form, real, raw, t, s, tape, at, columns):
 
     ``real`` is the bound of "bounded", the offset of "sigmoid" and "gate".
     """
-    real, one = raw.dtype.type(real), raw.dtype.type(1)
+    number = raw.dtype.type
+    real, zero, one, infinity = number(real), number(0), number(1), number(math.inf)
     by_raw, by_shift = at + BY_RAW, at + BY_SHIFT
     if form == BOUNDED:
         for r in range(columns):
             ratio = raw[s, r] / real
             inner = one + ratio * ratio
             root = math.sqrt(inner)
-            raw[s, r] /= root
+            most = real if ratio > zero else -real
+            raw[s, r] = most if root == infinity else raw[s, r] / root
             tape[by_raw, r] = one / (inner * root)
     elif form == EXP:
         for r in range(columns):

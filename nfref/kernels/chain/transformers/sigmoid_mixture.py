@@ -152,12 +152,14 @@ def constrain(transformer, units, raw, place, tape, columns):
 @body
 def squash(bound, raw, row, tape, by_raw, columns):
     """r / sqrt(1 + (r/B)^2), and on the tape its derivative; see ``bounded``."""
-    one = raw.dtype.type(1)
+    number = raw.dtype.type
+    zero, one, infinity = number(0), number(1), number(math.inf)
     for r in range(columns):
         ratio = raw[row, r] / bound
         inner = one + ratio * ratio
         root = math.sqrt(inner)
-        raw[row, r] /= root
+        most = bound if ratio > zero else -bound
+        raw[row, r] = most if root == infinity else raw[row, r] / root
         tape[by_raw, r] = one / (inner * root)
 
 

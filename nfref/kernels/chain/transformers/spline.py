@@ -16,7 +16,7 @@ from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 from nfref.kernels.simd.products import ROWS
 
-# The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, the last three hold the sums of
+# The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, A, B and SLOPE hold the sums of
 # widths and heights so far and the place that is looked for.
 #   BIN          k; -1 in a linear tail
 #   SUM_W, SUM_H the parts of the width and of the height before the bin
@@ -24,8 +24,9 @@ from nfref.kernels.simd.products import ROWS
 #   D0, D1       the slopes at its two knots
 #   A, B         the place in the bin
 #   SLOPE        g'(x), data to latent
-BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE = range(10)
-TAPE_ROWS = 10
+#   ABOVE0, ABOVE1  what the slopes at knots have above their minimum
+BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1 = range(12)
+TAPE_ROWS = 12
 
 LINEAR, CIRCULAR = range(2)      # tails
 
@@ -70,11 +71,14 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
             tape[BIN, r] = k if inside else number(-1)
             u[r] = value if inside else u[r]
     sign = number(-1) if direction == FORWARD else number(1)
+    tiny = number(2.0 ** -1022) if number(2.0 ** -1022) > number(0) else number(2.0 ** -126)
+    infinity = number(math.inf)
     for r in range(columns):
         slope, excess = slope_in_bin(tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r],
                                      tape[D0, r], tape[D1, r])
         tape[SLOPE, r] = slope
-        log_slope = sign * log(slope, excess)
+        # Of what is no normal number there is no logarithm.
+        log_slope = sign * (-infinity if slope < tiny else log(slope, excess))
         log_det[r] += log_slope if tape[BIN, r] >= number(0) else number(0)
 
 
@@ -84,8 +88,10 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
     number = type(min_slope)
     offset = number(math.log(math.expm1(1 - min_slope)))
     for r in range(columns):
-        tape[D0, r] = min_slope + softplus(tape[D0, r] + offset)
-        tape[D1, r] = min_slope + softplus(tape[D1, r] + offset)
+        tape[ABOVE0, r] = softplus(tape[D0, r] + offset)
+        tape[ABOVE1, r] = softplus(tape[D1, r] + offset)
+        tape[D0, r] = min_slope + tape[ABOVE0, r]
+        tape[D1, r] = min_slope + tape[ABOVE1, r]
     if not circular:
         for r in range(columns):
             k, d0, d1 = tape[BIN, r], tape[D0, r], tape[D1, r]
@@ -136,8 +142,9 @@ def slope_in_bin(a, b, s, d0, d1):
     q = d1 * a * a + two * s * a * b + d0 * b * b
     m = a * a + b * b + (d0 + d1) * a * b / s
     e = ((d0 - s) + (d1 - s)) * a * b / s
+    per_m = one / m
     above = (d1 - one) * a * a + two * (s - one) * a * b + (d0 - one) * b * b
-    return q / (m * m), (above - e * (two + e)) / (m * m)
+    return q * per_m * per_m, (above - e * (two + e)) * per_m * per_m
 
 
 @body
@@ -250,8 +257,8 @@ def ends_of(total, part, is_last, bound):
 #    the parts v of the height. So u_j gets -Q / u_k for j < k, and -(Q a + S s) / u_k for j = k
 #    where S is what s gets; v_j gets F / v_k for j < k, and (F f + S s) / v_k for j = k.
 #    That x_K = B whatever the parts are needs no exception: what all u_j get alike is lost in 6.
-# 6. u = m + (1 - K m) softmax(raw), and raw_j by now holds p_j = u_j - m. If G_j is what u_j
-#    gets, raw_j gets p_j (G_j - mean), mean = sum_i p_i G_i / (1 - K m).
+# 6. u = m + (1 - K m) p with p = softmax(raw), and raw_j by now holds (1 - K m) p_j. If G_j is what
+#    u_j gets, raw_j gets (1 - K m) p_j (G_j - sum_i p_i G_i).
 # 7. d = m + softplus(raw + c): raw gets 1 - e^-(d - m) times what d gets.
 
 
@@ -261,12 +268,11 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
 
     raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
     """
-    bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
+    bins, circular, bound, min_width, min_height, _ = settings(transformer)
     g, tape = g[place.u], tape[place.tape:place.tape + TAPE_ROWS]
     number = g.dtype.type
     zero, one, two = number(0), number(1), number(2)
-    span, min_slope = number(2 * bound), number(min_slope)
-    least_w, least_h = number(min_width), number(min_height)
+    span = number(2 * bound)
     per_w, per_h = number(1 / (1 - bins * min_width)), number(1 / (1 - bins * min_height))
     forward = direction == FORWARD
     sign = -one if forward else one
@@ -274,7 +280,6 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
         a, b, slope = tape[A, r], tape[B, r], tape[SLOPE, r]
         d0, d1 = tape[D0, r], tape[D1, r]
         width, height, k = tape[WIDTH, r], tape[HEIGHT, r], tape[BIN, r]
-        before_w, before_h = tape[SUM_W, r], tape[SUM_H, r]
         s, t = height / width, a * b
         per_n = one / (s * (a * a + b * b) + (d0 + d1) * t)
         per_q = one / (d1 * a * a + two * s * t + d0 * b * b)
@@ -298,19 +303,14 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
                  + two * l_bar * t * (s * per_q + (d0 + d1) * per_n))
         d0_bar = f_bar * t * rest * per_n + l_bar * (b * b * per_q - two * t * per_n)
         d1_bar = -f_bar * t * f * per_n + l_bar * (a * a * per_q - two * t * per_n)
-        tape[D0, r] = d0_bar * one_minus_exp_neg(d0 - min_slope)
-        tape[D1, r] = d1_bar * one_minus_exp_neg(d1 - min_slope)
-        # G of step 6 before the bin, in it, and its mean: of the widths, then of the heights.
-        before, within = -a_bar / width, -(a_bar * a + s_bar) / width
-        tape[A, r], tape[WIDTH, r] = before, within
-        tape[SUM_W, r] = per_w * (before * (before_w - k * least_w) + within * (width - least_w))
-        before, within = f_bar / height, (f_bar * f + s_bar) / height
-        tape[B, r], tape[HEIGHT, r] = before, within
-        tape[SUM_H, r] = per_h * (before * (before_h - k * least_h) + within * (height - least_h))
-    for j in range(bins):
-        w, h = place.raw + j * place.step, place.raw + (bins + j) * place.step
-        softmax_cotangents(number(j), raw, w, tape, A, WIDTH, SUM_W, g_raw)
-        softmax_cotangents(number(j), raw, h, tape, B, HEIGHT, SUM_H, g_raw)
+        tape[D0, r] = d0_bar * one_minus_exp_neg(tape[ABOVE0, r])
+        tape[D1, r] = d1_bar * one_minus_exp_neg(tape[ABOVE1, r])
+        # G of step 6 before the bin and in it: of the widths, then of the heights.
+        tape[A, r], tape[WIDTH, r] = -a_bar / width, -(a_bar * a + s_bar) / width
+        tape[B, r], tape[HEIGHT, r] = f_bar / height, (f_bar * f + s_bar) / height
+    softmax_vjp(bins, raw, place.raw, place.step, per_w, tape, A, WIDTH, g_raw)
+    softmax_vjp(bins, raw, place.raw + bins * place.step, place.step, per_h, tape, B, HEIGHT,
+                g_raw)
     for j in range(transformer.raw_rows - 2 * bins):
         # The bins on the right and on the left of the knot whose slope is number j.
         right = number(j if circular else j + 1)
@@ -321,11 +321,38 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
             g_raw[row, r] = (d0_bar if k == right else zero) + (d1_bar if k == left else zero)
 
 
+# Rows of the tape that are used once more: the parts before the bin, of it and after it, which add
+# up to 1, and what G of a bin after it has above their mean.
+PART_BEFORE, PART, PART_AFTER, AFTER = SUM_W, ABOVE0, ABOVE1, SUM_H
+
+
 @body
-def softmax_cotangents(bin, raw, row, tape, before_row, within_row, mean_row, g_raw):
-    """Step 6 for one bin."""
-    zero = type(bin)(0)
+def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, g_raw):
+    """Step 6: raw_i gets its part times sum_j p_j (G_i - G_j), a sum in which only what differs is
+    subtracted, so that nothing is left where one part is all."""
+    number = raw.dtype.type
+    zero = number(0)
     for r in range(ROWS):
-        k, before, within = tape[BIN, r], tape[before_row, r], tape[within_row, r]
-        here = within if k == bin else zero
-        g_raw[row, r] = raw[row, r] * ((before if bin < k else here) - tape[mean_row, r])
+        tape[PART_BEFORE, r] = zero
+        tape[PART, r] = zero
+        tape[PART_AFTER, r] = zero
+    for j in range(bins):
+        bin, row = number(j), first + j * step
+        for r in range(ROWS):
+            k, part = tape[BIN, r], per_part * raw[row, r]
+            tape[PART_BEFORE, r] += part if bin < k else zero
+            tape[PART, r] += part if bin == k else zero
+            tape[PART_AFTER, r] += part if bin > k else zero
+    for r in range(ROWS):
+        before, within = tape[before_row, r], tape[within_row, r]
+        left, part, right = tape[PART_BEFORE, r], tape[PART, r], tape[PART_AFTER, r]
+        tape[before_row, r] = part * (before - within) + right * before
+        tape[within_row, r] = left * (within - before) + right * within
+        tape[AFTER, r] = -(left * before + part * within)
+    for j in range(bins):
+        bin, row = number(j), first + j * step
+        for r in range(ROWS):
+            k, before, within, after = (tape[BIN, r], tape[before_row, r], tape[within_row, r],
+                                        tape[AFTER, r])
+            here = within if bin == k else after
+            g_raw[row, r] = raw[row, r] * (before if bin < k else here)
