@@ -24,6 +24,7 @@ from nfref.tables import checkpoints
 from nfref.tables.columns import ColumnError, are_counts, hardly_repeat, rounding_of
 from nfref.tables.density import check_given
 from nfref.tables.fit import find_columns, parameters_of_a_flow
+from nfref.tables.fitted_rows import as_text, keys_of
 from nfref.tables.flows import FLOWS, flow_kind
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import Plan
@@ -32,6 +33,7 @@ from nfref.tables.scoring import AsDensity
 from nfref.tables.split import Part, Split
 
 MINUTES = 10                # the time budget of a search where none is given
+KEPT_KEYS = 20_000          # test rows that a model file knows again, at most
 MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
 
 DESCRIPTION = """\
@@ -286,6 +288,7 @@ class Task:
                                     dropped)
         yield from notes.about_columns(self.columns, self.given)
         yield from notes.about_ties(self.data, self.columns)
+        yield from notes.about_signs(self.data, self.columns)
         yield from notes.about_empty_cells(self.data, self.given)
 
     def fitted(self, plan, seed, say):
@@ -407,6 +410,8 @@ def _write_model(place, task, fitted, about):
     info = {**about,
             "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,
                      "test": task.split.tests},
+            "tested": "" if task.split.of_copies or not len(test) else as_text(
+                keys_of(fitted.density, test.at(slice(KEPT_KEYS)).table)),
             "candidates": [{"name": one.name, "weight": one.weight, "message": one.message,
                             "history": one.history,
                             "validation": {"mean": one.mean, "standard_error": _or_none(one.error)}}

@@ -10,6 +10,8 @@ from nfref.tables.frames import is_missing
 from nfref.tables.missing import says_nothing
 
 COARSE = 10                 # rows a value from which on a column is said to repeat
+ORDERED = 20                # rows from which on whole numbers in order are thought to be names
+NAMED = 5                   # columns that are named in one line
 OFTEN = 0.2                 # the share of rows from which on one value is said to repeat
 
 
@@ -63,7 +65,7 @@ def about_columns(columns, given):
 def about_ties(data, columns):
     """Continuous columns whose values repeat, or count the rows."""
     real = {column.name for column in columns if isinstance(column, Continuous)}
-    often, coarse, counting = [], [], []
+    often, coarse, counting, ordered = [], [], [], []
     for name, values in zip(data.columns, data.values.T):
         if name not in real:
             continue
@@ -77,6 +79,9 @@ def about_ties(data, columns):
             coarse.append(f"{name!r} {len(distinct):,}")
         elif len(values) > 2 and np.all(np.diff(values) == 1):
             counting.append(name)
+        elif (len(values) >= ORDERED and np.all(values == np.round(values))
+              and (np.all(np.diff(values) > 0) or np.all(np.diff(values) < 0))):
+            ordered.append(name)
     if often:
         yield (f"{', '.join(often)}: a density can pile up on one value without bound; --column "
                "NAME=count or category gives it a probability")
@@ -87,6 +92,25 @@ def about_ties(data, columns):
     for name in counting:
         yield (f"{name!r} counts the rows and says nothing else of them: --without "
                f"{quote(name)} leaves it out")
+    for name in ordered:
+        yield (f"{name!r} holds whole numbers in order, no two alike, as names of rows do: "
+               f"--without {quote(name)} leaves it out")
+    for column in columns:
+        if column.kind == "category" and len(column.labels) == len(data.values):
+            yield (f"{column.name!r} is different in every row, as names of rows are: --without "
+                   f"{quote(column.name)} leaves it out")
+
+
+def about_signs(data, columns):
+    """Real columns all of whose values are above 0."""
+    real = {column.name for column in columns if column.kind == "real"}
+    positive = [name for name, values in zip(data.columns, data.values.T)
+                if name in real and np.nanmin(values) > 0]
+    if positive:
+        more = f" and {len(positive) - NAMED} more" if len(positive) > NAMED else ""
+        is_are, a_can = ("is", "it cannot") if len(positive) == 1 else ("are", "they cannot")
+        yield (f"{', '.join(map(repr, positive[:NAMED]))}{more} {is_are} above 0 in every row; if "
+               f"{a_can} be otherwise, --column {quote(positive[0] + '=positive')} says so")
 
 
 def about_empty_cells(data, given):

@@ -9,6 +9,8 @@ from nfref.cli import use
 from nfref.cli.arguments import Options, UsageError, add_header, count
 from nfref.cli.streams import printable
 from nfref.runtime.files import replacing
+from nfref.tables.density import TableDensity
+from nfref.tables.fitted_rows import keys_of, of_text
 from nfref.tables.reading import numbered_columns
 from nfref.tables.scoring import draw, draw_like, log_prob, stacked
 
@@ -63,11 +65,21 @@ def report(options):
     found = gather(model, names, rows,
                    lambda x: log_prob(model.density, model.params, x),
                    lambda rng, n: _draws(model, rows, rng, n),
-                   np.random.default_rng(options.seed), about, weight)
+                   np.random.default_rng(options.seed), about, weight, _tested(model, rows))
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())
     print(f"wrote {options.out}")
+
+
+def _tested(model, rows):
+    """Which rows are those that were kept to test by when the model was fitted, (N,); None where
+    none is: the data are others."""
+    fit = model.info.get("fit")
+    if not isinstance(model.density, TableDensity) or not isinstance(fit, dict):
+        return None
+    found = np.isin(keys_of(model.density, list(rows.T)), of_text(fit.get("tested")))
+    return found if np.any(found) else None
 
 
 def _draws(model, rows, rng, n):

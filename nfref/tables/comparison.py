@@ -30,6 +30,29 @@ class Compared:
     seconds: float | None = None
 
 
+class Candidates(list):
+    """A list of :class:`nfref.tables.plan.Tried` that shows itself as a table."""
+
+    columns = ("candidate", "nats per row", "std. error", "weight", "seconds")
+
+    @property
+    def cells(self):
+        """The text of each row."""
+        return [(one.name, *(f"{value:.3f}" for value in (one.mean, one.error, one.weight)),
+                 f"{one.seconds:.1f}") for one in self]
+
+    def __repr__(self):
+        width = max(len(row[0]) for row in (self.columns, *self.cells))
+        return "\n".join("  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])])
+                         for row in (self.columns, *self.cells))
+
+    def _repr_html_(self):
+        from html import escape
+        rows = [f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>"
+                for tag, row in [("th", self.columns), *(("td", row) for row in self.cells)]]
+        return f"<table>{''.join(rows)}</table>"
+
+
 def candidates_compared(fitted, test):
     """The members of a pool, and the pool where there are several."""
     density, tried = fitted.density, fitted.tried[:-1]

@@ -1,9 +1,11 @@
 """Rows that a density was fitted to, known again by their content: what they scored out of fold.
 
 A row that was fitted to looks likelier than it is. So a detector keeps, of each, 64 bits that its
-cells decide and its log-likelihood by densities that were not fitted to it.
+cells decide and its log-likelihood by densities that were not fitted to it; and a model file those
+bits of the rows that were kept to test by.
 """
 
+import base64
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,3 +49,19 @@ class FittedRows:
             return np.full(len(keys), np.nan)
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[place] == keys, self.scores[place], np.nan)
+
+
+# In a model file --------------------------------------------------------------------------
+
+
+def as_text(keys):
+    """Keys as text that JSON can hold."""
+    return base64.b64encode(np.sort(keys).astype("<u8").tobytes()).decode()
+
+
+def of_text(text):
+    """Keys from text; none where it is not of that form."""
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<u8").astype(np.uint64)
+    except (TypeError, ValueError):
+        return np.zeros(0, np.uint64)

@@ -1,6 +1,7 @@
 """The density of a table as an estimator of scikit-learn."""
 
 import numbers
+import sys
 import warnings
 from collections.abc import Mapping
 
@@ -16,6 +17,7 @@ from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import as_weight, check_count, check_positive, shortened
 from nfref.tables import conditional, one_column
 from nfref.tables.columns import DISCRETE, are_counts, rounding_of
+from nfref.tables.comparison import Candidates
 from nfref.tables.density import TableDensity, check_given, mean_over_cells, sample_within
 from nfref.tables.fit import find_columns
 from nfref.tables.flows import FLOWS
@@ -81,7 +83,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         The share of distinct rows that is held out. With few rows each is held out by turns.
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False
-        Show on standard error what is tried, and how far it is.
+        Show on standard error what is tried, how far it is, and a line for each candidate.
     n_jobs : int, optional
         How many flows are trained at once, by joblib: in processes of this machine, or on what
         ``joblib.parallel_config`` says (Dask, Ray). -1 is as many as there are processors. The
@@ -93,7 +95,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         What was found.
     candidates_ : list of nfref.tables.plan.Tried
         Every member, and the pool last: mean log-likelihood of the rows held out, its standard
-        error, weight and seconds.
+        error, weight and seconds. Printed, it is a table.
     columns_ : tuple
         What each column was taken for.
     weights_ : dict
@@ -176,7 +178,9 @@ class FlowDensity(DensityMixin, BaseEstimator):
                    "announce": announce or self._announce}
         found = self._found(find_columns(names, table, supports), table, plan, seed, options)
         self._keep(found.density)
-        self.candidates_ = found.tried
+        self.candidates_ = Candidates(found.tried)
+        if self.verbose:
+            print(self.candidates_, file=sys.stderr)
         self.n_rows_effective_ = found.rows
         self.n_rows_distinct_, self.n_rows_held_out_ = found.distinct, found.held_out
         return self

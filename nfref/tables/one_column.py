@@ -250,7 +250,8 @@ def label_probabilities(density: Any, table: Any, name: Any, draws: Any = DRAWS,
 def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0) -> Any:
     """P(X <= x) of a column's own values given the other cells of each row, (N,).
 
-    For rows that follow the density, and a continuous column, it is uniform on (0, 1).
+    For rows that follow the density, and a continuous column, it is uniform on (0, 1). Where the
+    values lie on a lattice, each is moved to a place in its cell that chance, of ``seed``, says.
 
     Parameters
     ----------
@@ -259,7 +260,10 @@ def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: 
     column, answers = _answers(density, table, name, draws, seed)
     place = [one.name for one in density.columns].index(name)
     own = np.asarray(table[place], np.float64)
-    own = column.encode(own)[0] if isinstance(column, Continuous) else column.encode(own)
+    if isinstance(column, Continuous):
+        own = column.encode(column.spread(own, np.random.default_rng(seed).random(len(own))))[0]
+    else:
+        own = column.encode(own)
     found = np.empty(len(own))
     for one in answers:
         found[one.places] = one.below(own[one.places])

@@ -43,3 +43,14 @@ def test_linearly_dependent_columns_are_refused_by_name(tmp_path):
                  header=(*COLUMNS, "sum"))
     done = nfref_command("fit", "t.csv", *SMALL, cwd=tmp_path)
     assert done.returncode == 2 and "--without sum leaves it out" in done.stderr
+
+
+def test_columns_above_zero_and_names_of_rows_are_noticed(tmp_path):
+    """A hint that says how; numbers of rows in order, with gaps between them."""
+    rows = people(60)
+    number = 1000.0 + np.cumsum(1 + np.arange(60) % 3)
+    rows = np.column_stack([number, np.exp(rows[:, 0] / 50), rows[:, 2] - 40])
+    write_people(tmp_path / "t.csv", rows=rows, header=("number", "charges", "change"))
+    output = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
+    assert "'number', 'charges' are above 0 in every row" in output
+    assert "'number' holds whole numbers in order, no two alike" in output

@@ -326,3 +326,14 @@ def test_a_flow_of_other_columns_is_refused():
     with pytest.raises(ValueError, match="flow planar: expected one of 2 columns given 0 numbers, "
                                          "got one of 3 given 0"):
         nfref.FlowDensity(nfref.Planar(3), members=1, epochs=1).fit(x)
+
+
+def test_candidates_show_themselves_as_a_table(capsys):
+    model = nfref.FlowDensity("gaussian", random_state=0, verbose=True).fit(rows())
+    lines = str(model.candidates_).splitlines()
+    assert lines[0].split() == ["candidate", "nats", "per", "row", "std.", "error", "weight",
+                                "seconds"]
+    assert [line.split("  ")[0].strip() for line in lines[1:]] == [
+        one.name for one in model.candidates_]
+    assert str(model.candidates_) in capsys.readouterr().err
+    assert model.candidates_._repr_html_().count("<tr>") == len(lines)

@@ -6,9 +6,10 @@ from scipy import stats
 
 import nfref
 from nfref.tables import one_column
-from nfref.tables.closed_form import Gaussian, GaussianMixture, Wide
+from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.conditional import ConditionalSampler
 from nfref.tables.grids import TOLERANCE, Line
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import Pool
 
 LEVELS = np.array([1e-7, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
@@ -138,3 +139,14 @@ def test_counts_are_tried_one_by_one():
     np.testing.assert_array_equal(found[0], numbers[np.searchsorted(below, [0.1, 0.5, 0.9])])
     assert mean[0] == pytest.approx(numbers @ joint / np.sum(joint), abs=1e-3)
     assert 0 <= error[0] < 1e-3
+
+
+def test_ranks_on_a_lattice_are_randomised_in_its_cells():
+    """Uniform for two decimals of which a few make up the spread, at levels between cells too."""
+    rng = np.random.default_rng(0)
+    x = np.round(rng.standard_normal((1500, 2)) @ [[1.0, 0.6], [0.0, 0.8]], 0) * 0.05
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(x[:1000])
+    assert model.columns_[1].step == pytest.approx(0.05)
+    ranks = model.distribution(x[1000:], "x2")
+    assert stats.kstest(ranks, "uniform").pvalue > 1e-3
+    assert len(np.unique(ranks)) == 500

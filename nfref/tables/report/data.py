@@ -124,7 +124,12 @@ class Report:
     columns : tuple of Column
         All others.
     mean, error : float
-        Nats per row of the data, and the standard error.
+        Nats per row of the data that it was not fitted to, as far as is known, and the standard
+        error.
+    own : int
+        How many rows these are.
+    fitted_mean : float or None
+        Nats per row of the others; None where there are none.
     log_prob, drawn_log_prob : array
         Of the data that is compared, and of the draws.
     impossible : int
@@ -149,6 +154,8 @@ class Report:
     columns: tuple
     mean: float
     error: float
+    own: int
+    fitted_mean: float | None
     log_prob: np.ndarray
     drawn_log_prob: np.ndarray
     impossible: int
@@ -163,7 +170,7 @@ class Report:
 
 def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[..., Any],
            draw: Callable[..., Any], rng: Generator, about: dict[str, Any] | None = None,
-           weight: Array | None = None) -> Report:
+           weight: Array | None = None, tested: Array | None = None) -> Report:
     """The numbers of a report.
 
     Parameters
@@ -182,6 +189,9 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
         Text by name, to be shown.
     weight : (N,) array, optional
         What each row counts. Compared with draws are then rows drawn with chances as their weights.
+    tested : (N,) array of bool, optional
+        Which rows the model was not fitted to, of data of which it was fitted to the rest: these
+        are compared with draws, and the mean is theirs.
 
     Returns
     -------
@@ -190,11 +200,16 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
     scores = np.asarray(log_prob(rows), np.float64)
     drawn = draw(rng, DRAWS)
     drawn_scores = np.asarray(log_prob(drawn), np.float64)
+    own = np.arange(len(rows)) if tested is None else np.flatnonzero(tested)
+    of_own = None if weight is None else weight[own]
     if weight is None:
-        kept = np.linspace(0, len(rows) - 1, min(len(rows), ROWS)).astype(int)
+        kept = own[np.linspace(0, len(own) - 1, min(len(own), ROWS)).astype(int)]
     else:
-        kept = np.sort(rng.choice(len(rows), min(_effective(weight), ROWS),
-                                  p=weight / np.sum(weight)))
+        kept = own[np.sort(rng.choice(len(own), min(_effective(of_own), ROWS),
+                                      p=of_own / np.sum(of_own)))]
+    fitted = np.setdiff1d(np.arange(len(rows)), own)
+    fitted_mean = None if tested is None or not len(fitted) else mean_and_error(
+        scores[fitted], None if weight is None else weight[fitted])[0]
     kinds = _kinds(model.density, len(names))
     coded = [_numbers(kind, _in_turn(model.density, k, rows[:, k]), drawn[:, k])
              for k, kind in enumerate(kinds)]
@@ -212,7 +227,8 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
     candidates, curves = _training(fit if isinstance(fit, dict) else {})
     coverage, pvalue = covered(scores[kept], drawn_scores)
     return Report(len(rows), len(kept), tuple(names), known, columns,
-                  *mean_and_error(scores, weight), scores[kept], drawn_scores,
+                  *mean_and_error(scores[own], of_own), len(own), fitted_mean, scores[kept],
+                  drawn_scores,
                   int(np.sum(~np.isfinite(scores))), coverage, pvalue, worst, candidates, curves,
                   _layers(model, names, rng), dict(about or {}))
 
