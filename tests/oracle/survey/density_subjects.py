@@ -127,9 +127,11 @@ def _others():
         import pyvinecopulib as pv
         return pv.Bicop(pv.BicopFamily.clayton, 0, np.array([[2.0]])), rng.uniform(size=(100, 2))
 
-    def kernels(rng):
-        from KDEpy import TreeKDE
-        return TreeKDE("gaussian", bw=0.5), rows(rng, 1)
+    def kernels(kind):
+        def make(rng):
+            import KDEpy
+            return getattr(KDEpy, kind)("gaussian", bw=0.5), rows(rng, 1, 50)
+        return make
 
     def normal(rng):
         from pomegranate.distributions import Normal
@@ -137,7 +139,8 @@ def _others():
 
     _add("pyvinecopulib", "Vinecop D=3", vine)
     _add("pyvinecopulib", "Bicop Clayton", pair)
-    _add("KDEpy", "TreeKDE gaussian D=1", kernels, skip=("sample_follows",))
+    for kind in ("NaiveKDE", "TreeKDE"):
+        _add("KDEpy", f"{kind} gaussian D=1", kernels(kind), skip=("sample_follows",))
     _add("pomegranate", "Normal D=2", normal, refit=False)
     for flow in ("gaussian", "mixture", "maf"):
         def make(rng, flow=flow):
