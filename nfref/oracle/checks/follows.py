@@ -19,7 +19,7 @@ from nfref.oracle.report import failed, inconclusive, passed
 FEATURES = 24
 FEWEST, DRAWS = 6, 16000    # maps, however slow; samples
 JUMPS = (1.0, 0.3)          # of the distance between two samples
-SUSPECT = 0.4               # of what is allowed: so far off, more samples are drawn
+SUSPECT = 0.35              # of what is allowed: so far off, more samples are drawn
 MORE = 200000
 # Faults of scale that are not seen below this leave the question open.
 COARSE = 0.2
