@@ -146,7 +146,8 @@ FAULTS = {
 def student(degrees, dim):
     """(log-density, sampler) of the t distribution of so many degrees and dimensions."""
     made = stats.multivariate_t(np.zeros(dim), np.eye(dim), df=degrees)
-    return made.logpdf, lambda g, n: made.rvs(n, random_state=g).reshape(n, dim)
+    return (lambda x: made.logpdf(x).reshape(len(x)),
+            lambda g, n: np.reshape(made.rvs(max(n, 1), random_state=g), (-1, dim))[:n])
 
 
 def two_modes(share, dim):

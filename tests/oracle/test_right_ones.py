@@ -24,7 +24,7 @@ def lognormal(dim, sigma):
                 domain=(0, np.inf))
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.thorough)])
 def test_tails_over_many_powers_of_ten(dim):
     report = check_density(**lognormal(dim, 8.0), rng=rng())
     assert report["normalised"].verdict == report["sample_follows"].verdict == "pass", report

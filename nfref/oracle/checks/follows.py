@@ -18,8 +18,8 @@ from nfref.oracle.report import failed, inconclusive, passed
 
 FEATURES = 24
 FEWEST, DRAWS = 6, 16000    # maps, however slow; samples
-JUMPS = (1.0, 0.3, 0.1)     # of the distance between two samples
-SUSPECT = 0.4               # of what is allowed: so far off, more samples are drawn
+JUMPS = (1.0, 0.3)          # of the distance between two samples
+SUSPECT = 0.35              # of what is allowed: so far off, more samples are drawn
 MORE = 200000
 # Faults of scale that are not seen below this leave the question open.
 COARSE = 0.2
@@ -93,12 +93,13 @@ def _moved(name, whole):
             coarse = min(coarse, step * moved.T / (2 * spread * np.sqrt(len(x))))
         if found[-1][0] > 1 or (time.monotonic() > end and len(found) >= FEWEST):
             break
-    for size in JUMPS:
-        if max(found, key=_first)[0] > 1 or time.monotonic() > end:
+    jumps = [(1.0, moved.local_means(whole.pilot, rng)), *((size, whole.pilot) for size in JUMPS)]
+    for jump in jumps:
+        if max(found, key=_first)[0] > 1 or time.monotonic() > end + whole.seconds:
             break
-        values = moved.jump_terms(size, whole.pilot, lambda rows: 0.5 * features(rows),
-                                  whole.log_density, x, at_x, rng)
-        found.append((float(np.max(moved.excess(values))), size, None, values))
+        values = moved.jump_terms(*jump, lambda rows: 0.5 * features(rows), whole.log_density, x,
+                                  at_x, rng)
+        found.append((float(np.max(moved.excess(values))), jump, None, values))
     suspects = sorted(found, key=_first, reverse=True)[:3]
     worst = suspects[0]
     if SUSPECT < worst[0] <= 1 and whole.draw is not None:
@@ -131,8 +132,8 @@ def _with_more(whole, features, suspects):
         if excess < SUSPECT:
             continue
         if step is None:
-            values = moved.jump_terms(made, whole.pilot, lambda rows: 0.5 * features(rows),
-                                      whole.log_density, x, at_x, whole.rng)
+            values = moved.jump_terms(*made, lambda rows: 0.5 * features(rows), whole.log_density,
+                                      x, at_x, whole.rng)
         else:
             values = moved.terms(made, step, whole.log_density, x, at_x)
         yield float(np.max(moved.excess(values))), made, step, values
@@ -141,7 +142,7 @@ def _with_more(whole, features, suspects):
 def _words(whole, made, step, rounds=6):
     """What a map that is rejected says of the samples: how far it has to take them."""
     if step is None:
-        return (f"steps like {made:g} times those between samples change the mean of a bounded "
+        return (f"steps like {made[0]:g} times those between samples change the mean of a bounded "
                 "function: mass is elsewhere than log_prob says, in other proportions perhaps")
     x, due = whole.samples[:DRAWS // 2], 0.0
     for _ in range(rounds):

@@ -181,6 +181,19 @@ def _acceptance(there, here):
     return np.where(np.isnan(ratio), 0.0, _logistic(np.nan_to_num(ratio, nan=0.0)))
 
 
+def local_means(pilot: Array, rng: Generator, count: int = 64) -> Array:
+    """(K, D): of some pilot rows the mean of the tenth of all rows that is closest to each.
+
+    Steps between two of them lead from the middle of one mode to that of another.
+    """
+    chosen = pilot[rng.permutation(len(pilot))[:count]]
+    scaled = pilot / (np.std(pilot, axis=0) + 1e-300)
+    near = chosen / (np.std(pilot, axis=0) + 1e-300)
+    square = np.sum(scaled ** 2, axis=1) - 2 * near @ scaled.T
+    closest = np.argpartition(square, len(pilot) // 10, axis=1)[:, :len(pilot) // 10]
+    return np.mean(pilot[closest], axis=1)
+
+
 def jump_terms(size: float, pilot: Array, features: Callable[..., Any],
                log_density: Callable[..., Any], x: Array, at_x: Array, rng: Generator) -> Array:
     """(N, K): a(r) (h(x') - h(x)) for steps like those between two samples, times ``size``.
@@ -189,6 +202,7 @@ def jump_terms(size: float, pilot: Array, features: Callable[..., Any],
     ----------
     size : float
     pilot : (M, D) array
+        Between two of which steps lead.
     features : callable
         (N, D) -> (N, K) numbers between -0.5 and 0.5: h.
     log_density, x, at_x
