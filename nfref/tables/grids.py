@@ -41,6 +41,7 @@ STEPS = 26              # of bisection, which say where to look; of Newton, at m
 PLACED = 0.01           # the weight at least by which members in closed form say where to look
 LEAST = -700.0          # of log f - log q, below its largest: nothing is left there
 CLOSEST = 1e-9          # nodes are to each other at the start
+RISE = 0.5              # nats by which a cubic may pass the highest of nodes, about
 CAUTION = 0.2           # of what a straight line misses, what a cubic is thought to miss at most
 
 
@@ -390,13 +391,16 @@ def _missed(nodes, log_f, log_q):
 
 
 def _refined(nodes, values):
-    """(t (N, G), values there): ``WITHIN`` even steps an interval, by a monotone cubic."""
+    """(t (N, G), values there): ``WITHIN`` even steps an interval, by a cubic that is monotone
+    between nodes but for ``RISE``."""
     width = np.diff(nodes, axis=1)
     slope = np.diff(values, axis=1) / width
     left, right = slope[:, :-1], slope[:, 1:]
     before, after = width[:, :-1], width[:, 1:]
     parabola = (left * after + right * before) / (before + after)
     bound = 3 * np.minimum(np.abs(left), np.abs(right))
+    # At a node above or below both of its neighbours it may rise further by little.
+    bound = np.where(left * right > 0, bound, np.minimum(bound, RISE / np.maximum(before, after)))
     inner = np.clip(parabola, -bound, bound)
     tangent = np.concatenate([slope[:, :1], inner, slope[:, -1:]], axis=1)
     s = np.arange(WITHIN) / WITHIN

@@ -8,7 +8,7 @@ import nfref
 from nfref.tables import one_column
 from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.conditional import ConditionalSampler
-from nfref.tables.grids import TOLERANCE, Line
+from nfref.tables.grids import TOLERANCE, Line, _refined
 from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import Pool
 
@@ -93,6 +93,17 @@ def test_what_is_asked_is_within_the_stated_error(column, single):
             assert np.max(np.abs(below - LEVELS[1:-1])) < grid.error[k] + 1e-6
             assert abs(grid.log_total[k] - np.logaddexp.reduce(joint)) < grid.error[k] + 1e-6
     assert np.all(seen == 1)
+
+
+def test_a_cubic_keeps_to_its_nodes():
+    """Next to a wide interval too, over which values differ by hundreds of nats."""
+    nodes = np.array([[-60.0, -12.0, -11.0, -3.0, 0.0, 60.0]])
+    values = np.array([[0.0, -650.0, -640.0, -5.0, 0.0, -600.0]])
+    t, found = _refined(nodes, values)
+    low = np.interp(t[0], nodes[0], np.minimum.accumulate(values[0]))
+    assert np.all(found <= 1.0) and np.all(found >= np.minimum(low, -651.0))
+    inside = (t[0] > -60) & (t[0] < -12)
+    assert np.all(np.diff(found[0][inside]) < 1.0) and np.all(found[0][inside] < 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def simple():
 
 @pytest.fixture(scope="module")
 def flowing():
-    """Two flows, and nearly no weight on anything else."""
+    """Two flows, with a good part of the weight."""
     return nfref.FlowDensity(nfref.MAF(3, 3, (24, 24)), members=2, epochs=40, learning_rate=3e-3,
                              columns={"x2": "positive"}, random_state=0).fit(curve(3000))
 
