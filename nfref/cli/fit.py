@@ -27,12 +27,11 @@ from nfref.tables.fit import find_columns, parameters_of_a_flow
 from nfref.tables.fitted_rows import as_text, keys_of
 from nfref.tables.flows import FLOWS, flow_kind
 from nfref.tables.missing import fit_incomplete_table
-from nfref.tables.plan import Plan
+from nfref.tables.plan import BUDGET, Plan
 from nfref.tables.pool import mean_and_error
 from nfref.tables.scoring import AsDensity
 from nfref.tables.split import Part, Split
 
-MINUTES = 10                # the time budget of a search where none is given
 KEPT_KEYS = 20_000          # test rows that a model file knows again, at most
 MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
 
@@ -85,7 +84,7 @@ def add_commands(commands):
                         help="train so many flows at once, each in a process; 0 is as many "
                              "as there are processors (default: %(default)s)")
     parser.add_argument("--time", type=positive, metavar="SECONDS",
-                        help=f"train for about so long (default: {60 * MINUTES} for auto, any "
+                        help=f"train for about so long (default: {BUDGET:g} for auto, any "
                              "for one flow)")
     parser.add_argument("--weights", metavar="COLUMN",
                         help="this column says what each row counts")
@@ -191,7 +190,7 @@ class Training(Options):
             if self.members == 0:
                 raise UsageError(f"--members: expected at least 1 with --flow {self.name}, got 0")
         members = (4 if several else 1) if self.members is None else self.members
-        time = self.time or (60 * MINUTES if several else None)
+        time = self.time or (BUDGET if several else None)
         return Plan(flow, members, self.epochs, self.batch, self.lr, time, jobs=_jobs(self.jobs),
                     simple=several, dtype=self.dtype)
 

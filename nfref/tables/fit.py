@@ -212,7 +212,8 @@ def effective_rows(weight, rows):
 
 
 def parameters_of_a_flow(plan, columns, rows, given=()):
-    """How many parameters the first flow of a plan has for so many rows; 0 where there is none.
+    """How many parameters the first flow of a plan has for so many rows, in all folds together; 0
+    where there is none.
 
     Raises
     ------
@@ -227,7 +228,8 @@ def parameters_of_a_flow(plan, columns, rows, given=()):
         return 0
     width = sum(len(columns[k].labels) if columns[k].kind == "category" else 1 for k in coded)
     rng = np.random.default_rng(0)
-    return trees.count(density_of(plan.kinds[0], rows, len(own), width, rng).init(rng))
+    density = density_of(plan.kinds[0], rows, len(own), width, rng)
+    return trees.count(density.init(rng)) * (int(np.max(parts_of(rows, 0.1, plan))) + 1)
 
 
 def split_copies(kinds, columns, counts, share, seed):

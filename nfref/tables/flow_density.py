@@ -23,7 +23,7 @@ from nfref.tables.fit import find_columns
 from nfref.tables.flows import FLOWS
 from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
 from nfref.tables.missing import fit_incomplete_table
-from nfref.tables.plan import Plan
+from nfref.tables.plan import BUDGET, Plan
 from nfref.tables.scoring import stacked
 
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
@@ -39,8 +39,8 @@ def _has_labels(estimator):
 class FlowDensity(DensityMixin, BaseEstimator):
     """The density of a table, by flows and simpler densities in a linear pool.
 
-    A few candidates are fitted: a Gaussian, mixtures, a wide density, and flows where there are
-    rows enough. The rows that are held out say what each weighs (Smyth and Wolpert 1997). So the
+    A few candidates are fitted: a Gaussian, mixtures, a wide density, and flows from 50 rows on.
+    The rows that are held out say what each weighs (Smyth and Wolpert 1997). So the
     answer is about as good as the best of them, on few rows as well as on many, and no row
     costs more than the wide density says.
 
@@ -76,11 +76,13 @@ class FlowDensity(DensityMixin, BaseEstimator):
         Rows a step; by default as fits the number of rows.
     learning_rate : float, optional
         Of Adam; by default as the kind of flow has it, 5e-3 for "auto" and for a flow.
-    time_budget : float, optional
-        Seconds for all flows together. What is found then depends on the machine. At least one
-        epoch of one flow is done.
+    time_budget : float or None, default 600.0
+        Seconds for all flows together; None sets no limit. What is found depends on the machine
+        where it cuts a training, which the messages of ``candidates_`` say. At least one epoch of
+        one flow is done.
     validation : float, default 0.1
-        The share of distinct rows that is held out. With few rows each is held out by turns.
+        The share of distinct rows that is held out, of 5,000 and more. Fewer are all held out by
+        turns, in five folds, and of each kind of flow five are trained.
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False
         Show on standard error what is tried, how far it is, and a line for each candidate.
@@ -118,7 +120,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
     def __init__(self, flow: str | Flow = "auto", *, members: int = 4,
                  columns: dict[str, Any] | None = None, given: str | Sequence[str] | None = None,
                  epochs: int = 200, batch_size: int | None = None,
-                 learning_rate: float | None = None, time_budget: float | None = None,
+                 learning_rate: float | None = None, time_budget: float | None = BUDGET,
                  validation: float = 0.1, random_state: Any = None, verbose: bool = False,
                  n_jobs: int | None = None) -> None:
         self.flow = flow

@@ -15,7 +15,8 @@ from nfref.objectives.flow_matching import FlowMatching
 from nfref.objectives.path_penalties import PathLikelihood
 from nfref.runtime.annotations import Any
 
-FEW, SOME = 2000, 5000  # rows below which networks are smaller, and steps of fewer rows
+# Rows below which networks are smaller, and steps of fewer rows.
+FEWEST, FEW, SOME = 1000, 2000, 5000
 # Parameters, their average, the best, two moments, the gradient and two passing copies.
 COPIES = 8
 
@@ -38,8 +39,9 @@ class FlowKind:
         None goes by the number of rows.
     learning_rate : float
         Of Adam.
-    patience : int
-        Epochs without a better one that end a training.
+    patience : float
+        So many times sqrt(rows) steps without a better epoch lower the learning rate, and end the
+        training in the end (``schedule="plateau"`` of :func:`nfref.fit`).
     options : dict
         Other arguments of the constructor.
     objective : callable or None
@@ -52,7 +54,7 @@ class FlowKind:
     hidden: tuple | None = None
     width: int | None = None
     learning_rate: float = 1e-3
-    patience: int = 20
+    patience: float = 4.0
     options: dict = field(default_factory=dict)
     objective: object = None
 
@@ -66,7 +68,8 @@ class FlowKind:
         if self.takes("layers"):
             options["layers"] = self.layers or (3 if rows < FEW else 5)
         if self.takes("hidden"):
-            width = self.width or (48 if rows < FEW else 96 if rows < SOME else 128)
+            width = self.width or (32 if rows < FEWEST else 48 if rows < FEW
+                                   else 96 if rows < SOME else 128)
             options["hidden"] = self.hidden or (max(width, dim + context_dim),) * 2
         if self.takes("orders") and dim > 2:
             options["orders"] = random_orders(rng, dim, options["layers"])
@@ -82,10 +85,10 @@ FLOWS = {kind.name: kind for kind in (
     FlowKind("cnf", CNF, width=64),
     FlowKind("fm", CNF, width=128, objective=FlowMatching()),
     FlowKind("iaf", IAF, layers=5, width=64),
-    FlowKind("maf", MAF, learning_rate=5e-3, patience=10),
+    FlowKind("maf", MAF, learning_rate=5e-3, patience=2.0),
     FlowKind("naf", NAF, layers=3, width=64),
     FlowKind("nice", NICE, layers=6, width=128),
-    FlowKind("nsf", NSF, learning_rate=5e-3, patience=10),
+    FlowKind("nsf", NSF, learning_rate=5e-3, patience=2.0),
     FlowKind("planar", Planar, layers=32, learning_rate=5e-3),
     FlowKind("realnvp", RealNVP, layers=8, width=64))}
 # What "auto" tries, in order. Whether tanh or relu units do better depends on the table, by up to

@@ -11,10 +11,9 @@ One rule says what a column is, of a DataFrame and of a file alike:
   numbers of them. Where a category is asked for, their text is the label.
 """
 
+import math
 from decimal import Decimal
 from numbers import Integral, Real
-
-import math
 
 import numpy as np
 

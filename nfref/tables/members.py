@@ -204,11 +204,11 @@ def prior_of(names):
     return np.array([1.0 if name in ("gaussian", "wide") else 0.0 for name in names])
 
 
-def pool_of(candidates, weight):
+def pool_of(candidates, weight, message=""):
     """(Pool, list of Tried, log-likelihoods (N,) under it) of candidates on rows of that weight.
 
     The log-likelihoods are those of rows that are held out, by densities that were not fitted to
-    them, and NaN for the others.
+    them, and NaN for the others. The message is the pool's.
     """
     scores = np.stack([one.scores for one in candidates], axis=1)
     used = ~np.all(np.isnan(scores), axis=1)
@@ -224,7 +224,7 @@ def pool_of(candidates, weight):
                    one.history, _median(one.scores, weight))
              for one, share in zip(candidates, weights)]
     tried.append(Tried("pool", *_mean(pooled, weight), 1.0, sum(one.seconds for one in tried),
-                       median=_median(pooled, weight)))
+                       message, median=_median(pooled, weight)))
     each = [len(one.members) for one in candidates]
     pool = Pool(tuple(member for one in candidates for member in one.members),
                 np.repeat(weights / each, each), tuple(np.repeat(names, each).tolist()))

@@ -26,6 +26,7 @@ from nfref.tables import conditional
 from nfref.tables.fitted_rows import FittedRows, keys_of
 from nfref.tables.flow_density import FlowDensity
 from nfref.tables.frames import as_counts, is_missing
+from nfref.tables.plan import BUDGET
 
 CRITERIA = ("combined", "density", "typical", "conditional")
 LEAST_ROWS = 30         # below so many, or three a column, nothing is trimmed
@@ -82,7 +83,7 @@ random_state, verbose, n_jobs
     def __init__(self, flow: str | Flow = "auto", *, contamination: float = 0.1,
                  criterion: str = "combined", trimming: float | None = None, members: Any = 4,
                  columns: Any = None, given: Any = None, epochs: Any = 200, batch_size: Any = None,
-                 learning_rate: Any = None, time_budget: Any = None, validation: Any = 0.1,
+                 learning_rate: Any = None, time_budget: Any = BUDGET, validation: Any = 0.1,
                  random_state: Any = None, verbose: Any = False, n_jobs: Any = None) -> None:
         super().__init__(flow, members=members, columns=columns, given=given, epochs=epochs,
                          batch_size=batch_size, learning_rate=learning_rate,

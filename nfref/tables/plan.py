@@ -10,8 +10,8 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.flows import FLOWS, SEARCHED, FlowKind
 from nfref.training.fitting import FitState
 
+BUDGET = 600.0          # seconds for a search where nothing else is said
 LEARNING_RATE = 5e-3    # 1e-3 with a quarter of the rows a step is as good, and takes twice as long
-PATIENCE = 10           # epochs; scores of averaged parameters hardly waver
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Plan:
             kind = FLOWS[kind]
         elif not isinstance(kind, FlowKind):
             kind = FlowKind(type(kind).__name__.lower(), self._given_flow,
-                            learning_rate=LEARNING_RATE, patience=PATIENCE)
+                            learning_rate=LEARNING_RATE, patience=2.0)
         return (kind,) * self.members
 
     def _given_flow(self, dim, context_dim):

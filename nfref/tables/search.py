@@ -79,12 +79,15 @@ def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
     u, context, held_out_u, held_out_context = (
         None if array is None else array.astype(plan.dtype or "float32")
         for array in (training.u, training.context, held_out.u, held_out.context))
+    batch_size = plan.batch_size or batch_size_for(len(training))
+    steps = math.ceil(len(training) / batch_size)
     result = fit_flow(
         density, density.init(rng), u, rng, context=context, validation=held_out_u,
         validation_context=held_out_context, sample_weight=training.weight,
         validation_weight=held_out.weight, epochs=plan.epochs,
-        batch_size=plan.batch_size or batch_size_for(len(training)),
-        learning_rate=plan.learning_rate or kind.learning_rate, patience=kind.patience,
+        batch_size=batch_size, learning_rate=plan.learning_rate or kind.learning_rate,
+        patience=math.ceil(kind.patience * math.sqrt(len(training)) / steps),
+        schedule="plateau",
         objective=kind.objective, progress=plan.progress, callback=callback, resume=resume,
         time_limit=seconds_left)
     vector = trees.flatten(trees.cast(result.params, np.dtype(plan.dtype or "float64")))[0]
@@ -216,6 +219,14 @@ class _Flows:
             self._add(kind, done)
         self._keep(None)
 
+    def how_cut(self):
+        """In words, how many trainings the time budget ended before their time, or kept away."""
+        cut = sum(done.stopped == "time" for done in self.done)
+        if not self.interrupted:
+            cut += len(self.seeds) - len(self.done)
+        return (f"the time budget cut {cut} of {len(self.seeds)} trainings of flows"
+                if cut and self.plan.time_budget is not None else "")
+
     def _keep(self, current):
         if self.plan.callback is not None:
             self.plan.callback(SearchState(tuple(self.done), current, self._spent()))
@@ -288,4 +299,4 @@ def find_pool(rows, parts, plan, rng, announce=lambda name: None):
             raise KeyboardInterrupt
         raise ValueError(f"learning_rate: expected one that trains, came to "
                          f"{flows.done[0].message}; a lower one may help")
-    return pool_of([*candidates, *flows.candidates], rows.weight)
+    return pool_of([*candidates, *flows.candidates], rows.weight, flows.how_cut())

@@ -116,6 +116,33 @@ def test_unseen_rows_of_labels(n):
             assert 0 < len(found.unseen.places) < n / 2
 
 
+# What ends early --------------------------------------------------------------------------
+
+
+def test_a_budget_that_cuts_says_so():
+    found = fitted(rows(), replace(PLAN, members=2, time_budget=1e-3))
+    assert found.tried[-1].message.startswith("the time budget cut ")
+    assert found.tried[-1].message.endswith(" of 10 trainings of flows")
+    assert np.all(np.isfinite(found.unseen.log_prob))
+    assert not fitted(rows(), replace(PLAN, time_budget=1e4)).tried[-1].message
+
+
+def test_an_interrupt_keeps_the_flows_of_the_folds_so_far():
+    states = []
+
+    def callback(state):
+        states.append(state)
+        if len(state.done) == 2:
+            raise KeyboardInterrupt
+
+    found = fitted(rows(), replace(PLAN, members=2, callback=callback))
+    pool = found.density.pool
+    assert pool.names.count("nsf") == 3 and "nsf relu" not in pool.names
+    (tried,) = [one for one in found.tried if one.name == "nsf"]
+    assert "1 cut: interrupted in epoch 1" in tried.message and np.isfinite(tried.mean)
+    assert np.all(np.isfinite(found.unseen.log_prob)) and len(found.unseen.places) == 200
+
+
 # Weights ----------------------------------------------------------------------------------
 
 

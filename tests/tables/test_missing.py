@@ -39,9 +39,13 @@ def simple():
 
 @pytest.fixture(scope="module")
 def flowing():
-    """Two flows, with a good part of the weight."""
-    return nfref.FlowDensity(nfref.MAF(3, 3, (24, 24)), members=2, epochs=40, learning_rate=3e-3,
-                             columns={"x2": "positive"}, random_state=0).fit(curve(3000))
+    """Two flows, and nearly no weight on anything else."""
+    model = nfref.FlowDensity(nfref.MAF(3, 3, (24, 24)), members=2, epochs=40, learning_rate=3e-3,
+                              columns={"x2": "positive"}, random_state=0).fit(curve(3000))
+    pool = model.density_.pool
+    weights = np.where(np.isin(range(len(pool.members)), pool.flows), 0.9, 0.1) * pool.weights
+    model._keep(replace(model.density_, pool=replace(pool, weights=weights / np.sum(weights))))
+    return model
 
 
 @pytest.fixture(scope="module")
