@@ -223,7 +223,7 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
                         or pyarrow.types.is_boolean(field.type)):
                     raise TableError(f"{path}: column {column!r}: expected numbers, "
                                      f"got {field.type}", column, True)
-            wanted = [file.schema_arrow.names[place] for place in kept]
+            wanted, total = [file.schema_arrow.names[place] for place in kept], 0
             for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows,
                                            columns=wanted):
                 values = np.empty((len(batch), len(columns)))
@@ -234,6 +234,9 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
                     else:
                         values[:, k] = _as_floats(cells)
                 yield Table(values, columns, labels=labels, whole=whole)
+                total += len(values)
+            if total != file.metadata.num_rows:     # damage that pyarrow passes over
+                raise _unreadable(path, None)
     except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
 

@@ -505,3 +505,13 @@ def test_names_with_line_breaks(tmp_path, names):
     table = read_quietly(tmp_path / "t.csv")
     assert table.columns == names and not table.doubtful
     np.testing.assert_array_equal(table.values, ROWS[:, :2])
+
+
+def test_a_parquet_that_holds_fewer_rows_than_it_says_is_refused(tmp_path, monkeypatch):
+    """Of a damaged one pyarrow may give no rows and no error."""
+    from pyarrow import parquet
+    pd = pytest.importorskip("pandas")
+    pd.DataFrame({"a": [1.0, 2.0]}).to_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", lambda *rest, **options: iter(()))
+    with pytest.raises(TableError, match="expected a complete .parquet file, got a damaged one"):
+        read_table(tmp_path / "t.parquet")
