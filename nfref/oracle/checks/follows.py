@@ -128,9 +128,7 @@ def _with_more(whole, features, suspects):
     if affordable > 2 * DRAWS:
         x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
         at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x):]), x[len(at_x):])])
-    for excess, made, step, _ in suspects:
-        if excess < SUSPECT:
-            continue
+    for _, made, step, _ in suspects:
         if step is None:
             values = moved.jump_terms(*made, lambda rows: 0.5 * features(rows), whole.log_density,
                                       x, at_x, whole.rng)
