@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import nfref.flows.free_form  # noqa: F401, not a name of nfref itself, but described as others are
+import nfref.tables.regression  # noqa: F401, whose members and mixtures files hold
 from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Params, PathLike, Sequence

@@ -6,6 +6,8 @@ import json
 import math
 import pickle
 import pkgutil
+import subprocess
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -505,3 +507,11 @@ def test_a_chain_of_many_layers_is_refused_before_they_are_made(tmp_path):
         began = time.perf_counter()
         refused(tmp_path / "m.npz", "expected at most 4,112 parts beside 2 arrays, got more")
         assert time.perf_counter() - began < 3
+
+
+def test_a_process_of_its_own_reads_every_member(tmp_path):
+    """Mixtures and regressions of them, where nothing but the reader is imported."""
+    rows = np.random.default_rng(0).standard_normal((60, 3))
+    nfref.FlowDensity("mixture", given="x1", random_state=0).fit(rows).save(tmp_path / "m.npz")
+    subprocess.run([sys.executable, "-c", f"import nfref; nfref.load_model({str(tmp_path)!r} + "
+                    "'/m.npz').density.log_prob"], check=True)

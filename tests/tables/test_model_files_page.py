@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nfref.runtime import description
 from nfref.runtime.description import described_classes
-from nfref.tables import archives, model_file
+from nfref.tables import archives, model_file, plan  # noqa: F401, of which checkpoints hold two
 
 PAGE = (Path(__file__).parents[2] / "docs/model_files.rst").read_text(encoding="utf-8")
 ENTRY = re.compile(r"^- ``(\w+)``: (.*(?:\n  .*)*)", re.MULTILINE)
