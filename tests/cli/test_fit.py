@@ -36,8 +36,8 @@ def test_the_table_is_that_of_the_model(folder, capsys):
     output = run(capsys, "fit", "t.csv", *QUICK, "--out", "m.npz")
     table = table_of(output)
     assert {"gaussian", "wide", "nsf", "pool", "full Gaussian"} <= set(table)
-    assert sum(numbers[2] for name, numbers in table.items()
-               if len(numbers) == 4 and name != "pool") == pytest.approx(1, abs=0.003)
+    assert sum(numbers[3] for name, numbers in table.items()
+               if len(numbers) == 5 and name != "pool") == pytest.approx(1, abs=0.003)
     model = load_model("m.npz")
     # The test rows again: the first tenth in the order that content and seed decide.
     from nfref.tables.frames import distinct_rows
