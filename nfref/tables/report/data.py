@@ -202,7 +202,7 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
     drawn_scores = np.asarray(log_prob(drawn), np.float64)
     own = np.arange(len(rows)) if tested is None else np.flatnonzero(tested)
     of_own = None if weight is None else weight[own]
-    if weight is None:
+    if of_own is None:
         kept = own[np.linspace(0, len(own) - 1, min(len(own), ROWS)).astype(int)]
     else:
         kept = own[np.sort(rng.choice(len(own), min(_effective(of_own), ROWS),
