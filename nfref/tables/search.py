@@ -178,7 +178,8 @@ class _Flows:
 
     def _in_turn(self, kinds):
         folds, resume = len(self.folds), self.plan.resume
-        plan = self.plan if folds == 1 else replace(self.plan, progress=False)
+        plan = self.plan if folds == 1 else replace(
+            self.plan, progress=self.plan.progress and "passing")
         for kind in kinds:
             k = len(self.done)
             left = self._seconds(len(self.seeds) - k)

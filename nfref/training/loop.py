@@ -52,7 +52,7 @@ def check_finite(loss, gradient=None):
         raise NonFinite("a gradient that is not finite")
 
 
-def run_guarded(rounds: Iterator[Any], total: int, unit: str, progress: bool,
+def run_guarded(rounds: Iterator[Any], total: int, unit: str, progress: bool | str,
                 done: int = 0) -> tuple[str, str]:
     """Run a generator of rounds to its end, with a bar on standard error.
 
@@ -64,7 +64,8 @@ def run_guarded(rounds: Iterator[Any], total: int, unit: str, progress: bool,
         How many rounds there are at most.
     unit : str
         What a round is called: "epoch" or "step".
-    progress : bool
+    progress : bool or "passing"
+        Whether there is a bar; one that is passing goes when it is full.
     done : int
         How many rounds an earlier run has done.
 
@@ -78,7 +79,7 @@ def run_guarded(rounds: Iterator[Any], total: int, unit: str, progress: bool,
 
     # Overflow shows in the loss, which is looked at; a warning would say it twice.
     with (tqdm(total=total, initial=done, unit=unit, disable=not progress,
-               dynamic_ncols=True) as bar, np.errstate(all="ignore")):
+               leave=progress != "passing", dynamic_ncols=True) as bar, np.errstate(all="ignore")):
         try:
             while True:
                 bar.set_postfix_str(next(rounds), refresh=False)
