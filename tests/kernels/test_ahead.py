@@ -85,13 +85,13 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
         def __len__(self):
             return 2000
 
-    prepare_flows(Rows(), Rows(), Plan())
+    prepare_flows((Rows(), Rows(), None), Plan())
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
     assert asked == [[ahead.Need(optional, "float32", True, True)],
                      [ahead.Need(optional, "float64", True, False)]]
-    prepare_flows(Rows(), Rows(), Plan(jobs=2))
-    prepare_flows(Rows(), Rows(), Plan("gaussian"))
+    prepare_flows((Rows(), Rows(), None), Plan(jobs=2))
+    prepare_flows((Rows(), Rows(), None), Plan("gaussian"))
     assert len(asked) == 2
 
 

@@ -95,20 +95,28 @@ def _cotangents(program, params, rows, context, g):
     """Cotangents of params, rows and context: by the kernel, and by the formula if it is traced.
 
     A traced cotangent means that a second derivative is being taken, and what the kernel
-    returns could not be differentiated. Where what it returns is not finite the formula decides.
+    returns could not be differentiated. Where what it returns is not finite the formula decides:
+    of the parameters, and of those rows.
     """
-    if not boxes(tuple(g), rows, context, params):
-        theta = program.pack(params, rows.dtype)
-        g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g,
-                                                        threads())
-        program.give_back(theta)
-        if np.isfinite(g_theta).all() and np.isfinite(g_rows).all():
-            return (cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows,
-                    g_context)
+    if boxes(tuple(g), rows, context, params):
+        return _cotangents_of_formula(program, params, rows, context, g)
+    theta = program.pack(params, rows.dtype)
+    g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g, threads())
+    program.give_back(theta)
+    fine = np.isfinite(g_rows).all(axis=1) & np.isfinite(g_context).all(axis=1)
+    if fine.all() and np.isfinite(g_theta).all():
+        return cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
     with np.errstate(all="ignore"):
-        back, _ = make_vjp(lambda variables: traced_tuple(program.formula(*variables)))(
-            traced_tuple((params, rows, context)))
-        return back(traced_tuple(tuple(g)))
+        found, *of_rows = _cotangents_of_formula(program, params, rows, context, g)
+    for array, some in zip((g_rows, g_context), of_rows):
+        array[~fine] = some[~fine]
+    return found, g_rows, g_context
+
+
+def _cotangents_of_formula(program, params, rows, context, g):
+    back, _ = make_vjp(lambda variables: traced_tuple(program.formula(*variables)))(
+        traced_tuple((params, rows, context)))
+    return back(traced_tuple(tuple(g)))
 
 
 def cotangent_structure(params, found, path=()):
