@@ -30,6 +30,8 @@ LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
 # (page, words in a block) -> why the block is not run as it stands.
 NOT_RUN = {
     ("golden_vectors", "def test_against_nfref"): "a sketch: the consumer has to write build()",
+    ("oracle", "adapters.from_torch"):
+        "other libraries' modules; tests/oracle/test_own.py has their like",
     ("oracle", "flow_tests(make_coupling"):
         "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
 }
