@@ -124,7 +124,7 @@ SIZE, SHARE, HOUR, VISITS, COLOR = range(5)
     (scaled("density/discrete/parts/0/seen", -1), "expected numbers in order"),
     (scaled("density/discrete/parts/0/table", 9), "expected numbers in order, shares"),
     (column(COLOR, labels=["red", {"float": "nan"}]), "expected labels that differ, of text"),
-    (scaled("density/discrete/log_weights", np.inf), "log_weights: expected finite numbers"),
+    (scaled("density/discrete/log_weights", np.nan), "log_weights: expected finite numbers"),
     (scaled("density/discrete/parts/1/log_prob", 2), "log_prob: expected logarithms of numbers"),
     (scaled("density/discrete/parts/0/log_prob", 2), "log_prob: expected logarithms of numbers"),
     (scaled("density/pool/members/0/density/cholesky", -1), "cholesky: expected a lower triangle"),
