@@ -83,11 +83,15 @@ def solve_triangular(matrix, rows, lower):
 
     Shapes: matrix (D, D), triangular; rows (N, D); lower, a bool. Returns (N, D).
     """
-    from scipy.linalg import get_blas_funcs  # slow to import, so only on use
-    from scipy.linalg import solve_triangular as solve
+    from scipy.linalg import solve_triangular as solve  # slow to import, so only on use
     if np.all(np.diag(matrix)):
         return solve(matrix, rows.T, lower=lower, check_finite=False).T
-    # An entry of the diagonal is too small for the dtype: what is divided by it is infinite.
+    return _solve_singular(matrix, rows, lower)
+
+
+def _solve_singular(matrix, rows, lower):
+    """The same where an entry of the diagonal is 0: what is divided by it is infinite."""
+    from scipy.linalg import get_blas_funcs
     return get_blas_funcs("trsm", (matrix, rows))(1, matrix, rows.T, lower=lower).T
 
 

@@ -107,6 +107,7 @@ def tables():
 
     return {"table": fitted(tuple(columns), (), 4, 5),
             "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
+            "table_labels": fitted(("height", "size", "color"), ("height", "size")),
             "table_continuous": fitted(("height", "share")),
             "table_discrete": fitted(("visits", "color"))}
 
