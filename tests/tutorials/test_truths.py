@@ -35,12 +35,6 @@ def test_the_claims_of_a_full_run(page, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_an_option_that_is_not_there_is_refused(tmp_path):
-    done = run(tmp_path, PAGE, None, "--fast")
-    assert done.returncode == 2 and "unrecognized arguments: --fast" in done.stderr
-    assert not list(tmp_path.iterdir())
-
-
 def test_missing_data_are_one_line_with_the_command(tmp_path):
     done = run(tmp_path, data=tmp_path)
     (line,) = done.stderr.splitlines()
