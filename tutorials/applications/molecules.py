@@ -247,7 +247,8 @@ def main():
 def strip(molecules_, count=5):
     """A drawing of some molecules side by side: the first that have at least eight atoms."""
     large = [molecule for molecule in molecules_ if molecule.GetNumAtoms() >= 8]
-    image = Draw.MolsToGridImage(large[:count], molsPerRow=count, subImgSize=(260, 190))
+    image = Draw.MolsToGridImage(large[:count], molsPerRow=count, subImgSize=(260, 190),
+                                 returnPNG=False)       # pixels, in notebooks too
     return np.asarray(image)
 
 
