@@ -70,7 +70,7 @@ def main():
     if options.run:
         run(options)
         return
-    from tests.benchmarks.tables import parts_of_file, parts_of_wine    # of this version
+    from tests.benchmarks.tables import parts_of_file, parts_of_wine  # of this version
     names = [name for name in options.only
              if importlib.util.find_spec(NEEDS.get(name, "sklearn")) is not None
              and (name != "before" or options.before)]

@@ -20,8 +20,8 @@ def test_the_table_is_right(folder):
     """The flow's figure again from the model file, the others' from scipy and from scratch."""
     from scipy import stats
 
-    from nfref.tables.mixtures import GaussianMixture
     from nfref.tables.frames import distinct_rows
+    from nfref.tables.mixtures import GaussianMixture
     data, model = load(str(folder / "people.csv")), load_model(folder / "people.npz")
     places, _ = distinct_rows(data.values, None, 0)
     test, train = data.values[places[:20]], data.values[places[20:]]

@@ -47,7 +47,6 @@ import nfref
 from nfref.diagnostics import auroc
 from nfref.plots.canvas import COLOURS
 
-
 SIDE, TROUSERS = 28, 1
 WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)      # patches of 5 x 5, and of 10 x 10 seen half as sharp
 WORST = 20                                      # patches that make up the score of a picture

@@ -40,7 +40,6 @@ from scipy.signal import lfilter, spectrogram
 
 import nfref
 
-
 FULL = "--full" in sys.argv
 RATE, HEIGHT, WIDTH, PAST = 8000, 8, 64, 16
 LENGTH = HEIGHT * WIDTH     # of a window: 64 ms

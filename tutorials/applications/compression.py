@@ -50,7 +50,6 @@ from scipy.fft import dct
 
 import nfref
 
-
 FULL = "--full" in sys.argv
 (known, _), (unseen, _) = fashion(fetch.files("fashion"))
 known, unseen = (known[:12_000], unseen[:100]) if FULL else (known[:100], unseen[:10])

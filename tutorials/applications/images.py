@@ -33,7 +33,6 @@ from sklearn.linear_model import LogisticRegression
 
 import nfref
 
-
 FULL = "--full" in sys.argv
 SHAPE, PIXELS, LEVELS = (1, 16, 16), 256, 256
 TSHIRT, PULLOVER = 0, 2

@@ -50,7 +50,6 @@ from scipy.stats import wasserstein_distance
 import nfref
 from nfref.plots.canvas import COLOURS
 
-
 KINDS, ORDERS = STOP + 1, 4             # choices of an atom and of a bond, with stop and none
 
 # %%

@@ -48,7 +48,6 @@ import nfref
 from nfref.objectives.flow_matching import FlowMatching
 from nfref.plots.canvas import COLOURS
 
-
 STRETCH, THICKNESS = 0.15, 0.02     # of axes, in log; of surfaces, where a shape is 1 wide
 CODE, WAVES = 7, 128
 SHAPES, POINTS = 1500, 256          # to learn from

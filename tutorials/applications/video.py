@@ -34,7 +34,6 @@ from scipy.stats import logistic, norm
 
 import nfref
 
-
 FULL = "--full" in sys.argv
 PAST, PIECE = 2, 16
 SIZES = {"carphone_pristine.mp4": ("car", 72, 88), "bikes.mp4": ("bicycles", 68, 160)}

@@ -29,7 +29,6 @@ from scipy.linalg import sqrtm
 
 import nfref
 
-
 START = np.array([[1.0, 0.75], [0.75, 0.8]])
 END = np.array([[0.6, -0.5], [-0.5, 1.1]])
 FACTORS = np.linalg.cholesky(START), np.linalg.cholesky(END)

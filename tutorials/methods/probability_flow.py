@@ -27,7 +27,6 @@ import numpy as np
 import nfref
 from nfref.flows.probability_flow import noise_schedule
 
-
 MIXTURE = {"logits": np.log([0.5, 0.3, 0.2]), "means": np.array([[-1.2], [0.4], [1.6]]),
            "log_scales": np.log([[0.25], [0.1], [0.2]])}
 BASE = nfref.NormalMixture(1, 3)

@@ -30,6 +30,7 @@ import zlib
 
 import matplotlib.pyplot as plt
 import numpy as np
+from _pictures import PIXELS, SIDE, clothes, digits
 from scipy.stats import multivariate_normal
 from sklearn.ensemble import RandomForestClassifier
 
@@ -37,8 +38,6 @@ import nfref
 from nfref.diagnostics import auroc, typicality_gap, typicality_test
 from nfref.objectives import dequantised_likelihood
 from nfref.plots.canvas import COLOURS
-
-from _pictures import PIXELS, SIDE, clothes, digits
 
 FULL = "--full" in sys.argv
 
