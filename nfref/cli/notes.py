@@ -6,6 +6,7 @@ import numpy as np
 
 from nfref.cli.streams import complain
 from nfref.tables.columns import Continuous
+from nfref.tables.fit import effective_rows
 from nfref.tables.frames import is_missing
 from nfref.tables.missing import says_nothing
 
@@ -43,7 +44,7 @@ def about_rows(data, split, weights, weight, copies, dropped):
         yield (f"these are a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes "
                "more or fewer)")
     if weight is not None:
-        effective = np.sum(weight) ** 2 / np.sum(weight ** 2)
+        effective = effective_rows(weight / np.max(weight), len(weight))
         yield f"weights of {weights!r}: as good as {effective:,.1f} rows of equal weight"
     elif copies:
         row = "row" if copies == 1 else "rows"

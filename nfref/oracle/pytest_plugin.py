@@ -21,8 +21,6 @@ test, where all tests of the repository were asked for.
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import pytest
-
 HELP = "file of properties that are known to fail: pattern of the test's name, then the reason"
 
 
@@ -53,12 +51,12 @@ def read_known(path):
     return pairs
 
 
-@pytest.hookimpl(tryfirst=True)         # before -k and -m leave tests out
 def pytest_collection_modifyitems(config, items):
     """Mark what the file of known failures names."""
     path = config.getoption("--nfref-known") or config.getini("nfref_known")
     if not path:
         return
+    import pytest
     path = config.rootpath / path
     try:
         known = read_known(path)
@@ -76,6 +74,11 @@ def pytest_collection_modifyitems(config, items):
     unused = [pattern for pattern, _ in known if pattern not in used]
     if unused and _everything(config):
         raise pytest.UsageError(f"nfref_known: {path}: no test fits the pattern {unused[0]}")
+
+
+# Before -k and -m leave tests out: what pytest.hookimpl notes, which pages that are built without
+# pytest cannot import.
+pytest_collection_modifyitems.pytest_impl = {"tryfirst": True}      # type: ignore[attr-defined]
 
 
 def _everything(config):
