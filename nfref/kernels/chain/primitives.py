@@ -95,8 +95,8 @@ def _cotangents(program, params, rows, context, g):
     """Cotangents of params, rows and context: by the kernel, and by the formula if it is traced.
 
     A traced cotangent means that a second derivative is being taken, and what the kernel
-    returns could not be differentiated. Where what it returns is not finite the formula decides:
-    of the parameters, and of those rows.
+    returns could not be differentiated. Where not all that it returns is finite the formula
+    decides: of the parameters, and of rows where either is not.
     """
     if boxes(tuple(g), rows, context, params):
         return _cotangents_of_formula(program, params, rows, context, g)
@@ -108,6 +108,8 @@ def _cotangents(program, params, rows, context, g):
         return cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
     with np.errstate(all="ignore"):
         found, *of_rows = _cotangents_of_formula(program, params, rows, context, g)
+    for some in of_rows:
+        fine &= np.isfinite(some).all(axis=1)
     for array, some in zip((g_rows, g_context), of_rows):
         array[~fine] = some[~fine]
     return found, g_rows, g_context
