@@ -89,9 +89,9 @@ class Cache:
 
     def done(self):
         """Called when a function was compiled, or could not be."""
-        if self._turn is not None:
-            self._turn.end()
-            self._turn = None
+        turn, self._turn = self._turn, None     # two threads may both take it
+        if turn is not None:
+            turn.end()
 
     def save_overload(self, signature, result):
         """Keep a compiled function."""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import stat
+import threading
 import time
 
 from nfref.runtime.annotations import Any, PathLike
@@ -213,6 +214,7 @@ class Turn:
     def __init__(self, path, seconds):
         folder, name = os.path.split(path)
         self._path, self._descriptor = os.path.join(folder, name.join(PART)), None
+        self._ending = threading.Lock()
         end = time.monotonic() + seconds
         if fcntl is None:
             return
@@ -227,12 +229,13 @@ class Turn:
                     time.sleep(0.05)
 
     def end(self):
-        """Let another process have it."""
-        if self._descriptor is not None:
+        """Let another process have it. Several threads may say so."""
+        with self._ending:
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
-            os.close(self._descriptor)
-            self._descriptor = None
+            os.close(descriptor)
 
 
 # Parts ------------------------------------------------------------------------------------
