@@ -125,7 +125,7 @@ print("parameters", nfref.params.count(fitted.params))
 print(f"last epoch: its own rows {memory:.2f}, rows held out {curves['validation'][-1]:.2f}")
 lowest = curves["validation"].min()
 print(f"best epoch {fitted.best_epoch}: {lowest:.2f}, entropy {toy.entropy:.2f}")
-# 14226 parameters; last: 1.67 and 2.76; best epoch 13: 2.49, entropy 2.18
+# 14226 parameters; last: 1.67 and 2.73; best epoch 13: 2.49, entropy 2.18
 
 # %%
 # .. dropdown:: Answer
@@ -144,7 +144,7 @@ print(f"best epoch {fitted.best_epoch}: {lowest:.2f}, entropy {toy.entropy:.2f}"
 
 cost = {"best": -density.log_prob(fitted.params, fresh).mean(),
         "last": -density.log_prob(last_params, fresh).mean()}
-print(f"fresh rows: best epoch {cost['best']:.2f}, last epoch {cost['last']:.2f}")     # 2.52, 2.76
+print(f"fresh rows: best epoch {cost['best']:.2f}, last epoch {cost['last']:.2f}")     # 2.52, 2.74
 stopped, _ = fit(0, epochs=90, patience=15)
 print(f"with a patience of 15: {len(stopped.history['train'])} epochs, ended by {stopped.stopped}")
 # 29 epochs, ended by patience

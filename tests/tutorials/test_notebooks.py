@@ -21,6 +21,9 @@ from tests.tutorials.test_exercises import exercises, solutions
 from tests.tutorials.wrong_answers import WRONG_ANSWERS
 
 PAGES = [pytest.param(script, id=script.stem) for _, script in notebooks.pages()]
+# Units of its last digit by which a number may be off: training carries each rounding on, and what
+# another processor rounds is another fit.
+LOOSE = 3.001
 NUMBER = re.compile(r"(?<![\w.,])[-+−]?\d+(?:,\d{3})*(?:\.\d*)?(?:e[-+]?\d+)?(?![\w])")
 
 JUDGED = """
@@ -70,7 +73,7 @@ def not_printed(code, said):
     for comment in promised(code):
         for text in NUMBER.findall(comment):
             value, unit = value_and_unit(text)
-            if not any(abs(value - other) <= 1.001 * unit for other in printed):
+            if not any(abs(value - other) <= LOOSE * unit for other in printed):
                 missing.append(f"{text} of {comment!r}")
     return missing
 
@@ -80,7 +83,7 @@ def test_the_reading_of_comments():
             "for k in y:\n    print(k)   # 4.\n")
     assert promised(code) == ["# 1.25 and -3e-05", "# 1,000 rows", "# 4."]
     assert not_printed(code, "1.254 -3.2e-05 1000 4.0") == []
-    assert not_printed(code, "1.28 -3.2e-05 1000 4.0") == ["1.25 of '# 1.25 and -3e-05'"]
+    assert not_printed(code, "1.29 -3.2e-05 1000 4.0") == ["1.25 of '# 1.25 and -3e-05'"]
 
 
 @pytest.mark.parametrize("script", PAGES)
