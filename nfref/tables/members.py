@@ -19,7 +19,7 @@ from nfref.tables.plan import Tried
 from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, median, stacking_weights
 from nfref.tables.regression import MixtureRegression
 
-FOLDED_ROWS = 2500      # distinct rows from which on one part is held out: folds of more take minutes
+FOLDED_ROWS = 2500      # distinct rows from which on one part is held out: folds of more take long
 ROWS_A_COLUMN = 10      # below so many rows a column, correlations are shrunk less too
 WIDE_PART = 0.01        # of the wide density beside a mixture, where its size is chosen
 MIXTURE_ROWS = 20_000   # so many rows say all that a mixture can learn; EM passes over all, often
