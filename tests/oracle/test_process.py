@@ -61,6 +61,12 @@ def says(answer):
     return f"print('{answer}', flush=True)"
 
 
+def command_that_runs(code, folder):
+    program = folder / "program.py"
+    program.write_text(code)
+    return shlex.join([sys.executable, str(program)])
+
+
 HELLO = "print('{\"nfref\":1,\"dim\":1,\"can\":[\"forward\"]}', flush=True)\n"
 READ = "import sys\nfor line in sys.stdin:\n    "
 WRONG = {
@@ -84,8 +90,7 @@ WRONG = {
 
 @pytest.mark.parametrize("code", WRONG)
 def test_what_is_no_such_program_is_one_line(code, tmp_path, capsys):
-    (tmp_path / "program.py").write_text(code)
-    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / 'program.py'))}"
+    command = command_that_runs(code, tmp_path)
     start = time.monotonic()
     assert main(["check", "--process", command, "--seconds",
                  "1" if "time" in code else "10"]) == 2
@@ -95,8 +100,8 @@ def test_what_is_no_such_program_is_one_line(code, tmp_path, capsys):
 
 
 def test_what_a_program_refuses_is_judged(tmp_path):
-    (tmp_path / "program.py").write_text(HELLO + READ + says('{"error":"too far"}'))
-    with process.started(f"{sys.executable} {tmp_path / 'program.py'}") as program:
+    command = command_that_runs(HELLO + READ + says('{"error":"too far"}'), tmp_path)
+    with process.started(command) as program:
         report = check_flow(**program.functions(), rng=np.random.default_rng(0))
         program.end()
     assert "too far" in report["answers_forward"].where
