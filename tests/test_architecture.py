@@ -34,7 +34,7 @@ LAYERS = (
     ("training", "training", "all above but kernels"),
     ("diagnostics", "diagnostics", "foundations, formulas, contract"),
     ("datasets", "datasets", "foundations, formulas, contract, bases"),
-    ("package", "__init__", "all above but kernels, dispatch"),
+    ("package", "__init__ runtime.description", "all above but kernels, dispatch"),
     ("plots", "plots", "all above but kernels, dispatch"),
     ("reading", "tables tables.reading", "foundations"),
     ("members", "tables.columns tables.frames tables.lattice tables.closed_form tables.mixtures "

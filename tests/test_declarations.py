@@ -1,4 +1,4 @@
-"""A flow is declared once, in ``nfref/__init__.py``; what else it needs is asked for here."""
+"""A flow is declared once, in ``nfref/__init__.pyi``; what else it needs is asked for here."""
 
 import nfref
 from nfref.oracle import golden_vectors

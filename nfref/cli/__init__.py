@@ -7,18 +7,12 @@ where there was nothing to keep; 141 where whoever read the output has gone.
 
 import os
 import sys
+from importlib import import_module
 
 from nfref import __version__
-from nfref.cli import check as oracle
-from nfref.cli import completion, fit, predict, report, score, use, vectors
 from nfref.cli.arguments import Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
-from nfref.continuous.solve import SolverError
-from nfref.kernels.announce import when_compiling
-from nfref.runtime.backends import chosen as chosen_backend
-from nfref.tables.archives import ArchiveError
-from nfref.tables.reading import TableError
 
 LONGEST = 700               # characters of a message, whatever a stranger's file holds
 
@@ -37,13 +31,47 @@ example:
   nfref sample wine.npz -n 5"""
 
 
-def parser():
-    """The whole command line as an argparse parser."""
+# Command -> the module that knows it, which is imported when it is asked for, and its line of help.
+COMMANDS = {
+    "fit": ("fit", "fit a density to a table"),
+    "score": ("score", "log-likelihood of every row"),
+    "sample": ("use", "draw new rows"),
+    "plot": ("use", "a picture of a model"),
+    "info": ("use", "what a model file holds, or what nfref runs on"),
+    "datasets": ("use", "list the built-in data"),
+    "quantile": ("predict", "quantiles of a column given others"),
+    "predict": ("predict", "a column given the others, for every row"),
+    "impute": ("predict", "fill empty cells"),
+    "report": ("report", "a page about a model and data"),
+    "vectors": ("vectors", "write numbers to hold any implementation to"),
+    "check": ("check", "point the oracle at a flow or a density"),
+    "completion": ("completion", "complete commands and options in a shell"),
+}
+
+
+class Commands:
+    """The commands of a parser: ``choices`` by name, each with its line of help."""
+
+    def __init__(self, parsers):
+        self._parsers, self.choices = parsers, parsers.choices
+
+    def add_parser(self, name, **options):
+        """The parser of a command, for its options."""
+        return self._parsers.add_parser(name, help=COMMANDS[name][1], **options)
+
+
+def parser(asked=tuple(COMMANDS)):
+    """The command line as an argparse parser; commands have options in modules that are asked."""
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for module in (fit, score, use, predict, report, vectors, oracle, completion):
-        module.add_commands(commands)
+    commands = Commands(root.add_subparsers(title="commands", metavar="COMMAND",
+                                            parser_class=Parser))
+    modules = {COMMANDS[name][0] for name in asked}
+    for name, (module, _) in COMMANDS.items():
+        if module not in modules:
+            commands.add_parser(name)
+        elif name not in commands.choices:
+            import_module(f"nfref.cli.{module}").add_commands(commands)
     return root
 
 
@@ -73,7 +101,9 @@ def main(arguments=None):
         except MemoryError as error:
             complain(f"nfref: error: out of memory: {_one_line(error) or 'too much was asked for'}")
             return 2
-        except (UsageError, TableError, ArchiveError, OSError, SolverError) as error:
+        except SystemExit:      # after --help, for which nothing else is to be imported
+            raise
+        except _expected() as error:
             complain(f"nfref: error: {_one_line(error)}")
             return 2
         finally:
@@ -83,13 +113,25 @@ def main(arguments=None):
                 discard_output()
 
 
+def _expected():
+    """The errors that are one line; some of them are imported only now that there is one."""
+    from nfref.continuous.solve import SolverError
+    from nfref.tables.archives import ArchiveError
+    from nfref.tables.reading import TableError
+    return UsageError, TableError, ArchiveError, OSError, SolverError
+
+
 def _run(arguments):
-    chosen = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    asked = [name for name in arguments[:1] if name in COMMANDS]
+    # What is completed is all of them.
+    chosen = parser(COMMANDS if asked == ["completion"] else asked).parse_args(arguments)
     if not hasattr(chosen, "run"):
         raise UsageError("expected a command such as fit, got none; nfref --help lists them")
     # Read when pyarrow is loaded; its own keeps what it has freed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _check_backend()
+    from nfref.kernels.announce import when_compiling
     when_compiling(_say_compiling)
     status = chosen.run(chosen)
     sys.stdout.flush()
@@ -98,8 +140,9 @@ def _run(arguments):
 
 def _check_backend():
     """That the backend named in the environment is there, before any work is done."""
+    from nfref.runtime.backends import chosen
     try:
-        chosen_backend()
+        chosen()
     except (ValueError, RuntimeError) as error:
         raise UsageError(str(error)) from None
 

@@ -1,14 +1,13 @@
-"""Reading the command line: one-line errors, and what the options accept."""
+"""Reading the command line: one-line errors, and what the options accept.
+
+``nfref --help`` needs no more than this, so what takes time is imported where it is used.
+"""
 
 import argparse
 import contextlib
 import math
 import sys
 from dataclasses import dataclass, fields
-
-from nfref.runtime.checks import shortened
-from nfref.tables.columns import ColumnError, asked_support
-from nfref.tables.reading import HEADERS
 
 
 class UsageError(Exception):
@@ -58,6 +57,7 @@ def count(minimum, maximum=10 ** 15):
         try:
             number = int(text)
         except ValueError:
+            from nfref.runtime.checks import shortened
             raise argparse.ArgumentTypeError("expected a whole number, "
                                              f"got {shortened(text)}") from None
         if number < minimum:
@@ -86,6 +86,7 @@ def widths(text):
 
 def add_header(parser):
     """Add --header, for commands that read DATA."""
+    from nfref.tables.reading import HEADERS
     parser.add_argument("--header", choices=HEADERS, default="auto",
                         help="whether the first line of a text file holds names (default: "
                              "%(default)s, which says so where it has to guess)")
@@ -100,6 +101,7 @@ def add_spreadsheet(parser):
 
 def support(text):
     """A type of option: NAME=SUPPORT as (name, support)."""
+    from nfref.tables.columns import ColumnError, asked_support
     name, equals, kind = text.rpartition("=")
     if not (name and kind):
         raise argparse.ArgumentTypeError("expected NAME=SUPPORT, as in age=positive or "

@@ -21,7 +21,7 @@ from nfref.cli.arguments import Options, UsageError, count, positive
 def add_commands(commands):
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "check", help="point the oracle at a flow or a density",
+        "check",
         description="Check every property of a flow: log-determinants against numerical\n"
                     "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
                     "a transform or distribution of another library, a module with forward and\n"

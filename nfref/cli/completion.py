@@ -13,8 +13,7 @@ example:
 
 def add_commands(commands):
     """Add ``completion`` to the command line."""
-    parser = commands.add_parser("completion", help="complete commands and options in a shell",
-                                 description=DESCRIPTION, example=EXAMPLE)
+    parser = commands.add_parser("completion", description=DESCRIPTION, example=EXAMPLE)
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     parser.set_defaults(run=lambda options: print(script(options.shell, commands.choices)))
 

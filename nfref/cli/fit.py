@@ -68,8 +68,7 @@ example:
 
 def add_commands(commands):
     """Add ``fit`` to the command line."""
-    parser = commands.add_parser("fit", help="fit a density to a table",
-                                 description=DESCRIPTION, example=EXAMPLE)
+    parser = commands.add_parser("fit", description=DESCRIPTION, example=EXAMPLE)
     parser.add_argument("data", metavar="DATA",
                         help="a file, a pattern of files in quotes, or the name of built-in data")
     parser.add_argument("--rows", type=count(1), metavar="N",

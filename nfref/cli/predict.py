@@ -31,7 +31,7 @@ The answers are those of weighted draws, the same each time."""
 def add_commands(commands):
     """Add the commands of this file to the command line."""
     parser = commands.add_parser(
-        "quantile", help="quantiles of a column given others",
+        "quantile",
         description="Print quantiles of one column given values of others. Columns that are not\n"
                     "given are not known: the answer counts all that they could be.",
         example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
@@ -45,7 +45,7 @@ def add_commands(commands):
     parser.set_defaults(run=quantile)
 
     parser = commands.add_parser(
-        "predict", help="a column given the others, for every row", description=PREDICT,
+        "predict", description=PREDICT,
         example="example:\n  nfref predict model.npz new.csv --column price --out prices.csv\n"
                 "  nfref predict model.npz new.csv --column price --interval 0.5")
     parser.add_argument("model", metavar="MODEL", help="a model file of the density of a table")
@@ -60,7 +60,7 @@ def add_commands(commands):
     parser.set_defaults(run=predict)
 
     parser = commands.add_parser(
-        "impute", help="fill empty cells",
+        "impute",
         description="Write DATA with every empty cell drawn from its law given the cells of its\n"
                     "row that are there. One draw is one of many answers: another --seed gives\n"
                     "another, and how far they are apart is how little is known.",

@@ -18,7 +18,7 @@ from nfref.tables.scoring import draw, draw_like, log_prob, stacked
 def add_commands(commands):
     """Add ``report`` to the command line."""
     parser = commands.add_parser(
-        "report", help="a page about a model and data",
+        "report",
         description="Write one HTML file that needs no network: data against samples,\n"
                     "calibration, candidates, loss curves, the least likely rows, the flow\n"
                     "layer by layer.",

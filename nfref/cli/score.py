@@ -46,8 +46,7 @@ example:
 
 def add_commands(commands):
     """Add ``score`` to the command line."""
-    parser = commands.add_parser("score", help="log-likelihood of every row",
-                                 description=DESCRIPTION, example=EXAMPLE)
+    parser = commands.add_parser("score", description=DESCRIPTION, example=EXAMPLE)
     parser.add_argument("model", metavar="MODEL", help="a model file")
     parser.add_argument("data", metavar="DATA",
                         help="a file, a pattern of files, or the name of built-in data")

@@ -31,7 +31,7 @@ LABELS = 8          # of a category that are listed
 def add_commands(commands):
     """Add the commands of this file to the command line."""
     parser = commands.add_parser(
-        "sample", help="draw new rows",
+        "sample",
         description="Draw rows from a model, as csv with the columns it was fitted to; with\n"
                     "--given, rows in which some columns have the values that you say; with\n"
                     "--given-from, rows for each row of a file, whose cells stay as they are.\n"
@@ -54,7 +54,7 @@ def add_commands(commands):
     parser.set_defaults(run=sample)
 
     parser = commands.add_parser(
-        "plot", help="a picture of a model",
+        "plot",
         description="Draw a model: for two columns target, samples and log-density side by\n"
                     "side, else every pair of columns of data against samples.",
         example="example:\n  nfref plot wine.npz --data wine --out wine.png")
@@ -66,7 +66,7 @@ def add_commands(commands):
     parser.set_defaults(run=plot)
 
     parser = commands.add_parser(
-        "info", help="what a model file holds, or what nfref runs on",
+        "info",
         description="Print what a model file holds; or versions, processor, backend and the\n"
                     "folder of compiled code, which may be deleted at any time.",
         example="example:\n  nfref info wine.npz\n  nfref info --system")
@@ -76,7 +76,7 @@ def add_commands(commands):
     parser.set_defaults(run=info)
 
     parser = commands.add_parser(
-        "datasets", help="list the built-in data",
+        "datasets",
         description="List the built-in data. The floor is the entropy in nats: no model's\n"
                     "expected negative log-likelihood lies below it.",
         example="example:\n  nfref datasets")

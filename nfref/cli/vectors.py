@@ -13,7 +13,7 @@ ship with nfref."""
 def add_commands(commands):
     """Add ``vectors`` to the command line."""
     parser = commands.add_parser(
-        "vectors", help="write numbers to hold any implementation to", description=DESCRIPTION,
+        "vectors", description=DESCRIPTION,
         example="example:\n  nfref vectors --out vectors planar_layer real_nvp")
     parser.add_argument("names", nargs="*", metavar="NAME",
                         help="which flows (default: all of them)")

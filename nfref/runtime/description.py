@@ -16,6 +16,7 @@ from typing import get_args
 
 import numpy as np
 
+import nfref
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.configuration import Configuration
@@ -27,19 +28,38 @@ RESERVED = ("class", "array", "float")
 
 
 def described_classes() -> dict[str, Any]:
-    """name -> class of all that a description may name, of the modules that are imported.
+    """name -> class of all that a description may name.
 
     These are the public dataclasses of this package: a flow needs no entry in a list.
     """
+    for name in nfref.__all__:
+        _offered(name)
+    return _imported()
+
+
+def _can_be_described(kind):
+    return (issubclass(kind, Configuration) and dataclasses.is_dataclass(kind)
+            and kind.__module__.startswith("nfref.") and not kind.__name__.startswith("_"))
+
+
+def _offered(name):
+    """The class that nfref offers by that name and a description may name; else None."""
+    try:
+        kind = getattr(nfref, name) if name in nfref.__all__ else None
+    except ModuleNotFoundError:     # of an extra
+        return None
+    return kind if isinstance(kind, type) and _can_be_described(kind) else None
+
+
+def _imported():
+    """The :func:`described_classes` of the modules that are imported."""
     found: dict[str, Any] = {}
     pending: list[Any] = [Configuration]
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()
-        name = kind.__name__
-        if (kind.__module__.startswith("nfref.") and not name.startswith("_")
-                and dataclasses.is_dataclass(kind)):
-            found[name] = kind
+        if _can_be_described(kind):
+            found[kind.__name__] = kind
     return dict(sorted(found.items()))
 
 
@@ -67,7 +87,7 @@ def describe(thing: Any) -> tuple[Any, dict[str, Array]]:
         If something inside has no description.
     """
     arrays: dict[str, Array] = {}
-    return _plain(thing, "", arrays, described_classes()), arrays
+    return _plain(thing, "", arrays, _imported()), arrays
 
 
 def _plain(value, place, arrays, known):
@@ -119,7 +139,7 @@ def rebuild(description: Any, arrays: dict[str, Array] | None = None) -> Any:
         used twice or not used.
     """
     left = dict(arrays or {})
-    found = _built(description, left, described_classes(), list)
+    found = _built(description, left, _imported(), list)
     if left:
         raise ValueError(f"{next(iter(left))}: expected no such array, got one")
     return found
@@ -147,15 +167,16 @@ def _built(plain, arrays, known, kind=tuple):
 
 def _built_class(plain, arrays, known):
     name = plain["class"]
-    if not isinstance(name, str) or name not in known:
+    kind = known.get(name) or _offered(name) if isinstance(name, str) else None
+    if kind is None:
         raise ValueError(f"class: expected one of nfref that files hold, got {shortened(name)}")
     values = {key: _built(item, arrays, known) for key, item in plain.items() if key != "class"}
     try:
-        for field in dataclasses.fields(known[name]):       # JSON of others writes 1.0 as 1
+        for field in dataclasses.fields(kind):       # JSON of others writes 1.0 as 1
             is_float = float in (field.type, *get_args(field.type))
             if is_float and type(values.get(field.name)) is int:
                 values[field.name] = float(values[field.name])
-        thing = known[name](**values)
+        thing = kind(**values)
         thing._check()
     except Exception as error:      # a stranger's fields fail in whatever way they like
         raise ValueError(f"{name}: expected fields that describe one, "

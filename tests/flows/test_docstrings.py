@@ -14,7 +14,7 @@ from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer
 
 SUBJECTS = sorted(
-    (thing for thing in vars(nfref).values()
+    (thing for thing in map(nfref.__getattr__, nfref.__all__)
      if isinstance(thing, type) and issubclass(thing, (nfref.Flow, Transformer))
      and dataclasses.is_dataclass(thing)), key=lambda thing: thing.__name__)
 

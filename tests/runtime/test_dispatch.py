@@ -104,7 +104,7 @@ def test_a_subclass_with_its_own_formula_is_never_run_by_the_twin():
 
 def test_every_twin_that_a_flow_names_is_known_to_the_kernels_and_no_other():
     from nfref.kernels.chain.instructions import ENCODERS
-    flows = {value for value in vars(nfref).values()
+    flows = {value for value in map(nfref.__getattr__, nfref.__all__)
              if isinstance(value, type) and issubclass(value, nfref.Flow)}
     assert {vars(flow)["_twin"] for flow in flows if "_twin" in vars(flow)} == set(ENCODERS)
 
