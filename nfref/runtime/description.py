@@ -33,7 +33,8 @@ def described_classes() -> dict[str, Any]:
     These are the public dataclasses of this package: a flow needs no entry in a list.
     """
     for name in nfref.__all__:
-        _offered(name)
+        if name[0].isupper():       # the names of classes
+            _offered(name)
     return _imported()
 
 

@@ -18,17 +18,17 @@ def mixed(rng, n, dim):
     return rng.standard_normal((n, dim)) @ mix.T
 
 
-@pytest.mark.parametrize("rows, dim", [(6, 2), (12, 3), (25, 4), (60, 3), (200, 8)])
+@pytest.mark.parametrize("rows, dim", [
+    (6, 2), (12, 3), (25, 4), (60, 3), pytest.param(200, 8, marks=pytest.mark.thorough)])
 def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
     """Of normal rows, for which nothing is better: by no more than a standard error."""
     gains, errors = [], []
     for seed in range(4):
         rng = np.random.default_rng([seed, rows])
         x, new = mixed(rng, rows, dim), mixed(rng, 2000, dim)
-        gain = (nfref.FlowDensity(**FEW).fit(x).score_samples(new)
-                - Gaussian.fit(x).log_prob(new))
-        gains.append(np.mean(gain))
-        errors.append(np.std(nfref.FlowDensity(**FEW).fit(x).score_samples(x)) / np.sqrt(rows))
+        model = nfref.FlowDensity(**FEW).fit(x)
+        gains.append(np.mean(model.score_samples(new) - Gaussian.fit(x).log_prob(new)))
+        errors.append(np.std(model.score_samples(x)) / np.sqrt(rows))
     # The standard error is that of a mean over as many rows as there are to learn from.
     assert np.mean(gains) > -np.mean(errors)
 
@@ -71,7 +71,7 @@ def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
     new = mixed(np.random.default_rng(1), 1000, 3)
     far = np.concatenate([x, [[1e6, -1e6, 1e6]] * np.std(x, axis=0)])
     alone, beside = [], []
-    for seed in range(3):
+    for seed in range(2):
         options = {**options, "random_state": seed}
         alone.append(nfref.FlowDensity(**options).fit(x).score_samples(new))
         model = nfref.FlowDensity(**options).fit(far)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def mutants():
         if family.source.count(old) < 1:
             raise ValueError(f"{title}: {old!r} is not in {family.module} any more")
         found.append(Mutant("by hand", f"{title}: {old} -> {new}",
-                            _from_source(family, family.source.replace(old, new, 1))))
+                            _from_source(family, partial(family.source.replace, old, new, 1))))
     found += [Mutant("wrapper", name, build) for name, build in WRAPPERS.items()]
     found += [Mutant("usage", name, build) for name, build in USAGE.items()]
     found += [Mutant("released bug", name, build) for name, build in RELEASED_BUGS.items()]
@@ -55,8 +56,9 @@ def is_equivalent(name):
 
 
 def _from_source(family, source):
+    """``source`` is a function that gives it: few of them are asked for at a time."""
     def build(rng):
-        return family.build(family.namespace(source), rng)
+        return family.build(family.namespace(source()), rng)
     return build
 
 

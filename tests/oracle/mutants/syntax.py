@@ -1,7 +1,7 @@
 """One change to one node of a syntax tree, all such changes, mechanically."""
 
 import ast
-import copy
+from functools import partial
 
 SWAPPED_OPERATORS = {ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div, ast.Add],
                      ast.Div: [ast.Mult]}
@@ -26,27 +26,26 @@ def variants(source, function):
     label : str
         What was changed: "planar_slope: a + b -> a - b"; the second such change of a
         function has " #2" at its end.
-    source : str
-        The module with that change.
+    source : callable
+        () -> the module with that change.
     """
     tree = ast.parse(source)
-    body = _find(tree, function)
     seen = {}
-    count = len(list(_nodes(body)))
-    for index in range(count):
-        for k in range(12):
-            mutated = copy.deepcopy(tree)
-            holder = _find(mutated, function)
-            parent, field, place, node = list(_nodes(holder))[index]
-            changes = list(_changes(node))
-            if k >= len(changes):
-                break
-            before, after = ast.unparse(node), changes[k]
-            _put(parent, field, place, after)
-            ast.fix_missing_locations(mutated)
-            label = " ".join(f"{function}: {before} -> {ast.unparse(after)}".split())
+    for parent, field, place, node in list(_nodes(_find(tree, function))):
+        for after in _changes(node):
+            label = " ".join(f"{function}: {ast.unparse(node)} -> {ast.unparse(after)}".split())
             seen[label] = seen.get(label, 0) + 1
-            yield label + (f" #{seen[label]}" if seen[label] > 1 else ""), ast.unparse(mutated)
+            yield (label + (f" #{seen[label]}" if seen[label] > 1 else ""),
+                   partial(_changed, tree, parent, field, place, node, after))
+
+
+def _changed(tree, parent, field, place, before, after):
+    """The source of a tree with one node in the place of another; the tree stays as it is."""
+    _put(parent, field, place, after)
+    try:
+        return ast.unparse(tree)
+    finally:
+        _put(parent, field, place, before)
 
 
 def _find(tree, function):
