@@ -561,6 +561,10 @@ _TABLE = (
         "Smyth and Wolpert", "Smyth, Wolpert", 1997, "Stacked density estimation",
         venue="Advances in neural information processing systems 10"),
     Citation(
+        "Nagler and Czado", "Nagler, Czado", 2016,
+        "Evading the curse of dimensionality in nonparametric density estimation with simplified "
+        "vine copulas", arxiv="1503.03305"),
+    Citation(
         "Schaefer and Strimmer", "Schaefer, Strimmer", 2005,
         "A shrinkage approach to large-scale covariance matrix estimation and implications for "
         "functional genomics", venue="Statistical applications in genetics and molecular biology "

@@ -38,8 +38,8 @@ LAYERS = (
     ("plots", "plots", "all above but kernels, dispatch"),
     ("reading", "tables tables.reading", "foundations"),
     ("members", "tables.columns tables.frames tables.lattice tables.closed_form tables.mixtures "
-     "tables.discrete tables.pool tables.labels tables.regression tables.marginals tables.flows "
-     "tables.plan tables.members tables.search",
+     "tables.discrete tables.pool tables.labels tables.regression tables.vines tables.marginals "
+     "tables.flows tables.plan tables.members tables.search",
      "all above but kernels, dispatch"),
     ("densities", "tables.density tables.fit tables.grids tables.conditional tables.one_column "
      "tables.missing tables.fitted_rows tables.scoring tables.split tables.comparison",

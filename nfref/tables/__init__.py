@@ -9,6 +9,7 @@
 - :mod:`~nfref.tables.discrete`: probabilities of categories and counts;
 - :mod:`~nfref.tables.pool`: a weighted sum of densities;
 - :mod:`~nfref.tables.regression`: a mixture's columns given others;
+- :mod:`~nfref.tables.vines`: a vine copula with kernel margins;
 - :mod:`~nfref.tables.flows`: the flows that can be fitted, by name;
 - :mod:`~nfref.tables.plan`: what is asked for, and how far a fit has come;
 - :mod:`~nfref.tables.members`: the simple densities, and the weights of all;

@@ -1,10 +1,10 @@
 """Simple densities of rows in robust units, and the pool that all candidates end in.
 
 Rows hold the features of discrete columns, and the columns that are given, as context. The simple
-densities are a Gaussian by maximum likelihood, one with shrunk correlations, mixtures, and the
-wide density that bounds what a row can cost. Each candidate, simple or a flow
-(:mod:`nfref.tables.search`), is fitted once a fold, to all rows but those that the fold holds out,
-which it is then scored by; the scores of all folds say what it weighs.
+densities are a Gaussian by maximum likelihood, one with shrunk correlations, mixtures, the wide
+density that bounds what a row can cost, and a vine where its package is there. Each candidate,
+simple or a flow (:mod:`nfref.tables.search`), is fitted once a fold, to all rows but those that the
+fold holds out, which it is then scored by; the scores of all folds say what it weighs.
 """
 
 import time
@@ -18,6 +18,7 @@ from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.plan import Tried
 from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, median, stacking_weights
 from nfref.tables.regression import MixtureRegression
+from nfref.tables.vines import MOST_COLUMNS, MOST_ROWS, Vine, is_installed
 
 FOLDED_ROWS = 2500      # distinct rows from which on one part is held out: folds of more take long
 ROWS_A_COLUMN = 10      # below so many rows a column, correlations are shrunk less too
@@ -146,6 +147,15 @@ def _gaussian(rows):
         return None
 
 
+def _vine(rows):
+    """None where weights are no numbers of copies that can be written out."""
+    rows = rows.at(slice(MOST_ROWS))
+    weight = np.ones(1) if rows.weight is None else rows.weight
+    if np.any(weight != np.round(weight)) or np.sum(weight) > MOST_ROWS:
+        return None
+    return _regressed(lambda x, w: Vine.fit(x))(rows.repeated())
+
+
 def _mixture(rng, size):
     return _regressed(lambda x, w: size.fit(x, rng, w))
 
@@ -179,11 +189,14 @@ def _mixtures(kind, of, rows, folds, rng, wide):
 
 
 def simple_candidates(flow, rows, folds, rng):
-    """Candidates in closed form."""
+    """Candidates that take little time."""
     fits = {"gaussian": _gaussian, "shrunk gaussian": _regressed(Gaussian.shrunk)}
     if len(folds[0].training) < ROWS_A_COLUMN * rows.u.shape[1]:
         fits["less shrunk gaussian"] = _regressed(lambda x, w: Gaussian.shrunk(x, w, 0.25))
     fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1]))
+    if flow not in ("gaussian", "mixture") and is_installed():
+        if 1 < rows.u.shape[1] <= MOST_COLUMNS:
+            fits["vine"] = _vine
     found = [_fitted(name, fit, rows, folds) for name, fit in fits.items()]
     found = [one for one in found
              if one.members[0] is not None and not np.all(np.isnan(one.scores))]

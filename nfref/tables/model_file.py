@@ -15,6 +15,7 @@ import numpy as np
 
 import nfref.flows.free_form  # noqa: F401, not a name of nfref itself, but described as others are
 import nfref.tables.regression  # noqa: F401, whose members and mixtures files hold
+import nfref.tables.vines  # noqa: F401
 from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Params, PathLike, Sequence

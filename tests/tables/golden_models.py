@@ -16,9 +16,13 @@ import nfref
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.tables import checkpoints
+from nfref.tables.closed_form import Wide
+from nfref.tables.density import TableDensity, encoded
 from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.model_file import save_model
 from nfref.tables.plan import Plan
+from nfref.tables.pool import Pool
+from nfref.tables.vines import Vine, is_installed
 
 FOLDER = Path(__file__).with_name("golden")
 IMAGE = (2, 4, 4)
@@ -105,7 +109,14 @@ def tables():
         return fit_table(kinds, [columns[name] for name in names], Plan(flow, members=1, epochs=2),
                          0, given=given).density
 
-    return {"table": fitted(tuple(columns), (), 4, 5),
+    vine = {}
+    if is_installed():
+        kinds = find_columns(("height", "share"), [columns[name] for name in ("height", "share")])
+        kinds = tuple(column.in_units_of(columns[column.name], None) for column in kinds)
+        u = encoded(kinds, [columns[column.name] for column in kinds])[1]
+        vine["table_vine"] = TableDensity(kinds, None, Pool(
+            (Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide")))
+    return {**vine, "table": fitted(tuple(columns), (), 4, 5),
             "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
             "table_labels": fitted(("height", "size", "color"), ("height", "size")),
             "table_continuous": fitted(("height", "share")),
