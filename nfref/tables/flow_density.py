@@ -42,8 +42,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
     A few candidates are fitted: a Gaussian, mixtures, a wide density, and flows from 50 rows on;
     with ``pip install nfref[vines]`` a vine copula too (:mod:`nfref.tables.vines`), of 2 to 12
     columns where weights are whole numbers. The rows that are held out say what each weighs (Smyth
-    and Wolpert 1997). So the answer is about as good as the best of them, on few rows as well as on many, and no row
-    costs more than the wide density says.
+    and Wolpert 1997). So the answer is about as good as the best of them, on few rows as well as on
+    many, and no row costs more than the wide density says.
 
     Equal rows are one row with a weight, and the rows that are held out are chosen by their
     content: copies never fall into different parts, whole weights give the same bits as repeated
