@@ -22,6 +22,7 @@ from nfref.runtime.checks import one_line
 from nfref.runtime.files import check_writable, is_special, reserved
 from nfref.tables import checkpoints
 from nfref.tables.columns import ColumnError, are_counts, hardly_repeat, rounding_of
+from nfref.tables.comparison import spread_over_cells
 from nfref.tables.density import check_given
 from nfref.tables.fit import find_columns, parameters_of_a_flow
 from nfref.tables.fitted_rows import as_text, keys_of
@@ -403,7 +404,9 @@ def _write_model(place, task, fitted, about):
     from nfref.tables.model_file import save_model
     data = task.data
     test = whole_rows(task.split.test(data.table.cells()))
-    mean, error = (mean_and_error(fitted.density.log_prob(test.table), test.weight) if len(test)
+    # As all densities are compared: values on lattices spread over their cells.
+    spread = spread_over_cells(fitted.density, test)
+    mean, error = (mean_and_error(fitted.density.log_prob(spread.table), test.weight) if len(test)
                    else (np.nan, np.nan))
     info = {**about,
             "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,
