@@ -25,7 +25,7 @@ from nfref.tables.columns import ColumnError, are_counts, hardly_repeat, roundin
 from nfref.tables.comparison import spread_over_cells
 from nfref.tables.density import check_given
 from nfref.tables.fit import find_columns, parameters_of_a_flow
-from nfref.tables.fitted_rows import as_text, keys_of
+from nfref.tables.fitted_rows import KEPT_KEYS, as_text, keys_of
 from nfref.tables.flows import FLOWS, flow_kind
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import BUDGET, Plan
@@ -33,7 +33,6 @@ from nfref.tables.pool import mean_and_error
 from nfref.tables.scoring import AsDensity
 from nfref.tables.split import Part, Split
 
-KEPT_KEYS = 20_000          # test rows that a model file knows again, at most
 MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
 
 DESCRIPTION = """\
