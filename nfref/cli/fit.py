@@ -22,9 +22,10 @@ from nfref.runtime.checks import one_line
 from nfref.runtime.files import check_writable, is_special, reserved
 from nfref.tables import checkpoints
 from nfref.tables.columns import ColumnError, are_counts, hardly_repeat, rounding_of
+from nfref.tables.comparison import spread_over_cells
 from nfref.tables.density import check_given
 from nfref.tables.fit import find_columns, parameters_of_a_flow
-from nfref.tables.fitted_rows import as_text, keys_of
+from nfref.tables.fitted_rows import KEPT_KEYS, as_text, keys_of
 from nfref.tables.flows import FLOWS, flow_kind
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import BUDGET, Plan
@@ -32,7 +33,6 @@ from nfref.tables.pool import mean_and_error
 from nfref.tables.scoring import AsDensity
 from nfref.tables.split import Part, Split
 
-KEPT_KEYS = 20_000          # test rows that a model file knows again, at most
 MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
 
 DESCRIPTION = """\
@@ -403,7 +403,9 @@ def _write_model(place, task, fitted, about):
     from nfref.tables.model_file import save_model
     data = task.data
     test = whole_rows(task.split.test(data.table.cells()))
-    mean, error = (mean_and_error(fitted.density.log_prob(test.table), test.weight) if len(test)
+    # As all densities are compared: values on lattices spread over their cells.
+    spread = spread_over_cells(fitted.density, test)
+    mean, error = (mean_and_error(fitted.density.log_prob(spread.table), test.weight) if len(test)
                    else (np.nan, np.nan))
     info = {**about,
             "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,

@@ -7,7 +7,7 @@ import numpy as np
 
 from nfref.cli import use
 from nfref.cli.arguments import Options, UsageError, add_header, count
-from nfref.cli.streams import printable
+from nfref.cli.streams import complain, printable
 from nfref.runtime.files import replacing
 from nfref.tables.density import TableDensity
 from nfref.tables.fitted_rows import keys_of, of_text
@@ -73,13 +73,18 @@ def report(options):
 
 
 def _tested(model, rows):
-    """Which rows are those that were kept to test by when the model was fitted, (N,); None where
-    none is: the data are others."""
-    fit = model.info.get("fit")
-    if not isinstance(model.density, TableDensity) or not isinstance(fit, dict):
+    """Which rows the model was not fitted to, (N,): those that were kept to test by, or that are
+    none of those it knows again. None where that is not known, or they are all or none."""
+    if not isinstance(model.density, TableDensity):
         return None
-    found = np.isin(keys_of(model.density, list(rows.T)), of_text(fit.get("tested")))
-    return found if np.any(found) else None
+    fit, fitted = model.info.get("fit"), of_text(model.info.get("fitted_to"))
+    keys = keys_of(model.density, list(rows.T))
+    found = (~np.isin(keys, fitted) if len(fitted) else
+             np.isin(keys, of_text(fit.get("tested") if isinstance(fit, dict) else None)))
+    if len(fitted) and not np.any(found):
+        complain("nfref: note: the model was fitted to all of these rows, which flatter it; other "
+                 "rows say how good it is, as those that nfref fit keeps to test by")
+    return found if np.any(found) and not np.all(found) else None
 
 
 def _draws(model, rows, rng, n):

@@ -30,7 +30,9 @@ The log-likelihood of every row of DATA, in nats, then their mean and the rows t
 likely. Columns are matched by name where both sides have names, else by place. Of a row with
 empty cells it is that of the cells that are there: exact where it has a closed form, else the
 mean of draws, whose standard error --errors writes. A model that was fitted with --given
-scores the other columns given these.
+scores the other columns given these. Where values are rounded, to two decimals say, it is the
+density of the values spread over what they may have been, at the values themselves; --cells
+gives its mean over that cell, the probability of the value a unit of the cell's size.
 
 DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
 names several files: their rows follow each other in the order of the files' names. With
@@ -59,6 +61,9 @@ def add_commands(commands):
     parser.add_argument("--errors", action="store_true",
                         help="write also the standard error of each, 0 where it is exact, and the "
                              "effective number of draws, inf where there were none")
+    parser.add_argument("--cells", action="store_true",
+                        help="average the density over the cells of rounded values, which takes "
+                             "sixteen times as long")
     parser.add_argument("--weights", metavar="COLUMN",
                         help="this column of DATA says what each row counts in the mean")
     parser.add_argument("--dask", metavar="ADDRESS",
@@ -76,6 +81,7 @@ class Scoring(Options):
     out: str
     least: int
     errors: bool
+    cells: bool
     weights: str
     dask: str
 
@@ -89,14 +95,17 @@ def run(options):
         check_there("scores")
     least = options.least if options.least is not None else LEAST if options.out else 0
     model = loaded_model(options.model)
-    if options.errors and not isinstance(model.density, TableDensity):
-        raise UsageError(f"--errors: expected the density of a table, got {options.model}, a flow "
-                         "that nfref.fit has fitted")
+    for option in ("errors", "cells"):
+        if getattr(options, option) and not isinstance(model.density, TableDensity):
+            raise UsageError(f"--{option}: expected the density of a table, got {options.model}, a "
+                             "flow that nfref.fit has fitted")
+    asked = {"header": options.header, "least": least, "weights": options.weights,
+             "cells": options.cells}
     if options.dask:
-        scored = _by_cluster(options.dask, model, paths, options.header, least, options.weights)
+        scored = _by_cluster(options.dask, model, paths, **asked)
     else:
         scored = itertools.chain.from_iterable(
-            scored_batches(model, path, options.header, least, options.weights) for path in paths)
+            scored_batches(model, path, **asked) for path in paths)
     summary, lost = Summary(least), []
     names = COLUMNS if options.errors else COLUMNS[:1]
     blocks = (np.stack((part.log_prob, part.error, part.effective)[:len(names)], axis=1)
@@ -163,7 +172,7 @@ class Scored:
     incomplete: int = 0
 
 
-def scored_batches(model, path, header="auto", least=0, weights=None):
+def scored_batches(model, path, header="auto", least=0, weights=None, cells=False):
     """The scores of a file, a batch of rows at a time.
 
     Parameters
@@ -176,6 +185,8 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
         How many of the least likely rows of each batch are kept with their values.
     weights : str, optional
         The column that says what rows count.
+    cells : bool
+        Whether the density is averaged over cells of lattices.
 
     Yields
     ------
@@ -195,7 +206,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None):
         values = matching.with_text(data, values, model)
         if isinstance(model.density, TableDensity):
             with blamed(f"{path}: "):
-                found = marginal_of(model.density, values, first + 1, sampler)
+                found = marginal_of(model.density, values, first + 1, sampler, cells)
         else:
             found = Marginal(log_prob(model.density, model.params, values),
                              np.zeros(len(values)), np.full(len(values), np.inf))
@@ -293,11 +304,11 @@ class Summary:
 # A cluster --------------------------------------------------------------------------------
 
 
-def _by_cluster(address, model, paths, header, least, weights=None):
+def _by_cluster(address, model, paths, **asked):
     """The same batches as one process scores, in the same order, by workers of Dask."""
     rows = batch_rows(model.density.dim)
     for path, found in zip(paths, cluster.results(address, score_file, paths, model=model,
-                                                  header=header, least=least, weights=weights)):
+                                                  **asked)):
         named = [replace(one, path=path) for one in found.least]
         for start in range(0, len(found.log_prob), rows):
             some = slice(start, start + rows)
@@ -319,7 +330,7 @@ def _until_lost(parts, lost):
         lost.append(error)
 
 
-def score_file(path, model, header="auto", least=0, weights=None):
+def score_file(path, model, **asked):
     """All scores of a file: what a worker does.
 
     Parameters and errors are those of :func:`scored_batches`.
@@ -329,7 +340,8 @@ def score_file(path, model, header="auto", least=0, weights=None):
     Scored
     """
     with ONE_AT_A_TIME:
-        parts = list(scored_batches(model, path, header, least, weights))
+        parts = list(scored_batches(model, path, **asked))
+    least = asked.get("least", 0)
     worst = sorted((one for part in parts for one in part.least), key=lambda one: one.log_prob)
     log_prob, error, effective, weight = (
         np.concatenate([getattr(part, name) for part in parts])

@@ -312,6 +312,8 @@ def about_model(model):
                 lines.update(_about_fit(value))
             except (KeyError, TypeError, ValueError, AttributeError):   # somebody else's notes
                 lines["fit"] = shortened(value)
+        elif name == "fitted_to":           # keys of rows, for reports
+            continue
         elif name == "written_by":
             lines["written by"] = ", ".join(f"{maker} {version}"
                                             for maker, version in value.items())

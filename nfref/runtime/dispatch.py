@@ -10,6 +10,8 @@ A twin takes the arguments of its formula. For those that it is not made for (co
 forward mode, a solver without a twin), it returns None, and the formula computes the answer.
 """
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from typing import NamedTuple
@@ -21,6 +23,7 @@ CALL = 2_000_000        # multiplications from which on an unasked call uses twi
 REPEATED = 50_000       # the same for a step of training, which is one of many
 LONG = 20_000           # numbers in a vector of parameters that are worth a kernel
 EVALUATIONS = 50        # of a continuous flow's network, about, in a call that solves it
+_REPEATING: ContextVar[bool] = ContextVar("nfref_repeating", default=False)
 
 
 class Twin(NamedTuple):
@@ -67,10 +70,21 @@ TWINS = {
 }
 
 
+@contextmanager
+def repeating():
+    """Calls inside the block are each one of many, as steps of training are."""
+    token = _REPEATING.set(True)
+    try:
+        yield
+    finally:
+        _REPEATING.reset(token)
+
+
 def run(name, formula, *arguments):
     """``formula(*arguments)``, or what the twin of that name makes of them."""
     backend, twin = chosen(), TWINS[name]
-    if backend is None and twin.size(*arguments) >= twin.worth_it and not numba_problem():
+    worth_it = min(twin.worth_it, REPEATED) if _REPEATING.get() else twin.worth_it
+    if backend is None and twin.size(*arguments) >= worth_it and not numba_problem():
         backend = "numba"
     if backend == "cuda" and twin.cuda:
         result = _load(twin.cuda)(*arguments)
@@ -91,8 +105,8 @@ def prepare(wanted):
     """
     backend, likely = chosen(), []
     for flow, size, dtype, step, scored in wanted:
-        value, gradient = (rows * size >= (1 if backend else TWINS[name].worth_it)
-                           for name, rows in (("flow", scored), ("loss_and_gradient", step)))
+        value, gradient = (rows * size >= (1 if backend else worth_it) for rows, worth_it in (
+            (scored, REPEATED if step else CALL), (step, REPEATED)))
         likely += [(flow, dtype, value, gradient)] if value or gradient else []
     if likely and backend != "numpy" and not numba_problem() and _kernels_work():
         _load("nfref.kernels.ahead:start")(likely)

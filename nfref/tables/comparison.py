@@ -56,7 +56,7 @@ class Candidates(list):
 def candidates_compared(fitted, test):
     """The members of a pool, and the pool where there are several."""
     density, tried = fitted.density, fitted.tried[:-1]
-    test = _spread(density, test)
+    test = spread_over_cells(density, test)
     total, members = density.parts(test.table)
     seconds = sum(one.seconds for one in tried)
     found = []
@@ -75,8 +75,9 @@ def _compared(name, log_prob, test, weight=None, seconds=None):
                     weight, seconds)
 
 
-def _spread(density, part):
-    """Rows with their values on lattices spread over cells, as all densities are fitted to them."""
+def spread_over_cells(density, part):
+    """A Part with its values on lattices spread over their cells, as densities are fitted to them.
+    """
     _, _, table = spread_rows(density.columns, part.table, np.ones(len(part)), 0, density.given)
     return Part(table, part.weight)
 
@@ -92,7 +93,7 @@ def others_compared(density: TableDensity, train: Part, test: Part, truth: Any =
     truth : object, optional
         The density of the table, where it is known.
     """
-    train, test = _spread(density, train), _spread(density, test)
+    train, test = (spread_over_cells(density, part) for part in (train, test))
     found, notes, add = [], [], lambda name, log_prob: found.append(
         _compared(name, log_prob, test))
     rows = np.stack(test.table, axis=1)

@@ -2,7 +2,7 @@
 
 A row that was fitted to looks likelier than it is. So a detector keeps, of each, 64 bits that its
 cells decide and its log-likelihood by densities that were not fitted to it; and a model file those
-bits of the rows that were kept to test by.
+bits of the rows that were kept to test by, or of all that it was fitted to.
 """
 
 import base64
@@ -52,6 +52,9 @@ class FittedRows:
 
 
 # In a model file --------------------------------------------------------------------------
+
+
+KEPT_KEYS = 20_000      # rows that a model file knows again, at most
 
 
 def as_text(keys):

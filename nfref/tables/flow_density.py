@@ -20,6 +20,7 @@ from nfref.tables.columns import DISCRETE, are_counts, rounding_of
 from nfref.tables.comparison import Candidates
 from nfref.tables.density import TableDensity, check_given, mean_over_cells, sample_within
 from nfref.tables.fit import find_columns
+from nfref.tables.fitted_rows import KEPT_KEYS, as_text, keys_of
 from nfref.tables.flows import FLOWS
 from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
 from nfref.tables.missing import fit_incomplete_table
@@ -181,6 +182,10 @@ class FlowDensity(DensityMixin, BaseEstimator):
                    "announce": announce or self._announce}
         found = self._found(find_columns(names, table, supports), table, plan, seed, options)
         self._keep(found.density)
+        whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))
+        if len(whole) <= KEPT_KEYS:
+            self._info = {"fitted_to": as_text(keys_of(found.density,
+                                                       [values[whole] for values in table]))}
         self.candidates_ = Candidates(found.tried)
         if self.verbose:
             print(self.candidates_, file=sys.stderr)
@@ -193,6 +198,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         return fit_incomplete_table(columns, table, plan, seed, **options)
 
     def _keep(self, density):
+        self._info = {}
         self.density_, self.columns_ = density, density.columns
         self.weights_ = {} if density.pool is None else density.pool.shares
 
@@ -563,7 +569,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """
         from nfref.tables.model_file import save_model
         check_is_fitted(self)
-        save_model(path, self.density_, columns=getattr(self, "feature_names_in_", None))
+        save_model(path, self.density_, columns=getattr(self, "feature_names_in_", None),
+                   info=self._info)
 
     @classmethod
     def load(cls, path: PathLike) -> Any:

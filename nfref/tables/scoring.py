@@ -3,6 +3,8 @@
 Rows of a table's density are an array (N, D) of numbers, or of objects where some hold text.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from nfref.density import Density
@@ -13,7 +15,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Params
 from nfref.runtime.blocks import in_blocks
 from nfref.tables.columns import ColumnError
 from nfref.tables.conditional import Marginal, impute, log_marginal, sample_given
-from nfref.tables.density import TableDensity, check_can_be_given
+from nfref.tables.density import TableDensity, check_can_be_given, mean_over_cells
 from nfref.tables.frames import is_missing
 
 
@@ -60,7 +62,7 @@ def limits(density):
 
 
 def marginal_of(density: TableDensity, x: Array, first: int = 1,
-                sampler: Callable[..., Any] | None = None) -> Any:
+                sampler: Callable[..., Any] | None = None, cells: bool = False) -> Any:
     """The Marginal of rows of a table's density of which cells may be missing.
 
     Parameters
@@ -71,6 +73,9 @@ def marginal_of(density: TableDensity, x: Array, first: int = 1,
         From where messages count rows.
     sampler : callable, optional
         Gives a ConditionalSampler of that density where one is needed.
+    cells : bool
+        Give the mean density over the cell of lattices around each row instead, whose errors are
+        those of the row itself.
 
     Raises
     ------
@@ -86,6 +91,11 @@ def marginal_of(density: TableDensity, x: Array, first: int = 1,
         part = log_marginal(density, list(x[rows].T), sampler=sampler and sampler())
         for field in ("log_prob", "error", "effective"):
             getattr(found, field)[rows] = getattr(part, field)
+    if cells:
+        return replace(found, log_prob=mean_over_cells(
+            density.columns, list(x.T),
+            lambda table: marginal_of(density, stacked(table), first, sampler).log_prob,
+            density.given))
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nfref.density import Density
 from nfref.flows.statistics import adapt, in_training
+from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.blocks import BLOCK, in_blocks
@@ -314,7 +315,8 @@ class _Run:
 
     def _score(self, vector):
         """Negative mean log-likelihood of the validation rows."""
-        return -mean_log_prob(self.density, self.evaluated(vector), *self.held_out)
+        with dispatch.repeating():
+            return -mean_log_prob(self.density, self.evaluated(vector), *self.held_out)
 
     def evaluated(self, vector):
         """The parameters that the density is evaluated with.

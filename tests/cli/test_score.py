@@ -53,3 +53,24 @@ def test_nan_is_told_from_minus_infinity(tmp_path):
     assert done.stdout.splitlines()[1:3] == ["nan", "-inf"]
     assert np.isfinite(float(done.stdout.splitlines()[0]))
     assert "note: 1 rows lie where" in done.stderr and "note: 1 rows have" in done.stderr
+
+
+def test_cells_of_rounded_values(tmp_path):
+    """One column of one decimal has a cell's probability, by scipy's normal law."""
+    rows = np.round(np.random.default_rng(0).normal(5, 0.3, (400, 1)), 1)
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(rows)
+    model.save(tmp_path / "m.npz")
+    values = np.unique(rows)[:, None]
+    np.savetxt(tmp_path / "t.csv", values, header="x1", comments="", fmt="%.1f")
+    output = succeeds("score", "m.npz", "t.csv", "--cells", cwd=tmp_path).splitlines()
+    found = np.array(output[:-1], float)
+    np.testing.assert_array_equal(found, model.score_samples(values, cells=True))
+    within = np.linspace(-0.05, 0.05, 2001)
+    mean = np.mean(np.exp(model.density_.log_prob([(values + within).ravel()])).reshape(
+        len(values), -1), axis=1)
+    np.testing.assert_allclose(np.exp(found), mean, rtol=2e-3)
+    assert np.max(np.abs(found - model.score_samples(values))) > 1e-3
+    flow = nfref.Density(nfref.Scale(1))
+    save_model(tmp_path / "flow.npz", flow, flow.init(np.random.default_rng(0)))
+    done = nfref_command("score", "flow.npz", "t.csv", "--cells", cwd=tmp_path)
+    assert done.returncode == 2 and "--cells: expected the density of a table" in done.stderr

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+import nfref
 from nfref.cli import main
 from nfref.tables.fitted_rows import keys_of, of_text
 from nfref.tables.model_file import load_model
@@ -142,3 +143,18 @@ def test_a_telephone_shows_it_and_the_keyboard_works(written, tmp_path):
         assert browser.value("document.getElementById('stage').value") == "1"
         name = browser.value("document.getElementById('stage-name').textContent")
         assert name.startswith("layer 1 of ")
+
+
+def test_a_saved_estimator_knows_what_it_was_fitted_to(tmp_path, capsys):
+    x = np.random.default_rng(0).standard_normal((300, 2))
+    model, data, page = (tmp_path / name for name in ("m.npz", "x.npy", "m.html"))
+    nfref.FlowDensity("gaussian", random_state=0).fit(x[:200]).save(model)
+    scores = load_model(model).density.log_prob(list(x.T))
+    for rows, told, mean in ((x, False, np.mean(scores[200:])),
+                             (x[:200], True, np.mean(scores[:200]))):
+        np.save(data, rows)
+        assert main(["report", str(model), "--data", str(data), "--out", str(page)]) == 0
+        found = Page(page.read_text(encoding="utf-8"))
+        assert found.value("mean") == pytest.approx(mean, abs=1e-9)
+        assert ("fitted to all of these rows" in capsys.readouterr().err) == told
+    assert main(["info", str(model)]) == 0 and "fitted_to" not in capsys.readouterr().out
