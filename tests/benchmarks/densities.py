@@ -119,17 +119,18 @@ def compare(data, names, seed, options, whole):
             apart = [a - b for a, b in zip(first.setdefault(rows, scores), scores)]
             shown = [np.array([np.mean(one) for one in values]) if options.rows else values[0]
                      for values in (scores, apart)]
-            print(f"{name:16}{rows:8,}" + "".join(f"{np.mean(one):{width}.3f}{_error(one):7.3f}"
+            print(f"{name:16}{rows:8,}" + "".join(f"{np.mean(one):{width}.3f}{error_of(one):7.3f}"
                                                   for one, width in zip(shown, (10, 18)))
                   + "".join(f"{np.mean([one[kind] for one in found]):10.1f}"
                             for kind in ("wall", "cpu")) + f"  {found[-1]['remark']}", flush=True)
             if options.csv:
                 keep(options.csv, {(table, rows, seed + draw, name): (
-                    np.mean(scores[draw]), _error(apart[draw]), one["cpu"], one["remark"])
+                    np.mean(scores[draw]), error_of(apart[draw]), one["cpu"], one["remark"])
                     for draw, one in enumerate(found)})
 
 
-def _error(values):
+def error_of(values):
+    """The standard error of the mean; NaN of one value."""
     return np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
 
 
