@@ -14,7 +14,8 @@ of the paired differences, and seconds of the clock and of the processors.
 
 The protocol, fixed before anything was measured:
 
-- *FlowDensity*: defaults; training and validation rows together, of which it holds out its own.
+- *FlowDensity*: defaults, without extras; training and validation rows together, of which it holds
+  out its own. *with vines*: the same with the extra ``vines``.
 - *before*: the same of another source folder, to compare versions.
 - *mixture*: scikit-learn's, full covariances, 1 to 64 components by the validation likelihood.
 - *mixture, BIC*: the same on all rows, up to a component for ten rows and 32, the least BIC.
@@ -66,7 +67,8 @@ from tests.benchmarks.density_peers import CONTENDERS, NEEDS, warm_up
 COLUMNS = ("table", "rows", "draw", "density", "nats", "error", "cpu", "remark")
 WHOLE = ("FlowDensity", "before", "gaussian", "mixture", "kernels", "zuko NSF", "zuko NSF, small",
          "zuko MAF", "denmarf")
-CURVES = ("FlowDensity", "before", "gaussian", "mixture, BIC", "kernels", "vine", "ARF", "zuko NSF")
+CURVES = ("FlowDensity", "with vines", "before", "gaussian", "mixture, BIC", "kernels", "vine",
+          "ARF", "zuko NSF")
 TEST_ROWS = 2000            # of a learning curve
 
 

@@ -76,7 +76,7 @@ def table_of(header, lines):
 def beside_others(found):
     """How much more nats FlowDensity has than others, by table and rows."""
     header = ("table", "rows", "nats", "best simple density", "vine", "ARF", "zuko NSF",
-              "seconds")
+              "``[vines]`` adds")
     lines = []
     for table, title in TABLES.items():
         for rows in [rows for rows in SHOWN if rows in found.sizes(table)]:
@@ -85,7 +85,7 @@ def beside_others(found):
                           f"{shown(*found.more(table, rows, simple))} ({SIMPLE[simple]})",
                           *(shown(*found.more(table, rows, other)) or "\\-"
                             for other in ("vine", "ARF", "zuko NSF")),
-                          f"{found.seconds(table, rows, 'FlowDensity'):.0f}"))
+                          shown(*found.more(table, rows, "FlowDensity", "with vines")) or "\\-"))
     return table_of(header, lines)
 
 
