@@ -18,8 +18,8 @@ TABLES = {"wine": "white wine", "magic": "MAGIC", "ccpp": "CCPP", "power100k": "
 ROWS = (50, 80, 150, 300, 700, 2000)
 SHOWN = (50, 150, 700, 2000)        # in the table of the page; the figure has all
 SIMPLE = {"gaussian": "Gaussian", "mixture, BIC": "mixture", "kernels": "kernels"}
-FAMILIES = {"Gaussian": "gaussian", "mixtures": "mixture", "wide": "wide", "vine": "vine",
-            "MAF": "maf", "splines": "nsf"}
+FAMILIES = {"Gaussians": "gaussian", "mixtures": "mixture", "wide": "wide", "MAF": "maf",
+            "splines": "nsf"}
 
 
 class Found:
@@ -105,11 +105,11 @@ def weights_of(found, rows):
 
 
 def members(found):
-    """The weights of families of members by the number of rows."""
+    """The weights of families of members by the number of rows, where all tables were fitted."""
     lines = []
     for rows in ROWS:
-        shares, above, error = weights_of(found, rows)
-        if not np.isnan(above):
+        if all(found.of(table, rows, "FlowDensity") for table in TABLES):
+            shares, above, error = weights_of(found, rows)
             lines.append((f"{rows:,}", *(f"{share:.0f} %" for share in shares.values()),
                           shown(above, error)))
     return table_of(("rows", *FAMILIES, "pool above its best"), lines)
@@ -157,6 +157,7 @@ def figure(found, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullLocator
+
     # Paul Tol's bright scheme; marks and dashes tell as much as colours.
     styles = {"FlowDensity": ("#4477AA", "o-", 2.4), "vine": ("#EE6677", "s-", 1.2),
               "ARF": ("#228833", "^-", 1.2), "zuko NSF": ("#AA3377", "D-", 1.2),
