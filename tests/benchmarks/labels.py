@@ -9,12 +9,10 @@ probabilities held above 1e-6) and the share of right labels, and of both the di
 nfref's with its standard error over test rows: positive where nfref is better.
 """
 
-import argparse
-import time
-import warnings
-
 import numpy as np
 import pandas as pd
+
+from tests.benchmarks.named_tables import arguments, asked_for, mean_and_error, split, timed
 
 ROWS = 1500
 
@@ -101,36 +99,21 @@ CLASSIFIERS = {"nfref": nfref_probabilities, "logistic": logistic, "boosting": b
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=list(TABLES), choices=TABLES)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    options = parser.parse_args()
+    options = arguments(__doc__, TABLES).parse_args()
     print(f"{'table':<14} {'':<9} {'log loss':>9} {'nfref better by':>18} {'right':>7} "
           f"{'nfref better by':>18} {'s':>6}")
-    for name in options.only:
-        for seed in options.seeds:
-            rng = np.random.default_rng([seed, list(TABLES).index(name)])
-            x, y = TABLES[name](rng)
-            order = rng.permutation(len(x))
-            fit, test = np.split(order, [round(0.7 * len(x))])
-            x, first = x[:, np.ptp(x[fit], axis=0) > 0], None
-            for classifier, probabilities in CLASSIFIERS.items():
-                began = time.process_time()
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    p = probabilities(x[fit], y[fit], x[test], seed)
-                loss = -np.log(np.maximum(p[np.arange(len(test)), y[test]], 1e-6))
-                right = (np.argmax(p, axis=1) == y[test]).astype(float)
-                first = first or (loss, right)
-                apart = [part.mean() for part in (loss - first[0], first[1] - right)]
-                error = [part.std() / np.sqrt(len(test))
-                         for part in (loss - first[0], first[1] - right)]
-                shown = [f"{a:+.3f} +- {e:.3f}" if classifier != "nfref" else ""
-                         for a, e in zip(apart, error)]
-                print(f"{name:<14} {classifier:<9} {loss.mean():>9.3f} {shown[0]:>18} "
-                      f"{right.mean():>7.3f} {shown[1]:>18} "
-                      f"{time.process_time() - began:>6.1f}", flush=True)
+    for name, seed, rng in asked_for(TABLES, options):
+        x, y = TABLES[name](rng)
+        fit, test = split(len(x), rng)
+        x, first = x[:, np.ptp(x[fit], axis=0) > 0], None
+        for classifier, probabilities in CLASSIFIERS.items():
+            p, seconds = timed(probabilities, x[fit], y[fit], x[test], seed)
+            loss = -np.log(np.maximum(p[np.arange(len(test)), y[test]], 1e-6))
+            right = (np.argmax(p, axis=1) == y[test]).astype(float)
+            first = first or (loss, right)
+            print(f"{name:<14} {classifier:<9} {loss.mean():>9.3f} "
+                  f"{mean_and_error(loss - first[0]):>18} {right.mean():>7.3f} "
+                  f"{mean_and_error(first[1] - right):>18} {seconds:>6.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ from tables that scikit-learn and nfref ship, of which the outliers are a class 
 drawing few of it; the others are made: each is one way of being odd.
 """
 
-import argparse
-import time
-import warnings
-
 import numpy as np
 from scipy import stats
+
+from tests.benchmarks.named_tables import arguments, asked_for, timed
 
 ROWS = 800
 
@@ -205,29 +203,21 @@ def area(score, odd):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=list(TABLES), choices=TABLES)
+    parser = arguments(__doc__, TABLES)
     parser.add_argument("--detectors", nargs="*", default=list(DETECTORS), choices=DETECTORS)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     options = parser.parse_args()
     print(f"{'table':<16}" + "".join(f"{name:>18}" for name in options.detectors) + f"{'s':>7}")
     ranks = []
-    for name in options.only:
-        for seed in options.seeds:
-            # Each table draws from a generator of its own, whichever tables are asked for.
-            x, odd = TABLES[name](np.random.default_rng([seed, list(TABLES).index(name)]))
-            z = (x - x.mean(axis=0)) / x.std(axis=0)
-            found, began = [], time.process_time()
-            for detector in options.detectors:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    found.append(area(DETECTORS[detector](x if detector == "nfref" else z, seed),
-                                      odd))
-            ranks.append(stats.rankdata([-value for value, _ in found]))
-            print(f"{name:<16}" + "".join(f"{f'{value:.3f} +- {error:.3f}':>18}"
-                                          for value, error in found)
-                  + f"{time.process_time() - began:>7.1f}", flush=True)
+    for name, seed, rng in asked_for(TABLES, options):
+        x, odd = TABLES[name](rng)
+        z = (x - x.mean(axis=0)) / x.std(axis=0)
+        found, seconds = zip(*(timed(DETECTORS[detector], x if detector == "nfref" else z, seed)
+                               for detector in options.detectors))
+        found = [area(score, odd) for score in found]
+        ranks.append(stats.rankdata([-value for value, _ in found]))
+        print(f"{name:<16}" + "".join(f"{f'{value:.3f} +- {error:.3f}':>18}"
+                                      for value, error in found)
+              + f"{sum(seconds):>7.1f}", flush=True)
     print(f"{'mean rank':<16}" + "".join(f"{value:>18.2f}" for value in np.mean(ranks, axis=0)))
 
 

@@ -11,12 +11,10 @@ CRPS to the precision of the levels; and the difference from nfref's with its st
 test rows, positive where nfref is better.
 """
 
-import argparse
-import time
-import warnings
-
 import numpy as np
 from scipy import stats
+
+from tests.benchmarks.named_tables import arguments, asked_for, mean_and_error, split, timed
 
 LEVELS = np.round(np.linspace(0.05, 0.95, 19), 2)
 ROWS = 600
@@ -96,34 +94,23 @@ def pinball(y, quantiles):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=list(TABLES), choices=TABLES)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    options = parser.parse_args()
+    options = arguments(__doc__, TABLES).parse_args()
     print(f"{'table':<10} {'':<9} {'pinball':>8} {'nfref better by':>20} {'s':>7}")
-    for name in options.only:
-        for seed in options.seeds:
-            rng = np.random.default_rng([seed, list(TABLES).index(name)])
-            x = TABLES[name](rng)
-            x = x[rng.permutation(len(x))]
-            split = round(0.7 * len(x))
-            fit, test = x[:split], x[split:]
-            fit, test = ((part - x[:split].mean(axis=0)) / x[:split].std(axis=0)
-                         for part in (fit, test))
-            first = None
-            for peer, answer in PEERS.items():
-                began = time.process_time()
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    found = answer(fit, test, seed)
-                loss = np.mean([pinball(test[:, k], found[k]) for k in range(x.shape[1])], axis=0)
-                first = loss if first is None else first
-                apart = loss - first
-                shown = ("" if peer == "nfref" else
-                         f"{apart.mean():+.4f} +- {apart.std() / np.sqrt(len(apart)):.4f}")
-                print(f"{name:<10} {peer:<9} {loss.mean():>8.4f} {shown:>20} "
-                      f"{time.process_time() - began:>7.1f}", flush=True)
+    for name, seed, rng in asked_for(TABLES, options):
+        fit, test = standardised_parts(TABLES[name](rng), rng)
+        first = None
+        for peer, answer in PEERS.items():
+            found, seconds = timed(answer, fit, test, seed)
+            loss = np.mean([pinball(*pair) for pair in zip(test.T, found)], axis=0)
+            first = loss if first is None else first
+            print(f"{name:<10} {peer:<9} {loss.mean():>8.4f} {mean_and_error(loss - first):>20} "
+                  f"{seconds:>7.1f}", flush=True)
+
+
+def standardised_parts(x, rng):
+    """(Rows to fit to, rows to test), in the units of the first."""
+    fit, test = (x[part] for part in split(len(x), rng))
+    return [(part - fit.mean(axis=0)) / fit.std(axis=0) for part in (fit, test)]
 
 
 if __name__ == "__main__":

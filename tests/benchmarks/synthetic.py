@@ -15,18 +15,21 @@ The protocol, fixed before anything was measured:
   trained on samples, as many as rows were fitted to, and on these rows.
 
 Contenders: *FlowDensity* with defaults, the same *without lattices* (its samples are not rounded),
-scikit-learn's *mixture* (1 to 16 components by BIC), and *columns apart*, each shuffled by itself.
-Printed are means over seeds with their standard errors.
+scikit-learn's *mixture* (1 to 16 components by BIC), a *Gaussian copula* of normal scores with the
+columns' own values, *neighbours* (SMOTE: between a row and one of its five nearest, columns
+standardised), *ARF* (the leaves of arfpy's adversarial forest, where it is installed), and *columns
+apart*, each shuffled by itself. Printed are means over seeds with their standard errors.
 """
 
 import argparse
-import time
+import importlib.util
 from dataclasses import replace
 
 import numpy as np
 
 import nfref
 from nfref.tables.columns import Continuous
+from tests.benchmarks.named_tables import timed
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 
@@ -45,16 +48,21 @@ def main():
         rows = abalones(rng, 2 * options.rows) if options.file is None else rng.permutation(
             np.loadtxt(options.file, delimiter=",", skiprows=1))[:2 * options.rows]
         train, test = np.array_split(rows, 2)
-        made, seconds = samples(train, options.flow, seed)
-        for name, drawn in {"rows fitted to": train, **made}.items():
-            found.setdefault(name, []).append([*(told_apart(drawn, test, kind, seed) for kind in
-                                                 ("forest", "boosting")), r2(drawn, test, seed),
-                                               seconds.get(name, 0.0)])
+        made = {"rows fitted to": (train, 0.0), **samples(train, options.flow, seed)}
+        for name, (drawn, seconds) in made.items():
+            found.setdefault(name, []).append([
+                *(told_apart(drawn, test, kind, seed) for kind in ("forest", "boosting")),
+                r2(drawn, test, seed), seconds])
     print(f"{'':24}{'AUC, forest':>16}{'AUC, boosting':>16}{'R2':>16}{'cpu (s)':>9}")
     for name, values in found.items():
-        mean, error = np.mean(values, axis=0), np.std(values, axis=0) / np.sqrt(len(values))
+        mean, error = np.mean(values, axis=0), _error(values)
         shown = "".join(f"{m:9.3f} +- {e:.3f}" for m, e in zip(mean[:3], error))
         print(f"{name:24}{shown}{mean[3]:9.1f}", flush=True)
+
+
+def _error(values):
+    return np.std(values, axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else (
+        np.full(len(values[0]), np.nan))
 
 
 def abalones(rng, n):
@@ -71,26 +79,67 @@ def abalones(rng, n):
     return np.stack([*lengths, *weights, rings], axis=1)
 
 
-def samples(train, flow, seed):
-    """(name -> as many samples as rows, name -> seconds of the processors)."""
-    from sklearn.mixture import GaussianMixture
-    rng, made, seconds = np.random.default_rng([seed, 1]), {}, {}
-    start = time.process_time()
+def flow_density(train, seed, flow):
+    """Two sets of samples of one fit: as they come, and not rounded to the columns' lattices."""
     density = nfref.FlowDensity(flow, random_state=seed).fit(train)
-    made["FlowDensity"] = density.sample(len(train), random_state=seed)
-    seconds["FlowDensity"] = time.process_time() - start
     columns = tuple(replace(column, step=None, offset=0.0) if isinstance(column, Continuous)
                     else column for column in density.columns_)
     table = replace(density.density_, columns=columns).sample(np.random.default_rng(seed),
                                                               len(train))
-    made["without lattices"] = np.stack(table, axis=1)
-    start = time.process_time()
+    return density.sample(len(train), random_state=seed), np.stack(table, axis=1)
+
+
+def mixture(train, seed):
+    from sklearn.mixture import GaussianMixture
     tried = [GaussianMixture(number, random_state=seed, reg_covar=1e-9).fit(train)
              for number in COMPONENTS]
-    made["mixture"] = min(tried, key=lambda one: one.bic(train)).sample(len(train))[0]
-    seconds["mixture"] = time.process_time() - start
-    made["columns apart"] = rng.permuted(train, axis=0)
-    return made, seconds
+    return min(tried, key=lambda one: one.bic(train)).sample(len(train))[0]
+
+
+def gaussian_copula(train, seed):
+    from scipy import stats
+    scores = stats.norm.ppf(stats.rankdata(train, axis=0) / (len(train) + 1))
+    drawn = np.random.default_rng(seed).multivariate_normal(
+        np.zeros(train.shape[1]), np.corrcoef(scores.T), len(train))
+    return np.stack([np.quantile(column, stats.norm.cdf(z), method="inverted_cdf")
+                     for column, z in zip(train.T, drawn.T)], axis=1)
+
+
+def between_neighbours(train, seed):
+    from sklearn.neighbors import NearestNeighbors
+    rng, z = np.random.default_rng(seed), train / np.std(train, axis=0)
+    _, nearest = NearestNeighbors(n_neighbors=6).fit(z).kneighbors(z)
+    rows = rng.integers(len(train), size=len(train))
+    others = nearest[rows, rng.integers(1, 6, len(train))]
+    return train[rows] + rng.random((len(train), 1)) * (train[others] - train[rows])
+
+
+def adversarial_forest(train, seed):
+    from scipy.stats import truncnorm
+
+    from tests.benchmarks.density_peers import adversarial_forest
+    rng, mean, std = np.random.default_rng(seed), np.mean(train, axis=0), np.std(train, axis=0)
+    _, trees = adversarial_forest((train - mean) / std, seed)
+    share, *leaves = (np.concatenate(parts) for parts in zip(*trees))
+    chosen = rng.choice(len(share), len(train), p=share / np.sum(share))
+    centre, spread, low, high = (part[chosen] for part in leaves)
+    return mean + std * truncnorm.rvs((low - centre) / spread, (high - centre) / spread, centre,
+                                      spread, random_state=rng)
+
+
+PEERS = {"mixture": mixture, "Gaussian copula": gaussian_copula, "neighbours": between_neighbours,
+         "ARF": adversarial_forest,
+         "columns apart": lambda train, seed: np.random.default_rng(seed).permuted(train, axis=0)}
+
+
+def samples(train, flow, seed):
+    """name -> (as many samples as rows, seconds of the processors)."""
+    (rounded, plain), seconds = timed(flow_density, train, seed, flow)
+    made = {"FlowDensity": (rounded, seconds), "without lattices": (plain, seconds)}
+    for name, draw in PEERS.items():
+        if name != "ARF" or importlib.util.find_spec("arfpy"):
+            made[name] = timed(draw, train, seed)
+    return made
 
 
 def told_apart(drawn, rows, kind, seed):

@@ -1,0 +1,45 @@
+"""What benchmarks on tables with names share: arguments, generators, differences with errors."""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+
+
+def arguments(doc, tables):
+    """A parser of which tables, and of which seeds."""
+    parser = argparse.ArgumentParser(description=doc,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=list(tables), choices=tables)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    return parser
+
+
+def asked_for(tables, options):
+    """(name, seed, rng), each table with a generator of its own, whichever are asked for."""
+    for name in options.only:
+        for seed in options.seeds:
+            yield name, seed, np.random.default_rng([seed, list(tables).index(name)])
+
+
+def split(rows, rng):
+    """(Seven of ten to fit to, the rest to test), in random order."""
+    order = rng.permutation(rows)
+    return np.split(order, [round(0.7 * rows)])
+
+
+def timed(call, *arguments):
+    """(What comes back, seconds of the processors), without warnings."""
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = call(*arguments)
+    return found, time.process_time() - began
+
+
+def mean_and_error(values):
+    """As text; nothing where all are 0, which is a difference from itself."""
+    if not np.any(values):
+        return ""
+    return f"{np.mean(values):+.4f} +- {np.std(values, ddof=1) / np.sqrt(len(values)):.4f}"
