@@ -126,11 +126,13 @@ class BatchNorm(Adaptive):
         return over_rows(*affine_inverse(x, *self._affine(params, *statistics)))
 
     def _adapt(self, params, x, context, stage):
-        learns = ("start", "batch" if self.statistics == "running" else "evaluation")
-        if len(x) == 0 or stage not in learns:
+        return self._with_moments(params, *column_moments(x), stage) if len(x) else params
+
+    def _with_moments(self, params, mean, variance, stage):
+        """:meth:`_adapt` to rows of this mean and variance."""
+        if stage not in ("start", "batch" if self.statistics == "running" else "evaluation"):
             return params
         weight = self.momentum if stage == "batch" else 1.0
-        mean, variance = column_moments(x)
         return {**params,
                 "running_mean": (1 - weight) * params["running_mean"] + weight * mean,
                 "running_variance": (1 - weight) * params["running_variance"] + weight * variance}

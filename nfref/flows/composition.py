@@ -1,12 +1,15 @@
 """Flows made of flows: one after the other, and turned around."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import autograd.numpy as np
 
 from nfref.flow import Flow, context_for, maps_as
+from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime import dispatch
+from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import as_tuple
@@ -47,6 +50,8 @@ class Composition(Adaptive):
         return x, total
 
     def _adapt(self, params, x, context, stage):
+        if (found := self._with_moments(params, x, context, stage)) is not None:
+            return found
         found = list(params)
         for k, flow in reversed(list(enumerate(self.flows))):
             own = context_for(flow, context)
@@ -61,11 +66,31 @@ class Composition(Adaptive):
         unchanged = all(new is old for new, old in zip(found, params))
         return params if unchanged else found
 
+    def _with_moments(self, params, x, context, stage):
+        """:meth:`_adapt` where only batch norms learn, all in one pass; None elsewhere."""
+        norms = [member for member in self.members(-1) if keeps_statistics(member[0])]
+        if stage == "evaluation" or not len(x) or not norms or not all(
+                isinstance(norm, BatchNorm) for norm, _, _ in norms):
+            return None
+        moments = dispatch.run("batch_moments", lambda *_: None, in_training(self), params, x,
+                               context)
+        if moments is None or {path for _, _, path in norms} != set(moments):
+            return None
+        for norm, _, path in norms:
+            own = trees.at_path(params, path)
+            params = trees.with_part(params, path, norm._with_moments(
+                own, *moments[path][:, :norm.dim], stage))
+        return params
+
     @property
     def _keeps_statistics(self):
         return any(map(keeps_statistics, self.flows))
 
     def _in_training(self):
+        return self._training
+
+    @cached_property
+    def _training(self):
         members = tuple(map(in_training, self.flows))
         unchanged = all(new is old for new, old in zip(members, self.flows))
         return self if unchanged else Chain(members)

@@ -58,6 +58,8 @@ TWINS = {
                  CALL, "nfref.kernels.chain.primitives:apply", "nfref.kernels.cuda.flows:apply"),
     "loss_and_gradient": Twin(lambda density, unflatten, vector, x, *others: len(x) * len(vector),
                               REPEATED, "nfref.kernels.chain.training:loss_and_gradient"),
+    "batch_moments": Twin(lambda flow, params, x, context: len(x) * trees.count(params),
+                          REPEATED, "nfref.kernels.chain.primitives:batch_moments"),
     "adam_update": Twin(lambda vector, *others: len(vector),
                         LONG, "nfref.kernels.adam:adam_update"),
     "log_abs_det": Twin(_entries, CALL, f"{_MATRICES}:log_abs_det_or_none",

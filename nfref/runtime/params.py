@@ -71,6 +71,15 @@ def at_path(params, path):
     return params
 
 
+def with_part(params, path, part):
+    """The same parameters, with another part at the end of a path."""
+    if not path:
+        return part
+    found = dict(params) if isinstance(params, dict) else list(params)
+    found[path[0]] = with_part(params[path[0]], path[1:], part)
+    return found
+
+
 def count(params):
     """How many numbers the parameters hold."""
     return sum(np.size(leaf) for leaf in leaves(params))

@@ -16,6 +16,8 @@ from tests.continuous.cases import filled
 
 # Flows with sizes of their own: timed beside their formula, some beside other libraries too.
 OWN = {
+    "RealNVP with batch norm": lambda: nfref.RealNVP(2, 8, (64, 64), activation="relu",
+                                                     batch_norm=True),
     "NAF": lambda: nfref.NAF(11, 3),
     "Flow++": lambda: nfref.RealNVP(11, 4, transformer=nfref.LogisticMixture()),
     "Radial": lambda: nfref.Radial(2),

@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from nfref.kernels import turns
 from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.batch_norm import Batch, take_along
 from nfref.kernels.rows import in_pieces, share
 from nfref.kernels.simd.products import ROWS, ensure_compiled
 
@@ -17,8 +19,10 @@ def value(program, theta, x, context, threads):
 def value_and_finite(program, theta, x, context, threads):
     """:func:`value`, and whether all of it is finite."""
     ensure_compiled(x.dtype)
-    rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
-    values = chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
+    rows, values = inputs_and_values(x, context)
+    if program.couples_rows:
+        moments(program, theta, rows, values, threads)
+        return tuple(values), all(np.isfinite(array).all() for array in values)
     blocks = -(-len(x) // ROWS)
     chunk, zeros = max(1, min(CHUNK, -(-blocks // threads))), []
 
@@ -32,12 +36,18 @@ def value_and_finite(program, theta, x, context, threads):
     return tuple(values), sum(zeros) == 0
 
 
+def inputs_and_values(x, context):
+    """What kernels read, and what they fill."""
+    context = np.empty((len(x), 0), x.dtype) if context is None else context
+    rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
+    return rows, chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
+
+
 def cotangents(program, theta, x, context, g_out, g_log_det, threads):
     """Cotangents of (theta, x, context) for cotangents of the value and the log-determinant."""
     g_values = chain.Values(np.ascontiguousarray(g_out, x.dtype),
                             np.ascontiguousarray(g_log_det, x.dtype))
-    no_loss = chain.NormalLoss(np.empty(0, x.dtype), np.empty(0, x.dtype))
-    return _vjp(program, theta, x, context, g_values, no_loss, threads)
+    return _vjp(program, theta, x, context, g_values, _no_loss(x), threads)
 
 
 def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
@@ -58,6 +68,9 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     workspace = program.workspace
     # A single sum is the result.
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
+    if program.couples_rows:
+        _whole_batch(program, theta, rows, g_values._replace(value=g_x[:0]), g_values, loss,
+                     chain.Gradients(g_x, g_context, partial_sums), blocks, threads)
 
     def task(k):
         arrays = working_arrays(program, rows, 2, program.tape, program.tape, program.scratch)
@@ -66,7 +79,8 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
                   (k + 1) * blocks, *program.optional)
         workspace.give_back(*arrays)
 
-    share(task, count, threads)
+    if not program.couples_rows:
+        share(task, count, threads)
     if count == 1:
         return partial_sums[0], g_x, g_context
     g_theta = np.empty(program.size, x.dtype)
@@ -74,6 +88,39 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
               program.size, threads)
     workspace.give_back(partial_sums)
     return g_theta, g_x, g_context
+
+
+def moments(program, theta, rows, values, threads):
+    """(B, 2, D), means and variances of rows where they come to each batch norm; fills values."""
+    ensure_compiled(rows.x.dtype)
+    nothing = chain.Gradients(rows.x[:0], rows.x[:0], rows.x[:0])
+    return _whole_batch(program, theta, rows, values, values, _no_loss(rows.x), nothing, 1, threads)
+
+
+def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group, threads):
+    """A chain with batch norm in training, see ``batch_norm``; the moments at each."""
+    blocks, dim, take = -(-len(rows.x) // ROWS), rows.x.shape[1], program.workspace.take
+    dtype, back, cuts = rows.x.dtype, len(gradients.theta) > 0, len(program.parts) - 2
+    batch = Batch(program.parts, np.empty((cuts, blocks, 2, dim)), np.empty((cuts, 5, dim)),
+                  turns.counts((2 if back else 1) * cuts + 1), group)
+    columns = dim + rows.context.shape[1] + 1
+    every = take((blocks, 2, columns, ROWS), dtype)
+    tapes = [take((blocks, program.tape), dtype) for _ in range(2 if back else 0)]
+
+    def task(k):
+        tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
+        scratch = take((program.scratch,), dtype)
+        take_along(program.chain, batch, theta, rows, values, g_values, loss, gradients, every,
+                   tape, slopes, scratch, *program.optional)
+        program.workspace.give_back(scratch, *([] if tapes else [tape]))
+
+    share(task, min(threads, -(-blocks // group)), threads)
+    program.workspace.give_back(every, *tapes)
+    return batch.found[:, :2]
+
+
+def _no_loss(x):
+    return chain.NormalLoss(np.empty(0, x.dtype), np.empty(0, x.dtype))
 
 
 def working_arrays(program, rows, count, *sizes):

@@ -31,7 +31,7 @@ from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.products import COLUMNS, ROWS
 
 (ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
- CHANNEL_COUPLING, IMAGE_COUPLING) = range(11)
+ CHANNEL_COUPLING, IMAGE_COUPLING, BATCH_NORM) = range(12)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)

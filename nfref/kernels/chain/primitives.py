@@ -37,6 +37,31 @@ def apply(flow, direction, params, rows, context):
     return rows, total
 
 
+def batch_moments(flow, params, x, context):
+    """Path -> (2, D), mean and variance of the rows that come to each batch norm in training.
+
+    None where a number is not finite, and for rows that have no kernel.
+    """
+    if x.dtype.char not in "fd":
+        return None
+    found = {}
+    for piece in programs(flow, -1):
+        if not isinstance(piece, Program):
+            member, sign, path = piece
+            x, _ = member._apply(sign, at_path(params, path), x, context)
+        elif not piece.couples_rows:
+            x, _ = _through(piece, params, x, context, False)
+        else:
+            theta = piece.pack(params, x.dtype)
+            rows, values = kernels.inputs_and_values(x, context)
+            moments = kernels.moments(piece, theta, rows, values, threads())
+            piece.give_back(theta)
+            found.update(zip([piece.members[k][2] for k in piece.parts[1:-1]],
+                             moments.astype(x.dtype)))
+            x = values.value
+    return found if all(np.isfinite(moments).all() for moments in found.values()) else None
+
+
 def programs(flow, direction):
     """The pieces of a flow, made once for each flow object."""
     made = flow.__dict__.setdefault("_pieces", {})
@@ -67,6 +92,7 @@ def _value(program, params, rows, context):
     program.give_back(theta)
     if not finite:
         where = np.flatnonzero(~(np.isfinite(result[0]).all(axis=1) & np.isfinite(result[1])))
+        where = slice(None) if program.couples_rows else where
         with np.errstate(all="ignore"):
             found = program.formula(params, rows[where], context[where])
         for array, some in zip(result, found):

@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
-from nfref.kernels.chain.interpreter import HEADER, OPTIONAL, Chain
+from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain
 from nfref.kernels.rows import aligned
 from nfref.kernels.simd.products import ROWS
 from nfref.runtime import blas
@@ -48,6 +48,9 @@ class Program:
         That of the parameters, where theta is nothing but their arrays, joined; None elsewhere.
     packing : callable
         Makes the context that instructions pack and unpack in.
+    parts : (B + 2,) array
+        Where the parts start that a whole batch goes through, as B batch norms cut them, and the
+        end; with none of these rows do not depend on each other.
     """
 
     def __init__(self, members, instructions):
@@ -77,9 +80,16 @@ class Program:
         self.optional = optional_parts(
             {name for instruction in instructions for name in instruction.needs})
         self.workspace, self.tape = Workspace(), tape
+        cuts = [k for k, one in enumerate(instructions) if one.opcode == BATCH_NORM]
+        self.parts = np.array([0, *cuts, len(instructions)])
         self.structure = None
         factorises = any(instruction.factorises for instruction in instructions)
         self.packing = blas.one_thread if factorises else nullcontext
+
+    @property
+    def couples_rows(self):
+        """Whether rows depend on each other."""
+        return len(self.parts) > 2
 
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if that is all that its instructions do."""

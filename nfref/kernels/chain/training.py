@@ -22,38 +22,40 @@ _LAYOUTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
-    """See :func:`nfref.training.gradient.loss_and_gradient`; None where no kernel does all of it.
+    """See :func:`nfref.training.gradient.loss_and_gradient`; None where kernels can't do it.
 
-    That is any base but the standard normal, and flows that are not one program.
+    That is for any base but the standard normal, and for flows that are not one program, before
+    which layers without parameters may stand.
     """
     if twin_of(density.base) != "standard_normal" or not len(x):
         return None
     if isinstance(vector, Box) or vector.dtype != x.dtype or x.dtype.char not in "fd":
         return None
-    pieces = programs(density.flow, -1)
-    if len(pieces) != 1 or not isinstance(pieces[0], Program):
+    *before, program = programs(density.flow, -1)
+    if not isinstance(program, Program) or any(
+            isinstance(piece, Program) or piece[0]._structure.shapes != {} for piece in before):
         return None
-    program = pieces[0]
+    log_det = 0
+    for member, sign, _ in before:
+        x, more = member._apply(sign, {}, x, context)
+        log_det = log_det + more
     context = np.empty((len(x), 0), x.dtype) if context is None else context
     layout = _layout(program, unflatten, vector)
-    if layout is not None:
-        log_prob, gradient, _, _ = run.normal_loss_cotangents(program, layout.packed(vector), x,
-                                                              context, threads(), weight)
-        return _if_finite(_loss(log_prob, weight), layout.unpacked(gradient))
-    theta = program.pack(unflatten(vector)["flow"], x.dtype)
+    theta = (program.pack(unflatten(vector)["flow"], x.dtype) if layout is None else
+             layout.packed(vector))
     log_prob, g_theta, _, _ = run.normal_loss_cotangents(program, theta, x, context, threads(),
                                                          weight)
+    log_prob += log_det
+    loss = -np.mean(log_prob if weight is None else weight * log_prob)
+    if layout is not None:
+        return _if_finite(loss, layout.unpacked(g_theta))
     program.give_back(theta)
-    return _if_finite(_loss(log_prob, weight), _unpacked(program, unflatten, vector, g_theta))
+    return _if_finite(loss, _unpacked(program, unflatten, vector, g_theta))
 
 
 def _if_finite(loss, gradient):
     """Both; None where one is not finite, and the formula decides."""
     return (loss, gradient) if np.isfinite(loss) and np.isfinite(np.sum(gradient)) else None
-
-
-def _loss(log_prob, weight):
-    return -np.mean(log_prob if weight is None else weight * log_prob)
 
 
 def _unpacked(program, unflatten, vector, g_theta):

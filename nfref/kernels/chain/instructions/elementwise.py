@@ -44,9 +44,9 @@ def act_norm(flow, direction):
 
 
 def batch_norm(flow, direction):
-    """In evaluation mode: s = log(v + eps)/2 - gamma and t = m - beta e^s are fixed numbers."""
-    if flow.mode != "evaluation":
-        return None
+    """In evaluation mode s = log(v + eps)/2 - gamma and t = m - beta e^s are fixed numbers."""
+    if flow.mode == "training":
+        return _batch_norm_in_training(flow) if direction == -1 else None
 
     def pack(params, dtype):
         return flow._affine(params, params["running_mean"], params["running_variance"])
@@ -59,3 +59,14 @@ def batch_norm(flow, direction):
                 "running_variance": 0.5 * g_s / (params["running_variance"] + flow.epsilon)}
 
     return _elementwise(flow.dim, direction, pack, unpack)
+
+
+def _batch_norm_in_training(flow):
+    def unpack(params, cotangent):
+        nothing = np.zeros_like(cotangent[flow.dim:])
+        return {"shift": cotangent[:flow.dim], "log_scale": cotangent[flow.dim:],
+                "running_mean": nothing, "running_variance": nothing}
+
+    return Instruction(chain.BATCH_NORM, -1, [flow.dim], size=2 * flow.dim, tape=flow.dim,
+                       scratch=0, unpack=unpack, reals=(flow.epsilon,),
+                       pack=lambda params, dtype: [params["shift"], params["log_scale"]])

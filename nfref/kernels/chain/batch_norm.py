@@ -1,0 +1,230 @@
+"""Batch norm in training, with the statistics of the batch: a chain that takes a whole batch along.
+
+Rows depend on each other through the statistics. So a batch norm cuts the chain: all blocks of a
+batch go through the part before it, then their moments are known, and all go on. Back the same way,
+and what each block leaves on the tape stays there until it comes back.
+
+With y = (x - m) e^-s, z = y + b, s = log(v + epsilon)/2 - c, where b and c are learned, and m and v
+are the moments of N rows, cotangents g of z and l of each log-determinant, which is -sum s, give
+
+    b: sum g,   c: -q with q = -sum (g y + l), which is the cotangent of s,
+    x_n: e^-s (g_n - sum g / N + y_n q e^(-2c) / N),
+
+since m gets -e^-s sum g and hands 1/N of it to each row, and v gets q / (2 (v + epsilon)) and hands
+2 (x_n - m) / N times that on; e^2s = (v + epsilon) e^(-2c).
+
+theta: b (D,), c (D,). Tape: x - m (D, ROWS).
+"""
+
+import math
+from typing import NamedTuple
+
+from nfref.kernels.chain.block import Cotangents, Storage
+from nfref.kernels.chain.interpreter import (HEADER, block_of, gather_block, layer, layer_vjp,
+                                             normal_cotangents, scatter_block)
+from nfref.kernels.chain.network import units_of
+from nfref.kernels.jit import body, kernel, reduction
+from nfref.kernels.simd.elementary import exp
+from nfref.kernels.simd.products import ROWS
+from nfref.kernels.turns import draw, is_last, let_begin, wait_for_part
+
+
+class Batch(NamedTuple):
+    """A batch on its way: what each block leaves, and what is known of all.
+
+    Attributes
+    ----------
+    parts : (B + 2,) array
+        Where parts start; a batch norm is the first instruction of each but the first one.
+    of_blocks : (B, blocks, 2, D) array
+        Mean and sum of squares of each block at each batch norm; on the way back sum g and q.
+    found : (B, 5, D) array
+        Mean, variance, s, sum g and q of the whole batch.
+    counts : see ``turns``
+    group : int
+        How many blocks add their cotangents of theta up.
+    """
+
+    parts: object
+    of_blocks: object
+    found: object
+    counts: object
+    group: object
+
+
+@kernel
+def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blocks, tapes, slopes,
+               scratch, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
+               images):
+    """A thread's share of a batch: to ``values`` or, if theta has cotangents, there and back.
+
+    gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
+    blocks : (blocks, 2, D + C + 1, ROWS) array, of all blocks and their cotangents
+    tapes, slopes : (blocks, T) arrays of all blocks; (1, T) and (1, 0) for values alone
+    """
+    code, starts, parts = chain.code, chain.starts, batch.parts
+    last, back = len(parts) - 2, len(gradients.theta) > 0
+    tasks = -(-len(blocks) // batch.group)
+    while True:
+        step, task = divmod(draw(batch.counts), tasks)
+        if step >= len(batch.counts) // 2:
+            return
+        wait_for_part(batch.counts, step)
+        part = last - abs(step - last)
+        for b in range(task * batch.group, min((task + 1) * batch.group, len(blocks))):
+            tape, slope = tapes[b if back else 0], slopes[b if back else 0]
+            block, start = block_of(rows, blocks[b, 0]), b * ROWS
+            there = min(ROWS, len(rows.x) - start)
+            if step <= last:
+                if part == 0:
+                    gather_block(rows.x, start, block.u)
+                    gather_block(rows.context, start, block.context)
+                    block.log_det[:] = 0
+                for k in range(parts[part], parts[part + 1]):
+                    pc = starts[k]
+                    storage = Storage(theta, code[pc + 4], tape, code[pc + 3] if back else 0, slope,
+                                      ROWS)
+                    if part > 0 and k == parts[part]:
+                        normalise(code[pc + HEADER], storage, block, batch.found[part - 1])
+                    else:
+                        layer(chain, pc, storage, block, couplings, masks, splines, mixtures,
+                              others, radials, sylvesters, residuals, images)
+                if part < last:
+                    moments(block.u, there, batch.of_blocks[part, b])
+                elif len(values.value) > 0:
+                    scatter_block(block.u, values.value, start)
+                    for r in range(there):
+                        values.log_det[start + r] = block.log_det[r]
+            if step >= last and back:
+                other = block_of(rows, blocks[b, 1])
+                g = Cotangents(other.u, other.context, other.log_det, gradients.theta[task])
+                if step == last:
+                    if b == task * batch.group:
+                        g.theta[:] = 0
+                    if len(loss.weights) > 0:
+                        normal_cotangents(block, loss, g, start)
+                    else:
+                        gather_block(g_values.value, start, g.u)
+                        for r in range(there):
+                            g.log_det[r] = g_values.log_det[start + r]
+                    for r in range(there, ROWS):
+                        g.u[:, r] = 0
+                        g.log_det[r] = 0
+                    g.context[:] = 0
+                else:
+                    pc = starts[parts[part + 1]]
+                    storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
+                    normalise_vjp(code[pc + HEADER], storage, g.u, batch.found[part], there,
+                                  len(rows.x))
+                for k in range(parts[part + 1] - 1, parts[part] - 1, -1):
+                    pc = starts[k]
+                    storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
+                    if part > 0 and k == parts[part]:
+                        sums(code[pc + HEADER], storage, g, batch.found[part - 1],
+                             batch.of_blocks[part - 1, b])
+                    else:
+                        layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines,
+                                  mixtures, others, radials, sylvesters, residuals, images)
+                if part == 0:
+                    scatter_block(g.u, gradients.x, start)
+                    scatter_block(g.context, gradients.context, start)
+        if is_last(batch.counts, step, tasks):
+            if step < last:
+                pc = starts[parts[part + 1]]
+                combine_moments(code[pc + HEADER], theta[code[pc + 4]:],
+                                chain.reals[code[pc + 5]], batch.of_blocks[part], len(rows.x),
+                                batch.found[part])
+            elif part > 0 and back:
+                pc = starts[parts[part]]
+                combine_sums(code[pc + HEADER], batch.of_blocks[part - 1], batch.found[part - 1],
+                             gradients.theta[0, code[pc + 4]:])
+            let_begin(batch.counts, step + 1)
+
+
+MEAN, VARIANCE, LOG_SCALE, SUM_G, Q = range(5)
+
+
+@reduction
+def moments(u, there, out):
+    """Mean, and sum of squares about it, of the rows of a block that there are."""
+    for j in range(min(len(u), out.shape[1])):
+        total = 0.0
+        for r in range(there):
+            total += u[j, r]
+        mean = total / there
+        squares = 0.0
+        for r in range(there):
+            squares += (u[j, r] - mean) * (u[j, r] - mean)
+        out[0, j] = mean
+        out[1, j] = squares
+
+
+@body
+def combine_moments(dim, theta, epsilon, of_blocks, n, found):
+    """Two sets of n and k rows together: the mean moves by k (m' - m) / (n + k), and squares grow
+    by n k (m' - m)^2 / (n + k) besides those of the other set. s is rounded as in the formula."""
+    number = theta.dtype.type
+    for j in range(dim):
+        mean, squares, seen = 0.0, 0.0, 0
+        for b in range(len(of_blocks)):
+            more = min(ROWS, n - seen)
+            apart = of_blocks[b, 0, j] - mean
+            mean += apart * more / (seen + more)
+            squares += of_blocks[b, 1, j] + apart * apart * seen * more / (seen + more)
+            seen += more
+        found[MEAN, j] = mean
+        found[VARIANCE, j] = squares / n
+        inside = number(found[VARIANCE, j]) + number(epsilon)
+        found[LOG_SCALE, j] = number(0.5) * math.log(inside) - theta[dim + j]
+
+
+@body
+def normalise(dim, storage, block, found):
+    u, log_det = block.u, block.log_det
+    number, centred = u.dtype.type, units_of(storage.tape, storage.tape_at, dim)
+    for j in range(dim):
+        mean, log_scale = number(found[MEAN, j]), number(found[LOG_SCALE, j])
+        shift = mean - storage.theta[storage.at + j] * exp(log_scale)
+        slope = exp(-log_scale)
+        for r in range(ROWS):
+            centred[j, r] = u[j, r] - mean
+            u[j, r] = (u[j, r] - shift) * slope
+            log_det[r] -= log_scale
+
+
+@reduction
+def sums(dim, storage, g, found, out):
+    """sum g and q of a block; cotangents of rows that are not there are 0."""
+    centred, g_log_det, g = units_of(storage.tape, storage.tape_at, dim), g.log_det, g.u
+    for j in range(dim):
+        slope = math.exp(-found[LOG_SCALE, j])
+        total = 0.0
+        q = 0.0
+        for r in range(ROWS):
+            total += g[j, r]
+            q -= g[j, r] * (centred[j, r] * slope) + g_log_det[r]
+        out[0, j] = total
+        out[1, j] = q
+
+
+@body
+def combine_sums(dim, of_blocks, found, g_theta):
+    for j in range(dim):
+        found[SUM_G, j] = 0
+        found[Q, j] = 0
+        for b in range(len(of_blocks)):
+            found[SUM_G, j] += of_blocks[b, 0, j]
+            found[Q, j] += of_blocks[b, 1, j]
+        g_theta[j] += found[SUM_G, j]
+        g_theta[dim + j] -= found[Q, j]
+
+
+@body
+def normalise_vjp(dim, storage, g, found, there, n):
+    number, centred = g.dtype.type, units_of(storage.tape, storage.tape_at, dim)
+    for j in range(dim):
+        slope = exp(-number(found[LOG_SCALE, j]))
+        gamma = storage.theta[storage.at + dim + j]
+        mean, factor = number(found[SUM_G, j] / n), number(found[Q, j] / n) * exp(-gamma - gamma)
+        for r in range(there):
+            g[j, r] = slope * (g[j, r] - mean + factor * (centred[j, r] * slope))

@@ -1,0 +1,110 @@
+"""Counting between threads inside of kernels, so that all of one part is done before the next.
+
+Work comes in parts of equally many tasks, and a task needs what the whole part before left. Threads
+draw tasks in order; one that is ahead waits until the last task of the part before is done, and
+what has been drawn is being worked on. So it ends with any number of threads, one among them.
+"""
+
+import os
+import threading
+import time
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from nfref.kernels.jit import body, overloaded
+from nfref.kernels.numba_internals import cgutils, ir
+from nfref.kernels.simd.tiles import start_at
+
+SPINS = 1000            # a few microseconds; then who is waited for may need this processor
+
+_LOCK = threading.Lock()
+
+
+def counts(parts):
+    """What threads count in: tasks drawn, then of each part those done, and whether it may begin.
+    """
+    found = np.zeros(1 + 2 * parts, np.int64)
+    found[1 + parts] = 1
+    return found
+
+
+def add_one(numbers, k):
+    """numbers[k] before it grows by one; no two threads see the same."""
+    with _LOCK:
+        numbers[k] += 1
+        return numbers[k] - 1
+
+
+def wait_for(numbers, k):
+    """Until numbers[k] is not 0."""
+    while numbers[k] == 0:
+        time.sleep(0)
+
+
+@body
+def draw(counts):
+    """The number of a task that nobody has drawn."""
+    return add_one(counts, 0)
+
+
+@body
+def wait_for_part(counts, part):
+    wait_for(counts, 1 + len(counts) // 2 + part)
+
+
+@body
+def is_last(counts, part, tasks):
+    """A task of a part is done; whether it was the last one."""
+    return add_one(counts, 1 + part) == tasks - 1
+
+
+@body
+def let_begin(counts, part):
+    """What a part needs is there."""
+    if part < len(counts) // 2:
+        add_one(counts, 1 + len(counts) // 2 + part)
+
+
+@overloaded(add_one)
+def _add_one(numbers, k):
+    return lambda numbers, k: _atomic_add(start_at(numbers, k), 1)
+
+
+@overloaded(wait_for)
+def _wait_for(numbers, k):
+    def compiled(numbers, k):
+        for _ in range(SPINS):
+            if _atomic_load(start_at(numbers, k)) != 0:
+                return
+        while _atomic_load(start_at(numbers, k)) == 0:
+            _let_others_run()
+    return compiled
+
+
+@intrinsic
+def _atomic_add(typing, pointer, number):
+    def generate(context, builder, signature, arguments):
+        return builder.atomic_rmw("add", *arguments, "seq_cst")
+
+    return types.int64(pointer, types.int64), generate
+
+
+@intrinsic
+def _atomic_load(typing, pointer):
+    def generate(context, builder, signature, arguments):
+        return builder.load_atomic(*arguments, "seq_cst", 8)
+
+    return types.int64(pointer), generate
+
+
+@intrinsic
+def _let_others_run(typing):
+    def generate(context, builder, signature, arguments):
+        if hasattr(os, "sched_yield"):
+            builder.call(cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
