@@ -44,3 +44,11 @@ def test_differences_are_paired_by_draws(tmp_path):
     assert found.more("wine", 50, "gaussian") == pytest.approx((2.5, 1.5, 2))      # 1 and 4
     assert found.nats("wine", 50, "FlowDensity") == -11.0
     assert "60 %" in members(found) and "+0.25 ± 0.00" in members(found)
+
+
+def test_samples_are_told_apart_as_the_benchmark_printed():
+    lines = re.findall(r"^    (\S.*?)  +(\d\.\d+) \+- ", text_of("benchmarks"), re.MULTILINE)
+    forest = dict(lines)
+    page = re.sub(r"\s+", " ", text_of("density_of_my_table"))
+    assert f"with an AUC of {forest['FlowDensity']}," in page
+    assert f"and with {forest['without lattices']} where they are not rounded" in page
