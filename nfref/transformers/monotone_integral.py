@@ -154,6 +154,7 @@ class MonotoneIntegral(Transformer):
     nodes: int = 64
     bound: float = 8.0
 
+    _twin = "monotone_integral"
     _converters = {"units": check_count, "nodes": at_least(2), "bound": check_positive}
 
     def __post_init__(self):

@@ -18,6 +18,7 @@ from tests.continuous.cases import filled
 OWN = {
     "RealNVP with batch norm": lambda: nfref.RealNVP(2, 8, (64, 64), activation="relu",
                                                      batch_norm=True),
+    "UMNN": lambda: nfref.UMNN(6),
     "NAF": lambda: nfref.NAF(11, 3),
     "Flow++": lambda: nfref.RealNVP(11, 4, transformer=nfref.LogisticMixture()),
     "Radial": lambda: nfref.Radial(2),

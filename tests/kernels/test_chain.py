@@ -24,7 +24,8 @@ TRANSFORMERS = {
     "spline, circular": RationalQuadratic(bins=4, bound=BOUND, tails="circular"),
     "sigmoids": nfref.DeepSigmoid(5),
     "one sigmoid": nfref.DeepSigmoid(1, min_slope=0.2),
-    "mixture": nfref.LogisticMixture(4, bound=2.0)}
+    "mixture": nfref.LogisticMixture(4, bound=2.0),
+    "integral": nfref.MonotoneIntegral(2, nodes=4, bound=0.5)}
 MATRIX = ((1.0, 2.0, 0.0), (0.0, 1.0, 3.0), (-1.0, 0.0, 2.0))
 
 FLOWS = {
@@ -86,8 +87,8 @@ for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
-RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture")
-IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture")
+RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral")
+IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture", "MADE, integral")
 # 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.

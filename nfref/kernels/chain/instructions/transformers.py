@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.transformers import (ADDITIVE, AFFINE, SIGMOIDS, SPLINE, additive, affine,
-                                              sigmoid_mixture, spline)
+from nfref.kernels.chain.transformers import (ADDITIVE, AFFINE, INTEGRAL, SIGMOIDS, SPLINE,
+                                              additive, affine, monotone_integral, sigmoid_mixture,
+                                              spline)
 from nfref.kernels.names import twin_of
+from nfref.transformers.monotone_integral import clenshaw_curtis
 
 
 class Operands(NamedTuple):
@@ -64,5 +66,13 @@ def _logistic_mixture(transformer):
                      sigmoid_mixture.FLOW_PLUS_PLUS, (transformer.bound,), ("mixtures",))
 
 
+def _monotone_integral(transformer):
+    fractions, weights = clenshaw_curtis(transformer.nodes)
+    reals = (transformer.bound, transformer.nodes / transformer.bound, *fractions, *weights)
+    return _operands(INTEGRAL, transformer.size, monotone_integral.tape_rows(transformer.units),
+                     transformer.nodes, reals, ("mixtures",))
+
+
 ENCODERS = {"additive": _additive, "affine": _affine, "deep_sigmoid": _deep_sigmoid,
-            "logistic_mixture": _logistic_mixture, "spline": _spline}
+            "logistic_mixture": _logistic_mixture, "monotone_integral": _monotone_integral,
+            "spline": _spline}

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from nfref.kernels.chain.transformers.additive import shift, shift_vjp
 from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
+from nfref.kernels.chain.transformers.monotone_integral import integral, integral_vjp
 from nfref.kernels.chain.transformers.sigmoid_mixture import sigmoids, sigmoids_vjp
 from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
 from nfref.kernels.jit import body
 
-ADDITIVE, AFFINE, SPLINE, SIGMOIDS = range(4)
+ADDITIVE, AFFINE, SPLINE, SIGMOIDS, INTEGRAL = range(5)
 OPERANDS = 4            # of a transformer, among those of an instruction
 
 
@@ -62,6 +63,8 @@ def transform(transformer, direction, u, raw, tape, place, log_det, columns, spl
     if mixtures is not None:
         if transformer.opcode == SIGMOIDS:
             sigmoids(transformer, direction, u, raw, tape, place, log_det, columns)
+        elif transformer.opcode == INTEGRAL:
+            integral(transformer, direction, u, raw, tape, place, log_det, columns)
 
 
 @body
@@ -81,3 +84,5 @@ def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw,
     if mixtures is not None:
         if transformer.opcode == SIGMOIDS:
             sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+        elif transformer.opcode == INTEGRAL:
+            integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)

@@ -14,6 +14,9 @@ import math
 from typing import NamedTuple
 
 from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.transformers.root import (HIGH, LOG_SLOPE, LOW, PLACE, ROOT_ROWS, VALUE,
+                                                   root_search)
+from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, exp_neg, log, log1p, one_minus_exp_neg, softplus
 from nfref.kernels.simd.products import ROWS
@@ -23,7 +26,7 @@ NAF, FLOW_PLUS_PLUS = range(2)      # forms
 # The tape: ONCE rows, then UNIT rows for each of the J units: all P, all Q, and so on. Unit after
 # unit, the compiler could not tell the rows that a loop reads from those it writes, because it
 # asks for all units at once, and would take one number after the other.
-#   PLACE, VALUE, LOG_SLOPE     x, y and log dy/dx
+#   PLACE, VALUE, LOG_SLOPE     x, y and log dy/dx, among those of the root search
 #   PER_P, PER_Q, PER_T         what the P, Q and T of the units are multiplied by
 #   SCALE, BY_SCALE             e^a, da/d(raw a)
 # of a unit
@@ -31,10 +34,10 @@ NAF, FLOW_PLUS_PLUS = range(2)      # forms
 #   T       a_j p_j q_j / (w_j y'), its part of the slope, not yet normalised
 #   LOG_A   log a_j
 #   BY_RAW  the derivative by its raw number of a_j (NAF), of s_j (Flow++)
-PLACE, VALUE, LOG_SLOPE, PER_P, PER_Q, PER_T, SCALE, BY_SCALE = range(8)
-# Work for the sums and for the root search: the largest of terms, and what increasing_root keeps.
-MOST_P, MOST_Q, MOST_T, LOW, HIGH, RESIDUE, STEP, MOVES = range(8, 16)
-ONCE = 16
+PER_P, PER_Q, PER_T, SCALE, BY_SCALE = range(ROOT_ROWS, ROOT_ROWS + 5)
+# Work for the sums: the largest of terms.
+MOST_P, MOST_Q, MOST_T = range(ROOT_ROWS + 5, ROOT_ROWS + 8)
+ONCE = ROOT_ROWS + 8
 P, Q, T, LOG_A, BY_RAW = range(5)
 UNIT = 5
 
@@ -150,20 +153,6 @@ def constrain(transformer, units, raw, place, tape, columns):
 
 
 @body
-def squash(bound, raw, row, tape, by_raw, columns):
-    """r / sqrt(1 + (r/B)^2), and on the tape its derivative; see ``bounded``."""
-    number = raw.dtype.type
-    zero, one, infinity = number(0), number(1), number(math.inf)
-    for r in range(columns):
-        ratio = raw[row, r] / bound
-        inner = one + ratio * ratio
-        root = math.sqrt(inner)
-        most = bound if ratio > zero else -bound
-        raw[row, r] = most if root == infinity else raw[row, r] / root
-        tape[by_raw, r] = one / (inner * root)
-
-
-@body
 def argument(form, x, slope, offset):
     """u_j."""
     return (x - offset) * slope if form == FLOW_PLUS_PLUS else slope * x + offset
@@ -226,60 +215,6 @@ def evaluate(units, raw, tape, columns):
         tape[PER_T, r] = one / sum_t
 
 
-STEPS = 200         # as in :mod:`nfref.transformers.root`
-NEWTON_STEPS = 100
-
-
-@body
-def increasing_root(units, raw, u, tape, columns):
-    """u from y to the x with that value; see :func:`nfref.transformers.root.increasing_root`."""
-    number = u.dtype.type
-    zero, half, infinity = number(0), number(0.5), number(math.inf)
-    none = number(math.nan)     # what makes no prediction: every comparison with it is false
-    eps = number(2.0 ** -52) if number(1 + 2.0 ** -52) > number(1) else number(2.0 ** -23)
-    ends_of(units, raw, u, tape, columns)
-    for r in range(columns):
-        tape[PLACE, r] = half * tape[LOW, r] + half * tape[HIGH, r]
-        tape[RESIDUE, r] = infinity
-        tape[STEP, r] = none
-        tape[MOVES, r] = number(1) if abs(u[r]) < infinity else zero
-    for k in range(STEPS):
-        evaluate(units, raw, tape, columns)
-        for r in range(columns):
-            x, low, high = tape[PLACE, r], tape[LOW, r], tape[HIGH, r]
-            last, moves = tape[STEP, r], tape[MOVES, r] > zero
-            excess = tape[VALUE, r] - u[r]
-            low = x if excess <= zero else low
-            high = x if excess >= zero else high
-            step = -excess * exp(-tape[LOG_SLOPE, r])
-            newton = x + step
-            trusted = ((newton >= low) & (newton <= high)
-                       & (number(2) * abs(excess) <= tape[RESIDUE, r]) & (k < NEWTON_STEPS))
-            new = newton if trusted else half * low + half * high
-            new = new if moves else x
-            done = (new == x) | (trusted & (abs(step * (step / last)) <= eps * abs(new)))
-            tape[LOW, r] = low
-            tape[HIGH, r] = high
-            tape[RESIDUE, r] = abs(excess)
-            tape[STEP, r] = step if trusted & (step != zero) else none
-            tape[PLACE, r] = new
-            # What is not a number will not become one.
-            tape[MOVES, r] = number(1) if moves & (abs(new) < infinity) & (not done) else zero
-        moving = zero
-        for r in range(columns):
-            moving += tape[MOVES, r]
-        if moving == zero:
-            break
-    evaluate(units, raw, tape, columns)
-    for r in range(columns):
-        y, value = u[r], tape[VALUE, r]
-        x = tape[PLACE, r] if (abs(y) < infinity) & (value == value) else none
-        tape[VALUE, r] = y
-        tape[LOG_SLOPE, r] += x - x
-        tape[PLACE, r] = x
-        u[r] = x
-
-
 @body
 def ends_of(units, raw, u, tape, columns):
     """LOW and HIGH, the smallest and the largest x at which a unit alone would have the value u.
@@ -298,6 +233,9 @@ def ends_of(units, raw, u, tape, columns):
                      (y - raw[offset, r]) / raw[slope, r])
             tape[LOW, r] = min(tape[LOW, r], alone)
             tape[HIGH, r] = max(tape[HIGH, r], alone)
+
+
+increasing_root = root_search(evaluate, ends_of)
 
 
 # Derivative ------------------------------------------------------------------------------------
