@@ -121,7 +121,7 @@ def circular_shift(rng, sign=1):
 
     def inverse(x):
         z = x
-        for _ in range(80):
+        for _ in range(200):
             z = z - (z + a * np.sin(z - c) - x) / (1 + 0.9 * a)
         return z, -sign * np.sum(np.log1p(a * np.cos(z - c)), axis=1)
 
@@ -362,7 +362,7 @@ for _name, _make in {
         "negative binomial": lambda s: s.nbinom(5, 0.3), "Boltzmann": lambda s: s.boltzmann(0.4, 9),
         "discrete Laplace": lambda s: s.dlaplace(0.8), "Yule-Simon": lambda s: s.yulesimon(3),
         "Dirichlet-like beta": lambda s: s.beta(3, 3, loc=100, scale=50),
-        "log-Laplace": lambda s: s.loglaplace(3), "Moyal": lambda s: s.moyal(5, 2),
+        "log-Laplace": lambda s: s.loglaplace(3), "Lévy": lambda s: s.levy(0, 2),
         "Wald": lambda s: s.wald(0, 10), "argus": lambda s: s.argus(1.5),
         "rectangle of t": lambda s: s.multivariate_t([0, 5, -5], np.eye(3) + 0.2, df=6)}.items():
     _right(f"scipy: {_name}", make=_make)(of_scipy)

@@ -52,7 +52,7 @@ def scipy_t(dim, rng):
 
 @_of("scipy.stats", "kernels")
 def scipy_kernels(dim, rng):
-    made = stats.gaussian_kde(_table(rng, dim).T)
+    made = stats.gaussian_kde(_table(rng, dim, 60).T)
     return dict(log_prob=lambda x: made.logpdf(x.T) if len(x) else np.zeros(0), dim=dim,
                 sample=lambda g, n: made.resample(n, seed=g).T)
 
@@ -81,7 +81,7 @@ def scikit_learn_mixture(dim, rng):
 def scikit_learn_kernels(dim, rng):
     from sklearn.neighbors import KernelDensity
 
-    model = KernelDensity(bandwidth=0.5).fit(_table(rng, dim, 200))
+    model = KernelDensity(bandwidth=0.5).fit(_table(rng, dim, 60))
     return dict(log_prob=lambda x: model.score_samples(x) if len(x) else np.zeros(0), dim=dim,
                 sample=lambda g, n: model.sample(max(n, 1), random_state=_seed(g))[:n])
 

@@ -119,8 +119,9 @@ def further(seeds):
     for cases in (further_cases.WRONG, further_cases.RIGHT):
         for name, build in cases.items():
             made = build(np.random.default_rng(0))
-            yield Case(name if cases is further_cases.WRONG else "", "NumPy", name,
-                       made.get("dim", 1), partial(report, build=build), min(seeds, 5))
+            dim = made.get("dim") or np.shape(made.get("table", [[0]]))[1]
+            yield Case(name if cases is further_cases.WRONG else "", "NumPy", name, dim, partial(report, build=build),
+                       min(seeds, 5))
 
 
 def right_flows(seeds):

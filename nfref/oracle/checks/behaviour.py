@@ -26,14 +26,14 @@ def input_unchanged(name, subject):
 
 def finite(name, measured):
     """No NaN and no infinity, except where the answer overflows the dtype; for a density, where
-    that underflows it or is zero at a point."""
+    that underflows it, is zero at a point or has a pole."""
     columns = [measured.values]
     if measured.log_det is not None:
         columns.append(measured.log_det[:, None])
     bad = np.flatnonzero(~np.all(np.isfinite(np.concatenate(columns, axis=1)), axis=1))
     overflows = 0
     for p in bad:
-        log_density = measured.subject.dim is None and measured.values[p, 0] == -np.inf
+        log_density = measured.subject.dim is None and np.isinf(measured.values[p, 0])
         if _vanishes(measured, p) if log_density else _overflows(measured, p):
             overflows += 1
             continue
@@ -42,7 +42,8 @@ def finite(name, measured):
                       f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
                       f"{show(measured.values[p])}{log_det}")
     if overflows:
-        what = "-inf, as the density is zero" if measured.subject.dim is None else "overflow"
+        what = ("infinite, as the density is zero or has a pole" if measured.subject.dim is None
+                else "overflow")
         return passed(name, f"{len(measured.probes)} points, of which {overflows} {what} in "
                             f"{measured.dtype} in truth")
     return passed(name, f"{len(measured.probes)} points, out to the tails")
@@ -71,7 +72,7 @@ def _overflows(measured, p):
 
 def _vanishes(measured, p):
     """Whether a density falls to zero in its dtype on the way from the middle to point p, or just
-    there."""
+    there; or rises without end, yet so slowly that its integral is finite."""
     start = measured.probes.rows[measured.probes.bulk & np.isfinite(measured.values[:, 0])]
     if not len(start):
         return False
@@ -84,8 +85,12 @@ def _vanishes(measured, p):
         return values[:, 0]
 
     try:
-        # Just there: it falls without end as a power of the distance.
+        # Just there: it falls or rises without end as a power of the distance.
         near = along(2.0 ** -np.array([5.0, 12.0, 19.0]))
+        if measured.values[p, 0] > 0:
+            first, second = np.diff(near)
+            return 0.5 * first < second < 7 * np.log(2) * measured.probes.rows.shape[1] and (
+                second > 0.1)
         if np.all(np.isfinite(near)) and near[0] - near[1] > 0:
             return near[1] - near[2] > 0.5 * (near[0] - near[1])
         low, high = 0.0, 1.0

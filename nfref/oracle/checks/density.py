@@ -254,7 +254,9 @@ class _Check:
     def as_a_whole(self, samples, context_row, seconds):
         """[sample_follows, normalised] for one row of the context."""
         lost = global_checks.share_at_an_end(self.domain, samples)
-        samples = samples[self.contains(samples)]
+        inside = self.contains(samples)
+        left_out = samples[~inside & self.contains_closed(samples)]
+        samples = samples[inside]
         pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
         if len(pilot) < 100 and isinstance(self.domain, Box):
             pilot = self.domain.from_line(2 * self.rng.standard_normal((2000, self.dim)))
@@ -262,7 +264,8 @@ class _Check:
         whole = global_checks.Whole(partial(self.log_prob, context_row=context_row), self.contains,
                                     self.domain if isinstance(self.domain, Box) else None,
                                     pilot, tested, self.rng, lost,
-                                    partial(self.more, context_row=context_row), seconds)
+                                    partial(self.more, context_row=context_row), seconds,
+                                    left_out)
         floor = 1e-5 if self.dtype == np.float64 else 2e-3
         row = self.timed(follows.follows, "sample_follows", whole)
         return [row, self.timed(global_checks.normalised, "normalised", whole, floor,

@@ -14,7 +14,7 @@ from nfref.oracle.instruments.calling import CallFailed, TimedOut, load
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.report import failed, inconclusive, passed
+from nfref.oracle.report import failed, inconclusive, passed, show
 
 FEATURES = 24
 FEWEST, DRAWS = 6, 16000    # maps, however slow; samples
@@ -24,6 +24,9 @@ MORE = 200000
 # Faults of scale that are not seen below this leave the question open.
 COARSE = 0.2
 REPEATS = 20                # of one value in a column; chance makes two or three, in float32
+FEW = 3                     # samples where there is no density
+NEAR, CLOSE = 1e-2, 1e-9    # distances from an end of an interval, in standard deviations
+POWER = 0.4                 # of the distance, with which the mass nearer to an end falls at least
 
 
 def follows(name, whole):
@@ -34,7 +37,10 @@ def follows(name, whole):
         return inconclusive(name, "too few finite samples")
     try:
         with np.errstate(all="ignore"):
-            row = _atoms(name, whole) or _moved(name, whole)
+            x = whole.samples[:DRAWS]
+            at_x = checked(whole.log_density(x), x)
+            row = (_nowhere(name, whole, x[at_x == -np.inf]) or _atoms(name, whole)
+                   or _moved(name, whole, x, at_x))
             if row.failed:
                 return row
             other = None
@@ -52,6 +58,44 @@ def follows(name, whole):
         return failed(name, "no usable answer on the way", str(error))
     except np.linalg.LinAlgError:
         return inconclusive(name, "samples do not fill the space")
+
+
+def _nowhere(name, whole, outside):
+    """A row where samples lie on an end of their interval, or where there is no density at all.
+
+    Rounding puts a sample onto an end only if much of the mass is so near to it that no number lies
+    between; outside of the support, only so little that a step inward leads back.
+    """
+    if whole.left_out is not None:
+        outside = np.concatenate([outside, whole.left_out])
+    why = f"{len(whole.samples) + len(whole.pilot)} samples"
+    for j in range(outside.shape[1] if whole.box is not None and len(outside) else 0):
+        for end, inward in ((whole.box.lower[j], 1), (whole.box.upper[j], -1)):
+            there = outside[outside[:, j] == end]
+            if len(there) >= REPEATS and _holds_nothing(whole, there[:200], j, inward):
+                return failed(name, why, f"{len(there)} of them are {end:.9g} in column {j}, the "
+                              "end of its interval, near which there is hardly any mass: clipped")
+    for row in whole.pilot[:8]:
+        outside = outside[whole.log_density(outside + 1e-3 * (row - outside)) == -np.inf]
+    if len(outside) >= FEW:
+        return failed(name, why, f"log_prob says that there is no density at {len(outside)} of "
+                      f"them, as {show(outside[0])}")
+    return None
+
+
+def _holds_nothing(whole, rows, j, inward):
+    """Whether the mass within a distance of an end of column j falls as a power of it."""
+    end, spread, center = rows[0, j], np.std(whole.pilot[:, j]), np.median(whole.pilot, axis=0)
+    eps = np.finfo(np.float32 if np.array_equal(rows, rows.astype(np.float32)) else float).eps
+    far, near = NEAR * spread, max(CLOSE * spread, 1e4 * float(eps) * abs(end))
+    aside = (rows == whole.box.lower) | (rows == whole.box.upper)
+    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)     # clipped in other columns, too
+    found = []
+    for distance in (far, near):
+        rows[:, j] = end + inward * distance
+        found.append(whole.log_density(rows))
+    change = np.median(found[1] - found[0])
+    return near < 0.1 * far and 1 + change / np.log(near / far) > POWER
 
 
 def _atoms(name, whole):
@@ -75,10 +119,9 @@ def _atoms(name, whole):
     return None
 
 
-def _moved(name, whole):
+def _moved(name, whole, x, at_x):
     """The density moved over itself by many maps: see :mod:`nfref.oracle.instruments.moved`."""
-    x, rng = whole.samples[:DRAWS], whole.rng
-    at_x = checked(whole.log_density(x), x)
+    rng = whole.rng
     some = whole.pilot[:400]
     at_some = whole.log_density(some)
     features = _features_around(whole.pilot, rng)

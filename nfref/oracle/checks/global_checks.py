@@ -52,6 +52,8 @@ class Whole:
         n -> about n more samples.
     seconds : float
         For the tests that get more telling the longer they last.
+    left_out : (K, D) array or None
+        Samples on an end of the box or outside of the support, which are not among the others.
     """
 
     log_prob: object
@@ -63,6 +65,7 @@ class Whole:
     lost: float = 0.0
     draw: object = None
     seconds: float = 1.0
+    left_out: object = None
 
     def log_density(self, x):
         """log_prob, and -inf outside of the support."""

@@ -97,9 +97,11 @@ class Sampler:
         else:
             yield passed(name, why)
         name, why = "sample_generator", "a generator that was used, and one of another seed"
-        for second, words in ((more, "the same samples over and over"),
-                              (other, "the same samples whatever the seed")):
-            if n and np.array_equal(x[:n], second):
+        # Where a sampler fills one array after another, n rows are not the first of more rows.
+        for first, second, words in ((x[:n], more, "the same samples over and over"),
+                                     (x[:n], other, "the same samples whatever the seed"),
+                                     (more, other, "the same samples whatever the generator")):
+            if n and np.array_equal(first, second):
                 yield failed(name, why, words)
                 return
         yield passed(name, why)

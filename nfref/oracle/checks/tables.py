@@ -87,7 +87,8 @@ def far_out(name, log_prob, table, free, rng, estimator, dtype):
 def categories(name, table, samples, discrete, levels, log_prob):
     """Values of discrete columns: among the table's, as often as the table has them and log p says.
 
-    Of rows (x, v) that follow p, [v = k] - p(v = k | x) has mean zero for each k.
+    Of rows (x, v) that follow p, [v = k] - p(v = k | x) has mean zero for each k, and so has its
+    product with any bounded function of x: the side of each other column's median it is on.
     """
     for column in discrete:
         known, drawn = np.unique(table[:, column]), samples[:, column]
@@ -108,15 +109,20 @@ def categories(name, table, samples, discrete, levels, log_prob):
     terms = np.stack([log_prob(_with(some, discrete, one)) for one in options], axis=1)
     share = np.exp(terms - np.logaddexp.reduce(terms, axis=1)[:, None])
     hit = np.all(some[:, None, list(discrete)] == options, axis=2)
-    difference = np.mean(hit - share, axis=0)
     spread = np.sqrt(np.mean(share * (1 - share), axis=0) / len(some)) + BERNSTEIN / len(some)
-    z = np.abs(difference) / spread
-    k = int(np.argmax(z))
+    others = np.delete(some, list(discrete), axis=1)
+    sides = np.sign(others - np.median(others, axis=0))
+    sides = np.concatenate([np.ones((len(some), 1)), sides], axis=1)
+    z = np.abs(sides.T @ (hit - share)) / len(some) / spread
+    side, k = np.unravel_index(np.argmax(z), z.shape)
     why = f"how often {len(options)} values come in {len(some)} draws, against log p"
-    if not z[k] < SIGMAS:
-        return failed(name, why, f"{show(options[k])}: {np.mean(hit[:, k]):.4f} of the draws, "
-                      f"{np.mean(share[:, k]):.4f} by log p", float(z[k]), SIGMAS)
-    return passed(name, why, float(z[k]), SIGMAS)
+    if not z[side, k] < SIGMAS:
+        kept = sides[:, side] > 0
+        beside = np.delete(np.arange(table.shape[1]), list(discrete))
+        words = f", column {beside[side - 1]} being above its median" if side else ""
+        return failed(name, why, f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the draws, "
+                      f"{np.mean(share[kept, k]):.4f} by log p{words}", float(z[side, k]), SIGMAS)
+    return passed(name, why, float(z[side, k]), SIGMAS)
 
 
 def combinations(levels, discrete):
