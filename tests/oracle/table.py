@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from nfref.oracle import check_density, check_estimator_density
-from tests.oracle import false_alarms, fitted, further_cases, library_densities, power
-from tests.oracle import wrong_densities
+from tests.oracle import (false_alarms, fitted, further_cases, library_densities, power,
+                          wrong_densities)
 from tests.oracle.sound import SOUND
 
 COLUMNS = ("fault", "library", "name", "D", "seed", "verdict", "by", "seconds")
@@ -120,8 +120,8 @@ def further(seeds):
         for name, build in cases.items():
             made = build(np.random.default_rng(0))
             dim = made.get("dim") or np.shape(made.get("table", [[0]]))[1]
-            yield Case(name if cases is further_cases.WRONG else "", "NumPy", name, dim, partial(report, build=build),
-                       min(seeds, 5))
+            yield Case(name if cases is further_cases.WRONG else "", "NumPy", name, dim,
+                       partial(report, build=build), min(seeds, 5))
 
 
 def right_flows(seeds):
@@ -239,7 +239,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--of", nargs="+", choices=SOURCES, default=list(SOURCES))
-    parser.add_argument("--match", default="", help="only cases whose fault, library or name has it")
+    parser.add_argument("--match", default="", help="in a fault, library or name")
     parser.add_argument("--show", action="store_true", help="print the tables and run nothing")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -4,16 +4,17 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.checks import (batches, behaviour, context, follows, global_checks, history,
-                                 local, own_gradient)
+from nfref.oracle.checks import (behaviour, context, follows, global_checks, history, local,
+                                 own_gradient)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.questions import of_densities
+from nfref.oracle.checks.running import Check, reported
 from nfref.oracle.checks.sampler import Sampler
-from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Stopwatch, Subject, no_answer
+from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
-from nfref.oracle.report import Report, inconclusive, passed
+from nfref.oracle.report import Report, inconclusive
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
@@ -90,39 +91,25 @@ def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | Non
     for name, function in (("sample", sample), ("gradient", gradient), ("support", support)):
         if function is not None:
             check_callable(name, function)
-    box = as_domain("domain", domain, dim)
-    check = _Check(log_prob, sample, dim, rng, given, dtype, box, support, Stopwatch(seconds))
-    check.gradient = gradient
+    check = _Check(dim, rng, given, dtype, support, seconds)
+    check.given(log_prob, sample, gradient, as_domain("domain", domain, dim))
     before = bytes_of(parameters)
-    rows, skipped = [], []
 
-    def all_rows():
+    def rows():
         yield from check.rows()
         yield history.parameters_unchanged("parameters_unchanged", before, bytes_of(parameters))
-
-    with np.errstate(all="ignore"):
-        for row in all_rows():
-            if row.name in skip:
-                skipped.append(row.name)
-                continue
-            rows.append(row)
-            if stop_early and row.failed:
-                break
-    return Report(f"{subject}, D = {dim}, {dtype}", tuple(rows), tuple(skipped))
+    return reported(f"{subject}, D = {dim}, {dtype}", rows(), skip, stop_early)
 
 
-class _Check:
+class _Check(Check):
     """One run of check_density."""
 
-    gradient: Any
-
-    def __init__(self, log_prob, sample, dim, rng, given, dtype, domain, support, stopwatch):
-        self.dim, self.rng, self.context = dim, rng, given
-        self.dtype, self.domain, self.stopwatch = dtype, domain, stopwatch
-        self.support = support
-        self.subject = LogProb(log_prob, given, dtype, stopwatch)
-        self.sampler = None if sample is None else Sampler(sample, dim, given, dtype,
-                                                           self.contains_closed, stopwatch)
+    def given(self, log_prob: Any, sample: Any, gradient: Any, domain: Any) -> None:
+        """What is checked."""
+        self.domain, self.gradient = domain, gradient
+        self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
+        self.sampler = None if sample is None else Sampler(
+            sample, self.dim, self.context, self.dtype, self.contains_closed, self.stopwatch)
 
     def contains_closed(self, x):
         """Samples may lie on an end of their interval."""
@@ -134,59 +121,31 @@ class _Check:
         samples = np.zeros((0, self.dim))
         if self.sampler is not None:
             samples = yield from self.sampler.rows(self.rng)
-        probes = self.probes(samples)
-        middle = probes.only(probes.bulk)
         subject = self.subject
-        self.stopwatch.restart()
-        try:
-            answer = subject(middle.rows, middle.context_row)
-        except NO_ANSWER as error:
-            yield no_answer("answers", "no answer in the middle of its domain", error)
+        probes = yield from self.answered(subject, self.probes(samples), "")
+        if probes is None:
             return
-        subject.learn(middle.rows, middle.context_row, *answer)
-        yield passed("answers", f"{len(middle)} rows")
-        self.stopwatch.restart()
-        try:
-            subject.learn(probes.rows, probes.context_row,
-                          *subject(probes.rows, probes.context_row))
-            yield passed("answers_far", f"{len(probes)} rows")
-        except NO_ANSWER as error:
-            yield no_answer("answers_far", "no answer in the tails or at the edges", error)
-            probes = middle
         self.stopwatch.restart()
         try:
             measured = measure_direction(subject, self.domain, self.domain, probes)
         except NO_ANSWER as error:
             yield no_answer("finite", "no answer near points where it had answered", error)
             return
-        yield self.timed(history.repeatable, "repeatable", measured)
-        yield self.timed(behaviour.answers_stay, "answers_stay", measured)
-        yield self.timed(history.no_memory, "no_memory", measured, None, self.rng)
-        if self.context is not None:
-            yield self.timed(context.is_not_remembered, "context_memory", measured)
-        yield self.timed(batches.row_independence, "row_independence", measured, self.rng)
-        yield self.timed(batches.permutation, "permutation", measured, self.rng)
+        yield from self.by_itself(measured)
         yield self.timed(behaviour.finite, "finite", measured)
         yield self.timed(local.keeps_digits, "precision", measured)
         yield self.timed(own_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
         yield self.timed(behaviour.empty_batch, "empty_batch", subject, self.dim)
-        if self.context is not None:
-            yield self.timed(context.is_read, "context_read", measured)
-            yield self.timed(context.keeps_precision, "context_precision", measured)
-            yield self.timed(own_gradient.by_context, "context_gradient", measured, self.gradient)
-        yield self.timed(batches.batch_sizes, "batch_sizes", measured, self.rng)
-        yield self.timed(batches.memory_layout, "memory_layout", measured)
-        yield self.timed(history.two_threads, "threads", measured, self.rng)
+        yield from self.of_its_context(measured, self.gradient)
+        yield from self.as_it_is_used(measured)
         yield self.timed(history.many_calls, "history", measured, self.rng)
-        yield behaviour.shapes("shapes", subject)
-        yield behaviour.dtypes("dtypes", subject)
-        yield behaviour.input_unchanged("input_unchanged", subject)
+        yield from self.of_all_calls(subject)
         yield from self.globally(samples)
 
     def probes(self, samples):
         """Points of the domain; the middle of a density is where its samples are."""
         probes = make_probes(self.rng, self.domain, self.dim, self.dtype,
-                             1 if self.context is None else len(self.context))
+                             self.contexts)
         chosen = samples[:24].astype(self.dtype)
         if isinstance(self.domain, Box):
             chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
@@ -200,21 +159,6 @@ class _Check:
             probes = probes.only(np.asarray(self.support(probes.rows), dtype=bool))
         return probes
 
-    def timed(self, make, name, *arguments):
-        self.stopwatch.restart()
-        try:
-            return make(name, *arguments)
-        except NO_ANSWER as error:
-            return no_answer(name, "no answer", error)
-
-    def contains(self, rows):
-        inside = np.ones(len(rows), dtype=bool)
-        if isinstance(self.domain, Box):
-            inside = self.domain.contains(rows.astype(self.dtype).astype(np.float64))
-        if self.support is not None:
-            inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
-        return inside
-
     def log_prob(self, x, context_row=0):
         values, _ = self.subject(x.astype(self.dtype), np.full(len(x), context_row))
         return values[:, 0].astype(np.float64)
@@ -224,7 +168,7 @@ class _Check:
         x = self.sampler.draw(self.rng.spawn(1)[0], count, np.full(count, context_row))
         x = x.astype(np.float64)
         x = x[np.isfinite(x).all(axis=1)]
-        return x[self.contains(x)]
+        return x[self.contains(self.domain, x)]
 
     def globally(self, samples):
         """Integral one, and samples where the density is: for one context, then for others."""
@@ -253,20 +197,8 @@ class _Check:
 
     def as_a_whole(self, samples, context_row, seconds):
         """[sample_follows, normalised] for one row of the context."""
-        lost = global_checks.share_at_an_end(self.domain, samples)
-        inside = self.contains(samples)
-        left_out = samples[~inside & self.contains_closed(samples)]
-        samples = samples[inside]
-        pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
-        if len(pilot) < 100 and isinstance(self.domain, Box):
-            pilot = self.domain.from_line(2 * self.rng.standard_normal((2000, self.dim)))
-            tested = samples[:0]
-        whole = global_checks.Whole(partial(self.log_prob, context_row=context_row), self.contains,
-                                    self.domain if isinstance(self.domain, Box) else None,
-                                    pilot, tested, self.rng, lost,
-                                    partial(self.more, context_row=context_row), seconds,
-                                    left_out)
-        floor = 1e-5 if self.dtype == np.float64 else 2e-3
+        whole = self.whole(partial(self.log_prob, context_row=context_row), self.domain, samples,
+                           2.0, draw=partial(self.more, context_row=context_row), seconds=seconds)
         row = self.timed(follows.follows, "sample_follows", whole)
-        return [row, self.timed(global_checks.normalised, "normalised", whole, floor,
+        return [row, self.timed(global_checks.normalised, "normalised", whole, self.floor,
                                 not row.failed)]

@@ -2,16 +2,17 @@
 
 import numpy as np
 
-from nfref.oracle.checks import (batches, behaviour, context, dense, first_calls, global_checks,
-                                 history, knots, local, log_det, own_gradient, uniform)
+from nfref.oracle.checks import (behaviour, context, dense, first_calls, global_checks, history,
+                                 knots, local, log_det, own_gradient, uniform)
 from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.checks.questions import of_flows
-from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, Subject, no_answer
+from nfref.oracle.checks.running import Check, reported
+from nfref.oracle.instruments.calling import NO_ANSWER, Subject, no_answer
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes
-from nfref.oracle.report import Report, inconclusive, not_applicable, passed
+from nfref.oracle.report import Report, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
@@ -98,46 +99,31 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
                            ("make", make)):
         if function is not None:
             check_callable(name, function)
-    check = _Check(dim, rng, given, dtype, seconds, accuracy)
+    check = _Check(dim, rng, given, dtype, support, seconds)
+    check.accuracy, check.smooth, check.stochastic = accuracy, smooth, stochastic
     check.domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
-    check.support, check.smooth, check.stochastic = support, smooth, stochastic
     check.reference = dict(zip(("forward", "inverse"), reference or (None, None)))
     check.gradient = dict(zip(("forward", "inverse"), gradient or (None, None)))
     check.make, check.context_moves = make, context_moves
     before = bytes_of(parameters)
-    rows, skipped = [], []
-    with np.errstate(all="ignore"):     # what overflows is judged, not warned of
-        for row in check.rows(forward, inverse):
-            if row.name in skip:
-                skipped.append(row.name)
-                continue
-            rows.append(row)
-            if stop_early and row.failed:
-                break
-        else:
-            row = history.parameters_unchanged("parameters_unchanged", before,
-                                               bytes_of(parameters))
-            (skipped if row.name in skip else rows).append(row.name if row.name in skip else row)
-    return Report(f"{subject}, D = {dim}, {dtype}", tuple(rows), tuple(skipped))
+
+    def rows():
+        yield from check.rows(forward, inverse)
+        yield history.parameters_unchanged("parameters_unchanged", before, bytes_of(parameters))
+    return reported(f"{subject}, D = {dim}, {dtype}", rows(), skip, stop_early)
 
 
-class _Check:
+class _Check(Check):
     """One run of check_flow: makes the rows in order, from cheap and local to global."""
 
     domains: tuple
-    support: Any
     smooth: bool
     stochastic: bool
+    accuracy: float
     reference: dict
     gradient: dict
     make: Any
     context_moves: Any
-
-    def __init__(self, dim, rng, given, dtype, seconds, accuracy):
-        self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
-        self.accuracy = accuracy
-        self.stopwatch = Stopwatch(seconds)
-        self.contexts = 1 if given is None else len(given)
 
     def rows(self, forward, inverse):
         subjects = {name: Subject(name, function, self.dim, self.context, self.dtype,
@@ -150,8 +136,10 @@ class _Check:
                 if self.stochastic:
                     subjects[name].has_log_det = False
                 yield from self.measure(name, subjects, measurements, kinks)
+        subjects = {name: subject for name, subject in subjects.items() if subject.is_there}
         for name, measured in measurements.items():
-            yield from self.by_itself(name, measured, subjects)
+            other = subjects.get("inverse" if name == "forward" else "forward")
+            yield from self.by_itself(measured, other, f"_{name}")
         for name, measured in measurements.items():
             if self.stochastic:
                 yield self.timed(log_det.unbiased, f"log_det_{name}",
@@ -165,53 +153,26 @@ class _Check:
             yield from self.one_direction(name, measured, kinks.get(name, []), holds)
         yield from self.sweeps(subjects, measurements)
         for name, measured in measurements.items():
-            yield from self.as_it_is_used(name, measured)
+            yield from self.as_it_is_used(measured, f"_{name}")
+            for label, count in (("first_row", 1), ("first_batch", first_calls.ROWS)):
+                yield self.timed(first_calls.first_call, f"{label}_{name}", self.make, name,
+                                 measured, count)
         for name, measured in measurements.items():
             others = [other for other in measurements.values() if other is not measured]
             yield self.timed(history.many_calls, f"history_{name}", measured, self.rng, others)
         for name, subject in subjects.items():
-            for make, label in ((behaviour.shapes, "shapes"), (behaviour.dtypes, "dtypes"),
-                                (behaviour.input_unchanged, "input_unchanged")):
-                yield make(f"{label}_{name}", subject)
+            yield from self.of_all_calls(subject, f"_{name}")
         yield from self.globally(subjects, measurements)
-
-    def timed(self, make, name, *arguments):
-        """A row, with a fresh time budget; a property never raises."""
-        self.stopwatch.restart()
-        try:
-            return make(name, *arguments)
-        except NO_ANSWER as error:
-            return no_answer(name, "no answer", error)
 
     def measure(self, name, subjects, measurements, kinks):
         """Does it answer at all, in the bulk and far out? Then measure it."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
-        probes = make_probes(self.rng, there, self.dim, self.dtype, self.contexts)
+        probes = yield from self.answered(subject, make_probes(
+            self.rng, there, self.dim, self.dtype, self.contexts), f"_{name}")
+        if probes is None:
+            return
         middle = probes.only(probes.bulk)
-        self.stopwatch.restart()
-        try:
-            values, logs = subject(middle.rows, middle.context_row)
-        except NotThere as error:
-            yield not_applicable(f"answers_{name}", str(error))
-            del subjects[name]
-            return
-        except NO_ANSWER as error:
-            yield no_answer(f"answers_{name}", "no answer in the middle of its domain", error)
-            return
-        subject.learn(middle.rows, middle.context_row, values, logs)
-        subject.has_log_det = logs is not None
-        yield passed(f"answers_{name}", f"{len(middle)} rows"
-                     + ("" if subject.has_log_det else "; values alone, no log_det"))
-        self.stopwatch.restart()
-        try:
-            answer = subject(probes.rows, probes.context_row)
-            subject.learn(probes.rows, probes.context_row, *answer)
-            yield passed(f"answers_far_{name}", f"{len(probes)} rows, out to "
-                         f"{np.max(np.abs(probes.rows)):.3g}")
-        except NO_ANSWER as error:
-            yield no_answer(f"answers_far_{name}", "no answer in the tails or at the edges", error)
-            probes = middle
         if isinstance(there, Box):
             self.stopwatch.restart()
             kinks[name], probes = self.with_kinks(subject, there, probes)
@@ -274,18 +235,6 @@ class _Check:
                 yield row
         return holds
 
-    def by_itself(self, name, measured, subjects):
-        """Whether an answer is that to the row and its context alone: else nothing else is what
-        it seems."""
-        other = subjects.get("inverse" if name == "forward" else "forward")
-        yield self.timed(history.repeatable, f"repeatable_{name}", measured)
-        yield self.timed(behaviour.answers_stay, f"answers_stay_{name}", measured)
-        yield self.timed(history.no_memory, f"no_memory_{name}", measured, other, self.rng)
-        if self.context is not None:
-            yield self.timed(context.is_not_remembered, f"context_memory_{name}", measured)
-        yield self.timed(batches.row_independence, f"row_independence_{name}", measured, self.rng)
-        yield self.timed(batches.permutation, f"permutation_{name}", measured, self.rng)
-
     def one_direction(self, name, measured, kinks, holds):
         yield self.timed(behaviour.finite, f"finite_{name}", measured)
         yield self.timed(local.precise, f"precision_{name}", measured)
@@ -299,12 +248,8 @@ class _Check:
                          self.rng)
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
         yield self.timed(knots.continuity, f"continuity_{name}", measured, kinks, self.smooth)
-        if self.context is not None:
-            yield self.timed(context.is_read, f"context_read_{name}", measured,
-                             self.context_moves)
-            yield self.timed(context.keeps_precision, f"context_precision_{name}", measured)
-            yield self.timed(own_gradient.by_context, f"context_gradient_{name}", measured,
-                             self.gradient[name])
+        yield from self.of_its_context(measured, self.gradient[name], self.context_moves,
+                                       f"_{name}")
 
     def sweeps(self, subjects, measurements):
         """Many rows and their images, and the reference where one was named."""
@@ -322,15 +267,6 @@ class _Check:
                              self.accuracy)
             yield self.timed(dense.against_reference, f"reference_{name}", measured,
                              self.reference[name], start)
-
-    def as_it_is_used(self, name, measured):
-        """In batches of all sizes, laid out otherwise in memory, from threads, just made."""
-        yield self.timed(batches.batch_sizes, f"batch_sizes_{name}", measured, self.rng)
-        yield self.timed(batches.memory_layout, f"memory_layout_{name}", measured)
-        yield self.timed(history.two_threads, f"threads_{name}", measured, self.rng)
-        for label, rows in (("first_row", 1), ("first_batch", first_calls.ROWS)):
-            yield self.timed(first_calls.first_call, f"{label}_{name}", self.make, name, measured,
-                             rows)
 
     def globally(self, subjects, measurements):
         """Under a simple base density on z: samples come back as they went, and mass is one."""
@@ -384,31 +320,14 @@ class _Check:
             # Where z overflows the base has no density, whatever log_det overflows to.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
-        def contains(rows):
-            inside = (back.contains(rows.astype(self.dtype).astype(np.float64))
-                      if isinstance(back, Box) else np.ones(len(rows), dtype=bool))
-            if self.support is not None:
-                inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
-            return inside
-
-        samples = np.zeros((0, self.dim))
-        pilot, lost = None, 0.0
-        if x is not None:
-            x = x.astype(np.float64)
-            lost = global_checks.share_at_an_end(back, x)
-            x = x[np.isfinite(x).all(axis=1)]
-            x = x[contains(x)]
-            pilot, samples = x[:len(x) // 5], x[len(x) // 5:]
-        elif isinstance(back, Box):
-            pilot = back.from_line(3 * self.rng.standard_normal((2000, self.dim)))
-        whole = global_checks.Whole(log_prob, contains, back if isinstance(back, Box) else None,
-                                    pilot, samples, self.rng, lost)
-        floor = 1e-5 if self.dtype == np.float64 else 2e-3
-        rows = [self.timed(global_checks.normalised, "normalised", whole, floor + self.accuracy)]
-        if self.dim == 1 and isinstance(back, Box) and len(pilot) >= 100:
+        whole = self.whole(log_prob, back, np.zeros((0, self.dim)) if x is None
+                           else x.astype(np.float64), 3.0 * (x is None))
+        rows = [self.timed(global_checks.normalised, "normalised", whole,
+                           self.floor + self.accuracy)]
+        if self.dim == 1 and isinstance(back, Box) and len(whole.pilot) >= 100:
             rows.append(self.timed(
                 global_checks.panels, "panels", whole, lambda rows: there.base_cdf(latent(rows)[0]),
-                floor / 10 + self.accuracy, float(np.finfo(self.dtype).eps)))
+                self.floor / 10 + self.accuracy, float(np.finfo(self.dtype).eps)))
         return rows
 
     def samples_return(self, name, inverse, measurements, z, x):

@@ -31,16 +31,16 @@ POWER = 0.4                 # of the distance, with which the mass nearer to an 
 
 def follows(name, whole):
     """Samples follow the density, up to a constant: that is another property."""
-    if not len(whole.samples):
+    if not len(whole.samples) + len(whole.left_out):
         return inconclusive(name, "no sample function")
-    if len(whole.samples) < 1000 or len(whole.pilot) < 100:
-        return inconclusive(name, "too few finite samples")
     try:
         with np.errstate(all="ignore"):
             x = whole.samples[:DRAWS]
             at_x = checked(whole.log_density(x), x)
-            row = (_nowhere(name, whole, x[at_x == -np.inf]) or _atoms(name, whole)
-                   or _moved(name, whole, x, at_x))
+            row = _nowhere(name, whole, x[at_x == -np.inf])
+            if row is None and (len(whole.samples) < 1000 or len(whole.pilot) < 100):
+                return inconclusive(name, "too few finite samples")
+            row = row or _atoms(name, whole) or _moved(name, whole, x, at_x)
             if row.failed:
                 return row
             other = None
@@ -66,7 +66,7 @@ def _nowhere(name, whole, outside):
     Rounding puts a sample onto an end only if much of the mass is so near to it that no number lies
     between; outside of the support, only so little that a step inward leads back.
     """
-    if whole.left_out is not None:
+    if len(whole.left_out):
         outside = np.concatenate([outside, whole.left_out])
     why = f"{len(whole.samples) + len(whole.pilot)} samples"
     for j in range(outside.shape[1] if whole.box is not None and len(outside) else 0):

@@ -52,7 +52,7 @@ class Whole:
         n -> about n more samples.
     seconds : float
         For the tests that get more telling the longer they last.
-    left_out : (K, D) array or None
+    left_out : (K, D) array
         Samples on an end of the box or outside of the support, which are not among the others.
     """
 
@@ -65,7 +65,7 @@ class Whole:
     lost: float = 0.0
     draw: object = None
     seconds: float = 1.0
-    left_out: object = None
+    left_out: np.ndarray = ()
 
     def log_density(self, x):
         """log_prob, and -inf outside of the support."""

@@ -192,7 +192,7 @@ class Subject:
         self.dtype_faults: list = []
         self.shape_faults: list = []
         self.changed_inputs: list = []
-        self.has_log_det = dim is not None
+        self.has_log_det, self.is_there = dim is not None, True
         self.memory = Memory()
         self.calls = self.kept = 0
         self.past: list = []    # (number of the call, rows, context_row, answers)

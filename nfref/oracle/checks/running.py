@@ -1,0 +1,128 @@
+"""What the checks of flows and of densities share: rows in time, questions asked of both."""
+
+import numpy as np
+
+from nfref.oracle.checks import batches, behaviour, context, global_checks, history, own_gradient
+from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, no_answer
+from nfref.oracle.instruments.points import Box
+from nfref.oracle.report import Report, not_applicable, passed
+from nfref.runtime.annotations import Any
+
+
+def reported(subject, rows, skip, stop_early=False):
+    """The Report of rows as they are made; what is skipped is made and left out."""
+    kept, skipped = [], []
+    with np.errstate(all="ignore"):     # what overflows is judged, not warned of
+        for row in rows:
+            if row.name in skip:
+                skipped.append(row.name)
+                continue
+            kept.append(row)
+            if stop_early and row.failed:
+                break
+    return Report(subject, tuple(kept), tuple(skipped))
+
+
+class Check:
+    """One run of a check. ``end`` is what the names of a direction's rows end with."""
+
+    def __init__(self, dim: Any, rng: Any, given: Any, dtype: Any, support: Any,
+                 seconds: Any) -> None:
+        self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
+        self.support, self.stopwatch = support, Stopwatch(seconds)
+        self.contexts = 1 if given is None else len(given)
+
+    def timed(self, make, name, *arguments):
+        """A row, with a fresh time budget; a property never raises."""
+        self.stopwatch.restart()
+        try:
+            return make(name, *arguments)
+        except NO_ANSWER as error:
+            return no_answer(name, "no answer", error)
+
+    def answered(self, subject, probes, end):
+        """Rows on its answers in the middle and far out; returns the probes that have some."""
+        middle = probes.only(probes.bulk)
+        self.stopwatch.restart()
+        try:
+            answer = subject(middle.rows, middle.context_row)
+        except NO_ANSWER as error:
+            subject.is_there = subject.dim is None or not isinstance(error, NotThere)
+            yield (no_answer(f"answers{end}", "no answer in the middle of its domain", error)
+                   if subject.is_there else not_applicable(f"answers{end}", str(error)))
+            return None
+        subject.learn(middle.rows, middle.context_row, *answer)
+        subject.has_log_det = answer[1] is not None
+        without = subject.dim is not None and not subject.has_log_det
+        yield passed(f"answers{end}", f"{len(middle)} rows"
+                     + ("; values alone, no log_det" if without else ""))
+        self.stopwatch.restart()
+        try:
+            subject.learn(probes.rows, probes.context_row,
+                          *subject(probes.rows, probes.context_row))
+        except NO_ANSWER as error:
+            yield no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
+            return middle
+        yield passed(f"answers_far{end}", f"{len(probes)} rows, out to "
+                     f"{np.max(np.abs(probes.rows)):.3g}")
+        return probes
+
+    def by_itself(self, measured, other=None, end=""):
+        """Whether an answer is that to the row and its context alone: else nothing else is what
+        it seems."""
+        yield self.timed(history.repeatable, f"repeatable{end}", measured)
+        yield self.timed(behaviour.answers_stay, f"answers_stay{end}", measured)
+        yield self.timed(history.no_memory, f"no_memory{end}", measured, other, self.rng)
+        if self.context is not None:
+            yield self.timed(context.is_not_remembered, f"context_memory{end}", measured)
+        yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)
+        yield self.timed(batches.permutation, f"permutation{end}", measured, self.rng)
+
+    def of_its_context(self, measured, gradient, moves=None, end=""):
+        if self.context is not None:
+            yield self.timed(context.is_read, f"context_read{end}", measured, moves)
+            yield self.timed(context.keeps_precision, f"context_precision{end}", measured)
+            yield self.timed(own_gradient.by_context, f"context_gradient{end}", measured, gradient)
+
+    def as_it_is_used(self, measured, end=""):
+        """In batches of all sizes, laid out otherwise in memory, from threads."""
+        yield self.timed(batches.batch_sizes, f"batch_sizes{end}", measured, self.rng)
+        yield self.timed(batches.memory_layout, f"memory_layout{end}", measured)
+        yield self.timed(history.two_threads, f"threads{end}", measured, self.rng)
+
+    def of_all_calls(self, subject, end=""):
+        for make, name in ((behaviour.shapes, "shapes"), (behaviour.dtypes, "dtypes"),
+                           (behaviour.input_unchanged, "input_unchanged")):
+            yield make(f"{name}{end}", subject)
+
+    # As a whole -----------------------------------------------------------------------------
+
+    @property
+    def floor(self):
+        """What a mass may be off by, whatever it was found with."""
+        return 1e-5 if self.dtype == np.float64 else 2e-3
+
+    def contains(self, domain, rows):
+        """(N,) bool: rows inside of a domain, as numbers of the dtype, and of the support."""
+        inside = np.ones(len(rows), dtype=bool)
+        if isinstance(domain, Box):
+            inside = domain.contains(rows.astype(self.dtype).astype(np.float64))
+        if self.support is not None:
+            inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
+        return inside
+
+    def whole(self, log_prob, domain, samples, spread, **more):
+        """The Whole of a density; ``spread``, if not zero, of rows that stand in for samples."""
+        box = domain if isinstance(domain, Box) else None
+        lost = global_checks.share_at_an_end(domain, samples)
+        samples = samples[np.isfinite(samples).all(axis=1)]
+        inside = self.contains(domain, samples)
+        within = inside if box is None else np.all((samples >= box.lower)
+                                                   & (samples <= box.upper), axis=1)
+        left_out, samples = samples[~inside & within], samples[inside]
+        pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
+        if spread and len(pilot) < 100 and box is not None:
+            pilot = box.from_line(spread * self.rng.standard_normal((2000, self.dim)))
+            tested = samples[:0]
+        return global_checks.Whole(log_prob, lambda rows: self.contains(domain, rows), box, pilot,
+                                   tested, self.rng, lost, left_out=left_out, **more)
