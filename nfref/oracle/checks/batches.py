@@ -27,9 +27,9 @@ def agree(name, measured, index, values, log_det, why, noise=10, first=None):
     if (log_det is None) != (old_log_det is None):
         return failed(name, why, f"{measured.subject.name} returns log_det for some batches only")
     old, new = _joined(old_values, old_log_det), _joined(values, log_det)
-    allowed = (measured.values_tolerance() + noise * measured.values_noise)[index]
+    allowed = (measured.values_tolerance + noise * measured.values_noise)[index]
     if log_det is not None:
-        of_log_det = (measured.log_det_tolerance() + noise * measured.log_det_noise)[index]
+        of_log_det = (measured.log_det_tolerance + noise * measured.log_det_noise)[index]
         allowed = np.column_stack([allowed, of_log_det])
     allowed = np.where(np.isfinite(allowed), allowed, np.inf)
     error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))

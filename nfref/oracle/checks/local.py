@@ -35,10 +35,10 @@ def precise(name, measured):
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone; float32 noise joins the tolerances")
     allowed, accuracy = 1e4 * measured.slack, measured.accuracy
-    ratios = [measured.values_noise / (allowed * measured.values_condition() + accuracy)]
+    ratios = [measured.values_noise / (allowed * measured.values_condition + accuracy)]
     if measured.log_det is not None:
         gradient = np.sum(np.abs(measured.log_det_gradient), axis=1)
-        ratios.append((measured.log_det_noise / (allowed * measured.log_det_condition()
+        ratios.append((measured.log_det_noise / (allowed * measured.log_det_condition
                                                  + accuracy * gradient))[:, None])
     ratio = np.max(np.concatenate(ratios, axis=1), axis=1)
     ratio = ratio[measured.probes.bulk & measured.resolved & np.isfinite(ratio)]
@@ -100,7 +100,7 @@ def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
     noise = (np.median(other_measured.values_noise[other_measured.probes.bulk], axis=0)
              if other_measured is not None and np.any(other_measured.probes.bulk) else 0.0)
     with np.errstate(all="ignore"):
-        value_error = measured.values_tolerance() + 10 * measured.values_noise
+        value_error = measured.values_tolerance + 10 * measured.values_noise
         typical = np.median(np.abs(start), axis=0)
         allowed = (np.einsum("pjk,pk->pj", measured.determinants.inverse, value_error)
                    + measured.slack * (np.abs(start) + typical) + 10 * noise + measured.accuracy)
@@ -153,7 +153,7 @@ def round_trip(name, cancel_name, measured, other, other_measured):
         rows.append(not_applicable(cancel_name, "needs log_det of both directions"))
         return rows
     with np.errstate(all="ignore"):
-        budget = (2 * measured.log_det_tolerance() + 10 * measured.log_det_noise
+        budget = (2 * measured.log_det_tolerance + 10 * measured.log_det_noise
                   + np.sum(np.abs(measured.log_det_gradient) * allowed, axis=1))
     if other_measured is not None and other_measured.log_det is not None:
         budget = budget + 10 * np.median(other_measured.log_det_noise)

@@ -31,7 +31,7 @@ def log_det_matches(name, measured):
         return inconclusive(name, f"{measured.subject.name} returns no log_det")
     finite = np.isfinite(measured.values).all(axis=1)
     numeric, unsure = measured.determinants.value, measured.determinants.error
-    tolerance = (DOUBT * unsure + np.nan_to_num(measured.log_det_tolerance(), nan=np.inf)
+    tolerance = (DOUBT * unsure + np.nan_to_num(measured.log_det_tolerance, nan=np.inf)
                  + 10 * measured.log_det_noise)
     # A gradient of log_det that cannot be measured must not excuse its value.
     plain = (measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
@@ -200,7 +200,7 @@ def complex_step_matches(name, measured):
     jacobian = jacobian[:len(judged)]
     exact = log_determinants(jacobian, np.zeros_like(jacobian), float(np.finfo(np.float64).eps))
     # exact.error is machine epsilon times the condition number of the Jacobian.
-    tolerance = (measured.log_det_tolerance()[judged] + 10 * measured.log_det_noise[judged]
+    tolerance = (measured.log_det_tolerance[judged] + 10 * measured.log_det_noise[judged]
                  + measured.slack / np.finfo(np.float64).eps * exact.error)
 
     def describe(k):

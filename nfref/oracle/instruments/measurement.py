@@ -5,6 +5,7 @@ rounding noise of the callable, and the machine epsilon of the dtype.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -79,6 +80,7 @@ class Measurement:
     def log_det_noise(self):
         return self.derivatives.noise[:, self.values.shape[1]]
 
+    @cached_property
     def values_condition(self):
         """(P, D): |y| + |J||x| + typical |y|, the size of what rounding is relative to."""
         x = np.abs(self.probes.rows.astype(np.float64))
@@ -86,19 +88,22 @@ class Measurement:
         typical = np.median(np.nan_to_num(np.abs(self.values)), axis=0)
         return np.abs(self.values) + moved + typical
 
+    @cached_property
     def log_det_condition(self):
         """(P,): 1 + D + |log_det| + |gradient of log_det||x|."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.sum(np.abs(self.log_det_gradient) * x, axis=1)
         return 1 + x.shape[1] + np.abs(self.log_det) + moved
 
+    @cached_property
     def values_tolerance(self):
         """(P, D): what rounding may do to the values; nan where unknown."""
-        return self.slack * self.values_condition() + self.accuracy
+        return self.slack * self.values_condition + self.accuracy
 
+    @cached_property
     def log_det_tolerance(self):
         """(P,): what rounding may do to log_det; nan where unknown."""
-        return self.slack * self.log_det_condition() + self.accuracy
+        return self.slack * self.log_det_condition + self.accuracy
 
 
 def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
