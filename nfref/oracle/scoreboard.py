@@ -96,12 +96,15 @@ def record(report: Report, *, library: str, version: str | None, flow: str,
             "dtype": str(dtype), "date": today()}
 
 
+def path_of(folder, library, flow, dtype):
+    """The file of a report in a folder, its name made of what the report is about."""
+    return Path(folder) / (re.sub(r"[^\w.]+", "-", f"{library} {flow} {dtype}") + ".json")
+
+
 def write(folder, report, **about):
-    """Write the record of a report into a folder; the file's name is made of what it is about."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^\w.]+", "-", f"{about['library']} {about['flow']} {about['dtype']}")
-    path = folder / f"{name}.json"
+    """Write the record of a report into a folder."""
+    path = path_of(folder, about["library"], about["flow"], about["dtype"])
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record(report, **about), indent=1) + "\n", encoding="utf-8")
     return path
 

@@ -17,13 +17,14 @@ from nfref.oracle.checks import fits, tables
 from nfref.oracle.checks.arguments import checked_setting, checked_skip
 from nfref.oracle.checks.density import check_density
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
+from nfref.oracle.checks.running import reported
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
 from nfref.oracle.instruments.calling import CallFailed, StillRunning, Stopwatch, in_time
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.points import Box, as_domain
 from nfref.oracle.instruments.units import InUnits, units_of
-from nfref.oracle.report import Report, failed, inconclusive, passed, show
+from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 
 DRAWS = 20000               # to see where a sampler draws, and which values
@@ -88,24 +89,18 @@ def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Gene
         if found.sample is None:
             raise ValueError("table: expected rows, as nothing draws any, got None")
         table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
-    check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds))
-    rows, skipped = [], []
-    with np.errstate(all="ignore"):
-        for row in check.rows(skip):
-            if row.name in skip:
-                skipped.append(row.name)
-            else:
-                rows.append(row)
+    check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip)
     name = subject or getattr(type(thing), "__name__", "density")
-    return Report(f"{name}, {len(table)} rows, D = {table.shape[1]}", tuple(rows), tuple(skipped))
+    return reported(f"{name}, {len(table)} rows, D = {table.shape[1]}", check.rows(), skip)
 
 
 class _Check:
     """One run of check_estimator_density."""
 
     def __init__(self, found: Estimator, table: Any, rng: Any, discrete: Any, refit: bool,
-                 stopwatch: Any) -> None:
-        self.estimator, self.table, self.rng, self.stopwatch = found, table, rng, stopwatch
+                 stopwatch: Any, skip: Any) -> None:
+        self.estimator, self.table, self.rng = found, table, rng
+        self.stopwatch, self.skip = stopwatch, skip
         dim = table.shape[1]
         self.box = as_domain("domain", found.domain, dim)
         answer = as_numbers(found.log_prob(table[:2]))
@@ -139,7 +134,7 @@ class _Check:
         """float64 log-densities of rows (N, D)."""
         return as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
 
-    def rows(self, skip):
+    def rows(self):
         """All rows, causes first."""
         table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
         some = table[:1000]
@@ -159,12 +154,14 @@ class _Check:
         yield self.timed("marginal", tables.marginal, found, table, ends, rng, self.levels)
         yield self.timed("pickled", tables.pickled, found, some[:50], estimator)
         if self.refit:
-            yield from self.fitted_again(free, skip)
+            yield from self.fitted_again(free)
         if self.discrete and (not self.continuous or not self.summable):
             yield self.timed("normalised", self.sum_of_probabilities)
-        yield from self.as_density(skip)
+        yield from self.as_density()
 
     def timed(self, name, judge, *arguments):
+        if name in self.skip:
+            return not_applicable(name, "skipped")
         self.stopwatch.restart()
         try:
             return in_time(judge, (name, *arguments), self.stopwatch.left())
@@ -175,24 +172,22 @@ class _Check:
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
-    def fitted_again(self, free, skip):
+    def fitted_again(self, free):
         """Rows on fits to changed tables."""
+        names = {"units": (fits.units,), "row_order": (fits.row_order,),
+                 "column_order": (fits.column_order, self.mass_of_fit),
+                 "weights": (fits.weights,)}
+        if set(names) <= set(self.skip):
+            return
         made = []
 
         def first_fit(name):
             made.append(fits.Fits(self.estimator, self.table, free, self.rng))
             return passed(name, "")
-        names = {"units": (fits.units,), "row_order": (fits.row_order,),
-                 "column_order": (fits.column_order, self.mass_of_fit),
-                 "weights": (fits.weights,)}
-        if set(names) <= set(skip):
-            return
-        first = self.timed("units", first_fit)
+        first = self.timed("first fit", first_fit)
         for name, (judge, *more) in names.items():
-            if not made:
-                yield replace(first, name=name)
-            else:
-                yield self.timed(name, made[0].judged, judge, *more)
+            yield (self.timed(name, made[0].judged, judge, *more) if made
+                   else replace(first, name=name))
 
     def mass_of_fit(self, name, fitted, rows, order):
         """Whether a fit to permuted columns integrates to one."""
@@ -253,10 +248,10 @@ class _Check:
 
     # As a density of continuous columns -----------------------------------------------------
 
-    def as_density(self, skip):
+    def as_density(self):
         """The rows of check_density."""
         columns = list(range(self.table.shape[1]))
-        log_prob, left_out = self.estimator.log_prob, set(NOT_ASKED) | set(skip)
+        log_prob, left_out = self.estimator.log_prob, {*NOT_ASKED, *self.skip}
         box, table = self.box, self.table
         if self.discrete and self.continuous and self.summable:
             log_prob, columns = self.summed, self.continuous

@@ -8,6 +8,7 @@ import pytest
 import nfref
 from nfref.oracle import OracleError, adapters, check_density, check_flow
 from nfref.oracle.testing import property_tests
+from tests.oracle import but, but_of_flows
 from tests.oracle.sound import SOUND
 
 
@@ -159,7 +160,8 @@ def test_domains_known_by_samples():
 def test_overflow_is_not_a_failure_but_nan_is():
     exp = RIGHT["exp"](np.float32)
     assert check_flow(**exp, dim=1, rng=rng(), dtype=np.float32).ok
-    report = check_flow(lambda z: (np.where(z > 50, np.nan, z), np.zeros(len(z))), dim=1, rng=rng())
+    report = check_flow(lambda z: (np.where(z > 50, np.nan, z), np.zeros(len(z))), dim=1, rng=rng(),
+                        skip=but_of_flows("finite_forward"))
     assert report["finite_forward"].failed
 
 
@@ -202,7 +204,7 @@ def test_mass_that_rounds_onto_an_end_is_not_missed(offset):
         return z, -np.sum(np.log(2) - 3 * np.log(z) - z ** -2, axis=1) + offset
     with np.errstate(all="ignore"):
         report = check_flow(forward, inverse, dim=3, rng=rng(), domain=(0, np.inf),
-                            codomain=(0, 1))
+                            codomain=(0, 1), skip=but_of_flows("normalised") if offset else ())
     found = report["normalised"]
     assert "fallen onto an end" in found.why
     assert found.failed if offset else not report.failures, report
@@ -243,6 +245,7 @@ def test_reference_sees_digits_that_are_lost():
 
     def naive(z):
         return good(z)[0], np.sum(np.log(1 - np.exp(-softplus(z))), axis=1)
+    arguments["skip"] = but_of_flows("reference_forward")
     assert check_flow(naive, **arguments)["reference_forward"].failed
 
 
@@ -252,7 +255,8 @@ def test_parameters_that_change_are_seen():
     def forward(z):
         params["scale"] += 1e-12
         return params["scale"] * z, np.full(len(z), 2 * np.log(params["scale"][0]))
-    report = check_flow(forward, dim=2, rng=rng(), parameters=params, skip=("normalised",))
+    report = check_flow(forward, dim=2, rng=rng(), parameters=params,
+                        skip=but_of_flows("parameters_unchanged"))
     assert report["parameters_unchanged"].failed
 
 
@@ -379,7 +383,9 @@ def test_first_calls_of_a_flow_that_was_just_made(kind, wrong):
     forward, inverse = self_initialising(kind)
     inverse(1 + 2 * rng.standard_normal((64, 2)))
     report = check_flow(forward, inverse, dim=2, rng=rng,
-                        make=adapters.maker(lambda: self_initialising(kind), rng=rng))
+                        make=adapters.maker(lambda: self_initialising(kind), rng=rng),
+                        skip=but_of_flows(*(f"first_{what}_{direction}" for what in ("row", "batch")
+                                            for direction in ("forward", "inverse"))))
     assert [row.name for row in report.failures] == wrong
 
 
@@ -409,7 +415,9 @@ def test_a_flow_s_own_gradients(cut_off):
     rng = np.random.default_rng(0)
     forward, inverse, gradient = shear(cut_off)
     report = check_flow(forward, inverse, dim=2, rng=rng, gradient=gradient,
-                        context=rng.standard_normal((5, 1)))
+                        context=rng.standard_normal((5, 1)), skip=but_of_flows(*(
+                            f"{what}_{direction}" for what in ("gradient", "context_gradient")
+                            for direction in ("forward", "inverse"))))
     expected = ["gradient_forward", "gradient_inverse"] if cut_off else []
     assert [row.name for row in report.failures] == expected
     assert report["context_gradient_forward"].verdict == "pass"
@@ -427,7 +435,8 @@ def test_an_own_gradient_beside_the_end_of_a_domain():
     for factor, verdict in ((1.0, "pass"), (1.0 + 1e-6, "fail")):
         report = check_flow(
             forward, inverse, dim=3, rng=np.random.default_rng(0), domain=(-1, 1),
-            gradient=(lambda x, factor=factor: factor * 2 * x / (1 - x ** 2), None))
+            gradient=(lambda x, factor=factor: factor * 2 * x / (1 - x ** 2), None),
+            skip=but_of_flows("gradient_forward"))
         assert report["gradient_forward"].verdict == verdict
 
 
@@ -461,7 +470,8 @@ def test_an_own_gradient_where_knots_of_two_layers_meet():
 
     for on_knot, width, verdict in ((first / 5, 1e-15, "inconclusive"), (0.0, 1e-15, "pass"),
                                     (np.nan, 1e-15, "fail"), (np.nan, 1e-7, "fail")):
-        report = check_flow(forward, dim=1, rng=rng(), gradient=(gradient(on_knot, width), None))
+        report = check_flow(forward, dim=1, rng=rng(), gradient=(gradient(on_knot, width), None),
+                            skip=but_of_flows("gradient_forward"))
         assert report["gradient_forward"].verdict == verdict, report["gradient_forward"]
 
 
@@ -477,7 +487,8 @@ def test_a_density_s_own_gradient_by_its_context():
     for right in (True, False):
         report = check_density(
             log_prob, sample, dim=2, rng=rng, context=rng.standard_normal((4, 2)),
-            gradient=lambda x, c, right=right: (c - x, x - c if right else c - x))
+            gradient=lambda x, c, right=right: (c - x, x - c if right else c - x),
+            skip=but("gradient", "context_gradient"))
         assert [row.name for row in report.failures] == ([] if right else ["context_gradient"])
 
 

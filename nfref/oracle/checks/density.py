@@ -14,7 +14,7 @@ from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
-from nfref.oracle.report import Report, inconclusive
+from nfref.oracle.report import Report, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
@@ -91,7 +91,7 @@ def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | Non
     for name, function in (("sample", sample), ("gradient", gradient), ("support", support)):
         if function is not None:
             check_callable(name, function)
-    check = _Check(dim, rng, given, dtype, support, seconds)
+    check = _Check(dim, rng, given, dtype, support, seconds, skip)
     check.given(log_prob, sample, gradient, as_domain("domain", domain, dim))
     before = bytes_of(parameters)
 
@@ -177,6 +177,10 @@ class _Check(Check):
             yield inconclusive("sample_follows", why)
             yield inconclusive("normalised", why)
             return
+        names = ("sample_follows", "normalised")
+        if set(names) <= set(self.skip):
+            yield from (not_applicable(name, "skipped") for name in names)
+            return
         rows = self.as_a_whole(samples, 0, 1.0)
         others = context.others(self.context)
         if len(others) and self.sampler is not None and len(samples):
@@ -199,6 +203,7 @@ class _Check(Check):
         """[sample_follows, normalised] for one row of the context."""
         whole = self.whole(partial(self.log_prob, context_row=context_row), self.domain, samples,
                            2.0, draw=partial(self.more, context_row=context_row), seconds=seconds)
-        row = self.timed(follows.follows, "sample_follows", whole)
+        # Whether its samples may be used to integrate it is asked even of those that are skipped.
+        row = self.judged(follows.follows, "sample_follows", whole)
         return [row, self.timed(global_checks.normalised, "normalised", whole, self.floor,
                                 not row.failed)]

@@ -99,7 +99,7 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
                            ("make", make)):
         if function is not None:
             check_callable(name, function)
-    check = _Check(dim, rng, given, dtype, support, seconds)
+    check = _Check(dim, rng, given, dtype, support, seconds, skip)
     check.accuracy, check.smooth, check.stochastic = accuracy, smooth, stochastic
     check.domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
     check.reference = dict(zip(("forward", "inverse"), reference or (None, None)))

@@ -121,7 +121,8 @@ def _atoms(name, whole):
 
 def _moved(name, whole, x, at_x):
     """The density moved over itself by many maps: see :mod:`nfref.oracle.instruments.moved`."""
-    rng = whole.rng
+    # Beside what was rounded onto an end lies as much that has few digits left.
+    rng, lost = whole.rng, 3 * whole.lost
     some = whole.pilot[:400]
     at_some = whole.log_density(some)
     features = _features_around(whole.pilot, rng)
@@ -130,7 +131,7 @@ def _moved(name, whole, x, at_x):
     for made in moved.maps_around(whole.pilot, rng):
         step = moved.step_of(made, whole.log_density, some, at_some)
         values = moved.terms(made, step, whole.log_density, x, at_x)
-        found.append((float(moved.excess(values)), made, step, values))
+        found.append((float(moved.excess(values, lost)), made, step, values))
         spread = max(float(np.std(values)), 1e-12)
         if made.name.startswith("scale"):
             coarse = min(coarse, step * moved.T / (2 * spread * np.sqrt(len(x))))
@@ -142,7 +143,7 @@ def _moved(name, whole, x, at_x):
             break
         values = moved.jump_terms(*jump, lambda rows: 0.5 * features(rows), whole.log_density, x,
                                   at_x, rng)
-        found.append((float(np.max(moved.excess(values))), jump, None, values))
+        found.append((float(np.max(moved.excess(values, lost))), jump, None, values))
     suspects = sorted(found, key=_first, reverse=True)[:3]
     worst = suspects[0]
     if SUSPECT < worst[0] <= 1 and whole.draw is not None:
@@ -177,7 +178,7 @@ def _with_more(whole, features, suspects):
                                       x, at_x, whole.rng)
         else:
             values = moved.terms(made, step, whole.log_density, x, at_x)
-        yield float(np.max(moved.excess(values))), made, step, values
+        yield float(np.max(moved.excess(values, 3 * whole.lost))), made, step, values
 
 
 def _words(whole, made, step, rounds=6):

@@ -52,7 +52,7 @@ class Whole:
         n -> about n more samples.
     seconds : float
         For the tests that get more telling the longer they last.
-    left_out : (K, D) array
+    left_out : (K, D) array, or an empty tuple
         Samples on an end of the box or outside of the support, which are not among the others.
     """
 
@@ -65,7 +65,7 @@ class Whole:
     lost: float = 0.0
     draw: object = None
     seconds: float = 1.0
-    left_out: np.ndarray = ()
+    left_out: object = ()
 
     def log_density(self, x):
         """log_prob, and -inf outside of the support."""

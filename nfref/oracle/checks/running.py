@@ -10,7 +10,7 @@ from nfref.runtime.annotations import Any
 
 
 def reported(subject, rows, skip, stop_early=False):
-    """The Report of rows as they are made; what is skipped is made and left out."""
+    """The Report of rows as they are made, but for those that are skipped."""
     kept, skipped = [], []
     with np.errstate(all="ignore"):     # what overflows is judged, not warned of
         for row in rows:
@@ -26,13 +26,19 @@ def reported(subject, rows, skip, stop_early=False):
 class Check:
     """One run of a check. ``end`` is what the names of a direction's rows end with."""
 
-    def __init__(self, dim: Any, rng: Any, given: Any, dtype: Any, support: Any,
-                 seconds: Any) -> None:
+    def __init__(self, dim: Any, rng: Any, given: Any, dtype: Any, support: Any, seconds: Any,
+                 skip: Any) -> None:
         self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
-        self.support, self.stopwatch = support, Stopwatch(seconds)
+        self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
         self.contexts = 1 if given is None else len(given)
 
     def timed(self, make, name, *arguments):
+        """A row, which is not judged where it is skipped."""
+        if name in self.skip:
+            return not_applicable(name, "skipped")
+        return self.judged(make, name, *arguments)
+
+    def judged(self, make, name, *arguments):
         """A row, with a fresh time budget; a property never raises."""
         self.stopwatch.restart()
         try:

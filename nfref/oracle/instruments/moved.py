@@ -218,8 +218,15 @@ def jump_terms(size: float, pilot: Array, features: Callable[..., Any],
     return found
 
 
-def excess(values: Array) -> Array:
-    """How far the mean of (N,) or (N, K) terms is beyond zero, in units of what is allowed."""
+def excess(values: Array, lost: float = 0.0) -> Array:
+    """How far the mean of (N,) or (N, K) terms is beyond zero, in units of what is allowed.
+
+    Parameters
+    ----------
+    values : (N,) or (N, K) array
+    lost : float
+        Share of the samples that rounding has moved.
+    """
     n = len(values)
-    allowed = T * np.std(values, axis=0) / np.sqrt(n) + T ** 2 / (2 * n)
+    allowed = T * np.std(values, axis=0) / np.sqrt(n) + T ** 2 / (2 * n) + lost
     return np.abs(np.mean(values, axis=0)) / allowed
