@@ -36,6 +36,16 @@ def flowjax_distribution(distribution):
     return distribution.log_prob, draw
 
 
+def _of_rows(distribution, sample):
+    """A distribution of single numbers is taken as one of rows of one column."""
+    width = len(distribution.event_shape)
+
+    def draw(key, n):
+        x = sample(key, n)
+        return x if width else x[:, None]
+    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
+
+
 def distrax_bijector(bijector):
     """A bijector of single numbers is applied to every coordinate and summed."""
     def there(rows):
@@ -49,13 +59,7 @@ def distrax_bijector(bijector):
 
 
 def distrax_distribution(distribution):
-    """A distribution of single numbers is taken as one of rows of one column."""
-    width = len(distribution.event_shape)
-
-    def draw(key, n):
-        x = distribution.sample(seed=key, sample_shape=(n,))
-        return x if width else x[:, None]
-    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
+    return _of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
 def numpyro_transform(transform):
@@ -73,13 +77,7 @@ def numpyro_transform(transform):
 
 
 def numpyro_distribution(distribution):
-    """A distribution of single numbers is taken as one of rows of one column."""
-    width = len(distribution.event_shape)
-
-    def draw(key, n):
-        x = distribution.sample(key, (n,))
-        return x if width else x[:, None]
-    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
+    return _of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
 def tfp_bijector(bijector):
@@ -99,13 +97,7 @@ def tfp_bijector(bijector):
 
 
 def tfp_distribution(distribution):
-    """A distribution of single numbers is taken as one of rows of one column."""
-    width = len(distribution.event_shape)
-
-    def draw(key, n):
-        x = distribution.sample(n, seed=key)
-        return x if width else x[:, None]
-    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
+    return _of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))
 
 
 # The same as functions of arrays ------------------------------------------------------------

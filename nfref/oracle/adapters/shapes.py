@@ -61,34 +61,24 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
             return values.reshape(len(values), size)
         return values
 
-    def flow(function, shaped):
+    def given(function, shaped):
         def call(rows, *context):
             answer = function(shaped(rows), *context)
             if isinstance(answer, (tuple, list)):
                 return (to_rows(answer[0]), *answer[1:])
             return to_rows(answer)
-        return call
-
-    def gradient(function, shaped):
-        def call(rows, *context):
-            answer = function(shaped(rows), *context)
-            return ((to_rows(answer[0]), *answer[1:]) if isinstance(answer, tuple)
-                    else to_rows(answer))
         return None if function is None else call
 
     shaped = dict(functions)
-    sides = {"forward": to_latents, "inverse": to_events}
-    for name, side in sides.items():
-        if shaped.get(name) is not None:
-            shaped[name] = flow(functions[name], side)
-    if "log_prob" in shaped:
-        shaped["log_prob"] = lambda rows, *context: functions["log_prob"](to_events(rows), *context)
+    sides = {"forward": to_latents, "inverse": to_events, "log_prob": to_events}
+    for name in set(sides) & set(functions):
+        shaped[name] = given(functions[name], sides[name])
     if shaped.get("sample") is not None:
         shaped["sample"] = lambda rng, n, *context: to_rows(functions["sample"](rng, n, *context))
     if isinstance(shaped.get("gradient"), tuple):
-        shaped["gradient"] = tuple(map(gradient, functions["gradient"], sides.values()))
-    elif shaped.get("gradient") is not None:
-        shaped["gradient"] = gradient(functions["gradient"], to_events)
+        shaped["gradient"] = tuple(map(given, functions["gradient"], (to_latents, to_events)))
+    elif "gradient" in shaped:
+        shaped["gradient"] = given(functions["gradient"], to_events)
     return shaped
 
 

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 
-from nfref.oracle.checks.global_checks import NotANumber, bridge_of, checked
+from nfref.oracle.checks.global_checks import bridge_of, checked, of_a_whole
 from nfref.oracle.checks.uniform import uniform_row
 from nfref.oracle.instruments import moved
-from nfref.oracle.instruments.calling import CallFailed, TimedOut, load
+from nfref.oracle.instruments.calling import load
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.quadrature import line_integral
@@ -29,35 +29,28 @@ NEAR, CLOSE = 1e-2, 1e-9    # distances from an end of an interval, in standard 
 POWER = 0.4                 # of the distance, with which the mass nearer to an end falls at least
 
 
+@of_a_whole
 def follows(name, whole):
     """Samples follow the density, up to a constant: that is another property."""
     if not len(whole.samples) + len(whole.left_out):
         return inconclusive(name, "no sample function")
-    try:
-        with np.errstate(all="ignore"):
-            x = whole.samples[:DRAWS]
-            at_x = checked(whole.log_density(x), x)
-            row = _nowhere(name, whole, x[at_x == -np.inf])
-            if row is None and (len(whole.samples) < 1000 or len(whole.pilot) < 100):
-                return inconclusive(name, "too few finite samples")
-            row = row or _atoms(name, whole) or _moved(name, whole, x, at_x)
-            if row.failed:
-                return row
-            other = None
-            if whole.pilot.shape[1] == 1 and whole.box is not None:
-                other = _probability_transform(name, whole)
-            other = other or _features(name, whole)
-            if other.failed or row.inconclusive:
-                return other
-            if other.inconclusive:
-                return row
-            return passed(name, f"{other.why}; {row.why}", other.error, other.tolerance)
-    except TimedOut as error:
-        return inconclusive(name, "too slow for as many rows", str(error))
-    except (CallFailed, NotANumber) as error:
-        return failed(name, "no usable answer on the way", str(error))
-    except np.linalg.LinAlgError:
-        return inconclusive(name, "samples do not fill the space")
+    x = whole.samples[:DRAWS]
+    at_x = checked(whole.log_density(x), x)
+    row = _nowhere(name, whole, x[at_x == -np.inf])
+    if row is None and (len(whole.samples) < 1000 or len(whole.pilot) < 100):
+        return inconclusive(name, "too few finite samples")
+    row = row or _atoms(name, whole) or _moved(name, whole, x, at_x)
+    if row.failed:
+        return row
+    other = None
+    if whole.pilot.shape[1] == 1 and whole.box is not None:
+        other = _probability_transform(name, whole)
+    other = other or _features(name, whole)
+    if other.failed or row.inconclusive:
+        return other
+    if other.inconclusive:
+        return row
+    return passed(name, f"{other.why}; {row.why}", other.error, other.tolerance)
 
 
 def _nowhere(name, whole, outside):

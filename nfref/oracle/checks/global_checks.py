@@ -4,6 +4,7 @@ Every test rejects at a level of about 1e-9, and its row says what constant offs
 it would have seen.
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,6 +97,23 @@ def checked(log_prob, rows):
     return log_prob
 
 
+def of_a_whole(judge):
+    """A property of a Whole, whose calls may fail, or end too late."""
+    @functools.wraps(judge)
+    def answered(name, *arguments):
+        try:
+            with np.errstate(all="ignore"):
+                return judge(name, *arguments)
+        except TimedOut as error:
+            return inconclusive(name, "too slow for as many rows", str(error))
+        except (CallFailed, NotANumber) as error:
+            return failed(name, "no usable answer on the way", str(error))
+        except np.linalg.LinAlgError:
+            return inconclusive(name, "samples do not fill the space")
+    return answered
+
+
+@of_a_whole
 def normalised(name, whole, floor=1e-5, samples_follow=True):
     """The density integrates to one.
 
@@ -105,18 +123,9 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
     by_samples = (_by_bridge, _by_forward) if samples_follow else (_by_forward,)
     if len(whole.pilot) < 100:
         return inconclusive(name, "too few finite samples to know where to integrate")
-    try:
-        with np.errstate(all="ignore"):
-            for attempt in (_by_quadrature, *by_samples):
-                found = attempt(whole)
-                if found is not None:
-                    break
-    except TimedOut as error:
-        return inconclusive(name, "too slow to be integrated", str(error))
-    except (CallFailed, NotANumber) as error:
-        return failed(name, "no usable answer on the way", str(error))
-    except np.linalg.LinAlgError:
-        return inconclusive(name, "samples do not fill the space")
+    found = None
+    for attempt in (_by_quadrature, *by_samples):
+        found = found or attempt(whole)
     if found is None:
         return inconclusive(name, "neither quadrature nor sampling covers the density well enough"
                                   + ("" if len(whole.samples) else "; a sampler would help")
