@@ -132,6 +132,32 @@ def test_mass_nearer_to_an_end_than_any_number(sigma, dtype):
     assert not report["sample_follows"].failed, report
 
 
+def test_a_floor_under_log_prob_is_no_density():
+    def log_prob(x):
+        return np.sum(stats.norm.logpdf(x), axis=1)
+
+    def wide(x):            # outliers of a width at which radius 1000 is the middle
+        return np.logaddexp(np.log(0.9) + log_prob(x),
+                            np.log(0.1) + np.sum(stats.norm.logpdf(x, scale=1e6), axis=1))
+
+    def drawn(g, n):
+        return g.standard_normal((n, 2)) * np.where(g.random((n, 1)) < 0.1, 1e6, 1.0)
+    for made, sample, failed in ((log_prob, None, False), (wide, drawn, False),
+                                 (lambda x: np.maximum(log_prob(x), -30), None, True)):
+        row = check_density(made, sample or (lambda g, n: g.standard_normal((n, 2))), dim=2,
+                            rng=rng(), skip=but("normalised"))["normalised"]
+        assert row.failed == failed and ("a floor?" in row.where) == failed, row
+
+
+@pytest.mark.parametrize("log_prob, verdict", [
+    (lambda x: np.sum(stats.norm.logpdf(x.astype(np.float16).astype(float)), axis=1), "fail"),
+    (lambda x: 0 * x[:, 0], "not applicable"),
+    (lambda x: np.sum(stats.norm.logpdf(np.floor(2 * x) / 2 + 0.25), axis=1), "not applicable")])
+def test_rows_that_pass_through_float16_and_wide_bins(log_prob, verdict):
+    row = check_density(log_prob, dim=2, rng=rng(), skip=but("precision"))["precision"]
+    assert row.verdict == verdict, row
+
+
 def test_one_seed_whatever_the_generator():
     """Two arrays drawn one after the other: n rows are not the first of more."""
     def sample(g, n):

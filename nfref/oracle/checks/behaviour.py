@@ -109,10 +109,7 @@ def _vanishes(measured, p):
 
 def empty_batch(name, subject, dim):
     """A batch of no rows gives arrays of no rows."""
-    try:
-        values, log_det = subject(np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int))
-    except CallFailed as error:
-        return failed(name, "a batch of 0 rows is a batch", str(error))
+    values, log_det = subject(np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int))
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
     return passed(name, f"shapes {expected}")
 
@@ -123,14 +120,11 @@ def answers_stay(name, measured):
     index = np.flatnonzero(probes.bulk)
     if len(index) < 2:
         return not_applicable(name, "too few rows")
-    try:
-        answer = subject.raw(probes.rows[index], probes.context_row[index])
-        parts = [part for part in (answer if isinstance(answer, (tuple, list)) else (answer,))
-                 if part is not None]
-        before = [np.array(part) for part in parts]
-        subject.raw(probes.rows[index[::-1]], probes.context_row[index])
-    except CallFailed as error:
-        return failed(name, "a repeated call got no answer", str(error))
+    answer = subject.raw(probes.rows[index], probes.context_row[index])
+    parts = [part for part in (answer if isinstance(answer, (tuple, list)) else (answer,))
+             if part is not None]
+    before = [np.array(part) for part in parts]
+    subject.raw(probes.rows[index[::-1]], probes.context_row[index])
     for old, part in zip(before, parts):
         if old.tobytes() != np.array(part).tobytes():
             return failed(name, "a buffer is used again", f"{subject.name}: "

@@ -205,5 +205,7 @@ class _Check(Check):
                            2.0, draw=partial(self.more, context_row=context_row), seconds=seconds)
         # Whether its samples may be used to integrate it is asked even of those that are skipped.
         row = self.judged(follows.follows, "sample_follows", whole)
-        return [row, self.timed(global_checks.normalised, "normalised", whole, self.floor,
-                                not row.failed)]
+        mass = self.timed(global_checks.normalised, "normalised", whole, self.floor, not row.failed)
+        if not mass.failed and self.support is None:
+            mass = self.timed(global_checks.falls, mass.name, whole, self.dtype) or mass
+        return [row, mass]

@@ -5,6 +5,7 @@ it would have seen.
 """
 
 import functools
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.points import Box
 from nfref.oracle.instruments.quadrature import (line_integral, mass_beyond, panel_masses,
                                                  plane_integral)
-from nfref.oracle.report import failed, inconclusive, passed
+from nfref.oracle.report import failed, inconclusive, passed, show
 
 # An offset that only a tolerance wider than this would allow has not been judged, in nats.
 WIDEST = 1.0
@@ -152,6 +153,29 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
     if tolerance > WIDEST:
         return inconclusive(name, why, error=abs(log_z), tolerance=tolerance)
     return passed(name, why, abs(log_z), tolerance)
+
+
+def falls(name, whole, dtype):
+    """A row where log_prob is so high, so far out, that no mass of one could hold it; else None.
+
+    A ball of radius R around all directions holds exp(level) times its volume, at least.
+    """
+    dim, last = whole.pilot.shape[1], 0.5 * np.log(float(np.finfo(dtype).max))
+    if whole.box is None or not whole.box.is_everything:
+        return None
+    direction = whole.rng.standard_normal((16, dim))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    log_unit = 0.5 * dim * np.log(np.pi) - math.lgamma(0.5 * dim + 1)
+    level = np.median(whole.log_density(1e3 * direction))
+    log_radius = (np.log(20) - level - log_unit) / dim
+    if not np.log(1e3) < log_radius < last:
+        return None
+    far = np.exp(log_radius) * direction
+    found = whole.log_density(far)
+    if not np.median(found) > level - 1:
+        return None
+    return failed(name, "the mass of a ball whose surface this is", "log_prob does not fall far "
+                  f"out: {level:.6g} at radius 1000, {found[0]:.6g} at {show(far[0])}: a floor?")
 
 
 def _by_quadrature(whole):
