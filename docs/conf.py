@@ -33,7 +33,6 @@ numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
     **galleries.staged(DOCS, ROOT / "tutorials"),
-    "filename_pattern": r"/(lessons/\d|methods/)",      # the others show the figure committed
     "notebook_extensions": set(),           # docs/notebooks.py writes better ones
     "reset_modules": (),                    # seaborn is none of ours
     "within_subsection_order": "galleries.reading_order",

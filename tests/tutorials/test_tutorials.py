@@ -6,6 +6,7 @@ but for the first of each folder.
 
 import ast
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -84,6 +85,18 @@ def test_tutorial_is_a_page(script):
     assert text.count("\n# %%\n") >= 3
     assert sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) >= 3
     assert (ROOT / "figures" / f"{script.stem}.png").exists()
+
+
+@every_script
+def test_a_page_asks_before_it_answers(script):
+    """Each prediction has an answer that unfolds, below it and before the next; other pages than
+    lessons have an exercise too, and none is a program with options."""
+    text = script.read_text(encoding="utf-8")
+    asked = re.findall(r"\*\*Predict\.\*\*|dropdown:: Answer", text)
+    assert asked == ["**Predict.**", "dropdown:: Answer"] * (len(asked) // 2)
+    assert "argparse" not in text and "def main(" not in text
+    if script in METHODS + TRUTHS + APPLICATIONS:
+        assert asked and re.search("^nfref.exercises.grade", text, re.MULTILINE)
 
 
 @pytest.mark.thorough
