@@ -44,6 +44,7 @@ exec(compile(r'''
 """
 COLAB = "https://colab.research.google.com/github/{address}/blob/notebooks/{path}"
 BINDER = "https://mybinder.org/v2/gh/{address}/notebooks?labpath={path}"
+GRADED = re.compile(r"^(nfref\.exercises\.grade\(.*\))$", re.MULTILINE)
 FULL = """
 Numbers of the text are of the full run of {date}, `FULL = True`; as it stands the code runs at a
 small size.
@@ -213,7 +214,9 @@ def notebook(script):
         if kind == "text":
             made.append(cell("markdown", markdown(content) + full))
             full = ""               # below the title
-        elif draws(content):
+            continue
+        content = GRADED.sub(r"\1;", content)      # what it returns is not shown as well
+        if draws(content):
             made.append(cell("code", f"#@title The figure\n{content}",
                              jupyter={"source_hidden": True}, cellView="form"))
         else:
