@@ -43,9 +43,10 @@ def draw(path, *options):
     print(printed.getvalue(), end="")
     if "--full" in options:
         today = datetime.date.today()
-        there.with_suffix(".txt").write_text(
-            f"{today.day} {today:%B %Y}: {COMMAND.format(path.stem)}\n{printed.getvalue()}",
-            encoding="utf-8")
+        lines = [f"{today.day} {today:%B %Y}: {COMMAND.format(path.stem)}",
+                 *(line for line in printed.getvalue().splitlines()
+                   if not line.startswith("exercise "))]
+        there.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return there
 
 

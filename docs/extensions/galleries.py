@@ -23,7 +23,7 @@ from docs import draw, notebooks
 FIRST = "flows_in_one_file.py"
 SCRIPTS = {"lessons": (FIRST, "[0-9]*.py", "more_exercises.py"), "methods": ("methods/[!_]*.py",),
            "truths": ("truths/[!_]*.py",), "applications": ("applications/[!_]*.py",)}
-RUN = set()         # the pages that run in this build
+RUN = set()         # pages whose data are there, so that they run when the site is built
 THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
 CODE = re.compile(r"^\.\. code-block:: Python\n\n+((?:    .*\n|\n)+)", re.MULTILINE)
@@ -154,12 +154,11 @@ def folded(found):
             f"{inner}\n\n")
 
 
-def notice(docname, date, lines):
+def notice(docname, executed, date, lines):
     """What stands below the figure of a full run: when and how it ran, and what it printed."""
     stem = docname.rpartition("/")[2]
-    ran = ("The code ran when this page was built, at a small size." if docname in RUN else
-           "The code did not run when this page was built, since it reads data that are brought "
-           "first.")
+    ran = ("The code ran when this page was built, at a small size." if executed else
+           "The code did not run when this page was built.")
     return (".. rst-class:: figure-note\n\n"
             f"The figure, and numbers of the text, are of the full run of {date}, "
             f"``{draw.COMMAND.format(stem)}``. {ran}\n\n"
@@ -186,7 +185,8 @@ def in_form(app, docname, content):
         text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {SMALL}{alt}", found[0]), text)
         image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
         if full:
-            image += notice(docname, *full)
+            executed = docname in RUN and str(app.config.plot_gallery) not in ("0", "False")
+            image += notice(docname, executed, *full)
         text = re.sub(r"^(.+\n=+\n\n(?:.+\n)+\n)", lambda found: found[1] + image, text, count=1,
                       flags=re.MULTILINE)
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)

@@ -170,13 +170,13 @@ class PointFlow:
 # %%
 # What to compare
 # ---------------
-# *Likelihood*: log p of new points of new shapes, whose codes come from other points, against a
-# normal density that is fitted to each of the clouds itself. *Chamfer distance*: from
+# *Likelihood*: :math:`\log p` of new points of new shapes, whose codes come from other points,
+# against a normal density that is fitted to each of the clouds itself. *Chamfer distance*: from
 # every point of one cloud to the nearest of the other, squared, and back; against that of two
 # clouds of the same shape. *1-NN accuracy*, the paper's choice: put drawn and true shapes together
-# and ask of each whether its nearest neighbour is of its own sort. 1/2 is best; at 1 anyone
-# could tell them apart. Beside the flow over shapes stands a normal density over codes, with the
-# same flow over points.
+# and ask of each whether its nearest neighbour is of its own sort. 1/2 is best; at 1 anyone could
+# tell them apart. Beside the flow over shapes stands a normal density over codes, with the same
+# flow over points.
 
 
 def normal_log_likelihoods(many):

@@ -39,7 +39,8 @@ from nfref.runtime import params as trees
 # ----------
 # :math:`(x_1, x_2) \mapsto (-x_1, x_2)` has determinant -1. A layer may have that (lesson 04), but
 # no continuous flow of the plane does it, and on the line none does :math:`x \mapsto -x`: paths
-# keep their order. With one extra coordinate e the mirror is half a turn in the plane of x_1 and e,
+# keep their order. With one extra coordinate e the mirror is half a turn in the plane of
+# :math:`x_1` and e,
 #
 # .. math:: \frac{dx_1}{dt} = -\pi e, \qquad \frac{dx_2}{dt} = 0, \qquad \frac{de}{dt} = \pi x_1 .
 #
@@ -74,9 +75,9 @@ print("and by the copy missed by", np.abs(state - with_zeros(mirror, 2)).max().r
 # 0.0
 
 # %%
-# A network finds such a way by itself. It learns x -> -x on the line from nine numbers, with
-# fixed steps; then its true solution is looked at, with small ones. (A few big steps may jump over
-# another path. No solution of a differential equation can.)
+# A network finds such a way by itself. It learns :math:`x \mapsto -x` on the line from nine
+# numbers, with fixed steps; then its true solution is looked at, with small ones. (A few big steps
+# may jump over another path. No solution of a differential equation can.)
 #
 # **Predict.** What does it do without an extra coordinate?
 
@@ -185,7 +186,7 @@ print("after some flow of three coordinates, linked as before:", kept.round(5)) 
 # Likelihood
 # ----------
 # Rows [x, 0] lie on a sheet and have no density in the larger space. For a likelihood the extra
-# coordinates are noise of known density q(e), the flow models p(x, e), and
+# coordinates are noise of known density :math:`q(e)`, the flow models :math:`p(x, e)`, and
 #
 # .. math:: p(x) = \int p(x, e)\, de = E_{q(e)} \frac{p(x, e)}{q(e)}
 #

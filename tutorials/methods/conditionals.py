@@ -15,7 +15,7 @@ missing are integrated out by the same means: the likelihood of what is there is
 with q a density near p that has marginals and conditionals in closed form (a mixture of
 Gaussians and a wide density), so the mean over draws has a standard error, which is returned.
 
-Is a joint density the right tool? If all you want is p(y | x) for one y, a few thousand
+Is a joint density the right tool? If all you want is :math:`p(y \,|\, x)` for one y, a few thousand
 rows at most and columns of many kinds, then a model such as TabPFN, which was trained on very many
 made-up tables and reads yours as its context, needs no fitting at all, and we would try it first.
 (An opinion from what such models are; nothing was measured here.) A joint density is the better

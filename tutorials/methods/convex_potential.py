@@ -65,7 +65,7 @@ def fit(rows=16_000, epochs=20, seed=0):
 
 
 # %%
-# Comparing maps. Errors are relative, |x - A z| / |A z| in the mean square over z.
+# Comparing maps. Errors are relative, :math:`|x - A z| / |A z|` in the mean square over z.
 #
 # .. alt: Three panels of points on two crossed ellipses, joined by lines from z to x. By the
 #    optimal map and by the convex potential flow the lines are short and alike, mean squared

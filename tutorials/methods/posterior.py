@@ -10,7 +10,7 @@ and simulator, tends to the posterior for every x at once: its expected log-like
 where q is :math:`p(\theta \,|\, x)`.
 
 The simulator here is a known benchmark, the two moons (Lueckmann et al. 2021, arXiv:2101.04653).
-With :math:`\theta` uniform on the square (-1, 1)^2,
+With :math:`\theta` uniform on the square :math:`(-1, 1)^2`,
 
 .. math::
 

@@ -110,7 +110,8 @@ def figure(errors):
 # %%
 # Run it
 # ------
-# **Predict.** Halve the tolerance of the solver ten times. Does the error of log p go to zero?
+# **Predict.** Halve the tolerance of the solver ten times. Does the error of :math:`\log p` go to
+# zero?
 
 axis = np.linspace(-2.6, 2.6, 521)
 x, h = axis[:, None], axis[1] - axis[0]

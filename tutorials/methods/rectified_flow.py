@@ -127,8 +127,8 @@ assert after["above"] < before["above"] + 0.1
 #
 # Exercise 1: straightness
 # ------------------------
-# A path goes from 0 to 1 in unit time, with velocity 2 t. What does it cost beyond the straight
-# line, :math:`\int_0^1 (dz/dt - 1)^2\, dt`?
+# A path goes from 0 to 1 in unit time, with velocity :math:`2 t`. What does it cost beyond the
+# straight line, :math:`\int_0^1 (dz/dt - 1)^2\, dt`?
 
 answer_1 = ...      # type a number here
 

@@ -87,7 +87,7 @@ def learn(rows, epochs, hidden, seed=0):
 # %%
 # Measuring, with points that follow the flow from the first density: how far the velocity is from
 # the one that is known, as a share of its mean square, and how many nats the likelihood at each
-# time is from the density of I_t. The mean of the latter is a Kullback-Leibler divergence.
+# time is from the density of :math:`I_t`. The mean of the latter is a Kullback-Leibler divergence.
 #
 # .. alt: Five times on the way from two heaps to eight: above, the known densities; below, the
 #    points of the flow, coloured by its likelihood, which is off by 0 to 0.18 nats.

@@ -141,7 +141,7 @@ figure(x, shown, (at[:, 0], exact, fair, linear))
 #
 # Exercise 1: folded
 # ------------------
-# x is standard normal. What is the density of |x| at 1?
+# x is standard normal. What is the density of :math:`|x|` at 1?
 
 answer_1 = ...      # type a number here
 

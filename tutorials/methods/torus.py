@@ -17,9 +17,9 @@ arXiv:2002.02428):
 - the *networks* read the cosine and sine of an angle, so that they cannot tell it from the same
   angle one turn on: ``periodic=(0, 1)``.
 
-The data here wind around the torus in two bands, one once and one twice, and cross both seams.
-With more rows and wider networks the flow of the line comes as close to the data on average (0.034
-nats against 0.032, with 20,000 rows and two layers of 64); but it stays torn, by 6 nats there.
+The data here wind around the torus in two bands, one once and one twice, and cross both seams. In
+the full run, of 3,000 rows, the flow of the line ends 0.267 nats behind the truth and that of the
+torus 0.068, and between the two sides of a seam the density of the former jumps by up to 3.7 nats.
 """
 
 # %%

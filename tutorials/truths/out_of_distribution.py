@@ -11,15 +11,13 @@ autoencoders and PixelCNNs; "unlikely under the model" is no test for "not from 
 Why? Four explanations have been given, and each makes a claim that a number can support or refute:
 
 - *curvature*: the gap follows from the means and variances of the two sets and the second
-  derivatives of log p (the same paper);
+  derivatives of :math:`\log p` (the same paper);
 - *typical set*: rows of p have :math:`-\log p` near its entropy, so the too probable are as
-atypical as the
-  improbable (Nalisnick et al. 2019, arXiv:1906.02994);
+  atypical as the improbable (Nalisnick et al. 2019, arXiv:1906.02994);
 - *estimation*: p is simply not the density of clothes, least of all where there are none (Zhang et
   al. 2021, arXiv:2107.06908);
-- *entropy*: the mean of :math:`\log p` over a set q is
-  :math:`-\mathrm{KL}(q, p) - H(q)`, and digits have little H
-  (Caterini and Loaiza-Ganem 2021, arXiv:2109.10794).
+- *entropy*: the mean of :math:`\log p` over a set q is :math:`-\mathrm{KL}(q, p) - H(q)`, and
+  digits have little H (Caterini and Loaiza-Ganem 2021, arXiv:2109.10794).
 
 The data come by ``python tutorials/applications/fetch.py fashion digits``.
 """
@@ -119,8 +117,9 @@ print("AUROC of a low likelihood:", shown(by_likelihood))
 #    \mathrm{E}_q \log p - \mathrm{E}_{p^*} \log p
 #    \approx \tfrac12 \mathrm{tr}\left(\nabla^2 \log p(x_0)\, (\Sigma_q - \Sigma_{p^*})\right)
 #
-# if the means agree. Digits do have less variance. The trace is a sum over eigenvectors of
-# the difference of the covariances, in each of which three values of log p give the derivative.
+# if the means agree. Digits do have less variance. The trace is a sum over eigenvectors of the
+# difference of the covariances, in each of which three values of :math:`\log p` give the
+# derivative.
 
 
 def curvature_gap(params, step):
@@ -263,10 +262,9 @@ for name, area in found.items():
 # The figure.
 #
 # .. alt: Above, clothes, digits, and samples of the flow of clothes. In the middle, histograms of
-# bits
-#    per pixel: digits lie left of clothes, more likely; bars that split the cost into entropy and
-#    divergence. Below, bars of how well six scores find the digits, from 0.21 for the likelihood to
-#    1.00 for a ratio to a flow of digits.
+#    bits per pixel: digits lie left of clothes, more likely; bars that split the cost into entropy
+#    and divergence. Below, bars of how well six scores find the digits, from 0.21 for the
+#    likelihood to 1.00 for a ratio to a flow of digits.
 
 figure = plt.figure(figsize=(7.36, 8.2), layout="constrained")
 above, middle, below = figure.subfigures(3, 1, height_ratios=(1, 2, 1.8))
