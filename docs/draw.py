@@ -51,7 +51,10 @@ def draw(path, *options):
 
 
 def full_run(stem):
-    """(date, lines) of what the full run of a page printed; None if a page has no other run."""
+    """(date, lines) of what the full run of a page printed; None if a page has no other run.
+
+    Of runs that were drawn before what they print was kept there are no lines.
+    """
     path = ROOT / "figures" / f"{stem}.txt"
     if not path.exists():
         return None

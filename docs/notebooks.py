@@ -48,7 +48,8 @@ GRADED = re.compile(r"^(nfref\.exercises\.grade\(.*\))$", re.MULTILINE)
 FULL = """
 Numbers of the text are of the full run of {date}, `FULL = True`; as it stands the code runs at a
 small size.
-
+"""
+PRINTED = """
 <details><summary>What the full run printed</summary>
 
 ```text
@@ -192,7 +193,7 @@ def printed_by_full_run(stem):
     if not found:
         return ""
     date, lines = found
-    return FULL.format(date=date, lines="\n".join(lines))
+    return FULL.format(date=date) + (PRINTED.format(lines="\n".join(lines)) if lines else "")
 
 
 def notebook(script):

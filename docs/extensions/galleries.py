@@ -63,7 +63,6 @@ def staged(docs, tutorials):
     """Copy the scripts, write the notebooks; sphinx-gallery's folders to read and to write."""
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
     notebooks.write(docs / "_galleries" / "notebooks")
-    # Behind all others: one of the scripts has the name of a module of newer Pythons.
     sys.path += [str(tutorials / name) for name in ("applications", "truths")]
     names, run = [], []
     for name, patterns in SCRIPTS.items():
@@ -159,11 +158,13 @@ def notice(docname, executed, date, lines):
     stem = docname.rpartition("/")[2]
     ran = ("The code ran when this page was built, at a small size." if executed else
            "The code did not run when this page was built.")
-    return (".. rst-class:: figure-note\n\n"
+    said = (".. rst-class:: figure-note\n\n"
             f"The figure, and numbers of the text, are of the full run of {date}, "
-            f"``{draw.COMMAND.format(stem)}``. {ran}\n\n"
-            ".. dropdown:: What the full run printed\n\n   .. code-block:: none\n\n"
-            + "".join(f"      {line}\n" if line else "\n" for line in lines) + "\n")
+            f"``{draw.COMMAND.format(stem)}``. {ran}\n\n")
+    if lines:
+        said += (".. dropdown:: What the full run printed\n\n   .. code-block:: none\n\n"
+                 + "".join(f"      {line}\n" if line else "\n" for line in lines) + "\n")
+    return said
 
 
 def in_form(app, docname, content):

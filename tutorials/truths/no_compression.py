@@ -23,7 +23,7 @@ costs next to nothing. This page compares the two flows, and both with principal
 sheet whose dimension is known and on handwritten digits.
 
 Bytes that are really written are the application on compression,
-``tutorials/applications/compression.py``.
+``tutorials/applications/writing_files.py``.
 """
 
 # %%

@@ -51,7 +51,7 @@ import nfref
 
 FULL = "--full" in sys.argv     # the long run, whose figure is kept
 (known, _), (unseen, _) = fashion(fetch.files("fashion"))
-known, unseen = (known[:12_000], unseen[:100]) if FULL else (known[:100], unseen[:10])
+known, unseen = (known[:6000], unseen[:100]) if FULL else (known[:100], unseen[:10])
 pixels, shape = unseen.size, unseen.shape[1:]
 folder = Path(tempfile.mkdtemp())
 
@@ -218,6 +218,23 @@ for quality in (26, 30, 36):
     print(f"{quality} dB: " + ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
           + f", JPEG without the margin {rate_at(tight, quality):.3f}; flow / JPEG "
           f"{rates['flow'] / rates['JPEG']:.2f}, flow / WebP {rates['flow'] / rates['WebP']:.2f}")
+
+# %%
+# In the full run, in bits per pixel:
+#
+# ======= ===== ===== ======== =================
+# quality JPEG  WebP  cosines  learned bijection
+# ======= ===== ===== ======== =================
+# 30 dB   2.242 1.084 0.804    0.792
+# 36 dB   3.339 1.701 1.304    1.321
+# ======= ===== ===== ======== =================
+#
+# For the same quality the files are 0.35 to 0.40 times as large as JPEG's, and 0.73 to 0.78 times
+# as large as WebP's. The density does that: it knows clothes, and what stands beside a block. Under
+# so good a density the learned bijection saves one percent of the bits over cosines at low rates
+# and loses one at high ones. JPEG and WebP know nothing of clothes, and the density's own
+# parameters, which a receiver needs once, are not counted. (JPEG is better off without the margin,
+# at 2.069 and 3.091: blocks that hold pieces of two pictures cost it less than the margin.)
 
 # %%
 # Again and again
