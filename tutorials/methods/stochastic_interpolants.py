@@ -42,7 +42,7 @@ TIMES = np.linspace(0, 1, 5)
 # normal :math:`I_t` with mean m and variance v,
 #
 # .. math:: m = \sigma m_0 + \alpha m_1, \qquad v = \sigma^2 s_0^2 + \alpha^2 s_1^2, \qquad
-#           E\left[\frac{dI_t}{dt} \,\middle|\, I_t = x\right] = m' + \frac{v'}{2 v} (x - m).
+#           E\left[\frac{dI_t}{dt} \;|\; I_t = x\right] = m' + \frac{v'}{2 v} (x - m).
 #
 # The sixteen pairs share x by their posterior weights.
 
