@@ -15,7 +15,7 @@ from docs import notebooks
 OPEN = re.compile(r"^answer_(\d+) = \.\.\..*$", re.MULTILINE)
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\n+```python\n(.*?)\n```.*?</details>",
                       re.DOTALL)
-GRADE = re.compile(r"^nfref\.exercises\.grade\((check_\d+), (answer_\d+)\)$", re.MULTILINE)
+GRADE = re.compile(r"^nfref\.exercises\.grade\((check_\d+), (answer_\d+)\);$", re.MULTILINE)
 
 
 def marked(grade_id, **what):

@@ -33,8 +33,8 @@ numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
     **galleries.staged(DOCS, ROOT / "tutorials"),
-    "filename_pattern": r"/(lessons/\d|methods/)",      # the others show the figure committed
     "notebook_extensions": set(),           # docs/notebooks.py writes better ones
+    "capture_repr": (),                     # a page prints what it shows
     "reset_modules": (),                    # seaborn is none of ours
     "within_subsection_order": "galleries.reading_order",
     "download_all_examples": False,

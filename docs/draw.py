@@ -1,10 +1,14 @@
 """python -m docs.draw NAME ... [--full]: run scripts of tutorials/ and keep the figure of each.
 
 What a script draws last is written as figures/NAME.png, or into the folder NFREF_FIGURES names,
-at twice the 736 pixels that a page is wide. With ``--full`` the runs are the long ones.
+at twice the 736 pixels that a page is wide. With ``--full`` the runs are the long ones, and what
+they print is written as figures/NAME.txt, which the page shows and its numbers are held to.
 """
 
 import argparse
+import contextlib
+import datetime
+import io
 import os
 import runpy
 import sys
@@ -14,6 +18,7 @@ import matplotlib
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 736                     # pixels of the site's text, and of a figure 7.36 inches wide
+COMMAND = "python -m docs.draw {} --full"
 
 
 def scripts():
@@ -27,13 +32,38 @@ def draw(path, *options):
     plt.close("all")
     sys.argv, before = [str(path), *options], sys.path[:]
     sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name="__main__")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        runpy.run_path(str(path), run_name="__main__")
     sys.path[:] = before
     folder = Path(os.environ.get("NFREF_FIGURES") or ROOT / "figures")
     folder.mkdir(parents=True, exist_ok=True)
     figure, there = plt.figure(plt.get_fignums()[-1]), folder / f"{path.stem}.png"
     figure.savefig(there, dpi=2 * WIDTH / figure.get_figwidth())
+    print(printed.getvalue(), end="")
+    if "--full" in options:
+        today = datetime.date.today()
+        lines = [f"{today.day} {today:%B %Y}: {COMMAND.format(path.stem)}",
+                 *(line for line in printed.getvalue().splitlines()
+                   if not line.startswith("exercise "))]
+        there.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return there
+
+
+def full_run(stem):
+    """(date, lines) of what the full run of a page printed; None if a page has no other run.
+
+    Of runs that were drawn before what they print was kept there are no lines.
+    """
+    path = ROOT / "figures" / f"{stem}.txt"
+    if not path.exists():
+        return None
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    date, _, command = head.partition(": ")
+    if command != COMMAND.format(stem):
+        raise ValueError(f"{path.name}: expected a first line that ends in "
+                         f"'{COMMAND.format(stem)}', got '{head}'")
+    return date, lines
 
 
 def main():

@@ -16,6 +16,8 @@ import textwrap
 import zipfile
 from pathlib import Path
 
+from docs import draw
+
 TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
 FOLDERS = {"lessons": TUTORIALS, **{name: TUTORIALS / name for name in (
     "methods", "truths", "applications")}}
@@ -42,6 +44,20 @@ exec(compile(r'''
 """
 COLAB = "https://colab.research.google.com/github/{address}/blob/notebooks/{path}"
 BINDER = "https://mybinder.org/v2/gh/{address}/notebooks?labpath={path}"
+GRADED = re.compile(r"^(nfref\.exercises\.grade\(.*\))$", re.MULTILINE)
+FULL = """
+Numbers of the text are of the full run of {date}, `FULL = True`; as it stands the code runs at a
+small size.
+"""
+PRINTED = """
+<details><summary>What the full run printed</summary>
+
+```text
+{lines}
+```
+
+</details>
+"""
 BRING = """# Brings the data that are missing, by the package managers.
 for name in {names}:
     try:
@@ -160,9 +176,24 @@ def helpers(code, folder):
     return list(dict.fromkeys(found))
 
 
+def data_of(code, paths):
+    """Names of the data that a page and the scripts it imports read."""
+    texts = [code, *(path.read_text(encoding="utf-8") for path in paths)]
+    return tuple(dict.fromkeys(re.findall(r"fetch\.files\(\"(\w+)\"\)", "".join(texts))))
+
+
 def cell(kind, source, **metadata):
     made = {"cell_type": kind, "metadata": metadata, "source": source.rstrip("\n"), "id": ""}
     return made | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+
+
+def printed_by_full_run(stem):
+    """What stands below the title of a page that has a full run."""
+    found = draw.full_run(stem)
+    if not found:
+        return ""
+    date, lines = found
+    return FULL.format(date=date) + (PRINTED.format(lines="\n".join(lines)) if lines else "")
 
 
 def notebook(script):
@@ -176,14 +207,17 @@ def notebook(script):
         text = text.split('\n\nif __name__ == "__main__":')[0].strip("\n")
         made.append(cell("code", HELPER.format(name=path.stem, text=text),
                          jupyter={"source_hidden": True}, cellView="form"))
-    data = dict.fromkeys(re.findall(r"fetch\.files\(\"(\w+)\"\)", code + "".join(
-        path.read_text(encoding="utf-8") for path in paths)))
+    data = data_of(code, paths)
     if data:
-        made.append(cell("code", BRING.format(names=tuple(data))))
+        made.append(cell("code", BRING.format(names=data)))
+    full = printed_by_full_run(script.stem)
     for kind, content in cells(script):
         if kind == "text":
-            made.append(cell("markdown", markdown(content)))
-        elif draws(content):
+            made.append(cell("markdown", markdown(content) + full))
+            full = ""               # below the title
+            continue
+        content = GRADED.sub(r"\1;", content)      # what it returns is not shown as well
+        if draws(content):
             made.append(cell("code", f"#@title The figure\n{content}",
                              jupyter={"source_hidden": True}, cellView="form"))
         else:

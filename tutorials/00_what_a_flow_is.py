@@ -70,9 +70,8 @@ assert np.allclose(flow.forward(params["flow"], z)[0], data, atol=1e-5)
 # the middle, the same points after the flow. On the right, its density.
 #
 # .. alt: Left, a round cloud of normal points in four colours, one a quarter. Middle, the same
-# points
-#    bent into two half moons; each colour stays together. Right, the density of the flow, dark on
-#    the two moons and pale elsewhere.
+#    points bent into two half moons; each colour stays together. Right, the density of the flow,
+#    dark on the two moons and pale elsewhere.
 
 start = rng.standard_normal((1500, 2))
 end, _ = flow.forward(params["flow"], start)

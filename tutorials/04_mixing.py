@@ -176,6 +176,11 @@ print("of the 60 x 60 matrix", big.round(6), " log_det", log_det[0].round(6),
       " 20 log 2", (20 * np.log(2)).round(6))            # 13.862944 three times
 
 # %%
+# .. dropdown:: Answer
+#
+#    20 times :math:`\log 2`, 13.86: the matrix of the channels acts at each of 20 pixels, and its
+#    own log-determinant is that of the doubled column, since an orthogonal one has 0.
+#
 # A layer of Glow is such a convolution, a scale and a shift for each channel, and a coupling over
 # the channels. The convolution decides which mixtures of channels the coupling keeps and which it
 # moves. ``nfref.Glow`` stacks them, and the page on digits among the methods draws images with it.

@@ -4,11 +4,12 @@ r"""
 
 *What can bend a single coordinate at will, and still be undone by a formula?*
 
-A shift and a scale treat all values of a coordinate alike: a normal density stays normal. A
-spline stretches here and squeezes there. It is an increasing curve z = g(x) through knots
-:math:`(x_k, y_k)`, with a chosen slope :math:`d_k > 0` at each of them. Between two knots it is a
-ratio of two quadratics: with :math:`\xi = (x - x_k) / (x_{k+1} - x_k)`, which goes from 0 to 1, and
-the mean slope :math:`s = (y_{k+1} - y_k) / (x_{k+1} - x_k)` of the bin,
+A shift and a scale treat all values of a coordinate alike: a normal density stays normal. A spline
+stretches here and squeezes there. It is an increasing curve :math:`z = g(x)`, here from data to
+latent as in its paper, through knots :math:`(x_k, y_k)`, with a chosen slope :math:`d_k > 0` at
+each of them. Between two knots it is a ratio of two quadratics: with :math:`\xi = (x - x_k) /
+(x_{k+1} - x_k)`, which goes from 0 to 1, and the mean slope :math:`s = (y_{k+1} - y_k) / (x_{k+1} -
+x_k)` of the bin,
 
 .. math::
 

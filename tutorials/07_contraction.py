@@ -5,7 +5,8 @@ r"""
 *Must a layer leave some coordinates alone to be invertible?*
 
 Couplings and autoregressive layers are invertible because of which coordinates look at which. Here
-is another reason. Let all coordinates look at all, and keep the change small:
+is another reason. Let all coordinates look at all, and keep the change small. From data to latent,
+as in the papers:
 
 .. math::
 

@@ -1,5 +1,5 @@
-"""The pages of tutorials/: lessons and methods run when the site is built, the others show what was
-committed.
+"""The pages of tutorials/: all run when the site is built, at a small size; a page whose data are
+missing shows what was committed, and says so.
 
 sphinx-gallery takes a folder for a gallery and each of its subfolders for a section of the same
 page. Lessons and methods are pages of their own, so their scripts are first copied to a folder
@@ -9,21 +9,26 @@ page here: the committed figure below the first paragraph, what draws it folded,
 lessons, papers and names of nfref as links, the notebook, and the next lesson.
 """
 
+import contextlib
+import importlib
 import re
 import shutil
+import sys
 
 from PIL import Image
 
 import nfref
-from docs import notebooks
+from docs import draw, notebooks
 
 FIRST = "flows_in_one_file.py"
 SCRIPTS = {"lessons": (FIRST, "[0-9]*.py", "more_exercises.py"), "methods": ("methods/[!_]*.py",),
            "truths": ("truths/[!_]*.py",), "applications": ("applications/[!_]*.py",)}
+RUN = set()         # pages whose data are there, so that they run when the site is built
 THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
 CODE = re.compile(r"^\.\. code-block:: Python\n\n+((?:    .*\n|\n)+)", re.MULTILINE)
 ALTERNATIVE = re.compile(r"^\.\. alt: (.*\n(?:   .*\n)*)", re.MULTILINE)
+SMALL = "The same at a small size, from which less was learned. Of the full run: "
 PLAY = re.compile(r"^\.\. play: (\w+)\n", re.MULTILINE)
 FOOTER = re.compile(r"^    \.\. container:: sphx-glr-download sphx-glr-download-(?:jupyter|zip)\n"
                     r"(?:\n|      .*\n)*", re.MULTILINE)
@@ -36,6 +41,19 @@ def is_page(script):
     return re.match(r'r?"""\n.+\n=+\n', script.read_text(encoding="utf-8"))
 
 
+def can_run(script):
+    """Whether the scripts that a page imports, and the data that it reads, are there."""
+    code = script.read_text(encoding="utf-8")
+    paths = notebooks.helpers(code, script.parent)
+    with contextlib.suppress(ImportError, SystemExit):      # fetch.DataMissing ends a process
+        for path in paths:
+            importlib.import_module(path.stem)
+        for name in notebooks.data_of(code, paths):
+            sys.modules["fetch"].files(name)
+        return True
+    return False
+
+
 def reading_order(script):
     """Lesson 0, the one file to look into at any time, then the others by name."""
     return script[:2] != "00", script != FIRST, script
@@ -45,7 +63,8 @@ def staged(docs, tutorials):
     """Copy the scripts, write the notebooks; sphinx-gallery's folders to read and to write."""
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
     notebooks.write(docs / "_galleries" / "notebooks")
-    names = []
+    sys.path += [str(tutorials / name) for name in ("applications", "truths")]
+    names, run = [], []
     for name, patterns in SCRIPTS.items():
         scripts = [script for pattern in patterns for script in tutorials.glob(pattern)
                    if is_page(script)]
@@ -59,7 +78,11 @@ def staged(docs, tutorials):
             shutil.copy2(docs / "galleries" / f"{name}.rst", folder / "GALLERY_HEADER.rst")
             for script in scripts:
                 shutil.copy2(script, folder)
-    return {"examples_dirs": [f"_galleries/{name}" for name in names], "gallery_dirs": names}
+                if script.name[0].isdigit() or name != "lessons" and can_run(script):
+                    run.append(f"{name}/{script.stem}")
+    RUN.update(run)
+    return {"examples_dirs": [f"_galleries/{name}" for name in names], "gallery_dirs": names,
+            "filename_pattern": rf"/({'|'.join(run)})\.py$"}
 
 
 def committed_figure(app, docname):
@@ -130,6 +153,20 @@ def folded(found):
             f"{inner}\n\n")
 
 
+def notice(docname, executed, date, lines):
+    """What stands below the figure of a full run: when and how it ran, and what it printed."""
+    stem = docname.rpartition("/")[2]
+    ran = ("The code ran when this page was built, at a small size." if executed else
+           "The code did not run when this page was built.")
+    said = (".. rst-class:: figure-note\n\n"
+            f"The figure, and numbers of the text, are of the full run of {date}, "
+            f"``{draw.COMMAND.format(stem)}``. {ran}\n\n")
+    if lines:
+        said += (".. dropdown:: What the full run printed\n\n   .. code-block:: none\n\n"
+                 + "".join(f"      {line}\n" if line else "\n" for line in lines) + "\n")
+    return said
+
+
 def in_form(app, docname, content):
     """Give a page of a gallery its form."""
     gallery, _, stem = docname.partition("/")
@@ -143,13 +180,14 @@ def in_form(app, docname, content):
     text = ALTERNATIVE.sub("", text)
     figure = committed_figure(app, docname)
     if figure:
-        if gallery == "lessons":            # what was drawn just now is the same picture
+        full = draw.full_run(stem)
+        if not full:                        # what was drawn just now is the same picture
             text = PICTURE.sub("", text)
-        text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {alt}", found[0]), text)
+        text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {SMALL}{alt}", found[0]), text)
         image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
-        if gallery != "lessons":
-            image += (".. rst-class:: figure-note\n\n"
-                      f"Of a full run: ``python -m docs.draw {stem} --full``.\n\n")
+        if full:
+            executed = docname in RUN and str(app.config.plot_gallery) not in ("0", "False")
+            image += notice(docname, executed, *full)
         text = re.sub(r"^(.+\n=+\n\n(?:.+\n)+\n)", lambda found: found[1] + image, text, count=1,
                       flags=re.MULTILINE)
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)

@@ -6,6 +6,8 @@ runs as it is, with the three dots left open; the folded solution under each exe
 same check by the tests, and so are answers that are known to be wrong.
 """
 
+from reprlib import repr
+
 from nfref.runtime.annotations import Any, Callable
 
 
@@ -33,8 +35,8 @@ def grade(check: Callable[[Any], None], answer: Any) -> bool:
     except AssertionError as hint:
         print(f"exercise {number}: not yet: {hint}")
     except Exception as error:      # of another shape or kind than the check can read
-        print(f"exercise {number}: not yet: the answer can't be read: "
-              f"{type(error).__name__}: {error}")
+        why = f"{type(error).__name__}: {error}" if callable(answer) else f"got {repr(answer)}"
+        print(f"exercise {number}: not yet: the answer can't be read: {why}")
     else:
         print(f"exercise {number}: right")
         return True

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from docs import draw
 from docs.citations import CITATIONS
 from nfref import cli
 from tests.browser import CHROMIUM, Browser
@@ -168,6 +169,24 @@ def test_a_page_has_links_where_its_text_names_files(plain_text):
     plain_text.in_page(None, "scaling", content)
     assert content == ["See :doc:`/oracle`, :doc:`/methods/torus`, ``tutorials/_helper.py`` "
                        "and :doc:`MAF <MAF>`."]
+
+
+def test_what_ran_in_full_is_shown_with_its_date_and_command(plain_text):
+    import galleries
+    date, lines = draw.full_run("tarflow")
+    text = galleries.notice("methods/tarflow", True, date, lines)
+    assert re.match(r"\d+ \w+ 20\d\d$", date) and date in text
+    assert "``python -m docs.draw tarflow --full``" in text and "small size" in text
+    assert all(f"      {line}" in text for line in lines)
+    assert "did not run" in galleries.notice("methods/tarflow", False, date, lines)
+
+
+def test_a_page_without_its_data_does_not_run(plain_text, monkeypatch, tmp_path):
+    import galleries
+    monkeypatch.syspath_prepend(str(ROOT / "tutorials" / "applications"))
+    monkeypatch.setenv("NFREF_DATA", str(tmp_path))
+    assert galleries.can_run(ROOT / "tutorials" / "methods" / "torus.py")
+    assert not galleries.can_run(ROOT / "tutorials" / "applications" / "audio.py")
 
 
 @pytest.fixture

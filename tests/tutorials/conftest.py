@@ -1,6 +1,4 @@
 """These tests put folders of scripts on the path, where other libraries must not find them.
-
-One of the scripts is called compression, as is the module of newer Pythons that JAX looks for.
 """
 
 

@@ -11,13 +11,13 @@ from scipy.ndimage import gaussian_filter
 PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "anomaly.py"
 sys.path.insert(0, str(PAGE.parent))
 import _r_data  # noqa: E402
-import anomaly  # noqa: E402
+import _patches  # noqa: E402
 
 
 @pytest.fixture
 def pictures():
     """Smooth random pictures, in which every patch has something to judge."""
-    noise = np.random.default_rng(0).random((40, anomaly.SIDE, anomaly.SIDE))
+    noise = np.random.default_rng(0).random((40, _patches.SIDE, _patches.SIDE))
     return gaussian_filter(noise, (0, 1, 1)) * 3
 
 
@@ -26,11 +26,11 @@ def quadratic(rows):
 
 
 def test_the_gradient_is_that_of_the_score(pictures, monkeypatch):
-    monkeypatch.setattr(anomaly, "gaussian_filter", lambda found, _: found)
-    features = anomaly.Features.learned(pictures, np.random.default_rng(1))
+    monkeypatch.setattr(_patches, "gaussian_filter", lambda found, _: found)
+    features = _patches.Features.learned(pictures, np.random.default_rng(1))
     picture, h = pictures[:1], 1e-3
-    found = anomaly.gradient_map(quadratic, features, picture)
-    where = anomaly.to_judge(picture)
+    found = _patches.gradient_map(quadratic, features, picture)
+    where = _patches.to_judge(picture)
     assert where.all()
     for place in ((0, 0), (5, 17), (14, 14), (27, 3)):
         step = np.zeros_like(picture)
@@ -41,8 +41,8 @@ def test_the_gradient_is_that_of_the_score(pictures, monkeypatch):
 
 
 def test_a_scratch_stays_on_the_garment(pictures):
-    garment = np.where(np.arange(anomaly.SIDE) < 14, 0.8, 0.0) * np.ones((anomaly.SIDE, 1))
-    picture, covered = anomaly.scratched(garment, np.random.default_rng(0))
+    garment = np.where(np.arange(_patches.SIDE) < 14, 0.8, 0.0) * np.ones((_patches.SIDE, 1))
+    picture, covered = _patches.scratched(garment, np.random.default_rng(0))
     assert covered[:, :14].any() and not covered[:, 14:].any()
     assert np.array_equal(picture[:, 14:], garment[:, 14:])
 
@@ -50,12 +50,12 @@ def test_a_scratch_stays_on_the_garment(pictures):
 @pytest.mark.parametrize("shape", [(2, 32, 32), (28, 28), (0, 28, 28)])
 def test_pictures_of_another_size_are_named(shape):
     with pytest.raises(ValueError, match=rf"pictures: expected shape .*, got \({shape[0]}"):
-        anomaly.map_of(quadratic, None, np.zeros(shape))
+        _patches.map_of(quadratic, None, np.zeros(shape))
 
 
 def test_blank_pictures_are_named():
     with pytest.raises(ValueError, match="pictures: expected one with something on it, got all"):
-        anomaly.map_of(quadratic, None, np.zeros((2, 28, 28)))
+        _patches.map_of(quadratic, None, np.zeros((2, 28, 28)))
 
 
 # Version 2: a pair list with one table t, of a column a with two doubles.

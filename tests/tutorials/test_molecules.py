@@ -11,7 +11,6 @@ Chem = pytest.importorskip("rdkit.Chem", reason="needs RDKit: pip install nfref[
 PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "molecules.py"
 sys.path.insert(0, str(PAGE.parent))
 import _graphs  # noqa: E402
-import molecules  # noqa: E402
 
 SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "CN1CCCC1c1cccnc1", "C#CCBr", "CS(=O)(=O)c1ccc(F)cc1", "C",
           "c1ccc2ccccc2c1", "ClC1CC2CC1CO2"]
@@ -104,6 +103,6 @@ def test_the_valency_check_makes_all_valid(check):
 
 def test_frequencies_are_a_distribution():
     steps, _ = _graphs.replayed(graphs())
-    baseline = molecules.Frequencies.counted(molecules.KINDS, steps)
+    baseline = _graphs.Frequencies.counted(_graphs.KINDS, steps)
     assert baseline.shares.sum(axis=1) == pytest.approx(1)
     assert baseline.shares[0].argmax() == 0 and baseline.nats(steps, None) > 0

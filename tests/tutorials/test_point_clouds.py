@@ -9,7 +9,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "point_clouds.py"
 sys.path.insert(0, str(PAGE.parent))
 import _meshes  # noqa: E402
-import point_clouds  # noqa: E402
+import _clouds  # noqa: E402
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
 TRIANGLES = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])
@@ -80,25 +80,25 @@ def test_distances_are_those_of_a_table_of_all_pairs():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((30, 3)), rng.standard_normal((40, 3))
     table = ((a[:, None] - b[None]) ** 2).sum(axis=2)
-    assert point_clouds.chamfer(a, b) == pytest.approx(
+    assert _clouds.chamfer(a, b) == pytest.approx(
         table.min(axis=0).mean() + table.min(axis=1).mean())
     same = rng.standard_normal((12, 20, 3))
-    assert point_clouds.one_nn_accuracy(same, same + 9)[0] == 1
-    assert point_clouds.one_nn_accuracy(same, same + 1e-9)[0] == 0      # a twin is nearest
+    assert _clouds.one_nn_accuracy(same, same + 9)[0] == 1
+    assert _clouds.one_nn_accuracy(same, same + 1e-9)[0] == 0      # a twin is nearest
 
 
 def test_codes_know_neither_order_nor_number_of_points():
     rng = np.random.default_rng(0)
     many = rng.standard_normal((20, 50, 3)) * np.exp(0.3 * rng.standard_normal((20, 1, 3)))
-    encoder = point_clouds.Encoder.learned(many, rng)
+    encoder = _clouds.Encoder.learned(many, rng)
     codes = encoder(many)
-    assert codes.std(axis=0) == pytest.approx(np.ones(point_clouds.CODE), rel=1e-4)
+    assert codes.std(axis=0) == pytest.approx(np.ones(_clouds.CODE), rel=1e-4)
     assert encoder(many[:, ::-1]) == pytest.approx(codes, abs=1e-4)
     assert encoder(np.repeat(many, 2, axis=1)) == pytest.approx(codes, abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5, 2), (2, 0, 3)])
 def test_clouds_of_another_shape_are_named(shape):
-    encoder = point_clouds.Encoder(None, None, None, None)
+    encoder = _clouds.Encoder(None, None, None, None)
     with pytest.raises(ValueError, match=r"clouds: expected shape \(M, N, 3\) with N > 0, got \("):
         encoder(np.zeros(shape))

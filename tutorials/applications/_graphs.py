@@ -5,6 +5,8 @@ form); hydrogens fill what is left of each atom's valency. Atoms come in the ord
 breadth-first search, so that an atom has bonds only with the last few before it.
 """
 
+from dataclasses import dataclass
+
 import fetch
 import numpy as np
 
@@ -262,3 +264,27 @@ def grown(count, atom, bond, rng, check, tries=30):
         growing.finish(i)
     return [(growing.types[k, :n], growing.bonds[k, :n, :n])
             for k, n in enumerate(sizes)], redrawn / max(asked, 1)
+
+
+# The baseline -------------------------------------------------------------------------------
+
+KINDS, ORDERS = STOP + 1, 4             # choices of an atom and of a bond, with stop and none
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    shares: np.ndarray          # (places, K)
+
+    @classmethod
+    def counted(cls, count, steps):
+        _, choices, places = steps
+        shares = np.full((LARGEST * WINDOW, count), 0.01)
+        np.add.at(shares, (places, choices), 1)
+        return cls(shares / shares.sum(axis=1, keepdims=True))
+
+    def drawn(self, contexts, place, rng):
+        return rng.choice(len(self.shares[place]), len(contexts), p=self.shares[place])
+
+    def nats(self, steps, rng):
+        _, choices, places = steps
+        return -np.log(self.shares[places, choices]).sum()

@@ -190,9 +190,10 @@ def data_of_debian(package):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=sorted(SOURCES), metavar="NAME",
-                        help=", ".join(sorted(SOURCES)))
-    for name in parser.parse_args().names:
+    parser.add_argument("names", nargs="+", choices=["all", *sorted(SOURCES)], metavar="NAME",
+                        help=f"all, or {', '.join(sorted(SOURCES))}")
+    names = parser.parse_args().names
+    for name in SOURCES if "all" in names else names:
         print(f"{name}: {fetch(name)}")
 
 

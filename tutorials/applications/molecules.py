@@ -22,27 +22,23 @@ as well), and splines. What they know of the graph so far are sums of messages o
 neighbours and their neighbours, as a graph network with fixed weights would hand them on; what is
 trained is the network of the flow that reads them.
 
-**Predict.** e_k + u lies in one of K cubes. How well will normal densities do, and what does it
-cost?
-
 Data: ``python tutorials/applications/fetch.py molecules``, and ``pip install rdkit``.
 
 The molecules are those of MOSES with up to 16 atoms (hydrogens not counted); RDKit judges what
-comes out. Run it with ``--full`` for the figure as it is kept here (two minutes); without, it
-learns for a moment.
+comes out.
 """
 
 # %%
 import gzip
 import re
 import sys
-import time
 from dataclasses import dataclass
 
 import fetch
 import matplotlib.pyplot as plt
 import numpy as np
-from _graphs import LARGEST, STOP, WINDOW, grown, one_hot, parsed, replayed, to_graph, to_molecule
+from _graphs import (KINDS, LARGEST, ORDERS, Frequencies, grown, one_hot, parsed, replayed,
+                     to_graph, to_molecule)
 from rdkit import Chem
 from rdkit.Chem import Crippen, Draw
 from scipy.stats import wasserstein_distance
@@ -50,7 +46,7 @@ from scipy.stats import wasserstein_distance
 import nfref
 from nfref.plots.canvas import COLOURS
 
-KINDS, ORDERS = STOP + 1, 4             # choices of an atom and of a bond, with stop and none
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 
 # %%
 # Data
@@ -129,36 +125,16 @@ def spline(count, context_dim):
 
 
 # %%
-# The baseline knows at which step it is, and how frequent each choice is there, but not the graph.
-
-
-@dataclass(frozen=True)
-class Frequencies:
-    shares: np.ndarray          # (places, K)
-
-    @classmethod
-    def counted(cls, count, steps):
-        _, choices, places = steps
-        shares = np.full((LARGEST * WINDOW, count), 0.01)
-        np.add.at(shares, (places, choices), 1)
-        return cls(shares / shares.sum(axis=1, keepdims=True))
-
-    def drawn(self, contexts, place, rng):
-        return rng.choice(len(self.shares[place]), len(contexts), p=self.shares[place])
-
-    def nats(self, steps, rng):
-        _, choices, places = steps
-        return -np.log(self.shares[places, choices]).sum()
-
-
-# %%
+# The baseline (``Frequencies`` of ``_graphs.py``) knows at which step it is, and how frequent each
+# choice is there, but not the graph.
+#
 # Judging
 # -------
 # *Valid*: RDKit accepts it. *Unique*: of the valid ones, the share left without repetitions.
 # *Novel*: of these, the share that was not learned from. None of these notices nonsense, so two
-# more numbers compare with test molecules: the Wasserstein distance between the
-# distributions of log P (a molecule's preference of oil over water), and the share whose rings
-# are all of five or six atoms.
+# more numbers compare with test molecules: the Wasserstein distance between the distributions of
+# :math:`\log P` (a molecule's preference of oil over water), and the share whose rings are all of
+# five or six atoms.
 
 
 def judged(graphs, known, test_log_p):
@@ -185,6 +161,8 @@ def usual_rings(found):
 # %%
 # Everything together
 # -------------------
+# **Predict.** :math:`e_k + u` lies in one of K cubes. How well will normal densities do, and what
+# does it cost?
 
 
 def learned(training, rng, full):
@@ -209,37 +187,35 @@ def nats_of(model, testing, rng, groups=10):
     return np.mean(found), np.std(found) / np.sqrt(groups - 1)
 
 
-def main():
-    full = "--full" in sys.argv
-    began = time.perf_counter()
-    rng = np.random.default_rng(0)
-    training, known = molecules("train", 10_000 if full else 1000)
-    testing, test_names = molecules("test", 1000 if full else 300)
-    test = [parsed(name) for name in test_names]
-    models = learned(training, rng, full)
-    nats = {name: nats_of(model, testing, rng) for name, model in models.items()}
-    results, shown = {}, {"test": test}
-    for name, (atom, bond) in models.items():
-        for check in (False, True):
-            graphs, redrawn = grown(1000 if full else 200, atom.drawn, bond.drawn, rng, check)
-            label = name + (" + valency" if check else "")
-            shown[label], results[label] = judged(graphs, set(known), log_p(test))
-            print(f"{label:<22}" + ", ".join(f"{key} {value:.3f}"
-                                             for key, value in results[label].items())
-                  + f"; {redrawn:.1%} of bonds drawn again")
-    print(f"test molecules: usual rings {usual_rings(test):.3f}")
-    for name, (value, error) in nats.items():
-        print(f"{name:<22}{value:.1f} +- {error:.1f} nats a molecule")
-    figure(shown, results, nats)
-    print(f"{time.perf_counter() - began:.0f} s")
-    check_claims(results, nats, full)
-
+rng = np.random.default_rng(0)
+training, known = molecules("train", 10_000 if FULL else 600)
+testing, test_names = molecules("test", 1000 if FULL else 200)
+test = [parsed(name) for name in test_names]
+models = learned(training, rng, FULL)
+nats = {name: nats_of(model, testing, rng) for name, model in models.items()}
+results, shown = {}, {"test": test}
+for name, (atom, bond) in models.items():
+    for check in (False, True):
+        graphs, redrawn = grown(1000 if FULL else 100, atom.drawn, bond.drawn, rng, check)
+        label = name + (" + valency" if check else "")
+        shown[label], results[label] = judged(graphs, set(known), log_p(test))
+        print(f"{label:<22}" + ", ".join(f"{key} {value:.3f}"
+                                         for key, value in results[label].items())
+              + f"; {redrawn:.1%} of bonds drawn again")
+print(f"test molecules: usual rings {usual_rings(test):.3f}")
+for name, (value, error) in nats.items():
+    print(f"{name:<22}{value:.1f} +- {error:.1f} nats a molecule")
 
 # %%
+# .. dropdown:: Answer
+#
+#    Badly: a normal has no edges, and loses in every coordinate. It pays for it more than the
+#    frequencies do, which do not even look at the graph.
+#
 # The picture
 #
-# .. alt: Left, structures of five molecules each: from the test set, drawn by splines, by affine
-#    flows and by frequencies alone. Right, bars: valid with and without the valency check, how
+# .. alt: Above, structures of five molecules each: from the test set, drawn by splines, by affine
+#    flows and by frequencies alone. Below, bars: valid with and without the valency check, how
 #    far log P is off, and nats a test molecule.
 
 
@@ -251,36 +227,35 @@ def strip(molecules_, count=5):
     return np.asarray(image)
 
 
-def figure(shown, results, nats):
-    rows = {"test molecules": shown["test"], "splines": shown["splines + valency"],
-            "affine": shown["affine + valency"], "frequencies": shown["frequencies + valency"]}
-    fig = plt.figure(figsize=(12.5, 6), layout="constrained")
-    left, right = fig.subfigures(1, 2, width_ratios=(2.9, 1))
-    for ax, (name, found) in zip(left.subplots(4, 1), rows.items()):
-        ax.imshow(strip(found))
-        ax.set(xticks=[], yticks=[])
-        ax.set_ylabel(name, fontsize=11)
-        ax.spines[:].set_visible(False)
-    left.suptitle("drawn with the valency check", fontsize=11)
-    names = ["splines", "affine", "frequencies"]
-    place = np.arange(len(names))
-    upper, middle, lower = right.subplots(3, 1)
-    for shift, suffix, colour in ((-0.2, "", "0.75"), (0.2, " + valency", COLOURS[0])):
-        upper.barh(place + shift, [results[name + suffix]["valid"] for name in names], 0.38,
-                   color=colour)
-    upper.set(title="valid (grey: no check)", xlim=(0, 1.02))
-    middle.barh(place, [results[name + " + valency"]["log P off by"] for name in names],
-                color=COLOURS[0])
-    middle.set(title="log P off by")
-    values, errors = zip(*(nats[name] for name in names))
-    lower.barh(place, values, xerr=errors, color=COLOURS[0])
-    lower.set(title="nats a test molecule")
-    for ax in (upper, middle, lower):
-        ax.set_yticks(place, names)
-        ax.invert_yaxis()
-        ax.spines[["top", "right"]].set_visible(False)
-    plt.show()
-
+rows = {"test molecules": shown["test"], "splines": shown["splines + valency"],
+        "affine": shown["affine + valency"], "frequencies": shown["frequencies + valency"]}
+fig = plt.figure(figsize=(7.36, 7), layout="constrained")
+left, right = fig.subfigures(2, 1, height_ratios=(3.4, 1))
+for ax, (name, found) in zip(left.subplots(4, 1), rows.items()):
+    ax.imshow(strip(found))
+    ax.set(xticks=[], yticks=[])
+    ax.set_ylabel(name, fontsize=11)
+    ax.spines[:].set_visible(False)
+left.suptitle("drawn with the valency check", fontsize=11)
+names = ["splines", "affine", "frequencies"]
+place = np.arange(len(names))
+upper, middle, lower = right.subplots(1, 3, sharey=True)
+for shift, suffix, colour in ((-0.2, "", "0.75"), (0.2, " + valency", COLOURS[0])):
+    upper.barh(place + shift, [results[name + suffix]["valid"] for name in names], 0.38,
+               color=colour)
+upper.set(title="valid (grey: no check)", xlim=(0, 1.02))
+middle.barh(place, [results[name + " + valency"]["log P off by"] for name in names],
+            color=COLOURS[0])
+middle.set(title="log P off by")
+values, errors = zip(*(nats[name] for name in names))
+lower.barh(place, values, xerr=errors, color=COLOURS[0])
+lower.set(title="nats a test molecule")
+for ax in (upper, middle, lower):
+    ax.title.set_fontsize(10)
+    ax.spines[["top", "right"]].set_visible(False)
+upper.set_yticks(place, names)
+upper.invert_yaxis()
+plt.show()
 
 # %%
 # What came out
@@ -299,20 +274,43 @@ def figure(shown, results, nats):
 # The splines' molecules are new (0.98) and differ (0.99), yet a chemist would not be fooled: rings
 # are unusual in one molecule of eleven, against one of seventeen in the test, and some are
 # aromatic by half.
+
+# %%
+# What this page claims.
+
+assert all(found["valid"] == 1 for name, found in results.items() if "valency" in name)
+assert nats["splines"][0] < nats["affine"][0] - 10
+if FULL:
+    assert results["splines"]["valid"] > results["affine"]["valid"] + 0.1
+    with_check = {name: results[name + " + valency"] for name in nats}
+    assert with_check["splines"]["novel"] > 0.9 and with_check["splines"]["unique"] > 0.9
+    assert with_check["splines"]["log P off by"] < with_check["affine"]["log P off by"]
+    assert with_check["affine"]["log P off by"] < with_check["frequencies"]["log P off by"]
+
+# %%
+# Exercise 1: a cube costs
+# ------------------------
+# u is uniform on :math:`[0, 1]`, where its density is 1. The best normal has its mean and its
+# variance, 1/12. How many nats does it lose on average, :math:`E[-\log \mathcal{N}(u)]`?
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    u = (np.arange(100_000) + 0.5) / 100_000
+    truth = np.mean(0.5 * np.log(2 * np.pi / 12) + 6 * (u - 0.5) ** 2)
+    assert answer > 0, "the uniform density has 0, and no other density has less on average"
+    assert np.isclose(answer, truth, rtol=0.01), \
+        "half of log(2 pi / 12), and the mean of 6 (u - 1/2)^2"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
 #
-# What this page claims:
-
-
-def check_claims(results, nats, full):
-    assert all(found["valid"] == 1 for name, found in results.items() if "valency" in name)
-    assert nats["splines"][0] < nats["affine"][0] - 10
-    if full:
-        assert results["splines"]["valid"] > results["affine"]["valid"] + 0.1
-        with_check = {name: results[name + " + valency"] for name in nats}
-        assert with_check["splines"]["novel"] > 0.9 and with_check["splines"]["unique"] > 0.9
-        assert with_check["splines"]["log P off by"] < with_check["affine"]["log P off by"]
-        assert with_check["affine"]["log P off by"] < with_check["frequencies"]["log P off by"]
-
-
-if __name__ == "__main__":
-    main()
+#    .. code-block:: python
+#
+#       answer_1 = 0.5 * np.log(2 * np.pi * np.e / 12)
+#
+#    0.18 nats a coordinate. A molecule has some five hundred of them.

@@ -18,9 +18,8 @@ clip. Its layers are convolutions, so it is then asked about whole frames, of th
 The model to beat is *copying*: most of a frame is what it was. Copying is no density, so the
 difference gets a distribution, fitted to the same frames.
 
-Data: ``python tutorials/applications/fetch.py video``, and ``pip install imageio-ffmpeg``. The
-numbers in comments and the figure are those of ``python tutorials/applications/video.py --full``,
-some minutes of one core; without ``--full`` it learns for a moment. """
+Data: ``python tutorials/applications/fetch.py video``, and ``pip install imageio-ffmpeg``.
+"""
 
 # %%
 import sys
@@ -34,7 +33,7 @@ from scipy.stats import logistic, norm
 
 import nfref
 
-FULL = "--full" in sys.argv
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 PAST, PIECE = 2, 16
 SIZES = {"carphone_pristine.mp4": ("car", 72, 88), "bikes.mp4": ("bicycles", 68, 160)}
 
@@ -157,6 +156,12 @@ for name, frames in late.items():
               "bits per pixel")
 
 # %%
+# .. dropdown:: Answer
+#
+#    About five with a normal, and a little less with longer tails: noise of the camera is no copy.
+#
+# In the full run, in bits per pixel:
+#
 # ====================== ============ ============
 # model                  car          bicycles
 # ====================== ============ ============
@@ -212,30 +217,32 @@ copied = np.broadcast_to(late["car"][start], truth.shape)
 error = {"copy": truth[0].astype(float) - copied[0],
          "drawn at T = 0": truth[0] - drawn_on("car", start, 1, 0.0, 0)[0],
          "mean of drawn": truth[0] - many.mean(axis=0)}
-for kind, e in error.items():       # 3.54, 3.65, 4.25
+for kind, e in error.items():
     print(f"next frame, {kind}: off by {np.sqrt(np.mean(e ** 2)):.2f} grey levels")
+
 # %%
-# As a guess, the most probable frame is no better than copying, and the mean of eight has the noise
-# of eight. What the flow knows better is where, and by how much, a guess may be wrong.
+# As a guess, the most probable frame is no better than copying (off by 3.65 grey levels, not 3.54,
+# in the full run), and the mean of eight has the noise of eight (4.25). What the flow knows better
+# is where, and by how much, a guess may be wrong.
 
 # %%
 # The figure.
 #
-# .. alt: Left, bars of bits per pixel for five models of two clips, VideoFlow lowest. Right,
+# .. alt: Above, bars of bits per pixel for five models of two clips, VideoFlow lowest. Below,
 #    frames of a man in a car: what came, what was drawn, and where the two differ.
 
-fig = plt.figure(figsize=(11.5, 5.6), layout="constrained")
-left, right = fig.subfigures(1, 2, width_ratios=(1, 1.45))
-for ax, name in zip(left.subplots(2, 1, sharex=True), late):
+fig = plt.figure(figsize=(7.36, 7.8), layout="constrained")
+left, right = fig.subfigures(2, 1, height_ratios=(1, 2.2))
+for ax, name in zip(left.subplots(1, 2, sharey=True), late):
     kinds = list(costs[name])
     values = [costs[name][kind].mean() for kind in kinds]
     ax.barh(kinds, values, color=["0.7"] * (len(kinds) - 1) + ["#1f4e9c"],
             xerr=[costs[name][kind].std() / np.sqrt(len(late[name])) for kind in kinds])
     for k, value in enumerate(values):
         ax.text(value + 0.35, k, f"{value:.2f}", va="center")
-    ax.set(title=f"{name}: bits per pixel, late frames", xlim=(0, 8))
-    ax.invert_yaxis()
+    ax.set(title=f"{name}: bits per pixel", xlim=(0, 8))
     ax.spines[["top", "right"]].set_visible(False)
+ax.invert_yaxis()
 axes = right.subplots(3, count)
 for column, k in enumerate(range(count)):
     for row, (name, frames) in enumerate((("what came", truth), ("drawn, T = 0.5", going_on))):
@@ -271,3 +278,30 @@ for name in late:
             assert costs[name]["VideoFlow"].mean() < costs[name][kind].mean() - 1
         ahead = costs[name]["difference as PNG"] - costs[name]["VideoFlow"]
         assert ahead[~surprising[name]].mean() > 0.1
+
+# %%
+# Exercise 1: a pixel that stays
+# ------------------------------
+# Copying with logistic noise of scale 2: how many bits does a pixel cost that is exactly what it
+# was? Its cell goes from -1/2 to 1/2, and the distribution function is :math:`F(e) = 1 / (1 +
+# e^{-e/2})`.
+
+answer_1 = ...      # type a number here
+
+
+def check_1(answer):
+    truth = -np.log2(logistic.cdf(0.5, scale=2) - logistic.cdf(-0.5, scale=2))
+    assert answer > 0, "it is not free: the model holds other levels to be possible as well"
+    assert np.isclose(answer, truth, rtol=0.01), "-log2 of F(1/2) - F(-1/2)"
+
+
+nfref.exercises.grade(check_1, answer_1)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_1 = -np.log2(np.tanh(0.125))
+#
+#    3.01 bits, since :math:`F(\tfrac12) - F(-\tfrac12) = \tanh \tfrac18`.

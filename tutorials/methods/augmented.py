@@ -5,19 +5,20 @@ Augmented flows: a way around
 *No flow of the plane makes a mirror image, and none of space undoes a link. What do more
 coordinates help?*
 
-A continuous flow, :math:`dx/dt = f(x, t)`, moves all points at the same time without ever letting
+A continuous flow, :math:`dx/dt = v(x, t)`, moves all points at the same time without ever letting
 two of them meet, and its Jacobian determinant
 
 .. math::
 
    \det \frac{\partial x(t)}{\partial x(0)}
-   = \exp \int_0^t \operatorname{tr} \frac{\partial f}{\partial x}\, dt
+   = \exp \int_0^t \operatorname{tr} \frac{\partial v}{\partial x}\, dt
 
 starts at one and stays positive. So it can undo no link and make no mirror image.
 
 With more coordinates the obstacles go away (Dupont et al. 2019, arXiv:1904.01681). As many extra
 coordinates as there were are enough for any homeomorphism (Zhang et al. 2019, arXiv:1907.12998).
-What a single flow cannot do is the subject of lesson 11. """
+What a single flow cannot do is the subject of lesson 11.
+"""
 
 # %%
 import matplotlib.pyplot as plt
@@ -38,7 +39,8 @@ from nfref.runtime import params as trees
 # ----------
 # :math:`(x_1, x_2) \mapsto (-x_1, x_2)` has determinant -1. A layer may have that (lesson 04), but
 # no continuous flow of the plane does it, and on the line none does :math:`x \mapsto -x`: paths
-# keep their order. With one extra coordinate e the mirror is half a turn in the plane of x_1 and e,
+# keep their order. With one extra coordinate e the mirror is half a turn in the plane of
+# :math:`x_1` and e,
 #
 # .. math:: \frac{dx_1}{dt} = -\pi e, \qquad \frac{dx_2}{dt} = 0, \qquad \frac{de}{dt} = \pi x_1 .
 #
@@ -73,9 +75,9 @@ print("and by the copy missed by", np.abs(state - with_zeros(mirror, 2)).max().r
 # 0.0
 
 # %%
-# A network finds such a way by itself. It learns x -> -x on the line from nine numbers, with
-# fixed steps; then its true solution is looked at, with small ones. (A few big steps may jump over
-# another path. No solution of a differential equation can.)
+# A network finds such a way by itself. It learns :math:`x \mapsto -x` on the line from nine
+# numbers, with fixed steps; then its true solution is looked at, with small ones. (A few big steps
+# may jump over another path. No solution of a differential equation can.)
 #
 # **Predict.** What does it do without an extra coordinate?
 
@@ -92,10 +94,12 @@ for extra in (0, 1):
     crossing.append(exact.flow.trajectory(found["flow"], with_zeros(numbers, extra),
                                           np.linspace(0, 1, 60)).values[:, :, 0])
     print(f"{extra} extra: mean squared error {errors[-1]:.1e}")
-    # 4.2e-01 and below 1e-4
+# 4.2e-01 without it
 
 # %%
-# Alone it moves everything to the mean, the best that keeps the order: the error is the variance.
+# .. dropdown:: Answer
+#
+#    It moves everything to the mean, the best that keeps the order: the error is the variance.
 #
 # Two linked rings
 # ----------------
@@ -174,10 +178,15 @@ kept = linking_number(moved[:300], moved[300:])
 print("after some flow of three coordinates, linked as before:", kept.round(5))       # -1.0
 
 # %%
+# .. dropdown:: Answer
+#
+#    In the first three coordinates they touch: the linking number changes, so at some time the
+#    rings meet. In all four they stay 1.0 apart, since one has stepped aside in e.
+#
 # Likelihood
 # ----------
 # Rows [x, 0] lie on a sheet and have no density in the larger space. For a likelihood the extra
-# coordinates are noise of known density q(e), the flow models p(x, e), and
+# coordinates are noise of known density :math:`q(e)`, the flow models :math:`p(x, e)`, and
 #
 # .. math:: p(x) = \int p(x, e)\, de = E_{q(e)} \frac{p(x, e)}{q(e)}
 #

@@ -65,7 +65,7 @@ def fit(rows=16_000, epochs=20, seed=0):
 
 
 # %%
-# Comparing maps. Errors are relative, |x - A z| / |A z| in the mean square over z.
+# Comparing maps. Errors are relative, :math:`|x - A z| / |A z|` in the mean square over z.
 #
 # .. alt: Three panels of points on two crossed ellipses, joined by lines from z to x. By the
 #    optimal map and by the convex potential flow the lines are short and alike, mean squared
@@ -82,7 +82,7 @@ def cost(x, z):
 
 def figure(z, maps, costs):
     """Points on ellipses of START, and the lines along which each map moves them."""
-    fig, axes = plt.subplots(1, 3, figsize=(10.5, 4.5), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(7.36, 3.7), layout="constrained")
     for ax, (name, x), way in zip(axes, maps.items(), costs):
         for start, end in zip(z, x):
             ax.plot(*np.stack([start, end]).T, color="0.7", linewidth=0.8, zorder=1)
@@ -92,17 +92,17 @@ def figure(z, maps, costs):
             values, vectors = np.linalg.eigh(matrix)
             ax.add_patch(Ellipse((0, 0), *4 * np.sqrt(values), fill=False, edgecolor=color,
                                  angle=np.degrees(np.arctan2(*vectors[::-1, 0]))))
-        ax.set(title=f"{name}\nmean squared distance {way:.3f}", xticks=[], yticks=[],
+        ax.set_title(f"{name}\nmean squared\ndistance {way:.3f}", fontsize=10)
+        ax.set(xticks=[], yticks=[],
                aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
-    axes[0].legend(loc="lower left", frameon=False)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
+               frameon=False)
     plt.show()
 
 
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** Both flows have the same likelihood. Which one moves the mass less?
 
 density, params, flow, own = fit()
@@ -144,7 +144,7 @@ assert np.allclose(back, z, atol=1e-12)
 # Exercise 1: the line
 # --------------------
 # On the line, z is standard normal and x normal with mean 3 and deviation 2. How large is the
-# mean squared distance E (x - z)^2 under the increasing map?
+# mean squared distance :math:`E (x - z)^2` under the increasing map?
 
 answer_1 = ...      # type a number here
 

@@ -20,9 +20,6 @@ baselines: a histogram for every pixel, and one normal for the whole digit.
 
 With the class as a context, the flow is a classifier as well: the class under which a digit
 is most probable.
-
-Run it with ``--full`` for the figure as it is kept here (some minutes); without, it learns
-for a moment.
 """
 
 # %%
@@ -36,9 +33,7 @@ from sklearn.datasets import load_digits
 import nfref
 from nfref.objectives import dequantised_likelihood
 
-FULL = "--full" in sys.argv
-
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 SHAPE, PIXELS, LEVELS = (1, 8, 8), 64, 17
 EPOCHS = {"RealNVP": 40, "Glow": 80, "Glow given the class": 60}      # under two minutes each
 
@@ -122,8 +117,8 @@ def most_probable_class(density, params, x):
 # Pictures. At a temperature T the latent rows are T times standard normal: as all priors are part
 # of the flow, that narrows every one of them.
 #
-# .. alt: Left, rows of handwritten digits: of the test, rebuilt from the deepest half, drawn by
-#    RealNVP and by Glow at two temperatures, along a line, and drawn for each class. Right, bars
+# .. alt: Above, rows of handwritten digits: of the test, rebuilt from the deepest half, drawn by
+#    RealNVP and by Glow at two temperatures, along a line, and drawn for each class. Below, bars
 #    of bits per pixel, from 4.09 for even levels to 1.98 for Glow given the class.
 
 
@@ -168,23 +163,23 @@ def figure(learned, x, labels, costs, right_share):
                 ("a line in z, Glow", [between(*glow, shown[[3, 8]], 10)]),
                 ("Glow given the\nclass, T = 0.7",
                  np.split(drawn(*by_class, 30, 0.7, np.tile(classes, 3)), 3))]
-    fig = plt.figure(figsize=(12, 6.2), layout="constrained")
-    grid = fig.add_gridspec(len(pictures), 2, width_ratios=(2.8, 1),
-                            height_ratios=[len(rows) for _, rows in pictures])
+    fig = plt.figure(figsize=(7.36, 9.6), layout="constrained")
+    grid = fig.add_gridspec(len(pictures) + 1, 1,
+                            height_ratios=[*(len(rows) for _, rows in pictures), 4.2])
     for place, (name, rows) in enumerate(pictures):
-        ax = fig.add_subplot(grid[place, 0])
+        ax = fig.add_subplot(grid[place])
         ax.imshow(np.concatenate([strip(row) for row in rows]), cmap="gray_r", vmin=0,
                   vmax=LEVELS - 1, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
         ax.spines[:].set_visible(False)
-    ax = fig.add_subplot(grid[:, 1])
+    ax = fig.add_subplot(grid[-1])
     names = list(costs)[::-1]
     ax.barh(names, [costs[name] for name in names],
             color=["C0" if name in learned else "0.6" for name in names])
     for k, name in enumerate(names):
         ax.text(costs[name] + 0.03, k, f"{costs[name]:.2f}", va="center")
-    ax.set_title(f"{right_share:.1%} of test digits are most\nprobable under their own class",
+    ax.set_title(f"{right_share:.1%} of test digits are most probable under their own class",
                  fontsize="medium")
     ax.set(xlabel="bits per pixel of test digits", xlim=(0, 1.15 * max(costs.values())))
     ax.spines[["top", "right"]].set_visible(False)
@@ -225,15 +220,13 @@ def report(learned, known, test):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** Which of the baselines is nearest to the flows, and how often is a digit most
 # probable under its own class?
 
 training, validation, test = parts()
 few = slice(None) if FULL else slice(0, 256)
 learned = {name: learn(flow, tuple(part[few] for part in training), validation,
-                       EPOCHS[name] if FULL else 8)
+                       EPOCHS[name] if FULL else 5)
            for name, flow in flows().items()}
 known = np.concatenate([training[0], validation[0]])
 report(learned, known, test if FULL else tuple(part[:100] for part in test))

@@ -5,7 +5,7 @@ Dual ascent
 *Can a flow be grown, a small map at a time, without a network and without a learning rate?*
 
 Before flows had networks they were grown. Tabak and Vanden-Eijnden (2010) and Tabak and Turner
-(2013) take the data towards a normal by one small map after the other: :math:`z_k = f_k(z_{k-1})`.
+(2013) take the data towards a normal by one small map after the other, :math:`z_k = g_k(z_{k-1})`.
 Each map is chosen for the points where they stand by then, so that it raises
 
 .. math:: \text{mean of}\; \log \mathcal{N}(z_k; 0, 1) + \log \left|\det
@@ -17,8 +17,6 @@ turned around, the maps take a normal to the data, and the density is in closed 
 It starts at the best normal (the data are whitened). Then come in turns a radial expansion about a
 random point and smooth bends along random directions; each has a few parameters and a concave
 likelihood of its own, so that finding the best takes Newton's method and no learning rate.
-
-Run it with ``--full`` for the figure as it is kept here; without, it takes fewer steps.
 """
 
 # %%
@@ -30,9 +28,7 @@ import numpy as np
 import nfref
 from nfref import datasets
 
-FULL = "--full" in sys.argv
-
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 REACH = 4.6
 
 # %%
@@ -49,7 +45,7 @@ def grow(rows, steps):
 # The density after 0, a few, and all maps. Every beginning of the chain is a density. What is
 # shown is its root, so that the faint parts between the arms are seen too.
 #
-# .. alt: From left to right the pinwheel of the data, the best normal, and the density after 62,
+# .. alt: The pinwheel of the data, the best normal, and the density after 62,
 #    250 and 1000 maps, which takes on the five arms; then the log-likelihood against the number
 #    of maps, rising for rows it climbs on and for rows held out.
 
@@ -58,8 +54,8 @@ def figure(x, found, side):
     axis = np.linspace(-REACH, REACH, side)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     shown = (0, found.maps // 16, found.maps // 4, found.maps)
-    fig, axes = plt.subplots(1, 6, figsize=(14, 2.7), layout="constrained",
-                             gridspec_kw={"width_ratios": (1, 1, 1, 1, 1, 1.5)})
+    fig, axes = plt.subplots(2, 3, figsize=(7.36, 5), layout="constrained")
+    axes = axes.ravel()
     axes[0].scatter(*x[:2000].T, s=1, color="0.25", linewidths=0)
     axes[0].set_title("data")
     masses = []
@@ -78,7 +74,7 @@ def figure(x, found, side):
         axes[5].plot(found.history[name], style, label=label,
                      color={"train": "#1f4e9c", "validation": "#d95f02"}[name])
     axes[5].set(xlabel="maps", ylabel="nats per row", title="log-likelihood")
-    axes[5].legend(frameon=False, fontsize=8, loc="lower right")
+    axes[5].legend(frameon=False, fontsize=9, loc="lower right")
     plt.show()
     return masses
 
@@ -86,8 +82,6 @@ def figure(x, found, side):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** Every map is chosen greedily and never touched again. Can the likelihood of rows
 # held out fall on the way?
 

@@ -4,18 +4,17 @@ Any two networks as a flow
 
 *Can two networks that nobody made invertible be trained as a flow?*
 
-A free-form flow (Draxler et al. 2023, arXiv:2310.16624) has an encoder z = f(x) and a decoder
-x = g(z), networks of any form; nothing in them is invertible by construction. They are trained by
+A free-form flow (Draxler et al. 2023, arXiv:2310.16624) has an encoder :math:`z = f(x)` and a
+decoder :math:`x = g(z)`, networks of any form; nothing in them is invertible by construction. (The
+letters are the paper's: here f goes from data to latent.) They are trained by
 
 .. math:: -\log p(f(x)) - v^\top f'(x)\, \mathrm{SG}[g'(z) v] + \beta\, |x - g(f(x))|^2 .
 
 The middle term, in which SG stops the gradient, stands for :math:`\log |\det f'(x)|`. Its value is
 not that of the determinant, but its gradient is, on average over random v and as far as g is the
 inverse of f: that is the promise, and here it is checked against the determinant itself, which two
-dimensions allow. To rounding where g is the inverse; after training, where g(f(x)) misses x by
-0.02, to less than a hundredth.
-
-Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
+dimensions allow. To rounding where g is the inverse; after training, where :math:`g(f(x))` misses x
+by 0.02, to less than a hundredth.
 """
 
 # %%
@@ -33,12 +32,11 @@ from nfref.flows.free_form import FreeFormFlow
 from nfref.objectives.free_form import FreeFormLikelihood, log_det_surrogate, orthogonal_probes
 from nfref.runtime import params as trees
 
-FULL = "--full" in sys.argv
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 
 # %%
-# The gradient of the surrogate, with as many v as there are coordinates, and of log |det f'| by
-# the Jacobian written out. Both are vectors, one number a parameter of the encoder.
+# The gradient of the surrogate, with as many v as there are coordinates, and of :math:`\log
+# |\det f'|` by the Jacobian written out. Both are vectors, one number a parameter of the encoder.
 
 
 def gradients(flow, params, x, probes, rng):
@@ -64,8 +62,8 @@ def relative_error(found, expected):
 # Learning, and what it has brought after each epoch: the error of the gradient, and how far the
 # decoder is from the inverse. Rows that are held out are scored by the exact likelihood.
 #
-# .. alt: Left, the density of the encoder, a banana. Middle, samples by one pass of the decoder,
-#    the same banana. Right, two errors against epochs: that of the gradient of the
+# .. alt: Left, the density of the encoder, a banana. Right, samples by one pass of the decoder,
+#    the same banana. Below, two errors against epochs: that of the gradient of the
 #    log-determinant falls as the decoder gets nearer to the inverse.
 
 
@@ -94,7 +92,9 @@ def figure(density, params, errors, misses, side):
     axes_of = [np.linspace(a, b, side) for a, b in zip(low, high)]
     points = np.stack(np.meshgrid(*axes_of), axis=-1).reshape(-1, 2)
     values = np.exp(density.log_prob(params, points))
-    fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
+    fig, places = plt.subplot_mosaic("AB;CC", figsize=(7.36, 6), layout="constrained",
+                                     height_ratios=(1.25, 1))
+    axes = [places[name] for name in "ABC"]
     axes[0].pcolormesh(*axes_of, np.sqrt(values).reshape(side, side), cmap="Blues",
                        shading="nearest", rasterized=True)
     axes[0].set_title("density of the encoder")
@@ -110,7 +110,7 @@ def figure(density, params, errors, misses, side):
     axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[2].yaxis.set_major_formatter("{x:g}")
     axes[2].minorticks_off()
-    axes[2].legend(frameon=False, fontsize=8)
+    axes[2].legend(frameon=False)
     plt.show()
     return values.sum() * np.prod([axis[1] - axis[0] for axis in axes_of])
 
@@ -118,8 +118,6 @@ def figure(density, params, errors, misses, side):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** The loss never sees a determinant. How far off is its gradient once g is nearly the
 # inverse?
 

@@ -25,7 +25,8 @@ from nfref.objectives.potentials import POTENTIALS, box_quadrature, log_normalis
 from nfref.plots.canvas import COLOURS
 
 # %%
-# Four energies of the plane, and a flow of the square [-4, 4]^2 fitted to each: those of lesson 12.
+# Four energies of the plane, and a flow of the square :math:`[-4, 4]^2` fitted to each: those of
+# lesson 12.
 
 BOX = 4.0
 SQUARE = nfref.Uniform([-BOX, -BOX], [BOX, BOX])
@@ -43,7 +44,7 @@ alone = {name: importance_estimate(density, fits[name], lambda x: -energy(x),
 # Insurance
 # ---------
 # Draw every tenth x from the uniform base instead. The density of all draws is then
-# 0.9 q + 0.1 / 64 on the square of area 64, so no weight is above 640 times the largest
+# :math:`0.9\, q + 0.1 / 64` on the square of area 64, so no weight is above 640 times the largest
 # :math:`e^{-U}`.
 #
 # **Predict.** What does this cost where q was good, and what does it gain where it was not?
@@ -97,8 +98,7 @@ print(f"E x_2 under U4: {truth:.3f}; unweighted {np.mean(x[:, 1]):.3f}, "
 
 # %%
 # .. alt: Bars for four targets: of 100 samples of a uniform density 18 to 20 count, of the flow 86,
-# 41, 4
-#    and 23, of the insured flow 84, 80, 59 to 70 and 80.
+#    41, 4 and 23, of the insured flow 84, 80, 59 to 70 and 80.
 
 fig, ax = plt.subplots(figsize=(7.36, 3), layout="constrained")
 for k, (colour, label) in enumerate((("0.7", "uniform"), (COLOURS[0], "flow"),
@@ -115,9 +115,9 @@ plt.show()
 # Exercise 1: Metropolis with a flow
 # ----------------------------------
 # A Markov chain can use the flow as its proposal: from x go to a fresh draw x' of q with
-# probability a, else stay. Type a as a function of log w(x) and log w(x'), where w = exp(-U) / q.
-# It must leave p as it is, p(x) q(x') a(x, x') = p(x') q(x) a(x', x), and accept as often as it
-# can.
+# probability a, else stay. Type a as a function of :math:`\log w(x)` and :math:`\log w(x')`,
+# where :math:`w = e^{-U} / q`. It must leave p as it is,
+# :math:`p(x)\, q(x')\, a(x, x') = p(x')\, q(x)\, a(x', x)`, and accept as often as it can.
 
 answer_1 = ...      # type your answer here: lambda log_w, log_w_new: ...
 
@@ -152,9 +152,9 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = lambda log_w, log_w_new: np.exp(np.minimum(0, log_w_new - log_w))
 #
-#    Divided by q(x) q(x') the condition says w(x) a(x, x') = w(x') a(x', x). The largest such
-#    probabilities are a = min(1, w(x') / w(x)). The chain forgets its start as fast as the
-#    weights are even: with q = p it accepts everything.
+#    Divided by :math:`q(x)\, q(x')` the condition says :math:`w(x)\, a(x, x') = w(x')\, a(x', x)`.
+#    The largest such probabilities are :math:`a = \min(1, w(x') / w(x))`. The chain forgets its
+#    start as fast as the weights are even: with q = p it accepts everything.
 
 # %%
 # What this page claims.

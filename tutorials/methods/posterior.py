@@ -10,7 +10,7 @@ and simulator, tends to the posterior for every x at once: its expected log-like
 where q is :math:`p(\theta \,|\, x)`.
 
 The simulator here is a known benchmark, the two moons (Lueckmann et al. 2021, arXiv:2101.04653).
-With :math:`\theta` uniform on the square (-1, 1)^2,
+With :math:`\theta` uniform on the square :math:`(-1, 1)^2`,
 
 .. math::
 
@@ -27,8 +27,6 @@ moon, in polar coordinates (r, a) around (1/4, 0), where its density is
 Is q calibrated? For fresh pairs, the rank of :math:`\theta` among draws of :math:`q(\cdot \,|\, x)`
 has to be uniform, and so have its probability integral transforms (:mod:`nfref.diagnostics`). A
 density that is too narrow shows: too many ranks at both ends.
-
-Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
 """
 
 # %%
@@ -40,16 +38,14 @@ import numpy as np
 import nfref
 from nfref import diagnostics
 
-FULL = "--full" in sys.argv
-
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 RADIUS, WIDTH = 0.1, 0.01
 OBSERVED = np.array([[0.0, 0.0], [-0.25, 0.3]])
 DRAWS, BINS = 99, 20
 
 # %%
 # The simulator, its likelihood, and exact draws of the posterior: turn the moon around, take
-# either sign of theta_1 + theta_2, and keep what lies in the square.
+# either sign of :math:`\theta_1 + \theta_2`, and keep what lies in the square.
 
 
 def moon(rng, n):
@@ -137,7 +133,8 @@ def narrowed(density, params, factor):
 #
 # .. alt: Left, the exact posteriors of two observations, a pair of thin moons each; middle, those
 #    of the flow, with a faint bridge between the moons. Right, histograms of ranks: level for the
-#    flow, with horns at both ends for a density that is too narrow.
+#    flow, within the grey band that holds 99 of 100 counts, with horns at both ends for a density
+#    that is too narrow.
 
 
 def grid(side, reach=0.75):
@@ -158,7 +155,7 @@ def rank_histogram(ax, ranks, title):
     """Counts a bin, and the band that holds 99 of 100 counts of a calibrated density."""
     expected = len(ranks) / BINS
     spread = 2.576 * np.sqrt(expected * (1 - 1 / BINS))
-    ax.axhspan(expected - spread, expected + spread, color="0.88", label="99 % of chance")
+    ax.axhspan(expected - spread, expected + spread, color="0.88")      # 99 % of chance
     edges = np.linspace(0, DRAWS + 1, BINS + 1)
     styles = ((r"$\theta_1$", "#1f4e9c", "-"), (r"$\theta_2$", "#d95f02", "--"))
     highest = 1.6 * expected
@@ -166,14 +163,15 @@ def rank_histogram(ax, ranks, title):
         counts = np.bincount(ranks[:, column] * BINS // (DRAWS + 1), minlength=BINS)
         ax.stairs(counts, edges, color=color, linestyle=style, linewidth=1.4, label=name)
         highest = max(highest, np.max(counts))
-    ax.set(title=title, xlabel=f"rank among {DRAWS} draws", ylabel="pairs",
+    ax.set_title(title, fontsize=10)
+    ax.set(xlabel=f"rank among {DRAWS} draws", ylabel="pairs",
            xlim=(0, DRAWS + 1), ylim=(0, 1.2 * highest))
-    ax.legend(frameon=False, fontsize=8, ncols=3, loc="upper center")
+    ax.legend(frameon=False, ncols=2, loc="upper center")
 
 
 def figure(density, params, right, wrong, side):
-    fig, axes = plt.subplots(2, 3, figsize=(9.6, 5.6), layout="constrained",
-                             gridspec_kw={"width_ratios": (1, 1, 1.35)})
+    fig, axes = plt.subplots(2, 3, figsize=(7.36, 5), layout="constrained",
+                             gridspec_kw={"width_ratios": (1, 1, 1.25)})
     masses = []
     for row, x in zip(axes, OBSERVED):
         *densities, cell = on_grid(x, density, params, side)
@@ -181,7 +179,8 @@ def figure(density, params, right, wrong, side):
         for ax, values, name in zip(row, densities, ("exact posterior", "flow")):
             ax.imshow(np.sqrt(values), cmap="Blues", origin="lower", extent=(-0.75, 0.75) * 2,
                       vmax=np.sqrt(np.max(densities[0])))
-            ax.set(title=f"{name}, x = ({x[0]:g}, {x[1]:g})", xlabel=r"$\theta_1$",
+            ax.set_title(f"{name}\nx = ({x[0]:g}, {x[1]:g})", fontsize=10)
+            ax.set(xlabel=r"$\theta_1$",
                    ylabel=r"$\theta_2$", xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
     rank_histogram(axes[0, 2], right, "calibration of the flow")
     rank_histogram(axes[1, 2], wrong, "of one that is too sure")
@@ -192,8 +191,6 @@ def figure(density, params, right, wrong, side):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** A density that is too sure: where do the ranks of the true parameters pile up?
 
 # %%

@@ -17,7 +17,8 @@ and has a likelihood: that of its end, plus the integral of the divergence.
 The score :math:`\nabla \log p_s` is what diffusion models learn. Here the data are a mixture of
 three normals on the line, whose score is known, and so nothing is between the likelihood and the
 truth but the solver, and the start: :math:`p_1` is not quite the standard normal that one samples
-from. """
+from.
+"""
 
 # %%
 
@@ -61,10 +62,10 @@ def flow_paths(y, times):
 
 
 # %%
-# The likelihood, from p_1 as it is and from the standard normal in its place.
+# The likelihood, from :math:`p_1` as it is and from the standard normal in its place.
 #
-# .. alt: Left, jagged paths of a diffusion from three bumps to noise; middle, smooth paths of its
-#    probability flow through the same densities. Right, the largest error of log p against the
+# .. alt: Left, jagged paths of a diffusion from three bumps to noise; right, smooth paths of its
+#    probability flow through the same densities. Below, the largest error of log p against the
 #    tolerance of the solver: it falls with it when the start is exact, and stays near 0.005 with
 #    the standard normal.
 
@@ -83,7 +84,8 @@ def divergence(log_p, log_q, h):
 
 
 def figure(errors):
-    fig, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
+    fig, places = plt.subplot_mosaic("AB;CC", figsize=(7.36, 6), layout="constrained")
+    axes = [places[name] for name in "ABC"]
     times, axis = np.linspace(0, 1, 401), np.linspace(-3, 3, 301)
     flow = nfref.ProbabilityFlow(1, 3)
     density = np.array([np.exp(BASE.log_prob(flow.diffused(MIXTURE, s), axis[:, None]))
@@ -108,9 +110,8 @@ def figure(errors):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
-# **Predict.** Halve the tolerance of the solver ten times. Does the error of log p go to zero?
+# **Predict.** Halve the tolerance of the solver ten times. Does the error of :math:`\log p` go to
+# zero?
 
 axis = np.linspace(-2.6, 2.6, 521)
 x, h = axis[:, None], axis[1] - axis[0]
@@ -148,8 +149,9 @@ assert np.allclose(flow_paths(some, [1.0])[-1], z[:, 0], atol=1e-2)
 #
 # Exercise 1: at rest
 # -------------------
-# Let the data be standard normal themselves, so that p_s is standard normal at every s. With beta
-# = 5, how fast does a point at y = 2 move, dy/ds?
+# Let the data be standard normal themselves, so that
+# :math:`p_s` is standard normal at every s. With :math:`\beta = 5`, how fast does a point at
+# :math:`y = 2` move, :math:`dy/ds`?
 
 answer_1 = ...      # type a number here
 

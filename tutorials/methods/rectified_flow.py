@@ -17,8 +17,6 @@ straight is a number, what a path costs beyond the line between its ends:
           = E \int_0^1 \left|\frac{dz}{dt}\right|^2 dt - E\,|x - z|^2 .
 
 Neither flow is trained by likelihood, and both have one: it is that of a CNF with its exact trace.
-
-Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
 """
 
 # %%
@@ -31,8 +29,7 @@ import nfref
 from nfref import datasets
 from nfref.objectives.rectified_flow import RectifiedFlow, reflow_pairs, straightness
 
-FULL = "--full" in sys.argv
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 
 # %%
 # Learning twice. The second fit starts from the first one's parameters, and sees its pairs alone.
@@ -53,7 +50,8 @@ def fit_twice(rows, epochs, hidden, seed=0):
 
 
 # %%
-# Measuring. One Euler step is z + v(z, 0): right if the path is a straight line at constant speed.
+# Measuring. One Euler step is :math:`z + v(z, 0)`: right if the path is a straight line at
+# constant speed.
 
 
 def one_step(cnf, params, z):
@@ -82,7 +80,7 @@ def measure(density, params, z, test):
 def figure(density, fits, found):
     cnf = density.flow.flows[0]
     z = np.random.default_rng(1).standard_normal((1500, 2))
-    fig, axes = plt.subplots(2, 3, figsize=(9.6, 6.8), layout="constrained")
+    fig, axes = plt.subplots(2, 3, figsize=(7.36, 5.3), layout="constrained")
     for row, name, params, numbers in zip(axes, ("learned once", "after one reflow"), fits, found):
         own = params["flow"][0]
         path = cnf.trajectory(own, z, np.linspace(0, 1, 41))
@@ -93,9 +91,10 @@ def figure(density, fits, found):
         row[1].scatter(*path.values[-1].T, s=3, c=color)
         row[2].scatter(*one_step(cnf, own, z).T, s=3, c=color)
         row[0].set(title=f"paths: S = {numbers['S']:.2g}", ylabel=name)
-        row[1].set(title=f"solver: {path.evaluations} evaluations")
-        row[2].set(title=f"one Euler step: off by {numbers['off']:.2g}")
+        row[1].set(title=f"solver: {path.evaluations} calls")
+        row[2].set(title=f"one step: off by {numbers['off']:.2g}")
         for ax in row:
+            ax.title.set_fontsize(10)
             ax.set(xticks=[], yticks=[], aspect="equal", xlim=(-2.3, 2.3), ylim=(-2.3, 2.3))
     plt.show()
 
@@ -103,8 +102,6 @@ def figure(density, fits, found):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** One big Euler step: where do the points land with the first flow, and where after a
 # reflow?
 
@@ -130,8 +127,8 @@ assert after["above"] < before["above"] + 0.1
 #
 # Exercise 1: straightness
 # ------------------------
-# A path goes from 0 to 1 in unit time, with velocity 2 t. What does it cost beyond the straight
-# line, the integral of (dz/dt - 1)^2?
+# A path goes from 0 to 1 in unit time, with velocity :math:`2 t`. What does it cost beyond the
+# straight line, :math:`\int_0^1 (dz/dt - 1)^2\, dt`?
 
 answer_1 = ...      # type a number here
 

@@ -16,8 +16,6 @@ density is known, the flow has a likelihood: at the end, and at every time on th
 Here both densities are mixtures of normals, two and eight of them. Then the density at every time
 is a mixture too, and the velocity is known: the page holds what is learned to both. What a network
 misses adds up on the way: the regression is an easy loss, and no bound on the likelihood.
-
-Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
 """
 
 # %%
@@ -31,9 +29,7 @@ import nfref
 from nfref import datasets
 from nfref.objectives.flow_matching import FlowMatching, trigonometric_path
 
-FULL = "--full" in sys.argv
-
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 FIRST_MEANS, FIRST_SCALE = np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.5
 ANGLES = np.pi / 4 * np.arange(8)
 LAST_MEANS = np.sqrt(8) * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
@@ -41,10 +37,14 @@ LAST_SCALE = np.sqrt(1 / 8)
 TIMES = np.linspace(0, 1, 5)
 
 # %%
-# What is known. A pair of components, normal with means m_0 and m_1, gives a normal I_t with mean
-# sigma m_0 + alpha m_1 and variance v = sigma^2 s_0^2 + alpha^2 s_1^2. In it the mean of dI_t/dt
-# at x is the velocity of that mean, plus v' / (2 v) times the distance from it. The sixteen
-# pairs share x by their posterior weights.
+# What is known. With :math:`\sigma = \cos(\pi t / 2)` and :math:`\alpha = \sin(\pi t / 2)`, a
+# pair of components, normal with means :math:`m_0, m_1` and deviations :math:`s_0, s_1`, gives a
+# normal :math:`I_t` with mean m and variance v,
+#
+# .. math:: m = \sigma m_0 + \alpha m_1, \qquad v = \sigma^2 s_0^2 + \alpha^2 s_1^2, \qquad
+#           E\left[\frac{dI_t}{dt} \;|\; I_t = x\right] = m' + \frac{v'}{2 v} (x - m).
+#
+# The sixteen pairs share x by their posterior weights.
 
 
 def pairs_at(t, x):
@@ -87,7 +87,7 @@ def learn(rows, epochs, hidden, seed=0):
 # %%
 # Measuring, with points that follow the flow from the first density: how far the velocity is from
 # the one that is known, as a share of its mean square, and how many nats the likelihood at each
-# time is from the density of I_t. The mean of the latter is a Kullback-Leibler divergence.
+# time is from the density of :math:`I_t`. The mean of the latter is a Kullback-Leibler divergence.
 #
 # .. alt: Five times on the way from two heaps to eight: above, the known densities; below, the
 #    points of the flow, coloured by its likelihood, which is off by 0 to 0.18 nats.
@@ -108,16 +108,17 @@ def measure(density, params, rows, seed=1):
 def figure(positions, log_probs, nats):
     side = np.linspace(-4, 4, 161)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    fig, axes = plt.subplots(2, 5, figsize=(12, 5.3), layout="constrained")
+    fig, axes = plt.subplots(2, 5, figsize=(7.36, 3.7), layout="constrained")
     for k, (t, (above, below)) in enumerate(zip(TIMES, axes.T)):
         known = np.exp(log_density_at(t, grid)).reshape(161, 161)
         above.imshow(known, origin="lower", extent=(-4, 4, -4, 4), vmin=0)
         below.scatter(*positions[k, :3000].T, s=2, c=np.exp(log_probs[k, :3000]), vmin=0,
                       vmax=known.max(), rasterized=True)
-        above.set(title=f"t = {t:.2f}")
-        below.set(title=f"{nats[k].mean():.3f} nats off", facecolor=plt.cm.viridis(0.0))
-    axes[0, 0].set(ylabel="density of $I_t$, known")
-    axes[1, 0].set(ylabel="the flow's points,\ncoloured by its likelihood")
+        above.set_title(f"t = {t:.2f}", fontsize=10)
+        below.set_title(f"{nats[k].mean():.3f} nats off", fontsize=10)
+        below.set(facecolor=plt.cm.viridis(0.0))
+    axes[0, 0].set(ylabel="known density")
+    axes[1, 0].set(ylabel="the flow's points")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
     plt.show()
@@ -126,8 +127,6 @@ def figure(positions, log_probs, nats):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** The regression is learned well. Does the likelihood stay right all the way?
 
 density, params = learn(*((20_000, 80, (96, 96)) if FULL else (5000, 40, (48, 48))))
@@ -150,7 +149,8 @@ assert off < (0.1 if FULL else 0.3)
 #
 # Exercise 1: half way
 # --------------------
-# x_0 and x_1 are independent, both with variance 1. What is the variance of I_t at t = 1/2?
+# :math:`x_0` and :math:`x_1` are independent, both with variance 1. What is the variance of
+# :math:`I_t` at :math:`t = 1/2`?
 
 answer_1 = ...      # type a number here
 
@@ -171,4 +171,4 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = 1.0
 #
-#    1 at every t. By the straight line (x_0 + x_1) / 2 it would be 1/2.
+#    1 at every t. By the straight line :math:`(x_0 + x_1) / 2` it would be 1/2.

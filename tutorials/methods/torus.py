@@ -17,11 +17,9 @@ arXiv:2002.02428):
 - the *networks* read the cosine and sine of an angle, so that they cannot tell it from the same
   angle one turn on: ``periodic=(0, 1)``.
 
-The data here wind around the torus in two bands, one once and one twice, and cross both seams.
-With more rows and wider networks the flow of the line comes as close to the data on average (0.034
-nats against 0.032, with 20,000 rows and two layers of 64); but it stays torn, by 6 nats there.
-
-Run it with ``--full`` for the figure as it is kept here; without, it learns for a moment.
+The data here wind around the torus in two bands, one once and one twice, and cross both seams. In
+the full run, of 3,000 rows, the flow of the line ends 0.267 nats behind the truth and that of the
+torus 0.068, and between the two sides of a seam the density of the former jumps by up to 3.7 nats.
 """
 
 # %%
@@ -32,9 +30,7 @@ import numpy as np
 
 import nfref
 
-FULL = "--full" in sys.argv
-
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 TURN = 2 * np.pi
 NARROW = {"location": np.zeros(1), "log_concentration": np.log([12.0])}
 WIDE = {"location": np.full(1, np.pi), "log_concentration": np.log([0.6])}
@@ -111,7 +107,7 @@ def across_the_seams(log_prob, side=200):
 
 
 def figure(densities, side):
-    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.9), layout="constrained", sharey=True)
+    fig, axes = plt.subplots(1, 3, figsize=(7.36, 3), layout="constrained", sharey=True)
     grids = [on_grid(log_prob, side) for log_prob in densities.values()]
     # Roots, so that the faint parts are seen too.
     highest = np.sqrt(grids[0][1].max())
@@ -126,7 +122,7 @@ def figure(densities, side):
             spin.set_ticks([0, np.pi, TURN], ["0", "±π", "0"])
     axes[0].set_ylabel("second angle")
     fig.colorbar(image, ax=axes, label="root of the density", shrink=0.8)
-    axes[0].text(0.1, np.pi + 0.1, "seam", color="white", fontsize=8)
+    axes[0].text(0.1, np.pi + 0.1, "seam", color="white", fontsize=9)
     plt.show()
     return [values.sum() * (TURN / side) ** 2 for _, values in grids]
 
@@ -134,14 +130,11 @@ def figure(densities, side):
 # %%
 # Run it
 # ------
-# What runs here takes a moment. The figure at the top is that of the full run.
-#
 # **Predict.** By how much do the two flows jump at the seams?
 
 rows, epochs, hidden = (3000, 40, (32,)) if FULL else (1000, 15, (16,))
 line, torus = (fit(make(hidden), rows, epochs) for make in (on_the_line, on_the_torus))
-masses = figure({"the density of the data": log_prob_of_data,
-                 "a flow of the line, torn at the seams": line,
+masses = figure({"the data": log_prob_of_data, "a flow of the line": line,
                  "a flow of the torus": torus}, 240 if FULL else 96)
 x = drawn(np.random.default_rng(1), 4000)
 behind = [np.mean(log_prob_of_data(x) - log_prob(x)) for log_prob in (line, torus)]

@@ -11,17 +11,15 @@ autoencoders and PixelCNNs; "unlikely under the model" is no test for "not from 
 Why? Four explanations have been given, and each makes a claim that a number can support or refute:
 
 - *curvature*: the gap follows from the means and variances of the two sets and the second
-  derivatives of log p (the same paper);
-- *typical set*: rows of p have -log p near its entropy, so the too probable are as atypical as the
-  improbable (Nalisnick et al. 2019, arXiv:1906.02994);
+  derivatives of :math:`\log p` (the same paper);
+- *typical set*: rows of p have :math:`-\log p` near its entropy, so the too probable are as
+  atypical as the improbable (Nalisnick et al. 2019, arXiv:1906.02994);
 - *estimation*: p is simply not the density of clothes, least of all where there are none (Zhang et
   al. 2021, arXiv:2107.06908);
-- *entropy*: the mean of log p over a set q is -KL(q, p) - H(q), and digits have little H
-  (Caterini and Loaiza-Ganem 2021, arXiv:2109.10794).
+- *entropy*: the mean of :math:`\log p` over a set q is :math:`-\mathrm{KL}(q, p) - H(q)`, and
+  digits have little H (Caterini and Loaiza-Ganem 2021, arXiv:2109.10794).
 
-Run it with ``--full`` for the figure and the numbers as they are kept here (a minute of one
-core); without, it learns for a moment. The data come by
-``python tutorials/applications/fetch.py fashion digits``.
+The data come by ``python tutorials/applications/fetch.py fashion digits``.
 """
 
 # %%
@@ -39,8 +37,7 @@ from nfref.diagnostics import auroc, typicality_gap, typicality_test
 from nfref.objectives import dequantised_likelihood
 from nfref.plots.canvas import COLOURS
 
-FULL = "--full" in sys.argv
-
+FULL = "--full" in sys.argv     # the long run, whose figure is kept
 
 # %%
 # Two sets of pictures
@@ -57,7 +54,7 @@ held_out = new[TEST:2 * TEST]       # more clothes, for the threshold of a test
 
 # %%
 # One flow, Glow of two levels; noise makes the whole numbers a density. All that follows is in bits
-# per pixel, -log2 p / 256: what it would cost to send the picture.
+# per pixel, :math:`-\log_2 p / 256`: what it would cost to send the picture.
 
 RANGE = nfref.Logit((-4.0,) * PIXELS, (260.0,) * PIXELS)
 GLOW = nfref.Glow((1, SIDE, SIDE), levels=2, steps=3 if FULL else 1,
@@ -102,11 +99,14 @@ for name in log_p:
         name, *mean_and_error(-log_p[name] / PIXELS)))
 by_likelihood = auroc(-log_p["clothes"], -log_p["digits"])
 print("AUROC of a low likelihood:", shown(by_likelihood))
-# clothes 3.841 +- 0.016, digits 3.101 +- 0.011; AUROC 0.209 +- 0.007
 
 # %%
-# The digits are cheaper by 0.74 bits per pixel, 190 bits a picture, and a low likelihood singles
-# out the wrong set: an AUROC of 1/2 would be a coin.
+# .. dropdown:: Answer
+#
+#    Clothes: the digits are cheaper, since they have little entropy.
+#
+# In the full run digits cost 3.101 bits per pixel and clothes 3.841: 0.74 less, 190 bits a picture.
+# A low likelihood singles out the wrong set, with an AUROC of 0.209 where 1/2 would be a coin.
 #
 # First explanation: curvature
 # ----------------------------
@@ -117,8 +117,9 @@ print("AUROC of a low likelihood:", shown(by_likelihood))
 #    \mathrm{E}_q \log p - \mathrm{E}_{p^*} \log p
 #    \approx \tfrac12 \mathrm{tr}\left(\nabla^2 \log p(x_0)\, (\Sigma_q - \Sigma_{p^*})\right)
 #
-# if the means agree. Digits do have less variance. The trace is a sum over eigenvectors of
-# the difference of the covariances, in each of which three values of log p give the derivative.
+# if the means agree. Digits do have less variance. The trace is a sum over eigenvectors of the
+# difference of the covariances, in each of which three values of :math:`\log p` give the
+# derivative.
 
 
 def curvature_gap(params, step):
@@ -142,18 +143,18 @@ normal = multivariate_normal(clothes_to_learn.mean(axis=0) + 0.5,
 by_normal = {name: -np.mean(normal.logpdf(sets[name] + 0.5)) / PIXELS / np.log(2)
              for name in ("clothes", "digits")}
 print("one normal:", *(f"{name} {cost:.2f}" for name, cost in by_normal.items()))
-# 0.71; +0.74, predicted -1.54 and -3.16; one normal: clothes 4.85, digits 6.36
 
 # %%
-# Refuted here: the sign is wrong and the number depends on the step, for log p is no parabola over
-# the range of the data. (The paper argues for flows of constant volume; this one is not.) One
-# normal density *is* a parabola, knows all means and variances, and has the digits as the dearer
-# ones. What makes them cheap is nothing that covariances see.
+# Refuted here: the sign is wrong and the number depends on the step (-1.54 and -3.16 where the gap
+# is +0.74), for :math:`\log p` is no parabola over the range of the data. (The paper argues for
+# flows of constant volume; this one is not.) One normal density *is* a parabola, knows all means
+# and variances, and has the digits as the dearer ones. What makes them cheap is nothing that
+# covariances see.
 #
 # Second explanation: the typical set
 # -----------------------------------
-# If digits are cheap because they are *too* probable, the distance of -log p from the entropy gives
-# them away. One picture at a time, or the mean of a batch of M:
+# If digits are cheap because they are *too* probable, the distance of :math:`-\log p` from the
+# entropy gives them away. One picture at a time, or the mean of a batch of M:
 
 
 def batches(values, size, seed):
@@ -173,12 +174,11 @@ for size in (1, 2, 5, 10, 25):
                       for rows in (inside, outside)]
     print(f"batches of {size}: AUROC {shown(typical[size])}, rejected at 5 %: "
           "{:.1%} of clothes, {:.1%} of digits".format(*rejected[size]))
-# AUROC 0.576 +- 0.013 of single pictures, 0.994 +- 0.001 of ten; rejected at 5 % are 4.2 % of
-# clothes and 14.2 % of digits one at a time, 5.9 % and 98.1 % by tens
 
 # %%
-# Half right. The test finds batches, without having seen a digit. A single digit it does not find:
-# -log p of clothes scatters so widely, from a plain shirt to a checked one, that most digits are as
+# Half right. The test finds batches, without having seen a digit: by tens it rejects 98.1 % of the
+# digits and 5.9 % of the clothes. A single digit it does not find (14.2 % and 4.2 %): :math:`-\log
+# p` of clothes scatters so widely, from a plain shirt to a checked one, that most digits are as
 # typical as clothes are.
 #
 # Third explanation: estimation
@@ -198,17 +198,17 @@ by_poorer = {name: log2_p(poorer, sets[name]) for name in ("clothes", "digits")}
 poorer_area = auroc(-by_poorer["clothes"], -by_poorer["digits"])
 print(f"a flow that learned less: clothes {-by_poorer['clothes'].mean() / PIXELS:.2f}, digits "
       f"{-by_poorer['digits'].mean() / PIXELS:.2f}, AUROC {shown(poorer_area)}")
-# forest 1.000 +- 0.000; learned less: clothes 5.23, digits 4.69, AUROC 0.219 +- 0.007
 
 # %%
 # The claim holds: p is far from the density of clothes, and the forest never errs. But learning
-# more is no cure within reach: 1.4 bits a pixel better, the AUROC is where it was.
+# more is no cure within reach: the flow that learned less spends 5.23 bits on clothes, not 3.841,
+# and its AUROC is 0.219, not 0.209.
 #
 # Fourth explanation: entropy
 # ---------------------------
-# Whatever p is, the cost of a set q is KL(q, p) + H(q): what p gets wrong about q, and what q
-# itself costs. H is at most the cost under a flow of that set's own; and a compressor that has
-# learned nothing, zlib, measures it as well.
+# Whatever p is, the cost of a set q is :math:`\mathrm{KL}(q, p) + H(q)`: what p gets wrong about q,
+# and what q itself costs. H is at most the cost under a flow of that set's own; and a compressor
+# that has learned nothing, zlib, measures it as well.
 
 of_digits = learn(digits_to_learn, 8)
 by_digits = {name: log2_p(of_digits, sets[name]) for name in sets}
@@ -219,16 +219,17 @@ zipped = {name: np.array([8.0 * len(zlib.compress(picture.tobytes(), 9))
                           for picture in x.astype(np.uint8)]) for name, x in sets.items()}
 likeness = np.corrcoef(zipped["clothes"], -log_p["clothes"])[0, 1]
 print(f"H of clothes <= {entropy['clothes']:.3f}, of digits <= {entropy['digits']:.3f}; "
-      f"KL(digits, p) >= {divergence:.3f}")
+      f"KL(digits, p) >= {divergence:.3f}; "
+      f"difference of H {entropy['clothes'] - entropy['digits']:.2f}")
 print(f"zlib: clothes {zipped['clothes'].mean() / PIXELS:.2f}, digits "
       f"{zipped['digits'].mean() / PIXELS:.2f}; correlation of a garment's two costs "
       f"{likeness:.2f}")
-# H <= 3.841 and 2.383, KL >= 0.718; zlib 4.78 and 2.70; correlation 0.92
 
 # %%
-# Supported, and by more than any other: the flow wastes at least 0.72 bits a pixel on digits, 184 a
-# picture, but it would have to waste 1.46 to make up for how much simpler they are. Among the
-# clothes too, what a picture costs is what zlib makes of it, to a correlation of 0.92.
+# Supported, and by more than any other: the flow wastes at least 0.718 bits a pixel on digits, 184
+# a picture, but it would have to waste 1.46, the difference of H, to make up for how much simpler
+# they are. Among the clothes too, what a picture costs is what zlib makes of it, to a correlation
+# of 0.92.
 #
 # What helps
 # ----------
@@ -251,41 +252,39 @@ for name, reference in (("ratio to a background", by_background),
     found[name] = auroc(*(reference[which] - log_p[which] for which in ("clothes", "digits")))
 for name, area in found.items():
     print(f"{name:<26} AUROC {shown(area)}")
-# 0.209, 0.576 and 0.994 from above; background 0.876 +- 0.006, zlib 0.989 +- 0.002, a flow of
-# digits 0.999 +- 0.001
 
 # %%
-# The likelihood alone finds a digit worse than a coin; next to the size of a zip file it misses one
-# in a hundred pairs. None of this is a theorem: the ratio to a background depends on its noise, and
+# The likelihood alone finds a digit worse than a coin (0.209); next to a background its AUROC is
+# 0.876, next to a flow of digits 0.999, and next to the size of a zip file 0.989: it misses one in
+# a hundred pairs. None of this is a theorem: the ratio to a background depends on its noise, and
 # the one to zlib would favour other pictures if those were noise.
 #
 # The figure.
 #
-# .. alt: Above, clothes, digits, and samples of the flow of clothes. Below, histograms of bits
-#    per pixel: digits lie left of clothes, more likely; bars that split the cost into entropy and
-#    divergence; and bars of how well six scores find the digits, from 0.21 for the likelihood to
-#    1.00 for a ratio to a flow of digits.
+# .. alt: Above, clothes, digits, and samples of the flow of clothes. In the middle, histograms of
+#    bits per pixel: digits lie left of clothes, more likely; bars that split the cost into entropy
+#    and divergence. Below, bars of how well six scores find the digits, from 0.21 for the
+#    likelihood to 1.00 for a ratio to a flow of digits.
 
-figure = plt.figure(figsize=(13, 6.4), layout="constrained")
-grid = figure.add_gridspec(2, 3, height_ratios=(1, 1.5))
+figure = plt.figure(figsize=(7.36, 8.2), layout="constrained")
+above, middle, below = figure.subfigures(3, 1, height_ratios=(1, 2, 1.8))
 strips = {"clothes": sets["clothes"], "digits": sets["digits"], "samples of the flow": samples}
-for k, (name, rows) in enumerate(strips.items()):
-    ax = figure.add_subplot(grid[0, k])
+for ax, (name, rows) in zip(above.subplots(1, 3), strips.items()):
     tiles = np.pad(rows[:18].reshape(3, 6, SIDE, SIDE), ((0, 0), (0, 0), (1, 1), (1, 1)),
                    constant_values=255)
     ax.imshow(tiles.swapaxes(1, 2).reshape(3 * (SIDE + 2), -1), cmap="gray", vmin=0, vmax=255)
     title = name if name not in log_p else f"{name}: {-log_p[name].mean() / PIXELS:.2f} bits/pixel"
-    ax.set_title(title, fontsize=12)
+    ax.set_title(title, fontsize=10)
     ax.axis("off")
 
-ax = figure.add_subplot(grid[1, 0])
+ax, beside = middle.subplots(1, 2)
 for colour, name in zip(COLOURS, ("clothes", "digits")):
     ax.hist(-log_p[name] / PIXELS, bins=50, color=colour, alpha=0.6, density=True, label=name)
-ax.set(xlabel="bits per pixel, under a flow of clothes", yticks=[],
-       title="what it never saw is more likely")
+ax.set(xlabel="bits per pixel, by a flow of clothes", yticks=[])
+ax.set_title("what it never saw is more likely", fontsize=11)
 ax.legend()
 
-ax = figure.add_subplot(grid[1, 1])
+ax = beside
 bars = {"clothes": (entropy["clothes"], 0.0), "digits": (entropy["digits"], divergence)}
 for k, (name, (own, wrong)) in enumerate(bars.items()):
     ax.bar(k, own, 0.6, color="#BBBBBB", label=("", "H, of the set itself")[k])
@@ -294,11 +293,12 @@ for k, (name, (own, wrong)) in enumerate(bars.items()):
     if wrong:
         ax.text(k, own + wrong / 2, f"KL ≥ {wrong:.2f}", ha="center", va="center")
 ax.set_xticks([0, 1], bars)
-ax.set(ylabel="bits per pixel", title="cost = entropy + divergence",
+ax.set_title("cost = entropy + divergence", fontsize=11)
+ax.set(ylabel="bits per pixel",
        ylim=(0, 1.35 * entropy["clothes"]))
 ax.legend(loc="upper right", fontsize=9)
 
-ax = figure.add_subplot(grid[1, 2])
+ax = below.subplots()
 for k, area in enumerate(found.values()):
     colour = COLOURS[1] if area.value < 0.5 else COLOURS[2] if area.value > 0.9 else COLOURS[3]
     ax.barh(k, area.value, 0.7, color=colour, xerr=area.error)
@@ -325,10 +325,6 @@ if FULL:
     assert rejected[25][1] > 0.99 and rejected[25][0] < 0.15
 
 # %%
-# .. dropdown:: Answer
-#
-#    The digits: they have little entropy.
-#
 # Exercise 1: what p gets wrong
 # -----------------------------
 # Under the flow of clothes a digit costs 3.10 bits per pixel, and the entropy of digits is at

@@ -1,0 +1,65 @@
+"""Clouds of points: codes that know neither order nor number, distances, and a view from above."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+CODE, WAVES = 7, 128
+
+
+@dataclass(frozen=True)
+class Encoder:
+    frequencies: np.ndarray
+    phases: np.ndarray
+    mean: np.ndarray
+    components: np.ndarray
+
+    @classmethod
+    def learned(cls, many, rng):
+        frequencies = 1.5 * rng.standard_normal((3, WAVES))
+        raw = cls(frequencies, rng.uniform(0, 2 * np.pi, WAVES), 0.0, np.eye(WAVES))
+        averages = raw(many)
+        mean = averages.mean(axis=0)
+        _, values, axes = np.linalg.svd(averages - mean, full_matrices=False)
+        scale = np.sqrt(len(many)) / values[:CODE]
+        return cls(frequencies, raw.phases, mean, axes[:CODE].T * scale)
+
+    def __call__(self, many):
+        """Codes of clouds (M, N, 3), as (M, 7)."""
+        if np.ndim(many) != 3 or np.shape(many)[2] != 3 or not np.shape(many)[1]:
+            raise ValueError("clouds: expected shape (M, N, 3) with N > 0, "
+                             f"got {np.shape(many)}")
+        waves = [np.cos(cloud @ self.frequencies + self.phases).mean(axis=0) for cloud in many]
+        return ((np.stack(waves) - self.mean) @ self.components).astype(np.float32)
+
+
+def chamfer(a, b):
+    """Mean squared distance of each point to the nearest of the other cloud, both ways."""
+    return np.mean(cKDTree(b).query(a)[0] ** 2) + np.mean(cKDTree(a).query(b)[0] ** 2)
+
+
+def one_nn_accuracy(drawn, true):
+    """The share of clouds whose nearest neighbour is of their own sort, and its error."""
+    together = [*drawn, *true]
+    distance = np.full((len(together),) * 2, np.inf)
+    for i, j in zip(*np.triu_indices(len(together), 1)):
+        distance[i, j] = distance[j, i] = chamfer(together[i], together[j])
+    sort = np.arange(len(together)) < len(drawn)
+    right = sort[distance.argmin(axis=1)] == sort
+    return right.mean(), right.std() / np.sqrt(len(right))
+
+
+def turned(cloud, yaw=0.6, pitch=0.45):
+    """As seen from the side and somewhat above."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    cloud = cloud @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T
+    c, s = np.cos(pitch), np.sin(pitch)
+    return cloud @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]).T
+
+
+def show(ax, cloud, colours="viridis"):
+    x, y, depth = turned(cloud)[np.argsort(turned(cloud)[:, 2])].T
+    ax.scatter(x, y, c=depth, s=1.5, cmap=colours, vmin=-2, vmax=2, linewidths=0)
+    ax.set(xlim=(-3, 3), ylim=(-2.6, 2.6), aspect="equal", xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
