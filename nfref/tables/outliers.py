@@ -1,17 +1,24 @@
 """Rows that are unlike the others: those whose density is lowest, or whose cells are furthest out.
 
-Density alone has two weaknesses as a measure of oddness. What is fitted to outliers finds them
-usual: a group of them is a component of a mixture. And a group that is tight enough has a high
-density wherever it lies. So the score counts no density above the median m of the rows fitted to,
-and adds the *tails*: of each column the log of the probability of values at least as far out, on
-the rarer side, as ECOD has it (Li et al. 2022).
+Density alone has three weaknesses as a measure of oddness. It goes by the scale that a column
+happens to have: far out in a long tail, or off a spike, it is low without being odd. So the score
+adds how well the cells of a row go together, the log-density less those of its columns, which no
+monotone function of a column changes; and it counts neither above its median m over the rows
+fitted to, for nothing is less odd than usual:
 
-    score(x) = min(log p(x), m) + s sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
+    score(x) = min(log p(x), m) + s min(log p(x) - sum_j log p_j(x_j), m')
 
-s brings both to the same spread, the interquartile range. And the fit is *trimmed*, as robust
+s brings both to the same spread, the interquartile range. Next, what is fitted to outliers finds
+them usual: a group of them is a component of a mixture. So the fit is *trimmed*, as robust
 covariances are (Rousseeuw 1984): simple densities are fitted twice, each time without the rows that
-scored lowest, and the density and the tails to the rows that are left. Rows that it was fitted to
-are scored out of fold.
+scored lowest, and all densities to the rows that are left. And a group that is tight enough has a
+high density wherever it lies. So what is trimmed by adds the *tails* to the log-density instead: of
+each column the log of the probability of values at least as far out, on the rarer side, as ECOD has
+it (Li et al. 2022).
+
+    min(log p(x), m) + s sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
+
+Rows that it was fitted to are scored out of fold.
 """
 
 from dataclasses import replace
@@ -47,8 +54,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
     criterion : str, default "combined"
-        "combined" is the log-likelihood and the tails of the columns, in nats; "density" the
-        log-likelihood; "typical" how far it is from the median of the rows fitted to, either way:
+        "combined" is the log-likelihood and how well the cells of a row go together, in nats;
+        "density" the log-likelihood; "typical" how far it is from the median of the rows fitted to, either way:
         a row may be too likely to be one of them; "conditional" the largest
         :meth:`surprise` of its columns. Low scores are odd in each.
     trimming : float, optional
@@ -124,12 +131,43 @@ random_state, verbose, n_jobs
         density, places, log_prob = found.density, found.unseen.places, found.unseen.log_prob
         whole = ~np.any([is_missing(values[places]) for values in table], axis=0)
         places, log_prob = places[whole], log_prob[whole]
-        self._known = FittedRows.of(keys_of(density, _some(table, places)), log_prob)
-        self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
-        self._middle, self._share = _scales(log_prob, self._tails.log_prob(_some(table, places)),
-                                            _weighed(options, places)["weight"])
+        keys = keys_of(density, _some(table, places))
+        self._known = FittedRows.of(keys, log_prob)
+        margins = self._fit_margins(density, table, plan, seed, options)[places]
+        self._known_margins = FittedRows.of(keys, margins)
+        own = _weighed(options, places)["weight"]
+        self._middle, self._share = _scales(log_prob, log_prob - margins, own)
+        self._usual = _quantile(log_prob - margins, own, 0.5) if len(places) else 0.0
         self._typical, self._examples = None, _some(table, places[:TYPICAL_ROWS])
         return found
+
+    def _fit_margins(self, density, table, plan, seed, options):
+        """Fits densities of single columns; sum_j log p_j of the rows (N,), out of fold where these
+        are held out."""
+        plan = self._simple(plan)
+        options = {**options, "given": (), "announce": lambda name: None}
+        total = np.zeros(len(table[0]))
+        self._margins = []
+        for column, values in zip(density.columns, table):
+            found = None        # of one value that all have nothing can be said
+            if column.name not in density.given and len(set(values[~is_missing(values)])) > 1:
+                found = super()._found((column,), [values], plan, seed, options)
+                scores = conditional.log_marginal(found.density, [values]).log_prob
+                scores[found.unseen.places] = found.unseen.log_prob
+                total = total + scores
+            self._margins.append(found and found.density)
+        return total
+
+    def _simple(self, plan):
+        """The same without flows."""
+        flow = "gaussian" if self.flow == "gaussian" else "mixture"
+        return replace(plan, flow=flow, members=0, simple=True, callback=None)
+
+    def _log_margins(self, table):
+        """sum_j log p_j, (N,), of the cells that are there."""
+        return sum((conditional.log_marginal(margin, [values]).log_prob
+                    for margin, values in zip(self._margins, table) if margin is not None),
+                   np.zeros(len(table[0])))
 
     def _kept(self, columns, table, plan, seed, options):
         """Which rows are left when the least likely ones are trimmed, (N,)."""
@@ -141,13 +179,13 @@ random_state, verbose, n_jobs
         rows = len(kept) if weight is None else np.sum(weight)
         if share == 0 or (1 - share) * rows < max(LEAST_ROWS, 3 * len(columns)):
             return kept
-        flow = "gaussian" if self.flow == "gaussian" else "mixture"
-        plan = replace(plan, flow=flow, members=0, simple=True, callback=None)
+        plan = self._simple(plan)
         for part in (share / 2, share):
             log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
             own = _weighed(options, kept)["weight"]
             tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
-            scores = _combined(log_prob, tails, *_scales(log_prob[kept], tails[kept], own))
+            middle, share = _scales(log_prob[kept], tails[kept], own)
+            scores = np.minimum(log_prob, middle) + share * tails
             kept = scores >= _quantile(scores, weight, part)
         return kept
 
@@ -185,13 +223,20 @@ random_state, verbose, n_jobs
         _, table = self._table(X)
         whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0)
                                & np.isfinite(log_prob))
-        if len(whole):
-            known = self._known.find(keys_of(self.density_, _some(table, whole)))
-            log_prob[whole] = np.where(np.isnan(known), log_prob[whole], known)
+        keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
+        log_prob[whole] = self._known.update(keys, log_prob[whole])
         if self.criterion == "typical":
             return -np.abs(log_prob - self._middle)
-        return (log_prob if self.criterion == "density" else
-                _combined(log_prob, self._tails.log_prob(table), self._middle, self._share))
+        if self.criterion == "density":
+            return log_prob
+        possible = np.isfinite(log_prob)
+        margins = self._log_margins(_some(table, possible))
+        known = np.searchsorted(np.flatnonzero(possible), whole)
+        margins[known] = self._known_margins.update(keys, margins[known])
+        found = np.full(len(log_prob), -np.inf)
+        found[possible] = (np.minimum(log_prob[possible], self._middle) + self._share
+                           * np.minimum(log_prob[possible] - margins, self._usual))
+        return found
 
     def surprise(self, X: Array) -> Array:
         """Why a row is odd: how much less likely each cell is, given the others of its row, than
@@ -250,18 +295,14 @@ def _weighed(options, kept):
     return {**options, "weight": None if weight is None else weight[kept]}
 
 
-def _scales(log_prob, tails, weight):
-    """(the median m of log p, the share s that brings tails to its spread)."""
+def _scales(log_prob, other, weight):
+    """(the median m of log p, the share s that brings another measure to its spread)."""
     if not len(log_prob):
         return 0.0, 1.0
     middle = _quantile(log_prob, weight, 0.5)
-    spread, of_tails = (_quantile(part, weight, 0.75) - _quantile(part, weight, 0.25)
-                        for part in (log_prob, tails))
-    return middle, spread / of_tails if of_tails > 0 else 1.0
-
-
-def _combined(log_prob, tails, middle, share):
-    return np.minimum(log_prob, middle) + share * tails
+    spread, of_other = (_quantile(part, weight, 0.75) - _quantile(part, weight, 0.25)
+                        for part in (log_prob, other))
+    return middle, spread / of_other if of_other > 0 else 1.0
 
 
 class _Tails:
