@@ -1,24 +1,23 @@
 """Rows that are unlike the others: those whose density is lowest, or whose cells are furthest out.
 
-Density alone has three weaknesses as a measure of oddness. It goes by the scale that a column
-happens to have: far out in a long tail, or off a spike, it is low without being odd. So the score
-adds how well the cells of a row go together, the log-density less those of its columns, which no
-monotone function of a column changes; and it counts neither above its median m over the rows
-fitted to, for nothing is less odd than usual:
+Density alone has weaknesses as a measure of oddness. It goes by the scale that a column happens to
+have: far out in a long tail, or off a spike, it is low without being odd. And a group that is tight
+enough has a high density wherever it lies. So three measures are added, of which monotone functions
+of columns change but the first:
 
-    score(x) = min(log p(x), m) + s min(log p(x) - sum_j log p_j(x_j), m')
+    log p(x)                        the density
+    log p(x) - sum_j log p_j(x_j)   how well the cells go together
+    sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
+                                    the tails: how far out cells are, on the rarer side, as ECOD has
+                                    it (Li et al. 2022)
 
-s brings both to the same spread, the interquartile range. Next, what is fitted to outliers finds
-them usual: a group of them is a component of a mixture. So the fit is *trimmed*, as robust
-covariances are (Rousseeuw 1984): simple densities are fitted twice, each time without the rows that
-scored lowest, and all densities to the rows that are left. And a group that is tight enough has a
-high density wherever it lies. So what is trimmed by adds the *tails* to the log-density instead: of
-each column the log of the probability of values at least as far out, on the rarer side, as ECOD has
-it (Li et al. 2022).
+Each counts by how far it is below its median over the rows fitted to, in units of the distance from
+the median to the lower quartile; nothing is less odd than usual.
 
-    min(log p(x), m) + s sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
-
-Rows that it was fitted to are scored out of fold.
+What is fitted to outliers finds them usual, too: a group of them is a component of a mixture. So
+the fit is *trimmed*, as robust covariances are (Rousseeuw 1984): simple densities are fitted twice,
+each time without the rows of which density and tails are lowest, and all densities to the rows that
+are left. Rows that it was fitted to are scored out of fold.
 """
 
 from dataclasses import replace
@@ -54,10 +53,10 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
     criterion : str, default "combined"
-        "combined" is the log-likelihood and how well the cells of a row go together, in nats;
-        "density" the log-likelihood; "typical" how far it is from the median of the rows fitted to, either way:
-        a row may be too likely to be one of them; "conditional" the largest
-        :meth:`surprise` of its columns. Low scores are odd in each.
+        "combined" is the log-likelihood, how well the cells of a row go together, and the tails of
+        the columns; "density" the log-likelihood; "typical" how far it is from the median of the
+        rows fitted to, either way: a row may be too likely to be one of them; "conditional" the
+        largest :meth:`surprise` of its columns. Low scores are odd in each.
     trimming : float, optional
         In [0, 0.5]: the share of rows, the least likely ones, that the density is not fitted to.
         None is twice the contamination, but at most half. Half of it is trimmed by simple densities
@@ -135,9 +134,9 @@ random_state, verbose, n_jobs
         self._known = FittedRows.of(keys, log_prob)
         margins = self._fit_margins(density, table, plan, seed, options)[places]
         self._known_margins = FittedRows.of(keys, margins)
-        own = _weighed(options, places)["weight"]
-        self._middle, self._share = _scales(log_prob, log_prob - margins, own)
-        self._usual = _quantile(log_prob - margins, own, 0.5) if len(places) else 0.0
+        self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
+        self._usual = [_usual(measure, _weighed(options, places)["weight"]) for measure in (
+            log_prob, log_prob - margins, self._tails.log_prob(_some(table, places)))]
         self._typical, self._examples = None, _some(table, places[:TYPICAL_ROWS])
         return found
 
@@ -184,8 +183,8 @@ random_state, verbose, n_jobs
             log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
             own = _weighed(options, kept)["weight"]
             tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
-            middle, share = _scales(log_prob[kept], tails[kept], own)
-            scores = np.minimum(log_prob, middle) + share * tails
+            scores = sum(np.minimum(measure - middle, 0) / spread for measure, (middle, spread) in (
+                (measure, _usual(measure[kept], own)) for measure in (log_prob, tails)))
             kept = scores >= _quantile(scores, weight, part)
         return kept
 
@@ -226,17 +225,16 @@ random_state, verbose, n_jobs
         keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
         log_prob[whole] = self._known.update(keys, log_prob[whole])
         if self.criterion == "typical":
-            return -np.abs(log_prob - self._middle)
+            return -np.abs(log_prob - self._usual[0][0])
         if self.criterion == "density":
             return log_prob
         possible = np.isfinite(log_prob)
-        margins = self._log_margins(_some(table, possible))
-        known = np.searchsorted(np.flatnonzero(possible), whole)
-        margins[known] = self._known_margins.update(keys, margins[known])
-        found = np.full(len(log_prob), -np.inf)
-        found[possible] = (np.minimum(log_prob[possible], self._middle) + self._share
-                           * np.minimum(log_prob[possible] - margins, self._usual))
-        return found
+        margins = np.full(len(log_prob), -np.inf)
+        margins[possible] = self._log_margins(_some(table, possible))
+        margins[whole] = self._known_margins.update(keys, margins[whole])
+        together = np.where(possible, log_prob - np.where(possible, margins, 0), -np.inf)
+        return sum(np.minimum(measure - middle, 0) / spread for measure, (middle, spread) in zip(
+            (log_prob, together, self._tails.log_prob(table)), self._usual))
 
     def surprise(self, X: Array) -> Array:
         """Why a row is odd: how much less likely each cell is, given the others of its row, than
@@ -295,14 +293,12 @@ def _weighed(options, kept):
     return {**options, "weight": None if weight is None else weight[kept]}
 
 
-def _scales(log_prob, other, weight):
-    """(the median m of log p, the share s that brings another measure to its spread)."""
-    if not len(log_prob):
+def _usual(measure, weight):
+    """(median, its distance to the lower quartile) of what rows measure; 1 where that is 0."""
+    if not len(measure):
         return 0.0, 1.0
-    middle = _quantile(log_prob, weight, 0.5)
-    spread, of_other = (_quantile(part, weight, 0.75) - _quantile(part, weight, 0.25)
-                        for part in (log_prob, other))
-    return middle, spread / of_other if of_other > 0 else 1.0
+    middle = _quantile(measure, weight, 0.5)
+    return middle, middle - _quantile(measure, weight, 0.25) or 1.0
 
 
 class _Tails:

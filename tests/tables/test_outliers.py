@@ -69,8 +69,10 @@ def test_a_score_counts_how_cells_go_together():
     together = law.logpdf(at) - stats.norm.logpdf(at).sum(axis=1)
     log_prob = nfref.FlowDensity.score_samples(found, at)
     np.testing.assert_allclose(log_prob - found._log_margins(list(at.T)), together, atol=0.1)
-    expected = (np.minimum(log_prob, found._middle) + found._share * np.minimum(
-        log_prob - found._log_margins(list(at.T)), found._usual))
+    measures = (log_prob, log_prob - found._log_margins(list(at.T)),
+                found._tails.log_prob(list(at.T)))
+    expected = sum(np.minimum(measure - middle, 0) / spread
+                   for measure, (middle, spread) in zip(measures, found._usual))
     np.testing.assert_array_equal(found.score_samples(at), expected)
 
 
