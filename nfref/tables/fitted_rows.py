@@ -43,12 +43,12 @@ class FittedRows:
         keys, first = np.unique(keys, return_index=True)
         return cls(keys, np.asarray(scores, np.float64)[first])
 
-    def find(self, keys):
-        """The score of each row, (N,); NaN for rows that were not fitted to."""
+    def update(self, keys, scores):
+        """Scores (N,) with those that are kept in the place of those of rows fitted to."""
         if not len(self.keys):
-            return np.full(len(keys), np.nan)
+            return scores
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, self.scores[place], np.nan)
+        return np.where(self.keys[place] == keys, self.scores[place], scores)
 
 
 # In a model file --------------------------------------------------------------------------

@@ -12,7 +12,8 @@ to the posterior mode.
 
 Several networks and the latent classes are one pool, P(y | f) = sum_k w_k P_k(y | f), with weights
 from rows that none was fitted to (:func:`nfref.tables.pool.stacking_weights`). A network is fitted
-once a fold, and the mean of these is the member.
+once a fold, and the mean of these is the member; one without hidden units is fitted to all rows in
+the end, where folds hold out all.
 
 Sources: Bishop 2006; Smyth and Wolpert 1997.
 """
@@ -172,16 +173,20 @@ class LabelPool(Configuration):
         size, held = sizes[made.target], parts >= 0
         scores, networks = [log_classes[held]], []
         for hidden, ridge in NETWORKS:
+            def fitted(rest, hidden=hidden, ridge=ridge):
+                rest = rest[:FITTED_ROWS] if len(rest) else np.arange(len(codes))
+                return LabelNetwork.fit(features[rest], target[rest], weight[rest], size, hidden,
+                                        ridge, rng)
+
             score, own = np.zeros(len(codes)), []
             for k in range(np.max(parts) + 1):
-                rest = np.flatnonzero(parts != k)[:FITTED_ROWS]
-                if not len(rest):
-                    rest = np.arange(len(codes))
-                own.append(LabelNetwork.fit(features[rest], target[rest], weight[rest], size,
-                                            hidden, ridge, rng))
                 out = parts == k
+                own.append(fitted(np.flatnonzero(~out)))
                 score[out] = own[-1].log_probs(features[out])[np.arange(np.sum(out)), target[out]]
             scores.append(score[held])
+            # What has one mode needs no mean of several, and is better for all rows.
+            if not hidden and np.all(held):
+                own = [fitted(np.arange(len(codes)))]
             networks.append(tuple(own))
         scores = np.stack(scores, axis=1)
         weights = stacking_weights(scores, weight[held], np.full(scores.shape[1], 0.1))

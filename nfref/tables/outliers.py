@@ -1,17 +1,23 @@
 """Rows that are unlike the others: those whose density is lowest, or whose cells are furthest out.
 
-Density alone has two weaknesses as a measure of oddness. What is fitted to outliers finds them
-usual: a group of them is a component of a mixture. And a group that is tight enough has a high
-density wherever it lies. So the score counts no density above the median m of the rows fitted to,
-and adds the *tails*: of each column the log of the probability of values at least as far out, on
-the rarer side, as ECOD has it (Li et al. 2022).
+Density alone has weaknesses as a measure of oddness. It goes by the scale that a column happens to
+have: far out in a long tail, or off a spike, it is low without being odd. And a group that is tight
+enough has a high density wherever it lies. So three measures are added, of which monotone functions
+of columns change but the first:
 
-    score(x) = min(log p(x), m) + s sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
+    log p(x)                        the density
+    log p(x) - sum_j log p_j(x_j)   how well the cells go together
+    sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
+                                    the tails: how far out cells are, on the rarer side, as ECOD has
+                                    it (Li et al. 2022)
 
-s brings both to the same spread, the interquartile range. And the fit is *trimmed*, as robust
-covariances are (Rousseeuw 1984): simple densities are fitted twice, each time without the rows that
-scored lowest, and the density and the tails to the rows that are left. Rows that it was fitted to
-are scored out of fold.
+Each counts by how far it is below its median over the rows fitted to, in units of the distance from
+the median to the lower quartile; nothing is less odd than usual.
+
+What is fitted to outliers finds them usual, too: a group of them is a component of a mixture. So
+the fit is *trimmed*, as robust covariances are (Rousseeuw 1984): simple densities are fitted twice,
+each time without the rows of which density and tails are lowest, and all densities to the rows that
+are left. Rows that it was fitted to are scored out of fold.
 """
 
 from dataclasses import replace
@@ -47,10 +53,10 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
     criterion : str, default "combined"
-        "combined" is the log-likelihood and the tails of the columns, in nats; "density" the
-        log-likelihood; "typical" how far it is from the median of the rows fitted to, either way:
-        a row may be too likely to be one of them; "conditional" the largest
-        :meth:`surprise` of its columns. Low scores are odd in each.
+        "combined" is the log-likelihood, how well the cells of a row go together, and the tails of
+        the columns; "density" the log-likelihood; "typical" how far it is from the median of the
+        rows fitted to, either way: a row may be too likely to be one of them; "conditional" the
+        largest :meth:`surprise` of its columns. Low scores are odd in each.
     trimming : float, optional
         In [0, 0.5]: the share of rows, the least likely ones, that the density is not fitted to.
         None is twice the contamination, but at most half. Half of it is trimmed by simple densities
@@ -124,12 +130,43 @@ random_state, verbose, n_jobs
         density, places, log_prob = found.density, found.unseen.places, found.unseen.log_prob
         whole = ~np.any([is_missing(values[places]) for values in table], axis=0)
         places, log_prob = places[whole], log_prob[whole]
-        self._known = FittedRows.of(keys_of(density, _some(table, places)), log_prob)
+        keys = keys_of(density, _some(table, places))
+        self._known = FittedRows.of(keys, log_prob)
+        margins = self._fit_margins(density, table, plan, seed, options)[places]
+        self._known_margins = FittedRows.of(keys, margins)
         self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
-        self._middle, self._share = _scales(log_prob, self._tails.log_prob(_some(table, places)),
-                                            _weighed(options, places)["weight"])
+        self._usual = [_usual(measure, _weighed(options, places)["weight"]) for measure in (
+            log_prob, log_prob - margins, self._tails.log_prob(_some(table, places)))]
         self._typical, self._examples = None, _some(table, places[:TYPICAL_ROWS])
         return found
+
+    def _fit_margins(self, density, table, plan, seed, options):
+        """Fits densities of single columns; sum_j log p_j of the rows (N,), out of fold where these
+        are held out."""
+        plan = self._simple(plan)
+        options = {**options, "given": (), "announce": lambda name: None}
+        total = np.zeros(len(table[0]))
+        self._margins = []
+        for column, values in zip(density.columns, table):
+            found = None        # of one value that all have nothing can be said
+            if column.name not in density.given and len(set(values[~is_missing(values)])) > 1:
+                found = super()._found((column,), [values], plan, seed, options)
+                scores = conditional.log_marginal(found.density, [values]).log_prob
+                scores[found.unseen.places] = found.unseen.log_prob
+                total = total + scores
+            self._margins.append(found and found.density)
+        return total
+
+    def _simple(self, plan):
+        """The same without flows."""
+        flow = "gaussian" if self.flow == "gaussian" else "mixture"
+        return replace(plan, flow=flow, members=0, simple=True, callback=None)
+
+    def _log_margins(self, table):
+        """sum_j log p_j, (N,), of the cells that are there."""
+        return sum((conditional.log_marginal(margin, [values]).log_prob
+                    for margin, values in zip(self._margins, table) if margin is not None),
+                   np.zeros(len(table[0])))
 
     def _kept(self, columns, table, plan, seed, options):
         """Which rows are left when the least likely ones are trimmed, (N,)."""
@@ -141,13 +178,13 @@ random_state, verbose, n_jobs
         rows = len(kept) if weight is None else np.sum(weight)
         if share == 0 or (1 - share) * rows < max(LEAST_ROWS, 3 * len(columns)):
             return kept
-        flow = "gaussian" if self.flow == "gaussian" else "mixture"
-        plan = replace(plan, flow=flow, members=0, simple=True, callback=None)
+        plan = self._simple(plan)
         for part in (share / 2, share):
             log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
             own = _weighed(options, kept)["weight"]
             tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
-            scores = _combined(log_prob, tails, *_scales(log_prob[kept], tails[kept], own))
+            scores = sum(np.minimum(measure - middle, 0) / spread for measure, (middle, spread) in (
+                (measure, _usual(measure[kept], own)) for measure in (log_prob, tails)))
             kept = scores >= _quantile(scores, weight, part)
         return kept
 
@@ -185,13 +222,19 @@ random_state, verbose, n_jobs
         _, table = self._table(X)
         whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0)
                                & np.isfinite(log_prob))
-        if len(whole):
-            known = self._known.find(keys_of(self.density_, _some(table, whole)))
-            log_prob[whole] = np.where(np.isnan(known), log_prob[whole], known)
+        keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
+        log_prob[whole] = self._known.update(keys, log_prob[whole])
         if self.criterion == "typical":
-            return -np.abs(log_prob - self._middle)
-        return (log_prob if self.criterion == "density" else
-                _combined(log_prob, self._tails.log_prob(table), self._middle, self._share))
+            return -np.abs(log_prob - self._usual[0][0])
+        if self.criterion == "density":
+            return log_prob
+        possible = np.isfinite(log_prob)
+        margins = np.full(len(log_prob), -np.inf)
+        margins[possible] = self._log_margins(_some(table, possible))
+        margins[whole] = self._known_margins.update(keys, margins[whole])
+        together = np.where(possible, log_prob - np.where(possible, margins, 0), -np.inf)
+        return sum(np.minimum(measure - middle, 0) / spread for measure, (middle, spread) in zip(
+            (log_prob, together, self._tails.log_prob(table)), self._usual))
 
     def surprise(self, X: Array) -> Array:
         """Why a row is odd: how much less likely each cell is, given the others of its row, than
@@ -250,18 +293,12 @@ def _weighed(options, kept):
     return {**options, "weight": None if weight is None else weight[kept]}
 
 
-def _scales(log_prob, tails, weight):
-    """(the median m of log p, the share s that brings tails to its spread)."""
-    if not len(log_prob):
+def _usual(measure, weight):
+    """(median, its distance to the lower quartile) of what rows measure; 1 where that is 0."""
+    if not len(measure):
         return 0.0, 1.0
-    middle = _quantile(log_prob, weight, 0.5)
-    spread, of_tails = (_quantile(part, weight, 0.75) - _quantile(part, weight, 0.25)
-                        for part in (log_prob, tails))
-    return middle, spread / of_tails if of_tails > 0 else 1.0
-
-
-def _combined(log_prob, tails, middle, share):
-    return np.minimum(log_prob, middle) + share * tails
+    middle = _quantile(measure, weight, 0.5)
+    return middle, middle - _quantile(measure, weight, 0.25) or 1.0
 
 
 class _Tails:

@@ -6,6 +6,8 @@ import pytest
 from scipy import stats
 
 import nfref
+from nfref.tables.fit import find_columns
+from nfref.tables.outliers import _Tails
 
 
 def area(scores, odd):
@@ -50,14 +52,28 @@ def test_rows_that_were_fitted_to_are_known_again():
 
 def test_tails_are_counted_among_the_rows_that_were_kept():
     rows = np.random.default_rng(0).standard_normal((200, 2))
-    found = nfref.FlowOutlierDetector("gaussian", trimming=0, random_state=0).fit(rows)
+    tails = _Tails.of(find_columns(("a", "b"), list(rows.T)), list(rows.T), None, ())
     at = np.array([[0.3, 9.0]])
     below = (1 + np.sum(rows[:, 0] <= 0.3)) / 201
     above = (1 + np.sum(rows[:, 0] >= 0.3)) / 201
     expected = np.log(2 * min(below, above)) + np.log(2 / 201)
-    assert found._tails.log_prob(list(at.T))[0] == pytest.approx(expected)
-    log_prob = nfref.FlowDensity.score_samples(found, at)[0]
-    assert found.score_samples(at)[0] == pytest.approx(log_prob + found._share * expected)
+    assert tails.log_prob(list(at.T))[0] == pytest.approx(expected)
+
+
+def test_a_score_counts_how_cells_go_together():
+    """Of a bivariate normal law that is the copula's log-density, by scipy."""
+    law = stats.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]])
+    rows = law.rvs(2000, random_state=0)
+    found = nfref.FlowOutlierDetector("gaussian", trimming=0, random_state=0).fit(rows)
+    at = np.array([[0.5, -0.1], [1.5, 1.2]])
+    together = law.logpdf(at) - stats.norm.logpdf(at).sum(axis=1)
+    log_prob = nfref.FlowDensity.score_samples(found, at)
+    np.testing.assert_allclose(log_prob - found._log_margins(list(at.T)), together, atol=0.1)
+    measures = (log_prob, log_prob - found._log_margins(list(at.T)),
+                found._tails.log_prob(list(at.T)))
+    expected = sum(np.minimum(measure - middle, 0) / spread
+                   for measure, (middle, spread) in zip(measures, found._usual))
+    np.testing.assert_array_equal(found.score_samples(at), expected)
 
 
 def test_why_a_row_is_odd():
