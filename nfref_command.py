@@ -14,7 +14,9 @@ def main():
     if handler is signal.default_int_handler:       # not where the caller ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
+        from nfref.cli import load
         from nfref.cli import main as run
+        load(sys.argv[1:])
     except (ImportError, MemoryError) as error:     # as where memory is too little for a library
         reason = f"{error}".strip().splitlines() or ["out of memory"]
         print(f"nfref: error: what nfref stands on cannot be loaded: {reason[-1]}", file=sys.stderr)

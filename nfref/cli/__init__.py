@@ -60,6 +60,18 @@ class Commands:
         return self._parsers.add_parser(name, help=COMMANDS[name][1], **options)
 
 
+def load(arguments):
+    """Import what the command that is asked for needs, and say which commands have their options.
+
+    That is all of them for ``completion``, and none where no command is named.
+    """
+    asked = [name for name in arguments[:1] if name in COMMANDS]
+    asked = list(COMMANDS) if asked == ["completion"] else asked
+    for name in asked:
+        import_module(f"nfref.cli.{COMMANDS[name][0]}")
+    return asked
+
+
 def parser(asked=tuple(COMMANDS)):
     """The command line as an argparse parser; commands have options in modules that are asked."""
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
@@ -123,9 +135,7 @@ def _expected():
 
 def _run(arguments):
     arguments = sys.argv[1:] if arguments is None else arguments
-    asked = [name for name in arguments[:1] if name in COMMANDS]
-    # What is completed is all of them.
-    chosen = parser(COMMANDS if asked == ["completion"] else asked).parse_args(arguments)
+    chosen = parser(load(arguments)).parse_args(arguments)
     if not hasattr(chosen, "run"):
         raise UsageError("expected a command such as fit, got none; nfref --help lists them")
     # Read when pyarrow is loaded; its own keeps what it has freed.

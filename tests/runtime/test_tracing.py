@@ -50,7 +50,7 @@ def test_what_is_read_wrongly_is_not_used(monkeypatch, name, other):
 
 def test_what_is_gone_is_named():
     done = subprocess.run([sys.executable, "-c", "import autograd.extend\n"
-                           "del autograd.extend.SparseObject\nimport nfref"],
+                           "del autograd.extend.SparseObject\nimport nfref\nnfref.Flow"],
                           text=True, capture_output=True, cwd=Path(nfref.__file__).parents[1])
     kind, _, message = done.stderr.splitlines()[-1].partition(": ")
     assert kind == "ImportError" and "SparseObject" in message and fails_in_one_line(message)

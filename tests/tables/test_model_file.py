@@ -452,14 +452,14 @@ HUGE = {
 def test_a_small_file_takes_little_memory_and_time(saved, name):
     path = rewritten(saved[0], with_header(density={
         "class": "Density", "flow": HUGE[name], "base": {"class": "StandardNormal", "dim": 2}}))
-    began = time.perf_counter()
+    began = time.process_time()
     tracemalloc.start()
     try:
         refused(path, "expected|got")
         assert tracemalloc.get_traced_memory()[1] < 2 ** 24
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_what_an_archive_says_of_itself_is_not_believed(saved):
@@ -504,9 +504,9 @@ def test_a_chain_of_many_layers_is_refused_before_they_are_made(tmp_path):
     for inner in ({"class": "Scale", "dim": 2}, {"class": "Chain", "flows": []}):
         flow["flows"] = [inner] * 100_000
         write_archive(tmp_path / "m.npz", header, arrays)
-        began = time.perf_counter()
+        began = time.process_time()
         refused(tmp_path / "m.npz", "expected at most 4,112 parts beside 2 arrays, got more")
-        assert time.perf_counter() - began < 3
+        assert time.process_time() - began < 3
 
 
 def test_a_process_of_its_own_reads_every_member(tmp_path):

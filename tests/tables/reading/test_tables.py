@@ -461,10 +461,10 @@ def test_a_file_of_blank_lines_ends_soon(tmp_path, name, before, after):
     """20 MB of them took 24 seconds."""
     path = tmp_path / name
     path.write_text(before + "\n" * 20_000_000 + after)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(TableError, match="got 100,000 blank lines one after the other, up to line"):
         read_table(path)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     path.write_text(before + "\n" * 1000 + (after or "3\n"))
     read_quietly(path, may_be_empty=True)
 
