@@ -3,15 +3,38 @@
 from dataclasses import dataclass
 
 import autograd.numpy as np
+import numpy
 
 from nfref.bases.base import Base
+from nfref.runtime import dispatch
+from nfref.runtime.tracing import isbox
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
+PART = 1 << 15          # numbers that one thread takes at a time
 
 
 def standard_normal_log_prob(e):
     """log N(e; 0, 1) = -|e|^2 / 2 - (D/2) log 2 pi over the last axis, of length D."""
     return -0.5 * (e ** 2).sum(axis=-1) - 0.5 * e.shape[-1] * LOG_TWO_PI
+
+
+def normal_numbers(rng, count):
+    """(count,) standard normal numbers, of which threads may draw parts at the same time.
+
+    Many come in parts from streams of their own: ``rng`` draws a seed, and part k has the numbers
+    of that generator after k + 1 jumps, each of more than 2^126 steps. So the bits depend on
+    ``rng`` and ``count``, and not on threads.
+    """
+    if count < dispatch.MANY:
+        return rng.standard_normal(count)
+    streams, drawn = numpy.random.PCG64(rng.integers(1 << 63, size=2)), numpy.empty(count)
+
+    def draw(k):
+        part = drawn[k * PART:(k + 1) * PART]
+        numpy.random.Generator(streams.jumped(k + 1)).standard_normal(out=part)
+
+    dispatch.in_turn(draw, -(-count // PART), count)
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -28,10 +51,19 @@ class StandardNormal(Base):
     _twin = "standard_normal"
 
     def _log_prob(self, params, z):
-        return standard_normal_log_prob(z)
+        if isbox(z) or z.size < dispatch.MANY:
+            return standard_normal_log_prob(z)
+        rows, found = max(PART // self.dim, 1), np.empty(len(z), z.dtype)
+
+        def score(k):
+            part = slice(k * rows, (k + 1) * rows)
+            found[part] = standard_normal_log_prob(z[part])
+
+        dispatch.in_turn(score, -(-len(z) // rows), z.size)
+        return found
 
     def _sample(self, params, rng, n):
-        return rng.standard_normal((n, self.dim))
+        return normal_numbers(rng, n * self.dim).reshape(n, self.dim)
 
     def entropy(self, params):
         return 0.5 * self.dim * (1 + LOG_TWO_PI)

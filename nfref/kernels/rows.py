@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from nfref.runtime.backends import processors
+from nfref.runtime.backends import processors, threads
 
 # The number of the processor that runs the caller; None where threads cannot be placed.
 PROCESSOR_OF_CALLER = (getattr(ctypes.CDLL(None), "sched_getcpu", None)
@@ -81,6 +81,12 @@ def share(task, count, threads):
         for future in waiting:
             if not future.cancel():
                 future.result()
+
+
+def at_once(task, count, size):
+    """The twin of doing tasks in turn."""
+    share(task, count, threads())
+    return True
 
 
 PIECE = 1 << 16     # numbers of a long vector that a thread takes at a time: half a MB of float64

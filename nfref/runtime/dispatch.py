@@ -22,6 +22,7 @@ from nfref.runtime.backends import chosen, numba_problem
 CALL = 2_000_000        # multiplications from which on an unasked call uses twins
 REPEATED = 50_000       # the same for a step of training, which is one of many
 LONG = 20_000           # numbers in a vector of parameters that are worth a kernel
+MANY = 1 << 17          # numbers in rows that are worth a second thread
 EVALUATIONS = 50        # of a continuous flow's network, about, in a call that solves it
 _REPEATING: ContextVar[bool] = ContextVar("nfref_repeating", default=False)
 
@@ -60,6 +61,7 @@ TWINS = {
                               REPEATED, "nfref.kernels.chain.training:loss_and_gradient"),
     "batch_moments": Twin(lambda flow, params, x, context: len(x) * trees.count(params),
                           REPEATED, "nfref.kernels.chain.primitives:batch_moments"),
+    "in_turn": Twin(lambda task, count, size: size, MANY, "nfref.kernels.rows:at_once"),
     "adam_update": Twin(lambda vector, *others: len(vector),
                         LONG, "nfref.kernels.adam:adam_update"),
     "log_abs_det": Twin(_entries, CALL, f"{_MATRICES}:log_abs_det_or_none",
@@ -97,6 +99,17 @@ def run(name, formula, *arguments):
         if result is not None:
             return result
     return formula(*arguments)
+
+
+def in_turn(task, count, size):
+    """task(k) for k = 0 ... count-1, which have ``size`` numbers together and do not depend on each
+    other: on all threads where that is worth it."""
+    run("in_turn", _in_turn, task, count, size)
+
+
+def _in_turn(task, count, size):
+    for k in range(count):
+        task(k)
 
 
 def prepare(wanted):

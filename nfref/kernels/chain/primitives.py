@@ -131,7 +131,7 @@ def _cotangents(program, params, rows, context, g):
     program.give_back(theta)
     fine = np.isfinite(g_rows).all(axis=1) & np.isfinite(g_context).all(axis=1)
     if fine.all() and np.isfinite(g_theta).all():
-        return cotangent_structure(params, dict(program.unpack(params, g_theta))), g_rows, g_context
+        return cotangent_structure(params, program.unpack(params, g_theta)), g_rows, g_context
     with np.errstate(all="ignore"):
         found, *of_rows = _cotangents_of_formula(program, params, rows, context, g)
     for some in of_rows:

@@ -12,14 +12,16 @@ import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain
-from nfref.kernels.rows import aligned
+from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd.products import ROWS
 from nfref.runtime import blas
+from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path
 
 SUM_ROWS = 128          # rows whose gradients make one partial sum, in small networks
 MANY = 1 << 17          # from so many parameters on, twice as many
 MOST_SUMS = 16
+LONG = 1 << 20          # numbers in theta that threads bring in order, an instruction each
 
 
 class Program:
@@ -122,14 +124,21 @@ class Program:
         """One vector of all numbers that the kernels read; :meth:`give_back` takes it."""
         if self.structure is not None:
             return joined(self.structure.arrays(params), dtype)
-        theta, at = self.workspace.take((self.size,), dtype), 0
-        with self.packing():
-            for path, instruction in self.instructions:
-                # One after the other, so that large arrays stand where the one before stood.
-                for array in instruction.pack(at_path(params, path), dtype):
-                    theta[at:at + array.size] = array.ravel()
-                    at += array.size
+        theta = self.workspace.take((self.size,), dtype)
+
+        def pack(k):
+            (path, instruction), (at, _) = self.instructions[k], self.spans[k]
+            # One after the other, so that large arrays stand where the one before stood.
+            for array in instruction.pack(at_path(params, path), dtype):
+                theta[at:at + array.size] = array.ravel()
+                at += array.size
+
+        self._for_each_instruction(pack)
         return theta
+
+    def _for_each_instruction(self, task):
+        with self.packing():
+            share(task, len(self.instructions), threads() if self.size >= LONG else 1)
 
     def give_back(self, theta):
         """What :meth:`pack` made is needed no longer."""
@@ -137,10 +146,15 @@ class Program:
             self.workspace.give_back(theta)
 
     def unpack(self, params, cotangent):
-        """(path, cotangent shaped like the parameters there) of every instruction."""
-        with self.packing():
-            return [(path, instruction.unpack(at_path(params, path), cotangent[start:end]))
-                    for (path, instruction), (start, end) in zip(self.instructions, self.spans)]
+        """Path -> cotangent shaped like the parameters there, of every instruction."""
+        found = {}
+
+        def unpack(k):
+            (path, instruction), (start, end) = self.instructions[k], self.spans[k]
+            found[path] = instruction.unpack(at_path(params, path), cotangent[start:end])
+
+        self._for_each_instruction(unpack)
+        return found
 
     def partial_sums(self, n):
         """How many blocks of rows make one partial sum, and how many of these n rows make.
