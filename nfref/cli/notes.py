@@ -58,14 +58,26 @@ def about_columns(columns, given):
     kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
     if kinds:
         yield f"columns that are not simply real: {', '.join(kinds)}"
+    steps = [f"{column.name!r} {column.step:g}" for column in columns
+             if isinstance(column, Continuous) and column.step is not None]
+    if steps:
+        yield (f"rounded values, fitted as if spread over their steps and drawn as rounded: "
+               f"{_listed(steps)}")
     if given:
         rest = [column.name for column in columns if column.name not in given]
         yield f"the density of {', '.join(map(repr, rest))} given {', '.join(map(repr, given))}"
 
 
+def _listed(parts):
+    """Some of the parts, and how many more there are."""
+    more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
+    return ", ".join(parts[:NAMED]) + more
+
+
 def about_ties(data, columns):
-    """Continuous columns whose values repeat, or count the rows."""
-    real = {column.name for column in columns if isinstance(column, Continuous)}
+    """Continuous columns whose values repeat, on no lattice, or count the rows."""
+    real = {column.name: column.step is None for column in columns
+            if isinstance(column, Continuous)}
     often, coarse, counting, ordered = [], [], [], []
     for name, values in zip(data.columns, data.values.T):
         if name not in real:
@@ -73,10 +85,10 @@ def about_ties(data, columns):
         values = values[~np.isnan(values)]
         distinct, counts = np.unique(values, return_counts=True)
         most = np.argmax(counts)
-        if 1 < counts[most] and counts[most] >= OFTEN * len(data.values):
+        if real[name] and 1 < counts[most] and counts[most] >= OFTEN * len(data.values):
             often.append(f"{name!r} is {distinct[most]:g} in "
                          f"{counts[most] / len(data.values):.0%} of the rows")
-        elif COARSE * len(distinct) <= len(values):
+        elif real[name] and COARSE * len(distinct) <= len(values):
             coarse.append(f"{name!r} {len(distinct):,}")
         elif len(values) > 2 and np.all(np.diff(values) == 1):
             counting.append(name)
@@ -108,9 +120,8 @@ def about_signs(data, columns):
     positive = [name for name, values in zip(data.columns, data.values.T)
                 if name in real and np.nanmin(values) > 0]
     if positive:
-        more = f" and {len(positive) - NAMED} more" if len(positive) > NAMED else ""
         is_are, a_can = ("is", "it cannot") if len(positive) == 1 else ("are", "they cannot")
-        yield (f"{', '.join(map(repr, positive[:NAMED]))}{more} {is_are} above 0 in every row; if "
+        yield (f"{_listed(list(map(repr, positive)))} {is_are} above 0 in every row; if "
                f"{a_can} be otherwise, --column {quote(positive[0] + '=positive')} says so")
 
 

@@ -11,7 +11,7 @@ from nfref.tables.density import spread_rows
 from nfref.tables.lattice import lattice_of, nearest
 from nfref.tables.pool import median
 from nfref.tables.split import Part
-from tests.benchmarks.synthetic import abalones, samples, told_apart
+from tests.benchmarks.synthetic import abalones, flow_density, told_apart
 
 
 def rounded(rng, n, step, offset=0.0):
@@ -172,6 +172,6 @@ def test_a_forest_hardly_tells_samples_from_rows():
     """Of an abalone-like table: AUC 0.95 without lattices, below 0.65 with them."""
     rng = np.random.default_rng(5)
     train, test = abalones(rng, 500), abalones(rng, 500)
-    made, _ = samples(train, "mixture", 0)
-    assert told_apart(made["FlowDensity"], test, "forest", 0) < 0.65
-    assert told_apart(made["without lattices"], test, "forest", 0) > 0.75
+    rounded, plain = flow_density(train, 0, "mixture")
+    assert told_apart(rounded, test, "forest", 0) < 0.65
+    assert told_apart(plain, test, "forest", 0) > 0.75

@@ -330,6 +330,16 @@ def _write_rows(file, columns, blocks):
     writer = csv.writer(file, lineterminator="\n")
     for values in blocks:
         for start in range(0, len(values), 4096):
-            # A float's repr is its shortest text that reads back as the same number; NumPy's
-            # strings are that too, for each width of float.
-            writer.writerows(values[start:start + 4096].astype(str).tolist())
+            writer.writerows(_texts(values[start:start + 4096]))
+
+
+def _texts(values):
+    """Cells as text. A float's repr is its shortest text that reads back as the same number, as are
+    NumPy's strings, for each width of float. Whole numbers are written as such."""
+    rows = values.astype(str).tolist()
+    if values.dtype.kind == "f":
+        return [[cell.removesuffix(".0") for cell in row] for row in rows]
+    if values.dtype.kind == "O":
+        return [[cell.removesuffix(".0") if isinstance(value, float) else cell
+                 for value, cell in zip(*pair)] for pair in zip(values.tolist(), rows)]
+    return rows
