@@ -78,7 +78,7 @@ def add_commands(commands):
                         help="auto tries several; a name is one flow alone (default: auto; maf "
                              "where an option is given that only one flow has)")
     parser.add_argument("--members", type=count(0, 1000), metavar="K",
-                        help="how many flows (default: 4; 1 for one flow alone)")
+                        help="how many flows auto may use (default: 4; none beside one flow alone)")
     parser.add_argument("--jobs", type=count(0), default=1, metavar="J",
                         help="train so many flows at once, each in a process; 0 is as many "
                              "as there are processors (default: %(default)s)")
@@ -181,13 +181,11 @@ class Training(Options):
         else:
             with blamed("--"):
                 flow = flow_kind(self.name, **self.of_one_flow)
-            if self.flow is None and self.members is not None:
-                asked = next(name for name, value in self.of_one_flow.items() if value is not None)
+            if self.members is not None:
+                asked = f"flow {self.flow}" if self.flow else next(
+                    name for name, value in self.of_one_flow.items() if value is not None)
                 raise UsageError(f"--members: expected none beside --{asked}, which asks for one "
-                                 f"flow, got {self.members}; --flow NAME says of which there "
-                                 "shall be more")
-            if self.members == 0:
-                raise UsageError(f"--members: expected at least 1 with --flow {self.name}, got 0")
+                                 f"flow, got {self.members}")
         members = (4 if several else 1) if self.members is None else self.members
         time = self.time or (BUDGET if several else None)
         return Plan(flow, members, self.epochs, self.batch, self.lr, time, jobs=_jobs(self.jobs),

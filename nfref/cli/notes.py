@@ -44,7 +44,7 @@ def about_rows(data, split, weights, weight, copies, dropped):
         yield (f"these are a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes "
                "more or fewer)")
     if weight is not None:
-        effective = effective_rows(weight / np.max(weight), len(weight))
+        effective = effective_rows(weight, len(weight))
         yield f"weights of {weights!r}: as good as {effective:,.1f} rows of equal weight"
     elif copies:
         row = "row" if copies == 1 else "rows"

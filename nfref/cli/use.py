@@ -9,7 +9,7 @@ import numpy as np
 import nfref
 from nfref.cli import matching
 from nfref.cli.arguments import (Options, UsageError, add_header, add_spreadsheet, blamed,
-                                 conditions, count)
+                                 conditions, count, positive)
 from nfref.cli.data import TOY_ROWS, load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
@@ -49,6 +49,9 @@ def add_commands(commands):
                         help="only rows in which column NAME is VALUE, of the density of a table")
     parser.add_argument("--given-from", metavar="DATA",
                         help="rows that hold some of the columns; empty cells are drawn too")
+    parser.add_argument("--within", type=positive, metavar="W",
+                        help="draw anew where a real column without bounds lies further from its "
+                             "median than W robust standard deviations: tails have no moments")
     parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
     add_spreadsheet(parser)
     parser.set_defaults(run=sample)
@@ -155,6 +158,7 @@ class Sampling(Options):
     seed: int
     given: list
     given_from: str
+    within: float
     out: str
     spreadsheet: bool
 
@@ -167,15 +171,14 @@ def sample(options):
         check_there("rows")
     if options.n is None and not options.given_from:
         raise UsageError("-n: expected how many rows, got none")
-    model = loaded_model(options.model)
+    model = (loaded_model(options.model) if options.within is None else
+             table_model(options.model, "--within"))
     rng = np.random.default_rng(options.seed)
     if options.given_from:
         total, drawn = _for_each_row(model, options, rng)
     else:
         given = given_values(model, options.given, options.model)
-        total, drawn = options.n, (
-            draw(model.density, model.params, rng, min(BLOCK, options.n - start), given)
-            for start in range(0, options.n, BLOCK))
+        total, drawn = options.n, _new_rows(model, options, rng, given)
     _check_disk(options.out, total, model.density.dim)
     overflown = 0
 
@@ -196,10 +199,22 @@ def sample(options):
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
 
 
+def _new_rows(model, options, rng, given):
+    """Blocks of rows, n of them."""
+    for start in range(0, options.n, BLOCK):
+        with blamed("--"):
+            rows = draw(model.density, model.params, rng, min(BLOCK, options.n - start), given,
+                        options.within)
+        yield rows
+
+
 def _for_each_row(model, options, rng):
     """(how many rows, an iterator of blocks of them) drawn for each row of --given-from."""
     if options.given:
         raise UsageError("--given: expected none with --given-from, which says what is given")
+    if options.within is not None:
+        raise UsageError("--within: expected none with --given-from, whose rows are kept, got "
+                         f"{options.within:g}")
     model = table_model(options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
     drawn = [column.name for column in density.columns if column.name not in density.given]

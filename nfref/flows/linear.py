@@ -51,47 +51,42 @@ def linear_inverse(x, weight):
     return z, -np.linalg.slogdet(weight)[1] + np.zeros(len(x), dtype=x.dtype)
 
 
-def lu_linear_forward(z, permutation, lower, upper):
+def lu_linear_forward(z, permutation, lower, upper, log_diagonal):
     """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|.
 
-    P puts row permutation[i] of L U z at place i; L has a unit diagonal.
+    P puts row permutation[i] of L U z at place i; L has a unit diagonal. The log |u_ii| come as
+    they are packed, so that they are known also where u_ii is beyond the dtype.
 
     Paper:   Glow v2, section 3.2: W = P L (U + diag(s)), log |det W| = sum log |s|, data to latent.
     Differs: U is strictly upper triangular there and has its diagonal here; W takes z to x.
 
-    Shapes: z (N, D); permutation (D,) int; lower, upper (D, D). Returns (N, D) and (N,).
+    Shapes: z (N, D); permutation (D,) int; lower, upper (D, D); log_diagonal (D,). Returns (N, D)
+    and (N,).
     """
-    log_det = np.sum(np.log(np.abs(np.diag(upper))))
     x = permute(z @ upper.T @ lower.T, permutation)
-    return x, log_det + np.zeros(len(z), dtype=z.dtype)
+    return x, np.sum(log_diagonal) + np.zeros(len(z), dtype=z.dtype)
 
 
-def lu_linear_inverse(x, permutation, lower, upper):
+def lu_linear_inverse(x, permutation, lower, upper, log_diagonal):
     """z = U^-1 L^-1 P^T x by two triangular solves,  log |det dz/dx| = -sum_i log |u_ii|.
 
     Shapes as for :func:`lu_linear_forward`. Returns (N, D) and (N,).
     """
-    log_det = np.sum(np.log(np.abs(np.diag(upper))))
     rows = permute(x, np.argsort(permutation))
     z = solve_triangular(upper, solve_triangular(lower, rows, True), False)
-    return z, -log_det + np.zeros(len(x), dtype=x.dtype)
+    return z, -np.sum(log_diagonal) + np.zeros(len(x), dtype=x.dtype)
 
 
 @primitive
 def solve_triangular(matrix, rows, lower):
-    """The y that solves A y = r, for every row r at once.
+    """The y that solves A y = r, for every row r at once; a zero on the diagonal is divided by.
+
+    By BLAS, not by LAPACK, which solves for one row in another order than for several: so the
+    others stay the same to the last bit where a row is left out.
 
     Shapes: matrix (D, D), triangular; rows (N, D); lower, a bool. Returns (N, D).
     """
-    from scipy.linalg import solve_triangular as solve  # slow to import, so only on use
-    if np.all(np.diag(matrix)):
-        return solve(matrix, rows.T, lower=lower, check_finite=False).T
-    return _solve_singular(matrix, rows, lower)
-
-
-def _solve_singular(matrix, rows, lower):
-    """The same where an entry of the diagonal is 0: what is divided by it is infinite."""
-    from scipy.linalg import get_blas_funcs
+    from scipy.linalg import get_blas_funcs  # slow to import, so only on use
     return get_blas_funcs("trsm", (matrix, rows))(1, matrix, rows.T, lower=lower).T
 
 
@@ -329,14 +324,10 @@ class LULinear(Flow):
         return unpack_lu(params["lu"], self._signs.astype(params["lu"].dtype))
 
     def _forward(self, params, z, context):
-        x, _ = lu_linear_forward(z, self._order, *self.factors(params))
-        return (x + params["bias"] if self.bias else x), self._log_det(params, x)
+        x, log_det = lu_linear_forward(z, self._order, *self.factors(params),
+                                       np.diag(params["lu"]))
+        return (x + params["bias"] if self.bias else x), log_det
 
     def _inverse(self, params, x, context):
         rows = x - params["bias"] if self.bias else x
-        z, _ = lu_linear_inverse(rows, self._order, *self.factors(params))
-        return z, -self._log_det(params, z)
-
-    def _log_det(self, params, rows):
-        """The sum of log |u_ii| as they are packed, also where u_ii is beyond the dtype."""
-        return np.trace(params["lu"]) + np.zeros(len(rows), dtype=rows.dtype)
+        return lu_linear_inverse(rows, self._order, *self.factors(params), np.diag(params["lu"]))

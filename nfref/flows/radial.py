@@ -95,9 +95,9 @@ def radial_log_det(r, alpha, slack, dim):
     """
     h, beta = 1 / (alpha + r), slack - alpha
     factor = log_of_sum(beta * h, (slack + r) * h)
-    # The derivative is 1 as soon as r^2 might overflow.
+    # The derivative is 1 as soon as r^2 might overflow; alpha may be 0, so no r of 0 stands in.
     near = r < FAR
-    r = np.where(near, r, 0)
+    r = np.where(near, r, 1)
     total = (r * (r + 2 * alpha) + alpha * slack) * (1 / (alpha + r)) ** 2
     derivative = log_of_sum(alpha * beta * h ** 2, np.where(near, total, 1))
     return ((dim - 1) * factor + derivative)[:, 0]

@@ -2,7 +2,7 @@
 
 import autograd.numpy as np
 
-from nfref.runtime.tracing import defvjp, primitive
+from nfref.runtime.tracing import defjvp, defvjp, primitive
 
 
 @primitive
@@ -12,11 +12,6 @@ def relu(x):
 
 # Autograd's own derivative of maximum is float64 whatever x is.
 defvjp(relu, lambda ans, x: lambda g: np.where(x > 0, g, 0))
-
-
-def softplus(x):
-    """log(1 + e^x), exact for large |x|."""
-    return np.logaddexp(x, 0)
 
 
 def sech_squared(x):
@@ -42,5 +37,16 @@ def sigmoid(x):
 
 
 defvjp(sigmoid, lambda ans, x: lambda g: g * ans * sigmoid(-x))
+defjvp(sigmoid, lambda g, ans, x: g * ans * sigmoid(-x))
+
+
+@primitive
+def softplus(x):
+    """log(1 + e^x), exact for large |x|; its slope by autograd, e^(x - softplus x), is not."""
+    return np.logaddexp(x, 0)
+
+
+defvjp(softplus, lambda ans, x: lambda g: g * sigmoid(x))
+defjvp(softplus, lambda g, ans, x: g * sigmoid(x))
 
 ACTIVATIONS = {"relu": relu, "tanh": tanh, "softplus": softplus}

@@ -207,8 +207,11 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
 
 
 def effective_rows(weight, rows):
-    """(sum w)^2 / sum w^2: so many rows of equal weight say as much."""
-    return float(rows) if weight is None else float(np.sum(weight) ** 2 / np.sum(weight ** 2))
+    """(sum w)^2 / sum w^2: so many rows of equal weight say as much, whatever their unit."""
+    if weight is None:
+        return float(rows)
+    weight = np.ldexp(weight, -np.frexp(np.max(weight))[1])
+    return float(np.sum(weight) ** 2 / np.sum(weight ** 2))
 
 
 def parameters_of_a_flow(plan, columns, rows, given=()):

@@ -15,7 +15,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Params
 from nfref.runtime.blocks import in_blocks
 from nfref.tables.columns import ColumnError
 from nfref.tables.conditional import Marginal, impute, log_marginal, sample_given
-from nfref.tables.density import TableDensity, check_can_be_given, mean_over_cells
+from nfref.tables.density import TableDensity, check_can_be_given, mean_over_cells, sample_within
 from nfref.tables.frames import is_missing
 
 
@@ -119,13 +119,17 @@ def check_cells(density, cells, first=1, may_be_empty=False):
         check_can_be_given(column, values, first)
 
 
-def draw(density, params, rng, n, given=None):
+def draw(density, params, rng, n, given=None, within=None):
     """``n`` rows of a density, strictly between the bounds of bounded columns.
 
-    ``given`` (name -> value) are columns of a :class:`TableDensity` with values that are known.
+    ``given`` (name -> value) are columns of a :class:`TableDensity` with values that are known;
+    for ``within`` see :func:`nfref.tables.density.sample_within`.
     """
     if isinstance(density, TableDensity):
-        return stacked(sample_given(density, given, rng, n) if given else density.sample(rng, n))
+        def some(n):
+            return sample_given(density, given, rng, n) if given else density.sample(rng, n)
+        return stacked(some(n) if within is None else
+                       sample_within(some, n, density.columns, within, given or ()))
     with np.errstate(all="ignore"):
         return density.sample(params, rng, n)
 

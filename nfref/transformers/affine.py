@@ -14,7 +14,8 @@ raw numbers (p, r) of a network, and that is what ``scale`` says:
     "gate"      t = -p e^-(r + c)  s = -log sigma(r + c)
 
 The slope dz/dx = exp(-s) of the last two is sigma(r + c), below 1; so they are not the identity
-at raw zeros.
+at raw zeros. "gate" is z = x sigma(r + c) + p (1 - sigma(r + c)), and is computed so: t may be
+beyond what floating point holds, and in the slopes by r it would cancel.
 
 Paper:   RealNVP v3, section 3.2: y = x exp(s) + t, data to latent; x there is x here, y is z,
          so s is -s and t is -t exp(-s) of here. Section 4.1: s is a tanh times a learned scale.
@@ -32,7 +33,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.networks.activations import softplus, tanh
+from nfref.networks.activations import sigmoid, softplus, tanh
 from nfref.runtime.checks import check_positive, one_of
 from nfref.runtime.tracing import defjvp, defvjp, primitive
 from nfref.transformers.transformer import Transformer
@@ -48,6 +49,16 @@ def affine_forward(z, shift, log_scale):
 def affine_inverse(x, shift, log_scale):
     """z = (x - t) exp(-s),  log dz/dx = -s. Elementwise; shift and log_scale broadcast."""
     return (x - shift) * np.exp(-log_scale), -log_scale
+
+
+def gate_forward(z, p, raw):
+    """x = z + (z - p) e^-r,  log dx/dz = -log sigma(r). Elementwise."""
+    return z + (z - p) * np.exp(-raw), softplus(-raw)
+
+
+def gate_inverse(x, p, raw):
+    """z = x sigma(r) + p sigma(-r),  log dz/dx = log sigma(r). Elementwise."""
+    return x * sigmoid(raw) + p * sigmoid(-raw), -softplus(-raw)
 
 
 @primitive
@@ -110,7 +121,7 @@ class Affine(Transformer):
         return {"factor": np.ones(count)} if self.scale == "tanh" else {}
 
     def constrain(self, raw, own=None):
-        """(t, s) from raw (2, ...) and, for "tanh", ``{"factor": ...}``."""
+        """(t, s) from raw (2, ...) and, for "tanh", ``{"factor": ...}``; for "gate" (p, r + c)."""
         # np.split, because autograd makes its gradient faster than that of two slices.
         shift, raw = (np.reshape(part, raw.shape[1:]) for part in np.split(raw, 2))
         if self.scale == "bounded":
@@ -120,13 +131,13 @@ class Affine(Transformer):
         if self.scale == "tanh":
             return shift, own["factor"] * tanh(raw)
         if self.scale == "gate":
-            shift = -shift * np.exp(-(raw + self.offset))
+            return shift, raw + self.offset
         return shift, log_scale_of_sigmoid(raw, self.offset)
 
     def forward(self, z, h):
-        """(z exp(s) + t, s)."""
-        return affine_forward(z, *h)
+        """(x, log dx/dz)."""
+        return (gate_forward if self.scale == "gate" else affine_forward)(z, *h)
 
     def inverse(self, x, h):
-        """((x - t) exp(-s), -s)."""
-        return affine_inverse(x, *h)
+        """(z, log dz/dx)."""
+        return (gate_inverse if self.scale == "gate" else affine_inverse)(x, *h)

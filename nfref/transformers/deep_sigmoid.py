@@ -68,7 +68,9 @@ def logit_of_sigmoids(u, log_a, log_w):
     Shapes: u, log_a, log_w (J, ...). Returns (...) and (...).
     """
     above, below = log_w - softplus(-u), log_w - softplus(u)
-    log_slope = log_sum(log_a - log_w + log_probabilities(above) + log_probabilities(below))
+    # log w_j first, which is there more than once and may be large.
+    parts = log_probabilities(above) + log_probabilities(below) - log_w
+    log_slope = log_sum(log_a + parts)
     return log_sum(above) - log_sum(below), log_slope
 
 

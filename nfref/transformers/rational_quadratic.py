@@ -42,10 +42,10 @@ import autograd.numpy as np
 
 from nfref.networks.activations import softplus
 from nfref.runtime.checks import check_count, check_positive, one_of, positive_below
-from nfref.runtime.tracing import defvjp, getval, notrace_primitive, primitive
+from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, notrace_primitive, primitive
 from nfref.transformers.transformer import Transformer
 
-STEEP = 2.0 ** 60       # the square of what is below is finite in float32 too
+STEEP = 2.0 ** 30       # the fourth power, in derivatives, of what is below is finite in float32
 
 # Functions with a derivative of their own ----------------------------------------------------
 
@@ -152,12 +152,32 @@ def constrain(raw, bins, bound, circular, min_width, min_height, min_slope):
 # Formulas: inside a bin ------------------------------------------------------------------------
 
 
+@primitive
 def height_in_bin(a, b, s, d0, d1):
     """(y - y_k) / (y_{k+1} - y_k) = a (s a + d0 b) / (s (a^2 + b^2) + (d0 + d1) a b).
 
     The paper's denominator s + (d0 + d1 - 2 s) a b, with s = s (a + b)^2. Elementwise.
     """
     return a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
+
+
+def height_in_bin_vjp(argnums, f, bin, options):
+    """The derivatives of f by a, b, s, d0 and d1, made of sums of positive terms: where the curve
+    is flat, those that autograd subtracts from each other are nearly the same.
+
+    With n the denominator of f and q of :func:`log_slope_in_bin`: as f depends on a : b alone,
+    a f_a + b f_b = 0, and f_a = s b q / n^2; 1 - f = b (s b + d1 a) / n. Elementwise.
+    """
+    a, b, s, d0, d1 = bin
+    n = s * (a * a + b * b) + (d0 + d1) * a * b
+    steep = (s / n) * ((d1 * a * a + 2 * s * a * b + d0 * b * b) / n)
+    part, rest = a * b / n, b * (s * b + d1 * a) / n
+    slopes = (b * steep, -a * steep, part * ((d1 * a * a - d0 * b * b) / n), part * rest,
+              -part * f)
+    return lambda g: [g * slopes[argnum] for argnum in argnums]
+
+
+defvjp_argnums(height_in_bin, height_in_bin_vjp)
 
 
 def log_slope_in_bin(a, b, s, d0, d1):

@@ -16,6 +16,8 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.params import at_path
 from nfref.tables.columns import Continuous
 from nfref.tables.density import TableDensity
+from nfref.tables.fit import effective_rows
+from nfref.tables.frames import as_counts
 from nfref.tables.model_file import Model
 from nfref.tables.pool import mean_and_error
 
@@ -197,6 +199,7 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
     -------
     Report
     """
+    weight = as_counts(weight)
     scores = np.asarray(log_prob(rows), np.float64)
     drawn = draw(rng, DRAWS)
     drawn_scores = np.asarray(log_prob(drawn), np.float64)
@@ -205,8 +208,8 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
     if of_own is None:
         kept = own[np.linspace(0, len(own) - 1, min(len(own), ROWS)).astype(int)]
     else:
-        kept = own[np.sort(rng.choice(len(own), min(_effective(of_own), ROWS),
-                                      p=of_own / np.sum(of_own)))]
+        count = max(1, min(int(effective_rows(of_own, len(own))), ROWS))
+        kept = own[np.sort(rng.choice(len(own), count, p=of_own / np.sum(of_own)))]
     fitted = np.setdiff1d(np.arange(len(rows)), own)
     fitted_mean = None if tested is None or not len(fitted) else mean_and_error(
         scores[fitted], None if weight is None else weight[fitted])[0]
@@ -231,11 +234,6 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
                   drawn_scores,
                   int(np.sum(~np.isfinite(scores))), coverage, pvalue, worst, candidates, curves,
                   _layers(model, names, rng), dict(about or {}))
-
-
-def _effective(weight):
-    """How many rows of equal weight say as much, (sum w)^2 / sum w^2."""
-    return max(1, int(np.sum(weight) ** 2 / np.sum(weight ** 2)))
 
 
 def covered(scores, drawn_scores):

@@ -139,8 +139,10 @@ def lu_linear(ns, rng):
     order = np.array([2, 0, 1])
     lower = np.tril(rng.standard_normal((3, 3)), -1) + np.eye(3)
     upper = np.triu(rng.standard_normal((3, 3)), 1) + np.diag([-0.5, 1.7, 0.6])
-    return dict(dim=3, forward=lambda z: ns["lu_linear_forward"](z, order, lower, upper),
-                inverse=lambda x: ns["lu_linear_inverse"](x, order, lower, upper))
+    log_diagonal = np.log(np.abs(np.diag(upper)))
+    return dict(dim=3,
+                forward=lambda z: ns["lu_linear_forward"](z, order, lower, upper, log_diagonal),
+                inverse=lambda x: ns["lu_linear_inverse"](x, order, lower, upper, log_diagonal))
 
 
 def pixels(ns, rng):

@@ -46,7 +46,7 @@ def _affine(transformer):
         return None
     form = affine.SCALES[transformer.scale]
     real = transformer.bound if form == affine.BOUNDED else transformer.offset
-    return _operands(AFFINE, 2, affine.TAPE_ROWS[form], form, (real,))
+    return _operands(AFFINE, 2, affine.TAPE_ROWS, form, (real,))
 
 
 def _spline(transformer):

@@ -7,7 +7,8 @@ derivative of the map needs,
     forward  x = z e^s + t:    dx/dz = e,  dx/ds = q,   dx/dt = 1,   dlog_det/ds = +1
     inverse  z = (x-t) e^-s:   dz/dx = e,  dz/ds = -z,  dz/dt = -e,  dlog_det/ds = -1,   q = z
 
-then ds/dr and, for "gate", dt/dp.
+then ds/dr. In "gate" p stays in its place and is what the map stretches from: with u_in what comes
+in, q = e (u_in - p) is the derivative by s, p moving along.
 """
 
 import math
@@ -20,41 +21,47 @@ from nfref.kernels.simd.products import ROWS
 BOUNDED, EXP, SIGMOID, GATE = range(4)
 SCALES = {"bounded": BOUNDED, "exp": EXP, "sigmoid": SIGMOID, "gate": GATE}
 
-SLOPE, PRODUCT, BY_RAW, BY_SHIFT = range(4)     # rows of the tape
-TAPE_ROWS = {BOUNDED: 3, EXP: 3, SIGMOID: 3, GATE: 4}
+SLOPE, PRODUCT, BY_RAW = range(3)       # rows of the tape
+TAPE_ROWS = 3
 
 
 @body
 def scale_and_shift(transformer, direction, u, raw, tape, place, log_det, columns):
     """u in place; see ``transformers/__init__.py`` for where everything is."""
     j, t, s = place.u, place.raw, place.raw + place.step
-    slope, product = place.tape + SLOPE, place.tape + PRODUCT
-    constrain(transformer.form, transformer.reals[0], raw, t, s, tape, place.tape, columns)
-    if direction == FORWARD:
+    slope, product, by_raw = place.tape + SLOPE, place.tape + PRODUCT, place.tape + BY_RAW
+    constrain(transformer.form, transformer.reals[0], raw, s, tape, by_raw, columns)
+    sign = u.dtype.type(1) if direction == FORWARD else u.dtype.type(-1)
+    for r in range(columns):
+        tape[slope, r] = exp(sign * raw[s, r])
+        log_det[r] += sign * raw[s, r]
+    if transformer.form == GATE:
         for r in range(columns):
-            tape[slope, r] = exp(raw[s, r])
+            before, p = u[j, r], raw[t, r]
+            tape[product, r] = (before - p) * tape[slope, r]
+            # z + (z - p) e^-(r + c), x sigma + p (1 - sigma)
+            rest = before - p if direction == FORWARD else -p
+            rest *= tape[by_raw, r]
+            u[j, r] = (before - rest * tape[slope, r] if direction == FORWARD else
+                       before * tape[slope, r] + rest)
+    elif direction == FORWARD:
         for r in range(columns):
             tape[product, r] = u[j, r] * tape[slope, r]
             u[j, r] = tape[product, r] + raw[t, r]
-            log_det[r] += raw[s, r]
     else:
-        for r in range(columns):
-            tape[slope, r] = exp(-raw[s, r])
         for r in range(columns):
             tape[product, r] = (u[j, r] - raw[t, r]) * tape[slope, r]
             u[j, r] = tape[product, r]
-            log_det[r] -= raw[s, r]
 
 
 @body
-def constrain(form, real, raw, t, s, tape, at, columns):
-    """Rows (p, r) of raw become (t, s), and ds/dr is left on the tape.
+def constrain(form, real, raw, s, tape, by_raw, columns):
+    """Row r of raw becomes s, and ds/dr is left on the tape.
 
     ``real`` is the bound of "bounded", the offset of "sigmoid" and "gate".
     """
     number = raw.dtype.type
     real, zero, one, infinity = number(real), number(0), number(1), number(math.inf)
-    by_raw, by_shift = at + BY_RAW, at + BY_SHIFT
     if form == BOUNDED:
         for r in range(columns):
             ratio = raw[s, r] / real
@@ -67,10 +74,6 @@ def constrain(form, real, raw, t, s, tape, at, columns):
         for r in range(columns):
             tape[by_raw, r] = one
     else:
-        if form == GATE:
-            for r in range(columns):
-                tape[by_shift, r] = -exp(-(raw[s, r] + real))
-                raw[t, r] *= tape[by_shift, r]
         for r in range(columns):
             # s = -log sigma(r + c), so ds/dr = sigma - 1 = e^-s - 1
             raw[s, r] = softplus(-(raw[s, r] + real))
@@ -81,19 +84,16 @@ def constrain(form, real, raw, t, s, tape, at, columns):
 def scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
     """g in place; fills the cotangents of p and r."""
     j, t, s = place.u, place.raw, place.raw + place.step
-    slope, product = place.tape + SLOPE, place.tape + PRODUCT
-    by_raw, by_shift = place.tape + BY_RAW, place.tape + BY_SHIFT
+    slope, product, by_raw = place.tape + SLOPE, place.tape + PRODUCT, place.tape + BY_RAW
+    forward = direction == FORWARD
+    if transformer.form == GATE:        # dx/dp = -e^-(r + c) and dz/dp = 1 - sigma
+        for r in range(ROWS):
+            by_p = g[j, r] * tape[slope, r] if forward else -g[j, r]
+            g_raw[t, r] = by_p * tape[by_raw, r]
+    else:
+        for r in range(ROWS):
+            g_raw[t, r] = g[j, r] if forward else -g[j, r] * tape[slope, r]
     for r in range(ROWS):
-        g_in = g[j, r] * tape[slope, r]
         g_scale = (g[j, r] * tape[product, r] + g_log_det[r]) * tape[by_raw, r]
-        if direction == FORWARD:
-            g_raw[t, r] = g[j, r]
-            g_raw[s, r] = g_scale
-        else:
-            g_raw[t, r] = -g_in
-            g_raw[s, r] = -g_scale
-        g[j, r] = g_in
-    if transformer.form == GATE:
-        for r in range(ROWS):       # t = -p e^-(r + c), so dt/dr = -t
-            g_raw[s, r] -= g_raw[t, r] * raw[t, r]
-            g_raw[t, r] *= tape[by_shift, r]
+        g_raw[s, r] = g_scale if forward else -g_scale
+        g[j, r] *= tape[slope, r]

@@ -191,7 +191,7 @@ def evaluate(units, raw, tape, columns):
         p, q, t = row_of(units, P, j), row_of(units, Q, j), row_of(units, T, j)
         for r in range(columns):
             above, below = tape[MOST_P, r] - tape[p, r], tape[MOST_Q, r] - tape[q, r]
-            part = tape[log_a, r] - raw[weight, r] - above - below
+            part = tape[log_a, r] - (above + below + raw[weight, r])
             tape[t, r] = part
             tape[MOST_T, r] = max(tape[MOST_T, r], part)
             above, below = exp_neg(above), exp_neg(below)
@@ -241,7 +241,7 @@ increasing_root = root_search(evaluate, ends_of)
 # Derivative ------------------------------------------------------------------------------------
 # y and L = log y' are functions of u_j, log w_j and log a_j. With t_j = a_j p_j q_j / (w_j y'),
 # which add up to 1,
-# 1. by u_j      y: p_j sigma(-u_j) + q_j sigma(u_j)
+# 1. by u_j      y: p_j sigma(-u_j) + q_j sigma(u_j), which times a_j add up to y'
 #                L: (t_j - p_j) sigma(-u_j) - (t_j - q_j) sigma(u_j)
 #    by log w_j  y: p_j - q_j    L: t_j - p_j - q_j
 #    by log a_j  y: 0            L: t_j, beside what it gives to u_j
@@ -254,7 +254,7 @@ increasing_root = root_search(evaluate, ends_of)
 # 4. z = e^a y + b, or y = (z - b) e^-a and the log-slope has a with a minus.
 
 # Rows of the tape that are used once more:
-ACROSS, TO_VALUE = MOST_P, MOST_Q      # L', f
+ACROSS, TO_VALUE, BY_PLACE = MOST_P, MOST_Q, MOST_T     # L', f, y'
 
 
 @body
@@ -278,7 +278,7 @@ def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
     for r in range(ROWS):
         log_slope, across, l_bar = tape[LOG_SLOPE, r], tape[ACROSS, r], sign * g_log_det[r]
         solved = -(g[r] + l_bar * across) * exp(-log_slope)
-        through = g[r] * exp(log_slope) + l_bar * across
+        through = g[r] * tape[BY_PLACE, r] + l_bar * across
         tape[TO_VALUE, r] = solved if forward else g[r]
         g[r] = -solved if forward else through
     if flow_plus_plus and forward:
@@ -313,6 +313,7 @@ def derivatives(units, raw, tape, g_raw):
     zero, one = number(0), number(1)
     for r in range(ROWS):
         tape[ACROSS, r] = 0
+        tape[BY_PLACE, r] = 0
     for j in range(units.count):
         slope, offset = units.slope + j * units.step, units.offset + j * units.step
         weight = units.weight + j * units.step
@@ -325,7 +326,9 @@ def derivatives(units, raw, tape, g_raw):
             p, q = tape[p_row, r] * tape[PER_P, r], tape[q_row, r] * tape[PER_Q, r]
             t = tape[t_row, r] * tape[PER_T, r]
             of_log_slope = (t - p) * down - (t - q) * up
-            g_raw[slope, r] = p * down + q * up
+            of_value = p * down + q * up
+            tape[BY_PLACE, r] += of_value * raw[slope, r]
+            g_raw[slope, r] = of_value
             g_raw[offset, r] = of_log_slope
             tape[ACROSS, r] += of_log_slope * raw[slope, r]
             tape[p_row, r] = p - q
