@@ -46,7 +46,8 @@ LAYERS = (
      "all above but kernels, dispatch"),
     ("model files", "tables.archives tables.checkpoints tables.model_file",
      "all above but kernels, dispatch"),
-    ("estimators", "tables.flow_density tables.outliers", "all above but kernels, dispatch"),
+    ("estimators", "tables.estimator_rows tables.predictions tables.flow_density tables.outliers",
+     "all above but kernels, dispatch"),
     ("report", "tables.report", "all above but kernels, dispatch, estimators"),
     ("oracle", "oracle", "all above but kernels, dispatch, reading, members, densities, "
      "model files, estimators, report"),

@@ -22,6 +22,8 @@
 - :mod:`~nfref.tables.split`, :mod:`~nfref.tables.comparison`: rows to test by, and what they say;
 - :mod:`~nfref.tables.scoring`: rows of any model, scored and drawn;
 - :mod:`~nfref.tables.model_file`, :mod:`~nfref.tables.checkpoints`: densities and fits in files;
+- :mod:`~nfref.tables.estimator_rows`, :mod:`~nfref.tables.predictions`: what an estimator takes and
+  gives, and says of one column;
 - :mod:`~nfref.tables.flow_density`, :mod:`~nfref.tables.outliers`: scikit-learn's estimators;
 - :mod:`~nfref.tables.report`: a page about a fitted model.
 """

@@ -33,13 +33,14 @@ class Compared:
 class Candidates(list):
     """A list of :class:`nfref.tables.plan.Tried` that shows itself as a table."""
 
-    columns = ("candidate", "nats per row", "std. error", "weight", "seconds")
+    columns = ("candidate", "nats per row", "std. error", "median", "weight", "seconds")
 
     @property
     def cells(self):
         """The text of each row."""
-        return [(one.name, *(f"{value:.3f}" for value in (one.mean, one.error, one.weight)),
-                 f"{one.seconds:.1f}") for one in self]
+        return [(one.name, *(f"{value:.3f}" for value in (one.mean, one.error, one.median,
+                                                          one.weight)), f"{one.seconds:.1f}")
+                for one in self]
 
     def __repr__(self):
         width = max(len(row[0]) for row in (self.columns, *self.cells))

@@ -2,42 +2,34 @@
 
 import numbers
 import sys
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
-from nfref.runtime.checks import as_weight, check_count, check_positive, shortened
-from nfref.tables import conditional, one_column
-from nfref.tables.columns import DISCRETE, are_counts, rounding_of
+from nfref.runtime.checks import check_count, check_positive, shortened
+from nfref.tables import conditional
 from nfref.tables.comparison import Candidates
 from nfref.tables.density import TableDensity, check_given, mean_over_cells, sample_within
+from nfref.tables.estimator_rows import weight_of
 from nfref.tables.fit import find_columns
 from nfref.tables.fitted_rows import KEPT_KEYS, as_text, keys_of
 from nfref.tables.flows import FLOWS
-from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
+from nfref.tables.frames import is_missing
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import BUDGET, Plan
-from nfref.tables.scoring import stacked
+from nfref.tables.predictions import Predictions
 
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
 MOST_MEMBERS = 1000
 
 
-def _has_labels(estimator):
-    """Whether a fitted estimator knows a category, so that there are probabilities to tell."""
-    check_is_fitted(estimator)
-    return any(column.kind == "category" for column in estimator.columns_)
-
-
-class FlowDensity(DensityMixin, BaseEstimator):
+class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     """The density of a table, by flows and simpler densities in a linear pool.
 
     A few candidates are fitted: a Gaussian, mixtures, a wide density, and flows from 50 rows on;
@@ -173,7 +165,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         plan = self._plan(callback)
         random = _random_state(self.random_state)
         names, table, supports = self._first_table(X)
-        weight = _weight(sample_weight, len(table[0]))
+        weight = weight_of(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
         seed = int(random.randint(2 ** 31 - 1))
@@ -229,55 +221,6 @@ class FlowDensity(DensityMixin, BaseEstimator):
         if self.verbose:
             from tqdm import tqdm
             tqdm.write(f"trying {name}")
-
-    def _first_table(self, X):
-        """(names, list of columns' values, name -> support) of what is fitted to."""
-        asked = self.columns or {}
-        categories = [name for name, support in asked.items()
-                      if isinstance(support, str) and support == "category"]
-        if not is_frame(X):
-            self._frame = None
-            values = self._array_of(X, ensure_min_samples=2)
-            names = [f"x{k + 1}" for k in range(values.shape[1])]
-            if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
-                _tell_of_rounding(names, values.T)
-            return names, list(values.T), asked
-        found, whole = self._columns_of(X, categories, reset=True)
-        self._frame = X[:0]
-        _tell_of_rounding(whole, [found[name] for name in whole])
-        counts = {name: "count" for name in whole if name not in asked
-                  and are_counts(found[name][~is_missing(found[name])])}
-        for name, values in found.items():
-            if name not in asked and values.dtype.kind in "OU":
-                check_repeat(name, values)
-        return list(found), list(found.values()), {**counts, **asked}
-
-    def _table(self, X):
-        """(names, list of columns' values): a DataFrame by names, all else by places."""
-        if is_frame(X):
-            found, _ = self._columns_of(X, [column.name for column in self.columns_
-                                            if column.kind == "category"])
-            return list(found), list(found.values())
-        X = self._array_of(X, reset=False)
-        return [f"x{k + 1}" for k in range(X.shape[1])], list(X.T)
-
-    def _columns_of(self, X, categories, reset=False):
-        """:func:`frame_columns` of a DataFrame with the columns that were fitted to."""
-        _validated(self, X, reset=reset, skip_check_array=True)
-        found, whole = frame_columns(X, categories)
-        if not found or not len(next(iter(found.values()))):
-            raise ValueError("X: expected at least one row and one column, got a table "
-                             f"without {'rows' if found else 'columns'}")
-        return found, whole
-
-    def _array_of(self, X, **options):
-        """An array of numbers, by scikit-learn's rules."""
-        if getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
-            raise TypeError(f"X: expected numbers, got dtype {X.dtype}; (X - X.min()) / "
-                            "numpy.timedelta64(1, 's') makes numbers of them")
-        if isinstance(X, np.ma.MaskedArray):
-            X = np.ma.filled(X.astype(np.float64), np.nan)
-        return _validated(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -359,7 +302,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         float
         """
         scores = self.score_samples(X)
-        weight = _weight(sample_weight, len(scores))
+        weight = weight_of(sample_weight, len(scores))
         if weight is None:
             return float(np.mean(scores))
         used = weight > 0
@@ -409,14 +352,6 @@ class FlowDensity(DensityMixin, BaseEstimator):
         return self._like_data(draw(n_samples) if within is None else sample_within(
             draw, n_samples, self.columns_, check_positive("within", within), given or ()))
 
-    def _like_data(self, columns):
-        """Columns' values as an array or a DataFrame, whichever was fitted to."""
-        if self._frame is not None:
-            return like_frame(self._frame, {column.name: values for column, values
-                                            in zip(self.columns_, columns)},
-                              [column.name for column in self.columns_ if column.kind in DISCRETE])
-        return stacked(columns)
-
     def impute(self, X: Array, random_state: Any = None) -> Array:
         """The rows with every missing cell drawn from its law given the cells that are there.
 
@@ -435,130 +370,6 @@ class FlowDensity(DensityMixin, BaseEstimator):
         _, table = self._table(X)
         rng = np.random.default_rng(_random_state(random_state).randint(2 ** 31 - 1))
         return self._like_data(conditional.impute(self.density_, table, rng))
-
-    # One column given the others ------------------------------------------------------------
-
-    def predict(self, X: Array, column: str | None = None) -> Array:
-        """One column given the other cells of every row: the mean of numbers, the likeliest label.
-
-        Parameters
-        ----------
-        X : (N, D) array or DataFrame
-            What stands in the column itself does not matter; cells that are missing (NaN, None)
-            are not known.
-        column : str, optional
-            Its name; of arrays "x1", "x2", ... None is the last column that is not given.
-
-        Returns
-        -------
-        (N,) array
-            Tails beyond 1 in 2,000 on either side count as if they ended there: the pool's wide
-            member has no mean.
-        """
-        column, table = self._asked(X, column)
-        if column.kind == "category":
-            found = one_column.label_probabilities(self.density_, table, column.name)
-            return column.decode(np.argmax(found, axis=1))
-        return one_column.predictions(self.density_, table, column.name, ())[0]
-
-    @available_if(_has_labels)
-    def predict_proba(self, X: Array, column: str | None = None) -> Array:
-        """P(label) of a category given the other cells of every row.
-
-        Parameters
-        ----------
-        X : (N, D) array or DataFrame
-            See :meth:`predict`.
-        column : str, optional
-
-        Returns
-        -------
-        (N, L) array
-            In the order of the column's ``labels`` in ``columns_``.
-        """
-        column, table = self._asked(X, column)
-        if column.kind != "category":
-            raise ValueError(f"column: expected a category, got {column.name!r}, which holds "
-                             "numbers (predict_quantiles tells their law)")
-        return one_column.label_probabilities(self.density_, table, column.name)
-
-    def predict_quantiles(self, X: Array, column: str | None = None,
-                          levels: Sequence[float] = (0.05, 0.5, 0.95), draws: int = 1000,
-                          return_error: bool = False) -> Any:
-        """Quantiles of a column given the other cells of every row.
-
-        Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.
-
-        Parameters
-        ----------
-        X : (N, D) array or DataFrame
-            See :meth:`predict`.
-        column : str, optional
-            A column of numbers.
-        levels : sequence of float, default (0.05, 0.5, 0.95)
-            Each above 0 and below 1.
-        draws : int, default 1000
-            For each row of which other cells are missing too; the same for all, so that quantiles
-            change smoothly with what is given.
-        return_error : bool, default False
-            Return also how far the probabilities below the quantiles may be from the levels.
-
-        Returns
-        -------
-        (N, len(levels)) array
-            In the units of the data.
-        error : (N,) array
-            A bound where the density was followed along the column on a grid, a standard error
-            where other cells were drawn, 0 where it is exact. Only if asked for.
-
-        Raises
-        ------
-        ValueError
-            If there is no such column, or it holds categories; if a level does not fit.
-        """
-        column, table = self._asked(X, column)
-        levels = np.asarray(levels, np.float64)
-        if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)):
-            raise ValueError(f"levels: expected numbers above 0 and below 1, got {levels}")
-        _, found, error = one_column.predictions(self.density_, table, column.name, levels.tolist(),
-                                                 check_count("draws", draws, 2))
-        return (found, error) if return_error else found
-
-    def quantile(self, X: Array, column: str, levels: Sequence[float] = (0.05, 0.5, 0.95),
-                 draws: int = 1000) -> Array:
-        """The same as :meth:`predict_quantiles`, of a column that is named."""
-        return self.predict_quantiles(X, column, levels, draws)
-
-    def _asked(self, X, name):
-        """(the column of that name, the table)."""
-        check_is_fitted(self)
-        _, table = self._table(X)
-        if name is None:
-            name = [column.name for column in self.columns_
-                    if column.name not in self.density_.given][-1]
-        conditional.check_known("column", [name], [column.name for column in self.columns_])
-        return next(column for column in self.columns_ if column.name == name), table
-
-    def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:
-        """P(column <= its value) given the other cells of every row: uniform where the density is
-        right.
-
-        Parameters
-        ----------
-        X : (N, D) array or DataFrame
-        column : str
-            The name of a column of numbers.
-        draws : int, default 1000
-            For each row.
-
-        Returns
-        -------
-        (N,) array
-        """
-        check_is_fitted(self)
-        _, table = self._table(X)
-        return one_column.distribution(self.density_, table, column,
-                                        check_count("draws", draws, 2))
 
     def save(self, path: PathLike) -> None:
         """Write what was fitted to a model file, which :meth:`load` and ``nfref score`` read.
@@ -597,32 +408,6 @@ class FlowDensity(DensityMixin, BaseEstimator):
         if model.columns is not None:
             made.feature_names_in_ = np.array(model.columns, object)
         return made
-
-
-def _validated(estimator, X, **options):
-    """What scikit-learn finds wrong is said in one line, without the array."""
-    try:
-        return validate_data(estimator, X, **options)
-    except (ValueError, OverflowError) as error:
-        lines = str(error).splitlines()
-        advice = [line for line in lines[1:] if line.startswith("Reshape")]
-        raise ValueError("; ".join([lines[0].removesuffix(" instead:"), *advice])) from None
-
-
-def _tell_of_rounding(names, columns):
-    """A warning where whole numbers are too large for float64."""
-    for name, values in zip(names, columns):
-        told = rounding_of(name, values)
-        if told:
-            warnings.warn(told, stacklevel=5)
-
-
-def _weight(value, rows):
-    """What each row counts; one number is what all count, as other estimators take it."""
-    if value is None:
-        return None
-    value = np.asarray(value)
-    return as_weight("sample_weight", value if value.ndim else np.full(rows, value), rows)
 
 
 def _random_state(value):
