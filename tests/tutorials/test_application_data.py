@@ -105,10 +105,10 @@ def test_every_content_is_pinned():
 
 
 @pytest.mark.parametrize("page, name", [
-    ("anomaly", "fashion"), ("molecules", "molecules"), ("point_clouds", "meshes"),
+    ("molecules", "molecules"), ("point_clouds", "meshes"),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-        ("audio", "speech"), ("writing_files", "fashion"), ("images", "fashion"),
-        ("video", "video")))])
+        ("anomaly", "fashion"), ("audio", "speech"), ("writing_files", "fashion"),
+        ("images", "fashion"), ("video", "video")))])
 def test_without_data_the_page_names_the_command(page, name, tmp_path):
     environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
                    "MPLBACKEND": "Agg"}

@@ -1,4 +1,4 @@
-"""The truths: full runs; and bad input, which one line names and after which nothing is written."""
+"""The truths: full runs; and pictures of another size, which one line names."""
 
 import os
 import subprocess
@@ -14,43 +14,17 @@ import _pictures  # noqa: E402
 import fetch  # noqa: E402
 
 PAGES = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
-(PAGE,) = (page for page in PAGES if page.stem == "out_of_distribution")
-
-
-def run(tmp_path, page=PAGE, data=None, *options):
-    environment = {**os.environ, "MPLBACKEND": "Agg"}
-    if data:
-        environment["NFREF_DATA"] = str(data)
-    return subprocess.run([sys.executable, str(page), *options], cwd=tmp_path, env=environment,
-                          capture_output=True, text=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_claims_of_a_full_run(page, tmp_path):
     """What the pages assert of their committed figures: a minute of one core each."""
-    done = run(tmp_path, page, None, "--full")
+    done = subprocess.run([sys.executable, str(page), "--full"], cwd=tmp_path,
+                          env={**os.environ, "MPLBACKEND": "Agg"}, capture_output=True, text=True)
     if "applications/fetch.py" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr
-
-
-def test_missing_data_are_one_line_with_the_command(tmp_path):
-    done = run(tmp_path, data=tmp_path)
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 1
-    assert line.endswith("bring it by: python tutorials/applications/fetch.py fashion")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_wrong_checksum_is_named_and_nothing_is_written(tmp_path):
-    name = "train-images-idx3-ubyte.gz"
-    (tmp_path / "fashion").mkdir()
-    (tmp_path / "fashion" / name).write_bytes(b"cut")
-    done = run(tmp_path, data=tmp_path)
-    assert done.returncode == 1
-    assert f"{name}: expected content of SHA-256" in done.stderr.splitlines()[-1]
-    assert not (tmp_path / "figures").exists()
 
 
 @pytest.mark.parametrize("shape", [(5, 27, 28), (5, 784), (28, 28)])
