@@ -60,7 +60,7 @@ def _mean(values):
 def shown(mean, error, *_):
     """A difference as text; a dash where there is none."""
     return "" if np.isnan(mean) else f"{mean:+.2f}" if np.isnan(error) else (
-        f"{mean:+.2f} ± {error:.2f}")
+        f"{mean:+.2f}\u00a0±\u00a0{error:.2f}")      # which no line parts
 
 
 def table_of(header, lines):
@@ -130,8 +130,7 @@ def sentences(found):
                     f"{title}")
     seconds = {rows: _mean([found.seconds(table, rows, "FlowDensity") for table in TABLES
                             if rows in found.sizes(table)]) for rows in (50, 150, 700)}
-    made.append(", ".join(f"{value:.0f} s of one processor at {rows} rows"
-                          for rows, value in seconds.items()))
+    made.append(", ".join(f"{value:.1f} s at {rows} rows" for rows, value in seconds.items()))
     return made
 
 

@@ -43,7 +43,7 @@ def test_differences_are_paired_by_draws(tmp_path):
     assert len(read(path)) == 16 and found.best_simple("wine", 50) == "kernels"
     assert found.more("wine", 50, "gaussian") == pytest.approx((2.5, 1.5, 2))      # 1 and 4
     assert found.nats("wine", 50, "FlowDensity") == -11.0
-    assert "60 %" in members(found) and "+0.25 ± 0.00" in members(found)
+    assert "60 %" in members(found) and "+0.25\u00a0±\u00a00.00" in members(found)
 
 
 def test_samples_are_told_apart_as_the_benchmark_printed():
