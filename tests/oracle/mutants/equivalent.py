@@ -21,10 +21,10 @@ _REASONS = {
         " -> np.linalg.slogdet(weight)[1] - np.zeros(len(z), dtype=z.dtype)",
         "linear: linear_inverse: -np.linalg.slogdet(weight)[1] + np.zeros(len(x), dtype=x.dtype)"
         " -> -np.linalg.slogdet(weight)[1] - np.zeros(len(x), dtype=x.dtype)",
-        "LU linear: lu_linear_forward: log_det + np.zeros(len(z), dtype=z.dtype)"
-        " -> log_det - np.zeros(len(z), dtype=z.dtype)",
-        "LU linear: lu_linear_inverse: -log_det + np.zeros(len(x), dtype=x.dtype)"
-        " -> -log_det - np.zeros(len(x), dtype=x.dtype)"),
+        "LU linear: lu_linear_forward: np.sum(log_diagonal) + np.zeros(len(z), dtype=z.dtype)"
+        " -> np.sum(log_diagonal) - np.zeros(len(z), dtype=z.dtype)",
+        "LU linear: lu_linear_inverse: -np.sum(log_diagonal) + np.zeros(len(x), dtype=x.dtype)"
+        " -> -np.sum(log_diagonal) - np.zeros(len(x), dtype=x.dtype)"),
     _SAME_BRANCHES: (
         "sigmoid: sigmoid_forward: np.where(z < 0, lower + to_lower, upper - to_upper)"
         " -> np.where(z < 0, upper - to_upper, lower + to_lower)",
