@@ -5,8 +5,8 @@
 f_j is the kernel density of a column and F_j its integral; c is a product of D (D - 1) / 2 copulas
 of two columns, each given others by which its own form does not change (a simplified vine). So it
 converges as fast as densities of two columns do, whatever D is, if the columns depend on each
-other in that way. It serves where rows are few and columns have odd shapes of their own. Kernels end
-where no rows are, so one row in a hundred is of the wide density.
+other in that way. It serves where rows are few and columns have odd shapes of their own. Kernels
+end where no rows are, so one row in a hundred is of the wide density.
 
 All of it is pyvinecopulib's: local polynomials for f_j, trees of the strongest dependence first,
 and for each pair the likeliest, by Akaike's criterion, of independence, four families of one
