@@ -75,7 +75,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         where it cuts a training, which the messages of ``candidates_`` say. At least one epoch of
         one flow is done.
     validation : float, default 0.1
-        The share of distinct rows that is held out, of 5,000 and more. Fewer are all held out by
+        The share of distinct rows that is held out, of 2,500 and more. Fewer are all held out by
         turns, in five folds, and of each kind of flow five are trained.
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False

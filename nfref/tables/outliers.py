@@ -2,8 +2,8 @@
 
 Density alone has weaknesses as a measure of oddness. It goes by the scale that a column happens to
 have: far out in a long tail, or off a spike, it is low without being odd. And a group that is tight
-enough has a high density wherever it lies. So three measures are added, of which monotone functions
-of columns change but the first:
+enough has a high density wherever it lies. So three measures are added, of which functions that
+make columns anew, each by itself and ascending, change the first alone:
 
     log p(x)                        the density
     log p(x) - sum_j log p_j(x_j)   how well the cells go together

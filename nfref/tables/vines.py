@@ -5,7 +5,8 @@
 f_j is the kernel density of a column and F_j its integral; c is a product of D (D - 1) / 2 copulas
 of two columns, each given others by which its own form does not change (a simplified vine). So it
 converges as fast as densities of two columns do, whatever D is, if the columns depend on each
-other in that way. It serves where rows are few and columns have odd shapes of their own.
+other in that way. It serves where rows are few and columns have odd shapes of their own. Kernels
+end where no rows are, so one row in a hundred is of the wide density.
 
 All of it is pyvinecopulib's: local polynomials for f_j, trees of the strongest dependence first,
 and for each pair the likeliest, by Akaike's criterion, of independence, four families of one
@@ -26,11 +27,13 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_rows, check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
+from nfref.tables.closed_form import Wide
 
 PACKAGE = "pyvinecopulib"
 MOST_COLUMNS = 12       # a pair takes milliseconds, and 15 kB of a file
 MOST_ROWS = 5000        # copies counted, that a vine is fitted to: it is for few
 FAMILIES = ("indep", "gaussian", "clayton", "gumbel", "frank", "tll")
+WIDE_PART = 0.01        # of the wide density beside it: kernels end where no rows are
 EDGE = 1e-10            # copulas are asked no closer to the ends of [0, 1]
 
 
@@ -47,7 +50,7 @@ class Vine(Configuration):
     ----------
     points, values : (D, G) array
         Where the density f_j of each column is known, ascending, and what it is there. It is 0
-        beyond, and cubic in between.
+        beyond, where a part of the wide density is left, and cubic in between.
     copula : str
         The vine, as pyvinecopulib writes it in JSON.
     """
@@ -93,18 +96,22 @@ class Vine(Configuration):
         x = as_rows("x", x, len(self.points))
         if not len(x):
             return np.zeros(0)
-        return self._vine.logpdf(self._ranks(x)) + sum(
+        found = self._vine.logpdf(self._ranks(x)) + sum(
             margin.logpdf(np.ascontiguousarray(column))
             for margin, column in zip(self._margins, x.T))
+        return np.logaddexp(np.log1p(-WIDE_PART) + found,
+                            np.log(WIDE_PART) + Wide(x.shape[1]).log_prob(x))
 
     def sample(self, rng, n):
         """``n`` rows, (n, D)."""
         uniform = check_rng(rng).random((n, len(self.points)))
         if not n:
             return uniform
+        wide = rng.random((n, 1)) < WIDE_PART
         ranks = self._vine.inverse_rosenblatt(np.asfortranarray(np.clip(uniform, EDGE, 1 - EDGE)))
-        return np.stack([margin.icdf(np.ascontiguousarray(column))
-                         for margin, column in zip(self._margins, ranks.T)], axis=1)
+        return np.where(wide, Wide(len(self.points)).sample(rng, n), np.stack(
+            [margin.icdf(np.ascontiguousarray(column))
+             for margin, column in zip(self._margins, ranks.T)], axis=1))
 
     def takes(self, dim, context_dim):
         """See :meth:`nfref.tables.pool.FittedFlow.takes`."""

@@ -36,7 +36,7 @@ def test_it_comes_near_the_true_density(rows):
     member = Vine.fit(rows[:3000])
     lost = true_log_prob(rows[3000:]) - member.log_prob(rows[3000:])
     independent = sum(np.log(stats.gaussian_kde(rows[:3000, k])(rows[3000:, k])) for k in range(3))
-    # Not means: kernels end where no rows are, and a row further out has no density.
+    # Not means: kernels end where no rows are, and a row further out has next to no density.
     assert -0.03 < np.median(lost) < 0.03 and np.mean(np.abs(lost) < 0.5) > 0.9
     assert np.mean(true_log_prob(rows[3000:]) - independent) > 0.3
 
