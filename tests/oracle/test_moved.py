@@ -149,6 +149,16 @@ def test_a_floor_under_log_prob_is_no_density():
         assert row.failed == failed and ("a floor?" in row.where) == failed, row
 
 
+@pytest.mark.parametrize("tails, verdict", [
+    (stats.cauchy(), "inconclusive"), (stats.t(1.2, scale=1e3), "inconclusive"),
+    (stats.norm(), "fail")])
+def test_without_samples_nobody_is_accused_of_mass_far_out(tails, verdict):
+    """A part of a heavy tail is beyond what quadrature looks at; a light one is not."""
+    row = check_density(lambda x: np.sum(tails.logpdf(x), axis=1) - 0.05 * (verdict == "fail"),
+                        dim=2, rng=rng(), skip=but("normalised"))["normalised"]
+    assert row.verdict == verdict, row
+
+
 @pytest.mark.parametrize("log_prob, verdict", [
     (lambda x: np.sum(stats.norm.logpdf(x.astype(np.float16).astype(float)), axis=1), "fail"),
     (lambda x: 0 * x[:, 0], "not applicable"),

@@ -91,18 +91,18 @@ def _in_steps(name, measured):
     """The row of a density that has no slope: uniform, in wide bins, or of rounded rows."""
     subject, probes = measured.subject, measured.probes
     points = np.flatnonzero(probes.bulk & np.isfinite(measured.values[:, 0]))
-    rows, moved = probes.rows[points], []
-    for relative in (1e-9, 1e-2):
-        there = rows * (1 + relative) + relative
-        moved.append(subject(there, probes.context_row[points])[0][:, 0])
-    before = measured.values[points, 0]
+    rows, before = probes.rows[points], measured.values[points, 0]
+    near, far = (subject(rows * (1 + relative) + relative, probes.context_row[points])[0][:, 0]
+                 for relative in (1e-9, 1e-2))
+    # In a line the first step would move it by so much; near the middle of a wide one by nothing.
     with np.errstate(invalid="ignore"):
-        still, finite = moved[0] == before, np.isfinite(moved[1])
-    if len(points) < 8 or np.mean(still) < 0.5 or not np.mean((moved[1] != before)[finite]) > 0.9:
+        due = 1e-7 * np.abs(far - before) > 3e3 * np.finfo(np.float64).eps * (np.abs(before) + 1)
+    still = np.mean((near == before)[due]) if np.sum(due) >= 8 else 0.0
+    if not (still > 0.5 and np.mean(due) > 0.8):
         return not_applicable(name, "too few points at which it has a slope")
     return failed(name, "points that move by 1e-9, and by 1e-2", f"{subject.name} moves in steps: "
                   f"{before[0]:.17g} at {show(rows[0])} and 1e-9 beside it, as if rows passed "
-                  "through a shorter format", float(np.mean(still)), 0.5)
+                  "through a shorter format", float(still), 0.5)
 
 
 def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
