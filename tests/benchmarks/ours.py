@@ -26,6 +26,7 @@ OWN = {
     "Residual": lambda: nfref.ResidualFlow(2),
     "Residual D=16": lambda: nfref.ResidualFlow(16),
     "Glow": lambda: nfref.Glow((1, 8, 8)),
+    "TarFlow": lambda: nfref.TarFlow(64, width=4),
     "RealNVPImage": lambda: nfref.RealNVPImage((1, 8, 8))}
 
 

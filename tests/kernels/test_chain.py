@@ -75,6 +75,9 @@ FLOWS = {
     "RealNVP on images, tanh, context": nfref.RealNVPImage((2, 3, 2), levels=1, hidden=9, blocks=1,
                                                            activation="tanh", context_dim=2),
     "coupling on images, no blocks": nfref.ImageCoupling((2, 2, 3), hidden=4, blocks=0),
+    "TarFlow": nfref.TarFlow(6, layers=2, width=2, channels=4, heads=2, depth=2, expansion=2),
+    "TarFlow, splines": nfref.TarFlowBlock(3, channels=6, heads=3, expansion=1, reverse=True,
+                                           transformer=RationalQuadratic(bins=3)),
     "with members that have no twin": nfref.Chain([
         nfref.RealNVP(2, layers=2, hidden=(5,)),
         nfref.Logit((-50.0, None), (50.0, None)),
@@ -87,7 +90,7 @@ for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
-RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral")
+RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral", "TarFlow")
 IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture", "MADE, integral")
 # 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)

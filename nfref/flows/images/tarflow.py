@@ -112,6 +112,7 @@ class TarFlowBlock(Flow):
     reverse: bool = False
     context_dim: int = 0
 
+    _twin = "tarflow_block"
     _converters = {"dim": at_least(2), "width": check_count, "channels": at_least(2),
                    "heads": check_count, "depth": check_count, "expansion": check_count,
                    "transformer": check_transformer}

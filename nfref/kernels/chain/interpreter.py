@@ -27,11 +27,12 @@ from nfref.kernels.chain.planar import planar, planar_vjp
 from nfref.kernels.chain.radial import radial, radial_vjp
 from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
+from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_to_latent_vjp
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.products import COLUMNS, ROWS
 
 (ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
- CHANNEL_COUPLING, IMAGE_COUPLING, BATCH_NORM) = range(12)
+ CHANNEL_COUPLING, IMAGE_COUPLING, BATCH_NORM, TOKENS) = range(13)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -40,7 +41,7 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 # kernel, one for each of these names, say which a chain needs: each is True or None, and what
 # hangs on a None is cut away before compilation.
 OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters",
-            "residuals", "images")
+            "residuals", "images", "tokens")
 
 
 class Chain(NamedTuple):
@@ -85,7 +86,7 @@ class Gradients(NamedTuple):
 
 @body
 def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
-          sylvesters, residuals, images):
+          sylvesters, residuals, images, tokens):
     """Carry out the instruction at ``pc``.
 
     block : Block; u changes in place, log_det grows
@@ -125,11 +126,14 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
         elif opcode == IMAGE_COUPLING:
             image_coupling(direction, decode_image_coupling(code, at, reals), storage, block,
                            splines, mixtures)
+    if tokens is not None:
+        if opcode == TOKENS:
+            tokens_to_latent(decode_tokens(code, at, reals), storage, block, splines, mixtures)
 
 
 @body
 def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines, mixtures, others,
-              radials, sylvesters, residuals, images):
+              radials, sylvesters, residuals, images, tokens):
     """The vector-Jacobian product of the instruction at ``pc``.
 
     cotangents : Cotangents; u turns from that of the output to that of the input, context and
@@ -174,6 +178,10 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
         elif opcode == IMAGE_COUPLING:
             image_coupling_vjp(direction, decode_image_coupling(code, at, reals), storage,
                                cotangents, scratch, splines, mixtures)
+    if tokens is not None:
+        if opcode == TOKENS:
+            tokens_to_latent_vjp(decode_tokens(code, at, reals), storage, cotangents, scratch,
+                                 splines, mixtures)
 
 
 # Blocks --------------------------------------------------------------------------------------
@@ -209,7 +217,8 @@ def block_of(rows, numbers):
 
 @kernel
 def evaluate(chain, theta, rows, values, blocks, tape, first, last,
-             couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images):
+             couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images,
+        tokens):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Returns
@@ -228,7 +237,7 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, no_slopes, columns), block,
                   couplings, masks, splines, mixtures, others, radials,
-                  sylvesters, residuals, images)
+                  sylvesters, residuals, images, tokens)
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
@@ -252,7 +261,8 @@ def times_zero(block, there):
 
 @kernel
 def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first, last,
-        couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images):
+        couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images,
+        tokens):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
@@ -270,7 +280,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scr
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
             layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
-                  sylvesters, residuals, images)
+                  sylvesters, residuals, images, tokens)
         there = min(ROWS, len(x) - start)
         if len(loss.weights) > 0:
             normal_cotangents(block, loss, g, start)
@@ -286,7 +296,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scr
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
             layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines, mixtures, others,
-                      radials, sylvesters, residuals, images)
+                      radials, sylvesters, residuals, images, tokens)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 

@@ -7,7 +7,7 @@ differ (masks, triangular factors, planar's constraint) the derivation stands be
 """
 
 from nfref.kernels.chain.instructions import (elementwise, images, linear, networks, planar, radial,
-                                              residual, sylvester)
+                                              residual, sylvester, tarflow)
 from nfref.kernels.names import twin_of
 
 
@@ -39,4 +39,5 @@ ENCODERS = {
     "squeeze": linear.squeeze,
     "standardise": elementwise.standardise,
     "sylvester": sylvester.sylvester,
+    "tarflow_block": tarflow.tarflow_block,
 }

@@ -1,0 +1,34 @@
+"""A block of TarFlow from data to latent; the arrays of its network stand as its parameters do."""
+
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.instructions.instruction import Instruction
+from nfref.kernels.chain.instructions.transformers import operands_of
+from nfref.runtime import params as trees
+
+
+def tarflow_block(flow, direction):
+    """From latent to data a token waits for those before it, which is left to the formula."""
+    transformer = operands_of(flow.transformer)
+    if transformer is None or direction == 1 or flow.context_dim:
+        return None
+    length, width, c = flow.length, flow.width, flow.channels
+    hidden, outputs = flow.expansion * c, transformer.raw_rows * width
+    layer = 4 * c + 4 * (c + 1) * c + (c + 1) * hidden + (hidden + 1) * c
+    kept = 9 * c + 2 + flow.heads * length + 3 * hidden
+
+    def unpack(params, cotangent):
+        parts, at = [], 0
+        for leaf in trees.leaves(params):
+            parts.append(cotangent[at:at + leaf.size].reshape(leaf.shape))
+            at += leaf.size
+        parts = iter(parts)
+        return trees.tree_map(lambda leaf: next(parts), params)
+
+    return Instruction(
+        chain.TOKENS, direction,
+        [*transformer.whole, length, width, c, flow.heads, flow.depth, hidden, int(flow.reverse)],
+        size=(width + 1 + length) * c + flow.depth * layer + (c + 1) * outputs,
+        tape=length * (width + c + flow.depth * kept + outputs + width * transformer.tape_rows),
+        scratch=length * (5 * c + hidden + outputs + width + 1) + 2,
+        pack=lambda params, dtype: trees.leaves(params), unpack=unpack, plain=True,
+        reals=transformer.reals, needs=("tokens", *transformer.needs))

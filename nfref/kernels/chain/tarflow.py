@@ -1,0 +1,434 @@
+"""A block of TarFlow on a block of rows, from data to latent, and its derivative.
+
+:mod:`nfref.flows.images.tarflow` and :mod:`nfref.networks.attention` have the formulas. Numbers of
+tokens stand feature by feature, T rows of a block for each, so that a dense layer over all tokens
+is one product. theta: the arrays of the network in the order of its parameters. Tape: tokens, h,
+what each layer needs on the way back, the raw outputs moved on by a token, E rows a coordinate.
+"""
+
+import math
+from typing import NamedTuple
+
+from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.jit import body, reduction
+from nfref.kernels.simd.elementary import exp, exp_neg
+from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+
+EPSILON = 1e-5      # of the layer norm
+ROOT_HALF, DENSITY_AT_ZERO = 0.5 ** 0.5, (2 * math.pi) ** -0.5
+
+
+class Tokens(NamedTuple):
+    """The operands: a transformer, then T, W, C, heads, layers, hidden units, and whether the last
+    token comes first."""
+
+    transformer: object
+    length: object
+    width: object
+    channels: object
+    heads: object
+    depth: object
+    hidden: object
+    reverse: object
+
+
+class Kept(NamedTuple):
+    """Where on the tape the numbers of one layer are: normalised h, 1/std and what comes of them,
+    twice; queries, keys and values; attention's weights and what they mix; the hidden units before
+    gelu, Phi of them, and after."""
+
+    first: object
+    first_scale: object
+    normed: object
+    query: object
+    key: object
+    value: object
+    weights: object
+    mixed: object
+    second: object
+    second_scale: object
+    second_normed: object
+    before: object
+    phi: object
+    after: object
+    end: object
+
+
+@body
+def decode_tokens(code, at, reals):
+    k = at + OPERANDS
+    return Tokens(decode(code, at, reals), code[k], code[k + 1], code[k + 2], code[k + 3],
+                  code[k + 4], code[k + 5], code[k + 6])
+
+
+@body
+def kept(own, at):
+    stream, one, hidden = own.channels * own.length, own.length, own.hidden * own.length
+    first_scale = at + stream * ROWS
+    normed = first_scale + one * ROWS
+    query = normed + stream * ROWS
+    weights = query + 3 * stream * ROWS
+    mixed = weights + own.heads * own.length * own.length * ROWS
+    second = mixed + stream * ROWS
+    second_scale = second + stream * ROWS
+    second_normed = second_scale + one * ROWS
+    before = second_normed + stream * ROWS
+    return Kept(at, first_scale, normed, query, query + stream * ROWS, query + 2 * stream * ROWS,
+                weights, mixed, second, second_scale, second_normed, before,
+                before + hidden * ROWS, before + 2 * hidden * ROWS, before + 3 * hidden * ROWS)
+
+
+@body
+def numbers_of_layer(own):
+    c, hidden = own.channels, own.hidden
+    return 4 * c + 4 * (c * c + c) + c * hidden + hidden + hidden * c + c
+
+
+@body
+def dense(own, storage, at, fan_in, fan_out, h, out, keep):
+    """out = keep * out + W^T h + b for all tokens, from place to place on the tape."""
+    tape = storage.tape
+    times(storage.theta, storage.at + at, fan_out, fan_in, fan_out, tape, h, tape, out,
+          own.length * ROWS, keep)
+    rows, bias = units_of(tape, out, fan_out * own.length), storage.at + at + fan_in * fan_out
+    for j in range(fan_out):
+        for t in range(own.length):
+            for r in range(ROWS):
+                rows[j * own.length + t, r] += storage.theta[bias + j]
+
+
+@body
+def dense_vjp(own, storage, at, fan_in, fan_out, h, g, g_at, out, keep, g_theta):
+    """From the cotangent at ``g_at`` of g to that of h, at ``out``; adds to ``g_theta``."""
+    at, width = storage.at + at, own.length * ROWS
+    add_outer(storage.tape, h, fan_in, g, g_at, fan_out, g_theta, at, fan_out, width)
+    add_sums(own.length, g, g_at, fan_out, g_theta, at + fan_in * fan_out)
+    times_transposed(storage.theta, at, fan_out, fan_in, fan_out, g, g_at, g, out, keep, width)
+
+
+@reduction
+def add_sums(length, g, g_at, features, g_theta, at):
+    rows = units_of(g, g_at, features * length)
+    for j in range(features):
+        total = g.dtype.type(0)
+        for t in range(length):
+            for r in range(ROWS):
+                total += rows[j * length + t, r]
+        g_theta[at + j] += total
+
+
+@body
+def normalise_tokens(own, storage, at, h, normal, scale, out):
+    """Layer norm: (h - mean) / std, 1 / std, and with gain and offset."""
+    c, length, tape, theta = own.channels, own.length, storage.tape, storage.theta
+    at, number = storage.at + at, storage.tape.dtype.type
+    h, normal = units_of(tape, h, c * length), units_of(tape, normal, c * length)
+    scale, out = units_of(tape, scale, length), units_of(tape, out, c * length)
+    share, epsilon = number(1 / c), number(EPSILON)
+    for t in range(length):
+        for r in range(ROWS):
+            scale[t, r] = 0
+        for j in range(c):
+            for r in range(ROWS):
+                scale[t, r] += h[j * length + t, r]
+        for j in range(c):
+            for r in range(ROWS):
+                normal[j * length + t, r] = h[j * length + t, r] - scale[t, r] * share
+        for r in range(ROWS):
+            scale[t, r] = 0
+        for j in range(c):
+            for r in range(ROWS):
+                scale[t, r] += normal[j * length + t, r] * normal[j * length + t, r]
+        for r in range(ROWS):
+            scale[t, r] = number(1) / math.sqrt(scale[t, r] * share + epsilon)
+        for j in range(c):
+            for r in range(ROWS):
+                normal[j * length + t, r] *= scale[t, r]
+                out[j * length + t, r] = normal[j * length + t, r] * theta[at + j] + (
+                    theta[at + c + j])
+
+
+@body
+def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_theta):
+    """Adds scale (e - mean e) to the cotangent of h at ``out``: e = y - n mean(y n), y = gain g,
+    where n is h as normalised. At ``sums`` two rows are free; uses g up."""
+    c, length, theta = own.channels, own.length, storage.theta
+    at, number = storage.at + at, g.dtype.type
+    normal = units_of(storage.tape, normal, c * length)
+    scale = units_of(storage.tape, scale, length)
+    add_sums(length, g, g_at, c, g_theta, at + c)
+    total, out = units_of(g, sums, 2), units_of(g, out, c * length)
+    g = units_of(g, g_at, c * length)
+    share = number(1 / c)
+    add_products(length, normal, g, c, g_theta, at)
+    for t in range(length):
+        for r in range(ROWS):
+            total[0, r] = 0
+            total[1, r] = 0
+        for j in range(c):
+            for r in range(ROWS):
+                g[j * length + t, r] *= theta[at + j]
+                total[0, r] += g[j * length + t, r] * normal[j * length + t, r]
+        # With few channels next to nothing is left of a cotangent; in this order least is lost.
+        for j in range(c):
+            for r in range(ROWS):
+                g[j * length + t, r] -= normal[j * length + t, r] * (total[0, r] * share)
+                total[1, r] += g[j * length + t, r]
+        for j in range(c):
+            for r in range(ROWS):
+                out[j * length + t, r] += scale[t, r] * (
+                    g[j * length + t, r] - total[1, r] * share)
+
+
+@reduction
+def add_products(length, normal, g, features, g_theta, at):
+    for j in range(features):
+        total = g.dtype.type(0)
+        for t in range(length):
+            for r in range(ROWS):
+                total += normal[j * length + t, r] * g[j * length + t, r]
+        g_theta[at + j] += total
+
+
+@body
+def attend(own, tape, place):
+    """Weights w_ts of each head and what they mix, row by row of data."""
+    c, length, per_head = own.channels, own.length, own.channels // own.heads
+    q, k = units_of(tape, place.query, c * length), units_of(tape, place.key, c * length)
+    v, mixed = units_of(tape, place.value, c * length), units_of(tape, place.mixed, c * length)
+    weights = units_of(tape, place.weights, own.heads * length * length)
+    scale = tape.dtype.type(per_head ** -0.5)
+    for head in range(own.heads):
+        for t in range(length):
+            first, row = head * per_head, (head * length + t) * length
+            for s in range(t + 1):
+                for r in range(ROWS):
+                    weights[row + s, r] = 0
+                for j in range(first, first + per_head):
+                    for r in range(ROWS):
+                        weights[row + s, r] += q[j * length + t, r] * k[j * length + s, r]
+            # What is not of the past is free: the largest, then the sum, stand in mixed.
+            most = first * length + t
+            for r in range(ROWS):
+                mixed[most, r] = weights[row, r]
+            for s in range(1, t + 1):
+                for r in range(ROWS):
+                    mixed[most, r] = max(mixed[most, r], weights[row + s, r])
+            for s in range(t + 1):
+                for r in range(ROWS):
+                    weights[row + s, r] = exp_neg((mixed[most, r] - weights[row + s, r]) * scale)
+            for r in range(ROWS):
+                mixed[most, r] = 0
+            for s in range(t + 1):
+                for r in range(ROWS):
+                    mixed[most, r] += weights[row + s, r]
+            for s in range(t + 1):
+                for r in range(ROWS):
+                    weights[row + s, r] /= mixed[most, r]
+            for j in range(first, first + per_head):
+                for r in range(ROWS):
+                    mixed[j * length + t, r] = 0
+                for s in range(t + 1):
+                    for r in range(ROWS):
+                        mixed[j * length + t, r] += weights[row + s, r] * v[j * length + s, r]
+
+
+@body
+def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
+    """Fills the cotangents of queries, keys and values, which follow each other."""
+    c, length, per_head = own.channels, own.length, own.channels // own.heads
+    q, k, v = (units_of(tape, place.query, c * length), units_of(tape, place.key, c * length),
+               units_of(tape, place.value, c * length))
+    weights = units_of(tape, place.weights, own.heads * length * length)
+    scale, step = g.dtype.type(per_head ** -0.5), c * length * ROWS
+    g_w, g_mixed = units_of(g, g_weights, length + 1), units_of(g, g_mixed, c * length)
+    g_q, g_k, g_v = (units_of(g, g_query, c * length), units_of(g, g_query + step, c * length),
+                     units_of(g, g_query + 2 * step, c * length))
+    for j in range(c * length):
+        for r in range(ROWS):
+            g_q[j, r] = 0
+            g_k[j, r] = 0
+            g_v[j, r] = 0
+    for head in range(own.heads):
+        for t in range(length):
+            first, row = head * per_head, (head * length + t) * length
+            for r in range(ROWS):
+                g_w[length, r] = 0
+            for s in range(t + 1):
+                for r in range(ROWS):
+                    g_w[s, r] = 0
+                for j in range(first, first + per_head):
+                    for r in range(ROWS):
+                        g_w[s, r] += g_mixed[j * length + t, r] * v[j * length + s, r]
+                        g_v[j * length + s, r] += weights[row + s, r] * g_mixed[j * length + t, r]
+                for r in range(ROWS):
+                    g_w[length, r] += weights[row + s, r] * g_w[s, r]
+            for s in range(t + 1):
+                for r in range(ROWS):
+                    g_w[s, r] = scale * weights[row + s, r] * (g_w[s, r] - g_w[length, r])
+                for j in range(first, first + per_head):
+                    for r in range(ROWS):
+                        g_q[j * length + t, r] += g_w[s, r] * k[j * length + s, r]
+                        g_k[j * length + s, r] += g_w[s, r] * q[j * length + t, r]
+
+
+@body
+def tokens_to_latent(own, storage, block, splines, mixtures):
+    """Every coordinate goes through the transformer, as the tokens before its own say."""
+    c, length, width, tape, u = own.channels, own.length, own.width, storage.tape, block.u
+    x_at = storage.tape_at
+    h_at = x_at + width * length * ROWS
+    seen, h = units_of(tape, x_at, width * length), units_of(tape, h_at, c * length)
+    for t in range(length):
+        token = length - 1 - t if own.reverse else t
+        for w in range(width):
+            for r in range(ROWS):
+                seen[w * length + t, r] = u[token * width + w, r]
+    dense(own, storage, 0, width, c, x_at, h_at, 0)
+    at = width * c + c
+    for t in range(length):
+        for j in range(c):
+            for r in range(ROWS):
+                h[j * length + t, r] += storage.theta[storage.at + at + t * c + j]
+    at += length * c
+    place_at = h_at + c * length * ROWS
+    for _ in range(own.depth):
+        place = kept(own, place_at)
+        place_at = place.end
+        normalise_tokens(own, storage, at, h_at, place.first, place.first_scale, place.normed)
+        at += 2 * c
+        for k in range(3):
+            dense(own, storage, at + k * (c * c + c), c, c, place.normed,
+                  place.query + k * c * length * ROWS, 0)
+        attend(own, tape, place)
+        dense(own, storage, at + 3 * (c * c + c), c, c, place.mixed, h_at, 1)
+        at += 4 * (c * c + c)
+        normalise_tokens(own, storage, at, h_at, place.second, place.second_scale,
+                         place.second_normed)
+        at += 2 * c
+        dense(own, storage, at, c, own.hidden, place.second_normed, place.before, 0)
+        gelu(own, tape, place)
+        at += (c + 1) * own.hidden
+        dense(own, storage, at, own.hidden, c, place.after, h_at, 1)
+        at += (own.hidden + 1) * c
+    transformer = own.transformer
+    outputs = transformer.raw_rows * width
+    dense(own, storage, at, c, outputs, h_at, place_at, 0)
+    raw = units_of(tape, place_at, outputs * length)
+    for j in range(outputs):
+        for t in range(length - 1, 0, -1):
+            for r in range(ROWS):
+                raw[j * length + t, r] = raw[j * length + t - 1, r]
+        for r in range(ROWS):
+            raw[j * length, r] = 0
+    extras = units_of(tape, place_at + outputs * length * ROWS,
+                      length * width * transformer.tape_rows)
+    for t in range(length):
+        token = length - 1 - t if own.reverse else t
+        for w in range(width):
+            i = token * width + w
+            transform(transformer, -1, u, raw, extras,
+                      Place(i, w * length + t, width * length, i * transformer.tape_rows),
+                      block.log_det, storage.columns, splines, mixtures)
+
+
+@body
+def gelu(own, tape, place):
+    count = own.hidden * own.length
+    before, phi, after = (units_of(tape, place.before, count), units_of(tape, place.phi, count),
+                          units_of(tape, place.after, count))
+    number = tape.dtype.type
+    for j in range(count):
+        for r in range(ROWS):
+            phi[j, r] = number(0.5) * math.erfc(number(-ROOT_HALF) * before[j, r])
+            after[j, r] = before[j, r] * phi[j, r]
+
+
+@body
+def gelu_vjp(own, tape, place, g, g_at):
+    """g *= Phi(x) + x e^(-x^2/2) / sqrt(2 pi)."""
+    count = own.hidden * own.length
+    before, phi = units_of(tape, place.before, count), units_of(tape, place.phi, count)
+    g, number = units_of(g, g_at, count), tape.dtype.type
+    for j in range(count):
+        for r in range(ROWS):
+            x = before[j, r]
+            g[j, r] *= phi[j, r] + x * exp(number(-0.5) * x * x) * number(DENSITY_AT_ZERO)
+
+
+@body
+def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
+    """storage, cotangents: as everywhere; the tape as :func:`tokens_to_latent` left it."""
+    c, length, width, tape, g = own.channels, own.length, own.width, storage.tape, cotangents.u
+    g_theta, transformer = cotangents.theta, own.transformer
+    stream, outputs = c * length * ROWS, transformer.raw_rows * width
+    h_at = storage.tape_at + width * length * ROWS
+    layers_at = h_at + stream
+    layer = kept(own, 0).end
+    raw_at = layers_at + own.depth * layer
+    raw = units_of(tape, raw_at, outputs * length)
+    extras = units_of(tape, raw_at + outputs * length * ROWS,
+                      length * width * transformer.tape_rows)
+    g_h, g_query, g_mixed = 0, stream, 4 * stream
+    g_hidden = 5 * stream
+    g_out = g_hidden + own.hidden * length * ROWS
+    g_seen = g_out + outputs * length * ROWS
+    free = g_seen + width * length * ROWS
+    g_raw = units_of(scratch, g_out, outputs * length)
+    for t in range(length):
+        token = length - 1 - t if own.reverse else t
+        for w in range(width):
+            i = token * width + w
+            transform_vjp(transformer, -1, g, cotangents.log_det, raw, extras,
+                          Place(i, w * length + t, width * length, i * transformer.tape_rows),
+                          g_raw, splines, mixtures)
+    for j in range(outputs):
+        for t in range(length - 1):
+            for r in range(ROWS):
+                g_raw[j * length + t, r] = g_raw[j * length + t + 1, r]
+        for r in range(ROWS):
+            g_raw[j * length + length - 1, r] = 0
+    first_layer = width * c + c + length * c
+    at = first_layer + own.depth * numbers_of_layer(own)
+    dense_vjp(own, storage, at, c, outputs, h_at, scratch, g_out, g_h, 0, g_theta)
+    for k in range(own.depth - 1, -1, -1):
+        place = kept(own, layers_at + k * layer)
+        at = first_layer + (k + 1) * numbers_of_layer(own) - (own.hidden + 1) * c
+        dense_vjp(own, storage, at, own.hidden, c, place.after, scratch, g_h, g_hidden, 0, g_theta)
+        gelu_vjp(own, tape, place, scratch, g_hidden)
+        at -= (c + 1) * own.hidden
+        dense_vjp(own, storage, at, c, own.hidden, place.second_normed, scratch, g_hidden, g_mixed,
+                  0, g_theta)
+        at -= 2 * c
+        normalise_tokens_vjp(own, storage, at, place.second, place.second_scale, scratch, g_mixed,
+                             g_h, free, g_theta)
+        at -= c * c + c
+        dense_vjp(own, storage, at, c, c, place.mixed, scratch, g_h, g_mixed, 0, g_theta)
+        attend_vjp(own, tape, place, scratch, g_mixed, g_query, free)
+        at -= 3 * (c * c + c)
+        for j in range(3):
+            dense_vjp(own, storage, at + j * (c * c + c), c, c, place.normed, scratch,
+                      g_query + j * stream, g_mixed, min(j, 1), g_theta)
+        at -= 2 * c
+        normalise_tokens_vjp(own, storage, at, place.first, place.first_scale, scratch, g_mixed,
+                             g_h, free, g_theta)
+    add_positions(own, scratch, g_theta, storage.at + width * c + c)
+    dense_vjp(own, storage, 0, width, c, storage.tape_at, scratch, g_h, g_seen, 0, g_theta)
+    back = units_of(scratch, g_seen, width * length)
+    for t in range(length):
+        token = length - 1 - t if own.reverse else t
+        for w in range(width):
+            for r in range(ROWS):
+                g[token * width + w, r] += back[w * length + t, r]
+
+
+@reduction
+def add_positions(own, g, g_theta, at):
+    rows = units_of(g, 0, own.channels * own.length)
+    for t in range(own.length):
+        for j in range(own.channels):
+            total = g.dtype.type(0)
+            for r in range(ROWS):
+                total += rows[j * own.length + t, r]
+            g_theta[at + t * own.channels + j] += total
