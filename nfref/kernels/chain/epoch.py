@@ -1,7 +1,7 @@
 """Steps of training one after the other, in one call: gradient, clipping, Adam, running average.
 
 A step of some dozen rows takes Python as long as the kernel: so many calls stand around it. Where
-a batch is one partial sum no second thread could help, and the steps of many batches are one call.
+a batch is one block no second thread could help, and the steps of many batches are one call.
 """
 
 import math
@@ -46,12 +46,12 @@ def are_in_one_call(density, vector, unflatten, rows):
 
 
 def _program_and_layout(density, unflatten, vector, dtype, most):
-    """For steps of up to ``most`` rows; None where they have several partial sums: a second thread
-    helps there. It depends on sizes, not on the number of threads."""
+    """For steps of up to ``most`` rows; None where that is more than a block, or more than moving
+    numbers. It depends on sizes, not on the number of threads."""
     program, *others = programs(density.flow, -1)
     if (others or not isinstance(program, Program) or twin_of(density.base) != "standard_normal"
             or vector.dtype != dtype or dtype.char not in "fd"
-            or program.couples_rows or program.partial_sums(most)[1] > 1):
+            or program.couples_rows or most > ROWS):
         return None
     layout = _layout(program, unflatten, vector)
     return None if layout is None else (program, layout)
@@ -77,7 +77,7 @@ def steps(density, unflatten, now, rows, ends, adam, average):
     now : Progress
     losses : list of float
         Of the batches before the first whose loss or gradient is not finite. None instead of
-        both where that is the first, or where no kernel does all of it in one partial sum a step.
+        both where that is the first, or where no kernel does all of it in one block a step.
     """
     rows, sizes, dtype = rows.at(slice(ends[0], ends[-1])), np.diff(ends), now.vector.dtype
     found = _program_and_layout(density, unflatten, now.vector, rows.x.dtype, max(sizes))
@@ -130,9 +130,9 @@ def make_steps(chain, rows, no_values, loss, places, schedule, states, losses, b
         batch = Inputs(rows.x[start:end], rows.context[start:end])
         part = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
         blocks_vjp(chain, theta, batch, no_values, part,
-                         Gradients(no_values.value, no_values.value, g_packed), blocks, tape,
-                         slopes, scratch, 0, -(-(end - start) // ROWS), couplings, masks, splines,
-                         mixtures, others, radials, sylvesters, residuals, images)
+                   Gradients(no_values.value, no_values.value, g_packed), blocks, tape, slopes,
+                   scratch, 0, 1, couplings, masks, splines, mixtures, others, radials, sylvesters,
+                   residuals, images)
         if moves:
             take(g_packed, places.back, places.counts, unpacked)
         gradient = unpacked if moves else g_packed
