@@ -31,6 +31,7 @@ from nfref.kernels import cache
 from nfref.kernels.adam import _adam_update
 from nfref.kernels.announce import announce
 from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.epoch import Places, Schedule, are_in_one_call, make_steps
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.simd.products import (ensure_compiled, outer_product, outer_product_signature,
@@ -44,12 +45,14 @@ class Need(NamedTuple):
     optional : which optional parts of the kernels it needs, as these take it
     dtype : its name
     value, gradient : whether it will be evaluated, and whether it will be trained
+    in_one_call : whether many steps of the training are one call
     """
 
     optional: tuple
     dtype: str
     value: bool
     gradient: bool
+    in_one_call: bool = False
 
 
 class Task(NamedTuple):
@@ -78,14 +81,18 @@ def tasks_of(need):
 
     yield Task(product, product_signature(pointer).args, small=True)
     yield Task(outer_product, outer_product_signature(pointer).args, small=True)
-    if need.gradient:
+    if need.in_one_call:
+        yield task(make_steps, program, rows, values, chain.NormalLoss(flat, flat),
+                   Places(whole, flat, whole, flat), Schedule(whole, table, flat, np.empty(0)),
+                   blocks, np.empty(0), blocks, *[flat] * 6, *need.optional)
+    elif need.gradient:
         yield task(chain.vjp, program, flat, rows, values, chain.NormalLoss(flat, flat),
                    chain.Gradients(table, table, flat), blocks, flat, flat, flat, 0, 0,
                    *need.optional)
     if need.value:
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0,
                    *need.optional)
-    if need.gradient:
+    if need.gradient and not need.in_one_call:
         yield task(chain.add_partial_sums, table, flat, 0, 0, small=True)
         yield task(_adam_update, *[flat] * 8, 0, 0, small=True)
 
@@ -98,14 +105,16 @@ def start(wanted):
 
     Parameters
     ----------
-    wanted : list of (flow, dtype, value, gradient)
-        In the order of need; the last two as in :class:`Need`.
+    wanted : list of (density, vector, unflatten, value, rows of a step)
+        In the order of need: parameters, whether they will be evaluated, and 0 where they will not
+        be trained.
     """
     if not can_start_workers():
         return
-    needs = [Need(piece.optional, np.dtype(dtype).name, value, gradient)
-             for flow, dtype, value, gradient in wanted for piece in programs(flow, -1)
-             if isinstance(piece, Program)]
+    needs = [Need(piece.optional, vector.dtype.name, value, step > 0,
+                  step > 0 and are_in_one_call(density, vector, unflatten, step))
+             for density, vector, unflatten, value, step in wanted
+             for piece in programs(density.flow, -1) if isinstance(piece, Program)]
     COMPILE_WORKERS.start(list(dict.fromkeys(needs)))
 
 
@@ -270,7 +279,7 @@ def work():
             if path.name in leave_out:
                 continue
             print("begin", path.name, flush=True)
-            if task.kernel in (chain.vjp, chain.evaluate):
+            if task.kernel in (make_steps, chain.vjp, chain.evaluate):
                 ensure_compiled(np.dtype(need.dtype))
             task.kernel.compile(task.types)
             if not os.path.exists(path):        # nobody would find it

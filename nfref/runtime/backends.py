@@ -14,7 +14,7 @@ is told.
 
 import os
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import cache
 
 from nfref.runtime.annotations import Iterator
@@ -82,6 +82,13 @@ def chosen():
 def threads():
     """How many threads twins may use."""
     return _THREADS.get() or processors()
+
+
+def one_thread():
+    """The context of the caller, with one thread for twins."""
+    context = copy_context()
+    context.run(_THREADS.set, 1)
+    return context
 
 
 def processors():

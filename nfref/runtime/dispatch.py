@@ -62,6 +62,9 @@ TWINS = {
     "batch_moments": Twin(lambda flow, params, x, context: len(x) * trees.count(params),
                           REPEATED, "nfref.kernels.chain.primitives:batch_moments"),
     "in_turn": Twin(lambda task, count, size: size, MANY, "nfref.kernels.rows:at_once"),
+    "steps": Twin(lambda density, unflatten, now, rows, ends, *others:
+                  (ends[1] - ends[0]) * len(now.vector),
+                  REPEATED, "nfref.kernels.chain.epoch:steps"),
     "adam_update": Twin(lambda vector, *others: len(vector),
                         LONG, "nfref.kernels.adam:adam_update"),
     "log_abs_det": Twin(_entries, CALL, f"{_MATRICES}:log_abs_det_or_none",
@@ -115,16 +118,28 @@ def _in_turn(task, count, size):
 def prepare(wanted):
     """Have the twins of fits compiled, in other processes, while this one does something else.
 
-    wanted : list of (flow, numbers in its parameters, dtype, rows of a step, rows scored at once)
-        In the order of need; 0 rows where there is no such call.
+    wanted : list of (density, vector, unflatten, rows of a step, rows scored at once)
+        In the order of need: the parameters as a vector of the dtype, and the way back from it;
+        0 rows where there is no such call.
     """
     backend, likely = chosen(), []
-    for flow, size, dtype, step, scored in wanted:
-        value, gradient = (rows * size >= (1 if backend else worth_it) for rows, worth_it in (
-            (scored, REPEATED if step else CALL), (step, REPEATED)))
-        likely += [(flow, dtype, value, gradient)] if value or gradient else []
+    for density, vector, unflatten, step, scored in wanted:
+        value, gradient = (rows * len(vector) >= (1 if backend else worth_it)
+                           for rows, worth_it in ((scored, REPEATED if step else CALL),
+                                                  (step, REPEATED)))
+        likely += ([(density, vector, unflatten, value, step if gradient else 0)]
+                   if value or gradient else [])
     if likely and backend != "numpy" and not numba_problem() and _kernels_work():
         _load("nfref.kernels.ahead:start")(likely)
+
+
+def are_in_one_call(density, vector, unflatten, rows):
+    """Whether the twin of many steps makes those of so many rows."""
+    backend, twin = chosen(), TWINS["steps"]
+    if backend == "numpy" or backend is None and rows * len(vector) < twin.worth_it:
+        return False
+    return not numba_problem() and _kernels_work() and _load(
+        "nfref.kernels.chain.epoch:are_in_one_call")(density, vector, unflatten, rows)
 
 
 @cache

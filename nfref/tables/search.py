@@ -13,19 +13,22 @@ whose weight is 1.
 import math
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 
 from nfref.density import Density
 from nfref.runtime import params as trees
+from nfref.runtime.backends import threads
 from nfref.runtime.blocks import BLOCK
+from nfref.runtime.tasks import in_order
 from nfref.tables.flows import FEW
 from nfref.tables.members import Candidate, folds_of, pool_of, scores_of, simple_candidates
 from nfref.tables.plan import DoneFlow, SearchState
 from nfref.tables.pool import FittedFlow, mean_and_error
 from nfref.training.fitting import fit as fit_flow
-from nfref.training.gradient import prepare
+from nfref.training.gradient import are_in_one_call, prepare
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
 
@@ -59,14 +62,21 @@ def prepare_flows(fold, plan):
     if plan.jobs > 1:
         return
     training, held_out, _ = fold
-    fits, step = [], min(len(training), plan.batch_size or batch_size_for(len(training)))
+    scored, fits = min(len(held_out), BLOCK), []
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
-        density = _density_for(kind, training, np.random.default_rng(0))
-        size = trees.count(density.init(np.random.default_rng(0)))
-        scored = min(len(held_out), BLOCK)
-        fits += [(density, size, np.dtype(plan.dtype or "float32"), step, scored),
-                 (density, size, np.dtype(plan.dtype or "float64"), 0, scored)]
+        density, vector, unflatten, step = _start_of(kind, training, plan)
+        fits += [(density, vector, unflatten, step, scored),
+                 (density, vector.astype(plan.dtype or "float64"), unflatten, 0, scored)]
     prepare(fits)
+
+
+def _start_of(kind, training, plan):
+    """A density with parameters as a vector, in the dtype of the training, the way back from it,
+    and how many rows a step has."""
+    density, count = _density_for(kind, training, np.random.default_rng(0)), len(training)
+    params = density.init(np.random.default_rng(0))
+    step = math.ceil(count / math.ceil(count / (plan.batch_size or batch_size_for(count))))
+    return density, *trees.flatten(trees.cast(params, np.dtype(plan.dtype or "float32"))), step
 
 
 def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
@@ -107,7 +117,7 @@ def fitted_flow(kind, training, rng, done):
 
 # Flows in turn, or at once ----------------------------------------------------------------
 
-# Kernels take all threads themselves, and two threads of one process may not enter them at once.
+# Flows without kernels of their own may use autograd, which serves one thread at a time.
 ONE_AT_A_TIME = threading.Lock()
 
 
@@ -127,7 +137,7 @@ class _Flows:
         self.rows, self.folds, self.plan, self.announce = rows, folds, plan, announce
         members = plan.members if plan.wants_flows else 0
         self.seeds = rng.bit_generator.seed_seq.spawn(members * len(folds))
-        self.began, self.interrupted = began, False
+        self.began, self.interrupted, self.stop = began, False, threading.Event()
         self.known = () if plan.resume is None else plan.resume.done
         self.done, self.flows, self.candidates = [], [], []
 
@@ -152,8 +162,8 @@ class _Flows:
         for kind, done in zip(kinds, self.known[start:]):
             self._add(kind, done)
         left = kinds[len(self.done) - start:]
-        if not self.interrupted:
-            (self._at_once if self.plan.jobs > 1 and len(left) > 1 else self._in_turn)(left)
+        if left and not self.interrupted:
+            (self._at_once if self.plan.jobs > 1 and len(left) > 1 else self._here)(left)
         # Scored in double precision once the wave is trained, not flow by flow: the kernels for
         # it are compiled in other processes (nfref/kernels/ahead.py) while the flows train.
         for k in range(start, len(self.done), len(self.folds)):
@@ -176,26 +186,46 @@ class _Flows:
         return Candidate(name, tuple(flows), scores, sum(one.seconds for one in done),
                          _how_ended(done), _mean_history([one.history for one in done]))
 
-    def _in_turn(self, kinds):
-        folds, resume = len(self.folds), self.plan.resume
+    def _here(self, kinds):
+        """In turn; or as many at once as there are processors, where a step leaves one busy."""
+        first, folds, resume = len(self.done), len(self.folds), self.plan.resume
         plan = self.plan if folds == 1 else replace(
             self.plan, progress=self.plan.progress and "passing")
-        for kind in kinds:
-            k = len(self.done)
-            left = self._seconds(len(self.seeds) - k)
-            if left is not None and left <= 0:
-                break
+        alone = all(kind.objective is None and are_in_one_call(
+            *_start_of(kind, self._fold(first).training, plan))
+            for kind in {kind.name: kind for kind in kinds}.values())
+        at_once = min(threads(), len(kinds)) if alone else 1
+
+        def train(j):
+            k = first + j
+            left = self._seconds(math.ceil((len(self.seeds) - k) / at_once))
+            if self.stop.is_set() or left is not None and left <= 0:
+                return None
             if k % folds == 0:
-                self.announce(f"{kind.name}, flow {k // folds + 1} of {self.plan.members}"
+                self.announce(f"{kinds[j].name}, flow {k // folds + 1} of {plan.members}"
                               + f" in {folds} folds" * (folds > 1)
-                              + _time_left([done.seconds for done in self.done], self.plan,
+                              + _time_left([done.seconds / at_once for done in self.done], plan,
                                            self._spent(), len(self.seeds)))
             current = resume.current if resume is not None and k == len(self.known) else None
-            done = try_flow(kind, self._fold(k), self._rng(k), plan, left, self._keep, current)
-            self._add(kind, done)
-            if done.stopped == "interrupted":
-                self.interrupted = True
-                break
+            return try_flow(kinds[j], self._fold(k), self._rng(k), plan, left,
+                            lambda state: self._passed(k, state), current)
+
+        with closing(in_order(train, len(kinds), at_once, self.stop.set)) as found:
+            for done, kind in zip(found, kinds):
+                if done is None:
+                    break
+                self._add(kind, done)
+                if done.stopped == "interrupted":
+                    self.stop.set()
+                    break
+            self.interrupted = self.stop.is_set()
+
+    def _passed(self, k, state):
+        """After an epoch of flow k: kept is the state of the first that is not done."""
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        if k == len(self.done):
+            self._keep(state)
 
     def _at_once(self, kinds):
         from joblib import Parallel, delayed

@@ -103,10 +103,13 @@ class Adam:
         """The parameters and the state after one more step."""
         if self.clip_norm is not None:
             gradient = clip_by_norm(gradient, self.clip_norm)
-        rate = self.learning_rate
-        if self.schedule == "cosine":
-            rate = rate * cosine_decay(state.steps, self.steps)
         t = state.steps + 1
         vector, m, v = dispatch.run("adam_update", adam_update, vector, gradient, state.m,
-                                    state.v, t, rate)
+                                    state.v, t, self.rate_of(t))
         return vector, AdamState(m, v, t)
+
+    def rate_of(self, t):
+        """The learning rate of step t = 1, 2, ..."""
+        if self.schedule == "cosine":
+            return self.learning_rate * cosine_decay(t - 1, self.steps)
+        return self.learning_rate

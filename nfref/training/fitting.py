@@ -21,6 +21,7 @@ from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradie
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 from nfref.training.rows import Rows, training_and_validation
 
+IN_ONE_CALL = 64            # batches of small steps, so that Ctrl-C is heard in between
 LOWERED, RATE = 2, 0.25     # how often "plateau" lowers the learning rate, and to what part of it
 
 
@@ -134,13 +135,14 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
                                              validation_context, validation_weight, rng)
     settings = Settings(epochs, batch_size, patience, average, time_limit, objective,
                         data_dependent_init, schedule == "plateau")
+    batches = math.ceil(len(rows.x) / batch_size)
     adam = Adam(learning_rate, None if settings.plateau else schedule, clip_norm,
-                steps=epochs * math.ceil(len(rows.x) / batch_size))
+                steps=epochs * batches)
     run = _Run(density, params, rows, held_out, settings, adam, rng)
     if resume is not None:
         _check_resume(resume, run.start, held_out is not None, rng)
     if objective is None:
-        prepare([(density, len(run.start), rows.x.dtype, min(len(rows.x), batch_size),
+        prepare([(density, run.start, run.unflatten, math.ceil(len(rows.x) / batches),
                   0 if held_out is None else min(len(held_out.x), BLOCK))])
     stopped, cause = run_guarded(run.epochs(resume, callback), epochs, "epoch", progress,
                                  0 if resume is None else len(resume.history["train"]))
@@ -289,14 +291,36 @@ class _Run:
 
     def _epoch(self):
         """All rows once, in a new order; the mean loss in nats per row."""
-        total, count = 0.0, len(self.rows.x)
-        batches = math.ceil(count / self.settings.batch_size)
-        for batch in np.array_split(self.rng.permutation(count), batches):
-            total += self._step(self.rows.at(batch)) * len(batch)
-        return total / count
+        count, losses = len(self.rows.x), []
+        order = np.array_split(self.rng.permutation(count),
+                               math.ceil(count / self.settings.batch_size))
+        for start in range(0, len(order), IN_ONE_CALL):
+            batches = order[start:start + IN_ONE_CALL]
+            losses += self._steps(self.rows.at(np.concatenate(batches)),
+                                  np.cumsum([0, *map(len, batches)]))
+        return sum(loss * len(batch) for loss, batch in zip(losses, order)) / count
+
+    def _steps(self, rows, ends):
+        """A step for each batch, rows ``ends[k]`` to ``ends[k + 1]``; their losses.
+
+        The twin makes as many in one call as have finite losses.
+        """
+        found = []
+        while (done := len(found)) < len(ends) - 1:
+            def step(*arguments, batch=slice(ends[done], ends[done + 1])):
+                return self._step(rows.at(batch))
+
+            if self.settings.objective is not None or self.keeps_running:
+                self.now, losses = step()
+            else:
+                self.now, losses = dispatch.run(
+                    "steps", step, self.training, self.unflatten, self.now, rows, ends[done:],
+                    self.adam, self.settings.average)
+            found += losses
+        return found
 
     def _step(self, batch):
-        """One step of Adam; the loss of the batch."""
+        """Where one step of Adam leads, and the loss of the batch in a list."""
         now, objective = self.now, self.settings.objective
         if objective is None:
             loss, gradient = loss_and_gradient(self.training, self.unflatten, now.vector, *batch)
@@ -310,8 +334,7 @@ class _Run:
             vector = trees.flatten(adapt(self.density, self.unflatten(vector), batch.x,
                                          batch.context))[0]
         averaged = running_average(now.averaged, vector, self.settings.average, optimizer.steps)
-        self.now = Progress(vector, averaged, optimizer)
-        return float(loss)
+        return Progress(vector, averaged, optimizer), [float(loss)]
 
     def _score(self, vector):
         """Negative mean log-likelihood of the validation rows."""

@@ -1,15 +1,18 @@
 """Loss and gradient of one batch, with the parameters as one long vector."""
 
+import threading
 import weakref
 
 from autograd import value_and_grad
 
 from nfref.density import Density
+from nfref.flows.statistics import in_training
 from nfref.objectives.divergences import negative_log_likelihood
 from nfref.runtime import dispatch
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_context, as_rows
 
+ONE_AT_A_TIME = threading.RLock()        # autograd counts its traces for all threads at once
 # unflatten -> the density that its parameters, from a vector of that length, were checked for.
 _FITTING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -56,10 +59,25 @@ def prepare(fits: list[Any]) -> None:
 
     Parameters
     ----------
-    fits : list of (density, P, dtype, rows of a step, rows that are scored at once)
-        In the order of need; 0 rows where there is no such call.
+    fits : list of (density, vector, unflatten, rows of a step, rows that are scored at once)
+        See :func:`nfref.runtime.dispatch.prepare`.
     """
-    dispatch.prepare([(density.flow, *others) for density, *others in fits])
+    dispatch.prepare(fits)
+
+
+def are_in_one_call(density: Density, vector: Array, unflatten: Callable[..., Any],
+                    rows: int) -> bool:
+    """Whether a fit makes many steps of so many rows in one call, which leaves one thread busy.
+
+    Parameters
+    ----------
+    density : Density
+    vector : (P,) array
+        Parameters, in the dtype of the training.
+    unflatten : callable
+    rows : int
+    """
+    return dispatch.are_in_one_call(in_training(density), vector, unflatten, rows)
 
 
 def _by_tape(density, unflatten, vector, x, context, weight):
@@ -70,4 +88,5 @@ def _by_tape(density, unflatten, vector, x, context, weight):
 
 def value_and_gradient(objective, unflatten, vector):
     """The value of ``objective(unflatten(vector))``, and its (P,) gradient."""
-    return value_and_grad(lambda vector: objective(unflatten(vector)))(vector)
+    with ONE_AT_A_TIME:
+        return value_and_grad(lambda vector: objective(unflatten(vector)))(vector)

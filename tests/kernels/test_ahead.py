@@ -16,9 +16,11 @@ import pytest
 import nfref
 from nfref.kernels import ahead, cache, jit
 from nfref.kernels.adam import _adam_update
+from nfref.kernels.chain import epoch
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.products import outer_product, product
 from nfref.tables.plan import Plan
+from nfref.runtime import params as trees
 from nfref.tables.search import prepare_flows
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
@@ -59,17 +61,20 @@ class FakeWorker:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_tasks_are_what_a_fit_compiles(dtype):
-    """Fitted once, so that the kernels have run in this process, on three partial sums."""
+@pytest.mark.parametrize("batch_size", [100, 600])
+def test_tasks_are_what_a_fit_compiles(batch_size, dtype):
+    """Fitted once, so that the kernels have run in this process, on one or three partial sums."""
     density = nfref.Density(nfref.ElementwiseAffine(3))
     rows = np.random.default_rng(0).standard_normal((600, 3)).astype(dtype)
     with nfref.backend("numba"):
         nfref.fit(density, density.init(np.random.default_rng(0)), rows,
-                  np.random.default_rng(0), epochs=1, batch_size=600, progress=False)
+                  np.random.default_rng(0), epochs=1, batch_size=batch_size, progress=False)
     (piece,) = ahead.programs(density.flow, -1)
-    tasks = list(ahead.tasks_of(ahead.Need(piece.optional, np.dtype(dtype).name, True, True)))
-    assert [task.kernel for task in tasks] == [product, outer_product, chain.vjp, chain.evaluate,
-                                               chain.add_partial_sums, _adam_update]
+    tasks = list(ahead.tasks_of(ahead.Need(piece.optional, np.dtype(dtype).name, True, True,
+                                           batch_size == 100)))
+    assert [task.kernel for task in tasks] == [product, outer_product, *(
+        [epoch.make_steps, chain.evaluate] if batch_size == 100 else
+        [chain.vjp, chain.evaluate, chain.add_partial_sums, _adam_update])]
     assert all(task.types in task.kernel.overloads for task in tasks)
 
 
@@ -78,17 +83,19 @@ def test_values_alone_need_no_gradient():
     assert kernels == [product, outer_product, chain.evaluate]
 
 
-def test_a_search_asks_for_training_and_then_for_scores(asked):
+@pytest.mark.parametrize("count", [700, 2000])
+def test_a_search_asks_for_training_and_then_for_scores(asked, count):
+    """Steps of 64 rows are made in one call, those of 256 are not."""
     class Rows:
-        u, context = np.zeros((2000, 11)), None
+        u, context = np.zeros((count, 11)), None
 
         def __len__(self):
-            return 2000
+            return count
 
     prepare_flows((Rows(), Rows(), None), Plan())
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
-    assert asked == [[ahead.Need(optional, "float32", True, True)],
+    assert asked == [[ahead.Need(optional, "float32", True, True, count == 700)],
                      [ahead.Need(optional, "float64", True, False)]]
     prepare_flows((Rows(), Rows(), None), Plan(jobs=2))
     prepare_flows((Rows(), Rows(), None), Plan("gaussian"))
@@ -101,13 +108,13 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
                                  "one of several processes"])
 def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     flow = nfref.MAF(3, 1, (8,))
-    wanted = [(flow, np.float32, True, True)]
+    wanted = [asked_of(flow)]
     if why == "one processor":
         monkeypatch.setattr(ahead, "processors", lambda: 1)
     elif why == "no folder":
         monkeypatch.setattr(cache, "folder", lambda: None)
     elif why == "one kernel is missing":
-        wanted = [(flow, np.float32, False, True)]
+        wanted = [asked_of(flow, value=False)]
     elif why == "known already":
         ahead.start(wanted)
         assert len(asked) == 1
@@ -126,6 +133,12 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
         monkeypatch.setattr(os.path, "exists", lambda path: True)
     ahead.start(wanted)
     assert asked == []
+
+
+def asked_of(flow, value=True):
+    density = nfref.Density(flow)
+    params = trees.cast(density.init(np.random.default_rng(0)), np.float32)
+    return density, *trees.flatten(params), value, 200
 
 
 def test_dtypes_are_shared_out_where_there_are_processors():
@@ -201,8 +214,9 @@ def test_an_entry_that_was_waited_for_is_read(asked):
 START = """
 import sys, time, nfref, numpy as np
 from nfref.kernels import ahead
+from tests.kernels.test_ahead import asked_of
 ahead.processors = lambda: 2
-ahead.start([(nfref.ElementwiseAffine(2), np.float32, True, True)])
+ahead.start([asked_of(nfref.ElementwiseAffine(2))])
 worker, = ahead.COMPILE_WORKERS.workers
 print(worker.process.pid, flush=True)
 """

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nfref.runtime import backends
+from nfref.tables import search
 from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.frames import as_counts, grouped_rows
@@ -114,6 +116,24 @@ def test_unseen_rows_of_labels(n):
             np.testing.assert_array_equal(found.unseen.places, np.arange(n))
         else:
             assert 0 < len(found.unseen.places) < n / 2
+
+
+def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
+    """On as many threads as there are, if each of their steps leaves the others idle."""
+    told, found, real = [], [], search.in_order
+
+    def noted(task, count, threads, stop):
+        told.append(threads)
+        return real(task, count, threads, stop)
+
+    monkeypatch.setattr(search, "in_order", noted)
+    for most, batch_size in ((1, 64), (2, 64), (2, 160)):
+        monkeypatch.setattr(search, "threads", lambda most=most: most)
+        found.append(fitted(rows(), replace(PLAN, batch_size=batch_size)))
+    twins = backends.chosen() != "numpy" and not backends.numba_problem()
+    assert told == [1, 2 if twins else 1, 1]
+    one, other, _ = (one.unseen.log_prob for one in found)
+    np.testing.assert_array_equal(one, other)
 
 
 # What ends early --------------------------------------------------------------------------

@@ -268,6 +268,16 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scr
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
     ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
     """
+    blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
+               last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
+               images)
+
+
+@body
+def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
+               last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
+               images):
+    """See :func:`vjp`."""
     code, starts, x = chain.code, chain.starts, rows.x
     block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
     g = Cotangents(back.u, back.context, back.log_det, gradients.theta)

@@ -1,0 +1,32 @@
+"""Tasks on several threads at once, with one thread for the kernels of each."""
+
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from nfref.runtime.annotations import Any, Callable, Iterator
+from nfref.runtime.backends import one_thread
+
+
+def in_order(task: Callable[[int], Any], count: int, threads: int,
+             stop: Callable[[], None]) -> Iterator[Any]:
+    """task(0), task(1), ... task(count - 1), in their order; one thread is that of the caller.
+
+    ``stop`` is called when Ctrl-C comes and when nobody wants the rest: it has tasks end soon, also
+    those that begin later. What a task returns that Ctrl-C ended counts like the others.
+    """
+    if threads == 1:
+        yield from map(task, range(count))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(one_thread().run, task, k) for k in range(count)]
+        try:
+            for future in waiting:
+                try:
+                    while not future.done():
+                        wait([future], 1)       # on Windows, Ctrl-C can't end one without a timeout
+                except KeyboardInterrupt:
+                    stop()
+                yield future.result()
+        except BaseException:                   # an error; the end of the generator
+            stop()
+            pool.shutdown(cancel_futures=True)
+            raise
