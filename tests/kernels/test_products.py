@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nfref.kernels.jit import kernel
-from nfref.kernels.simd.products import ROWS, ensure_compiled, times_first
+from nfref.kernels.simd.products import (ROWS, add_outer, ensure_compiled, times_first,
+                                         times_transposed)
 
 AT, APART = 3, 5        # where a part of a weight begins, and what stands between its rows
 
@@ -59,3 +60,35 @@ def test_few_columns_have_the_bits_of_all(fan_in, fan_out, keep, dtype):
     for columns in (1, 16, 48):
         out = product_of(flat, h, before, columns, keep)
         assert np.array_equal(out[:, :columns], all_of_them[:, :columns])
+
+
+@kernel
+def backward(weight, fan_in, fan_out, h, g, through, outer, columns):
+    times_transposed(weight, 0, fan_out, fan_in, fan_out, g, 0, through, 0, 0, ROWS, columns)
+    add_outer(h, 0, fan_in, g, 0, fan_out, outer, 0, fan_out, ROWS, columns)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("fan_in, fan_out", SIZES)
+def test_cotangents_that_are_zero_in_some_columns_may_be_left_out(fan_in, fan_out, dtype):
+    """To the bit; without them whole numbers come out exact."""
+    for draw in (np.random.default_rng(0).standard_normal,
+                 lambda shape: np.random.default_rng(0).integers(-9, 10, shape)):
+        weight, h, g, before = (draw(shape).astype(dtype) for shape in (
+            (fan_in, fan_out), (fan_in, ROWS), (fan_out, ROWS), (fan_in, fan_out)))
+        ensure_compiled(h.dtype)
+        for there in (16, 48, ROWS):
+            g[:, there:] = 0
+            found = []
+            for columns in (there, ROWS):
+                through, outer = np.full_like(h, np.nan), before.copy()
+                backward(weight.ravel(), fan_in, fan_out, h.ravel(), g.ravel(),
+                         through.reshape(-1), outer.reshape(-1), columns)
+                assert np.all(np.isnan(through[:, columns:]))
+                found.append((through[:, :there], outer))
+            for one, other in zip(*found):
+                assert np.array_equal(one, other)
+            if draw.__name__ == "<lambda>":
+                assert np.array_equal(found[0][0], (weight @ g)[:, :there])
+                assert np.array_equal(found[0][1], before + h @ g.T)
+            g = draw((fan_out, ROWS)).astype(dtype)

@@ -292,6 +292,7 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
             layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
                   sylvesters, residuals, images, tokens)
         there = min(ROWS, len(x) - start)
+        columns = -(-there // COLUMNS) * COLUMNS
         if len(loss.weights) > 0:
             normal_cotangents(block, loss, g, start)
         else:
@@ -304,7 +305,7 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
         g.context[:] = 0
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
-            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
+            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, columns)
             layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines, mixtures, others,
                       radials, sylvesters, residuals, images, tokens)
         scatter_block(g.u, gradients.x, start)

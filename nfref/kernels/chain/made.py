@@ -19,10 +19,10 @@ theta: the network. Tape: its layers, then E rows for each place, which belong t
 from typing import NamedTuple
 
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
-                                         rows_before, units_of)
+                                         rows_before, times_back, units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
+from nfref.kernels.simd.products import ROWS, add_outer, times_first
 
 AHEAD = 16      # places
 
@@ -145,8 +145,8 @@ def group_vjp(net, storage, layer, group, g):
     above, _ = units_in(net, layer + 1, group, group + 1)
     weight = storage.at + weight_at(widths, layer + 1) + first * widths[layer + 1] + above
     here = rows_before(widths, layer) + first * ROWS
-    times_transposed(storage.theta, weight, widths[layer + 1], units, widths[layer + 1] - above,
-                     g, rows_before(widths, layer + 1) + above * ROWS, g, here, 0)
+    times_back(storage.theta, weight, widths[layer + 1], units, widths[layer + 1] - above,
+               g, rows_before(widths, layer + 1) + above * ROWS, g, here, storage.columns)
     activate_vjp(net.activation, units, storage, storage.tape_at + here, g, here)
 
 
@@ -159,7 +159,8 @@ def weights_vjp(net, storage, g, g_theta):
         for group in range(net.group_ends.shape[1] - 1):
             first, units = units_in(net, layer, group, group + 1)
             add_outer(storage.tape, storage.tape_at + below, units_seen(net, layer, group),
-                      g, here + first * ROWS, units, g_theta, weight + first, widths[layer])
+                      g, here + first * ROWS, units, g_theta, weight + first, widths[layer], ROWS,
+                      storage.columns)
         add_row_sums(g, here, widths[layer], g_theta, weight + widths[layer - 1] * widths[layer])
 
 
@@ -259,17 +260,17 @@ def places_vjp(net, storage, group, first, end, g_tape):
     widths = net.widths
     above = net.group_ends[1, group]
     row = n_context_of(net) + first
-    times_transposed(storage.theta, storage.at + row * widths[1] + above, widths[1], end - first,
-                     widths[1] - above, g_tape, rows_before(widths, 1) + above * ROWS,
-                     g_tape, row * ROWS, 0)
+    times_back(storage.theta, storage.at + row * widths[1] + above, widths[1], end - first,
+               widths[1] - above, g_tape, rows_before(widths, 1) + above * ROWS,
+               g_tape, row * ROWS, storage.columns)
 
 
 @body
 def context_vjp(net, storage, g_context, g_tape):
     widths = net.widths
     n_context = n_context_of(net)
-    times_transposed(storage.theta, storage.at, widths[1], n_context, widths[1],
-                     g_tape, rows_before(widths, 1), g_tape, 0, 0)
+    times_back(storage.theta, storage.at, widths[1], n_context, widths[1],
+               g_tape, rows_before(widths, 1), g_tape, 0, storage.columns)
     for k in range(n_context):
         for r in range(ROWS):
             g_context[k, r] += g_tape[k * ROWS + r]

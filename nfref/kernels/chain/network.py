@@ -150,6 +150,18 @@ def mlp(widths, activation, storage):
 
 
 @body
+def times_back(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, columns):
+    """Cotangents through a weight: 0 beyond the first columns, as those that come in are."""
+    times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, 0, ROWS, columns)
+    if columns < ROWS:
+        out = units_of(out, out_at, fan_in)
+        zero = out.dtype.type(0)
+        for j in range(fan_in):
+            for r in range(columns, ROWS):
+                out[j, r] = zero
+
+
+@body
 def mlp_vjp(widths, activation, storage, g_theta, scratch):
     """From the cotangent of the output (fan_out, ROWS) to that of the input.
 
@@ -157,7 +169,7 @@ def mlp_vjp(widths, activation, storage, g_theta, scratch):
     the first has the cotangent of the output, and returned is where that of the input starts.
     Adds to ``g_theta``.
     """
-    theta, at, h = storage.theta, storage.at, storage.tape
+    theta, at, h, columns = storage.theta, storage.at, storage.tape, storage.columns
     h_at = storage.tape_at + rows_before(widths, len(widths) - 1)
     for k in range(len(widths) - 1):
         at += (widths[k] + 1) * widths[k + 1]
@@ -168,8 +180,8 @@ def mlp_vjp(widths, activation, storage, g_theta, scratch):
         add_row_sums(scratch, g_at, fan_out, g_theta, at)
         at -= fan_in * fan_out
         h_at -= fan_in * ROWS
-        add_outer(h, h_at, fan_in, scratch, g_at, fan_out, g_theta, at, fan_out)
-        times_transposed(theta, at, fan_out, fan_in, fan_out, scratch, g_at, scratch, other_at, 0)
+        add_outer(h, h_at, fan_in, scratch, g_at, fan_out, g_theta, at, fan_out, ROWS, columns)
+        times_back(theta, at, fan_out, fan_in, fan_out, scratch, g_at, scratch, other_at, columns)
         if k > 0:
             activate_vjp(activation, fan_in, storage, h_at, scratch, other_at)
         g_at, other_at = other_at, g_at

@@ -51,16 +51,23 @@ def times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, colum
 
 
 def times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
-                     width=ROWS):
-    """out (fan_in, width) = keep * out + weight g, with g (fan_out, width); keep is 0 or 1."""
-    w = _part(weight, at, stride, fan_in, fan_out)
-    product = w @ _part(g, g_at, width, fan_out, width)
-    part = _part(out, out_at, width, fan_in, width)
+                     width=ROWS, columns=ROWS):
+    """out (fan_in, width) = keep * out + weight g, with g (fan_out, width); keep is 0 or 1.
+
+    In the first ``columns`` alone, some sixteens, where these are not ROWS.
+    """
+    w, columns = (_part(weight, at, stride, fan_in, fan_out),
+                  width if columns == ROWS else columns)
+    product = w @ _part(g, g_at, width, fan_out, columns)
+    part = _part(out, out_at, width, fan_in, columns)
     part[:] = part + product if keep else product
 
 
-def add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
-    """weight (fan_in, fan_out) += h g^T, with h (fan_in, width) and g (fan_out, width)."""
+def add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
+    """weight (fan_in, fan_out) += h g^T, with h (fan_in, width) and g (fan_out, width).
+
+    g is 0 beyond the first ``columns`` of every ROWS, some sixteens.
+    """
     w = _part(weight, at, stride, fan_in, fan_out)
     w += _part(h, h_at, width, fan_in, width) @ _part(g, g_at, width, fan_out, width).T
 
@@ -93,18 +100,19 @@ def _times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, colu
 
 @overloaded(times_transposed)
 def _times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
-                      width=ROWS):
-    def compiled(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS):
+                      width=ROWS, columns=ROWS):
+    def compiled(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS,
+                 columns=ROWS):
         _call_product(fan_in, fan_out, start_at(weight, at), stride, 1, start_at(g, g_at), keep,
-                      start_at(out, out_at), width, width)
+                      start_at(out, out_at), width, width if columns == ROWS else columns)
     return compiled
 
 
 @overloaded(add_outer)
-def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
-    def compiled(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS):
+def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
+    def compiled(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
         _call_outer_product(fan_in, fan_out, start_at(h, h_at), start_at(g, g_at),
-                            start_at(weight, at), stride, width)
+                            start_at(weight, at), stride, width, columns)
     return compiled
 
 
@@ -122,7 +130,7 @@ def _call_column(typing, m, k, a, a_k, b, keep, c):
 
 
 @intrinsic
-def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width):
+def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width, columns):
     return _call("outer_product", outer_product_signature(weight))
 
 
@@ -149,7 +157,7 @@ def column_signature(a):
 
 def outer_product_signature(a):
     """That of :func:`outer_product`, for pointers ``a``."""
-    return types.void(types.intp, types.intp, a, a, a, types.intp, types.intp)
+    return types.void(types.intp, types.intp, a, a, a, types.intp, types.intp, types.intp)
 
 
 def _name(function, signature):
@@ -261,8 +269,11 @@ def column(m, k, a, a_k, b, keep, c):
 
 
 @kernel
-def outer_product(fan_in, fan_out, h, g, weight, stride, width):
-    """weight += h g^T, with g transposed for some columns of the weight at a time."""
+def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
+    """weight += h g^T, with g transposed for some columns of the weight at a time.
+
+    Of every ROWS the first ``there`` count, a number of whole vectors; g is 0 in the others.
+    """
     lanes = lanes_of(weight)
     columns = VECTORS * lanes
     whole = fan_out // lanes * lanes if fan_in >= TALL else 0
@@ -271,29 +282,29 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width):
         for j in range(0, whole, columns):
             some = min(columns, whole - j)
             for first in range(0, some, lanes):
-                for r in range(0, ROWS, lanes):
+                for r in range(0, there, lanes):
                     transpose(start_at(g, (j + first) * width + start + r), width,
                               start_at(transposed, r * columns + first), columns)
-            _add_columns(fan_in, some, start_at(h, start), width, transposed, columns,
+            _add_columns(fan_in, some, start_at(h, start), width, there, transposed, columns,
                          start_at(weight, j), stride)
     _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight,
               stride)
 
 
 @body
-def _add_columns(fan_in, some, h, width, transposed, columns, weight, stride):
+def _add_columns(fan_in, some, h, width, there, transposed, columns, weight, stride):
     tall, lanes = fan_in // TALL * TALL, lanes_of(weight)
     for i in range(0, tall, TALL):
         row, out = start_at(h, i * width), start_at(weight, i * stride)
         if some == columns:
-            _tall_tile(ROWS, row, width, 1, transposed, columns, 1, out, stride)
+            _tall_tile(there, row, width, 1, transposed, columns, 1, out, stride)
         else:
             for j in range(0, some, lanes):
-                _narrow_tile(ROWS, row, width, 1, start_at(transposed, j), columns, 1,
+                _narrow_tile(there, row, width, 1, start_at(transposed, j), columns, 1,
                              start_at(out, j), stride)
     for i in range(tall, fan_in):
         for j in range(0, some, lanes):
-            _single_tile(ROWS, start_at(h, i * width), width, 1, start_at(transposed, j), columns,
+            _single_tile(there, start_at(h, i * width), width, 1, start_at(transposed, j), columns,
                          1, start_at(weight, i * stride + j), stride)
 
 
