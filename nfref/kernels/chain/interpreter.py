@@ -270,13 +270,13 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scr
     """
     blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
                last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images)
+               images, tokens)
 
 
 @body
 def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
                last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images):
+               images, tokens):
     """See :func:`vjp`."""
     code, starts, x = chain.code, chain.starts, rows.x
     block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
