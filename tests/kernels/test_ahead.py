@@ -19,8 +19,8 @@ from nfref.kernels.adam import _adam_update
 from nfref.kernels.chain import epoch
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.products import outer_product, product
-from nfref.tables.plan import Plan
 from nfref.runtime import params as trees
+from nfref.tables.plan import Plan
 from nfref.tables.search import prepare_flows
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
