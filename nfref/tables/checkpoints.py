@@ -10,7 +10,7 @@ from nfref.tables.archives import ArchiveError
 from nfref.tables.plan import SearchState
 
 FORMAT, VERSION = "nfref checkpoint", 1
-SEARCH = 2                  # another number whenever searches go another way: bits are not the same
+SEARCH = 3                  # another number whenever searches go another way: bits are not the same
 
 
 def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Steps in one call: what they compute, where they stop, and which steps are made so."""
 
+import inspect
 import threading
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import pytest
 
 import nfref
 from nfref.kernels.chain import epoch
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.batch_norm import take_along
 from nfref.runtime import params as trees
 from nfref.training import fitting
 from tests.training.cases import fit, same_bits
@@ -130,3 +133,10 @@ def test_other_packings_are_steps_by_themselves():
     rows = fitting.Rows(np.zeros((4, 3)))
     now = SimpleNamespace(vector=vector)
     assert epoch.steps(density, unflatten, now, rows, np.array([0, 4]), None, 0.9) is None
+
+
+@pytest.mark.parametrize("kernel", [chain.evaluate, chain.vjp, chain.blocks_vjp,
+                                    epoch.make_steps, take_along], ids=lambda kernel: kernel.py_func.__name__)
+def test_every_kernel_takes_all_optional_parts(kernel):
+    assert tuple(inspect.signature(kernel.py_func).parameters)[-len(chain.OPTIONAL):] == (
+        chain.OPTIONAL)
