@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "anomaly.py"
 sys.path.insert(0, str(PAGE.parent))
-import _r_data  # noqa: E402
 import _patches  # noqa: E402
+import _r_data  # noqa: E402
 
 
 @pytest.fixture

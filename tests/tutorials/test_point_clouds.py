@@ -8,8 +8,8 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "point_clouds.py"
 sys.path.insert(0, str(PAGE.parent))
-import _meshes  # noqa: E402
 import _clouds  # noqa: E402
+import _meshes  # noqa: E402
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
 TRIANGLES = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])
