@@ -15,7 +15,7 @@ parameter, and kernels. Families of two parameters take twenty times as long, fo
 The library draws nothing at random here and uses one thread. What a row scores may differ in the
 last digits with the place where it stands among others: the library takes several at once.
 
-Source: Nagler and Czado 2016.
+Source: Nagler and Czado 2016, arXiv:1503.03305.
 """
 
 import importlib.util

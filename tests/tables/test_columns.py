@@ -138,7 +138,7 @@ def test_mass_one_on_every_support_and_no_sample_outside(name):
 
 
 @pytest.mark.parametrize("values, first", [
-    ([0.0, 3.0, 23.9], 0.0), ([0.1, 24.0], 0.0), ([-11.0, 0.0, 12.0], -12.0),
+    ([0.0, 3.0, 23.9], 0.0), ([0.1, 24.0], 0.0), ([-11.0, 0.0123456789, 12.0], -12.0),
     ([350.0, 365.0], 350.0), ([-30.0, 3.0, 70.0], 0.0)])
 def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
     column = column_of("hour", np.array(values), "period 24")

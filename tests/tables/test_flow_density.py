@@ -331,8 +331,8 @@ def test_a_flow_of_other_columns_is_refused():
 def test_candidates_show_themselves_as_a_table(capsys):
     model = nfref.FlowDensity("gaussian", random_state=0, verbose=True).fit(rows())
     lines = str(model.candidates_).splitlines()
-    assert lines[0].split() == ["candidate", "nats", "per", "row", "std.", "error", "weight",
-                                "seconds"]
+    assert lines[0].split() == ["candidate", "nats", "per", "row", "std.", "error", "median",
+                                "weight", "seconds"]
     assert [line.split("  ")[0].strip() for line in lines[1:]] == [
         one.name for one in model.candidates_]
     assert str(model.candidates_) in capsys.readouterr().err
