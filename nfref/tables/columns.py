@@ -37,6 +37,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
+from nfref.runtime.description import LARGEST as LARGEST_WHOLE
 from nfref.tables.lattice import lattice_of, nearest
 
 TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
@@ -251,6 +252,12 @@ class Category(Configuration):
     labels: tuple
 
     kind = "category"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if any(isinstance(label, int) and abs(label) >= LARGEST_WHOLE for label in self.labels):
+            raise ColumnError(self.name, "expected labels that a file can hold, whole numbers "
+                              "below 2^128, got a larger one; text is one way to write them")
 
     def encode(self, values, first=0):
         """Codes (N,); messages count rows from ``first``."""

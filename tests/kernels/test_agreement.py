@@ -29,7 +29,7 @@ from tests.truth.configurations import configurations
 MOST = 100          # units
 NEAR = 16           # ulp of the largest number: then nobody has to measure a unit
 # Where a network rounds inside of it, which is in no unit: layer norm of two channels leaves next
-# to nothing of a cotangent. In float32 the formula is 660 units off at a scale of 100, the twin 300.
+# to nothing of a cotangent: in float32 both are hundreds of units off at a scale of 100.
 LARGEST_SCALE = {"tarflow": 10.0}
 DRAWS = 4
 CHANGE = 2.0 ** -40     # of which 2^-12 in float64, and float32's own rounding error

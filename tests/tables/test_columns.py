@@ -418,3 +418,8 @@ def test_samples_within():
         model.sample(5, within=1e-6)
     with pytest.raises(ValueError, match="within: expected a finite number above 0"):
         model.sample(5, within=0)
+
+
+def test_labels_are_such_as_files_hold():
+    with pytest.raises(ColumnError, match="whole numbers below 2\\^128, got a larger one"):
+        column_of("id", np.array([10 ** 400, 10 ** 400 + 1] * 5, object), "category")
