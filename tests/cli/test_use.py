@@ -23,6 +23,18 @@ def test_samples_carry_the_names_and_the_units(folder):
     assert np.isfinite(float(output.split()[-2]))
 
 
+def test_samples_within_a_range(folder):
+    lines = succeeds("sample", "people.npz", "-n", 200, "--seed", 3, "--within", 1.5, cwd=folder)
+    drawn = np.array([line.split(",") for line in lines.splitlines()[1:]], float)
+    model = nfref.FlowDensity.load(folder / "people.npz")
+    middle, scale = ([getattr(column, name) for column in model.columns_]
+                     for name in ("middle", "scale"))
+    assert drawn.shape == (200, 3)
+    assert np.all(np.abs(drawn - middle) <= 1.5 * np.array(scale) * (1 + 1e-12))
+    done = nfref_command("sample", "people.npz", "--within", "-1", cwd=folder)
+    assert done.returncode == 2 and done.stderr.startswith("nfref: error: --within: expected a")
+
+
 def test_a_flow_that_python_has_fitted_serves_every_command(folder, tmp_path):
     density, params = bare_flow(tmp_path / "m.npz", columns=COLUMNS)
     data = folder / "people.csv"
