@@ -21,9 +21,13 @@ def main():
         reason = f"{error}".strip().splitlines() or ["out of memory"]
         print(f"nfref: error: what nfref stands on cannot be loaded: {reason[-1]}", file=sys.stderr)
         return 2
-    if handler is signal.default_int_handler:
-        signal.signal(signal.SIGINT, handler)
-    return run()
+    if handler is not signal.default_int_handler:
+        return run()
+    signal.signal(signal.SIGINT, handler)
+    try:
+        return run()
+    finally:        # nor is anything said while Python ends
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
