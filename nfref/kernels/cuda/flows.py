@@ -12,6 +12,7 @@ import numpy as np
 
 from nfref.kernels.cuda import coupling, sigmoid_mixture
 from nfref.kernels.names import twin_of
+from nfref.networks.activations import softplus
 from nfref.runtime.params import at_path
 from nfref.runtime.tracing import boxes
 
@@ -24,6 +25,9 @@ def _additive(transformer, direction, rows, h):
 
 def _affine(transformer, direction, rows, h):
     twin = coupling.affine_coupling_forward if direction == 1 else coupling.affine_coupling_inverse
+    if transformer.scale == "gate":     # z + (z - p) e^-r as z e^s + t, where e^s = 1 + e^-r
+        p, raw = h
+        h = -p * np.exp(-raw), softplus(-raw)
     return twin(rows, *h)
 
 
