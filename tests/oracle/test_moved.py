@@ -168,6 +168,17 @@ def test_rows_that_pass_through_float16_and_wide_bins(log_prob, verdict):
     assert row.verdict == verdict, row
 
 
+def test_who_answers_on_an_interval_alone_is_not_asked_beyond():
+    def log_prob(x):
+        if np.any((x < 0) | (x > 1)):
+            raise ValueError("all rows must lie in [0, 1]^2")
+        return np.zeros(len(x))
+
+    report = check_density(log_prob, lambda g, n: g.random((n, 2)), dim=2, domain=(0, 1),
+                           rng=rng())
+    assert not report.failures, report
+
+
 def test_one_seed_whatever_the_generator():
     """Two arrays drawn one after the other: n rows are not the first of more."""
     def sample(g, n):

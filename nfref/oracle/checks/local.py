@@ -92,7 +92,9 @@ def _in_steps(name, measured):
     subject, probes = measured.subject, measured.probes
     points = np.flatnonzero(probes.bulk & np.isfinite(measured.values[:, 0]))
     rows, before = probes.rows[points], measured.values[points, 0]
-    near, far = (subject(rows * (1 + relative) + relative, probes.context_row[points])[0][:, 0]
+    # Towards the middle, where a density that refuses what lies outside answers too.
+    inwards = np.median(rows, axis=0) - rows if len(rows) else rows
+    near, far = (subject(rows + relative * inwards, probes.context_row[points])[0][:, 0]
                  for relative in (1e-9, 1e-2))
     # In a line the first step would move it by so much; near the middle of a wide one by nothing.
     with np.errstate(invalid="ignore"):
