@@ -19,7 +19,7 @@ from nfref.tables.conditional import ConditionalSampler, Marginal
 from nfref.tables.density import TableDensity
 from nfref.tables.reading import batch_rows, batches, write_batches
 from nfref.tables.scoring import log_prob, marginal_of
-from nfref.tables.search import ONE_AT_A_TIME
+from nfref.training.gradient import ONE_AT_A_TIME
 
 LEAST = 5           # rows that are shown where nothing else is said
 SHOWN = 6           # columns of them

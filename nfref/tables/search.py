@@ -28,7 +28,7 @@ from nfref.tables.members import Candidate, folds_of, pool_of, scores_of, simple
 from nfref.tables.plan import DoneFlow, SearchState
 from nfref.tables.pool import FittedFlow, mean_and_error
 from nfref.training.fitting import fit as fit_flow
-from nfref.training.gradient import are_in_one_call, prepare
+from nfref.training.gradient import ONE_AT_A_TIME, are_in_one_call, prepare
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
 
@@ -116,9 +116,6 @@ def fitted_flow(kind, training, rng, done):
 
 
 # Flows in turn, or at once ----------------------------------------------------------------
-
-# Flows without kernels of their own may use autograd, which serves one thread at a time.
-ONE_AT_A_TIME = threading.Lock()
 
 
 def _elsewhere(*arguments):

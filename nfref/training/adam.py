@@ -49,10 +49,15 @@ def running_average(average, vector, decay, t):
     """d a + (1 - d) theta after step t = 1, 2, ..., where d is at most ``decay``.
 
     Polyak and Juditsky 1992 average all steps alike; here the past fades, so that the
-    average keeps up. d = min(decay, t / (t + 9)) lets it forget the start of a short run.
+    average keeps up. See :func:`decay_of`.
     """
-    decay = min(decay, t / (t + 9))
+    decay = decay_of(decay, t)
     return decay * average + (1 - decay) * vector
+
+
+def decay_of(most, t):
+    """min(most, t / (t + 9)), which lets an average forget the start of a short run."""
+    return min(most, t / (t + 9))
 
 
 # Optimiser --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import math
 import numbers
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.blocks import BLOCK, in_blocks
 from nfref.runtime.checks import check_count, check_positive, check_rng, require
 from nfref.runtime.configuration import Configuration
-from nfref.training.adam import Adam, AdamState, running_average
+from nfref.training.adam import Adam, AdamState, decay_of, running_average
 from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 from nfref.training.rows import Rows, training_and_validation
@@ -315,7 +316,7 @@ class _Run:
             else:
                 self.now, losses = dispatch.run(
                     "steps", step, self.training, self.unflatten, self.now, rows, ends[done:],
-                    self.adam, self.settings.average)
+                    self.adam, partial(decay_of, self.settings.average))
             found += losses
         return found
 

@@ -20,8 +20,8 @@ import math
 from typing import NamedTuple
 
 from nfref.kernels.chain.block import Cotangents, Storage
-from nfref.kernels.chain.interpreter import (HEADER, block_of, gather_block, layer, layer_vjp,
-                                             normal_cotangents, scatter_block)
+from nfref.kernels.chain.interpreter import (HEADER, block_of, cotangents_of_block, gather_block,
+                                             layer, layer_vjp, scatter_block)
 from nfref.kernels.chain.network import units_of
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.elementary import exp
@@ -101,16 +101,7 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
                 if step == last:
                     if b == task * batch.group:
                         g.theta[:] = 0
-                    if len(loss.weights) > 0:
-                        normal_cotangents(block, loss, g, start)
-                    else:
-                        gather_block(g_values.value, start, g.u)
-                        for r in range(there):
-                            g.log_det[r] = g_values.log_det[start + r]
-                    for r in range(there, ROWS):
-                        g.u[:, r] = 0
-                        g.log_det[r] = 0
-                    g.context[:] = 0
+                    cotangents_of_block(block, g_values, loss, g, start, there)
                 else:
                     pc = starts[parts[part + 1]]
                     storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)

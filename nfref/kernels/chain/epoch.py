@@ -57,7 +57,7 @@ def _program_and_layout(density, unflatten, vector, dtype, most):
     return None if layout is None else (program, layout)
 
 
-def steps(density, unflatten, now, rows, ends, adam, average):
+def steps(density, unflatten, now, rows, ends, adam, decay_of):
     """A step for each batch of rows, from ``ends[k]`` to ``ends[k + 1]``, while all is finite.
 
     Parameters
@@ -69,8 +69,8 @@ def steps(density, unflatten, now, rows, ends, adam, average):
     rows : Rows
     ends : (S + 1,) array of int
     adam : Adam
-    average : float
-        The weight of the past in the running average.
+    decay_of : callable
+        Step t = 1, 2, ... -> the weight of the past in the running average.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def steps(density, unflatten, now, rows, ends, adam, average):
     schedule = Schedule(
         np.asarray(ends - ends[0], np.int64),
         np.array([rates_of(t, adam.rate_of(t)) for t in numbers], dtype),
-        np.array([min(average, t / (t + 9)) for t in numbers], dtype),
+        np.array([decay_of(t) for t in numbers], dtype),
         np.array([math.inf if adam.clip_norm is None else adam.clip_norm]))
     places = Places(whole, empty, whole, empty) if layout.places is None else Places(*layout)
     states, losses = np.empty((2, 4, size), dtype), np.empty(len(sizes))

@@ -293,16 +293,7 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
                   sylvesters, residuals, images, tokens)
         there = min(ROWS, len(x) - start)
         columns = -(-there // COLUMNS) * COLUMNS
-        if len(loss.weights) > 0:
-            normal_cotangents(block, loss, g, start)
-        else:
-            gather_block(g_values.value, start, g.u)
-            for r in range(there):
-                g.log_det[r] = g_values.log_det[start + r]
-        for r in range(there, ROWS):
-            g.u[:, r] = 0
-            g.log_det[r] = 0
-        g.context[:] = 0
+        cotangents_of_block(block, g_values, loss, g, start, there)
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, columns)
@@ -310,6 +301,22 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
                       radials, sylvesters, residuals, images, tokens)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
+
+
+@body
+def cotangents_of_block(block, g_values, loss, g, start, there):
+    """What the derivative of a block of rows begins with: the cotangents of its values, which are
+    given or those of a loss that has weights. Of rows that are not there they are 0."""
+    if len(loss.weights) > 0:
+        normal_cotangents(block, loss, g, start)
+    else:
+        gather_block(g_values.value, start, g.u)
+        for r in range(there):
+            g.log_det[r] = g_values.log_det[start + r]
+    for r in range(there, ROWS):
+        g.u[:, r] = 0
+        g.log_det[r] = 0
+    g.context[:] = 0
 
 
 @body

@@ -11,9 +11,8 @@ then ds/dr. In "gate" p stays in its place and is what the map stretches from: w
 in, q = e (u_in - p) is the derivative by s, p moving along.
 """
 
-import math
-
 from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, one_minus_exp_neg, softplus
 from nfref.kernels.simd.products import ROWS
@@ -61,18 +60,12 @@ def constrain(form, real, raw, s, tape, by_raw, columns):
     ``real`` is the bound of "bounded", the offset of "sigmoid" and "gate".
     """
     number = raw.dtype.type
-    real, zero, one, infinity = number(real), number(0), number(1), number(math.inf)
+    real = number(real)
     if form == BOUNDED:
-        for r in range(columns):
-            ratio = raw[s, r] / real
-            inner = one + ratio * ratio
-            root = math.sqrt(inner)
-            most = real if ratio > zero else -real
-            raw[s, r] = most if root == infinity else raw[s, r] / root
-            tape[by_raw, r] = one / (inner * root)
+        squash(real, raw, s, tape, by_raw, columns)
     elif form == EXP:
         for r in range(columns):
-            tape[by_raw, r] = one
+            tape[by_raw, r] = 1
     else:
         for r in range(columns):
             # s = -log sigma(r + c), so ds/dr = sigma - 1 = e^-s - 1
