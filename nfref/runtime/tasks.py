@@ -17,8 +17,8 @@ def in_order(task: Callable[[int], Any], count: int, threads: int,
         yield from map(task, range(count))
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(one_thread().run, task, k) for k in range(count)]
         try:
+            waiting = [pool.submit(one_thread().run, task, k) for k in range(count)]
             for future in waiting:
                 try:
                     while not future.done():

@@ -38,6 +38,7 @@ def test_ctrl_c_has_the_tasks_end_and_their_results_count():
         if k < 2:
             begun.wait(10)      # both run
         if k == 0:
+            time.sleep(1)       # until who began them waits
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return k, stop.wait(10)
 
