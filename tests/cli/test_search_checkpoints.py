@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from nfref.cli import checkpoint_writer, main
+from nfref.runtime import backends
 from nfref.tables import checkpoints
 from nfref.tables.model_file import load_model
 from tests.cli.mixed import people
@@ -32,11 +33,20 @@ def killed_after(monkeypatch, writes):
     monkeypatch.setattr(checkpoints, "write", counted)
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 5])
-def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, epochs):
+def in_turn(monkeypatch):
+    """Flows one after the other: at once, what is written follows the first that is not done."""
+    monkeypatch.setattr(backends, "processors", lambda: 1)
+
+
+@pytest.mark.parametrize(("order", "writes"), [(in_turn, 1), (in_turn, 3), (in_turn, 5),
+                                               (None, 1), (None, 3)])
+def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
+    """Killed in the first flow of three epochs; in the second, too, where they come in turn."""
     assert main([*FIT, "--out", "whole.npz"]) == 0
     with monkeypatch.context() as patch:
-        killed_after(patch, epochs)
+        if order:
+            order(patch)
+        killed_after(patch, writes)
         with pytest.raises(RuntimeError):
             main([*FIT, "--out", "m.npz", "--checkpoint", "c.npz"])
     assert not (folder / "m.npz").exists()
@@ -47,6 +57,7 @@ def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, epochs):
 def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
     monkeypatch.setattr(checkpoint_writer, "EVERY", 0)
     with monkeypatch.context() as patch:
+        in_turn(patch)
         killed_after(patch, 4)
         with pytest.raises(RuntimeError):
             main([*FIT, "--out", "m.npz"])
