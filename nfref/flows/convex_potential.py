@@ -240,6 +240,7 @@ class ConvexPotentialFlow(Flow):
     context_dim: int = 0
 
     _converters = {"hidden": check_hidden}
+    _twin = "convex_potential"
 
     def _init(self, rng):
         inputs, layers = self.dim + self.context_dim, []

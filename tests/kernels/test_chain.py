@@ -78,6 +78,9 @@ FLOWS = {
     "TarFlow": nfref.TarFlow(6, layers=2, width=2, channels=4, heads=2, depth=2, expansion=2),
     "TarFlow, splines": nfref.TarFlowBlock(3, channels=6, heads=3, expansion=1, reverse=True,
                                            transformer=RationalQuadratic(bins=3)),
+    "convex potential": nfref.Chain([nfref.Invert(nfref.ConvexPotentialFlow(3, (7, 70))),
+                                     nfref.ConvexPotentialFlow(3, ())]),
+    "convex potential, context": nfref.ConvexPotentialFlow(2, (5, 6, 9), context_dim=2),
     "with members that have no twin": nfref.Chain([
         nfref.RealNVP(2, layers=2, hidden=(5,)),
         nfref.Logit((-50.0, None), (50.0, None)),
@@ -90,8 +93,10 @@ for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
-RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral", "TarFlow")
-IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture", "MADE, integral")
+RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral", "TarFlow",
+        "potential")
+IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture", "MADE, integral",
+                "convex potential, context")
 # 1,000 rows are 7 blocks of 128 and 104 rows.
 ROWS = (0, 1, 7, 1000)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.

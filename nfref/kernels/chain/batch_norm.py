@@ -55,7 +55,7 @@ class Batch(NamedTuple):
 @kernel
 def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blocks, tapes, slopes,
                scratch, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images, tokens):
+               images, tokens, potentials):
     """A thread's share of a batch: to ``values`` or, if theta has cotangents, there and back.
 
     gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
@@ -88,7 +88,7 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
                         normalise(code[pc + HEADER], storage, block, batch.found[part - 1])
                     else:
                         layer(chain, pc, storage, block, couplings, masks, splines, mixtures,
-                              others, radials, sylvesters, residuals, images, tokens)
+                              others, radials, sylvesters, residuals, images, tokens, potentials)
                 if part < last:
                     moments(block.u, there, batch.of_blocks[part, b])
                 elif len(values.value) > 0:
@@ -115,7 +115,8 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
                              batch.of_blocks[part - 1, b])
                     else:
                         layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines,
-                                  mixtures, others, radials, sylvesters, residuals, images, tokens)
+                                  mixtures, others, radials, sylvesters, residuals, images, tokens,
+                                  potentials)
                 if part == 0:
                     scatter_block(g.u, gradients.x, start)
                     scatter_block(g.context, gradients.context, start)

@@ -115,7 +115,7 @@ def steps(density, unflatten, now, rows, ends, adam, decay_of):
 @kernel
 def make_steps(chain, rows, no_values, loss, places, schedule, states, losses, blocks, tape,
                slopes, scratch, packed, g_packed, unpacked, couplings, masks, splines, mixtures,
-               others, radials, sylvesters, residuals, images, tokens):
+               others, radials, sylvesters, residuals, images, tokens, potentials):
     """How many steps were made, each from one of the two ``states`` (2, 4, P) to the other.
 
     ``packed``, ``g_packed`` (Q,) and ``unpacked`` (P,) are for theta and the gradients.
@@ -132,7 +132,7 @@ def make_steps(chain, rows, no_values, loss, places, schedule, states, losses, b
         blocks_vjp(chain, theta, batch, no_values, part,
                    Gradients(no_values.value, no_values.value, g_packed), blocks, tape, slopes,
                    scratch, 0, 1, couplings, masks, splines, mixtures, others, radials, sylvesters,
-                   residuals, images, tokens)
+                   residuals, images, tokens, potentials)
         if moves:
             take(g_packed, places.back, places.counts, unpacked)
         gradient = unpacked if moves else g_packed

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.channel_coupling import (channel_coupling, channel_coupling_vjp,
                                                   decode_channel_coupling)
+from nfref.kernels.chain.convex_potential import decode_potential, potential, potential_vjp
 from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
 from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
 from nfref.kernels.chain.image_coupling import (decode_image_coupling, image_coupling,
@@ -32,7 +33,7 @@ from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.products import COLUMNS, ROWS
 
 (ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
- CHANNEL_COUPLING, IMAGE_COUPLING, BATCH_NORM, TOKENS) = range(13)
+ CHANNEL_COUPLING, IMAGE_COUPLING, BATCH_NORM, TOKENS, POTENTIAL) = range(14)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -41,7 +42,7 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 # kernel, one for each of these names, say which a chain needs: each is True or None, and what
 # hangs on a None is cut away before compilation.
 OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters",
-            "residuals", "images", "tokens")
+            "residuals", "images", "tokens", "potentials")
 
 
 class Chain(NamedTuple):
@@ -86,7 +87,7 @@ class Gradients(NamedTuple):
 
 @body
 def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
-          sylvesters, residuals, images, tokens):
+          sylvesters, residuals, images, tokens, potentials):
     """Carry out the instruction at ``pc``.
 
     block : Block; u changes in place, log_det grows
@@ -129,11 +130,14 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
     if tokens is not None:
         if opcode == TOKENS:
             tokens_to_latent(decode_tokens(code, at, reals), storage, block, splines, mixtures)
+    if potentials is not None:
+        if opcode == POTENTIAL:
+            potential(decode_potential(code, at), storage, block)
 
 
 @body
 def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines, mixtures, others,
-              radials, sylvesters, residuals, images, tokens):
+              radials, sylvesters, residuals, images, tokens, potentials):
     """The vector-Jacobian product of the instruction at ``pc``.
 
     cotangents : Cotangents; u turns from that of the output to that of the input, context and
@@ -182,6 +186,9 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
         if opcode == TOKENS:
             tokens_to_latent_vjp(decode_tokens(code, at, reals), storage, cotangents, scratch,
                                  splines, mixtures)
+    if potentials is not None:
+        if opcode == POTENTIAL:
+            potential_vjp(decode_potential(code, at), storage, cotangents, scratch)
 
 
 # Blocks --------------------------------------------------------------------------------------
@@ -218,7 +225,7 @@ def block_of(rows, numbers):
 @kernel
 def evaluate(chain, theta, rows, values, blocks, tape, first, last,
              couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images,
-        tokens):
+        tokens, potentials):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Returns
@@ -237,7 +244,7 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last,
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, no_slopes, columns), block,
                   couplings, masks, splines, mixtures, others, radials,
-                  sylvesters, residuals, images, tokens)
+                  sylvesters, residuals, images, tokens, potentials)
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
@@ -262,7 +269,7 @@ def times_zero(block, there):
 @kernel
 def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first, last,
         couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images,
-        tokens):
+        tokens, potentials):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
@@ -270,13 +277,13 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scr
     """
     blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
                last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images, tokens)
+               images, tokens, potentials)
 
 
 @body
 def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
                last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images, tokens):
+               images, tokens, potentials):
     """See :func:`vjp`."""
     code, starts, x = chain.code, chain.starts, rows.x
     block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
@@ -290,7 +297,7 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
             layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
-                  sylvesters, residuals, images, tokens)
+                  sylvesters, residuals, images, tokens, potentials)
         there = min(ROWS, len(x) - start)
         columns = -(-there // COLUMNS) * COLUMNS
         cotangents_of_block(block, g_values, loss, g, start, there)
@@ -298,7 +305,7 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, columns)
             layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines, mixtures, others,
-                      radials, sylvesters, residuals, images, tokens)
+                      radials, sylvesters, residuals, images, tokens, potentials)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 

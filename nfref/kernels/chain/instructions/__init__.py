@@ -6,8 +6,9 @@ turns the cotangent of those arrays back into one shaped like the parameters. Wh
 differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
 """
 
-from nfref.kernels.chain.instructions import (elementwise, images, linear, networks, planar, radial,
-                                              residual, sylvester, tarflow)
+from nfref.kernels.chain.instructions import (convex_potential, elementwise, images, linear,
+                                              networks, planar, radial, residual, sylvester,
+                                              tarflow)
 from nfref.kernels.names import twin_of
 
 
@@ -21,6 +22,7 @@ ENCODERS = {
     "act_norm": elementwise.act_norm,
     "batch_norm": elementwise.batch_norm,
     "channel_coupling": images.channel_coupling,
+    "convex_potential": convex_potential.convex_potential,
     "coupling": networks.coupling,
     "elementwise_affine": elementwise.elementwise_affine,
     "fixed_linear": linear.fixed_linear,
