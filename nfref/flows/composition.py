@@ -59,10 +59,8 @@ class Composition(Adaptive):
             if not any(map(keeps_statistics, self.flows[:k])):
                 break
             # The next flow sees these rows as the adapted flow hands them on at this stage.
-            if stage == "evaluation":
-                x = _latent_in_blocks(flow, found[k], x, own)
-            else:
-                x, _ = in_training(flow)._inverse(found[k], x, own)
+            x = (_latent_in_blocks(flow, found[k], x, own) if stage == "evaluation" else
+                 _latent(in_training(flow), found[k], x, own))
         unchanged = all(new is old for new, old in zip(found, params))
         return params if unchanged else found
 
@@ -96,12 +94,13 @@ class Composition(Adaptive):
         return self if unchanged else Chain(members)
 
 
+def _latent(flow, params, x, context):
+    return dispatch.run("flow", Flow._apply, flow, -1, params, x, context)[0]
+
+
 def _latent_in_blocks(flow, params, x, context):
     """z of all rows of a training set, a block of rows at a time to bound the memory."""
-    def latent(x, context=None):
-        return dispatch.run("flow", Flow._apply, flow, -1, params, x, context)[0]
-
-    return in_blocks(latent, x, context)
+    return in_blocks(lambda x, context=None: _latent(flow, params, x, context), x, context)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ def in_turn(monkeypatch):
     monkeypatch.setattr(backends, "processors", lambda: 1)
 
 
-@pytest.mark.parametrize(("order", "writes"), [(in_turn, 1), (in_turn, 3), (in_turn, 5),
-                                               (None, 1), (None, 3)])
+@pytest.mark.parametrize("order, writes", [(in_turn, 1), (in_turn, 3), (in_turn, 5),
+                                           (None, 1), (None, 3)])
 def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
     """Killed in the first flow of three epochs; in the second, too, where they come in turn."""
     assert main([*FIT, "--out", "whole.npz"]) == 0

@@ -24,14 +24,17 @@ def over(cases):
 
 def marks(name, dim, context_dim):
     """Of flows of many dims 5 is slow, and 3 and 8 where they are looked at with a context too;
-    there 2 without one is thorough."""
+    8 is thorough, and so is 2 without a context where one is looked at; and images of 16 numbers.
+    """
     entry = flow_table.flows()[name]
+    if dim == 16:
+        return pytest.mark.thorough
     if len(entry.dims) <= 3:
         return ()
     twice = entry.context and not context_dim
     if dim == 5 or dim in (3, 8) and twice:
         return pytest.mark.slow
-    return pytest.mark.thorough if dim == 2 and twice else ()
+    return pytest.mark.thorough if dim == 8 or dim == 2 and twice else ()
 
 
 def gradient_cases():

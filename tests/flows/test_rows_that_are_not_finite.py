@@ -22,8 +22,9 @@ ROWS = np.array([[0.1, 0.2, 0.3], [np.nan, 0, 0], [np.inf, 0, 0], [0, -np.inf, n
                  [-1, 2, 0.5], [0, 0, -np.inf]])
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend, dtype", [
+    ("numpy", np.float64), ("numpy", np.float32), ("numba", np.float64),
+    pytest.param("numba", np.float32, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("name", FLOWS)
 def test_nan_is_nan_and_infinity_has_no_density(name, backend, dtype):
     density = nfref.Density(FLOWS[name])

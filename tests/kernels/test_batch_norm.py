@@ -35,7 +35,8 @@ def problem(name, n, dtype):
 
 
 @pytest.mark.parametrize("name, dtype", [
-    ("couplings", "float32"), ("couplings", "float64"), ("beside others", "float64")])
+    ("couplings", "float64"), pytest.param("couplings", "float32", marks=pytest.mark.thorough),
+    pytest.param("beside others", "float64", marks=pytest.mark.thorough)])
 def test_values_derivatives_and_statistics_are_those_of_the_formula(name, dtype):
     for n in (1, 7, 300):
         density, params, x, context = problem(name, n, dtype)

@@ -76,6 +76,7 @@ FLOWS = {
                                                            activation="tanh", context_dim=2),
     "coupling on images, no blocks": nfref.ImageCoupling((2, 2, 3), hidden=4, blocks=0),
     "TarFlow": nfref.TarFlow(6, layers=2, width=2, channels=4, heads=2, depth=2, expansion=2),
+    "TarFlow, context": nfref.TarFlowBlock(6, width=2, channels=4, context_dim=2),
     "TarFlow, splines": nfref.TarFlowBlock(3, channels=6, heads=3, expansion=1, reverse=True,
                                            transformer=RationalQuadratic(bins=3)),
     "convex potential": nfref.Chain([nfref.Invert(nfref.ConvexPotentialFlow(3, (7, 70))),

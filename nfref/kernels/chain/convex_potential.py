@@ -172,7 +172,7 @@ def downwards(f, weight, storage, at, flat):
     for k in range(len(f.widths) - 1, -1, -1):
         width = f.widths[k]
         here -= width * ROWS
-        g, c = units_of(tape, at.g + here, width), units_of(tape, at.c + here, width)
+        g = units_of(tape, at.g + here, width)
         if k == len(f.widths) - 1:
             for h in range(width):
                 for r in range(ROWS):

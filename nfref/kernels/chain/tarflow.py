@@ -3,13 +3,14 @@
 :mod:`nfref.flows.images.tarflow` and :mod:`nfref.networks.attention` have the formulas. Numbers of
 tokens stand feature by feature, T rows of a block for each, so that a dense layer over all tokens
 is one product. theta: the arrays of the network in the order of its parameters. Tape: tokens, h,
-what each layer needs on the way back, the raw outputs moved on by a token, E rows a coordinate.
+what each layer needs on the way back, the raw outputs moved on by a token, E rows a coordinate;
+the context last.
 """
 
 import math
 from typing import NamedTuple
 
-from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.network import copy_row, units_of
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp, exp_neg
@@ -20,8 +21,8 @@ ROOT_HALF, DENSITY_AT_ZERO = 0.5 ** 0.5, (2 * math.pi) ** -0.5
 
 
 class Tokens(NamedTuple):
-    """The operands: a transformer, then T, W, C, heads, layers, hidden units, and whether the last
-    token comes first."""
+    """The operands: a transformer, then T, W, C, heads, layers, hidden units, whether the last
+    token comes first, and the features of a context."""
 
     transformer: object
     length: object
@@ -31,6 +32,7 @@ class Tokens(NamedTuple):
     depth: object
     hidden: object
     reverse: object
+    context: object
 
 
 class Kept(NamedTuple):
@@ -59,7 +61,7 @@ class Kept(NamedTuple):
 def decode_tokens(code, at, reals):
     k = at + OPERANDS
     return Tokens(decode(code, at, reals), code[k], code[k + 1], code[k + 2], code[k + 3],
-                  code[k + 4], code[k + 5], code[k + 6])
+                  code[k + 4], code[k + 5], code[k + 6], code[k + 7])
 
 
 @body
@@ -292,6 +294,8 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
             for r in range(ROWS):
                 h[j * length + t, r] += storage.theta[storage.at + at + t * c + j]
     at += length * c
+    see_context(own, storage, at, block.context, h)
+    at += own.context * c
     place_at = h_at + c * length * ROWS
     for _ in range(own.depth):
         place = kept(own, place_at)
@@ -331,6 +335,29 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
             transform(transformer, -1, u, raw, extras,
                       Place(i, w * length + t, width * length, i * transformer.tape_rows),
                       block.log_det, storage.columns, splines, mixtures)
+
+
+@body
+def place_of_context(own, at):
+    """Where on the tape it starts."""
+    transformer = own.transformer
+    coordinates = own.width * own.length
+    return at + ROWS * (coordinates * (1 + transformer.raw_rows + transformer.tape_rows)
+                        + own.channels * own.length) + own.depth * kept(own, 0).end
+
+
+@body
+def see_context(own, storage, at, context, h):
+    """h += what the context adds to every token."""
+    c, length = own.channels, own.length
+    seen = units_of(storage.tape, place_of_context(own, storage.tape_at), own.context)
+    for k in range(own.context):
+        copy_row(context, k, seen, k)
+        for j in range(c):
+            weight = storage.theta[storage.at + at + k * c + j]
+            for t in range(length):
+                for r in range(ROWS):
+                    h[j * length + t, r] += weight * context[k, r]
 
 
 @body
@@ -389,7 +416,7 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
                 g_raw[j * length + t, r] = g_raw[j * length + t + 1, r]
         for r in range(ROWS):
             g_raw[j * length + length - 1, r] = 0
-    first_layer = width * c + c + length * c
+    first_layer = (width + 1 + length + own.context) * c
     at = first_layer + own.depth * numbers_of_layer(own)
     dense_vjp(own, storage, at, c, outputs, h_at, scratch, g_out, g_h, 0, g_theta)
     for k in range(own.depth - 1, -1, -1):
@@ -414,6 +441,8 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
         normalise_tokens_vjp(own, storage, at, place.first, place.first_scale, scratch, g_mixed,
                              g_h, free, g_theta)
     add_positions(own, scratch, g_theta, storage.at + width * c + c)
+    see_context_vjp(own, storage, first_layer - own.context * c, scratch, free, cotangents.context,
+                    g_theta)
     dense_vjp(own, storage, 0, width, c, storage.tape_at, scratch, g_h, g_seen, 0, g_theta)
     back = units_of(scratch, g_seen, width * length)
     for t in range(length):
@@ -421,6 +450,26 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
         for w in range(width):
             for r in range(ROWS):
                 g[token * width + w, r] += back[w * length + t, r]
+
+
+@reduction
+def see_context_vjp(own, storage, at, scratch, free, g_context, g_theta):
+    """The cotangent of h comes first in ``scratch``, where a row is free at ``free``."""
+    c, length, at = own.channels, own.length, storage.at + at
+    seen = units_of(storage.tape, place_of_context(own, storage.tape_at), own.context)
+    g_h, g = units_of(scratch, 0, c * length), units_of(scratch, free, 1)
+    for j in range(c if own.context > 0 else 0):
+        for r in range(ROWS):
+            g[0, r] = 0
+        for t in range(length):
+            for r in range(ROWS):
+                g[0, r] += g_h[j * length + t, r]
+        for k in range(own.context):
+            weight, total = storage.theta[at + k * c + j], g.dtype.type(0)
+            for r in range(ROWS):
+                total += g[0, r] * seen[k, r]
+                g_context[k, r] += weight * g[0, r]
+            g_theta[at + k * c + j] += total
 
 
 @reduction

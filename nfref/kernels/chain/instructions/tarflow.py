@@ -9,7 +9,7 @@ from nfref.runtime import params as trees
 def tarflow_block(flow, direction):
     """From latent to data a token waits for those before it, which is left to the formula."""
     transformer = operands_of(flow.transformer)
-    if transformer is None or direction == 1 or flow.context_dim:
+    if transformer is None or direction == 1:
         return None
     length, width, c = flow.length, flow.width, flow.channels
     hidden, outputs = flow.expansion * c, transformer.raw_rows * width
@@ -26,9 +26,11 @@ def tarflow_block(flow, direction):
 
     return Instruction(
         chain.TOKENS, direction,
-        [*transformer.whole, length, width, c, flow.heads, flow.depth, hidden, int(flow.reverse)],
-        size=(width + 1 + length) * c + flow.depth * layer + (c + 1) * outputs,
-        tape=length * (width + c + flow.depth * kept + outputs + width * transformer.tape_rows),
+        [*transformer.whole, length, width, c, flow.heads, flow.depth, hidden, int(flow.reverse),
+         flow.context_dim],
+        size=(width + 1 + length + flow.context_dim) * c + flow.depth * layer + (c + 1) * outputs,
+        tape=length * (width + c + flow.depth * kept + outputs + width * transformer.tape_rows)
+        + flow.context_dim,
         scratch=length * (5 * c + hidden + outputs + width + 1) + 2,
         pack=lambda params, dtype: trees.leaves(params), unpack=unpack, plain=True,
         reals=transformer.reals, needs=("tokens", *transformer.needs))
