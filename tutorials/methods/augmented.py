@@ -219,7 +219,7 @@ for k, colour, name, at in ((0, COLOURS[0], "t = 0", (0.85, -0.3)),
                             (-1, COLOURS[1], "t = 1", (-0.85, -0.3))):
     ax.plot(*seen[k].T, "o", color=colour, markersize=3.5)
     ax.text(*at, name, color=colour, ha="center")
-ax.set(title="half a turn through e: a mirror", xticks=[], yticks=[], xlim=(-1.6, 1.6),
+ax.set(title="half a turn: a mirror", xticks=[], yticks=[], xlim=(-1.6, 1.6),
        ylim=(-0.5, 2.95), aspect="equal")
 
 
