@@ -204,6 +204,10 @@ print("log p(x)", truth.round(3), "estimated", estimate.round(3), "+-", error.ro
 # %%
 # Above: x to -x without and with e, and the mirror as half a turn. Below: the ring that steps
 # aside.
+#
+# .. alt: Above, three panels: paths of x to -x, which without e all end at zero and with e cross
+#    each other and arrive; a letter R of points that turns by half through e and comes down as its
+#    mirror image. Below, two linked rings; the red one at e = 1, on its way; both rings apart.
 
 fig, axes = plt.subplots(2, 3, figsize=(7.36, 5), layout="constrained")
 for ax, paths, title in zip(axes[0], crossing, ("x to -x: not without e", "x to -x with e")):
