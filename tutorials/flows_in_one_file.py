@@ -193,6 +193,8 @@ def cnf(params, rows, to_x, steps=8):
 
 # %%
 # **All six** learn a pinwheel, drawn anew for each step (Adam, arXiv:1412.6980, algorithm 1).
+#
+# .. alt: Points of six flows, coloured by where they start, and densities: a pinwheel's arms.
 def pinwheel(rng, n):
     along, across = 1 + 0.3 * rng.standard_normal(n), 0.1 * rng.standard_normal(n)
     angle = 2 * np.pi / 5 * rng.integers(5, size=n) + np.exp(along) / 4

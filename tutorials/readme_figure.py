@@ -61,12 +61,14 @@ print(f"samples outside of the eight squares: {100 * lost:.2f} %")
 # %%
 # Draw.
 
-figure = new_figure(12, 6.4)
-above, below = figure.subfigures(2, 1, height_ratios=(2.3, 4.1))
+figure = new_figure(7.36, 4.5)      # twice 736 pixels, the width of a page
+above, below = figure.subfigures(2, 1, height_ratios=(1.7, 2.8))
 nfref.plots.layer_strip(density, result.params, rng, n=4000, max_panels=6, figure=above)
 nfref.plots.triptych(density, result.params, x=test, rng=rng, n=5000,
                      limits=((-4.6, 4.6), (-4.6, 4.6)), figure=below)
-nfref.plots.save(figure, figures / "readme.png", dpi=110)
+for ax in above.axes:
+    ax.set(title=ax.get_title().replace(": ", "\n"), xticks=[], yticks=[])
+nfref.plots.save(figure, figures / "readme.png", dpi=200)
 
 # %%
 # Animate, in the units of the standardised columns. The points rest before each layer, and on

@@ -24,68 +24,58 @@ def arrow(axes, start, end, color, style="-|>", dashed=False):
 
 
 def main():
-    figure, axes = plt.subplots(figsize=(11, 6.2))
-    axes.set(xlim=(0, 110), ylim=(0, 62))
+    figure, axes = plt.subplots(figsize=(7.36, 5.2), layout="constrained")
+    axes.set(xlim=(-0.4, 110.4), ylim=(0, 78))
     axes.axis("off")
+    instructions = ((25, 0), (48, 1), (72, 7))
 
     # Top row: the chain from data to latent.
-    y, height = 46, 9
-    box(axes, 1, y, 13, height, "x  (N, D)\nrows as given", VALUE)
-    steps = [(24, "instruction 0\nCOUPLING"), (46, "instruction 1\nCOUPLING"),
-             (75, "instruction 7\nCOUPLING")]
-    for x, text in steps:
-        box(axes, x, y, 15, height, text, VALUE)
-    box(axes, 96, y, 13, height, "z, log_det\nlog_prob of rows", VALUE, 8.5)
-    arrow(axes, (14, y + 4.5), (24, y + 4.5), VALUE)
-    axes.text(19, y + 5.5, "gather_block\nu (D, 128)", ha="center", va="bottom", fontsize=8,
-              color=VALUE)
-    arrow(axes, (39, y + 4.5), (46, y + 4.5), VALUE)
-    axes.text(42.5, y + 5.5, "u", ha="center", va="bottom", fontsize=9, color=VALUE)
-    arrow(axes, (61, y + 4.5), (65, y + 4.5), VALUE)
-    axes.text(68, y + 4.5, "...", ha="center", va="center", fontsize=12, color=VALUE)
-    arrow(axes, (71, y + 4.5), (75, y + 4.5), VALUE)
-    arrow(axes, (90, y + 4.5), (96, y + 4.5), VALUE)
-    axes.text(1, 59, "forward through the chain: u and log_det change in place", fontsize=9.5,
+    y, height = 58, 13
+    middle = y + height / 2
+    axes.text(0, 75, "forward through the chain: u and log_det change in place", fontsize=10,
               color=VALUE, va="center", weight="bold")
+    box(axes, 0, y, 17, height, "x  (N, D)\ngather_block\nu (D, 128)", VALUE)
+    for x, number in instructions:
+        box(axes, x, y, 16, height, f"instruction {number}\nCOUPLING", VALUE)
+    box(axes, 93, y, 17, height, "z, log_det,\nlog_prob\nof rows", VALUE)
+    for start, end in ((17, 25), (41, 48), (64, 66), (70, 72), (88, 93)):
+        arrow(axes, (start, middle), (end, middle), VALUE)
+    axes.text(21, middle + 1, "u", ha="center", va="bottom", color=VALUE)
+    axes.text(68, middle, "...", ha="center", va="center", fontsize=12, color=VALUE)
 
     # Middle row: what one instruction leaves on the tape.
-    y, height = 25, 10
-    parts = [(19, 13.5, "what it reads\n(stay + C, 128)"),
-             (33.5, 12.5, "hidden layers\n(64, 128) each"),
-             (47, 14.5, "raw outputs\n(P x change, 128)"),
-             (62.5, 15, "the transformer's\n(E x change, 128)")]
-    for x, width, text in parts:
-        box(axes, x, y, width, height, text, TAPE, 8)
-    axes.text(17.5, y + height / 2, "the tape of\ninstruction 1", fontsize=9.5, ha="right",
-              va="center", color=TAPE, weight="bold")
-    axes.text(79, y + height / 2, "affine: slope e, product q,\n            ds/dr\n"
-              "spline: bin, its sizes, its\n            slopes, the place in it", fontsize=8,
-              va="center", color=TAPE)
-    arrow(axes, (53.5, 46), (53.5, 35), TAPE, dashed=True)
-    axes.text(54.5, 40.5, "writes", fontsize=8.5, color=TAPE, va="center")
+    y, height = 31, 12
+    axes.text(0, 47, "the tape of instruction 1", fontsize=10, va="center", color=TAPE,
+              weight="bold")
+    for x, width, text in ((0, 17, "what it reads\n(stay + C, 128)"),
+                           (19, 17, "hidden layers\n(64, 128) each"),
+                           (38, 19, "raw outputs\n(P x change, 128)"),
+                           (59, 20, "the transformer's\n(E x change, 128)")):
+        box(axes, x, y, width, height, text, TAPE, 8.5)
+    axes.text(80.5, y + height / 2, "affine: slope e,\nproduct q, ds/dr\nspline: bin, its sizes,\n"
+              "slopes, place in it", fontsize=8.5, va="center", color=TAPE)
+    arrow(axes, (54, 58), (54, 43), TAPE, dashed=True)
+    axes.text(55, 50, "writes", fontsize=9, color=TAPE, va="center")
 
     # Bottom row: back.
-    y, height = 7, 9
-    box(axes, 1, y, 13, height, "g_x  (N, D)", BACK)
-    for x, number in ((24, 0), (46, 1), (75, 7)):
-        box(axes, x, y, 15, height, f"instruction {number}\ncoupling_vjp", BACK)
-    box(axes, 96, y, 13, height, "g = z / N\ng_log_det = -1 / N", BACK, 7.5)
-    arrow(axes, (24, y + 4.5), (14, y + 4.5), BACK)
-    axes.text(19, y + 5.5, "scatter_block", ha="center", va="bottom", fontsize=8, color=BACK)
-    arrow(axes, (46, y + 4.5), (39, y + 4.5), BACK)
-    axes.text(42.5, y + 5.5, "g", ha="center", va="bottom", fontsize=9, color=BACK)
-    arrow(axes, (65, y + 4.5), (61, y + 4.5), BACK)
-    axes.text(68, y + 4.5, "...", ha="center", va="center", fontsize=12, color=BACK)
-    arrow(axes, (75, y + 4.5), (71, y + 4.5), BACK)
-    arrow(axes, (96, y + 4.5), (90, y + 4.5), BACK)
-    arrow(axes, (53.5, 25), (53.5, 16), TAPE, dashed=True)
-    axes.text(54.5, 20.5, "reads", fontsize=8.5, color=TAPE, va="center")
-    arrow(axes, (102.5, 46), (102.5, 16), BACK)
-    axes.text(1, 20.5, "back, in the opposite order:\ng changes in place", fontsize=9.5, color=BACK,
+    y, height = 7, 13
+    middle = y + height / 2
+    axes.text(0, 24.5, "back, in the opposite order: g changes in place", fontsize=10, color=BACK,
               va="center", weight="bold")
-    axes.text(53.5, 2, "every vjp also adds to g_theta, the partial sum of these blocks of rows; "
-              "then the next block of 128 rows starts", ha="center", fontsize=9, color=BACK)
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=110, bbox_inches="tight")
+    box(axes, 0, y, 17, height, "scatter_block\ng_x  (N, D)", BACK)
+    for x, number in instructions:
+        box(axes, x, y, 16, height, f"instruction {number}\ncoupling_vjp", BACK)
+    box(axes, 93, y, 17, height, "g = z / N\ng_log_det =\n-1 / N", BACK)
+    for start, end in ((25, 17), (48, 41), (66, 64), (72, 70), (93, 88)):
+        arrow(axes, (start, middle), (end, middle), BACK)
+    axes.text(21, middle + 1, "g", ha="center", va="bottom", color=BACK)
+    axes.text(68, middle, "...", ha="center", va="center", fontsize=12, color=BACK)
+    arrow(axes, (63, 31), (63, 20), TAPE, dashed=True)
+    axes.text(64, 27.8, "reads", fontsize=9, color=TAPE, va="center")
+    arrow(axes, (108, 58), (108, 20), BACK)
+    axes.text(0, 2, "every vjp also adds to g_theta, the partial sum of these blocks of rows;\n"
+              "then the next block of 128 rows starts", fontsize=9, color=BACK, va="center")
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=200)     # twice 736 pixels
 
 
 if __name__ == "__main__":

@@ -12,9 +12,14 @@ learns the clothes of Fashion-MNIST and the digits of MNIST, 16 x 16 pixels of 2
 Three things that one can do with it, and what each is worth:
 
 - *likelihood*: the bits that a pixel of a test image costs, beside three baselines;
-- *samples*, whose temperature T trades variety for tidiness: z is T times standard normal;
+- *samples*, whose temperature :math:`T` trades variety for tidiness: z is T times standard normal;
 - *an attribute as a direction*: the mean z of images that have it, less the mean z of those that
   have not. Added to the z of an image, it gives the attribute to that image.
+
+A density of real numbers becomes the cost of whole ones by noise u, uniform on the unit cube: for
+an image x of n pixels, in bits a pixel,
+
+.. math:: -\frac1n \log_2 P(x) \le -\frac1n\, E_u \log_2 p(x + u) .
 
 Data: ``python tutorials/applications/fetch.py fashion digits``.
 """

@@ -204,6 +204,10 @@ print("log p(x)", truth.round(3), "estimated", estimate.round(3), "+-", error.ro
 # %%
 # Above: x to -x without and with e, and the mirror as half a turn. Below: the ring that steps
 # aside.
+#
+# .. alt: Above, three panels: paths of x to -x, which without e all end at zero and with e cross
+#    each other and arrive; a letter R of points that turns by half through e and comes down as its
+#    mirror image. Below, two linked rings; the red one at e = 1, on its way; both rings apart.
 
 fig, axes = plt.subplots(2, 3, figsize=(7.36, 5), layout="constrained")
 for ax, paths, title in zip(axes[0], crossing, ("x to -x: not without e", "x to -x with e")):
@@ -219,7 +223,7 @@ for k, colour, name, at in ((0, COLOURS[0], "t = 0", (0.85, -0.3)),
                             (-1, COLOURS[1], "t = 1", (-0.85, -0.3))):
     ax.plot(*seen[k].T, "o", color=colour, markersize=3.5)
     ax.text(*at, name, color=colour, ha="center")
-ax.set(title="half a turn through e: a mirror", xticks=[], yticks=[], xlim=(-1.6, 1.6),
+ax.set(title="half a turn: a mirror", xticks=[], yticks=[], xlim=(-1.6, 1.6),
        ylim=(-0.5, 2.95), aspect="equal")
 
 

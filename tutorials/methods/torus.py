@@ -1,4 +1,4 @@
-"""
+r"""
 Angles
 ======
 
@@ -16,6 +16,12 @@ arXiv:2002.02428):
   convex combination of Moebius maps, ``nfref.MoebiusCircle``;
 - the *networks* read the cosine and sine of an angle, so that they cannot tell it from the same
   angle one turn on: ``periodic=(0, 1)``.
+
+A Moebius map takes a point z of the unit circle, as a complex number, along the line through a
+point w inside of it to the other side, and turns it by half. What it does to lengths is all that a
+log-determinant needs:
+
+.. math:: m(z) = \frac{z - w}{1 - \overline{w} z}, \qquad |m'(z)| = \frac{1 - |w|^2}{|z - w|^2} .
 
 The data here wind around the torus in two bands, one once and one twice, and cross both seams. In
 the full run, of 3,000 rows, the flow of the line ends 0.267 nats behind the truth and that of the
