@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from math import factorial
 
 import autograd.numpy as np
-
 from autograd.scipy.special import erf
 
 from nfref.flow import Flow

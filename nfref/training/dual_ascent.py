@@ -9,7 +9,8 @@ close to the identity, each of which is chosen to raise the log-likelihood
 
 of the rows where they stand now; earlier maps are never touched again. There is no network and no
 gradient through the chain: a candidate's own log-likelihood is concave in its few parameters, and
-Newton's method climbs it, one step of it by the rule of the paper. Turned around, the maps are a flow, with its density in closed form.
+Newton's method climbs it, one step of it by the rule of the paper. Turned around, the maps are a
+flow, with its density in closed form.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from nfref.flows.linear import FixedLinear, Linear, random_rotation
 from nfref.flows.radial_expansion import RadialExpansion, shares
 from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import (as_rows, check_choice, check_count, check_finite_rows,
-                                 check_positive, check_rng)
+                                  check_positive, check_rng)
 
 # One map ----------------------------------------------------------------------------------
 
@@ -194,10 +195,11 @@ class Ascent:
 class DualAscent:
     """A density estimator of many small maps, each chosen for the rows as they are.
 
-    In turns a radial expansion (:class:`nfref.RadialExpansion` with the profile "erf") about one of
-    several random points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A map that does
-    not raise the log-likelihood of the rows is dropped. Cost: a step is a few dozen passes over the
-    rows, some 10 ms for 3,000 rows of eleven columns; a density of K maps is K small passes.
+    In turns a radial expansion (:class:`nfref.RadialExpansion`, profile "erf") about one of several
+    random points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A map that
+    does not raise the log-likelihood of the rows is dropped. Cost: a step is a few dozen passes
+    over the rows, some 10 ms for 3,000 rows of eleven columns; a density of K maps is K small
+    passes.
 
     Parameters
     ----------

@@ -35,9 +35,9 @@ FULL = "--full" in sys.argv     # the long run, whose figure is kept
 REACH = 4.6
 
 # %%
-# Growing, by the rule of the paper and by nfref's own: each time the best of sixteen such maps, with
-# the best :math:`\beta`, in turns with smooth bends along random directions. Rows that are held out
-# say how many of the maps are worth keeping.
+# Growing, by the rule of the paper and by nfref's own: each time the best of sixteen such maps,
+# with the best :math:`\beta`, in turns with smooth bends along random directions. Rows that are
+# held out say how many of the maps are worth keeping.
 
 RULES = {"the paper's rule": {"kinds": "radial", "rule": "paper"}, "the best of 16": {}}
 

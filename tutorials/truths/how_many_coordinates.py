@@ -13,9 +13,9 @@ for *every* homeomorphism h of n, differentiable or not: there is a :math:`dz/dt
 
 and likewise a stack of residual blocks :math:`z + g(z)`, each with a Lipschitz constant below one.
 That such a v exists is one thing; does a network of some width find it? Here networks learn three
-maps, in n, in n + 1 and in 2n coordinates: x to -x; x to :math:`-\operatorname{sign}(x) \sqrt{|x|}`,
-which is continuous both ways and no diffeomorphism, since its slope at 0 is infinite; and, in the
-plane, a mirror with a twist.
+maps, in n, in n + 1 and in 2n coordinates: x to -x; x to
+:math:`-\operatorname{sign}(x) \sqrt{|x|}`, which is continuous both ways and no diffeomorphism,
+since its slope at 0 is infinite; and, in the plane, a mirror with a twist.
 
 Of the paper the abstract and the introduction could be read. That fewer than 2n must fail is not
 claimed there; what n + 1 do is seen below.
@@ -132,7 +132,17 @@ for extra, found in stacks.items():
 # %%
 # .. dropdown:: Answer
 #
-#    ANSWER
+#    No width does: on the line the best that keeps the order is to move everything to one point,
+#    an error of 1.0000; in the plane the disc is crushed and not mirrored, 0.73. In 2n
+#    coordinates four units are enough for x to -x, 0.0018, and sixteen for the others, 0.0042 and
+#    0.0309. Two residual blocks fail, 0.6154, and three do it, 0.0038; see the exercise.
+#
+# And n + 1? Nothing here needs more: the mirror with a twist is learned in three coordinates as
+# well as in four, 0.0219 against 0.0309 at width 16. A mirror is half a turn through the extra
+# coordinate, and what is left keeps orientation. That one coordinate more is always enough is not
+# said by this; 2n are what the theorem gives for every h alike. Nor is wider always better: an
+# error of 0.1650 at width 8, for the root, is what one start and L-BFGS make of its infinite
+# slope.
 #
 # The picture. Above the disc, coloured by angle: where it should go, and where the networks in two
 # and four coordinates take it. Below the errors, on logarithmic scales.
@@ -160,14 +170,18 @@ for ax, names in zip(axes[1], (("x to -x", "x to -sign(x) sqrt|x|"), ("mirror an
                                                                else "")
             ax.loglog(WIDTHS, [errors[name, extra, width] for width in WIDTHS], style, color=colour,
                       label=label if style == "o-" else None)
-    ax.set(xlabel="width", xticks=WIDTHS, xticklabels=WIDTHS, ylabel="error",
+        if len(names) > 1:
+            ax.plot([], [], style, color="0.4", label={"o-": "-x", "s:": "-sign(x) sqrt|x|"}[style])
+    ax.set(xlabel="width", ylim=(3e-4, 2),
            title="on the line" if dim == 1 else "in the plane")
     ax.minorticks_off()
-    ax.legend(frameon=False, fontsize=9)
+    ax.set_xticks(WIDTHS, WIDTHS)
+    ax.legend(frameon=False, fontsize=9, loc="lower left")
+axes[1, 0].set_ylabel("error")
 for extra, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
     axes[1, 2].semilogy(BLOCKS, stacks[extra], "o-", color=colour, label=("n", "2n")[extra])
-axes[1, 2].set(xlabel="residual blocks", xticks=BLOCKS, title="x to -x")
-axes[1, 2].legend(frameon=False, fontsize=9)
+axes[1, 2].set(xlabel="residual blocks", xticks=BLOCKS, title="x to -x", ylim=(3e-4, 2))
+axes[1, 2].legend(frameon=False, fontsize=9, loc="lower left")
 plt.show()
 
 # %%

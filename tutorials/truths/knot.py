@@ -6,8 +6,8 @@ A knot that only a fourth coordinate unties
 
 A flow of space never lets two points meet. So it carries a knot along as it is, pulled and bent,
 and a knot it stays. With one more coordinate e there is a way around: where two strands would have
-to pass through each other, one steps aside in e. That is what extra coordinates of a flow are for; the methods page on
-augmented flows has mirrors and linked rings.
+to pass through each other, one steps aside in e. That is what extra coordinates of a flow are for;
+the methods page on augmented flows has mirrors and linked rings.
 
 Here is one rule for both: the string repels itself, and moves downhill of
 
@@ -47,7 +47,7 @@ trefoil = numpy.column_stack([numpy.sin(angle) + 2 * numpy.sin(2 * angle),
 def determinant(string, seed=0):
     """Of a closed polygon (N, 3), as seen from a random side."""
     sides = numpy.linalg.qr(numpy.random.default_rng(seed).standard_normal((3, 3)))[0]
-    p, n = string[:, :3] @ sides, len(string)
+    p = string[:, :3] @ sides
     d = numpy.roll(p, -1, axis=0) - p
 
     def cross(a, b):
@@ -65,7 +65,8 @@ def determinant(string, seed=0):
     ends, k = numpy.sort(under), len(under)
     rows = numpy.zeros((k, k))
     for row, place in zip(numpy.argsort(numpy.argsort(under)), over):
-        for arc, value in ((numpy.searchsorted(ends, place) % k, 2), (row, -1), ((row + 1) % k, -1)):
+        above = numpy.searchsorted(ends, place) % k
+        for arc, value in ((above, 2), (row, -1), ((row + 1) % k, -1)):
             rows[row, arc] += value
     return abs(round(numpy.linalg.det(rows[1:, 1:])))
 
@@ -135,11 +136,11 @@ for name, way in ways.items():
 # %%
 # .. dropdown:: Answer
 #
-#    In four it ends as a circle, where E is 0. In three it is still a trefoil, a round and even one:
-#    no string with that knot can do better.
+#    In four it ends as a circle, where E is 0. In three it is still a trefoil, a round and even
+#    one, and no step lowers its E any more.
 #
-# The picture. What is near is drawn over the rest; below, the colour is e. The last string is turned
-# in four coordinates and made smaller, which are flows too, until it lies in the paper's plane.
+# The picture. What is near is drawn over the rest; below, the colour is e. The last string is
+# turned in four coordinates and made smaller, which are flows too, until it lies in the plane.
 #
 # .. alt: Two rows of four pictures of a loop of string. Above, in three coordinates, a trefoil knot
 #    becomes a rounder trefoil knot. Below, in four coordinates, strands turn red and blue as they
