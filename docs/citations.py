@@ -462,7 +462,9 @@ _TABLE = (
                   formula="Only the abstract and the beginning could be read: a composition of "
                           "simple maps; the parameters of each maximise a local quadratic "
                           "approximation to the log-likelihood; localized radial expansions "
-                          "depend on a single parameter"),
+                          "depend on a single parameter. Profile, width, centres and the length "
+                          "of a step are those of a program of others that says it follows the "
+                          "paper (a class RadialBasisFlow, read whole)"),
         )),
 
     # Training --------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""The page of papers: its two tables, made from the registry of citations and from a list.
+"""The page of papers: its tables, made from the registry of citations and from two lists.
 
 ``docs/citations.py`` says what stands in which place of which paper; reading all of nfref as
-the tests do says where each place is used. ``docs/statements.csv`` says which page shows what.
+the tests do says where each place is used. ``docs/statements.csv`` says which page shows what,
+``docs/survey.csv`` what became of each system of the article that nfref follows.
 """
 
 import csv
@@ -12,6 +13,7 @@ from docs.citations import CITATIONS
 from tests.citing import ARXIV, FILES, ROOT, mentions, paragraphs
 
 STATEMENTS = Path(__file__).parents[1] / "statements.csv"
+SURVEY = Path(__file__).parents[1] / "survey.csv"
 READ = {"read": "read in the paper's text", "quoted": "from texts that quote it"}
 
 
@@ -79,25 +81,35 @@ def papers():
     return "\n".join(line for citation in CITATIONS.values() for line in entry(citation, found))
 
 
-def statements():
-    """The rows of docs/statements.csv: group, statement, source, pages."""
-    with STATEMENTS.open(encoding="utf-8", newline="") as file:
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def statement_table():
-    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 30 30", "",
-             "   * - what", "     - source", "     - shown on"]
-    for row in statements():
-        pages = ", ".join(f":doc:`/{page}`" for page in row["pages"].split())
-        lines += [f"   * - {row['statement']}", f"     - {row['source']}".rstrip(),
-                  f"     - {pages}"]
+def table(widths, heads, rows):
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    for first, *others in [heads, *rows]:
+        lines += [f"   * - {first}", *(f"     - {other}".rstrip() for other in others)]
     return "\n".join(lines) + "\n"
+
+
+def statement_table():
+    return table("40 30 30", ("what", "source", "shown on"), [
+        (row["statement"], row["source"],
+         ", ".join(f":doc:`/{page}`" for page in row["pages"].split()))
+        for row in rows_of(STATEMENTS)])
+
+
+def survey_table():
+    return table("25 30 20 25", ("system", "status", "page", "measured there"), [
+        (row["system"], row["status"], f":doc:`/{row['page']}`", row["number"])
+        for row in rows_of(SURVEY)])
 
 
 def fill_in(app, docname, content):
     if docname == "papers":
         content[0] = content[0].replace(".. the statements", statement_table())
+        content[0] = content[0].replace(".. the survey", survey_table())
         content[0] = content[0].replace(".. the papers", papers())
 
 

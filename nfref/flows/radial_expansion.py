@@ -7,9 +7,16 @@ With s = |x - c| / width, and e^a the factor by which lengths grow at the centre
 
     .. math::
 
-        z &= c + (x - c) (1 + \beta f(s)), \qquad f(s) = (1 + s^2)^{-1/2}, \qquad
-            \beta = e^a - 1, \\
-        \det \frac{dz}{dx} &= (1 + \beta f(s))^{D-1} (1 + \beta f(s)^3).
+        z &= c + (x - c) (1 + \beta f(s)), \qquad \beta = e^a - 1, \\
+        \det \frac{dz}{dx} &= (1 + \beta f(s))^{D-1} (1 + \beta g(s)), \qquad
+            g(s) = \frac{d}{ds} s f(s).
+
+f falls from 1 at the centre to 0 far away. The profile of the paper and one of nfref's own:
+
+    .. math::
+
+        \text{erf:} \quad f = \frac{\sqrt\pi}{2} \frac{\operatorname{erf} s}{s}, \; g = e^{-s^2};
+        \qquad \text{algebraic:} \quad f = (1 + s^2)^{-1/2}, \; g = f^3.
 
 It is a diffeomorphism for every a, and smooth at the centre, where the radial map of Rezende and
 Mohamed (``nfref/flows/radial.py``) has a kink. No point moves further than |beta| width. Cost: one
@@ -17,23 +24,40 @@ pass from data to latent, one root of one scalar equation a row the other way, w
 """
 
 from dataclasses import dataclass
+from math import factorial
 
 import autograd.numpy as np
+from autograd.scipy.special import erf
 
 from nfref.flow import Flow
 from nfref.flows.radial import log_of_sum
+from nfref.runtime.checks import one_of
 from nfref.runtime.tracing import defvjp, primitive
+
+PROFILES = ("algebraic", "erf")
+# Of 1 - f in powers of s^2, for the profile erf: -(-1)^k / (k! (2k + 1)).
+SERIES = tuple(-(-1) ** k / (factorial(k) * (2 * k + 1)) for k in range(1, 18))
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def shares(square):
-    """f = (1 + s^2)^(-1/2) and f^3 = d(s f)/ds, each with its distance from 1.
+def shares(square, profile):
+    """f and g = d(s f)/ds of a profile, each with its distance from 1.
 
-    Shapes: square, s^2, (N, 1). Returns four (N, 1): f, 1 - f, f^3, 1 - f^3.
+    Shapes: square, s^2, (N, 1). Returns four (N, 1): f, 1 - f, g, 1 - g.
     """
-    log_f = -0.5 * np.log1p(square)
-    return np.exp(log_f), -np.expm1(log_f), np.exp(3 * log_f), -np.expm1(3 * log_f)
+    if profile == "algebraic":
+        log_f = -0.5 * np.log1p(square)
+        return np.exp(log_f), -np.expm1(log_f), np.exp(3 * log_f), -np.expm1(3 * log_f)
+    # 1 - f = u/3 - u^2/10 + ... with u = s^2 where s < 1, and no cancellation elsewhere.
+    near = square < 1
+    inside, s = np.where(near, square, 0), np.sqrt(np.where(near, 1, square))
+    series = inside * (0.0 * inside + SERIES[-1])
+    for term in SERIES[-2::-1]:
+        series = inside * (term + series)
+    outside = 0.5 * np.pi ** 0.5 * erf(s) / s
+    return (np.where(near, 1 - series, outside), np.where(near, series, 1 - outside),
+            np.exp(-square), -np.expm1(-square))
 
 
 def grown(rows, centre, share, rest, log_slack):
@@ -49,38 +73,38 @@ def grown(rows, centre, share, rest, log_slack):
     return np.where(factor < 0.5, centre + v * factor, rows + v * (np.expm1(log_slack) * share))
 
 
-def expansion_log_det(square, log_slack, dim):
-    """log det dz/dx = (D - 1) log(1 + beta f) + log(1 + beta f^3).
+def expansion_log_det(square, log_slack, dim, profile):
+    """log det dz/dx = (D - 1) log(1 + beta f) + log(1 + beta g).
 
     Lengths across the radius grow like the radius itself, by 1 + beta f; lengths along it by its
-    derivative. Both brackets are means of 1 and e^a with weights 1 - f and f, or 1 - f^3 and f^3.
+    derivative. Both brackets are means of 1 and e^a with weights 1 - f and f, or 1 - g and g.
 
     Shapes: square, s^2, (N, 1); log_slack (1,). Returns (N,).
     """
-    f, f_rest, cube, cube_rest = shares(square)
+    f, f_rest, g, g_rest = shares(square, profile)
     slack, beta = np.exp(log_slack), np.expm1(log_slack)
     across = log_of_sum(beta * f, f_rest + slack * f)
-    along = log_of_sum(beta * cube, cube_rest + slack * cube)
+    along = log_of_sum(beta * g, g_rest + slack * g)
     return ((dim - 1) * across + along)[:, 0]
 
 
-def expansion_inverse(x, centre, log_width, log_slack):
+def expansion_inverse(x, centre, log_width, log_slack, profile):
     """z = c + (x - c) (1 + beta f(s)), with s = |x - c| / width.
 
-    Paper:   Tabak and Turner, section 1: data to latent; localized radial expansions that depend
-             on one parameter, here beta.
-    Differs: of the paper only the beginning could be read, not its profile f; this one is the
-             simplest that is smooth at the centre and one to one for every beta above -1.
+    Paper:   Tabak and Turner, as a program written after it has it: data to latent, with
+             r = |x - c|, z = x + beta' (x - c) erf(r / alpha) / r; the letters of the program are
+             alpha: width, beta': beta sqrt(pi) width / 2.
+    Differs: nothing with the profile "erf"; "algebraic" is nfref's own.
 
     Shapes: x (N, D); centre (D,); log_width, log_slack (1,). Returns (N, D) and (N,).
     """
     square = np.sum(((x - centre) * np.exp(-log_width)) ** 2, axis=1, keepdims=True)
-    f, f_rest, _, _ = shares(square)
+    f, f_rest, _, _ = shares(square, profile)
     return (grown(x, centre, f, f_rest, log_slack),
-            expansion_log_det(square, log_slack, x.shape[1]))
+            expansion_log_det(square, log_slack, x.shape[1], profile))
 
 
-def expansion_forward(z, centre, log_width, log_slack):
+def expansion_forward(z, centre, log_width, log_slack, profile):
     """x = c + (z - c) / (1 + beta f(s)), where s solves one scalar equation.
 
     Lengths: |z - c| / width = s (1 + beta f(s)), which :func:`expansion_root` solves for s.
@@ -88,19 +112,19 @@ def expansion_forward(z, centre, log_width, log_slack):
     Shapes as for :func:`expansion_inverse`. Returns (N, D) and (N,).
     """
     v = (z - centre) * np.exp(-log_width)
-    square = expansion_root(np.sum(v ** 2, axis=1, keepdims=True), log_slack)
-    f, f_rest, _, _ = shares(square)
+    square = expansion_root(np.sum(v ** 2, axis=1, keepdims=True), log_slack, profile)
+    f, f_rest, _, _ = shares(square, profile)
     slack, beta = np.exp(log_slack), np.expm1(log_slack)
     factor = f_rest + slack * f
     x = np.where(factor > 2, centre + (z - centre) / factor, z - (z - centre) * (beta * f / factor))
-    return x, -expansion_log_det(square, log_slack, z.shape[1])
+    return x, -expansion_log_det(square, log_slack, z.shape[1], profile)
 
 
 @primitive
-def expansion_root(target, log_slack):
+def expansion_root(target, log_slack, profile):
     """The square of the s that solves s (1 - f(s)) + e^a s f(s) = sqrt(target).
 
-    The left-hand side grows with s, with the slope (1 - f^3) + e^a f^3; it bends down for a > 0
+    The left-hand side grows with s, with the slope (1 - g) + e^a g; it bends down for a > 0
     and up for a < 0. Newton's steps from the left for the one and from the right for the other
     never overshoot. |beta s f| <= |beta| and a slope of at least min(1, e^a) give the start; a
     row stops where its step has turned around or is down to a few ulp.
@@ -116,8 +140,8 @@ def expansion_root(target, log_slack):
     moves = np.isfinite(length)
     s = np.where(moves, s, length)
     for _ in range(200):
-        f, f_rest, cube, cube_rest = shares(s ** 2)
-        step = (length - s * (f_rest + slack * f)) / (cube_rest + slack * cube)
+        f, f_rest, g, g_rest = shares(s ** 2, profile)
+        step = (length - s * (f_rest + slack * f)) / (g_rest + slack * g)
         onward = np.where(slack < 1, step < 0, step > 0)
         moves = moves & onward & (np.abs(step) > np.finfo(s.dtype).eps * s)
         if not np.any(moves):
@@ -126,20 +150,22 @@ def expansion_root(target, log_slack):
     return s ** 2
 
 
-def _root_slope(square, log_slack):
-    """d target / d square for target = square (1 + beta f)^2: (1 + beta f) (1 + beta f^3)."""
-    f, f_rest, cube, cube_rest = shares(square)
+def _root_slopes(square, log_slack, profile):
+    """d square / d target and d square / d a for target = square (1 + beta f)^2.
+
+    (1 + beta f) (1 + beta g) dsquare + 2 square (1 + beta f) f e^a da = dtarget.
+    """
+    f, f_rest, g, g_rest = shares(square, profile)
     slack = np.exp(log_slack)
-    return (f_rest + slack * f) * (cube_rest + slack * cube)
+    along = g_rest + slack * g
+    return 1 / ((f_rest + slack * f) * along), -2 * square * f * slack / along
 
 
-# Implicit differentiation of target = square (1 + beta f)^2, with d beta / d a = e^a:
-#   _root_slope dsquare + 2 square (1 + beta f) f e^a da = dtarget.
 defvjp(expansion_root,
-       lambda square, target, log_slack: lambda g: g / _root_slope(square, log_slack),
-       lambda square, target, log_slack: lambda g: np.sum(
-           -2 * g * square * shares(square)[0] * np.exp(log_slack)
-           / (shares(square)[3] + np.exp(log_slack) * shares(square)[2]), axis=0))
+       lambda square, target, log_slack, profile: lambda g: g * _root_slopes(
+           square, log_slack, profile)[0],
+       lambda square, target, log_slack, profile: lambda g: np.sum(g * _root_slopes(
+           square, log_slack, profile)[1], axis=0))
 
 
 # Flow -------------------------------------------------------------------------------------
@@ -153,6 +179,8 @@ class RadialExpansion(Flow):
     ----------
     dim : int
         D, at least 1.
+    profile : {"algebraic", "erf"}, default "algebraic"
+        f; "erf" is that of the paper.
 
     Notes
     -----
@@ -161,6 +189,9 @@ class RadialExpansion(Flow):
     """
 
     dim: int
+    profile: str = "algebraic"
+
+    _converters = {"profile": one_of(PROFILES)}
 
     def _init(self, rng):
         # a = 0 is the identity, and the start is near it.
@@ -168,7 +199,9 @@ class RadialExpansion(Flow):
                 "log_slack": rng.uniform(-0.1, 0.1, 1)}
 
     def _forward(self, params, z, context):
-        return expansion_forward(z, params["centre"], params["log_width"], params["log_slack"])
+        return expansion_forward(z, params["centre"], params["log_width"], params["log_slack"],
+                                 self.profile)
 
     def _inverse(self, params, x, context):
-        return expansion_inverse(x, params["centre"], params["log_width"], params["log_slack"])
+        return expansion_inverse(x, params["centre"], params["log_width"], params["log_slack"],
+                                 self.profile)

@@ -9,21 +9,24 @@ close to the identity, each of which is chosen to raise the log-likelihood
 
 of the rows where they stand now; earlier maps are never touched again. There is no network and no
 gradient through the chain: a candidate's own log-likelihood is concave in its few parameters, and
-Newton's method climbs it. Turned around, the maps are a flow, with its density in closed form.
+Newton's method climbs it, one step of it by the rule of the paper. Turned around, the maps are a
+flow, with its density in closed form.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import gammaln
 
 from nfref.bases.standard_normal import standard_normal_log_prob
 from nfref.density import Density
 from nfref.flows.composition import Chain
 from nfref.flows.hinge import Hinge, branches
 from nfref.flows.linear import FixedLinear, Linear, random_rotation
-from nfref.flows.radial_expansion import RadialExpansion
+from nfref.flows.radial_expansion import RadialExpansion, shares
 from nfref.runtime.annotations import Any, Array, Generator, Params
-from nfref.runtime.checks import as_rows, check_choice, check_count, check_finite_rows, check_rng
+from nfref.runtime.checks import (as_rows, check_choice, check_count, check_finite_rows,
+                                  check_positive, check_rng)
 
 # One map ----------------------------------------------------------------------------------
 
@@ -31,31 +34,21 @@ from nfref.runtime.checks import as_rows, check_choice, check_count, check_finit
 def best_expansions(z, centres, widths, bound, rounds=50):
     """The beta of each radial expansion that raises the log-likelihood of z most, and by how much.
 
-    With v = z - c, f = (1 + |v|^2 / width^2)^(-1/2), the gain is the mean over the rows of
+    With v = z - c and the profile f, g of :class:`nfref.RadialExpansion` at |v| / width, the gain
+    is the mean over the rows of
 
-        -beta f z.v - beta^2 f^2 |v|^2 / 2 + (D - 1) log(1 + beta f) + log(1 + beta f^3),
+        -beta f z.v - beta^2 f^2 |v|^2 / 2 + (D - 1) log(1 + beta f) + log(1 + beta g),
 
     which is concave in beta; Newton's steps run inside of a bracket that its slope narrows, and
     halve it, on the scale of log(1 + beta), where they would leave it.
 
-    Paper:   Tabak and Turner, section 1: the parameters of a map maximise a local quadratic
-             approximation to the log-likelihood.
-    Differs: there one quadratic is enough, the first step here; how the candidates are drawn
-             could not be read.
-
     Shapes: z (N, D); centres (K, D); widths (K,). Returns two (K,).
     """
-    dim = z.shape[1]
-    v = z[None] - centres[:, None]
-    square = np.sum(v ** 2, axis=2)
-    f = (1 + square / widths[:, None] ** 2) ** -0.5
-    cube = f ** 3
-    linear = np.mean(f * np.sum(z * v, axis=2), axis=1)
-    quadratic = np.mean(f ** 2 * square, axis=1)
+    dim, f, g, linear, quadratic = _moments(z, centres, widths)
     low, high = np.full(len(widths), 1 / bound - 1), np.full(len(widths), bound - 1)
     beta = np.zeros(len(widths))
     for _ in range(rounds):
-        across, along = f / (1 + beta[:, None] * f), cube / (1 + beta[:, None] * cube)
+        across, along = f / (1 + beta[:, None] * f), g / (1 + beta[:, None] * g)
         slope = (np.mean((dim - 1) * across + along, axis=1) - linear - beta * quadratic)
         curvature = np.mean((dim - 1) * across ** 2 + along ** 2, axis=1) + quadratic
         low, high = np.where(slope > 0, beta, low), np.where(slope > 0, high, beta)
@@ -64,9 +57,52 @@ def best_expansions(z, centres, widths, bound, rounds=50):
                         np.sqrt((1 + low) * (1 + high)) - 1)
         if np.all(np.abs(beta - before) < 1e-6 * (1 + beta)):
             break
-    across, along = beta[:, None] * f, beta[:, None] * cube
+    across, along = beta[:, None] * f, beta[:, None] * g
     return beta, (np.mean((dim - 1) * np.log1p(across) + np.log1p(along), axis=1)
                   - beta * linear - 0.5 * beta ** 2 * quadratic)
+
+
+def quadratic_expansions(z, centres, widths, bound, step):
+    """The beta of each radial expansion by the rule of the paper: one quadratic, a step that ends.
+
+    Paper:   Tabak and Turner, section 1: the parameters of a map maximise a local quadratic
+             approximation to the log-likelihood. In a program written after it,
+             beta' = -G / H, G and H its two derivatives at 0, cut off at +-step.
+    Differs: beta' is the beta of :func:`nfref.flows.radial_expansion.expansion_inverse` there;
+             nfref's bound on how much lengths change holds beside the step.
+
+    Shapes as for :func:`best_expansions`. Returns (K,).
+    """
+    dim, f, g, linear, quadratic = _moments(z, centres, widths)
+    slope = np.mean((dim - 1) * f + g, axis=1) - linear
+    beta = slope / (np.mean((dim - 1) * f ** 2 + g ** 2, axis=1) + quadratic)
+    longest = 2 * step / (np.sqrt(np.pi) * widths)
+    return np.clip(np.clip(beta, -longest, longest), 1 / bound - 1, bound - 1)
+
+
+def _moments(z, centres, widths):
+    """D; f and g (K, N) of the profile "erf"; the means of f z.v and f^2 |v|^2, (K,)."""
+    v = z[None] - centres[:, None]
+    square = np.sum(v ** 2, axis=2)
+    f, _, g, _ = shares(square / widths[:, None] ** 2, "erf")
+    return (z.shape[1], f, g, np.mean(f * np.sum(z * v, axis=2), axis=1),
+            np.mean(f ** 2 * square, axis=1))
+
+
+def normal_width(centre, share):
+    """The radius of the ball about a centre that holds a share of a standard normal.
+
+    With its density at the centre times the ball's volume Omega alpha^D for the share.
+
+    Paper:   Tabak and Turner, as a program written after it has it: the share is n_p / m, of m
+             rows, and alpha = sqrt(2 pi) (n_p / (m Omega))^(1/D) exp(|c|^2 / (2 D)).
+    Differs: nothing.
+
+    Shapes: centre (D,). Returns a float.
+    """
+    dim = len(centre)
+    log_volume = 0.5 * dim * np.log(np.pi) - gammaln(0.5 * dim + 1)
+    return np.sqrt(2 * np.pi) * np.exp((np.log(share) - log_volume + 0.5 * centre @ centre) / dim)
 
 
 def best_hinge(x, location, width, bound, rounds=30):
@@ -157,12 +193,13 @@ class Ascent:
 
 @dataclass(frozen=True)
 class DualAscent:
-    """A density estimator of many small maps, each the best of a few for the rows as they are.
+    """A density estimator of many small maps, each chosen for the rows as they are.
 
-    In turns a radial expansion (:class:`nfref.RadialExpansion`) about one of several random
-    points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A map that does
-    not raise the log-likelihood of the rows is dropped. Cost: a step is a few dozen passes over the
-    rows, some 10 ms for 3,000 rows of eleven columns; a density of K maps is K small passes.
+    In turns a radial expansion (:class:`nfref.RadialExpansion`, profile "erf") about one of several
+    random points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A map that
+    does not raise the log-likelihood of the rows is dropped. Cost: a step is a few dozen passes
+    over the rows, some 10 ms for 3,000 rows of eleven columns; a density of K maps is K small
+    passes.
 
     Parameters
     ----------
@@ -170,13 +207,19 @@ class DualAscent:
         How many maps are tried after whitening.
     kinds : {"both", "radial", "marginal"}, default "both"
         Expansions and hinges in turns, or one kind alone.
+    rule : {"best", "paper"}, default "best"
+        How an expansion is chosen: the best of several, each with the beta that climbs furthest; or
+        as Tabak and Turner do, one whose width follows from its centre (:func:`normal_width`), with
+        the beta of a quadratic (:func:`quadratic_expansions`).
     candidates : int, default 16
-        How many random centres and widths an expansion is chosen from.
+        How many random centres and widths the best is chosen from.
     smallest : float, default 0.02
         The share of the rows that lie within one width of a map's centre at least; larger is
         smoother.
     bound : float, default 4
         No map makes any length more than so many times longer or shorter.
+    step : float, default 0.5
+        How far an expansion by the rule of the paper may move a row.
 
     Examples
     --------
@@ -195,11 +238,15 @@ class DualAscent:
     candidates: int = 16
     smallest: float = 0.02
     bound: float = 4.0
+    rule: str = "best"
+    step: float = 0.5
 
     def __post_init__(self):
         check_count("steps", self.steps, minimum=0)
         check_choice("kinds", self.kinds, ("both", "radial", "marginal"))
+        check_choice("rule", self.rule, ("best", "paper"))
         check_count("candidates", self.candidates)
+        check_positive("step", self.step)
         if not 0 < self.smallest <= 1:
             raise ValueError(f"smallest: expected a share in (0, 1], got {self.smallest}")
         if not 1 < self.bound < np.inf:
@@ -256,15 +303,22 @@ class DualAscent:
 
     def _expansion(self, z, rng):
         """The best of some expansions about rows and about draws of the normal they are to be."""
-        count, dim = self.candidates, z.shape[1]
-        centres = np.where(np.arange(count)[:, None] % 2, rng.standard_normal((count, dim)),
+        dim = z.shape[1]
+        count = self.candidates if self.rule == "best" else 1
+        of_normal = np.arange(count) % 2 == 1 if self.rule == "best" else rng.random(1) < 0.5
+        centres = np.where(of_normal[:, None], rng.standard_normal((count, dim)),
                            z[rng.integers(len(z), size=count)])
-        distances = np.linalg.norm(z[None] - centres[:, None], axis=2)
-        widths = np.array([self._width(rng, row) for row in distances])
-        beta, gain = best_expansions(z, centres, widths, self.bound)
-        best = np.argmax(gain)
-        return RadialExpansion(dim), {"centre": centres[best], "log_width": np.log(widths[[best]]),
-                                      "log_slack": np.log1p(beta[[best]])}
+        if self.rule == "paper":
+            widths = np.array([normal_width(centres[0], self.smallest)])
+            beta, best = quadratic_expansions(z, centres, widths, self.bound, self.step), 0
+        else:
+            distances = np.linalg.norm(z[None] - centres[:, None], axis=2)
+            widths = np.array([self._width(rng, row) for row in distances])
+            beta, gain = best_expansions(z, centres, widths, self.bound)
+            best = np.argmax(gain)
+        return RadialExpansion(dim, "erf"), {"centre": centres[best],
+                                             "log_width": np.log(widths[[best]]),
+                                             "log_slack": np.log1p(beta[[best]])}
 
     def _hinges(self, z, rng):
         """The best hinges along random orthogonal directions, one a direction."""

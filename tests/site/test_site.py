@@ -127,6 +127,24 @@ def test_every_statement_has_its_page():
     assert source_of("lessons/99_nothing") is None
 
 
+def test_numbers_of_the_table_of_systems_stand_on_their_pages():
+    """In the text of the page, or among what its full run printed."""
+    with (DOCS / "survey.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 40
+    wrong = []
+    for row in rows:
+        path = source_of(row["page"])
+        printed = ROOT / "figures" / f"{path.stem}.txt"
+        text = "".join(file.read_text(encoding="utf-8") for file in (path, printed)
+                       if file.is_file())
+        numbers = re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)", row["number"])
+        wrong += [(row["system"], number) for number in numbers or [None] if number is None
+                  or not re.search(rf"(?<![\d.]){number}(?!\.?\d)", text)]
+        assert re.match("works|half: ", row["status"]), row
+    assert not wrong
+
+
 @pytest.fixture
 def plain_text(monkeypatch):
     """The extension of the site, which needs Pillow for what it imports."""

@@ -4,10 +4,12 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.special import gamma
 
 import nfref
 from nfref.bases.standard_normal import standard_normal_log_prob
-from nfref.training.dual_ascent import best_expansions, best_hinge, whitening
+from nfref.training.dual_ascent import (best_expansions, best_hinge, normal_width,
+                                        quadratic_expansions, whitening)
 
 FAST = nfref.DualAscent(steps=60)
 
@@ -35,7 +37,7 @@ def test_an_expansion_is_the_best_for_its_centre_and_width(dim):
     rng = np.random.default_rng(dim)
     z = np.concatenate([rng.normal(-0.8, 0.3, (150, dim)), rng.standard_normal((80, dim))])
     centres, widths = rng.standard_normal((4, dim)), np.array([0.2, 0.7, 1.5, 4.0])
-    flow, before = nfref.RadialExpansion(dim), np.mean(standard_normal_log_prob(z))
+    flow, before = nfref.RadialExpansion(dim, "erf"), np.mean(standard_normal_log_prob(z))
     for centre, width, beta, gain in zip(centres, widths, *best_expansions(z, centres, widths, 50)):
         def loss(a):
             return -mean_log_prob(flow, {"centre": centre, "log_width": np.log([width]),
@@ -45,6 +47,31 @@ def test_an_expansion_is_the_best_for_its_centre_and_width(dim):
         assert np.log1p(beta) == pytest.approx(best.x[0], abs=1e-5)
         assert gain == pytest.approx(-best.fun - before, abs=1e-10)
         assert gain >= 0
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_the_rule_of_the_paper(dim):
+    """In the letters of the program that follows it: beta' = -G / H, cut off, and alpha."""
+    rng = np.random.default_rng(dim)
+    z, centre = rng.normal(0.4, 0.7, (300, dim)), rng.standard_normal(dim)
+    n_p = 15
+    volume = np.pi ** (dim / 2) / gamma(dim / 2 + 1)
+    alpha = ((2 * np.pi) ** 0.5 * (n_p / 300 / volume) ** (1 / dim)
+             * np.exp(centre @ centre / (2 * dim)))
+    assert normal_width(centre, n_p / 300) == pytest.approx(alpha, rel=1e-14)
+    params = {"centre": centre, "log_width": np.log([alpha])}
+
+    def likelihood(beta):
+        log_slack = np.log1p([2 * beta / (np.sqrt(np.pi) * alpha)])
+        return mean_log_prob(nfref.RadialExpansion(dim, "erf"), {**params, "log_slack": log_slack},
+                             z)
+    h = 1e-3 * alpha
+    slope = (likelihood(h) - likelihood(-h)) / (2 * h)
+    curvature = (likelihood(h) - 2 * likelihood(0) + likelihood(-h)) / h ** 2
+    for step in (1e-3, 10.0):
+        beta = np.clip(-slope / curvature, -step, step)
+        found = quadratic_expansions(z, centre[None], np.array([alpha]), 1e9, step)
+        assert found[0] * np.sqrt(np.pi) * alpha / 2 == pytest.approx(beta, rel=1e-4)
 
 
 def test_an_expansion_stops_at_its_bound():
@@ -89,9 +116,12 @@ def test_the_likelihood_never_falls(found):
     assert curve[-1] - curve[0] > 0.5
 
 
-@pytest.mark.parametrize("kinds", ["radial", "marginal"])
-def test_neither_kind_alone_lets_it_fall(kinds):
-    curve = nfref.DualAscent(steps=30, kinds=kinds).fit(eight(600, 2), np.random.default_rng(3))
+@pytest.mark.parametrize("options", [
+    {"kinds": "radial"}, {"kinds": "marginal"},
+    {"kinds": "radial", "rule": "paper", "steps": 200}])
+def test_neither_kind_alone_lets_it_fall(options):
+    estimator = nfref.DualAscent(**{"steps": 30, **options})
+    curve = estimator.fit(eight(600, 2), np.random.default_rng(3))
     assert np.all(np.diff(curve.history["train"]) > 0)
     assert curve.history["train"][-1] - curve.history["train"][0] > 0.2
 
@@ -169,7 +199,8 @@ def test_rows_that_coincide():
 
 @pytest.mark.parametrize("options, name", [
     ({"steps": -1}, "steps"), ({"kinds": "planar"}, "kinds"), ({"candidates": 0}, "candidates"),
-    ({"smallest": 0.0}, "smallest"), ({"bound": 1.0}, "bound")])
+    ({"smallest": 0.0}, "smallest"), ({"bound": 1.0}, "bound"), ({"rule": "first"}, "rule"),
+    ({"step": 0.0}, "step")])
 def test_options_are_checked(options, name):
     with pytest.raises(ValueError, match=f"^{name}: expected .* got"):
         nfref.DualAscent(**options)

@@ -292,8 +292,9 @@ exp(``log_left``), right and left = (sqrt(w\ :sup:`2` + u\ :sup:`2`) +- u) / 2.
         "log_width": "a constant, one for each coordinate",
     }),
     "RadialExpansion": Meaning(r"""
-the inverse of z = c + (x - c) (1 + (exp(``log_slack``) - 1) / sqrt(1 + s\ :sup:`2`)), with
-c the ``centre`` and s = \|x - c\| / exp(``log_width``).
+the inverse of z = c + (x - c) (1 + (exp(``log_slack``) - 1) f(s)), with c the ``centre``, s =
+\|x - c\| / exp(``log_width``) and, by ``profile``, f(s) = 1 / sqrt(1 + s\ :sup:`2`) or, if it
+is "erf", f(s) = sqrt(pi) erf(s) / (2 s).
 """, {
         "centre": "a constant",
         "log_width": "a constant",

@@ -95,6 +95,8 @@ WRONG_ANSWERS = {
     ("tarflow", 1): ["1", "2", "144"],
     ("torus", 1): ["1 / (2 * np.pi)", "1.0", "1 / np.pi ** 2"],
     ("exploding_inverses", 1): ["6e-8", "6e-7", "6e-11"],
+    ("how_many_coordinates", 1): ["3", "5", "7"],
+    ("knot", 1): ["3", "2", "0"],
     ("no_compression", 1): ["0.5", "0.683", "1.0"],
     ("out_of_distribution", 1): ["3.10", "0.0", "5.48"],
     ("anomaly", 1): ["1 / 6", "0.5", "2 / 3", "1.0"],

@@ -5,18 +5,21 @@ Dual ascent
 *Can a flow be grown, a small map at a time, without a network and without a learning rate?*
 
 Before flows had networks they were grown. Tabak and Vanden-Eijnden (2010) and Tabak and Turner
-(2013) take the data towards a normal by one small map after the other, :math:`z_k = g_k(z_{k-1})`.
-Each map is chosen for the points where they stand by then, so that it raises
+(2013) take the data towards a normal by one small map after the other, :math:`z_k = g_k(z_{k-1})`,
+each chosen for the points where they stand by then, so that it raises
 
-.. math:: \text{mean of}\; \log \mathcal{N}(z_k; 0, 1) + \log \left|\det
+.. math:: L = \text{mean of}\; \log \mathcal{N}(z_k; 0, 1) + \log \left|\det
           \frac{\partial z_k}{\partial x}\right|,
 
-and is never touched again. The likelihood can only rise. What comes out is a flow like any other:
-turned around, the maps take a normal to the data, and the density is in closed form.
+and never touched again. Turned around, the maps take a normal to the data: a flow, with its density
+in closed form. Tabak and Turner's map lets space grow or shrink about a centre c,
 
-It starts at the best normal (the data are whitened). Then come in turns a radial expansion about a
-random point and smooth bends along random directions; each has a few parameters and a concave
-likelihood of its own, so that finding the best takes Newton's method and no learning rate.
+.. math:: g(z) = z + \beta \, \frac{\operatorname{erf}(r / \alpha)}{r} (z - c), \qquad
+          r = |z - c|, \qquad \beta = -\frac{L'(0)}{L''(0)}, \quad |\beta| \le \varepsilon .
+
+c is now a row, now a draw of the normal; :math:`\alpha` is so wide that of the normal to come a
+share of, say, 1 % lies within; :math:`\beta` is one step of Newton's method from the map that does
+nothing. So neither is there a network nor a learning rate.
 """
 
 # %%
@@ -32,25 +35,31 @@ FULL = "--full" in sys.argv     # the long run, whose figure is kept
 REACH = 4.6
 
 # %%
-# Growing. Rows that are held out say how many of the maps are worth keeping.
+# Growing, by the rule of the paper and by nfref's own: each time the best of sixteen such maps,
+# with the best :math:`\beta`, in turns with smooth bends along random directions. Rows that are
+# held out say how many of the maps are worth keeping.
+
+RULES = {"the paper's rule": {"kinds": "radial", "rule": "paper"}, "the best of 16": {}}
 
 
 def grow(rows, steps):
     rng = np.random.default_rng(0)
     x, held_out = datasets.pinwheel(rng, rows), datasets.pinwheel(rng, rows)
-    return x, nfref.DualAscent(steps=steps, smallest=0.01).fit(x, rng, held_out)
+    return x, {name: nfref.DualAscent(steps=steps, smallest=0.01, **options).fit(x, rng, held_out)
+               for name, options in RULES.items()}
 
 
 # %%
-# The density after 0, a few, and all maps. Every beginning of the chain is a density. What is
-# shown is its root, so that the faint parts between the arms are seen too.
+# The density after 0, a few, and all maps by the rule of the paper. Every beginning of the chain is
+# a density. What is shown is its root, so that the faint parts between the arms are seen too.
 #
-# .. alt: The pinwheel of the data, the best normal, and the density after 62,
-#    250 and 1000 maps, which takes on the five arms; then the log-likelihood against the number
-#    of maps, rising for rows it climbs on and for rows held out.
+# .. alt: The pinwheel of the data, the best normal, and the density after ever more maps, which
+#    takes on the five arms; then the log-likelihood against the number of maps for both rules,
+#    rising for rows they climb on and for rows held out.
 
 
-def figure(x, found, side):
+def figure(x, both, side):
+    found = both["the paper's rule"]
     axis = np.linspace(-REACH, REACH, side)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     shown = (0, found.maps // 16, found.maps // 4, found.maps)
@@ -69,10 +78,11 @@ def figure(x, found, side):
     for ax in axes[:5]:
         ax.set(xticks=[], yticks=[], aspect="equal", xlim=(-REACH, REACH),
                ylim=(-REACH, REACH))
-    for name, style in (("train", "-"), ("validation", "--")):
-        label = {"train": "the rows it climbs on", "validation": "rows held out"}[name]
-        axes[5].plot(found.history[name], style, label=label,
-                     color={"train": "#1f4e9c", "validation": "#d95f02"}[name])
+    for (name, it), colour in zip(both.items(), ("#1f4e9c", "#d95f02")):
+        for rows, style in (("train", "-"), ("validation", ":")):
+            axes[5].plot(it.history[rows], style, color=colour,
+                         label=name if rows == "train" else None)
+    axes[5].plot([], "k:", label="rows held out")
     axes[5].set(xlabel="maps", ylabel="nats per row", title="log-likelihood")
     axes[5].legend(frameon=False, fontsize=9, loc="lower right")
     plt.show()
@@ -85,24 +95,34 @@ def figure(x, found, side):
 # **Predict.** Every map is chosen greedily and never touched again. Can the likelihood of rows
 # held out fall on the way?
 
-x, found = grow(*((4000, 1000) if FULL else (1000, 120)))
-masses = figure(x, found, 201 if FULL else 81)
-curve = np.array(found.history["train"])
-print(f"{curve[0]:.3f} nats per row as a normal, {curve[-1]:.3f} after {len(curve) - 1} maps; "
-      f"held out: {found.history['validation'][found.maps]:.3f}")
-# The curve never falls, and what is gained shows in rows that were not seen.
-assert np.all(np.diff(curve) > 0)
-assert found.history["validation"][found.maps] > found.history["validation"][0] + 0.3
-# Closed form along the chain: every stage is a density, and it is the one of the curve.
+x, both = grow(*((4000, 2000) if FULL else (1000, 200)))
+masses = figure(x, both, 201 if FULL else 81)
+for name, found in both.items():
+    curve, held_out = (np.array(found.history[rows]) for rows in ("train", "validation"))
+    print(f"{name}: {curve[0]:.3f} nats per row as a normal, {curve[-1]:.3f} after "
+          f"{len(curve) - 1} maps; held out: {held_out[found.maps]:.3f} after {found.maps}; "
+          f"{np.mean(np.diff(held_out) < 0):.0%} of the maps make that fall")
+    # The curve never falls, and what is gained shows in rows that were not seen.
+    assert np.all(np.diff(curve) > 0)
+    assert held_out[found.maps] > held_out[0] + 0.3
+    # Closed form along the chain: every stage is a density, and it is the one of the curve.
+    density, params = found.after(len(curve) - 1)
+    assert np.isclose(np.mean(density.log_prob(params, x)), curve[-1], atol=1e-10)
 assert np.all(np.abs(np.array(masses) - 1) < 0.02)
-density, params = found.after(len(curve) - 1)
-assert np.isclose(np.mean(density.log_prob(params, x)), curve[-1], atol=1e-10)
 
 # %%
 # .. dropdown:: Answer
 #
-#    It may, though that of the rows it climbs on cannot. Here both rise together nearly to the
-#    end.
+#    It may, though that of the rows it climbs on cannot: nfref drops a map that would let it fall.
+#    By either rule 37 of 100 maps cost the rows held out a little; all 2000 together gain more than
+#    a nat, to -2.555 by the paper's rule and -2.526 by the best of sixteen.
+#
+# What could be read
+# ------------------
+# Of both papers the beginnings; map, centres, width and step are those of a program of others that
+# follows Tabak and Turner. Its numbers are 50 rows to a ball and :math:`\varepsilon` = 1/2. The
+# bends along random directions are in the spirit of the earlier paper, whose own map could not be
+# had, nor could the figures of either.
 #
 # Exercise 1: one map
 # -------------------
