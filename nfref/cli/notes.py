@@ -59,7 +59,7 @@ def about_columns(columns, given):
     if kinds:
         yield f"columns that are not simply real: {', '.join(kinds)}"
     steps = [f"{column.name!r} {column.step:g}" for column in columns
-             if isinstance(column, Continuous) and column.step is not None]
+             if isinstance(column, Continuous) and column.step is not None and not column.alone]
     if steps:
         yield (f"rounded values, fitted as if spread over their steps and drawn as rounded: "
                f"{_listed(steps)}")
@@ -76,7 +76,7 @@ def _listed(parts):
 
 def about_ties(data, columns):
     """Continuous columns whose values repeat, on no lattice, or count the rows."""
-    real = {column.name: column.step is None for column in columns
+    real = {column.name: column.step is None or column.alone for column in columns
             if isinstance(column, Continuous)}
     often, coarse, counting, ordered = [], [], [], []
     for name, values in zip(data.columns, data.values.T):
@@ -96,8 +96,8 @@ def about_ties(data, columns):
               and (np.all(np.diff(values) > 0) or np.all(np.diff(values) < 0))):
             ordered.append(name)
     if often:
-        yield (f"{', '.join(often)}: a density can pile up on one value without bound; --column "
-               "NAME=count or category gives it a probability")
+        yield (f"{', '.join(often)}: fitted as if spread over a narrow cell, whose size says how "
+               "high the density is there; --column NAME=count or category gives it a probability")
     if coarse:
         take = "1 column takes" if len(coarse) == 1 else f"{len(coarse)} columns take"
         yield (f"{take} few values in {len(data.values):,} rows ({', '.join(coarse)}): a density "

@@ -38,7 +38,7 @@ from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.description import LARGEST as LARGEST_WHOLE
-from nfref.tables.lattice import lattice_of, nearest
+from nfref.tables.lattice import lattice_of, nearest, spike_of
 
 TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
 IQR_OF_NORMAL = 1.3489795003921634
@@ -137,6 +137,9 @@ class Continuous(Configuration):
         Of the lattice that the values lie on (:mod:`nfref.tables.lattice`), if they do.
     offset : float
         A point of that lattice.
+    alone : bool
+        Whether it is the only one: a value that comes again and again, with a cell of that size
+        around it, among others that lie on no lattice.
     """
 
     name: str
@@ -148,6 +151,7 @@ class Continuous(Configuration):
     first: float | None = None
     step: float | None = None
     offset: float = 0.0
+    alone: bool = False
 
     @property
     def kind(self):
@@ -196,6 +200,8 @@ class Continuous(Configuration):
         """The points of the lattice next to x, inside of the support; without one x itself."""
         if self.step is None:
             return x
+        if self.alone:      # from beside its cell, too: what is level in one has tails when drawn
+            return np.where(np.abs(x - self.offset) < self.step, self.offset, x)
         ends = (self.low, self.high) if self.period is None else (-np.inf, np.inf)
         return nearest(x, self.step, self.offset, *ends)
 
@@ -204,8 +210,10 @@ class Continuous(Configuration):
         support; without a lattice x itself."""
         if self.step is None:
             return x
-        x = self.rounded(np.asarray(x, np.float64))
-        below, above = x - self.step / 2, x + self.step / 2
+        x = np.asarray(x, np.float64)
+        x, half = (x, (x == self.offset) * self.step / 2) if self.alone else (
+            self.rounded(x), self.step / 2)
+        below, above = x - half, x + half
         if self.period is None:
             below, above = np.maximum(below, self.low), np.minimum(above, self.high)
         inside = below + part * (above - below)
@@ -222,8 +230,10 @@ class Continuous(Configuration):
         """The same support with the robust units of values x, and their lattice."""
         y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
-        step, offset = lattice_of(x) or (None, 0.0)
-        return replace(self, middle=middle, scale=scale, step=step, offset=offset)
+        lattice = lattice_of(x)
+        step, offset = lattice or spike_of(x, weight) or (None, 0.0)
+        return replace(self, middle=middle, scale=scale, step=step, offset=offset,
+                       alone=lattice is None and step is not None)
 
     def _check(self):
         circle = self.period is not None

@@ -11,7 +11,7 @@ from nfref.tables.columns import (DISCRETE, ColumnError, Continuous, as_numbers,
 from nfref.tables.density import TableDensity, encoded, places_of, spread_rows
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.frames import as_counts, grouped_rows, is_missing
-from nfref.tables.labels import LabelPool, is_of_a_label
+from nfref.tables.labels import LabelPool, is_of_a_label, log_labels
 from nfref.tables.members import UnitRows, held_out_count, parts_of
 from nfref.tables.plan import Plan, Tried
 from nfref.tables.pool import mean_and_error
@@ -179,7 +179,8 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
         discrete, log_discrete = _from_copies(codes, kinds, counts, copies, discrete_rng, known)
         scored, scored_weight = copies > 0, copies
     elif len(known) < len(kinds):
-        discrete, log_discrete = _from_folds(codes, kinds, counts, parts, discrete_rng, known)
+        discrete, log_discrete = _from_folds(codes, kinds, counts, parts, discrete_rng, known,
+                                             log_labels if of_a_label else LatentClasses.log_prob)
         if of_a_label:
             discrete, log_discrete = LabelPool.fit(discrete, log_discrete, codes, kinds, counts,
                                                    parts, discrete_rng)
@@ -261,16 +262,19 @@ def _from_copies(codes, kinds, counts, held, rng, known):
     return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
 
 
-def _from_folds(codes, kinds, counts, parts, rng, known):
+def _from_folds(codes, kinds, counts, parts, rng, known, log_prob):
     """(LatentClasses, log P of every row), of rows held out under classes not fitted to them."""
-    found, log_prob = [], np.zeros(len(codes))
+    found, scores = [], []
     for k in range(np.max(parts) + 1):
         held = parts == k
         rest = ~held if len(codes) > 1 else held
         found.append(LatentClasses.choose(codes[rest], kinds, codes[held], rng, counts[rest],
                                           counts[held], given=known))
-        log_prob[held] = found[-1].log_prob(codes[held])
-    return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), log_prob
+        scores.append(log_prob(found[-1], codes[held]))
+    whole = np.zeros((len(codes), *scores[0].shape[1:]))
+    for k, score in enumerate(scores):
+        whole[parts == k] = score
+    return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), whole
 
 
 def _numbered(group):

@@ -10,10 +10,14 @@ code in units, drawn in at five of them. Without hidden units it is multinomial 
 Weights have a normal prior, whose precision is the ridge; biases have none. It is fitted by L-BFGS
 to the posterior mode.
 
-Several networks and the latent classes are one pool, P(y | f) = sum_k w_k P_k(y | f), with weights
-from rows that none was fitted to (:func:`nfref.tables.pool.stacking_weights`). A network is fitted
-once a fold, and the mean of these is the member; one without hidden units is fitted to all rows in
-the end, where folds hold out all.
+Several networks and the latent classes are one pool, linear and logarithmic,
+
+    P(y | f) = a sum_k w_k P_k(y | f) + (1 - a) prod_k P_k(y | f)^w_k / Z(f)
+
+with w, and then a, from rows that none was fitted to (:func:`nfref.tables.pool.stacking_weights`).
+A mean of probabilities is less sure than each that is right, their product is not; what remains of
+the mean bounds what a label can cost. A network is fitted once a fold, and the mean of these is the
+member; one without hidden units is fitted to all rows in the end, where folds hold out all.
 
 Sources: Bishop 2006; Smyth and Wolpert 1997.
 """
@@ -22,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
@@ -29,7 +34,7 @@ from nfref.tables.discrete import LatentClasses
 from nfref.tables.pool import stacking_weights
 
 # (hidden units, ridge): what is tried.
-NETWORKS = ((0, 0.3), (0, 3.0), (0, 30.0), (24, 1.0), (24, 10.0))
+NETWORKS = ((0, 0.03), (0, 0.3), (0, 3.0), (0, 30.0), (24, 1.0), (24, 10.0))
 STEPS = 150             # of L-BFGS at most
 FITTED_ROWS = 20_000    # so many rows at most
 LARGEST = 5.0           # units of a number: further out it counts as so far
@@ -100,8 +105,9 @@ class LabelNetwork(Configuration):
             value = -np.sum(weight * log_prob[np.arange(len(codes)), codes]) + ridge / 2 * penalty
             return value, np.concatenate([slope.ravel() for slope in slopes])
 
-        found = minimize(loss, np.concatenate([part.ravel() for part in start]), jac=True,
-                         method="L-BFGS-B", options={"maxiter": STEPS})
+        with blas.one_thread():     # several are much slower for vectors as short as these
+            found = minimize(loss, np.concatenate([part.ravel() for part in start]), jac=True,
+                             method="L-BFGS-B", options={"maxiter": STEPS})
         return cls(*parts(found.x))
 
     def log_probs(self, features):
@@ -139,6 +145,8 @@ class LabelPool(Configuration):
         Of each column the number of labels, 0 for numbers.
     centre, scale : (J,) array
         Of codes: the units of numbers.
+    linear : float
+        a, above 0: how much the mean counts beside the product.
     """
 
     classes: LatentClasses
@@ -147,6 +155,7 @@ class LabelPool(Configuration):
     sizes: tuple
     centre: np.ndarray
     scale: np.ndarray
+    linear: float = 1.0
 
     @classmethod
     def fit(cls, classes: LatentClasses, log_classes: Array, codes: Array, columns: Sequence[Any],
@@ -156,8 +165,8 @@ class LabelPool(Configuration):
         Parameters
         ----------
         classes : LatentClasses
-        log_classes : (N,) array
-            log P of rows by classes that were not fitted to them.
+        log_classes : (N, L) array
+            log P of every label by classes that were not fitted to the rows.
         codes : (N, J) array
         columns : sequence of columns, length J
         weight : (N,) array
@@ -178,27 +187,29 @@ class LabelPool(Configuration):
                 return LabelNetwork.fit(features[rest], target[rest], weight[rest], size, hidden,
                                         ridge, rng)
 
-            score, own = np.zeros(len(codes)), []
+            score, own = np.zeros((len(codes), size)), []
             for k in range(np.max(parts) + 1):
                 out = parts == k
                 own.append(fitted(np.flatnonzero(~out)))
-                score[out] = own[-1].log_probs(features[out])[np.arange(np.sum(out)), target[out]]
+                score[out] = own[-1].log_probs(features[out])
             scores.append(score[held])
             # What has one mode needs no mean of several, and is better for all rows.
             if not hidden and np.all(held):
                 own = [fitted(np.arange(len(codes)))]
             networks.append(tuple(own))
-        scores = np.stack(scores, axis=1)
-        weights = stacking_weights(scores, weight[held], np.full(scores.shape[1], 0.1))
+        scores, weight = np.stack(scores), weight[held]
+        own = np.arange(len(weight)), target[held]
+        weights = stacking_weights(scores[(slice(None), *own)].T, weight, np.full(len(scores), 0.1))
         weights = np.where(weights < 1e-3, 0.0, weights)
         weights[0] = max(weights[0], 1e-3)      # of labels that no network has seen
         weights /= np.sum(weights)
+        pools = np.stack([pool[own] for pool in _pools(scores, weights)], axis=1)
+        linear = stacking_weights(pools, weight, np.ones(2))
+        log_prob = np.zeros(len(codes))
+        log_prob[held] = np.logaddexp.reduce(np.log(linear) + pools, axis=1)
         used = [k for k in range(len(networks)) if weights[k + 1] > 0]
         found = cls(classes, tuple(networks[k] for k in used),
-                    weights[[0] + [k + 1 for k in used]], sizes, centre, scale)
-        log_prob = np.array(log_classes)
-        log_prob[held] = np.logaddexp.reduce(
-            np.log(np.maximum(weights, 1e-300)) + scores, axis=1)
+                    weights[[0] + [k + 1 for k in used]], sizes, centre, scale, float(linear[0]))
         return found, log_prob
 
     @property
@@ -217,15 +228,17 @@ class LabelPool(Configuration):
 
     def log_prob(self, codes):
         """log P, (N,), of codes (N, J); -inf where one is NaN."""
-        found = [np.log(self.weights[0]) + self.classes.log_prob(codes)]
         whole = np.nan_to_num(codes)
         features, target = self._features(whole), whole[:, self.target].astype(np.int64)
-        for weight, member in zip(self.weights[1:], self.networks):
-            parts = [network.log_probs(features)[np.arange(len(codes)), target]
-                     for network in member]
-            found.append(np.log(weight / len(member)) + np.logaddexp.reduce(parts, axis=0))
-        return np.where(np.any(np.isnan(codes), axis=1), -np.inf,
-                        np.logaddexp.reduce(found, axis=0))
+        log_probs = [log_labels(self.classes, whole)]
+        for member in self.networks:
+            parts = [network.log_probs(features) for network in member]
+            log_probs.append(np.logaddexp.reduce(parts, axis=0) - np.log(len(member)))
+        mean, product = (pool[np.arange(len(codes)), target]
+                         for pool in _pools(np.stack(log_probs), self.weights))
+        if self.linear < 1:
+            mean = np.logaddexp(np.log(self.linear) + mean, np.log1p(-self.linear) + product)
+        return np.where(np.any(np.isnan(codes), axis=1), -np.inf, mean)
 
     # What latent classes tell besides.
 
@@ -265,6 +278,7 @@ class LabelPool(Configuration):
         require(len(self.sizes) == columns and len(self.given) == columns - 1
                 and self.sizes[self.target] > 0, "sizes: expected one a column, of one category "
                 "that is not given")
+        require(0 < self.linear <= 1, "linear: expected a share above 0")
         require(np.all(self.weights >= 0) and self.weights[0] > 0
                 and abs(np.sum(self.weights) - 1) < 1e-6 and np.all(self.scale > 0),
                 "weights: expected numbers of at least 0 with sum 1")
@@ -274,6 +288,27 @@ class LabelPool(Configuration):
                     for member in self.networks for network in member)
                 and all(len(member) for member in self.networks),
                 "networks: expected those of its features and labels")
+
+
+def _pools(log_probs, weights):
+    """The linear and the logarithmic pool of log P_k of every label (K, N, L), (N, L) each."""
+    some = weights > 0
+    mean = np.logaddexp.reduce(np.log(weights[some])[:, None, None] + log_probs[some], axis=0)
+    return mean, _log_softmax(np.tensordot(weights, log_probs, 1))
+
+
+def log_labels(classes: LatentClasses, codes: Array) -> Array:
+    """log P of every label of the one column that is not given, (N, L), by latent classes.
+
+    Parameters
+    ----------
+    classes : LatentClasses
+    codes : (N, J) array
+    """
+    part = next(part for j, part in enumerate(classes.parts) if j not in classes.given)
+    joint = classes._joint(codes, classes.given)
+    shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+    return np.log(shares @ np.exp(part.log_prob))
 
 
 def is_of_a_label(columns, given):

@@ -4,6 +4,9 @@ A density may be as high as it likes on values that come again, and learns nothi
 on a lattice are spread over their cells, offset + step (k +- 1/2), before any density is fitted to
 them or chosen by them (dequantisation; Theis, van den Oord and Bethge 2016), and what is drawn goes
 back to the middle of its cell.
+
+Where values lie on no lattice, but one of them comes again and again, as exact zeros do among
+amounts, that one has a cell, and the others have none.
 """
 
 import numpy as np
@@ -15,6 +18,10 @@ LEAST_VALUES = 3        # that differ, or each is there ten times and
 CELLS = 1000            # the lattice has so many points at most
 EVIDENCE = 20.0         # nats against a lattice by chance
 DIGITS = 12
+
+OFTEN = 0.1             # of the rows hold a value that has a cell to itself, at least
+OTHERS = 10             # values that differ beside it, at least
+CELL = 0.02             # its size, in the interquartile range of the others
 
 
 def lattice_of(values: Array) -> tuple[float, float] | None:
@@ -75,6 +82,29 @@ def _lattice(v, rounding, least, rows):
     offset = np.mean(v - step * np.round(v / step)) if _near(v, step, rounding) else (
         v[0] - step * np.floor(v[0] / step))
     return step, _shortest(offset, 2 * rounding)
+
+
+def spike_of(values: Array, weight: Array | None = None) -> tuple[float, float] | None:
+    """(size, middle) of the cell of one value that comes again and again, or None.
+
+    Nats of the rows in it are those of a cell of that size, however many there are.
+
+    Parameters
+    ----------
+    values : (N,) array
+        Finite numbers that lie on no lattice.
+    weight : (N,) array, optional
+        What each counts.
+    """
+    distinct, place = np.unique(values, return_inverse=True)
+    mass = np.bincount(place.reshape(-1), weight)
+    most = np.argmax(mass)
+    if len(distinct) <= OTHERS or mass[most] < OFTEN * np.sum(mass) or mass[most] <= np.min(mass):
+        return None
+    others, value = np.delete(distinct, most), float(distinct[most])
+    with np.errstate(over="ignore"):
+        size = CELL * float(others[-1 - len(others) // 4] - others[len(others) // 4])
+    return (size, value) if 20 * np.spacing(abs(value)) < size < np.inf else None
 
 
 def _near(v, step, rounding):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nfref.runtime import blas
 from nfref.tables import mixtures
 from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.plan import Tried
@@ -123,16 +124,25 @@ def scores_of(member, rows):
 
 
 def _fitted(name, fit, rows, folds):
-    """The Candidate that ``fit`` makes of rows: fitted to all of them, where folds hold out all."""
+    """The Candidate that ``fit`` makes of rows."""
     start = time.perf_counter()
+    member, scores = _out_of_fold(fit, rows, folds)
+    return Candidate(name, (_whole(member, fit, rows, folds),), scores, time.perf_counter() - start)
+
+
+def _out_of_fold(fit, rows, folds):
+    """(what is fitted without the last fold, the log-likelihoods of all that is held out)."""
     scores, member = np.full(len(rows), np.nan), None
     for fold in folds:
         member = fit(fold.training)
         if member is not None:
             scores[fold.places] = scores_of(member, fold.held_out)
-    if len(folds) > 1:
-        member = fit(rows)
-    return Candidate(name, (member,), scores, time.perf_counter() - start)
+    return member, scores
+
+
+def _whole(member, fit, rows, folds):
+    """The same of all rows, where folds hold out all."""
+    return fit(rows) if len(folds) > 1 else member
 
 
 def _regressed(fit):
@@ -176,16 +186,19 @@ def _mixtures(kind, of, rows, folds, rng, wide):
     folds = [fold._replace(training=fold.training.at(slice(MIXTURE_ROWS))) for fold in folds]
 
     def fitted(size):
-        found = _fitted(str(size).replace("mixture", kind), of(rng, size), rows, folds)
-        there = ~np.isnan(found.scores)
-        beside = log_pool(np.stack([found.scores, wide], axis=1)[there],
+        member, scores = _out_of_fold(of(rng, size), rows, folds)
+        there = ~np.isnan(scores)
+        beside = log_pool(np.stack([scores, wide], axis=1)[there],
                           np.array([1 - WIDE_PART, WIDE_PART]))
-        return found, np.average(beside, weights=None if rows.weight is None
-                                 else rows.weight[there])
+        return (size, member, scores), np.average(beside, weights=None if rows.weight is None
+                                                  else rows.weight[there])
 
-    found = mixtures.choose(mixtures.sizes(len(folds[0].training), rows.u.shape[1] + rows.known),
-                            fitted)
-    return found._replace(seconds=time.perf_counter() - start)
+    size, member, scores = mixtures.choose(
+        mixtures.sizes(len(folds[0].training), rows.u.shape[1] + rows.known), fitted)
+    with blas.one_thread():
+        member = _whole(member, of(rng, size), rows, folds)
+    return Candidate(str(size).replace("mixture", kind), (member,), scores,
+                     time.perf_counter() - start)
 
 
 def simple_candidates(flow, rows, folds, rng):

@@ -145,10 +145,83 @@ def heavy(rng):
     return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
 
 
+# Tables of which nothing was known when the detector was made: written, and run once, afterwards.
+
+
+def benign(rng):
+    """The other way about: a few benign among the malignant."""
+    from sklearn.datasets import load_breast_cancer
+    found = load_breast_cancer()
+    return _rare(found.data, found.target == 1, 0.08, rng)
+
+
+def eights(rng):
+    """Digits 3 and 9, and a few 8."""
+    from sklearn.datasets import load_digits
+    found = load_digits()
+    kept = np.isin(found.target, (3, 8, 9))
+    return _rare(found.data[kept], found.target[kept] == 8, 0.05, rng)
+
+
+def ring(rng):
+    """In the middle of a ring, where nobody is."""
+    angle = rng.uniform(0, 2 * np.pi, ROWS)
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (3 + 0.3 * rng.standard_normal(ROWS))[
+        :, None]
+    x = np.concatenate([x, 0.8 * rng.standard_normal((40, 2))])
+    return np.column_stack([x, rng.standard_normal((ROWS + 40, 3))]), np.arange(ROWS + 40) >= ROWS
+
+
+def rounded(rng):
+    """Two decimals; a column in ten is in another unit in odd rows."""
+    x = rng.gamma(3.0, 1.0, (ROWS + 40, 1)) * rng.lognormal(0, 0.2, (ROWS + 40, 10))
+    x[np.arange(ROWS, ROWS + 40), rng.integers(10, size=40)] *= 2.54
+    return np.round(x, 2), np.arange(ROWS + 40) >= ROWS
+
+
+def few(rng):
+    """Sixty rows of eight columns that depend, and four of columns that don't."""
+    mix = rng.standard_normal((8, 8)) * np.array([3.0, 2, 1, 0.5, 0.3, 0.2, 0.1, 0.1])
+    x = rng.standard_normal((60, 8)) @ mix.T
+    odd = x.std(axis=0) * rng.standard_normal((4, 8))
+    return np.concatenate([x, odd]), np.arange(64) >= 60
+
+
+def constant_but_for(rng):
+    """Sensors that rest and move together; odd ones move alone."""
+    moves = rng.random(ROWS) < 0.3
+    x = 20 + 0.05 * rng.standard_normal((ROWS, 6)) + np.where(
+        moves[:, None], rng.normal(0, 3, (ROWS, 1)), 0.0)
+    odd = 20 + 0.05 * rng.standard_normal((40, 6))
+    odd[np.arange(40), rng.integers(6, size=40)] += rng.choice([-1, 1], 40) * rng.uniform(1, 4, 40)
+    return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
+
+
+def amounts(rng):
+    """Log-normal amounts over five orders of magnitude; odd ones are ten times their partner."""
+    first = np.exp(2.5 * rng.standard_normal(ROWS + 40))
+    x = np.stack([first, first * np.exp(0.3 * rng.standard_normal(ROWS + 40)),
+                  np.exp(2.5 * rng.standard_normal(ROWS + 40)),
+                  rng.poisson(3.0, ROWS + 40)], axis=1)
+    x[ROWS:, 1] *= 10
+    return x, np.arange(ROWS + 40) >= ROWS
+
+
+def two_groups(rng):
+    """Two small tight groups, one between clusters, and one beyond them."""
+    centres = 6 * rng.standard_normal((4, 5))
+    x = centres[rng.integers(4, size=ROWS)] + rng.standard_normal((ROWS, 5))
+    between = centres.mean(axis=0) + 0.2 * rng.standard_normal((15, 5))
+    beyond = 1.8 * centres[0] + 0.2 * rng.standard_normal((15, 5))
+    return np.concatenate([x, between, beyond]), np.arange(ROWS + 30) >= ROWS
+
+
+NEW = {"benign": benign, "eights": eights, "ring": ring, "rounded": rounded, "few": few,
+       "constant but for": constant_but_for, "amounts": amounts, "two groups": two_groups}
 TABLES = {"breast cancer": breast_cancer, "wine": wine, "iris": iris, "digits": digits,
           "moons": moons, "clusters": clusters, "local": local, "all over": all_over,
           "dependency": dependency, "irrelevant": irrelevant, "discrete": discrete,
-          "masked": masked, "spikes": spikes, "heavy": heavy}
+          "masked": masked, "spikes": spikes, "heavy": heavy, **NEW}
 
 
 # Detectors: larger is odder ---------------------------------------------------------------

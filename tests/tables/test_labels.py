@@ -70,6 +70,25 @@ def test_labels_follow_what_is_given(model):
     np.testing.assert_array_equal(model.predict(new.assign(label=new.label[0])), model.predict(new))
 
 
+def test_members_are_pooled_by_their_mean_and_their_product(model):
+    """Member by member, as the formula says; an unlikely label costs no more than the mean says."""
+    pool, new = model.density_.discrete, products(50, seed=4)[0]
+    codes = model.density_.encode([new[name].to_numpy() for name in new])[0]
+    features, members = pool._features(codes), []
+    for label in range(2):
+        asked = np.where(np.arange(codes.shape[1]) == pool.target, label, codes)
+        members.append([np.exp(pool.classes.log_prob(asked))]
+                       + [np.mean([np.exp(network.log_probs(features)[:, label])
+                                   for network in member], axis=0) for member in pool.networks])
+    members = np.array(members)                         # (labels, members, rows)
+    mean = np.einsum("lkn,k->nl", members, pool.weights)
+    product = np.prod(members ** pool.weights[:, None], axis=1).T
+    product /= product.sum(axis=1, keepdims=True)
+    assert 0 < pool.linear < 1 and len(pool.networks) > 1
+    np.testing.assert_allclose(model.predict_proba(new),
+                               pool.linear * mean + (1 - pool.linear) * product, rtol=1e-9)
+
+
 def test_files_hold_networks(model, tmp_path):
     new = products(20, seed=2)[0]
     model.save(tmp_path / "model.npz")

@@ -8,7 +8,7 @@ import nfref
 from nfref.tables.columns import column_of
 from nfref.tables.comparison import others_compared
 from nfref.tables.density import spread_rows
-from nfref.tables.lattice import lattice_of, nearest
+from nfref.tables.lattice import lattice_of, nearest, spike_of
 from nfref.tables.pool import median
 from nfref.tables.split import Part
 from tests.benchmarks.synthetic import abalones, flow_density, told_apart
@@ -127,6 +127,31 @@ def test_values_that_come_again_are_no_gain():
     drawn = density.sample(2000, random_state=0)
     assert np.array_equal(drawn, np.round(drawn * [2, 10]) / [2, 10])
     assert stats.ks_2samp(drawn[:, 0], new[:, 0]).pvalue > 1e-3
+
+
+def test_a_value_that_comes_again_and_again_has_a_cell():
+    """Exact zeros among amounts: as likely as they are, drawn as often, and never without bound."""
+    def table(rng, n):
+        amount = np.where(rng.random(n) < 0.6, 0.0, rng.lognormal(size=n))
+        return np.stack([amount, (amount > 0) + 0.5 * rng.standard_normal(n)], axis=1)
+
+    x, new = table(np.random.default_rng(0), 1500), table(np.random.default_rng(1), 3000)
+    density = nfref.FlowDensity("mixture", random_state=0).fit(x)
+    column = density.columns_[0]
+    assert column.alone and column.offset == 0 and 0.01 < column.step < 0.1
+    zero = new[:, 0] == 0
+    truth = np.log(0.6) + stats.norm.logpdf(new[zero, 1] / 0.5) - np.log(0.5)
+    found = density.score_samples(new[zero], cells=True) + np.log(column.step)
+    # No gain; a normal component is 0.18 nats below what is level within a cell.
+    assert -0.2 < np.mean(found - truth) < 0.03
+    drawn = density.sample(3000, random_state=0)
+    assert abs(np.mean(drawn[:, 0] == 0) - 0.6) < 0.05
+    assert stats.ks_2samp(drawn[drawn[:, 0] == 0, 1], new[zero, 1]).pvalue > 1e-3
+    # Nobody else moves; a value that comes twice has no cell.
+    others = np.array([1.5, -0.3, 0.004])
+    np.testing.assert_array_equal(column.spread(others, 0.9), others)
+    assert abs(column.spread(np.zeros(1), 0.9)[0]) < column.step / 2
+    assert spike_of(np.append(np.random.default_rng(0).random(40), [0.3, 0.3])) is None
 
 
 def test_spread_rows_go_by_content():
