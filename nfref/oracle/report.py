@@ -19,6 +19,7 @@ CAUSES = ("answers", "structure", "shapes", "dtypes", "input_unchanged", "parame
           "row_independence", "permutation", "batch_sizes", "memory_layout", "history", "threads",
           "context_read", "context_precision", "answers_far", "finite", "precision", "stays_inside",
           "reference", "log_det", "complex_step", "orientation", "monotone", "round_trip")
+STATE = CAUSES[CAUSES.index("repeatable"):CAUSES.index("context_read")]
 
 
 class OracleError(AssertionError):
@@ -56,11 +57,15 @@ class Row:
     hint: str = ""
 
     @property
+    def stem(self):
+        """Its name without a direction."""
+        stem = self.name.removesuffix("_forward").removesuffix("_inverse")
+        return stem.removesuffix("_z").removesuffix("_x")
+
+    @property
     def cause(self):
         """Its place among CAUSES."""
-        stem = self.name.removesuffix("_forward").removesuffix("_inverse")
-        stem = stem.removesuffix("_z").removesuffix("_x")
-        return CAUSES.index(stem) if stem in CAUSES else len(CAUSES)
+        return CAUSES.index(self.stem) if self.stem in CAUSES else len(CAUSES)
 
     @property
     def failed(self):
@@ -124,8 +129,12 @@ class Report:
                   for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
         if self.failures:
             why = "failed are " + ", ".join(row.name for row in self.failures)
-            hint = next((f"{row.name}: {row.hint}" for row in self.failures if row.hint), "")
-            why += f"; {hint}" * bool(hint)
+            lead = self.failures[0]
+            # What depends on other calls, or on its batch, has no errors that say what is wrong.
+            named = lead if lead.stem in STATE else next(
+                (row for row in self.failures if row.hint), lead)
+            words = named.hint or named.where
+            why += f"; {named.name}: {words}" * bool(words)
         elif self.undecided:
             why = "not judged are " + "; ".join(f"{row.name} ({row.why})"
                                                 for row in self.undecided)

@@ -258,7 +258,8 @@ def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard",
              "question mark before those that", f"could not be judged, {NOTHING} where none "
              "applies. A property that fails is a fact about these parameters and",
              "this dtype; whether it is a defect, a limit or a convention is for a reader to "
-             "judge. A name that is a link has two proofs of it, and a script.", "",
+             "judge. A name that is a link has two proofs of it, and a script; one that is none is "
+             "the oracle's word alone.", "",
              *_table(head, body)]
     for library, ours in libraries.items():
         heading = f"{library} {_several(ours, 'version')}".strip()

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nfref.oracle import check_density, check_flow
+from tests.oracle import but
 from tests.oracle.mutants.wrappers import right
 
 
@@ -121,3 +123,36 @@ def test_normalised_does_not_blame_a_density_whose_sampler_is_wrong():
     report = check_density(**normal(lambda x: np.sum(-0.5 * x ** 2, axis=1)), rng=rng())
     assert [row.name for row in report.failures] == ["normalised"]
     assert "off by 2.757 (D/2 log 2 pi)" in report.summary
+
+
+@pytest.mark.parametrize("words, made", [
+    ("log_prob is a logarithm to base 2",
+     normal(lambda x: stats.norm.logpdf(x).sum(1) / np.log(2))),
+    ("log_prob is the density, not its logarithm", normal(lambda x: stats.norm.pdf(x).prod(1))),
+    ("log_prob is minus a log-density", normal(lambda x: -stats.norm.logpdf(x).sum(1))),
+    ("place of column 0: samples are off by about", normal(
+        lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1)))])
+def test_a_log_prob_that_is_something_else_is_named(words, made):
+    assert words in check_density(**made, rng=rng()).summary
+
+
+def test_state_is_not_explained_by_what_follows_from_it():
+    """The errors of a cache may look like those of an iteration."""
+    forward, inverse = remembering()
+    report = check_flow(forward, inverse, dim=3, rng=rng())
+    assert report.summary.partition("; ")[2].startswith("no_memory_forward: "), report.summary
+
+
+def test_a_map_whose_rows_pass_through_half_precision():
+    forward, inverse = right(rng())
+    report = check_flow(lambda z: forward(z.astype(np.float16).astype(float)), inverse, dim=3,
+                        rng=rng())
+    assert report.failures[0].name == "precision_forward", report.summary
+
+
+def test_an_offset_of_a_few_thousandths_in_the_plane():
+    """A kernel estimate that divides by one row too few."""
+    report = check_density(lambda x: stats.norm.logpdf(x).sum(1) + np.log(300 / 299),
+                           lambda g, n: g.standard_normal((n, 2)), dim=2, rng=rng(),
+                           skip=but("normalised"))
+    assert report["normalised"].failed

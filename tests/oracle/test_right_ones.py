@@ -160,7 +160,49 @@ def test_densities_that_underflow_or_are_zero_at_a_point(distribution, ends):
     assert report.ok, report
     report = check_density(lambda x: np.where(np.max(np.abs(x), axis=1) > 2.9, -np.inf,
                                               log_prob(x)), sample, dim=2, rng=rng(), domain=ends)
-    assert report["finite"].failed
+    assert report["sample_follows"].failed
+
+
+def uniform_on_a_triangle(g, n):
+    x = g.random((n, 2))
+    over = np.sum(x, axis=1) > 1
+    x[over] = 1 - x[over]
+    return x
+
+
+WIDTHS = np.array([1e-6, 1.0, 1e6])
+# Right densities: name -> (log_prob, sample, further arguments).
+DENSITIES = {
+    "no density in a part of the domain": (
+        lambda x: np.where((np.min(x, axis=1) >= 0) & (np.sum(x, axis=1) <= 1), np.log(2), -np.inf),
+        uniform_on_a_triangle, dict(dim=2, domain=(0, 1))),
+    "in order": (
+        lambda x: np.where(np.all(np.diff(x, axis=1) >= 0, axis=1), np.log(6.0), -np.inf),
+        lambda g, n: np.sort(g.random((n, 3)), axis=1), dict(dim=3, domain=(0, 1))),
+    "columns of other widths": (
+        lambda x: np.sum(stats.norm.logpdf(x, scale=WIDTHS), axis=1),
+        lambda g, n: WIDTHS * g.standard_normal((n, 3)), dict(dim=3)),
+    # A part of a thousandth is a ridge that grids of points pass by.
+    "a ridge between points": (
+        lambda x: np.logaddexp(np.log(0.997) + np.sum(stats.norm.logpdf(x), axis=1), np.log(0.003)
+                               + np.sum(stats.norm.logpdf(x, scale=[1e-5, 1.0]), axis=1)),
+        lambda g, n: g.standard_normal((n, 2)) * np.where(
+            g.random((n, 1)) < 0.003, [1e-5, 1.0], 1.0), dict(dim=2))}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_right_densities(name):
+    log_prob, sample, arguments = DENSITIES[name]
+    report = check_density(log_prob, sample, **arguments, rng=rng())
+    assert report.ok, report
+
+
+def test_a_pole_that_rounding_puts_beside_the_end():
+    made = stats.rdist(1.6, loc=0.4, scale=3.0)
+    assert np.isposinf(made.logpdf(np.nextafter(3.4, 0)))
+    report = check_density(lambda x: made.logpdf(x[:, 0]), lambda g, n: made.rvs(
+        size=(n, 1), random_state=g), dim=1, rng=rng(), domain=made.support())
+    assert report.ok, report
 
 
 def test_mass_beyond_is_that_of_closed_forms():

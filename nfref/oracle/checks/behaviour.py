@@ -5,6 +5,10 @@ import numpy as np
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.report import failed, not_applicable, passed, show
 
+# A part of the way short of an edge, and what log_prob is below the usual there, at most: what is
+# rounded to zero is farther down, log eps at least.
+EDGE, DEEP = 1e-3, 12.0
+
 
 def _noted(name, faults, fine):
     if faults:
@@ -72,10 +76,11 @@ def _overflows(measured, p):
 
 def _vanishes(measured, p):
     """Whether a density falls to zero in its dtype on the way from the middle to point p, or just
-    there; or rises without end, yet so slowly that its integral is finite."""
-    start = measured.probes.rows[measured.probes.bulk & np.isfinite(measured.values[:, 0])]
-    if not len(start):
+    there, or at an edge; or rises without end, yet so slowly that its integral is finite."""
+    finite_ones = measured.probes.bulk & np.isfinite(measured.values[:, 0])
+    if not np.any(finite_ones):
         return False
+    typical, start = np.median(measured.values[finite_ones, 0]), measured.probes.rows[finite_ones]
     start, end = start[0].astype(np.float64), measured.probes.rows[p].astype(np.float64)
 
     def along(t):
@@ -102,6 +107,9 @@ def _vanishes(measured, p):
                 high, least = middle, min(least, float(value))
             else:
                 low = middle
+        # Short of an edge it is as high as elsewhere, or falls as a power of the distance.
+        if along([high + EDGE])[0] > typical - DEEP:
+            return True
     except CallFailed:
         return False
     return least < 0.9 * np.log(np.finfo(measured.dtype).tiny)

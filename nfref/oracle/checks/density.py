@@ -1,5 +1,6 @@
 """check_density: a log-density, and samples that claim to follow it."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -208,4 +209,6 @@ class _Check(Check):
         mass = self.timed(global_checks.normalised, "normalised", whole, self.floor, not row.failed)
         if not mass.failed and self.support is None:
             mass = self.timed(global_checks.falls, mass.name, whole, self.dtype) or mass
+        if row.failed and not mass.hint:
+            row = replace(row, hint=global_checks.mistaken(whole))
         return [row, mass]

@@ -43,7 +43,7 @@ def precise(name, measured):
     ratio = np.max(np.concatenate(ratios, axis=1), axis=1)
     ratio = ratio[measured.probes.bulk & measured.resolved & np.isfinite(ratio)]
     if len(ratio) < 4:
-        return not_applicable(name, "too few points that can be differentiated")
+        return _in_steps(name, measured)
     # Kinks look like noise where they are; rounding to fewer digits shows everywhere.
     typical = float(np.quantile(ratio, 0.25))
     why = "noise of nearby values, in 1e4 times the rounding allowed elsewhere"
@@ -88,7 +88,7 @@ def keeps_digits(name, measured):
 
 
 def _in_steps(name, measured):
-    """The row of a density that has no slope: uniform, in wide bins, or of rounded rows."""
+    """The row where there is no slope: a uniform density, wide bins, rounded rows, chaos."""
     subject, probes = measured.subject, measured.probes
     points = np.flatnonzero(probes.bulk & np.isfinite(measured.values[:, 0]))
     rows, before = probes.rows[points], measured.values[points, 0]
@@ -98,13 +98,14 @@ def _in_steps(name, measured):
                  for relative in (1e-9, 1e-2))
     # In a line the first step would move it by so much; near the middle of a wide one by nothing.
     with np.errstate(invalid="ignore"):
-        due = 1e-7 * np.abs(far - before) > 3e3 * np.finfo(np.float64).eps * (np.abs(before) + 1)
+        due = 1e-7 * np.abs(far - before) > measured.accuracy + 3e3 * np.finfo(np.float64).eps * (
+            np.abs(before) + 1)
     still = np.mean((near == before)[due]) if np.sum(due) >= 8 else 0.0
     if not (still > 0.5 and np.mean(due) > 0.8):
-        return not_applicable(name, "too few points at which it has a slope")
+        return not_applicable(name, "too few points that can be differentiated")
     return failed(name, "points that move by 1e-9, and by 1e-2", f"{subject.name} moves in steps: "
                   f"{before[0]:.17g} at {show(rows[0])} and 1e-9 beside it, as if rows passed "
-                  "through a shorter format", float(still), 0.5)
+                  "through a shorter format or a loose root finder", float(still), 0.5)
 
 
 def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:

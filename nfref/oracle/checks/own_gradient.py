@@ -59,6 +59,7 @@ def by_rows(name, measured, gradient, rng):
     tolerance = (DOUBT * number.error + measured.slack * (size + condition[:, None] / scale)
                  + measured.accuracy)
     known = np.isfinite(number.value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
+    known &= np.all(np.abs(numeric) < float(np.finfo(measured.dtype).max), axis=1)
     known &= np.all(np.isfinite(measured.values), axis=1) & ~_stands_still(measured, scale)
     points = np.flatnonzero(known)
     if not np.any(known & probes.bulk):

@@ -49,7 +49,7 @@ class Proposal:
         dim = pilot.shape[1]
         chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
         shrink = len(chosen) ** (-1 / (dim + 4))
-        return cls(chosen, shrink * _root(np.atleast_2d(np.cov(pilot.T))))
+        return cls(chosen, shrink * root_of(np.atleast_2d(np.cov(pilot.T))))
 
     def sample(self, rng, count):
         normal = rng.standard_normal((count, self.centers.shape[1]))
@@ -85,9 +85,16 @@ def _log_sum_exp(terms):
     return top[:, 0] + np.log(np.sum(terms, axis=1))
 
 
-def _root(covariance):
-    dim = len(covariance)
-    return np.linalg.cholesky(covariance + 1e-10 * np.trace(covariance) / dim * np.eye(dim))
+def root_of(covariance: Array) -> Array:
+    """The Cholesky factor of a covariance matrix, whatever the units of its columns.
+
+    Parameters
+    ----------
+    covariance : (D, D) array
+    """
+    spread = np.sqrt(np.diag(covariance)) + 1e-300
+    correlation = covariance / spread / spread[:, None]
+    return spread[:, None] * np.linalg.cholesky(correlation + 1e-10 * np.eye(len(spread)))
 
 
 def _middle_half(rows):
@@ -98,7 +105,7 @@ def _middle_half(rows):
     for _ in range(4):
         half = rows[np.argsort(square)[:len(rows) // 2 + 1]]
         center = np.mean(half, axis=0)
-        root = _root(np.atleast_2d(np.cov(half.T)))
+        root = root_of(np.atleast_2d(np.cov(half.T)))
         square = np.sum(np.linalg.solve(root, (rows - center).T) ** 2, axis=0)
     return center, root
 
@@ -122,7 +129,7 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Pro
     """
     chosen = rng.permutation(len(pilot))[:components]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
-    shapes = [(np.mean(pilot, axis=0), _root(np.atleast_2d(np.cov(pilot.T)))),
+    shapes = [(np.mean(pilot, axis=0), root_of(np.atleast_2d(np.cov(pilot.T)))),
               _middle_half(pilot)]
     best: Any = None
     most = -1.0

@@ -103,6 +103,25 @@ def _shift(direction):
     return lambda u, step: (u + step * direction, np.zeros(len(u)))
 
 
+def of_place(pilot: Array, most: int = 16) -> list[Map]:
+    """Moves of single columns, the first ones.
+
+    Parameters
+    ----------
+    pilot : (N, D) array
+    most : int
+    """
+    each = _each(pilot)
+    return [Map(f"place of column {j}", each, _shift(row))
+            for j, row in enumerate(np.eye(pilot.shape[1])[:most])]
+
+
+def _each(pilot):
+    center = np.median(pilot, axis=0)
+    spread = np.median(np.abs(pilot - center), axis=0) / 0.6745 + 1e-300
+    return Frame(center, np.diag(spread))
+
+
 def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
     """Maps of several widths and directions, the most telling first.
 
@@ -121,8 +140,7 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
     dim = pilot.shape[1]
     center, root = _middle_half(pilot)
     whole = Frame(center, root)
-    spread = np.median(np.abs(pilot - center), axis=0) / 0.6745 + 1e-300
-    each = Frame(center, np.diag(spread))
+    each = _each(pilot)
     size = np.abs(each.to(pilot))
     everything = np.arange(dim)
     far = {share: np.quantile(size, share, axis=0) for share in (0.9, 0.98)}
