@@ -149,7 +149,8 @@ _normflows("CoupledRationalQuadraticSpline, context",
 _normflows("AutoregressiveRationalQuadraticSpline, context",
            lambda f, nf: f.AutoregressiveRationalQuadraticSpline(
                3, 1, 16, num_context_channels=2), features=2)
-_normflows("Logit transform", lambda f, nf: nf.transforms.Logit(alpha=0.05))
+_normflows("Logit transform", lambda f, nf: nf.transforms.Logit(alpha=0.05),
+           codomain=(-0.05 / 0.9, 0.95 / 0.9))
 
 
 # FrEIA ------------------------------------------------------------------------------------
