@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,3 +109,12 @@ def test_a_report_that_says_nothing_of_a_library(tmp_path):
                        rng=np.random.default_rng(0), skip=("normalised",)).as_dict()
     (tmp_path / "plain.json").write_text(json.dumps(plain))
     assert "(no library named)" in scoreboard.page(scoreboard.read([tmp_path]))
+
+
+def test_every_link_of_the_proofs_leads_to_a_script():
+    folder = Path(__file__).parents[2]
+    peers = (folder / "docs" / "peers.rst").read_text(encoding="utf-8")
+    proofs = scoreboard.read_proofs(folder / "tests" / "oracle" / "survey" / "proofs.txt")
+    for target in {link for *_, link in proofs}:
+        page, _, anchor = target.partition("#")
+        assert page == "peers.html" and f".. _{anchor}:" in peers, target
