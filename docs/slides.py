@@ -21,6 +21,7 @@ from docs import notebooks
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
 CHROMIUM = next(filter(None, map(shutil.which, (
     "chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+ALTERNATIVE = re.compile(r"^\.\. alt: (.*(?:\n   .*)*)", re.MULTILINE)
 LINES = 18                  # of code that a slide holds
 STYLE = """
 @page { size: 1280px 720px; margin: 0; }
@@ -28,7 +29,6 @@ STYLE = """
 body { margin: 0; font: 26px/1.4 system-ui, sans-serif; color: #1c1c1c; background: #eee; }
 section { width: 1280px; height: 720px; padding: 44px 70px; margin: 12px auto; background: #fff;
   overflow: hidden; page-break-after: always; position: relative; }
-@media print { body { background: none; } section { margin: 0; } }
 h1 { font-size: 54px; margin: 150px 0 20px; }
 h2 { font-size: 38px; margin: 0 0 20px; color: #36648f; }
 pre { font-size: 0.7em; line-height: 1.3; background: #f4f5f7; padding: 14px 18px; margin: 12px 0; }
@@ -36,12 +36,22 @@ img { display: block; max-width: 100%; max-height: 560px; margin: auto; }
 em { color: #36648f; } p { margin: 10px 0; }
 math[display=block] { font-size: 1.15em; margin: 14px 0; }
 footer { position: absolute; right: 70px; bottom: 18px; font-size: 16px; color: #595959; }
+@media screen and (prefers-color-scheme: dark) {
+  body { background: #000; color: #e4e4e4; } section { background: #1b1d20; }
+  pre { background: #2a2d31; } h2, em { color: #6ce; } footer { color: #aaa; } }
+@media print { body { background: none; zoom: 1 !important; } section { margin: 0; } }
 """
 
-# Letters get smaller on a slide that would not hold its text.
+# Letters get smaller on a slide that would not hold its text; slides, in a window narrower than
+# they are.
 FIT = """for (const slide of document.querySelectorAll("section"))
   for (let size = 26; slide.scrollHeight > 720 && size > 12; size--)
-    slide.style.fontSize = `${size}px`;"""
+    slide.style.fontSize = `${size}px`;
+const narrow = () => {
+  document.body.style.zoom = Math.min(1, document.documentElement.clientWidth / 1280);
+};
+addEventListener("resize", narrow);
+narrow();"""
 
 
 def as_html(text):
@@ -87,8 +97,8 @@ def slides(script):
     figure = FIGURES / f"{script.stem}.png"
     if figure.exists():
         data = base64.b64encode(figure.read_bytes()).decode()
-        made.append((title, '<img alt="The figure of the lesson" '
-                     f'src="data:image/png;base64,{data}">'))
+        seen = " ".join(ALTERNATIVE.search("\n".join(text for _, text in cells))[1].split())
+        made.append((title, f'<img alt="{html.escape(seen)}" src="data:image/png;base64,{data}">'))
     formula = next((k for k, part in enumerate(paragraphs) if ".. math::" in part), 0)
     end = next((k for k in range(formula + 1, len(paragraphs))
                 if not paragraphs[k].startswith(" ")), len(paragraphs))
@@ -117,7 +127,8 @@ def page(script):
         f"<section>{f'<h2>{html.escape(heading)}</h2>' if heading else ''}{content}"
         f"<footer>{html.escape(made[0][1][4:].partition('</h1>')[0])} · {k} of {len(made)}</footer>"
         "</section>" for k, (heading, content) in enumerate(made, 1))
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{script.stem}</title>'
+    return (f'<!doctype html><html lang="en"><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width"><title>{script.stem}</title>'
             f"<style>{STYLE}</style>{body}<script>{FIT}</script></html>\n")
 
 

@@ -260,9 +260,9 @@ plt.show()
 # %%
 # What came out
 # -------------
-# All that is drawn with the check is valid. Without it, 0.63 +- 0.02 of what the splines draw is,
-# and 0.41 of what the affine flows draw (the paper reports 0.68, for larger molecules). It asks
-# little: 0.6 % of the splines' bonds are drawn again, 1.3 % of the affine ones.
+# All that is drawn with the check is valid. Without it, 0.65 of what the splines draw is, and 0.41
+# of what the affine flows draw (the paper reports 0.68, for larger molecules). It asks little:
+# 0.5 % of the splines' bonds are drawn again, 1.3 % of the affine ones.
 #
 # But validity is cheap. With the check the frequencies are valid as well, and all of theirs is
 # novel; they are three-membered rings and strained nonsense, 2.0 off in log P. The splines
@@ -272,7 +272,7 @@ plt.show()
 # layers win only a part back. A spline can be flat and stop.
 #
 # The splines' molecules are new (0.98) and differ (0.99), yet a chemist would not be fooled: rings
-# are unusual in one molecule of eleven, against one of seventeen in the test, and some are
+# are unusual in one molecule of nine, against one of seventeen in the test, and some are
 # aromatic by half.
 
 # %%
