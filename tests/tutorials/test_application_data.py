@@ -107,8 +107,8 @@ def test_every_content_is_pinned():
 @pytest.mark.parametrize("page, name", [
     ("molecules", "molecules"), ("point_clouds", "meshes"),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-        ("anomaly", "fashion"), ("audio", "speech"), ("writing_files", "fashion"),
-        ("images", "fashion"), ("video", "video")))])
+        ("anomaly", "fashion"), ("audio", "speech"), ("differnet", "digits"),
+        ("writing_files", "fashion"), ("images", "fashion"), ("video", "video")))])
 def test_without_data_the_page_names_the_command(page, name, tmp_path):
     environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
                    "MPLBACKEND": "Agg"}

@@ -39,6 +39,7 @@ LESSONS = {path.stem: path for path in sorted((ROOT / "tutorials").rglob("[!_]*.
     for name in sorted(LESSONS)])
 def test_exercises(lesson, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [str(LESSONS[lesson])])
+    monkeypatch.syspath_prepend(LESSONS[lesson].parent)
     text = LESSONS[lesson].read_text(encoding="utf-8")
     numbers = exercises(text)
     assert len(solutions(text)) == len(numbers), "one folded solution an exercise"
