@@ -171,7 +171,7 @@ def in_form(app, docname, content):
     """Give a page of a gallery its form."""
     gallery, _, stem = docname.partition("/")
     if gallery not in SCRIPTS or stem == "index":
-        if docname == "notation" or stem == "index" and gallery in SCRIPTS:
+        if gallery in ("notation", "teach") or stem == "index" and gallery in SCRIPTS:
             content[0] = in_texts(content[0], linked)
         return
     text = content[0]

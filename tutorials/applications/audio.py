@@ -145,7 +145,7 @@ print(f"{time.perf_counter() - start:.0f} s to learn")
 # .. dropdown:: Answer
 #
 #    About eleven: in the full run 12.21 by the linear model, 11.26 where it is told how loud it
-#    was, 10.93 by the flow. Speech at 8,000 samples a second is noisy in its last bits.
+#    was, 10.91 by the flow. Speech at 8,000 samples a second is noisy in its last bits.
 #
 # The flow finds out what the second model was told, that loudness comes and goes, and a third of a
 # bit more, although the linear models are given real samples before the window, of which it sees
@@ -186,7 +186,7 @@ for name, decibels in moving.items():
 
 # %%
 # The figure: speech has words, pauses and harmonics, the linear model hisses evenly: their loudness
-# goes up and down by 22.5 and by 0.9 dB in the full run. The flow, 3.5 dB, bursts and falls silent
+# goes up and down by 22.5 and by 0.9 dB in the full run. The flow, 3.3 dB, bursts and falls silent
 # for moments, no more: it was shown 64 ms at a time, and has no words to say.
 #
 # .. alt: Above, bars of bits per sample for three models and a folded clip. Below, spectrograms:
