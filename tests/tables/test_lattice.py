@@ -154,6 +154,13 @@ def test_a_value_that_comes_again_and_again_has_a_cell():
     assert spike_of(np.append(np.random.default_rng(0).random(40), [0.3, 0.3])) is None
 
 
+@pytest.mark.parametrize("values", [[0.5] * 12 + [1.0, 2.5], [1.0] * 30 + [2.0, 4.0]])
+def test_a_fold_without_the_copies_of_a_row_is_small(values):
+    """Most rows are copies of one: the fold that holds it out trains on very few."""
+    density = nfref.FlowDensity("mixture", columns={"x1": "real"}, random_state=0)
+    assert np.isfinite(density.fit(np.array(values)[:, None]).score(np.array([[1.0], [2.5]])))
+
+
 def test_spread_rows_go_by_content():
     """Whole weights, repeated rows, and any order give the same bits; copies stand apart."""
     rng = np.random.default_rng(1)
