@@ -242,7 +242,7 @@ class Continuous(Configuration):
                 and (self.first is None or circle and math.isfinite(self.first))
                 and (not circle or 0 < self.period < math.inf
                      and math.isfinite(self.low + self.high))
-                and (self.step is None or 0 < self.step < math.inf)
+                and (not self.alone if self.step is None else 0 < self.step < math.inf)
                 and math.isfinite(self.offset),
                 f"column {self.name!r}: expected a support and units, got others")
 

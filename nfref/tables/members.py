@@ -194,7 +194,8 @@ def _mixtures(kind, of, rows, folds, rng, wide):
                                                   else rows.weight[there])
 
     size, member, scores = mixtures.choose(
-        mixtures.sizes(len(folds[0].training), rows.u.shape[1] + rows.known), fitted)
+        mixtures.sizes(min(len(fold.training) for fold in folds), rows.u.shape[1] + rows.known),
+        fitted)
     with blas.one_thread():
         member = _whole(member, of(rng, size), rows, folds)
     return Candidate(str(size).replace("mixture", kind), (member,), scores,

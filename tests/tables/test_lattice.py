@@ -11,7 +11,7 @@ from nfref.tables.density import spread_rows
 from nfref.tables.lattice import lattice_of, nearest, spike_of
 from nfref.tables.pool import median
 from nfref.tables.split import Part
-from tests.benchmarks.synthetic import abalones, flow_density, told_apart
+from tests.benchmarks.synthetic import abalones, amounts, flow_density, told_apart
 
 
 def rounded(rng, n, step, offset=0.0):
@@ -154,6 +154,13 @@ def test_a_value_that_comes_again_and_again_has_a_cell():
     assert spike_of(np.append(np.random.default_rng(0).random(40), [0.3, 0.3])) is None
 
 
+@pytest.mark.parametrize("values", [[0.5] * 12 + [1.0, 2.5], [1.0] * 30 + [2.0, 4.0]])
+def test_a_fold_without_the_copies_of_a_row_is_small(values):
+    """Most rows are copies of one: the fold that holds it out trains on very few."""
+    density = nfref.FlowDensity("mixture", columns={"x1": "real"}, random_state=0)
+    assert np.isfinite(density.fit(np.array(values)[:, None]).score(np.array([[1.0], [2.5]])))
+
+
 def test_spread_rows_go_by_content():
     """Whole weights, repeated rows, and any order give the same bits; copies stand apart."""
     rng = np.random.default_rng(1)
@@ -193,10 +200,11 @@ def test_medians_stand_beside_means():
     assert median(np.array([1.0, 2.0])) == 1.5
 
 
-def test_a_forest_hardly_tells_samples_from_rows():
-    """Of an abalone-like table: AUC 0.95 without lattices, below 0.65 with them."""
+@pytest.mark.parametrize("table", [abalones, amounts])
+def test_a_forest_hardly_tells_samples_from_rows(table):
+    """Rounded numbers, and exact zeros: AUC 0.95 without cells, below 0.65 with them."""
     rng = np.random.default_rng(5)
-    train, test = abalones(rng, 500), abalones(rng, 500)
+    train, test = table(rng, 500), table(rng, 500)
     rounded, plain = flow_density(train, 0, "mixture")
     assert told_apart(rounded, test, "forest", 0) < 0.65
     assert told_apart(plain, test, "forest", 0) > 0.75
