@@ -5,9 +5,9 @@ import numpy as np
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.report import failed, not_applicable, passed, show
 
-# A part of the way short of an edge, and what log_prob is below the usual there, at most: what is
+# Parts of the way short of an edge, and what log_prob is below the usual there, at most: what is
 # rounded to zero is farther down, log eps at least.
-EDGE, DEEP = 1e-3, 12.0
+EDGE, DEEP = (1e-3, 1e-5, 1e-7), 12.0
 
 
 def _noted(name, faults, fine):
@@ -108,7 +108,7 @@ def _vanishes(measured, p):
             else:
                 low = middle
         # Short of an edge it is as high as elsewhere, or falls as a power of the distance.
-        if along([high + EDGE])[0] > typical - DEEP:
+        if np.any(along(high + np.array(EDGE)) > typical - DEEP):
             return True
     except CallFailed:
         return False
