@@ -5,9 +5,9 @@ import numpy as np
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.report import failed, not_applicable, passed, show
 
-# A part of the way short of an edge, and what log_prob is below the usual there, at most: what is
-# rounded to zero is farther down, log eps at least.
-EDGE, DEEP = 1e-3, 12.0
+# Parts of the way short of an edge, and how far log_prob may be below the usual there, in parts of
+# log eps: a factor that is rounded to zero is as far down as that.
+EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
 
 
 def _noted(name, faults, fine):
@@ -80,6 +80,7 @@ def _vanishes(measured, p):
     finite_ones = measured.probes.bulk & np.isfinite(measured.values[:, 0])
     if not np.any(finite_ones):
         return False
+    eps = float(np.finfo(measured.dtype).eps)
     typical, start = np.median(measured.values[finite_ones, 0]), measured.probes.rows[finite_ones]
     start, end = start[0].astype(np.float64), measured.probes.rows[p].astype(np.float64)
 
@@ -90,6 +91,11 @@ def _vanishes(measured, p):
         return values[:, 0]
 
     try:
+        # The edge in one column alone, where it has one: others may be far out, too.
+        single = (start + np.eye(len(start)) * (end - start)).astype(measured.dtype)
+        values, _ = measured.subject(single, np.repeat(measured.probes.context_row[p], len(single)))
+        if np.any(values[:, 0] == -np.inf):
+            end = single[np.argmin(values[:, 0])].astype(np.float64)
         # Just there: it falls or rises without end as a power of the distance.
         near = along(2.0 ** -np.array([5.0, 12.0, 19.0]))
         if measured.values[p, 0] > 0:
@@ -108,7 +114,7 @@ def _vanishes(measured, p):
             else:
                 low = middle
         # Short of an edge it is as high as elsewhere, or falls as a power of the distance.
-        if along([high + EDGE])[0] > typical - DEEP:
+        if np.any(along(high + np.array(EDGE)) > typical + DEEP * np.log(eps)):
             return True
     except CallFailed:
         return False
