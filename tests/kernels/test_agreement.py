@@ -46,8 +46,7 @@ TWINNED = [(name, direction) for name, c in CONFIGURATIONS.items()
            or any(isinstance(piece, Program) for piece in programs(c.flow, sign))]
 # (scale of the parameters, size of the rows)
 USUAL = [(0.1, 1e150), (1.0, 1e-150), (10.0, 1.0), (1e3, 1.0), (1e3, 1e150)]
-# Farther out sums overflow on the way, and not the same ones: the twin of ChannelCoupling, whose
-# gains are in its weights, is finite and wrong at (10, 1e300).
+# Farther out sums overflow on the way, and not the same ones.
 SWEEP = [(scale, size) for scale in (1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
          for size in (1e-300, 1e-30, 1.0, 1e3, 1e30, 1e150)]
 
@@ -192,6 +191,11 @@ def test_formula_and_twin_agree_at_every_usual_size(name, direction, dtype):
 def test_formula_and_twin_agree_at_any_size(name, direction, dtype):
     for scale, size in SWEEP:
         check(name, direction, scale, size, dtype)
+
+
+def test_a_sum_that_overflows_is_infinite_whatever_its_gain():
+    """A gain in the weights would leave it finite, and wrong."""
+    check("channel_coupling", "inverse", 10.0, 1e300, np.float64)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
