@@ -268,6 +268,10 @@ class Category(Configuration):
         if any(isinstance(label, int) and abs(label) >= LARGEST_WHOLE for label in self.labels):
             raise ColumnError(self.name, "expected labels that a file can hold, whole numbers "
                               "below 2^128, got a larger one; text is one way to write them")
+        for label in self.labels:
+            if isinstance(label, str) and any("\ud800" <= letter <= "\udfff" for letter in label):
+                raise ColumnError(self.name, "expected labels that a file can hold, text without "
+                                  f"surrogates, got {shortened(label)}")
 
     def encode(self, values, first=0):
         """Codes (N,); messages count rows from ``first``."""
