@@ -28,18 +28,17 @@ from tests.truth.configurations import configurations
 
 MOST = 100          # units
 NEAR = 16           # ulp of the largest number: then nobody has to measure a unit
-# Where a network rounds inside of it, which is in no unit: layer norm of two channels leaves next
-# to nothing of a cotangent: in float32 both are hundreds of units off at a scale of 100. And where
-# an elimination leaves nothing but rounding errors: beside the network's curvature a = softplus of
-# -100 is lost, and the Hessian is singular.
-LARGEST_SCALE = {"tarflow": 10.0, "convex_potential": 10.0}
+# Up to which scale all results are compared, and how many beyond: values always are. Layer norm of
+# two channels leaves next to nothing of a cotangent but what a network rounded on the way to it;
+# and beside a network's curvature a = softplus of -100 is lost, and the Hessian is singular.
+LARGEST_SCALE = {"tarflow": (10.0, 2), "convex_potential": (10.0, 1)}
 DRAWS = 4
 CHANGE = 2.0 ** -40     # of which 2^-12 in float64, and float32's own rounding error
 DIRECTIONS = {"forward": 1, "inverse": -1}
-SOLVED = {"rtol": 1e-6, "atol": 1e-6, "max_evaluations": 1000}      # what float32 can meet
-CONFIGURATIONS = {
-    name: replace(c, flow=replace(c.flow, **SOLVED)) if hasattr(c.flow, "rtol") else c
-    for name, c in configurations().items()}
+# What a dtype can meet at any scale: below, the rounding of the dynamics chooses the steps, and in
+# float32 both are up to a thousand times 1e-6 from the truth at a scale of 1e3.
+TOLERANCES = {np.float64: 1e-6, np.float32: 1e-4}
+CONFIGURATIONS = configurations()
 TWINNED = [(name, direction) for name, c in CONFIGURATIONS.items()
            for direction, sign in DIRECTIONS.items()
            if hasattr(c.flow, "rtol")
@@ -47,8 +46,8 @@ TWINNED = [(name, direction) for name, c in CONFIGURATIONS.items()
 # (scale of the parameters, size of the rows)
 USUAL = [(0.1, 1e150), (1.0, 1e-150), (10.0, 1.0), (1e3, 1.0), (1e3, 1e150)]
 # Farther out sums overflow on the way, and not the same ones.
-SWEEP = [(scale, size) for scale in (1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
-         for size in (1e-300, 1e-30, 1.0, 1e3, 1e30, 1e150)]
+SWEEP = [(scale, size) for scale in (0.1, 1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
+         for size in (1e-300, 1e-150, 1e-30, 1.0, 1e3, 1e30, 1e150)]
 
 
 def scaled(params, scale):
@@ -156,14 +155,19 @@ def worst(some, others, unit):
 
 
 def check(name, direction, scale, size, dtype):
-    flow, scale = CONFIGURATIONS[name].flow, min(scale, LARGEST_SCALE.get(name, np.inf))
-    eps = max(float(np.finfo(dtype).eps), getattr(flow, "rtol", 0))
+    flow, eps = CONFIGURATIONS[name].flow, float(np.finfo(dtype).eps)
+    if hasattr(flow, "rtol"):
+        eps = TOLERANCES[dtype]
+        flow = replace(flow, rtol=eps, atol=eps, max_evaluations=1000)
     arguments = problem(name, scale, size, dtype)
     formula, twin = (results(getattr(flow, direction), arguments, backend)
                      for backend in ("numpy", "numba"))
     if isinstance(formula, tuple) or isinstance(twin, tuple):
         assert formula == twin
         return
+    most, compared = LARGEST_SCALE.get(name, (np.inf, None))
+    if scale > most:
+        formula, twin = formula[:compared], twin[:compared]
     for one, other in zip(formula, twin, strict=True):
         assert one.dtype == other.dtype == dtype
         np.testing.assert_array_equal(np.isfinite(one), np.isfinite(other))
