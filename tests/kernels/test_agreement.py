@@ -131,7 +131,10 @@ def units(flow, direction, arguments, eps):
 
 
 def layers(params, path=()):
-    """Of each array the path to what holds it."""
+    """Of each array the path to what holds it; attention is one layer: no bias of its keys matters.
+    """
+    if path[-1:] == ("attention",):
+        return [path] * len(trees.leaves(params))
     if not isinstance(params, (dict, list)):
         return [path[:-1]]
     items = params.items() if isinstance(params, dict) else enumerate(params)
