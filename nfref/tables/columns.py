@@ -540,8 +540,8 @@ def asked_support(name, asked, values=None):
 
 def _check_varies(name, varies, values):
     if not varies:
-        raise ColumnError(name, f"expected values that differ, got {shortened(plain(values[0]))} in "
-                          "every row", useless=True)
+        raise ColumnError(name, "expected values that differ, got "
+                          f"{shortened(plain(values[0]))} in every row", useless=True)
 
 
 def _widest_gap(numbers, period):

@@ -11,8 +11,8 @@ from nfref.networks.residual_convolution import weight_normalised
 
 
 def channel_coupling(flow, direction):
-    """A layer is W and, for each pixel, b + B e, where B says which neighbours of a pixel lie beyond
-    the edge and e is the weight of the edge's channel; the last has gains e^(3g) behind it.
+    """A layer is W and, for each pixel, b + B e, where B says which neighbours of a pixel lie
+    beyond the edge and e is the weight of the edge's channel; gains e^(3g) follow the last.
 
     With the cotangents of these, b_bar (pixels, E) and s_bar: b gets the sum over pixels of b_bar,
     e gets B^T b_bar, and g gets 3 s_bar e^(3g).
