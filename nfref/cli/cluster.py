@@ -99,5 +99,7 @@ def _reason(error):
     """Why, in one line; of a chain of errors the first one says it."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, MemoryError):      # the first bytes of a web server, as a length
+        return "what answers there is no scheduler"
     text = " ".join(str(error).split())
     return text or f"nobody answers within {WAIT} s"

@@ -22,7 +22,7 @@ def table_lines(data, split, fitted):
     every, train = split.test(cells), split.train(cells)
     test = whole_rows(every)
     if len(test) < len(every):
-        yield _about_cells_there(density, every)
+        yield from _about_cells_there(density, every)
         if not len(test):
             yield f"no test row of {split.tests:,} is without empty cells: nothing to compare by"
             return
@@ -47,10 +47,11 @@ def _about_cells_there(density, part):
     """The log-likelihood of the cells that are there, in test rows with and without empty ones."""
     names = [column.name for column in density.columns]
     used = np.flatnonzero(~says_nothing(names, part.table, density.given))[:MARGINAL_ROWS]
-    some = part.at(used)
-    mean, error = mean_and_error(log_marginal(density, some.table).log_prob, some.weight)
-    return (f"test nats per row of the cells that are there: {nats(mean)}, std. error "
-            f"{nats(error)} ({len(used):,} rows, with empty cells and without)")
+    if len(used):
+        some = part.at(used)
+        mean, error = mean_and_error(log_marginal(density, some.table).log_prob, some.weight)
+        yield (f"test nats per row of the cells that are there: {nats(mean)}, std. error "
+               f"{nats(error)} ({len(used):,} rows, with empty cells and without)")
 
 
 def nats(value):

@@ -111,7 +111,7 @@ def check_rng(rng):
 def check_count(name, value, minimum=1):
     """A whole number of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+        raise TypeError(f"{name}: expected a whole number, got {shortened(value)}")
     if value < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {value}")
     return int(value)
@@ -125,7 +125,7 @@ def at_least(minimum):
 def check_positive(name, value, below=np.inf):
     """A finite number above zero, and below ``below``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+        raise TypeError(f"{name}: expected a number, got {shortened(value)}")
     if not 0 < value < np.inf:
         raise ValueError(f"{name}: expected a finite number above 0, got {value}")
     if value >= below:
@@ -148,7 +148,8 @@ def check_callable(name, value):
 def check_choice(name, value, choices):
     """One of a few words."""
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}; got "
+                         f"{shortened(value)}")
     return value
 
 

@@ -268,6 +268,10 @@ class Category(Configuration):
         if any(isinstance(label, int) and abs(label) >= LARGEST_WHOLE for label in self.labels):
             raise ColumnError(self.name, "expected labels that a file can hold, whole numbers "
                               "below 2^128, got a larger one; text is one way to write them")
+        for label in self.labels:
+            if isinstance(label, str) and any("\ud800" <= letter <= "\udfff" for letter in label):
+                raise ColumnError(self.name, "expected labels that a file can hold, text without "
+                                  f"surrogates, got {shortened(label)}")
 
     def encode(self, values, first=0):
         """Codes (N,); messages count rows from ``first``."""
@@ -277,10 +281,10 @@ class Category(Configuration):
         except KeyError:
             row = next(k for k, value in enumerate(values) if plain(value) not in place)
             more = ", ..." if len(self.labels) > 5 else ""
-            known = ", ".join(map(repr, self.labels[:5])) + more
+            known = ", ".join(map(shortened, self.labels[:5])) + more
             raise ColumnError(self.name, f"expected one of the {len(self.labels)} categories "
-                              f"{known}, got {plain(values[row])!r} in row {row + first}"
-                              ) from None
+                              f"{known}, got {shortened(plain(values[row]))} in row "
+                              f"{row + first}") from None
 
     def decode(self, codes):
         """Labels (N,)."""
@@ -536,8 +540,8 @@ def asked_support(name, asked, values=None):
 
 def _check_varies(name, varies, values):
     if not varies:
-        raise ColumnError(name, f"expected values that differ, got {plain(values[0])!r} in every "
-                          "row", useless=True)
+        raise ColumnError(name, "expected values that differ, got "
+                          f"{shortened(plain(values[0]))} in every row", useless=True)
 
 
 def _widest_gap(numbers, period):

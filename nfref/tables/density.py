@@ -327,7 +327,7 @@ def check_given(given, names):
     try:
         given = (given,) if isinstance(given, str) else () if given is None else tuple(given)
     except TypeError:
-        raise TypeError(f"given: expected names of columns, got {given!r}") from None
+        raise TypeError(f"given: expected names of columns, got {shortened(given)}") from None
     for name in given:
         if name not in names:
             raise ValueError(f"given: expected columns among {quoted_names(names)}; "

@@ -250,7 +250,7 @@ def split_copies(kinds, columns, counts, share, seed):
     counts = counts.astype(np.int64)
     rng = np.random.default_rng([seed % 2 ** 64, 2])
     return rng.multivariate_hypergeometric(
-        counts, held_out_count(int(np.sum(counts)), share), method="marginals")
+        counts, max(held_out_count(int(np.sum(counts)), share), 1), method="marginals")
 
 
 def _from_copies(codes, kinds, counts, held, rng, known):

@@ -198,7 +198,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         if not (isinstance(self.flow, Flow)
                 or isinstance(self.flow, str) and self.flow in CHOICES):
             raise ValueError(f"flow: expected one of {', '.join(CHOICES)} or a Flow, "
-                             f"got {self.flow!r}")
+                             f"got {shortened(self.flow)}")
         if check_count("members", self.members, minimum=0) > MOST_MEMBERS:
             raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {self.members}")
         check_count("epochs", self.epochs)
@@ -209,7 +209,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
                 check_positive(name, getattr(self, name))
         if not isinstance(self.validation, numbers.Real) or not 0 < self.validation < 1:
             raise ValueError("validation: expected a number between 0 and 1, "
-                             f"got {self.validation!r}")
+                             f"got {shortened(self.validation)}")
         if self.columns is not None and not isinstance(self.columns, Mapping):
             raise TypeError("columns: expected a dictionary, name -> what values a column can "
                             f"take, got {shortened(self.columns)}")

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from nfref.cli import cluster as cluster_of
 from nfref.cli import main
+from nfref.cli.arguments import UsageError
 from nfref.tables.model_file import load_model
 from nfref.tables.reading import read_table, write_batches
 from tests.cli.commands import (COMMAND, SMALL, ended, nfref_command, people, started, succeeds,
@@ -204,3 +206,16 @@ def test_a_port_where_nobody_answers_is_one_line_within_20_seconds(folder):
                             f"tcp://127.0.0.1:{silent.getsockname()[1]}", cwd=folder)
     assert time.monotonic() - began < 20 and run.returncode == 2
     assert run.stderr.count("\n") == 1 and "--dask: expected the address of a sch" in run.stderr
+
+
+def test_a_web_server_is_no_scheduler():
+    def answer():
+        with server.accept()[0] as one:
+            one.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            one.recv(1 << 16)
+            time.sleep(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(UsageError, match="--dask: .* what answers there is no scheduler$"):
+            next(cluster_of.results(f"tcp://127.0.0.1:{server.getsockname()[1]}", len, ["a"]))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nfref.cli import main
 from nfref.cli.data import load
 from nfref.tables.model_file import load_model
 from tests.cli.commands import table_of
@@ -41,3 +42,13 @@ def test_the_table_is_right(folder):
     found = np.mean(mixture.log_prob(u[:20]) + log_slope[:20])
     name = f"Gaussian mixture of {mixture.components}"
     assert table[name][0] == pytest.approx(found, abs=6e-4)
+
+
+def test_of_test_rows_without_any_cell_nothing_is_said(tmp_path, capsys):
+    """The only row that is kept to test by is the one with an empty cell."""
+    rows = ["-1", "1", "0", "1", "0", "-1", "2", "0", "-1", "0", "0", "1", "0", "0", "1", "-2", "0",
+            "0", "1", "0", "0", "-2", "1", '""', "0", "-2", "0", "0", "0", "0"]
+    (tmp_path / "t.csv").write_text("\n".join(["a", *rows]))
+    assert main(["fit", str(tmp_path / "t.csv"), "--members", "0", "--quiet", "--out",
+                 str(tmp_path / "m.npz")]) == 0
+    assert "no test row of 1 is without empty cells" in capsys.readouterr().out

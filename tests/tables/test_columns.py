@@ -423,3 +423,5 @@ def test_samples_within():
 def test_labels_are_such_as_files_hold():
     with pytest.raises(ColumnError, match="whole numbers below 2\\^128, got a larger one"):
         column_of("id", np.array([10 ** 400, 10 ** 400 + 1] * 5, object), "category")
+    with pytest.raises(ColumnError, match="text without surrogates, got '.ud800'"):
+        column_of("id", np.array(["\ud800", "b"] * 5, object), "category")

@@ -211,3 +211,12 @@ def test_the_split_and_the_model_know_nothing_of_units(factor):
     assert plain.density.pool.shares == pytest.approx(moved.density.pool.shares, abs=1e-9)
     np.testing.assert_allclose(moved.density.log_prob(list(scaled.T)) + np.log(factor),
                                plain.density.log_prob(list(x.T)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("labels", ["aba", "abac"])
+def test_of_a_few_labels_a_copy_is_held_out(labels):
+    """A fifth of them, rounded down, is none: nothing could be chosen by it."""
+    table = [np.array(list(labels), object)]
+    columns = find_columns(("a",), table, {"a": "category"})
+    found = fit_table(columns, table, Plan(members=0), 0)
+    assert np.all(np.isfinite(found.density.log_prob(table)))

@@ -3,9 +3,10 @@
 :mod:`nfref.networks.convolution` has the formulas of its network, whose layers are images as in
 ``convolution``. In u images stand channel by channel.
 
-theta: of each layer the weight (k, k, fan_in, fan_out), with its gain, and a bias for each pixel
-(pixels, fan_out), which holds what the edge adds. Tape: the layers, from the channels that stay
-and the context to the raw outputs; then E rows for each number that changes.
+theta: of each layer the weight (k, k, fan_in, fan_out) and a bias for each pixel (pixels, fan_out),
+which holds what the edge adds; then the gains of the last, if it has any. Tape: the layers, from
+the channels that stay and the context to the outputs; these times their gains; then E rows for each
+number that changes.
 """
 
 from typing import NamedTuple
@@ -14,33 +15,35 @@ from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_w
 from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
                                          units_of)
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS
 
 
 class ChannelCoupling(NamedTuple):
-    """The operands: a transformer, the activation, the grid of pixels, how many channels stay
-    and how many change, channels from layer to layer, and the size k of each convolution."""
+    """The operands: a transformer, the activation, the grid of pixels, how many channels stay and
+    how many change, how many gains, channels from layer to layer, the size k of each convolution.
+    """
 
     transformer: object
     activation: object
     grid: object
     stay: object
     change: object
+    gains: object
     channels: object
     sizes: object
 
 
 @body
 def decode_channel_coupling(code, at, reals):
-    """transformer, five numbers, how many layers, then channels and sizes."""
+    """transformer, six numbers, how many layers, then channels and sizes."""
     first = at + OPERANDS
-    channels = first + 6
-    sizes = channels + code[first + 5] + 1
+    channels = first + 7
+    sizes = channels + code[first + 6] + 1
     return ChannelCoupling(decode(code, at, reals), code[first],
                            Grid(code[first + 1], code[first + 2]), code[first + 3],
-                           code[first + 4], code[channels:sizes],
-                           code[sizes:sizes + code[first + 5]])
+                           code[first + 4], code[first + 5], code[channels:sizes],
+                           code[sizes:sizes + code[first + 6]])
 
 
 @body
@@ -48,6 +51,32 @@ def numbers_of(operands, layer):
     """How many numbers the weight of a layer has."""
     size = operands.sizes[layer]
     return size * size * operands.channels[layer] * operands.channels[layer + 1]
+
+
+@body
+def times_gains(operands, theta, at, tape, out_at, raw_at):
+    """raw = e^(3g) out; the gains, one for each channel of the outputs, stand at theta[at]."""
+    pixels, gains = pixels_of(operands.grid), operands.gains
+    out, raw = units_of(tape, out_at, pixels * gains), units_of(tape, raw_at, pixels * gains)
+    for pixel in range(pixels):
+        for k in range(gains):
+            gain = theta[at + k]
+            for r in range(ROWS):
+                raw[pixel * gains + k, r] = out[pixel * gains + k, r] * gain
+
+
+@reduction
+def times_gains_vjp(operands, theta, at, tape, out_at, g, g_theta):
+    """From the cotangents of raw at the start of g to those of out; adds to g_theta."""
+    pixels, gains = pixels_of(operands.grid), operands.gains
+    out, g = units_of(tape, out_at, pixels * gains), units_of(g, 0, pixels * gains)
+    for k in range(gains):
+        gain, total = theta[at + k], g.dtype.type(0)
+        for pixel in range(pixels):
+            for r in range(ROWS):
+                total += out[pixel * gains + k, r] * g[pixel * gains + k, r]
+                g[pixel * gains + k, r] *= gain
+        g_theta[at + k] += total
 
 
 @body
@@ -84,10 +113,12 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
             else:
                 add_bias(theta, biases + here, fan_out, tape, out_at + here * ROWS)
         at, h_at = biases + pixels * fan_out, out_at
-    raw = units_of(tape, h_at, pixels * channels[last])
+    raw_at = h_at + pixels * operands.gains * ROWS
+    times_gains(operands, theta, at, tape, h_at, raw_at)
+    raw = units_of(tape, raw_at, pixels * channels[last])
     transformer, log_det = operands.transformer, block.log_det
     extra = transformer.tape_rows
-    extras = units_of(tape, h_at + pixels * channels[last] * ROWS, change * pixels * extra)
+    extras = units_of(tape, raw_at + pixels * channels[last] * ROWS, change * pixels * extra)
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
@@ -113,16 +144,18 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     for layer in range(last):
         h_at += pixels * channels[layer] * ROWS
         at += numbers_of(operands, layer) + pixels * channels[layer + 1]
-    raw = units_of(tape, h_at, pixels * channels[last])
+    raw_at = h_at + pixels * operands.gains * ROWS
+    raw = units_of(tape, raw_at, pixels * channels[last])
     g_raw = units_of(scratch, 0, pixels * channels[last])
     transformer, extra = operands.transformer, operands.transformer.tape_rows
-    extras = units_of(tape, h_at + pixels * channels[last] * ROWS, change * pixels * extra)
+    extras = units_of(tape, raw_at + pixels * channels[last] * ROWS, change * pixels * extra)
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
             transform_vjp(transformer, direction, g, cotangents.log_det, raw, extras,
                           Place(stay * pixels + number, pixel * channels[last] + c, change,
                                 number * extra), g_raw, splines, mixtures)
+    times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2
     for layer in range(last - 1, -1, -1):
         fan_in, fan_out, out_at = channels[layer], channels[layer + 1], h_at
