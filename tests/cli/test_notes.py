@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nfref.cli import main
 from tests.cli.commands import COLUMNS, SMALL, nfref_command, people, succeeds, write_people
 
 
@@ -55,3 +56,12 @@ def test_columns_above_zero_and_names_of_rows_are_noticed(tmp_path):
     output = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
     assert "'number', 'charges' are above 0 in every row" in output
     assert "'number' holds whole numbers in order, no two alike" in output
+
+
+def test_numbers_with_commas_are_named_where_their_halves_cannot_be_columns(tmp_path, capsys):
+    """1,000 to 1,999: the thousands are a column that does not vary."""
+    (tmp_path / "t.csv").write_text("".join(f"1,{37 * k % 1000:03d}\n" for k in range(30)))
+    assert main(["fit", str(tmp_path / "t.csv"), "--members", "0"]) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert note.startswith("nfref: note: ") and "thousands without commas" in note
+    assert "column 'x1': expected values that differ" in error
