@@ -6,8 +6,9 @@ adds a line to the file for every case and seed that is not in it yet, first one
 stops when its time is over, so that the whole is run in pieces; ``--show`` prints what the file
 holds. Wrong ones are the densities of ten libraries with ``library_densities.FAULTS``, a fitted MAF
 with ``fitted.FAULTS``, closed densities with the samplers of ``power``, ``wrong_densities.FAULTS``
-and ``further_cases.WRONG``; right ones the same without their faults, ``sound.SOUND`` and the flows
-of nfref's table. Faults that leave nothing to chance are run with one seed.
+and ``further_cases.WRONG``; right ones the same without their faults, those of
+``right_densities``, ``sound.SOUND`` and the flows of nfref's table. Faults that leave nothing to
+chance are run with one seed; seeds beyond the first ask only what involves chance.
 """
 
 import argparse
