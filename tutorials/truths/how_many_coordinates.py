@@ -156,8 +156,8 @@ angle = numpy.linspace(0, 2 * numpy.pi, 60 if FULL else 30, endpoint=False)
 rings = numpy.concatenate([r * numpy.column_stack([numpy.cos(angle), numpy.sin(angle)])
                            for r in numpy.linspace(0.1, 1, 10)])
 fig, axes = plt.subplots(2, 3, figsize=(7.36, 5.2), layout="constrained")
-shown = {"h": twisted, "learned in 2 coordinates": pictures["mirror and twist", 0],
-         "learned in 4 coordinates": pictures["mirror and twist", 2]}
+shown = {"h": twisted, "in 2 coordinates": pictures["mirror and twist", 0],
+         "in 4 coordinates": pictures["mirror and twist", 2]}
 for ax, (title, function) in zip(axes[0], shown.items()):
     ax.scatter(*function(rings).T, c=numpy.arctan2(*rings.T), s=9, cmap="twilight", linewidths=0)
     ax.set(title=title, xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=[], yticks=[],
@@ -172,7 +172,7 @@ for ax, names in zip(axes[1], (("x to -x", "x to -sign(x) sqrt|x|"), ("mirror an
                       label=label if style == "o-" else None)
         if len(names) > 1:
             ax.plot([], [], style, color="0.4", label={"o-": "-x", "s:": "-sign(x) sqrt|x|"}[style])
-    ax.set(xlabel="width", ylim=(3e-4, 2),
+    ax.set(xlabel="width", ylim=(2e-5, 2),
            title="on the line" if dim == 1 else "in the plane")
     ax.minorticks_off()
     ax.set_xticks(WIDTHS, WIDTHS)
@@ -180,7 +180,7 @@ for ax, names in zip(axes[1], (("x to -x", "x to -sign(x) sqrt|x|"), ("mirror an
 axes[1, 0].set_ylabel("error")
 for extra, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
     axes[1, 2].semilogy(BLOCKS, stacks[extra], "o-", color=colour, label=("n", "2n")[extra])
-axes[1, 2].set(xlabel="residual blocks", xticks=BLOCKS, title="x to -x", ylim=(3e-4, 2))
+axes[1, 2].set(xlabel="residual blocks", xticks=BLOCKS, title="x to -x", ylim=(2e-5, 2))
 axes[1, 2].legend(frameon=False, fontsize=9, loc="lower left")
 plt.show()
 
