@@ -28,10 +28,10 @@ from tests.truth.configurations import configurations
 
 MOST = 100          # units
 NEAR = 16           # ulp of the largest number: then nobody has to measure a unit
-# Up to which scale gradients are compared: layer norm of two channels leaves next to nothing of a
+# Up to which scale gradients are compared: layer norm of few channels leaves next to nothing of a
 # cotangent but what a network rounded on the way to it; and up to which anything is: beside the
 # network's curvature a = softplus of -100 is lost, and the Hessian of a potential is singular.
-LARGEST_OF_GRADIENTS = {"tarflow": 10.0}
+LARGEST_OF_GRADIENTS = {"tarflow": 10.0, "tarflow_block": 10.0}
 LARGEST_SCALE = {"convex_potential": 10.0}
 DRAWS = 4
 CHANGE = 2.0 ** -40     # of which 2^-12 in float64, and float32's own rounding error
