@@ -47,7 +47,7 @@ TWINNED = [(name, direction) for name, c in CONFIGURATIONS.items()
 # (scale of the parameters, size of the rows)
 USUAL = [(0.1, 1e150), (1.0, 1e-150), (10.0, 1.0), (1e3, 1.0), (1e3, 1e150)]
 # Farther out sums overflow on the way, and not the same ones.
-SWEEP = [(scale, size) for scale in (0.1, 1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
+SWEEP = [(scale, size) for scale in (0.1, 1.0, 10.0, 1e2, 1e3)
          for size in (1e-300, 1e-150, 1e-30, 1.0, 1e3, 1e30, 1e150)]
 
 
