@@ -28,7 +28,7 @@ from nfref.plots.canvas import COLOURS, new_figure, scatter
 from nfref.plots.layers import label, steps
 
 parser = argparse.ArgumentParser(description="Fit a spline flow to a checkerboard and draw it.")
-parser.add_argument("--epochs", type=int, default=400, help="of 50 steps each")
+parser.add_argument("--epochs", type=int, default=150, help="of 50 steps each")
 epochs = parser.parse_args().epochs
 figures = Path(os.environ.get("NFREF_FIGURES") or Path(__file__).parents[1] / "figures")
 figures.mkdir(parents=True, exist_ok=True)
