@@ -21,7 +21,10 @@ from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, median,
 from nfref.tables.regression import MixtureRegression
 from nfref.tables.vines import MOST_COLUMNS, MOST_ROWS, Vine, is_installed
 
-FOLDED_ROWS = 2500      # distinct rows from which on one part is held out: folds of more take long
+# Distinct rows from which on one part is held out. Five folds of 3,000 rows, with flows so small that
+# they take as long as one large one (20 to 25 s of a processor), gained 0.04 +- 0.03 nats on white
+# wine and lost 0.11 +- 0.01 on CCPP, by rows that nobody reports on; of large ones they take 5 times.
+FOLDED_ROWS = 2500
 ROWS_A_COLUMN = 10      # below so many rows a column, correlations are shrunk less too
 WIDE_PART = 0.01        # of the wide density beside a mixture, where its size is chosen
 MIXTURE_ROWS = 20_000   # so many rows say all that a mixture can learn; EM passes over all, often
