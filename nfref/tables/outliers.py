@@ -17,7 +17,9 @@ the median to the lower quartile; nothing is less odd than usual.
 What is fitted to outliers finds them usual, too: a group of them is a component of a mixture. So
 the fit is *trimmed*, as robust covariances are (Rousseeuw 1984): simple densities are fitted twice,
 each time without the rows of which density and tails are lowest, and all densities to the rows that
-are left. Rows that it was fitted to are scored out of fold.
+are left. The smallest components of a mixture, which together hold no more rows than are thought to
+be odd, don't count in it: a tight group of odd rows is one. Rows that it was fitted to are scored
+out of fold.
 """
 
 from dataclasses import replace
@@ -32,7 +34,9 @@ from nfref.tables import conditional
 from nfref.tables.fitted_rows import FittedRows, keys_of
 from nfref.tables.flow_density import FlowDensity
 from nfref.tables.frames import as_counts, is_missing
+from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.plan import BUDGET
+from nfref.tables.pool import Regressed
 
 CRITERIA = ("combined", "density", "typical", "conditional")
 LEAST_ROWS = 30         # below so many, or three a column, nothing is trimmed
@@ -199,7 +203,11 @@ random_state, verbose, n_jobs
         if np.any(missing):
             scores[missing] = conditional.log_marginal(found.density, _some(table, missing),
                                                        TRIMMING_DRAWS).log_prob
-        return scores
+        if found.density.pool is None:
+            return scores
+        large = replace(found.density, pool=_of_large_components(found.density.pool,
+                                                                 self.contamination))
+        return np.minimum(scores, conditional.log_marginal(large, table, TRIMMING_DRAWS).log_prob)
 
     # Scores ---------------------------------------------------------------------------------
 
@@ -282,6 +290,23 @@ random_state, verbose, n_jobs
     def predict(self, X):
         """1 for rows like the others, -1 for outliers, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+def _of_large_components(pool, share):
+    """The pool without the smallest components of its mixtures, which hold a share of the rows: a
+    group of odd rows is a component, and its density is high."""
+    def large(member):
+        if isinstance(member, Regressed):
+            return replace(member, density=large(member.density))
+        if not isinstance(member, GaussianMixture):
+            return member
+        order = np.argsort(member.log_weights)
+        kept = order[np.cumsum(np.exp(member.log_weights[order])) > share]
+        weights = member.log_weights[kept]
+        return replace(member, log_weights=weights - np.logaddexp.reduce(weights),
+                       means=member.means[kept], choleskys=member.choleskys[kept])
+
+    return replace(pool, members=tuple(map(large, pool.members)))
 
 
 def _some(table, places):

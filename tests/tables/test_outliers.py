@@ -8,6 +8,7 @@ from scipy import stats
 import nfref
 from nfref.tables.fit import find_columns
 from nfref.tables.outliers import _Tails
+from tests.benchmarks.outliers import two_groups
 
 
 def area(scores, odd):
@@ -33,6 +34,13 @@ def test_a_group_does_not_mask_itself():
     untrimmed = nfref.FlowOutlierDetector("mixture", trimming=0, criterion="density",
                                           random_state=0).fit(rows)
     assert area(untrimmed.training_scores_, odd) < 0.1 and untrimmed.n_trimmed_ == 0
+
+
+def test_tight_groups_between_others_are_trimmed():
+    """They are components of their own, of high density; no cell of one of them is far out."""
+    rows, odd = two_groups(np.random.default_rng(1))
+    found = nfref.FlowOutlierDetector("mixture", random_state=0).fit(rows)
+    assert area(found.training_scores_, odd) > 0.85
 
 
 def test_rows_that_were_fitted_to_are_known_again():
