@@ -59,10 +59,9 @@ def block_outputs(network, x, length, reverse):
              the shifts before the log-scales; the log-determinant is not divided by D; of the
              network's last layer the bias starts at zero too; a class label is any context here,
              and linear; sampling computes the keys and values of earlier tokens again in every
-             pass, where the code keeps them. Not here: what paper and code do around the flow
-             for better images: Gaussian noise added to the training data, one step along the
-             score that takes it off the samples, and guidance by the outputs of the network
-             without its label (with dropped labels in training); nor the code's
+             pass, where the code keeps them. What paper and code do around the flow for better
+             images (normal noise in training, the score that takes it off, guidance by the
+             network without its label) is a page of the tutorials. Not here: the code's
              volume-preserving kind, whose base learns its variances.
     """
     n, dim = x.shape
