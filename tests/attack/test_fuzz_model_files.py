@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ def tried(header, arrays, reader=load_model):
         outcome(path, arrays, False, reader)
 
 
+@pytest.mark.thorough
 @FUZZ
 @given(st.integers(0, len(NAMES) - 1), st.data())
 def test_values_in_the_header(which, data):
@@ -70,6 +72,7 @@ def test_classes_with_fields_of_their_own(name, data):
     tried({**header, "density": density}, arrays)
 
 
+@pytest.mark.thorough
 @FUZZ
 @given(st.integers(len(FLOWS), CHECKPOINT - 1), st.data())
 def test_references_to_arrays(which, data):
@@ -82,6 +85,7 @@ def test_references_to_arrays(which, data):
     tried(header, arrays)
 
 
+@pytest.mark.thorough
 @FUZZ
 @given(st.integers(len(FLOWS), CHECKPOINT - 1), st.data())
 def test_arrays_of_other_numbers(which, data):

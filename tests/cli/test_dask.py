@@ -115,6 +115,7 @@ def test_a_fault_in_one_file_is_one_line_and_nothing_is_written(folder, cluster)
     assert not (folder / "four.parquet").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arguments, message", [
     (("none/*.parquet",), "none/*.parquet: expected files of that pattern, found none"),
     (("parts/*.parquet", "--dask", "tcp://127.0.0.1:1"), "--dask: expected the address of a"),
@@ -167,6 +168,7 @@ def own_cluster(tmp_path):
                 process.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
 def test_a_scheduler_that_dies_on_the_way_is_one_line_and_what_was_written_stays(
         folder, own_cluster, expected, how):
@@ -199,6 +201,7 @@ def test_a_file_of_the_first_scores_is_whole(folder, expected, monkeypatch, caps
                                   expected[0][:20_000])
 
 
+@pytest.mark.thorough
 def test_a_port_where_nobody_answers_is_one_line_within_20_seconds(folder):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()

@@ -160,6 +160,7 @@ def test_one_flow_is_that_of_the_library(folder, capsys):
                                   found.log_prob(table))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype, trained, scored", [
     ((), "float32", "float64"), (("--dtype", "float64"), "float64", "float64"),
     (("--dtype", "float32"), "float32", "float32")])

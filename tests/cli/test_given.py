@@ -73,6 +73,7 @@ def table(frame, model):
 # Fitting ----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_fit_says_what_it_does_with_empty_cells(here, capsys):
     told = run(capsys, "fit", "gaps.csv", *COLUMNS, "--members", 0, "--given", "age", "--given",
                "town")

@@ -119,6 +119,7 @@ def test_missing_and_full_streams_lose_no_model(folder, closed):
     assert "all 2 epochs done" in message_of(folder / "m.npz")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arguments", [("sample", "m.npz", "-n", "3"), ("info", "m.npz"),
                                        ("score", "m.npz", "people.csv"), ("datasets",)])
 def test_commands_that_print_say_that_they_cannot(folder, arguments):

@@ -1,12 +1,14 @@
 """Pictures from the command line."""
 
 import numpy as np
+import pytest
 
 from nfref import plots
 from nfref.cli.pictures import draw
 from tests.cli.commands import SMALL, succeeds
 
 
+@pytest.mark.thorough
 def test_plots(folder, tmp_path):
     model = folder / "people.npz"
     succeeds("plot", model, "--data", folder / "people.csv", "--out", "corner.png", cwd=tmp_path)

@@ -52,6 +52,7 @@ def test_adjoint_of_linear_dynamics_is_analytic(solver):
     np.testing.assert_allclose(weight_bar[3], time, atol=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("inverse", [False, True])
 @pytest.mark.parametrize("settings", [
     {"hidden": (5,)}, {"hidden": (5, 4)}, {"hidden": (5, 4), "activation": "softplus"},

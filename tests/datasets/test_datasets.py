@@ -90,6 +90,7 @@ def test_only_known_toys_have_a_density():
         datasets.banana.log_prob(np.zeros((3, 3)))
 
 
+@pytest.mark.thorough
 @every_known
 def test_integrates_to_one_and_to_its_entropy(toy):
     # On this board the sheared Gaussian and the banana lose what lies more than 4 s away.

@@ -179,9 +179,9 @@ def check(name, direction, scale, size, dtype):
         assert worst(twin, formula, units(flow, direction, arguments, eps)) <= MOST
 
 
-@pytest.mark.parametrize("k", range(len(TWINNED)))
+@pytest.mark.parametrize("k", range(0, len(TWINNED), 6))
 def test_formula_and_twin_agree(k):
-    """Each flow at one of the sizes, in turns, and in one dtype."""
+    """One flow in six, at one of the sizes, in turns, and in one dtype; the rest is thorough."""
     check(*TWINNED[k], *USUAL[k % len(USUAL)], (np.float64, np.float32)[k // len(USUAL) % 2])
 
 

@@ -29,6 +29,7 @@ def step(density, unflatten, vector, layout=True):
                                           context if density.context_dim else None)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FLOWS)
 def test_the_bits_are_those_of_leaf_by_leaf(name):
     """In both dtypes, and for two densities that share the way back to parameters."""

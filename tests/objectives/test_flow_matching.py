@@ -140,6 +140,7 @@ def test_the_loss_at_the_best_velocity_has_its_known_value():
     assert loss == pytest.approx(2 * (1 - 1e-4) ** 2, abs=4 * 2 / rows ** 0.5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path, pairing", [("ot", "independent"), ("ot", "ot"),
                                            ("vp", "independent"),
                                            ("trigonometric", "independent")])

@@ -24,6 +24,7 @@ def schema():
     return json.loads((resources.files("nfref.oracle") / "oracle_report.schema.json").read_text())
 
 
+@pytest.mark.thorough
 def test_reports_follow_their_schema(tmp_path, monkeypatch, capsys):
     jsonschema = pytest.importorskip("jsonschema")
     (tmp_path / "flows_to_report.py").write_text(
@@ -103,6 +104,7 @@ def run_pytest(folder, *options):
     return done.returncode, done.stdout
 
 
+@pytest.mark.thorough
 def test_plugin_in_a_repository_of_its_own(tmp_path):
     (tmp_path / "test_flows.py").write_text(ADOPTER)
     (tmp_path / "pytest.ini").write_text("[pytest]\nnfref_known = known.txt\n")

@@ -52,6 +52,7 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("things_to_check", None)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name, extra, status", [
     ("flow", [], 0), ("flow", ["--dtype", "float32"], 0), ("pair", [], 0), ("Box.inner", [], 0),
     ("wrong", [], 1), ("bounded", ["--codomain", "0:inf"], 3),

@@ -95,6 +95,7 @@ def normalising():
     return lambda rows: forward(rows - (np.mean(rows, axis=0) if len(rows) else 0)), inverse
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("build, leading", [
     (remembering, "no_memory_forward"), (sharing, "threads_forward"),
     (drifting, "repeatable_forward"), (normalising, "row_independence_forward")])

@@ -169,6 +169,7 @@ DENSITIES = {
     "beta": (stats.beta(2, 3), (0, 1)), "logistic": (stats.logistic(), None)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dim", [1, 2, 4])
 @pytest.mark.parametrize("name", DENSITIES)
 def test_right_densities_are_accepted(name, dim):

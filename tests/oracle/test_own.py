@@ -129,6 +129,7 @@ test_wrong = density_tests(Wrong, dim=2)
 '''
 
 
+@pytest.mark.thorough
 def test_pytest_names_subject_and_cause_and_patterns_that_fit_nothing(tmp_path):
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nnfref_known = known.txt\n")

@@ -87,6 +87,7 @@ def piecewise_linear(seed, knots=5000):
     return lambda z: through(z, here, there), lambda x: through(x, there, here)
 
 
+@pytest.mark.thorough
 def test_thousands_of_knots():
     forward, inverse = piecewise_linear(2)
     check_flow(forward, inverse, dim=1, rng=rng(2)).raise_if_failed()
@@ -147,6 +148,7 @@ def test_mass_beyond_the_last_float(shape):
     check_flow(forward, inverse, **arguments).raise_if_failed()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("distribution, ends", [
     (stats.laplace(), None), (stats.dgamma(1.1), None), (stats.cosine(), (-np.pi, np.pi))])
 def test_densities_that_underflow_or_are_zero_at_a_point(distribution, ends):

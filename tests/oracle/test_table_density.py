@@ -82,6 +82,7 @@ RIGHT = {
                                rng.standard_normal((n, 2))}, rng.standard_normal((50, 2)))}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_densities_pass(name):
     rng = np.random.default_rng(0)

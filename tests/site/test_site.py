@@ -69,6 +69,7 @@ PAGES_WITH_CODE = [pytest.param(page, id=name_of(page),
                    for page in PAGES if page != PEERS and blocks_to_run(page)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -455,6 +455,7 @@ def test_commas_that_may_stand_within_numbers_are_told_of(tmp_path, text, width)
         assert "are read as" not in table.remark
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.tsv"])
 @pytest.mark.parametrize("before, after", [("", ""), ("", "a\n1\n2\n"), ("a\n1\n", "2\n")])
 def test_a_file_of_blank_lines_ends_soon(tmp_path, name, before, after):
