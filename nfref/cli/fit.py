@@ -389,7 +389,7 @@ def _columns(data, asked):
         columns = find_columns(data.columns, data.table.cells(), supports, first=1,
                                labels=data.table.labels)
     except ColumnError as error:
-        notes.say_remark(data, sure=False)
+        notes.say_remark(data, sure=data.table.named)
         remedy = f"; --without {quote(error.column)} leaves it out" if error.useless else ""
         raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
     lowest = data.lowest or {}      # of a sample, of which other rows may hold counts below zero

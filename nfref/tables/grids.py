@@ -174,6 +174,8 @@ class Grid:
             (self.edges, 1), (self.edges, 0), (self.t, 1), (self.t, 0)))
         share = np.where(end > start, (levels - start) / np.where(end > start, end - start, 1), 0.5)
         t = low + np.clip(share, 0, 1) * (high - low)
+        # The cell of the grid may miss by its error.
+        low, high = (np.broadcast_to(self.t[:, [end]], t.shape) for end in (0, -1))
         for _ in range(STEPS if polished and self.exact is not None else 0):
             below, density = self.exact(t)
             left = np.abs(below - levels) >= 1e-12      # each by itself, whatever stands beside it

@@ -13,10 +13,10 @@ Newton's method climbs it, one step of it by the rule of the paper. Turned aroun
 flow, with its density in closed form.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
 
 from nfref.bases.standard_normal import standard_normal_log_prob
 from nfref.density import Density
@@ -101,7 +101,7 @@ def normal_width(centre, share):
     Shapes: centre (D,). Returns a float.
     """
     dim = len(centre)
-    log_volume = 0.5 * dim * np.log(np.pi) - gammaln(0.5 * dim + 1)
+    log_volume = 0.5 * dim * np.log(np.pi) - math.lgamma(0.5 * dim + 1)
     return np.sqrt(2 * np.pi) * np.exp((np.log(share) - log_volume + 0.5 * centre @ centre) / dim)
 
 
