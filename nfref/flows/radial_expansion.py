@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from math import factorial
 
 import autograd.numpy as np
-from autograd.scipy.special import erf
 
 from nfref.flow import Flow
 from nfref.flows.radial import log_of_sum
@@ -49,6 +48,7 @@ def shares(square, profile):
     if profile == "algebraic":
         log_f = -0.5 * np.log1p(square)
         return np.exp(log_f), -np.expm1(log_f), np.exp(3 * log_f), -np.expm1(3 * log_f)
+    from autograd.scipy.special import erf  # slow to import, so only on use
     # 1 - f = u/3 - u^2/10 + ... with u = s^2 where s < 1, and no cancellation elsewhere.
     near = square < 1
     inside, s = np.where(near, square, 0), np.sqrt(np.where(near, 1, square))
