@@ -33,14 +33,16 @@ def draw(path, *options):
     sys.argv, before = [str(path), *options], sys.path[:]
     sys.path.insert(0, str(path.parent))
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        runpy.run_path(str(path), run_name="__main__")
-    sys.path[:] = before
+    try:
+        with contextlib.redirect_stdout(printed):
+            runpy.run_path(str(path), run_name="__main__")
+    finally:
+        sys.path[:] = before
+        print(printed.getvalue(), end="")   # a claim that fails at the end takes no numbers along
     folder = Path(os.environ.get("NFREF_FIGURES") or ROOT / "figures")
     folder.mkdir(parents=True, exist_ok=True)
     figure, there = plt.figure(plt.get_fignums()[-1]), folder / f"{path.stem}.png"
     figure.savefig(there, dpi=2 * WIDTH / figure.get_figwidth())
-    print(printed.getvalue(), end="")
     if "--full" in options:
         today = datetime.date.today()
         lines = [f"{today.day} {today:%B %Y}: {COMMAND.format(path.stem)}",
