@@ -1,6 +1,7 @@
 """What other projects use: the JSON report, the pytest plugin, a light install, strategies."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import resources
@@ -96,11 +97,12 @@ def run_pytest(folder, *options):
 
     An installed nfref has the plugin as the entry point ``nfref``, and it cannot be there twice.
     """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:nfref", "-p",
          "nfref.oracle.pytest_plugin", "-p", "no:cacheprovider", "--rootdir", str(folder),
          "-c", str(folder / "pytest.ini"), *options, str(folder)],
-        capture_output=True, text=True, cwd=folder)
+        capture_output=True, text=True, cwd=folder, env=environment)
     return done.returncode, done.stdout
 
 
