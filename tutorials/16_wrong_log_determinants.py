@@ -237,13 +237,14 @@ nfref.exercises.grade(check_2, answer_2)
 
 # %%
 # The figure is the table of the checks, some of the sixty rows of each report, with the largest
-# error that each has seen. Only the Jacobian from x to z, the direction of the density, sees all
-# four; "there and back" and the samples see none. "clipped" errs so rarely in the bulk that even
-# its integral looks right, and only points far out see it.
+# error that each has seen. Only the Jacobian from x to z, the direction of the density, and the
+# integral see all four; "there and back" and the samples see none. "clipped" errs so rarely in the
+# bulk that its integral is short by a third of a percent only, which a fine grid shows in the
+# plane; points far out see it at once.
 #
-# .. alt: A table of eight checks against five flows, right and wrong. Only the row for the
-#    log-determinant from x to z fails for all four wrong flows; the row for there and back passes
-#    for all.
+# .. alt: A table of eight checks against five flows, right and wrong. Only the rows for the
+#    log-determinant from x to z and for the integral fail for all four wrong flows; the row for
+#    there and back passes for all.
 
 properties = {"round_trip_x": "there and back", "log_dets_cancel_x": "log_dets cancel",
               "log_det_forward": "log_det, z to x", "log_det_inverse": "log_det, x to z",
@@ -287,4 +288,4 @@ assert abs(integrals["right"] - 1) < 1e-4 and integrals["forgotten"] > 1.5
 assert reports["right"].ok
 assert all(reports[name]["log_det_inverse"].failed for name in museum if name != "right")
 assert not any(reports[name]["round_trip_x"].failed for name in museum)
-assert reports["clipped"]["normalised"].verdict == "pass"
+assert 1e-3 < reports["clipped"]["normalised"].error < 1e-2
