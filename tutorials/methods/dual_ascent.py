@@ -63,7 +63,7 @@ def figure(x, both, side):
     axis = np.linspace(-REACH, REACH, side)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     shown = (0, found.maps // 16, found.maps // 4, found.maps)
-    fig, axes = plt.subplots(2, 3, figsize=(7.36, 5), layout="constrained")
+    fig, axes = plt.subplots(2, 3, figsize=(7.36, 5), layout="compressed")
     axes = axes.ravel()
     axes[0].scatter(*x[:2000].T, s=1, color="0.25", linewidths=0)
     axes[0].set_title("data")
