@@ -41,12 +41,14 @@ from nfref.diagnostics import auroc
 from nfref.networks.convolution import convolve
 from nfref.plots.canvas import COLOURS
 from nfref.runtime import params as trees
+from nfref.runtime.blocks import in_blocks
 
 FULL = "--full" in sys.argv     # the long run, whose figure is kept
 TROUSERS = 1
 CHANNELS = (1, 16, 32, 64)
 SIZES = (0.5, 1, 2)
 SIDES = 8                       # rotations of a picture that is judged
+AT_ONCE = 250                   # pictures that go through the network together
 
 # %%
 # The network, and what it learns
@@ -129,11 +131,6 @@ def features(pictures):
     return np.concatenate([means(network, sized(pictures, size)) for size in SIZES], axis=1)
 
 
-def in_parts(function, pictures):
-    return numpy.concatenate([function(part) for part in numpy.split(
-        pictures, range(250, len(pictures), 250))])
-
-
 def turned(pictures, angle):
     return rotate(pictures, angle, axes=(2, 1), reshape=False, order=1) if angle else pictures
 
@@ -154,7 +151,8 @@ bad = bad.astype(numpy.float32)
 # has to beat sees the same rows.
 
 angles = 360 * numpy.arange(SIDES) / SIDES
-rows = numpy.concatenate([in_parts(features, turned(known, angle)) for angle in angles])
+rows = numpy.concatenate([in_blocks(features, turned(known, angle), block=AT_ONCE)
+                          for angle in angles])
 centre, width = rows.mean(axis=0), rows.std(axis=0) + 1e-4
 rows = ((rows - centre) / width).astype(numpy.float32)
 density = nfref.Density(nfref.RealNVP(rows.shape[1], layers=8, hidden=(128,)))
@@ -183,8 +181,8 @@ def gaussian_score(rows):
 def judged(score, pictures, angles):
     """The mean score of each picture over rotations of it."""
     def from_one_side(angle):
-        return in_parts(lambda part: score((features(turned(part, angle)) - centre) / width),
-                        pictures)
+        return in_blocks(lambda part: score((features(turned(part, angle)) - centre) / width),
+                         pictures, block=AT_ONCE)
 
     return numpy.mean([from_one_side(angle) for angle in angles], axis=0)
 
@@ -208,7 +206,7 @@ def gradient_map(pictures):
     total = 0
     for angle in angles:
         by_pixel = grad(lambda part: np.sum(flow_score((features(part) - centre) / width)))
-        total = total + turned(in_parts(by_pixel, turned(pictures, angle)), -angle)
+        total = total + turned(in_blocks(by_pixel, turned(pictures, angle), block=AT_ONCE), -angle)
     return gaussian_filter(np.abs(total), (0, 1, 1))
 
 

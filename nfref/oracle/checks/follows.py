@@ -177,10 +177,10 @@ def _with_more(whole, features, suspects):
 def _by_place(whole, worst, x, at_x):
     """(map, step) of the worst, or of a move of one column that is worse: what is moved looks
     wider and narrower, too."""
-    found = [worst[:3]]
+    found, some = [worst[:3]], whole.pilot[:400]
+    at_some = whole.log_density(some)
     for made in moved.of_place(whole.pilot):
-        step = moved.step_of(made, whole.log_density, whole.pilot[:400],
-                             whole.log_density(whole.pilot[:400]))
+        step = moved.step_of(made, whole.log_density, some, at_some)
         values = moved.terms(made, step, whole.log_density, x, at_x)
         found.append((float(moved.excess(values, 3 * whole.lost)), made, step))
     return max(found, key=_first)[1:]
