@@ -1,6 +1,5 @@
 """Work for the workers of a Dask scheduler: one task a file, and one line where nobody answers."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -26,6 +25,7 @@ def results(address, work, paths, **options):
     ClusterLost
         If the scheduler does not answer any more.
     """
+    import asyncio      # here and below: what asks no cluster starts sooner without
     try:
         import distributed
     except ModuleNotFoundError:
@@ -74,6 +74,8 @@ def _ask(distributed, address):
 
     In a thread of its own: some of what it waits for takes no limit of time.
     """
+    import asyncio
+
     async def ask():
         async with distributed.rpc(address, timeout=WAIT) as scheduler:
             await scheduler.identity()
