@@ -7,11 +7,13 @@ from scipy import stats
 from nfref.oracle import check_density, check_parameter_gradients
 from nfref.oracle.checks import global_checks
 from nfref.oracle.checks.uniform import kolmogorov_smirnov
+from nfref.oracle.instruments.calling import TimedOut
 from nfref.oracle.instruments.importance import bridge, bumps
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
 from nfref.oracle.instruments.kinks import find_kinks
 from nfref.oracle.instruments.points import as_domain, make_probes
 from nfref.oracle.instruments.quadrature import line_integral
+from nfref.oracle.report import failed
 from tests.oracle import but
 
 
@@ -238,3 +240,17 @@ def test_time_is_that_of_a_machine_with_nothing_else_to_do(monkeypatch):
         assert stopwatch.load == factor and 9 * factor < stopwatch.left() <= 10 * factor
     monkeypatch.delattr(calling.os, "getloadavg")       # as on Windows
     assert calling.load() == 1
+
+
+def test_what_explains_a_failure_is_looked_for_within_one_allowance():
+    calls = []
+
+    def slow(x):
+        calls.append(len(x))
+        raise TimedOut("no answer within 20 s")
+    pilot = rng().standard_normal((500, 1))
+    whole = global_checks.Whole(slow, lambda x: np.ones(len(x), dtype=bool),
+                                as_domain("domain", None, 1), pilot, pilot, rng())
+    with pytest.raises(TimedOut):
+        global_checks.mistaken("sample_follows", whole, failed("sample_follows", ""))
+    assert len(calls) == 1

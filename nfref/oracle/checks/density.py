@@ -1,6 +1,5 @@
 """check_density: a log-density, and samples that claim to follow it."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,7 @@ from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
-from nfref.oracle.report import Report, inconclusive, not_applicable
+from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
 
@@ -209,6 +208,7 @@ class _Check(Check):
         mass = self.timed(global_checks.normalised, "normalised", whole, self.floor, not row.failed)
         if not mass.failed and self.support is None:
             mass = self.timed(global_checks.falls, mass.name, whole, self.dtype) or mass
-        if row.failed and not mass.hint:
-            row = replace(row, hint=global_checks.mistaken(whole))
+        if row.failed and not (mass.hint or mass.verdict == PASS):
+            named = self.judged(global_checks.mistaken, row.name, whole, row)
+            row = named if named.failed else row
         return [row, mass]

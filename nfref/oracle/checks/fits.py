@@ -13,6 +13,10 @@ ROWS = 400                  # of the table, that are fitted to
 WORSE = 0.7                 # nats a row that a length in wrong units costs at least
 
 
+class Refused(Exception):
+    """An estimator does not take a table that was changed: its options may speak of columns."""
+
+
 class Fits:
     """Fits to some rows of a table, and to what was made of them.
 
@@ -35,8 +39,22 @@ class Fits:
         """log p of rows after a fit to a table."""
         return np.asarray(self.estimator.fit(table, weights).log_prob(rows), dtype=np.float64)
 
+    def changed(self, table):
+        """Fitted to a table of other columns than those that its options were chosen for."""
+        try:
+            return self.estimator.fit(table, None)
+        except np.linalg.LinAlgError:       # a ValueError, but no refusal
+            raise
+        except (ValueError, TypeError) as error:
+            raise Refused(f"the changed table is refused: {error}") from error
+
     def judged(self, name, judge, *more):
-        return not_applicable(name, self.trouble) if self.trouble else judge(name, self, *more)
+        if self.trouble:
+            return not_applicable(name, self.trouble)
+        try:
+            return judge(name, self, *more)
+        except Refused as error:
+            return not_applicable(name, str(error).splitlines()[0])
 
 
 def same(a, b):
@@ -53,7 +71,8 @@ def units(name, fits):
     if np.sum(powers) == 0:
         powers[np.flatnonzero(fits.scaled)[0]] += 3
     factor, expected = 2.0 ** powers, -np.sum(powers) * np.log(2)
-    moved = fits.log_prob(fits.rows * factor, fits.rows * factor) - fits.base
+    scaled = fits.rows * factor
+    moved = np.asarray(fits.changed(scaled).log_prob(scaled), dtype=np.float64) - fits.base
     why = f"columns times {show(factor)}"
     if same(fits.base + expected, fits.base + moved):
         return passed(name, why, float(np.max(np.abs(moved - expected))))
@@ -112,7 +131,7 @@ def column_order(name, fits, judge_mass):
     worst, words = 0.0, "the same density"
     for order in (list(range(dim))[::-1], [*range(1, dim), 0]):
         permuted = fits.rows[:, order]
-        fitted = fits.estimator.fit(permuted, None)
+        fitted = fits.changed(permuted)
         found = np.asarray(fitted.log_prob(permuted), dtype=np.float64)
         if not same(found, fits.base):
             row = judge_mass(name, fitted, permuted, order)
