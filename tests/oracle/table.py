@@ -7,8 +7,9 @@ stops when its time is over, so that the whole is run in pieces; ``--show`` prin
 holds. Wrong ones are the densities of ten libraries with ``library_densities.FAULTS``, a fitted MAF
 with ``fitted.FAULTS``, closed densities with the samplers of ``power``, ``wrong_densities.FAULTS``
 and ``further_cases.WRONG``; right ones the same without their faults, those of
-``right_densities``, ``sound.SOUND`` and the flows of nfref's table. Faults that leave nothing to
-chance are run with one seed; seeds beyond the first ask only what involves chance.
+``right_densities`` and of ``right_families``, ``sound.SOUND`` and the flows of nfref's table.
+Faults that leave nothing to chance are run with one seed; seeds beyond the first ask only what
+involves chance.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import numpy as np
 
 from nfref.oracle import check_density, check_estimator_density
 from tests.oracle import (but, false_alarms, fitted, further_cases, library_densities, power,
-                          right_densities, wrong_densities)
+                          right_densities, right_families, wrong_densities)
 from tests.oracle.sound import SOUND
 
 COLUMNS = ("fault", "library", "name", "D", "seed", "verdict", "by", "seconds")
@@ -141,15 +142,17 @@ def right_flows(seeds):
                                                        dtype=np.dtype(dtype)), min(seeds, most))
 
 
-def as_sold(seeds):
+def as_sold(seeds, densities=right_densities.right_densities):
     def report(seed, stop_early, make):
         return check_density(**make(seed), rng=np.random.default_rng(seed), stop_early=stop_early,
                              skip=CHANCE if seed else EMPTY)
-    for library, name, dim, make in right_densities.right_densities():
+    for library, name, dim, make in densities():
         yield Case("", library, name, dim, partial(report, make=make), seeds)
 
 
-SOURCES = {"as sold": as_sold, "further": further, "tables": table_cases,
+SOURCES = {"as sold": as_sold,
+           "families": partial(as_sold, densities=right_families.right_families),
+           "further": further, "tables": table_cases,
            "libraries": library_cases, "fitted": fitted_cases, "samplers": sampler_cases,
            "flows": right_flows}
 
