@@ -37,7 +37,7 @@ UNSEEDED = ("sample_repeatable", "sample_generator")
 def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Generator,
                             discrete: Sequence[int] | None = None, refit: bool = True,
                             seconds: float = 20.0, skip: Sequence[str] = (),
-                            subject: str | None = None) -> Report:
+                            stop_early: bool = False, subject: str | None = None) -> Report:
     """Check what says log p of rows, draws rows, or is fitted to rows.
 
     >>> import numpy as np
@@ -64,6 +64,8 @@ def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Gene
     skip : sequence of str
         Names of properties to leave out (:data:`nfref.oracle.TABLE_PROPERTIES` and
         :data:`nfref.oracle.DENSITY_PROPERTIES`).
+    stop_early : bool
+        Whether to stop at the first failure.
     subject : str, optional
 
     Returns
@@ -89,18 +91,19 @@ def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Gene
         if found.sample is None:
             raise ValueError("table: expected rows, as nothing draws any, got None")
         table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
-    check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip)
+    check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip, stop_early)
     name = subject or getattr(type(thing), "__name__", "density")
-    return reported(f"{name}, {len(table)} rows, D = {table.shape[1]}", check.rows(), skip)
+    return reported(f"{name}, {len(table)} rows, D = {table.shape[1]}", check.rows(), skip,
+                    stop_early)
 
 
 class _Check:
     """One run of check_estimator_density."""
 
     def __init__(self, found: Estimator, table: Any, rng: Any, discrete: Any, refit: bool,
-                 stopwatch: Any, skip: Any) -> None:
+                 stopwatch: Any, skip: Any, stop_early: bool) -> None:
         self.estimator, self.table, self.rng = found, table, rng
-        self.stopwatch, self.skip = stopwatch, skip
+        self.stopwatch, self.skip, self.stop_early = stopwatch, skip, stop_early
         dim = table.shape[1]
         self.box = as_domain("domain", found.domain, dim)
         answer = as_numbers(found.log_prob(table[:2]))
@@ -276,7 +279,7 @@ class _Check:
             domain=((box.lower - inner.center) / inner.scale,
                     (box.upper - inner.center) / inner.scale),
             support=self.support(inner, table[:, columns], box), seconds=self.stopwatch.seconds,
-            skip=tuple(left_out & set(DENSITY_PROPERTIES)))
+            skip=tuple(left_out & set(DENSITY_PROPERTIES)), stop_early=self.stop_early)
         for row in report.rows:
             yield self.explained(row)
 

@@ -591,7 +591,6 @@ def judge(build, seed, **options):
     rng = np.random.default_rng(seed)
     arguments = build(rng)
     if "thing" in arguments:
-        options.pop("stop_early", None)
         return check_estimator_density(**arguments, rng=rng, **options)
     check = check_density if "log_prob" in arguments else check_flow
     return check(**arguments, rng=rng, **options)

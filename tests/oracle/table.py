@@ -108,7 +108,7 @@ def table_cases(seeds):
     def report(seed, stop_early, kind, fault, dim):
         rng = np.random.default_rng(seed)
         return check_estimator_density(kind(fault), wrong_densities.table_for(kind, rng, dim),
-                                       rng=rng)
+                                       rng=rng, stop_early=stop_early)
     for dim in (2, 3):
         for kind, fault, _ in (*wrong_densities.FAULTS, *((kind, "", "") for kind in (
                 wrong_densities.Normal, wrong_densities.Kernels, wrong_densities.Chain,
