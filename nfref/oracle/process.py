@@ -9,8 +9,10 @@ raises :class:`ProcessFailed`.
 
 import contextlib
 import json
+import os
 import queue
 import shlex
+import signal
 import subprocess
 import threading
 
@@ -68,7 +70,8 @@ class Program:
         try:
             self.process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                            text=True, encoding="utf-8", errors="replace")
+                                            text=True, encoding="utf-8", errors="replace",
+                                            start_new_session=True)
         except (OSError, ValueError, IndexError) as error:
             raise ProcessFailed(f"cannot be started: {error}") from None
         self.seconds = seconds
@@ -83,13 +86,21 @@ class Program:
 
     def close(self):
         """End the program, and read what it had to say."""
-        self.process.kill()
+        self._kill()
         self.process.wait()
         for reader in self.readers:
             reader.join(1.0)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             with contextlib.suppress(OSError):      # an unread question is lost
                 stream.close()
+
+    def _kill(self):
+        """With all that it started: a shell's child would keep the pipes open."""
+        if not hasattr(os, "killpg"):       # on Windows
+            self.process.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _read_answers(self):
         for line in self.process.stdout:
@@ -193,7 +204,7 @@ class Program:
 
     def _next_line(self, what, question=""):
         """The object of the next line; it is killed where that takes too long."""
-        timer = threading.Timer(self.seconds, self.process.kill)
+        timer = threading.Timer(self.seconds, self._kill)
         timer.start()
         try:
             self.process.stdin.write(question)

@@ -80,6 +80,8 @@ WRONG = {
     HELLO: "it ended with status 0",
     HELLO + "raise ValueError('later')": "it ended with status 1: 'ValueError: later'",
     HELLO + "import time; time.sleep(60)": "no answer within 1 s",
+    HELLO + "import subprocess; subprocess.run(['sleep', '300'], timeout=300)":
+        "no answer within 1 s",
     HELLO + READ + "print('[1]', flush=True)": "expected a line with an object of JSON, got '[1]'",
     HELLO + READ + "print('{}', flush=True)": "values: expected 2 numbers, got 'null'",
     HELLO + READ + says('{"values":[1],"log_det":[1]}'): "values: expected 2 numbers, got '1'",
