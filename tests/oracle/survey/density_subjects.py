@@ -148,11 +148,12 @@ def _others():
             return nfref.FlowDensity(flow, random_state=0, members=1, epochs=20), rows(rng, 3)
         _add("nfref", f"FlowDensity {flow} D=3", make)
 
-    def mixed(rng):
-        import nfref
-        table = np.column_stack([rows(rng, 2), rng.choice([0.0, 1, 4], 200)])
-        return nfref.FlowDensity("mixture", random_state=0), table
-    _add("nfref", "FlowDensity mixture, a count", mixed)
+    for words, columns in (("a count", None), ("a count that is declared", {"x3": "count"})):
+        def mixed(rng, columns=columns):
+            import nfref
+            table = np.column_stack([rows(rng, 2), rng.choice([0.0, 1, 4], 200)])
+            return nfref.FlowDensity("mixture", random_state=0, columns=columns), table
+        _add("nfref", f"FlowDensity mixture, {words}", mixed)
 
 
 _scikit_learn()
