@@ -199,9 +199,11 @@ def test_right_densities(name):
     assert report.ok, report
 
 
-def test_a_pole_that_rounding_puts_beside_the_end():
-    made = stats.rdist(1.6, loc=0.4, scale=3.0)
-    assert np.isposinf(made.logpdf(np.nextafter(3.4, 0)))
+@pytest.mark.parametrize("made, pole", [
+    (stats.rdist(1.6, loc=0.4, scale=3.0), np.nextafter(3.4, 0)),      # beside the end
+    (stats.dgamma(0.6612, loc=0.62865, scale=0.88), 0.62865)])        # in the middle
+def test_poles(made, pole):
+    assert np.isposinf(made.logpdf(pole))
     report = check_density(lambda x: made.logpdf(x[:, 0]), lambda g, n: made.rvs(
         size=(n, 1), random_state=g), dim=1, rng=rng(), domain=made.support())
     assert report.ok, report

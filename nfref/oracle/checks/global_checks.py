@@ -24,6 +24,7 @@ from nfref.oracle.report import PASS, failed, inconclusive, passed, show
 WIDEST = 1.0
 DRAWS = 16000
 SUSPECT, MANY = 0.3, 8      # of the tolerance; times as many draws
+POLE = 64                   # roundings, within which a pole is +inf
 AGAIN = 64                  # panels that are looked at again before anyone is accused
 # Where of 4000 samples none has a weight p / q above FORWARD times the mean, what forward
 # sampling cannot see holds less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
@@ -79,7 +80,15 @@ class Whole:
         if len(poles) and self.box is not None:
             # A pole at an end comes a few roundings before it; the mass there is among ``lost``.
             away = np.minimum(x[poles] - self.box.lower, self.box.upper - x[poles])
-            found[poles[np.any(away <= 64 * np.spacing(np.abs(x[poles])), axis=1)]] = -np.inf
+            step = POLE * np.spacing(np.abs(x[poles]))
+            at_an_end = np.any(away <= step, axis=1)
+            found[poles[at_an_end]] = -np.inf
+            # One in the middle is a single point, which holds nothing.
+            poles, step = poles[~at_an_end], step[~at_an_end]
+            beside = np.stack([x[poles] - step, x[poles] + step])
+            if len(poles) and np.all(self.contains(beside.reshape(-1, x.shape[1]))):
+                finite = [np.isfinite(self.log_prob(rows)) for rows in beside]
+                found[poles[finite[0] & finite[1]]] = -np.inf
         return found
 
 
