@@ -22,9 +22,9 @@ def add_commands(commands):
         description="Write one HTML file that needs no network: data against samples,\n"
                     "calibration, candidates, loss curves, the least likely rows, the flow\n"
                     "layer by layer.",
-        example="example:\n  nfref report wine.npz --data wine --out report.html")
+        example="example:\n  nfref report wine.npz wine --out report.html")
     parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument("--data", metavar="DATA", required=True, help="rows to compare with")
+    parser.add_argument("data", metavar="DATA", help="rows to compare with")
     add_header(parser)
     parser.add_argument("--weights", metavar="COLUMN",
                         help="this column of DATA says what each row counts")

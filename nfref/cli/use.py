@@ -20,12 +20,13 @@ from nfref.runtime.blocks import BLOCK
 from nfref.runtime.checks import shortened
 from nfref.runtime.files import check_writable, is_special
 from nfref.tables.conditional import ConditionalSampler, impute, row_given
-from nfref.tables.density import TableDensity
+from nfref.tables.density import TableDensity, inside
 from nfref.tables.flows import size_of
 from nfref.tables.reading import numbered_columns, write_blocks
 from nfref.tables.scoring import AsDensity, check_cells, draw, stacked
 
 LABELS = 8          # of a category that are listed
+FAR = 1e6           # robust standard deviations from the median, where tails are worth a note
 
 
 def add_commands(commands):
@@ -180,13 +181,16 @@ def sample(options):
         given = given_values(model, options.given, options.model)
         total, drawn = options.n, _new_rows(model, options, rng, given)
     _check_disk(options.out, total, model.density.dim)
-    overflown = 0
+    overflown = distant = 0
 
     def blocks():
-        nonlocal overflown
+        nonlocal overflown, distant
         for values in drawn:
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
+            if isinstance(model.density, TableDensity) and not options.given_from:
+                known = dict(options.given)
+                distant += np.sum(~inside(model.density.columns, values.T, FAR, known))
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
@@ -197,6 +201,9 @@ def sample(options):
             write_blocks(output, columns, blocks(), options.spreadsheet)
     if overflown:
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
+    if distant:
+        complain(f"nfref: note: {distant:,} of {total:,} rows lie further out than {FAR:g} robust "
+                 "standard deviations: tails have no moments, and --within 6 draws such rows anew")
 
 
 def _new_rows(model, options, rng, given):

@@ -11,6 +11,7 @@ import autograd.numpy as np
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import convolve
 from nfref.runtime.annotations import Any, Array
+from nfref.runtime.tracing import notrace_primitive
 
 
 def weight_normalised(layer):
@@ -22,9 +23,17 @@ def weight_normalised(layer):
     ``layer`` has "direction" v (k, k, C, E), "length" g (E,) and "bias" (E,). Returns a layer
     of :func:`convolve <nfref.networks.convolution.convolve>`.
     """
-    v = layer["direction"]
+    v = layer["direction"] / power_of_two(layer["direction"])     # whose squares cannot overflow
     length = np.sqrt(np.sum(v ** 2, axis=(0, 1, 2)))
     return {"weight": v * (layer["length"] / length), "bias": layer["bias"]}
+
+
+@notrace_primitive
+def power_of_two(v):
+    """Near the largest number of each output; W does not depend on it, and dividing rounds nothing.
+    """
+    exponent = np.frexp(np.max(np.abs(v), axis=(0, 1, 2)))[1]
+    return np.ldexp(v.dtype.type(1), exponent - 1)
 
 
 def init_layer(rng, size, fan_in, fan_out, length=1.0):

@@ -280,27 +280,35 @@ def check_can_be_given(column, values, first=0):
 
 
 def sample_within(draw, n, columns, within, given=()):
-    """Columns' values of n rows that lie within so many robust standard deviations of medians.
+    """Columns' values of n rows that are :func:`inside`.
 
-    ``draw(n)`` draws rows, and draws anew those that do not. Where a support has both ends, or the
-    column is ``given``, nothing is demanded.
+    ``draw(n)`` draws rows, and draws anew those that are not.
     """
-    open_ended = [k for k, column in enumerate(columns) if isinstance(column, Continuous)
-                  and not np.isfinite(column.high - column.low) and column.name not in given]
     kept, count, tried = [], 0, 0
     while not kept or count < n:
         drawn = draw(n - count)
-        inside = np.ones(n - count, bool)
-        for k in open_ended:
-            limit = drawn_in(np.float64(within), columns[k].tail)[0]
-            inside &= np.abs(columns[k].encode(drawn[k])[0]) <= limit
-        kept.append([values[inside] for values in drawn])
+        good = inside(columns, drawn, within, given)
+        kept.append([values[good] for values in drawn])
         tried += n - count
-        count += int(np.sum(inside))
+        count += int(np.sum(good))
         if tried > 1000 * (count + 1):
             raise ValueError(f"within: expected a range in which rows are drawn, got {within:g}, "
                              f"in which {count} of {tried} were")
     return [np.concatenate(parts) for parts in zip(*kept)]
+
+
+def inside(columns, rows, within, given=()):
+    """Which rows lie within so many robust standard deviations of medians; (N,).
+
+    Where a support has both ends, or the column is ``given``, nothing is demanded.
+    """
+    good = np.ones(len(rows[0]), bool)
+    for column, values in zip(columns, rows):
+        if (isinstance(column, Continuous) and not np.isfinite(column.high - column.low)
+                and column.name not in given):
+            limit = drawn_in(np.float64(within), column.tail)[0]
+            good &= np.abs(column.encode(np.asarray(values, float))[0]) <= limit
+    return good
 
 
 def features(columns, codes, centre, scale):

@@ -47,10 +47,18 @@ from nfref.transformers.transformer import Transformer
 # Formulas ---------------------------------------------------------------------------------
 
 
+def from_largest(terms):
+    """t_j less the largest of them, and log sum_j e^ of that, along axis 0, without overflow.
+
+    Shapes: (J, ...). Returns (J, ...) and (...).
+    """
+    away = terms - largest(terms)
+    return away, np.log(np.sum(np.exp(away), axis=0))
+
+
 def log_sum(terms):
-    """log sum_j e^t_j along axis 0, without overflow. Shapes: (J, ...). Returns (...)."""
-    most = largest(terms)
-    return most + np.log(np.sum(np.exp(terms - most), axis=0))
+    """log sum_j e^t_j along axis 0. Shapes: (J, ...). Returns (...)."""
+    return largest(terms) + from_largest(terms)[1]
 
 
 def log_probabilities(terms):
@@ -58,8 +66,8 @@ def log_probabilities(terms):
 
     Shapes: (J, ...). Returns (J, ...).
     """
-    away = terms - largest(terms)
-    return away - np.log(np.sum(np.exp(away), axis=0))
+    away, log_total = from_largest(terms)
+    return away - log_total
 
 
 def logit_of_sigmoids(u, log_a, log_w):
@@ -68,9 +76,10 @@ def logit_of_sigmoids(u, log_a, log_w):
     Shapes: u, log_a, log_w (J, ...). Returns (...) and (...).
     """
     above, below = log_w - softplus(-u), log_w - softplus(u)
-    # log w_j first, which is there more than once and may be large.
-    parts = log_probabilities(above) + log_probabilities(below) - log_w
-    log_slope = log_sum(log_a + parts)
+    (p, log_p), (q, log_q) = from_largest(above), from_largest(below)
+    # log w_j, which may be large, is in p_j or in q_j once more, and leaves before the small sums.
+    log_slope = log_sum(log_a + (p + q - log_w)) - log_p - log_q
+    # Log S and log C anew: with one cotangent for both uses, t_j - p_j would not be exact.
     return log_sum(above) - log_sum(below), log_slope
 
 

@@ -26,10 +26,10 @@ TAKES = {
     "quantile": ("--column", "--given", "--given", "--levels"),
     "impute": ("--header", "--seed", "--out"),
     "sample": ("-n", "--given", "--given", "--given-from", "--seed", "--out"),
-    "report": ("--header", "--weights", "--seed", "--out", "--data"),
+    "report": ("--header", "--weights", "--seed", "--out"),
     "score": ("--header", "--weights", "--least", "--errors", "--out")}
 POOLS = {
-    "--column": COLUMNS, "--weights": COLUMNS, "--data": TABLES, "--given-from": TABLES,
+    "--column": COLUMNS, "--weights": COLUMNS, "--given-from": TABLES,
     "--interval": ("0.5", "0.99", "0", "1", "nan", "x", "1e-12"),
     "--levels": ("0.5", "0.1,0.9", "0.9,0.1", "0.5,0.5", "0", "1", "nan", ",", "", "0.5,x", "1e-9"),
     "--header": ("auto", "yes", "no", "maybe"), "--seed": ("1", "-1", "x", "9" * 30),
@@ -49,11 +49,11 @@ def line(rng):
 
     name = one_of(tuple(TAKES))
     arguments = [name, one_of(MODELS)]
-    if name in ("predict", "impute", "score"):
+    if name in ("predict", "impute", "score", "report"):
         arguments.append(one_of(TABLES))
     given = {"predict": ("--column", one_of(NAMES)), "quantile": ("--column", one_of(NAMES)),
              "impute": ("--out", "new.csv"), "sample": ("-n", "2"),
-             "report": ("--data", one_of(TABLES), "--out", "new.html"), "score": ()}[name]
+             "report": ("--out", "new.html"), "score": ()}[name]
     options = list(given)
     for _ in range(rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])):
         option = one_of(TAKES[name])

@@ -329,7 +329,7 @@ def test_impute_keeps_what_is_there(here, capsys):
 def test_report_and_plot_of_a_model_given_columns(here, capsys):
     pytest.importorskip("jinja2")
     people().assign(w=1.0).to_csv("w.csv", index=False)
-    run(capsys, "report", "cond.npz", "--data", "w.csv", "--weights", "w", "--out", "r.html")
+    run(capsys, "report", "cond.npz", "w.csv", "--weights", "w", "--out", "r.html")
     page = (here / "r.html").read_text()
     assert "income" in page and "given" in page
     run(capsys, "plot", "cond.npz", "--data", "whole.csv", "--out", "p.png")
@@ -346,8 +346,7 @@ def test_report_and_plot_of_a_model_given_columns(here, capsys):
     ("cond.npz", "town", "Nowhere", "expected one of the 3 categories"),
     ("kids.npz", "kids", 0.5, "expected whole numbers of at least 0, for the others are given it")])
 @pytest.mark.parametrize("command", [
-    ("report", "--data", "bad.csv", "--out", "no.html"), ("plot", "--data", "bad.csv", "--out",
-                                                          "no.png"),
+    ("report", "bad.csv", "--out", "no.html"), ("plot", "--data", "bad.csv", "--out", "no.png"),
     ("score", "bad.csv", "--out", "no.csv"), ("impute", "bad.csv", "--out", "no.csv"),
     ("predict", "bad.csv", "--column", "income", "--out", "no.csv"),
     ("sample", "--given-from", "bad.csv", "--out", "no.csv")])

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import autograd
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
@@ -112,3 +114,21 @@ def test_what_is_not_finite_is_refused_at_once(solver):
     params["net"][-1]["bias"][0] = np.inf
     with pytest.raises(SolverError, match="derivative: expected finite.* at t = 1 after 1 "):
         flow.inverse(params, np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_moves_no_other_by_a_bit(spoilt):
+    """Rows share the size of a step, in which such a row has no part."""
+    rng = np.random.default_rng(0)
+    flow = nfref.CNF(2, (8,))
+    params, rows = filled(flow, rng, gain=2.0), rng.standard_normal((6, 2))
+
+    def gradient(rows):
+        return autograd.elementwise_grad(lambda rows: anp.sum(flow.inverse(params, rows)[1]))(rows)
+
+    with_it = np.insert(rows, 2, [0.5, spoilt], axis=0)
+    for backend in ("numpy", "numba"):
+        with nfref.backend(backend):
+            for one, other in zip((*flow.inverse(params, with_it), gradient(with_it)),
+                                  (*flow.inverse(params, rows), gradient(rows))):
+                np.testing.assert_array_equal(np.delete(one, 2, axis=0), other)

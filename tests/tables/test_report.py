@@ -43,7 +43,7 @@ def written(tmp_path_factory):
     data, model, page = (str(folder / name) for name in ("people.csv", "m.npz", "m.html"))
     people().drop(columns="w").to_csv(data, index=False)
     assert main(["fit", data, *COLUMNS, *QUICK, "--out", model]) == 0
-    assert main(["report", model, "--data", data, "--out", page]) == 0
+    assert main(["report", model, data, "--out", page]) == 0
     return folder
 
 
@@ -83,7 +83,7 @@ def test_values_of_any_turn_are_compared_with_draws_of_one(tmp_path, monkeypatch
     assert main(["fit", "fitted.csv", "--column", "hour=period 24", "--epochs", "1", "--quiet",
                  "--out", "m.npz"]) == 0
     for data in ("fitted.csv", "later.csv"):
-        assert main(["report", "m.npz", "--data", data, "--out", "m.html"]) == 0
+        assert main(["report", "m.npz", data, "--out", "m.html"]) == 0
         (distance,) = re.findall(r"hour: p = [^,]*, distance ([0-9.]+)",
                                  (tmp_path / "m.html").read_text(encoding="utf-8"))
         assert float(distance) < 1.63 / np.sqrt(60)     # p = 0.01 of the 60 that are tested by
@@ -103,7 +103,7 @@ def test_columns_that_are_given_are_not_compared(written):
     """Draws have the data's own values there; the rows that are listed show them all the same."""
     data, model, page = (str(written / name) for name in ("people.csv", "g.npz", "g.html"))
     assert main(["fit", data, *COLUMNS, *QUICK, "--given", "age,town", "--out", model]) == 0
-    assert main(["report", model, "--data", data, "--out", page]) == 0
+    assert main(["report", model, data, "--out", page]) == 0
     text = (written / "g.html").read_text(encoding="utf-8")
     assert "The model is of these columns given age, town" in text
     page = Page(text)
@@ -153,7 +153,7 @@ def test_a_saved_estimator_knows_what_it_was_fitted_to(tmp_path, capsys):
     for rows, told, mean in ((x, False, np.mean(scores[200:])),
                              (x[:200], True, np.mean(scores[:200]))):
         np.save(data, rows)
-        assert main(["report", str(model), "--data", str(data), "--out", str(page)]) == 0
+        assert main(["report", str(model), str(data), "--out", str(page)]) == 0
         found = Page(page.read_text(encoding="utf-8"))
         assert found.value("mean") == pytest.approx(mean, abs=1e-9)
         assert ("fitted to all of these rows" in capsys.readouterr().err) == told

@@ -164,3 +164,11 @@ def test_wrong_arguments():
         DeepSigmoid(0)
     with pytest.raises(ValueError, match="^min_slope: expected a number below 1, got 1.0$"):
         DeepSigmoid(min_slope=1.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("x", [1e30, -1e30])
+def test_units_of_one_slope_have_that_slope_far_out_whatever_they_weigh(x, dtype):
+    a, log_w = np.full((2, 1), 1e-3, dtype), np.array([[0], [-1e5 / 3]], dtype)
+    _, log_slope = sigmoids_inverse(np.array([x], dtype), a, np.zeros_like(a), log_w)
+    np.testing.assert_allclose(log_slope, np.log(dtype(1e-3)), rtol=4 * np.finfo(dtype).eps)

@@ -75,6 +75,9 @@ def test_normalised_weights_have_the_lengths_they_are_given():
                                np.abs(layer["length"]), rtol=1e-13)
     longer = {**layer, "direction": 7 * layer["direction"]}
     np.testing.assert_allclose(networks.weight_normalised(longer)["weight"], weight, rtol=1e-13)
+    for size in (2.0 ** 700, 2.0 ** -700):      # whose squares are no numbers
+        far = {**layer, "direction": size * layer["direction"]}
+        np.testing.assert_array_equal(networks.weight_normalised(far)["weight"], weight)
 
 
 def test_gradient_of_the_network():

@@ -7,7 +7,7 @@ from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.networks.convolution import GAIN, beyond_the_edge
-from nfref.networks.residual_convolution import weight_normalised
+from nfref.networks.residual_convolution import power_of_two, weight_normalised
 
 
 def channel_coupling(flow, direction):
@@ -115,8 +115,9 @@ def image_coupling(flow, direction):
 def _through_normalisation(layer, g):
     """W = g v / |v| for each output: g gets (v . W_bar) / |v|, v the rest of W_bar, times g / |v|.
     """
-    v = layer["direction"]
-    g = g.reshape(v.shape)
+    size = power_of_two(layer["direction"])
+    v, g = layer["direction"] / size, g.reshape(layer["direction"].shape)
     norm = np.sqrt(np.sum(v ** 2, axis=(0, 1, 2)))
     along = np.sum(v * g, axis=(0, 1, 2)) / norm
-    return {"direction": (g - v * (along / norm)) * (layer["length"] / norm), "length": along}
+    return {"direction": (g - v * (along / norm)) * (layer["length"] / (norm * size)),
+            "length": along}
