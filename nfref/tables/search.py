@@ -48,7 +48,8 @@ def density_of(kind, rows, dim, context_dim, rng):
 
 def _density_for(kind, training, rng):
     context_dim = 0 if training.context is None else training.context.shape[1]
-    return density_of(kind, len(training), training.u.shape[1], context_dim, rng)
+    return density_of(kind.reaching(training.u), len(training), training.u.shape[1], context_dim,
+                      rng)
 
 
 def batch_size_for(rows):
