@@ -36,8 +36,9 @@ The protocol, fixed before anything was measured:
 
 Vine and forest are zero in places, so each is pooled with the Gaussian, which weighs as one row
 more. zuko and denmarf end after ``--minutes``: zuko after the epoch, denmarf by so many epochs as
-fit in. FlowDensity has its own limit, ten minutes, or ``--minutes`` where that is more. Its *best member* is the one that does best on the
-test rows, which nobody could know; the difference of the pool from it is paired, row by row.
+fit in. FlowDensity has its own limit, ten minutes, or ``--minutes`` where that is more. Its *best
+member* is the one that does best on the test rows, which nobody could know; the difference of the
+pool from it is paired, row by row.
 
 With ``--rows`` it is learning curves: of so many rows, drawn ``--draws`` times from training and
 validation rows together, the last fifth validates where somebody needs that. The first 2,000 test
