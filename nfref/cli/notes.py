@@ -115,10 +115,10 @@ def about_ties(data, columns):
 
 
 def about_signs(data, columns):
-    """Real columns all of whose values are above 0."""
+    """Real columns all of whose values are above 0, and which don't count the rows."""
     real = {column.name for column in columns if column.kind == "real"}
     positive = [name for name, values in zip(data.columns, data.values.T)
-                if name in real and np.nanmin(values) > 0]
+                if name in real and np.nanmin(values) > 0 and np.any(np.diff(values) != 1)]
     if positive:
         is_are, a_can = ("is", "it cannot") if len(positive) == 1 else ("are", "they cannot")
         yield (f"{_listed(list(map(repr, positive)))} {is_are} above 0 in every row; if "

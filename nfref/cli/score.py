@@ -31,8 +31,9 @@ likely. Columns are matched by name where both sides have names, else by place. 
 empty cells it is that of the cells that are there: exact where it has a closed form, else the
 mean of draws, whose standard error --errors writes. A model that was fitted with --given
 scores the other columns given these. Where values are rounded, to two decimals say, it is the
-density of the values spread over what they may have been, at the values themselves; --cells
-gives its mean over that cell, the probability of the value a unit of the cell's size.
+density of the values spread over what they may have been: where a cell is wide, its mean over the
+cell, the probability of the value a unit of the cell's size, else at the values themselves;
+--cells gives the mean over all cells.
 
 DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
 names several files: their rows follow each other in the order of the files' names. With
@@ -61,7 +62,7 @@ def add_commands(commands):
     parser.add_argument("--errors", action="store_true",
                         help="write also the standard error of each, 0 where it is exact, and the "
                              "effective number of draws, inf where there were none")
-    parser.add_argument("--cells", action="store_true",
+    parser.add_argument("--cells", action="store_true", default=None,
                         help="average the density over the cells of rounded values, which takes "
                              "sixteen times as long")
     parser.add_argument("--weights", metavar="COLUMN",
@@ -81,7 +82,7 @@ class Scoring(Options):
     out: str
     least: int
     errors: bool
-    cells: bool
+    cells: bool | None
     weights: str
     dask: str
 
@@ -172,7 +173,7 @@ class Scored:
     incomplete: int = 0
 
 
-def scored_batches(model, path, header="auto", least=0, weights=None, cells=False):
+def scored_batches(model, path, header="auto", least=0, weights=None, cells=None):
     """The scores of a file, a batch of rows at a time.
 
     Parameters
@@ -185,8 +186,8 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=Fals
         How many of the least likely rows of each batch are kept with their values.
     weights : str, optional
         The column that says what rows count.
-    cells : bool
-        Whether the density is averaged over cells of lattices.
+    cells : bool, optional
+        Which rows' densities are averaged over cells of lattices.
 
     Yields
     ------

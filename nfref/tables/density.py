@@ -12,6 +12,7 @@ their own.
 """
 
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -20,11 +21,13 @@ from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.columns import Category, ColumnError, Continuous, Count, as_numbers, drawn_in
 from nfref.tables.discrete import LatentClasses
+from nfref.tables.frames import is_missing
 from nfref.tables.labels import LabelPool
 from nfref.tables.pool import Pool
 from nfref.tables.reading.table import quoted_names
 
 POINTS = 16     # of a cell at which a density is averaged
+WIDE = 0.25     # robust standard deviations of a cell over which a density is not level
 COPIES = 32     # of a row at most that stand apart in its cell of a lattice
 
 
@@ -96,15 +99,12 @@ class TableDensity(Configuration):
 
     # Answers --------------------------------------------------------------------------------
 
-    def log_prob(self, table, cells=False):
+    def log_prob(self, table):
         """Log-likelihood of every row, (N,); -inf for rows outside of a support.
 
         Of values on a lattice it is the density of values spread over their cells, at the values
-        themselves, or with ``cells`` its mean over each cell: the probability of the cell a unit
-        of its size. Both are densities of real rows, and nearly the same where cells are small.
+        themselves.
         """
-        if cells:
-            return mean_over_cells(self.columns, table, self.log_prob, self.given)
         return self.parts(table)[0]
 
     def parts(self, table):
@@ -245,17 +245,34 @@ def spread_rows(columns: Sequence[Any], table: Sequence[Array], counts: Array, s
         for column, values, spread in zip(columns, table, own)]
 
 
-def mean_over_cells(columns, table, log_prob, given=()):
-    """The log of the mean of a density at ``POINTS`` fixed points of each row's cell, (N,)."""
-    rng, found = np.random.default_rng(0), []
-    own = [isinstance(column, Continuous) and column.step is not None and column.name not in given
-           for column in columns]
+def over_cells(density, table, log_prob, scores, cells=None):
+    """Scores (N,) of rows; of some the log of the mean density over the row's cell of lattices, by
+    ``log_prob`` at ``POINTS`` fixed points: the probability of the cell a unit of its size.
+
+    These are all rows that are possible, or none, as ``cells`` says. None takes those without gaps
+    of which a cell is wide: over narrow ones densities are level, and the middle tells as much.
+    """
+    columns, spread = density.columns, [
+        isinstance(column, Continuous) and column.step is not None
+        and column.name not in density.given for column in density.columns]
+    some = np.isfinite(scores)
+    if cells is None:
+        wide = np.zeros(len(some), bool)
+        for column, values in zip(compress(columns, spread), compress(table, spread)):
+            ends = [column.encode(column.spread(values, part))[0] for part in (0.0, 1.0)]
+            wide |= np.abs(ends[1] - ends[0]) > WIDE    # on a circle the ends may change sides
+        some &= wide & ~np.any([is_missing(values) for values in table], axis=0)
+    if cells is False or not (any(spread) and np.any(some)):
+        return scores
     # A Latin hypercube: each column in the middle of each of its parts once.
-    parts = (rng.permuted(np.tile(np.arange(POINTS), (len(columns), 1)), axis=1) + 0.5) / POINTS
-    for part in parts.T if any(own) else parts.T[:1]:
-        found.append(log_prob([column.spread(values, place) if spread else values for
-                               column, values, place, spread in zip(columns, table, part, own)]))
-    return np.logaddexp.reduce(found, axis=0) - np.log(len(found))
+    parts = (np.random.default_rng(0).permuted(
+        np.tile(np.arange(POINTS), (len(columns), 1)), axis=1) + 0.5) / POINTS
+    found = [log_prob([column.spread(values[some], place) if own else values[some] for
+                       column, values, place, own in zip(columns, table, part, spread)])
+             for part in parts.T]
+    scores = scores.copy()
+    scores[some] = np.logaddexp.reduce(found, axis=0) - np.log(POINTS)
+    return scores
 
 
 def check_can_be_given(column, values, first=0):

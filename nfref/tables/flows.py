@@ -4,6 +4,8 @@ import inspect
 import os
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from nfref.continuous.dynamics import EXACT_LAYERS
 from nfref.flows.autoregressive import IAF, MAF, random_orders
 from nfref.flows.continuous import CNF
@@ -61,6 +63,14 @@ class FlowKind:
     def takes(self, option):
         """Whether the constructor has an argument of that name."""
         return option in inspect.signature(self.constructor).parameters
+
+    def reaching(self, u):
+        """The same kind with splines that reach as far as rows (N, D) do, but for one in a thousand
+        a column: beyond, a column of a spline flow is normal of the scale that it has near zero."""
+        far = float(np.max(np.quantile(np.abs(u), 0.999, axis=0))) if self.constructor is NSF else 0
+        if far <= NSF.bound or "bound" in self.options:
+            return self
+        return replace(self, options={**self.options, "bound": 1.2 * far})
 
     def made(self, rows, dim, context_dim, rng):
         """The flow for so many rows of so many columns; ``rng`` draws orders."""

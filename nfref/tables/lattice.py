@@ -13,7 +13,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Array
 
-FINEST = 1e-5           # a lattice is no finer than this part of the spread of half the values
+FINEST = 1e-8           # a lattice is no finer than this part of the spread of half the values
 LEAST_VALUES = 3        # that differ, or each is there ten times and
 CELLS = 1000            # the lattice has so many points at most
 EVIDENCE = 20.0         # nats against a lattice by chance

@@ -251,18 +251,18 @@ def pool_of(candidates, weight, message=""):
     weights = weights / np.sum(weights)
     pooled = np.full(len(scores), np.nan)
     pooled[used] = log_pool(known, weights)
-    tried = [Tried(one.name, *_mean(one.scores, weight), float(share), one.seconds, one.message,
-                   one.history, _median(one.scores, weight))
+    tried = [Tried(one.name, *mean_held_out(one.scores, weight), float(share), one.seconds,
+                   one.message, one.history, _median(one.scores, weight))
              for one, share in zip(candidates, weights)]
-    tried.append(Tried("pool", *_mean(pooled, weight), 1.0, sum(one.seconds for one in tried),
-                       message, median=_median(pooled, weight)))
+    tried.append(Tried("pool", *mean_held_out(pooled, weight), 1.0,
+                       sum(one.seconds for one in tried), message, median=_median(pooled, weight)))
     each = [len(one.members) for one in candidates]
     pool = Pool(tuple(member for one in candidates for member in one.members),
                 np.repeat(weights / each, each), tuple(np.repeat(names, each).tolist()))
     return pool, tried, pooled
 
 
-def _mean(scores, weight):
+def mean_held_out(scores, weight):
     """The mean of the scores that are there, and its standard error."""
     there = ~np.isnan(scores)
     return mean_and_error(scores[there], None if weight is None else weight[there])

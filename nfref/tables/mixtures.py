@@ -414,15 +414,15 @@ def _gaps(z):
 
 def _spread_rows(rows, number, rng):
     """``number`` rows, each drawn with chances that grow as its squared distance to the rest."""
-    z, weight = rows.z, rows.weight
-    centres = [z[rng.choice(len(z), p=weight / np.sum(weight))]]
-    distance = np.sum((z - centres[0]) ** 2, axis=1)
+    z, centres, distance = rows.z, [], np.ones(len(rows.z))
     while len(centres) < number:
-        chances = distance * weight
-        total = np.sum(chances)
-        chances = chances / total if total > 0 else None     # only copies are left
-        centres.append(z[rng.choice(len(z), p=chances)])
-        distance = np.minimum(distance, np.sum((z - centres[-1]) ** 2, axis=1))
+        edges = np.cumsum(distance * rows.weight)
+        if not edges[-1] > 0:                                   # only copies are left
+            edges = np.cumsum(rows.weight)
+        place = np.searchsorted(edges, rng.random() * edges[-1], side="right")
+        centres.append(z[min(place, len(z) - 1)])
+        apart = np.sum((z - centres[-1]) ** 2, axis=1)
+        distance = apart if len(centres) == 1 else np.minimum(distance, apart)
     return np.array(centres)
 
 

@@ -226,7 +226,7 @@ random_state, verbose, n_jobs
         """
         if self.criterion == "conditional":
             return -np.max(np.nan_to_num(self.surprise(X), nan=-np.inf), axis=1)
-        log_prob = super().score_samples(X)
+        log_prob = super().score_samples(X, cells=False)
         _, table = self._table(X)
         whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0)
                                & np.isfinite(log_prob))

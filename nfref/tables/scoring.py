@@ -15,7 +15,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Params
 from nfref.runtime.blocks import in_blocks
 from nfref.tables.columns import ColumnError
 from nfref.tables.conditional import Marginal, impute, log_marginal, sample_given
-from nfref.tables.density import TableDensity, check_can_be_given, mean_over_cells, sample_within
+from nfref.tables.density import TableDensity, check_can_be_given, over_cells, sample_within
 from nfref.tables.frames import is_missing
 
 
@@ -62,7 +62,7 @@ def limits(density):
 
 
 def marginal_of(density: TableDensity, x: Array, first: int = 1,
-                sampler: Callable[..., Any] | None = None, cells: bool = False) -> Any:
+                sampler: Callable[..., Any] | None = None, cells: bool | None = None) -> Any:
     """The Marginal of rows of a table's density of which cells may be missing.
 
     Parameters
@@ -73,9 +73,9 @@ def marginal_of(density: TableDensity, x: Array, first: int = 1,
         From where messages count rows.
     sampler : callable, optional
         Gives a ConditionalSampler of that density where one is needed.
-    cells : bool
-        Give the mean density over the cell of lattices around each row instead, whose errors are
-        those of the row itself.
+    cells : bool, optional
+        Of which rows to give the mean density over their cells of lattices: as
+        :meth:`nfref.FlowDensity.score_samples` has it. Errors are those of the row itself.
 
     Raises
     ------
@@ -91,12 +91,10 @@ def marginal_of(density: TableDensity, x: Array, first: int = 1,
         part = log_marginal(density, list(x[rows].T), sampler=sampler and sampler())
         for field in ("log_prob", "error", "effective"):
             getattr(found, field)[rows] = getattr(part, field)
-    if cells:
-        return replace(found, log_prob=mean_over_cells(
-            density.columns, list(x.T),
-            lambda table: marginal_of(density, stacked(table), first, sampler).log_prob,
-            density.given))
-    return found
+    return replace(found, log_prob=over_cells(
+        density, list(x.T),
+        lambda table: marginal_of(density, stacked(table), first, sampler, False).log_prob,
+        found.log_prob, cells))
 
 
 def check_cells(density, cells, first=1, may_be_empty=False):

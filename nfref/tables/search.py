@@ -24,9 +24,10 @@ from nfref.runtime.backends import threads
 from nfref.runtime.blocks import BLOCK
 from nfref.runtime.tasks import in_order
 from nfref.tables.flows import FEW
-from nfref.tables.members import Candidate, folds_of, pool_of, scores_of, simple_candidates
+from nfref.tables.members import (Candidate, folds_of, mean_held_out, pool_of, scores_of,
+                                  simple_candidates)
 from nfref.tables.plan import DoneFlow, SearchState
-from nfref.tables.pool import FittedFlow, mean_and_error
+from nfref.tables.pool import FittedFlow
 from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import ONE_AT_A_TIME, are_in_one_call, prepare
 
@@ -48,7 +49,8 @@ def density_of(kind, rows, dim, context_dim, rng):
 
 def _density_for(kind, training, rng):
     context_dim = 0 if training.context is None else training.context.shape[1]
-    return density_of(kind, len(training), training.u.shape[1], context_dim, rng)
+    return density_of(kind.reaching(training.u), len(training), training.u.shape[1], context_dim,
+                      rng)
 
 
 def batch_size_for(rows):
@@ -143,7 +145,7 @@ class _Flows:
         first, members = self.plan.kinds, self.plan.members
         self._wave(first)
         if members > len(first) > 0 and len(self.done) == len(first) * len(self.folds):
-            best = max(range(len(first)), key=lambda k: mean_and_error(
+            best = max(range(len(first)), key=lambda k: mean_held_out(
                 self.candidates[k].scores, self.rows.weight)[0])
             self._wave([first[best]] * (members - len(first)))
 

@@ -1,14 +1,15 @@
 """The density of a table by ``nfref.FlowDensity`` and by others: likelihood and time, in one run.
 
-    python -m tests.benchmarks.densities [--file PARTS.npz] [--seeds 0 1] [--only NAME ...]
+    python -m tests.benchmarks.densities [--file PARTS.npz | --spikes] [--seeds 0 1] [--only ...]
     python -m tests.benchmarks.densities --rows 50 150 700 [--draws 5] [--before FOLDER] [...]
 
 Without a file it is the white wines, split as :mod:`tests.benchmarks.tables` does; a file holds
-``train``, ``val`` and ``test``. Columns are standardised on the training part. Everybody gets the
-same training and validation rows and is scored on the same test rows, in a process of its own, one
-after the other, with ``--threads`` threads, which wait without spinning: on a busy machine
-PyTorch's would take twenty times as long otherwise. Timed are fit and scoring without imports;
-compiled kernels are on disk, as they are from the second run on. Printed are nats per row with the
+``train``, ``val`` and ``test``; ``--spikes`` makes 40,000 rows of nine columns. Columns are
+standardised on the training part. Everybody gets the same training and validation rows and is
+scored on the same test rows, in a process of its own, one after the other, with ``--threads``
+threads, which wait without spinning: on a busy machine PyTorch's would take twenty times as long
+otherwise. Timed are fit and scoring without imports; compiled kernels are on disk, as they are from
+the second run on. Printed are nats per row with the
 standard error over test rows, how much more the first of the densities has, with the standard error
 of the paired differences, and seconds of the clock and of the processors.
 
@@ -28,13 +29,16 @@ The protocol, fixed before anything was measured:
   rest as zuko has it (relu, 8 bins, bound 5). Adam 1e-3, batches of 256, until 20 epochs bring no
   better validation likelihood; the best epoch counts.
 - *zuko NSF, small*: the same with the numbers that zuko has by default, 3 transforms of 2x64.
+- *single MAF*: nfref's, of that size, by ``nfref.fit`` and its defaults (Adam 1e-3, batches of
+  256, patience 20), up to 200 epochs.
 - *denmarf*: its defaults (a MAF of 32 blocks, 1,000 epochs), but 80 % of the rows to train on and
   10 % to validate, where it would take 50 % and 40 %.
 
 Vine and forest are zero in places, so each is pooled with the Gaussian, which weighs as one row
 more. zuko and denmarf end after ``--minutes``: zuko after the epoch, denmarf by so many epochs as
-fit in. FlowDensity has no limit but its own. Its *best member* is the one that does best on the
-test rows, which nobody could know; the difference of the pool from it is paired, row by row.
+fit in. FlowDensity has its own limit, ten minutes, or ``--minutes`` where that is more. Its *best
+member* is the one that does best on the test rows, which nobody could know; the difference of the
+pool from it is paired, row by row.
 
 With ``--rows`` it is learning curves: of so many rows, drawn ``--draws`` times from training and
 validation rows together, the last fifth validates where somebody needs that. The first 2,000 test
@@ -66,7 +70,7 @@ from tests.benchmarks.density_peers import CONTENDERS, NEEDS, warm_up
 
 COLUMNS = ("table", "rows", "draw", "density", "nats", "error", "cpu", "remark")
 WHOLE = ("FlowDensity", "before", "gaussian", "mixture", "kernels", "zuko NSF", "zuko NSF, small",
-         "zuko MAF", "denmarf")
+         "zuko MAF", "denmarf", "single MAF")
 CURVES = ("FlowDensity", "with vines", "before", "gaussian", "mixture, BIC", "kernels", "vine",
           "ARF", "zuko NSF")
 TEST_ROWS = 2000            # of a learning curve
@@ -76,6 +80,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", help="an npz with train, val and test")
+    parser.add_argument("--spikes", action="store_true", help="a made table, with spikes")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--only", nargs="*", choices=CONTENDERS)
     parser.add_argument("--minutes", type=float)
@@ -92,15 +97,16 @@ def main():
     if options.run:
         run(options)
         return
-    from tests.benchmarks.tables import parts_of_file, parts_of_wine  # of this version
+    from tests.benchmarks.tables import parts_of_file, parts_of_spikes, parts_of_wine
     names = [name for name in options.only or (CURVES if options.rows else WHOLE)
              if importlib.util.find_spec(NEEDS.get(name, "sklearn")) is not None
              and (name != "before" or options.before)]
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "rows.npz")
         for seed in options.seeds:
+            rng = np.random.default_rng([seed, 0])
             parts = (parts_of_file(options.file) if options.file
-                     else parts_of_wine(np.random.default_rng([seed, 0])))
+                     else parts_of_spikes(rng) if options.spikes else parts_of_wine(rng))
             train, validation, test = standardised(*parts)
             np.savez(data, train=train, val=validation,
                      test=test[:TEST_ROWS] if options.rows else test)
@@ -111,7 +117,7 @@ def main():
 
 def compare(data, names, seed, options, whole):
     """How everybody does on all rows, or on several draws of fewer."""
-    table = Path(options.file).stem if options.file else "wine"
+    table = Path(options.file).stem if options.file else "spikes" if options.spikes else "wine"
     print(f"{table}, seed {seed}\n{'':16}{'rows':>8}{'test nats':>10}{'+-':>7}"
           f"{f'{names[0]} more':>18}{'+-':>7}{'wall (s)':>10}{'cpu (s)':>10}", flush=True)
     first = {}

@@ -18,7 +18,9 @@ LEAST_SPREAD = 0.01         # of a leaf of ARF, where all its rows are equal
 def _flow_density(train, validation, seed, seconds, vines=False, **options):
     import nfref
     from nfref.tables import members
+    from nfref.tables.plan import BUDGET
     rows = np.concatenate([train, validation])
+    options = {"time_budget": max(BUDGET, seconds), **options}
     if not vines:               # as where the extra is not installed; the process is its own
         members.is_installed = lambda: False
 
@@ -215,6 +217,18 @@ def _zuko(kind, transforms, hidden):
     return contender
 
 
+def _single_maf(train, validation, seed, seconds):
+    import nfref
+    density = nfref.Density(nfref.MAF(train.shape[1], 5, (128, 128)))
+
+    def fit(test):
+        rng = np.random.default_rng(seed)
+        found = nfref.fit(density, density.init(rng), train.astype(np.float32), rng,
+                          validation=validation.astype(np.float32), epochs=200, progress=False)
+        return density.log_prob(found.params, test), found.message
+    return fit
+
+
 def _denmarf(train, validation, seed, seconds):
     from denmarf import DensityEstimate
     rows = np.random.default_rng(seed).permutation(np.concatenate([train, validation]))
@@ -243,6 +257,7 @@ CONTENDERS = {
     "zuko NSF, small": _zuko("NSF", 3, (64, 64)),
     "zuko MAF": _zuko("MAF", 5, (128, 128)),
     "denmarf": _denmarf,
+    "single MAF": _single_maf,
 }
 NEEDS = {"with vines": "pyvinecopulib", "vine": "pyvinecopulib", "ARF": "arfpy",
          "zuko NSF": "zuko", "zuko NSF, small": "zuko", "zuko MAF": "zuko", "denmarf": "denmarf"}

@@ -216,12 +216,77 @@ def two_groups(rng):
     return np.concatenate([x, between, beyond]), np.arange(ROWS + 30) >= ROWS
 
 
+# Groups of odd rows; written after the smallest components no longer count, and run once.
+
+
+def with_groups(x, *groups):
+    """Rows and then the odd ones."""
+    return np.concatenate([x, *groups]), np.arange(len(x) + sum(map(len, groups))) >= len(x)
+
+
+def pockets(rng):
+    """Three tight groups of eight in the hollow of a bent cloud."""
+    first = 2 * rng.standard_normal(600)
+    x = np.column_stack([first, first ** 2 / 2 + 0.5 * rng.standard_normal(600),
+                         rng.standard_normal((600, 2))])
+    return with_groups(x, *(np.array([place, 4.0, 0, 0]) + 0.15 * rng.standard_normal((8, 4))
+                            for place in (-0.8, 0.0, 0.8)))
+
+
+def large_group(rng):
+    """A tenth of the rows, half as wide as the others, four deviations from them."""
+    mix = rng.standard_normal((8, 8)) + 2 * np.eye(8)
+    aside = rng.standard_normal(8)
+    odd = 0.5 * rng.standard_normal((100, 8)) + 4 * aside / np.linalg.norm(aside)
+    return with_groups(rng.standard_normal((1000, 8)) @ mix, odd @ mix)
+
+
+def many_columns(rng):
+    """Two groups of ten that are 1.2 deviations off in twelve of twenty columns each."""
+    groups = []
+    for _ in range(2):
+        middle = 1.2 * rng.choice([-1, 1], 20) * (rng.permutation(20) < 12)
+        groups.append(middle + 0.3 * rng.standard_normal((10, 20)))
+    return with_groups(rng.standard_normal((400, 20)), *groups)
+
+
+def among_tails(rng):
+    """A group of thirty where tails of Student's t of three degrees of freedom reach, too."""
+    aside = rng.standard_normal(3)
+    return with_groups(rng.standard_t(3.0, (1500, 3)), 6 * aside / np.linalg.norm(aside)
+                       + 0.3 * rng.standard_normal((30, 3)))
+
+
+def off_the_plane(rng):
+    """Six columns of three causes; twenty-five rows on a short line beside that plane."""
+    causes = rng.standard_normal((3, 6))
+    x = rng.standard_normal((500, 3)) @ causes + 0.1 * rng.standard_normal((500, 6))
+    aside = np.linalg.svd(causes)[2][3]
+    odd = (rng.uniform(-0.5, 0.5, (25, 1)) * causes[0] + aside
+           + 0.05 * rng.standard_normal((25, 6)))
+    return with_groups(x, odd)
+
+
+def copied(rng):
+    """Orders: counts and amounts; forty are one order with amounts a per cent apart."""
+    number = rng.poisson(4.0, 900) + 1
+    price = rng.lognormal(3.0, 0.6, 900)
+    x = np.column_stack([number, price, number * price * rng.lognormal(0, 0.05, 900),
+                         rng.poisson(1.5, 900), rng.gamma(2.0, 10.0, 900)])
+    one = np.array([3.0, 55.0, 300.0, 4.0, 12.0])
+    odd = np.tile(one, (40, 1))
+    odd[:, [1, 2, 4]] *= rng.lognormal(0, 0.01, (40, 3))
+    return with_groups(x, odd)
+
+
+GROUPS = {"pockets": pockets, "large group": large_group, "many columns": many_columns,
+          "among tails": among_tails, "off the plane": off_the_plane, "copied": copied}
 NEW = {"benign": benign, "eights": eights, "ring": ring, "rounded": rounded, "few": few,
        "constant but for": constant_but_for, "amounts": amounts, "two groups": two_groups}
 TABLES = {"breast cancer": breast_cancer, "wine": wine, "iris": iris, "digits": digits,
           "moons": moons, "clusters": clusters, "local": local, "all over": all_over,
           "dependency": dependency, "irrelevant": irrelevant, "discrete": discrete,
-          "masked": masked, "spikes": spikes, "heavy": heavy, **NEW}
+          "masked": masked, "spikes": spikes, "heavy": heavy, **NEW, **GROUPS}
 
 
 # Detectors: larger is odder ---------------------------------------------------------------

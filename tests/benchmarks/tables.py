@@ -37,6 +37,22 @@ def parts_of_wine(rng):
     return values[2 * tenth:], values[:tenth], values[tenth:2 * tenth]
 
 
+def parts_of_spikes(rng):
+    """36,000, 4,000 and 4,000 rows of nine columns: six clusters, of which some columns are nearly
+    functions of others in half of the rows or all, narrow about a value, or close to an end."""
+    rows, dim = 44_000, 9
+    spread = rng.standard_normal((6, dim, dim)) / 3
+    cluster = rng.integers(6, size=rows)
+    x = 2 * rng.standard_normal((6, dim))[cluster] + np.einsum(
+        "nij,nj->ni", spread[cluster], rng.standard_normal((rows, dim)))
+    curved, spiked = rng.random(rows) < 0.5, rng.random(rows) < 0.4
+    x[:, 1] = np.where(curved, np.sin(2 * x[:, 0]) + 0.02 * rng.standard_normal(rows), x[:, 1])
+    x[:, 2] = np.where(spiked, 0.5 + 0.01 * rng.standard_normal(rows), x[:, 2])
+    x[:, 3] = np.abs(x[:, 3]) + 0.01 * rng.standard_exponential(rows)
+    x[:, 4] = x[:, 5] * x[:, 6] + 0.05 * x[:, 4]
+    return np.split(x, [36_000, 40_000])
+
+
 def parts_of_file(path):
     """Arrays ``train``, ``val`` and ``test`` of an npz file."""
     with np.load(path) as arrays:

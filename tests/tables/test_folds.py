@@ -63,6 +63,16 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_the_one_withou
         list(x[places].T))[1]))[:, names.index("nsf")], both, rtol=1e-12)
 
 
+def test_more_flows_are_of_the_best_kind():
+    """Of rows of which one part is held out: of normal ones, where a MAF of few epochs is ahead."""
+    mix = np.array([[1, 2, 0], [0, 1, 3], [0, 0, 1]])
+    x = np.random.default_rng(0).standard_normal((300, 3)) @ mix
+    tried = fitted(x, replace(PLAN, members=4, folds=1, epochs=6)).tried
+    kinds = {one.name: one.mean for one in tried if one.name in ("nsf", "nsf relu", "maf")}
+    best = max(kinds, key=kinds.get)
+    assert best != "nsf" and f"{best} 4" in [one.name for one in tried]
+
+
 def test_unseen_rows_are_scored_without_themselves():
     """By Gaussians of the other folds and the weights of the pool, copies like their equals."""
     x = rows(40)

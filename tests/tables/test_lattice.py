@@ -129,6 +129,33 @@ def test_values_that_come_again_are_no_gain():
     assert stats.ks_2samp(drawn[:, 0], new[:, 0]).pvalue > 1e-3
 
 
+def test_probabilities_of_wide_cells_are_those_of_what_is_drawn():
+    """Whole numbers that are no counts: what is given sums to what the other column has alone, and
+    is how often each is drawn."""
+    rng = np.random.default_rng(0)
+    number = rng.choice([0.0, 1.0, 4.0], 200)
+    density = nfref.FlowDensity("mixture", random_state=0).fit(
+        np.column_stack([number, number + rng.standard_normal(200)]))
+    x = np.linspace(-8, 14, 111)
+    numbers = np.arange(-300.0, 305.0)
+    grid = np.stack(np.meshgrid(numbers, x), axis=-1).reshape(-1, 2)
+    alone = np.exp(density.score_samples(np.column_stack([np.full(111, np.nan), x])))
+    share, middle = (np.exp(density.score_samples(grid, cells=cells)).reshape(111, -1)
+                     for cells in (None, False))
+    np.testing.assert_allclose(np.sum(share, axis=1), alone, rtol=3e-3)
+    assert np.max(np.abs(np.sum(middle, axis=1) / alone - 1)) > 0.03
+    drawn = density.sample(40_000, random_state=0)[:, 0]
+    for k in (0, 1, 2, 4):
+        mass = np.sum(share[:, numbers == k]) * (x[1] - x[0])
+        assert abs(np.mean(drawn == k) - mass) < 5 * np.sqrt(mass / 40_000)
+    # Narrow cells have the density at the values.
+    table = np.round(rng.standard_normal((50, 2)), 2)
+    narrow = nfref.FlowDensity("gaussian", random_state=0).fit(table)
+    assert [column.step for column in narrow.columns_] == [0.01, 0.01]
+    np.testing.assert_array_equal(narrow.score_samples(table),
+                                  narrow.density_.log_prob(list(table.T)))
+
+
 def test_a_value_that_comes_again_and_again_has_a_cell():
     """Exact zeros among amounts: as likely as they are, drawn as often, and never without bound."""
     def table(rng, n):

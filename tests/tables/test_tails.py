@@ -84,6 +84,18 @@ def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
     assert np.all(model.score_samples(far) > -150)
 
 
+def test_splines_reach_a_group_far_out():
+    """A tenth of a column 150 deviations from the rest is no worse for being far out."""
+    rng = np.random.default_rng(0)
+    far = np.where(rng.random(400) < 0.1, 30 + 5 * rng.standard_normal(400),
+                   0.2 * rng.standard_normal(400))
+    x = np.column_stack([far, rng.standard_normal(400)])
+    model = nfref.FlowDensity("nsf", **ONE_FLOW).fit(x)
+    scores = {one.name: one.mean for one in model.candidates_}
+    assert scores["nsf"] > scores["gaussian"] + 1
+    assert {flow.density.flow.bound for flow in model.density_.pool.members[-5:]} != {8.0}
+
+
 def test_no_row_costs_more_than_the_widest_member():
     x = mixed(np.random.default_rng(2), 600, 2)
     model = nfref.FlowDensity(**ONE_FLOW).fit(x)
