@@ -97,6 +97,21 @@ def test_codes_know_neither_order_nor_number_of_points():
     assert encoder(np.repeat(many, 2, axis=1)) == pytest.approx(codes, abs=1e-4)
 
 
+def test_the_network_knows_neither_order_nor_number_and_imitates():
+    rng = np.random.default_rng(1)
+    many = rng.standard_normal((6, 40, 3)).astype(np.float32)
+    wanted = many.std(axis=1) @ rng.standard_normal((3, _clouds.CODE))
+
+    def loss(params, rng):
+        return ((_clouds.encoded(params, many)[0] - wanted) ** 2).mean()
+    params, losses = _clouds.descend(loss, _clouds.init_encoder(rng), rng, 150, 1e-2)
+    assert losses[-1] < 0.05 * losses[0]
+    found = _clouds.encoded(params, many)
+    for other in (many[:, ::-1], np.repeat(many, 2, axis=1)):
+        for one, same in zip(found, _clouds.encoded(params, other)):
+            assert same == pytest.approx(one, abs=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5, 2), (2, 0, 3)])
 def test_clouds_of_another_shape_are_named(shape):
     encoder = _clouds.Encoder(None, None, None, None)

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from autograd import numpy as anp
+from autograd import value_and_grad
 from scipy.spatial import cKDTree
+
+from nfref.networks.mlp import init_mlp, mlp
+from nfref.runtime import params as trees
+from nfref.training.adam import Adam
 
 CODE, WAVES = 7, 128
 
@@ -32,6 +38,39 @@ class Encoder:
                              f"got {np.shape(many)}")
         waves = [np.cos(cloud @ self.frequencies + self.phases).mean(axis=0) for cloud in many]
         return ((np.stack(waves) - self.mean) @ self.components).astype(np.float32)
+
+
+# The encoder of the paper ------------------------------------------------------------------
+
+
+def init_encoder(rng):
+    """Parameters of a network of every point, and of one of the largest that any point reaches."""
+    return trees.cast({"points": init_mlp(rng, (3, 64, 128, 1))[:-1],
+                       "cloud": init_mlp(rng, (128, 64, 2 * CODE))}, np.float32)
+
+
+def encoded(params, many):
+    """Mean and log-variance of the codes of clouds (M, N, 3), two (M, 7)."""
+    of_points = mlp(params["points"], many.reshape(-1, 3))
+    largest = anp.max(of_points.reshape(many.shape[0], many.shape[1], -1), axis=1)
+    out = mlp(params["cloud"], largest)
+    return out[:, :CODE], out[:, CODE:]
+
+
+def descend(loss, params, rng, steps, learning_rate):
+    """The parameters after steps of Adam on loss(params, rng), and the loss of each."""
+    vector, unflatten = trees.flatten(params)
+    slope = value_and_grad(lambda vector: loss(unflatten(vector), rng))
+    adam = Adam(learning_rate, "cosine", clip_norm=100.0, steps=steps)
+    state, losses = adam.start(vector), []
+    for _ in range(steps):
+        value, gradient = slope(vector)
+        losses.append(float(value))
+        vector, state = adam.step(vector, gradient, state)
+    return unflatten(vector), np.array(losses)
+
+
+# Distances ---------------------------------------------------------------------------------
 
 
 def chamfer(a, b):
