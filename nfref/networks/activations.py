@@ -2,7 +2,7 @@
 
 import autograd.numpy as np
 
-from nfref.runtime.tracing import defjvp, defvjp, primitive
+from nfref.runtime.tracing import defjvp, defvjp, getval, notrace_primitive, primitive
 
 
 @primitive
@@ -48,5 +48,43 @@ def softplus(x):
 
 defvjp(softplus, lambda ans, x: lambda g: g * sigmoid(x))
 defjvp(softplus, lambda g, ans, x: g * sigmoid(x))
+
+
+@primitive
+def where(condition, one, other):
+    return np.where(condition, one, other)
+
+
+# Autograd's own derivative of where is float64 whatever the arguments are.
+defvjp(where,
+       lambda ans, condition, one, other: lambda g: where(condition, g, np.zeros_like(g)),
+       lambda ans, condition, one, other: lambda g: where(condition, np.zeros_like(g), g),
+       argnums=(1, 2))
+
+
+@notrace_primitive
+def largest(raw):
+    """The largest along axis 0, a constant to autograd: softmax does not depend on it."""
+    return np.max(raw, axis=0)
+
+
+@primitive
+def softmax(raw):
+    """Shapes: raw (K, ...). Returns (K, ...), with the sum 1 along axis 0."""
+    weights = np.exp(raw - largest(raw))
+    return weights / np.sum(weights, axis=0)
+
+
+def softmax_vjp(parts, g):
+    """p_k (g_k - sum_j p_j g_j), from g less that of the largest part: nothing is left, and nothing
+    cancels, where one part is all."""
+    most = np.argmax(getval(parts), axis=0) == np.arange(len(parts)).reshape(
+        (-1,) + (1,) * (parts.ndim - 1))
+    g = g - np.sum(where(most, g, np.zeros_like(getval(parts))), axis=0)
+    return parts * (g - np.sum(parts * g, axis=0))
+
+
+defvjp(softmax, lambda ans, raw: lambda g: softmax_vjp(ans, g))
+defjvp(softmax, lambda g, ans, raw: softmax_vjp(ans, g))
 
 ACTIVATIONS = {"relu": relu, "tanh": tanh, "softplus": softplus}

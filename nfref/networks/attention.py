@@ -13,6 +13,7 @@ for tokens that come later.
 
 import autograd.numpy as np
 
+from nfref.networks.activations import softmax
 from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.tracing import defjvp, defvjp, getval, primitive
 
@@ -71,9 +72,7 @@ def causal_attention(params, h, heads):
     q, k, v = by_head("query"), by_head("key"), by_head("value")
     scores = q @ np.transpose(k, (0, 1, 3, 2)) / (channels // heads) ** 0.5
     later = np.triu(np.full((length, length), -np.inf, np.finfo(getval(h).dtype).dtype), 1)
-    scores = scores + later
-    weights = np.exp(scores - np.max(getval(scores), axis=-1, keepdims=True))
-    weights = weights / np.sum(weights, axis=-1, keepdims=True)
+    weights = np.moveaxis(softmax(np.moveaxis(scores + later, -1, 0)), 0, -1)
     mixed = np.transpose(weights @ v, (0, 2, 1, 3))
     return dense(params["output"], np.reshape(mixed, (n, length, channels)))
 

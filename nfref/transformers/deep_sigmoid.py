@@ -38,9 +38,9 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.networks.activations import softplus
+from nfref.networks.activations import largest, softplus
 from nfref.runtime.checks import check_count, positive_below
-from nfref.transformers.rational_quadratic import knot_slopes, largest
+from nfref.transformers.rational_quadratic import knot_slopes
 from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer
 

@@ -43,9 +43,10 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 
+from nfref.networks.activations import where
 from nfref.runtime.checks import check_count, positive_below
 from nfref.runtime.tracing import getval
-from nfref.transformers.rational_quadratic import fractions, on_the_circle, where
+from nfref.transformers.rational_quadratic import fractions, on_the_circle
 from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer
 

@@ -40,32 +40,14 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.networks.activations import softplus
+from nfref.networks.activations import softmax, softplus, where
 from nfref.runtime.checks import check_count, check_positive, one_of, positive_below
-from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, notrace_primitive, primitive
+from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
 from nfref.transformers.transformer import Transformer
 
 STEEP = 2.0 ** 30       # the fourth power, in derivatives, of what is below is finite in float32
 
 # Functions with a derivative of their own ----------------------------------------------------
-
-
-@primitive
-def where(condition, one, other):
-    return np.where(condition, one, other)
-
-
-# Autograd's own derivative of where is float64 whatever the arguments are.
-defvjp(where,
-       lambda ans, condition, one, other: lambda g: where(condition, g, np.zeros_like(g)),
-       lambda ans, condition, one, other: lambda g: where(condition, np.zeros_like(g), g),
-       argnums=(1, 2))
-
-
-@notrace_primitive
-def largest(raw):
-    """The largest along axis 0, a constant to autograd: softmax does not depend on it."""
-    return np.max(raw, axis=0)
 
 
 @primitive
@@ -91,25 +73,6 @@ def fractions(raw, minimum):
     Shapes: raw (K, ...). Returns (K, ...).
     """
     return minimum + (1 - len(raw) * minimum) * softmax(raw)
-
-
-@primitive
-def softmax(raw):
-    """Shapes: raw (K, ...). Returns (K, ...), with the sum 1 along axis 0."""
-    weights = np.exp(raw - largest(raw))
-    return weights / np.sum(weights, axis=0)
-
-
-def softmax_vjp(parts, g):
-    """p_k (g_k - sum_j p_j g_j), from g less that of the largest part: nothing is left, and nothing
-    cancels, where one part is all."""
-    most = np.argmax(getval(parts), axis=0) == np.arange(len(parts)).reshape(
-        (-1,) + (1,) * (parts.ndim - 1))
-    g = g - np.sum(where(most, g, np.zeros_like(getval(parts))), axis=0)
-    return parts * (g - np.sum(parts * g, axis=0))
-
-
-defvjp(softmax, lambda ans, raw: lambda g: softmax_vjp(ans, g))
 
 
 def knots(parts, bound):

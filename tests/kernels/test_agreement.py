@@ -24,12 +24,12 @@ from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.runtime import params as trees
 from nfref.runtime.params import at_path
-from tests.truth.configurations import configurations
+from tests.truth.configurations import configuration, configurations
 
 MOST = 100          # units
 NEAR = 16           # ulp of the largest number: then nobody has to measure a unit
-# Up to which scale gradients are compared: layer norm of few channels leaves next to nothing of a
-# cotangent but what a network rounded on the way to it; and up to which anything is: beside the
+# Up to which scale gradients are compared: a layer norm takes its mean and its part along the row
+# from a cotangent, next to all of it where channels are few; and up to which anything is: beside the
 # network's curvature a = softplus of -100 is lost, and the Hessian of a potential is singular.
 LARGEST_OF_GRADIENTS = {"tarflow": 10.0, "tarflow_block": 10.0}
 LARGEST_SCALE = {"convex_potential": 10.0}
@@ -222,3 +222,11 @@ def test_of_no_rows_both_make_no_rows(name, direction):
     for one, other in zip(*(results(call, arguments, backend) for backend in ("numpy", "numba")),
                           strict=True):
         assert one.shape == other.shape and not np.any(one) and not np.any(other)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_gradients_of_attention_at_ten_times_the_parameters(dtype, monkeypatch):
+    """Where one weight is all, and where what values get is the same to many digits."""
+    flow = nfref.TarFlow(4, layers=2, channels=8, heads=2, expansion=2)
+    monkeypatch.setitem(CONFIGURATIONS, "wide", configuration(flow, 3))
+    check("wide", "inverse", 10.0, 1.0, dtype)

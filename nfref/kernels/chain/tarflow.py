@@ -244,6 +244,7 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
                units_of(tape, place.value, c * length))
     weights = units_of(tape, place.weights, own.heads * length * length)
     scale, step = g.dtype.type(per_head ** -0.5), c * length * ROWS
+    half = g.dtype.type(0.5)
     g_w, g_mixed = units_of(g, g_weights, length + 1), units_of(g, g_mixed, c * length)
     g_q, g_k, g_v = (units_of(g, g_query, c * length), units_of(g, g_query + step, c * length),
                      units_of(g, g_query + 2 * step, c * length))
@@ -255,8 +256,6 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
     for head in range(own.heads):
         for t in range(length):
             first, row = head * per_head, (head * length + t) * length
-            for r in range(ROWS):
-                g_w[length, r] = 0
             for s in range(t + 1):
                 for r in range(ROWS):
                     g_w[s, r] = 0
@@ -264,6 +263,16 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
                     for r in range(ROWS):
                         g_w[s, r] += g_mixed[j * length + t, r] * v[j * length + s, r]
                         g_v[j * length + s, r] += weights[row + s, r] * g_mixed[j * length + t, r]
+                # What all have in common leaves first, that of a weight that is nearly all.
+                for r in range(ROWS):
+                    common = (s == 0) | (weights[row + s, r] > half)
+                    g_w[length, r] = g_w[s, r] if common else g_w[length, r]
+            for s in range(t + 1):
+                for r in range(ROWS):
+                    g_w[s, r] -= g_w[length, r]
+            for r in range(ROWS):
+                g_w[length, r] = 0
+            for s in range(t + 1):
                 for r in range(ROWS):
                     g_w[length, r] += weights[row + s, r] * g_w[s, r]
             for s in range(t + 1):
