@@ -108,6 +108,7 @@ def test_every_content_is_pinned():
     ("molecules", "molecules"), ("point_clouds", "meshes"),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in (
         ("anomaly", "fashion"), ("audio", "speech"), ("differnet", "digits"),
+        ("graph_af", "molecules"),
         ("writing_files", "fashion"), ("images", "fashion"), ("video", "video")))])
 def test_without_data_the_page_names_the_command(page, name, tmp_path):
     environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),

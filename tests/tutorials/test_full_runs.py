@@ -13,6 +13,7 @@ DECIMAL = re.compile(r"(?<![\w.,])[-+−]?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")
 GIVEN = {
     "audio": ("0.2", "0.8"),            # of the loudest, in percent; the temperature
     "differnet": ("0.869",),
+    "graph_af": ("0.651", "0.894", "0.68", "0.9"),  # of the other page, the paper, its code
     "molecules": ("0.68", "0.18"),      # the paper's validity; a cube under a normal density
 }
 

@@ -1,4 +1,4 @@
-"""The molecules page: graphs there and back, growth step by step, valency, and bad input."""
+"""The molecules pages: graphs there and back, growth step by step, valency, the graph network."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ Chem = pytest.importorskip("rdkit.Chem", reason="needs RDKit: pip install nfref[
 PAGE = Path(__file__).parents[2] / "tutorials" / "applications" / "molecules.py"
 sys.path.insert(0, str(PAGE.parent))
 import _graphs  # noqa: E402
+import _relational  # noqa: E402
 
 SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "CN1CCCC1c1cccnc1", "C#CCBr", "CS(=O)(=O)c1ccc(F)cc1", "C",
           "c1ccc2ccccc2c1", "ClC1CC2CC1CO2"]
@@ -106,3 +107,53 @@ def test_frequencies_are_a_distribution():
     baseline = _graphs.Frequencies.counted(_graphs.KINDS, steps)
     assert baseline.shares.sum(axis=1) == pytest.approx(1)
     assert baseline.shares[0].argmax() == 0 and baseline.nats(steps, None) > 0
+
+
+# The graph network ----------------------------------------------------------------------------
+
+
+def network(channels=5):
+    return _relational.init_network(np.random.default_rng(0), (channels,) * 3)
+
+
+def test_the_network_is_the_sum_over_relations():
+    """One atom after the other, in loops; and an atom's name makes no difference."""
+    params, (types, bonds) = network(), graphs()[0]
+    own = np.eye(_graphs.STOP)[types]
+    for k, weight in enumerate(params):
+        itself, *others = np.split(weight, 4)
+        new = own @ itself
+        for i, j in np.argwhere(bonds):
+            new[i] += own[j] @ others[bonds[i, j] - 1]
+        own = new if k == 2 else np.maximum(new, 0)
+    found = _relational.embedded(params, types[None], bonds[None])[0]
+    assert found == pytest.approx(own, rel=1e-12)
+    order = np.random.default_rng(1).permutation(len(types))
+    turned = _relational.embedded(params, types[order][None], bonds[np.ix_(order, order)][None])[0]
+    assert turned == pytest.approx(own[order], rel=1e-12)
+
+
+def test_what_is_replayed_is_what_the_network_saw_while_graphs_grew():
+    """All steps at once, of several molecules, against one at a time, with the atoms so far."""
+    params, choices, seen = network(), {"atom": [], "bond": []}, {"atom": [], "bond": []}
+    chosen = graphs()[:3]
+    replay = _relational.Replay.joined([_relational.Replay.of(*graph) for graph in chosen])
+    own = _relational.embedded(params, replay.types, replay.bonds)
+    of_atoms = _relational.seen_before_atom(own, *replay.atoms.T[:2])
+    of_bonds = _relational.seen_before_bond(own, *replay.pairs.T[:3])
+
+    def told(name):
+        def draw(rows, place, rng):
+            seen[name].append(rows)
+            return np.array([choices[name].pop(0)])
+        return draw
+
+    for graph in chosen:
+        one = _relational.Replay.of(*graph)
+        choices |= {"atom": [*one.atoms[:, 2]], "bond": [*one.pairs[:, 3]]}
+        (grown, *_), redrawn = _graphs.grown(
+            1, told("atom"), told("bond"), np.random.default_rng(0), check=True,
+            growing=_relational.Seen(1, params))
+        assert all(map(np.array_equal, grown, graph)) and redrawn == 0
+    assert np.concatenate(seen["atom"]) == pytest.approx(of_atoms, rel=1e-12)
+    assert np.concatenate(seen["bond"]) == pytest.approx(of_bonds, rel=1e-12)

@@ -208,7 +208,7 @@ def place_of_bond(i, j):
     return i * WINDOW + i - j - 1
 
 
-def grown(count, atom, bond, rng, check, tries=30):
+def grown(count, atom, bond, rng, check, tries=30, growing=None):
     """Draw graphs, atom by atom and bond by bond.
 
     Parameters
@@ -221,6 +221,8 @@ def grown(count, atom, bond, rng, check, tries=30):
         Draw a bond anew that takes more valency than its atoms have left; after ``tries`` of them
         there is none.
     tries : int
+    growing : Growing, optional
+        That many graphs without an atom, which say what is known before each step.
 
     Returns
     -------
@@ -229,7 +231,8 @@ def grown(count, atom, bond, rng, check, tries=30):
     redrawn : float
         The share of bonds that had to be drawn anew.
     """
-    growing, sizes, alive = Growing(count), np.zeros(count, int), np.ones(count, bool)
+    growing = Growing(count) if growing is None else growing
+    sizes, alive = np.zeros(count, int), np.ones(count, bool)
     redrawn = asked = 0
     for i in range(LARGEST):
         messages = growing.messages()

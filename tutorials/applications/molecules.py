@@ -20,7 +20,8 @@ In the paper each z is normal, with mean and scale from a graph network. Here tw
 do it: affine ones, which is the paper's choice (with the entries of z depending on each other
 as well), and splines. What they know of the graph so far are sums of messages over an atom's
 neighbours and their neighbours, as a graph network with fixed weights would hand them on; what is
-trained is the network of the flow that reads them.
+trained is the network of the flow that reads them. :doc:`Another page </applications/graph_af>`
+trains the graph network too.
 
 Data: ``python tutorials/applications/fetch.py molecules``, and ``pip install rdkit``.
 
@@ -29,18 +30,14 @@ comes out.
 """
 
 # %%
-import gzip
-import re
 import sys
 from dataclasses import dataclass
 
-import fetch
 import matplotlib.pyplot as plt
 import numpy as np
-from _graphs import (KINDS, LARGEST, ORDERS, Frequencies, grown, one_hot, parsed, replayed,
-                     to_graph, to_molecule)
-from rdkit import Chem
-from rdkit.Chem import Crippen, Draw
+from _graphs import KINDS, ORDERS, Frequencies, grown, one_hot, parsed, replayed
+from _molecules import judged, molecules, strip, usual_rings
+from rdkit.Chem import Crippen
 from scipy.stats import wasserstein_distance
 
 import nfref
@@ -52,29 +49,7 @@ FULL = "--full" in sys.argv     # the long run, whose figure is kept
 # Data
 # ----
 # SMILES are read by RDKit and become graphs in the order of a breadth-first search, as in the
-# paper.
-
-
-def molecules(part, count):
-    """The first small molecules of "train" or "test": (their graphs, their canonical SMILES)."""
-    path = next(path for path in fetch.files("molecules") if path.name == f"{part}.csv.gz")
-    graphs, names = [], []
-    with gzip.open(path, "rt") as lines:
-        next(lines)                     # the heads of the columns
-        for line in lines:
-            smiles = line.split(",")[0].strip()
-            if len(re.findall("Cl|Br|[CNOSFcnos]", smiles)) > LARGEST:
-                continue
-            molecule = parsed(smiles)
-            name = Chem.MolToSmiles(molecule)
-            graph = to_graph(molecule)
-            if graph is not None:
-                graphs.append(graph)
-                names.append(name)
-            if len(graphs) == count:
-                break
-    return graphs, names
-
+# paper (``_molecules.py``, ``_graphs.py``).
 
 # %%
 # A choice, as a flow has it
@@ -137,25 +112,14 @@ def spline(count, context_dim):
 # five or six atoms.
 
 
-def judged(graphs, known, test_log_p):
-    found = [molecule for molecule in (to_molecule(*graph) for graph in graphs)
-             if molecule is not None]
-    names = [Chem.MolToSmiles(molecule) for molecule in found]
-    return found, {
-        "valid": len(found) / len(graphs),
-        "unique": len(set(names)) / len(names),
-        "novel": len(set(names) - known) / len(set(names)),
-        "log P off by": wasserstein_distance(log_p(found), test_log_p),
-        "usual rings": usual_rings(found)}
+def compared(graphs, known, test_log_p):
+    found, shares = judged(graphs, known)
+    return found, {**shares, "log P off by": wasserstein_distance(log_p(found), test_log_p),
+                   "usual rings": usual_rings(found)}
 
 
 def log_p(found):
     return [Crippen.MolLogP(molecule) for molecule in found]
-
-
-def usual_rings(found):
-    return np.mean([all(len(ring) in (5, 6) for ring in molecule.GetRingInfo().AtomRings())
-                    for molecule in found])
 
 
 # %%
@@ -198,7 +162,7 @@ for name, (atom, bond) in models.items():
     for check in (False, True):
         graphs, redrawn = grown(1000 if FULL else 100, atom.drawn, bond.drawn, rng, check)
         label = name + (" + valency" if check else "")
-        shown[label], results[label] = judged(graphs, set(known), log_p(test))
+        shown[label], results[label] = compared(graphs, set(known), log_p(test))
         print(f"{label:<22}" + ", ".join(f"{key} {value:.3f}"
                                          for key, value in results[label].items())
               + f"; {redrawn:.1%} of bonds drawn again")
@@ -217,15 +181,6 @@ for name, (value, error) in nats.items():
 # .. alt: Above, structures of five molecules each: from the test set, drawn by splines, by affine
 #    flows and by frequencies alone. Below, bars: valid with and without the valency check, how
 #    far log P is off, and nats a test molecule.
-
-
-def strip(molecules_, count=5):
-    """A drawing of some molecules side by side: the first that have at least eight atoms."""
-    large = [molecule for molecule in molecules_ if molecule.GetNumAtoms() >= 8]
-    image = Draw.MolsToGridImage(large[:count], molsPerRow=count, subImgSize=(260, 190),
-                                 returnPNG=False)       # pixels, in notebooks too
-    return np.asarray(image)
-
 
 rows = {"test molecules": shown["test"], "splines": shown["splines + valency"],
         "affine": shown["affine + valency"], "frequencies": shown["frequencies + valency"]}
