@@ -1,4 +1,4 @@
-"""The molecules pages: graphs there and back, growth step by step, valency, the graph network."""
+"""The pages on molecules: graphs there and back, growth step by step, valency, a graph network."""
 
 import sys
 from pathlib import Path
@@ -136,7 +136,7 @@ def test_the_network_is_the_sum_over_relations():
 def test_what_is_replayed_is_what_the_network_saw_while_graphs_grew():
     """All steps at once, of several molecules, against one at a time, with the atoms so far."""
     params, choices, seen = network(), {"atom": [], "bond": []}, {"atom": [], "bond": []}
-    chosen = graphs()[:3]
+    chosen = graphs()
     replay = _relational.Replay.joined([_relational.Replay.of(*graph) for graph in chosen])
     own = _relational.embedded(params, replay.types, replay.bonds)
     of_atoms = _relational.seen_before_atom(own, *replay.atoms.T[:2])
