@@ -169,15 +169,15 @@ for name, frames in late.items():
 # copy, logistic noise   4.66 +- 0.02 5.23 +- 0.27
 # linear, logistic noise 4.89 +- 0.02 5.34 +- 0.24
 # difference as PNG      3.61 +- 0.07 3.71 +- 0.05
-# VideoFlow              3.18 +- 0.06 3.60 +- 0.16
+# VideoFlow              3.17 +- 0.06 3.59 +- 0.15
 # ====================== ============ ============
 #
 # The film of the bicycles is cut: one of its late frames, on average more than 40 grey levels from
 # the one before it, shows another street. Nothing of the past holds for it, nor for the next one,
 # which is given one frame of either street. A Gaussian pays dearly for such surprises: the two
-# frames cost 10.8 and 4.6 bits a pixel, where 8 would do for anything. The PNG, which only loses
-# what copying saves, takes 5.9 and 3.5. In the 46 other frames the flow is ahead of it by
-# 0.25 +- 0.01 bits, and in the car, which is not cut, by 0.43 +- 0.02.
+# frames cost 10.4 and 4.6 bits a pixel, where 8 would do for anything. The PNG, which only loses
+# what copying saves, takes less than 6. In the 46 other frames the flow is ahead of it by
+# 0.24 +- 0.01 bits, and in the car, which is not cut, by 0.44 +- 0.02.
 
 surprising = {}
 for name, frames in late.items():
@@ -221,8 +221,8 @@ for kind, e in error.items():
     print(f"next frame, {kind}: off by {np.sqrt(np.mean(e ** 2)):.2f} grey levels")
 
 # %%
-# As a guess, the most probable frame is no better than copying (off by 3.65 grey levels, not 3.54,
-# in the full run), and the mean of eight has the noise of eight (4.25). What the flow knows better
+# As a guess, the most probable frame is no better than copying (off by 3.66 grey levels, not 3.54,
+# in the full run), and the mean of eight has the noise of eight (4.24). What the flow knows better
 # is where, and by how much, a guess may be wrong.
 
 # %%
