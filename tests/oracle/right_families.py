@@ -13,6 +13,7 @@ from scipy import stats
 
 import nfref
 from nfref.oracle import adapters
+from nfref.runtime.params import cast
 from tests import flow_table
 from tests.oracle.library_densities import (_matrix, _moved, _scikit_learn, _scipy, _seed, _seeded,
                                             _table)
@@ -276,7 +277,8 @@ def nfref_flow(name, size, dtype, dim, seed):
     flow = flow_table.flows()[name].make(dim, 0)
     density = nfref.Density(flow)
     params = {**density.init(rng), "flow": flow_table.random_params(flow, rng, size=size)}
-    return dict(adapters.from_nfref_density(density, params), dim=dim, dtype=np.dtype(dtype))
+    return dict(adapters.from_nfref_density(density, cast(params, dtype)), dim=dim,
+                dtype=np.dtype(dtype))
 
 
 def nfref_chain(number, dim, seed):
