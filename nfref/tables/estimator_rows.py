@@ -73,8 +73,7 @@ class EstimatorRows:
         if self._frame is not None:
             return like_frame(self._frame, {column.name: values for column, values
                                             in zip(self.columns_, columns)},
-                              [column.name for column in self.columns_ if column.kind in DISCRETE
-                               or column.step is not None])
+                              [column.name for column in self.columns_ if column.kind in DISCRETE])
         return stacked(columns)
 
 
