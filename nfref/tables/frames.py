@@ -180,10 +180,13 @@ def check_repeat(name, values):
 def like_frame(X, columns, kept=()):
     """A DataFrame of the same library as X, with these columns (name -> array).
 
-    Those in ``kept`` have the type that they have in X, where it can hold the values.
+    Those in ``kept``, and whole numbers, have the type that they have in X, where it can hold the
+    values.
     """
     import narwhals
     frame = narwhals.from_native(X, eager_only=True)
+    kept = [*kept, *(name for name, series in zip(columns, frame.iter_columns())
+                     if series.dtype.is_integer())]
     columns = {name: _as_whole(values) if name in kept else values
                for name, values in columns.items()}
     drawn = narwhals.from_dict({name: values.tolist() if values.dtype.kind in "OU" else values

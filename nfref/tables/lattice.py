@@ -54,18 +54,20 @@ def _lattice(v, rounding, least, rows):
     gaps = np.diff(v)
     least = max(least, 20 * rounding, FINEST * (v[-1 - len(v) // 4] - v[len(v) // 4]))
     # The greatest common divisor of the gaps: as Euclid's, by what is left of all at once.
-    step = np.min(gaps)
+    step, error = np.min(gaps), 2 * rounding
     while True:
         if step < least:
             return None
         count = np.round(gaps / step)
         left = np.abs(gaps - step * count)
-        wrong = left > 2 * rounding * (1 + count)
+        slack = 2 * rounding + count * error
+        wrong = left > slack
         if not np.any(wrong):
             break
-        step = np.min(left[wrong])
+        surest = np.argmin(np.where(wrong, count, np.inf))
+        step, error = left[surest], slack[surest]
     # Gaps of few steps say how long one is, before those of many are counted in it.
-    sure = 8 * rounding * (1 + count) < step
+    sure = 4 * slack < step
     if not np.any(sure):
         return None
     step = gaps[sure] @ count[sure] / (count[sure] @ count[sure])

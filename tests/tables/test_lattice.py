@@ -28,6 +28,7 @@ LATTICES = {     # (rng, n) -> values; step; offset
     "Celsius of Fahrenheit": (lambda rng, n: (np.round(60 + 9 * rng.standard_normal(n)) - 32) / 1.8,
                               1 / 1.8, None),
     "decimals in float32": (lambda rng, n: rounded(rng, n, 0.01, 40).astype(np.float32), 0.01, 0),
+    "amounts in cents": (lambda rng, n: np.round(rng.lognormal(7, 0.8, n), 2), 0.01, 0),
     "thirds": (lambda rng, n: np.round(30 * rng.standard_normal(n)) / 3, 1 / 3, None),
     "two values": (lambda rng, n: np.where(rng.random(n) < 0.3, 2.5, 0.0), 2.5, 0),
 }
@@ -127,6 +128,15 @@ def test_values_that_come_again_are_no_gain():
     drawn = density.sample(2000, random_state=0)
     assert np.array_equal(drawn, np.round(drawn * [2, 10]) / [2, 10])
     assert stats.ks_2samp(drawn[:, 0], new[:, 0]).pvalue > 1e-3
+
+
+def test_whole_numbers_come_back_in_their_type():
+    pandas = pytest.importorskip("pandas")
+    x = np.random.default_rng(0).standard_normal((60, 2))
+    table = pandas.DataFrame({"age": np.round(40 + 9 * x[:, 0]).astype(np.int32), "y": x[:, 1]})
+    density = nfref.FlowDensity("gaussian", random_state=0).fit(table)
+    assert density.columns_[0].step == 1 and density.columns_[1].step is None
+    assert density.sample(5, random_state=0).dtypes.tolist() == [np.int32, np.float64]
 
 
 def test_probabilities_of_wide_cells_are_those_of_what_is_drawn():
