@@ -29,8 +29,8 @@ from tests.truth.configurations import configuration, configurations
 MOST = 100          # units
 NEAR = 16           # ulp of the largest number: then nobody has to measure a unit
 # Up to which scale gradients are compared: a layer norm takes its mean and its part along the row
-# from a cotangent, next to all of it where channels are few; and up to which anything is: beside the
-# network's curvature a = softplus of -100 is lost, and the Hessian of a potential is singular.
+# from a cotangent, next to all of it where channels are few; and up to which anything is: beside
+# the network's curvature a = softplus of -100 is lost, and the Hessian of a potential is singular.
 LARGEST_OF_GRADIENTS = {"tarflow": 10.0, "tarflow_block": 10.0}
 LARGEST_SCALE = {"convex_potential": 10.0}
 DRAWS = 4
