@@ -115,7 +115,9 @@ def run(folder, arguments):
         rows = len(read_quietly(str(folder / arguments[2]),
                                 (values_of(arguments, "--header") or ["auto"])[-1]).values)
         if not values_of(arguments, "--out"):
-            require(output.count("\n") == rows + 1, f"{rows} rows, {output.count(chr(10))} lines")
+            least = int((values_of(arguments, "--least") or ["0"])[-1])
+            lines = rows + 1 + (least > 0) + min(least, rows)       # the mean, and those asked for
+            require(output.count("\n") == lines, f"{rows} rows, {output.count(chr(10))} lines")
     return "success" if status == 0 else "refused"
 
 
