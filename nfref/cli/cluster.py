@@ -25,7 +25,8 @@ def results(address, work, paths, **options):
     ClusterLost
         If the scheduler does not answer any more.
     """
-    import asyncio      # here and below: what asks no cluster starts sooner without
+    # Here and below: what asks no cluster starts sooner without it.
+    import asyncio
     try:
         import distributed
     except ModuleNotFoundError:
