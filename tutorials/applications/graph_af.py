@@ -21,8 +21,9 @@ a relu for each r. Here the flows are told which step it is, too.
 
 Then comes what a likelihood does not know: someone wants molecules that make good drugs. So the
 model draws, is told the QED of what it drew (RDKit's estimate of how like a drug a molecule is,
-between 0 and 1), and learns from the best of it. The paper does so by PPO; here it is the
-cross-entropy method: the best quarter of each round is what the likelihood is trained on next.
+between 0 and 1), and learns from the best of it. The paper does so by reinforcement, its code by
+ratios that are clipped, as in PPO; here it is the cross-entropy method: the best quarter of each
+round is what the likelihood is trained on next.
 
 Data: ``python tutorials/applications/fetch.py molecules``, and ``pip install rdkit``.
 """
