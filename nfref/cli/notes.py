@@ -90,7 +90,7 @@ def about_ties(data, columns):
                          f"{counts[most] / len(data.values):.0%} of the rows")
         elif real[name] and COARSE * len(distinct) <= len(values):
             coarse.append(f"{name!r} {len(distinct):,}")
-        elif len(values) > 2 and np.all(np.diff(values) == 1):
+        elif _count_rows(values):
             counting.append(name)
         elif (len(values) >= ORDERED and np.all(values == np.round(values))
               and (np.all(np.diff(values) > 0) or np.all(np.diff(values) < 0))):
@@ -114,11 +114,15 @@ def about_ties(data, columns):
                    f"{quote(column.name)} leaves it out")
 
 
+def _count_rows(values):
+    return len(values) > 2 and np.all(np.diff(values) == 1)
+
+
 def about_signs(data, columns):
     """Real columns all of whose values are above 0, and which don't count the rows."""
     real = {column.name for column in columns if column.kind == "real"}
     positive = [name for name, values in zip(data.columns, data.values.T)
-                if name in real and np.nanmin(values) > 0 and np.any(np.diff(values) != 1)]
+                if name in real and np.nanmin(values) > 0 and not _count_rows(values)]
     if positive:
         is_are, a_can = ("is", "it cannot") if len(positive) == 1 else ("are", "they cannot")
         yield (f"{_listed(list(map(repr, positive)))} {is_are} above 0 in every row; if "

@@ -181,6 +181,9 @@ def sample(options):
         given = given_values(model, options.given, options.model)
         total, drawn = options.n, _new_rows(model, options, rng, given)
     _check_disk(options.out, total, model.density.dim)
+    known = dict(options.given)
+    watched = [] if options.given_from or not isinstance(model.density, TableDensity) else (
+        model.density.columns)
     overflown = distant = 0
 
     def blocks():
@@ -188,9 +191,8 @@ def sample(options):
         for values in drawn:
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
-            if isinstance(model.density, TableDensity) and not options.given_from:
-                known = dict(options.given)
-                distant += np.sum(~inside(model.density.columns, values.T, FAR, known))
+            if watched:
+                distant += np.sum(~inside(watched, values.T, FAR, known))
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)

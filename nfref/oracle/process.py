@@ -99,7 +99,7 @@ class Program:
         if not hasattr(os, "killpg"):       # on Windows
             self.process.kill()
             return
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):     # it has ended
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def _read_answers(self):

@@ -252,9 +252,9 @@ def over_cells(density, table, log_prob, scores, cells=None):
     These are all rows that are possible, or none, as ``cells`` says. None takes those without gaps
     of which a cell is wide: over narrow ones densities are level, and the middle tells as much.
     """
-    columns, spread = density.columns, [
-        isinstance(column, Continuous) and column.step is not None
-        and column.name not in density.given for column in density.columns]
+    columns = density.columns
+    spread = [isinstance(column, Continuous) and column.step is not None
+              and column.name not in density.given for column in columns]
     some = np.isfinite(scores)
     if cells is None:
         wide = np.zeros(len(some), bool)

@@ -48,17 +48,19 @@ from nfref.transformers.transformer import Transformer
 
 
 def from_largest(terms):
-    """t_j less the largest of them, and log sum_j e^ of that, along axis 0, without overflow.
+    """The largest, each t_j less it, and log sum_j e^ of these, along axis 0, without overflow.
 
-    Shapes: (J, ...). Returns (J, ...) and (...).
+    Shapes: (J, ...). Returns (...), (J, ...) and (...).
     """
-    away = terms - largest(terms)
-    return away, np.log(np.sum(np.exp(away), axis=0))
+    most = largest(terms)
+    away = terms - most
+    return most, away, np.log(np.sum(np.exp(away), axis=0))
 
 
 def log_sum(terms):
     """log sum_j e^t_j along axis 0. Shapes: (J, ...). Returns (...)."""
-    return largest(terms) + from_largest(terms)[1]
+    most, _, log_total = from_largest(terms)
+    return most + log_total
 
 
 def log_probabilities(terms):
@@ -66,7 +68,7 @@ def log_probabilities(terms):
 
     Shapes: (J, ...). Returns (J, ...).
     """
-    away, log_total = from_largest(terms)
+    _, away, log_total = from_largest(terms)
     return away - log_total
 
 
@@ -76,7 +78,7 @@ def logit_of_sigmoids(u, log_a, log_w):
     Shapes: u, log_a, log_w (J, ...). Returns (...) and (...).
     """
     above, below = log_w - softplus(-u), log_w - softplus(u)
-    (p, log_p), (q, log_q) = from_largest(above), from_largest(below)
+    (_, p, log_p), (_, q, log_q) = from_largest(above), from_largest(below)
     # log w_j, which may be large, is in p_j or in q_j once more, and leaves before the small sums.
     log_slope = log_sum(log_a + (p + q - log_w)) - log_p - log_q
     # Log S and log C anew: with one cotangent for both uses, t_j - p_j would not be exact.
