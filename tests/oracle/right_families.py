@@ -4,6 +4,10 @@
 at other shapes, in mixtures and truncated; chains of torch's transforms and its mixtures; pair
 copulas and vines; kernels and mixtures of scikit-learn; transforms of nflows; flows
 of nfref's table at other scales, in more columns, in float32 and one after the other.
+
+Two that stood here are wrong, and were found so: scipy's ``vonmises_line`` with ``loc`` and
+``scale`` draws outside of its own support, and pyvinecopulib's BB7 copula is nan within 1e-10 of a
+corner where its density is 2e13.
 """
 
 from functools import partial
@@ -26,8 +30,8 @@ MORE = {
     "argus": (1.3,), "crystalball": (2, 3), "genextreme": (0.2,), "levy_l": (),
     "ncx2": (3, 2), "norminvgauss": (1.2, 0.5), "powerlognorm": (2.1, 0.45),
     "recipinvgauss": (0.63,), "rel_breitwigner": (36.5,), "rice": (0.8,), "skewnorm": (4,),
-    "truncpareto": (1.8, 5.3), "truncweibull_min": (2.5, 0.25, 1.75), "vonmises_line": (2.0,),
-    "wrapcauchy": (0.3,), "kappa4": (0.1, 0.2), "nct": (5, 0.5)}
+    "truncpareto": (1.8, 5.3), "truncweibull_min": (2.5, 0.25, 1.75), "wrapcauchy": (0.3,),
+    "kappa4": (0.1, 0.2), "nct": (5, 0.5)}
 WHOLE_LINE = ("cauchy", "dgamma", "exponnorm", "genlogistic", "gennorm", "gumbel_l", "gumbel_r",
               "hypsecant", "johnsonsu", "laplace", "laplace_asymmetric", "logistic", "norm",
               "skewcauchy", "t")
@@ -190,8 +194,8 @@ def of_torch():
 PAIRS = {"indep": [()], "gaussian": [(0.3,), (-0.9,)], "student": [(0.5, 4.0), (-0.7, 12.0)],
          "frank": [(3.0,), (-12.0,)], "clayton": [(0.8,), (4.0,)], "gumbel": [(1.3,), (3.5,)],
          "joe": [(1.5,), (4.0,)], "bb1": [(0.6, 1.4), (2.0, 2.0)], "bb6": [(1.5, 1.3)],
-         "bb7": [(1.6, 0.7)], "bb8": [(3.0, 0.7)]}
-TURNS = {"clayton", "gumbel", "joe", "bb1", "bb6", "bb7", "bb8"}
+         "bb8": [(3.0, 0.7)]}
+TURNS = {"clayton", "gumbel", "joe", "bb1", "bb6", "bb8"}
 
 
 def _copula(made, dim):
@@ -302,6 +306,8 @@ def of_flows():
     for name in TABLE:
         for size, dtype, dims in ((0.1, "float64", (2, 4)), (1.0, "float64", (2, 3)),
                                   (0.3, "float32", (2, 5)), (0.3, "float64", (12,))):
+            if dtype == "float32" and name == "Permutation":
+                continue        # without parameters it draws in float64
             for dim in (dim for dim in dims if dim in entries[name].dims or dim > 8):
                 yield ("nfref", f"{name} of size {size}, {dtype}", dim,
                        partial(nfref_flow, name, size, dtype, dim))

@@ -201,11 +201,65 @@ def test_right_densities(name):
 
 @pytest.mark.parametrize("made, pole", [
     (stats.rdist(1.6, loc=0.4, scale=3.0), np.nextafter(3.4, 0)),      # beside the end
-    (stats.dgamma(0.6612, loc=0.62865, scale=0.88), 0.62865)])        # in the middle
+    (stats.dgamma(0.6612, loc=0.62865, scale=0.88), 0.62865),         # in the middle
+    (stats.pearson3(-2.5, scale=0.5), np.nextafter(0.4, 1))])    # where it ends, as no one says
 def test_poles(made, pole):
     assert np.isposinf(made.logpdf(pole))
     report = check_density(lambda x: made.logpdf(x[:, 0]), lambda g, n: made.rvs(
         size=(n, 1), random_state=g), dim=1, rng=rng(), domain=made.support())
+    assert report.ok, report
+
+
+class LogT:
+    """exp(t) of Student's t of three degrees: a thousandth of a percent of its mass is beyond 1e18,
+    and as much below 1e-18."""
+
+    t = stats.t(3)
+
+    def logpdf(self, x):
+        return self.t.logpdf(np.log(x)) - np.log(x)
+
+    def rvs(self, size, random_state):
+        return np.exp(self.t.rvs(size=size, random_state=random_state))
+
+
+def test_a_tail_of_many_decades():
+    made = LogT()
+    report = check_density(lambda x: made.logpdf(x[:, 0]), lambda g, n: made.rvs((n, 1), g), dim=1,
+                           rng=rng(), domain=(0, np.inf))
+    assert report.ok and report["normalised"].tolerance < 1e-4, report
+
+
+@pytest.mark.parametrize("kernels, width", [(60, 0.1), (400, 0.02)])
+def test_steps_that_lie_between_the_nodes(kernels, width):
+    """Sums of uniform densities: between two of their ends the density may be another."""
+    g = rng(1)
+    ends = np.concatenate([g.standard_normal(kernels // 2), 3 + 0.3 * g.standard_normal(
+        kernels // 2)])[:, None] + width * np.array([-1, 1])
+    low, high = np.sort(ends[:, 0]), np.sort(ends[:, 1])
+
+    def log_prob(x):
+        inside = np.searchsorted(low, x[:, 0], "right") - np.searchsorted(high, x[:, 0], "right")
+        return np.log(inside / (kernels * 2 * width))
+
+    def sample(g, n):
+        return g.uniform(*ends[g.integers(kernels, size=n)].T)[:, None]
+
+    with np.errstate(divide="ignore"):
+        report = check_density(log_prob, sample, dim=1, rng=rng())
+    assert report.ok and report["normalised"].tolerance < 0.01, report
+
+
+def test_what_is_moved_a_little_stays_inside_of_its_ends():
+    """The tanh of a tail: rows within 1e-9 of an end, beyond which log_prob is refused."""
+    def log_prob(x):
+        assert np.all(np.abs(x) < 1)
+        return np.sum(stats.t(3).logpdf(np.arctanh(x)) - np.log1p(-x) - np.log1p(x), axis=1)
+
+    def sample(g, n):
+        return np.tanh(stats.t(3).rvs(size=(n, 3), random_state=g))
+
+    report = check_density(log_prob, sample, dim=3, rng=rng(), domain=(-1, 1))
     assert report.ok, report
 
 

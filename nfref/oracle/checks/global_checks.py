@@ -83,12 +83,13 @@ class Whole:
             step = POLE * np.spacing(np.abs(x[poles]))
             at_an_end = np.any(away <= step, axis=1)
             found[poles[at_an_end]] = -np.inf
-            # One in the middle is a single point, which holds nothing.
+            # One in the middle, or where the density ends, is a single point, which holds nothing.
             poles, step = poles[~at_an_end], step[~at_an_end]
             beside = np.stack([x[poles] - step, x[poles] + step])
             if len(poles) and np.all(self.contains(beside.reshape(-1, x.shape[1]))):
-                finite = [np.isfinite(self.log_prob(rows)) for rows in beside]
-                found[poles[finite[0] & finite[1]]] = -np.inf
+                below, above = (self.log_prob(rows) for rows in beside)
+                single = (below < np.inf) & (above < np.inf) & np.isfinite(np.maximum(below, above))
+                found[poles[single]] = -np.inf
         return found
 
 
@@ -235,7 +236,7 @@ def _by_quadrature(whole):
     if whole.box is None or dim > 2:
         return None
     if dim == 1:
-        integral = line_integral(whole.log_density, whole.box, whole.pilot)[0]
+        integral = line_integral(whole.log_density, whole.box, whole.pilot, whole.samples)[0]
     else:
         integral = plane_integral(whole.log_density, whole.box, whole.pilot,
                                   np.concatenate([whole.pilot, whole.samples]))

@@ -55,14 +55,15 @@ def _moved_a_little(row, measured, index):
     if measured.dtype != np.float64:
         return row
     rows, context_row = probes.rows[index], probes.context_row[index]
+    moved = moved_a_little(rows, measured.domain)
     subject(rows, context_row)
-    there = columns(*subject(moved_a_little(rows), context_row)).astype(np.float64)
+    there = columns(*subject(moved, context_row)).astype(np.float64)
     here = measured.values[index]
     if there.shape[1] > here.shape[1]:
         here = np.column_stack([here, measured.log_det[index]])
     due = due_of_a_little(measured)[index, :here.shape[1]]
     if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
-        both = np.concatenate([rows, moved_a_little(rows)])
+        both = np.concatenate([rows, moved])
         both = columns(*subject(both, np.tile(context_row, 2)))
         if np.mean((both[:len(rows)] == both[len(rows):])[due]) > 0.5:
             return row                  # so it is within one batch: a matter of precision

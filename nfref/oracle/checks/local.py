@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import failed, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
@@ -54,15 +55,19 @@ def precise(name, measured):
     return passed(name, why, typical, 1.0)
 
 
-def moved_a_little(rows):
-    """Rows moved up by 1e-9, relative to those that are large."""
-    return rows + 1e-9 * np.maximum(np.abs(rows), 1)
+def moved_a_little(rows, domain):
+    """Rows moved by 1e-9, relative to those that are large, and away from an end that is near."""
+    step = 1e-9 * np.maximum(np.abs(rows), 1)
+    if isinstance(domain, Box):
+        step = np.where(domain.upper - rows < rows - domain.lower, -step, step)
+    return rows + step
 
 
 def due_of_a_little(measured):
     """(P, K) bool: numbers of the answers that :func:`moved_a_little` should move by many
     roundings."""
-    step = moved_a_little(measured.probes.rows) - measured.probes.rows
+    rows = measured.probes.rows
+    step = moved_a_little(rows, measured.domain) - rows
     due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)
     size = np.abs(measured.derivatives.value)
     return np.abs(due) > 3e4 * np.finfo(np.float64).eps * (size + 1e-3)
@@ -77,7 +82,7 @@ def keeps_digits(name, measured):
     if len(points) < 8:
         return _in_steps(name, measured)
     rows = measured.probes.rows[points]
-    both = np.concatenate([rows, moved_a_little(rows)])
+    both = np.concatenate([rows, moved_a_little(rows, measured.domain)])
     values, _ = measured.subject(both, np.tile(measured.probes.context_row[points], 2))
     still = float(np.mean(values[:len(rows), 0] == values[len(rows):, 0]))
     why = "share of points where it stands still when they move by 1e-9"

@@ -1,5 +1,6 @@
 """Integrals of densities in one and two dimensions, with an error estimate."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,9 @@ from nfref.oracle.instruments.points import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
 UNSEEN = 21.0               # rows due where none came with probability 1e-9
+BETWEEN = 64                # rows of the grid in each of the first panels
+NARROW = 2.0 ** -12         # of a first panel: so narrow are panels at a step
+NOTHING = 1e-10             # mass of a decade, beyond which no other is looked for
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Integral:
     how: str
 
 
-def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array, nodes: int = 8,
+def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array,
+                  samples: Array | None = None, nodes: int = 8,
                   most: int = 25000) -> tuple[Integral, Array, Array]:
     """Adaptive Gauss-Legendre: panels between quantiles of the pilot rows and into the tails.
 
-    A panel on which fewer nodes give another number is halved.
+    A panel is halved where fewer nodes give another number, or a row of the pilot, of the samples
+    or of a fine grid another density than the nodes around it, which two steps may lie between.
 
     Parameters
     ----------
@@ -38,6 +44,8 @@ def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array, nod
         (N, 1) rows -> (N,).
     codomain : Box
     pilot : (N, 1) array
+    samples : (M, 1) array, optional
+        More rows of the density.
     nodes : int
     most : int
         Panels, after which no more are halved.
@@ -50,8 +58,12 @@ def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array, nod
     mass : (K - 1,) array
         The integral over each.
     """
-    edges = _first_edges(codomain, pilot[:, 0])
-    mass, error = _masses(log_prob, edges, nodes)
+    edges = first = _first_edges(log_prob, codomain, pilot[:, 0])
+    between = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(BETWEEN) + 0.5) / BETWEEN
+    rows = np.unique(np.concatenate([between.ravel(), pilot[:, 0], *(() if samples is None else
+                                                                     (samples[:, 0],))]))
+    rows = rows, np.exp(log_prob(rows[:, None]))
+    mass, error = _masses(log_prob, np.stack([edges[:-1], edges[1:]], axis=1), nodes, rows)
     for _ in range(40):
         wrong = np.flatnonzero(error > 1e-12 + 1e-13 * np.nansum(mass))
         if not len(wrong) or len(edges) + len(wrong) > most:
@@ -60,35 +72,74 @@ def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array, nod
         apart = (middle > edges[wrong]) & (middle < edges[wrong + 1])
         error[wrong[~apart]] = 0            # as narrow as numbers go
         wrong, middle = wrong[apart], middle[apart]
+        if not len(wrong):
+            break
         ends = np.stack([edges[wrong], middle, edges[wrong + 1]], axis=1)
-        halves = [_masses(log_prob, end, nodes) for end in (ends[:, :2], ends[:, 1:])]
+        halves = [_masses(log_prob, end, nodes, rows) for end in (ends[:, :2], ends[:, 1:])]
         edges = np.insert(edges, wrong + 1, middle)
         mass[wrong], error[wrong] = halves[0]
         mass = np.insert(mass, wrong + 1, halves[1][0])
         error = np.insert(error, wrong + 1, halves[1][1])
-    return (Integral(float(np.sum(mass)), float(np.sum(error)),
+    unseen = _unseen_steps(log_prob, first, edges)
+    return (Integral(float(np.sum(mass)), float(np.sum(error) + unseen),
                      f"adaptive Gauss-Legendre, {len(mass)} panels"), edges, mass)
 
 
-def _first_edges(codomain, pilot):
+def _first_edges(log_prob, codomain, pilot):
     levels = np.unique(np.concatenate([np.linspace(0, 1, 101), *(
         [k * 10.0 ** -n, 1 - k * 10.0 ** -n] for n in (3, 4) for k in (1, 2, 5))]))
     quantiles = np.unique(np.quantile(pilot, levels))
     spread = max(quantiles[-1] - quantiles[0], 1e-300)
-    outward = spread * np.geomspace(1e-3, 1e4, 60)
-    edges = np.concatenate([quantiles[0] - outward[::-1], quantiles, quantiles[-1] + outward])
-    low, high = codomain.lower[0], codomain.upper[0]
-    if np.isfinite(low):
-        edges = np.append(edges, low + (quantiles[0] - low) * np.geomspace(1e-9, 1, 40))
-    if np.isfinite(high):
-        edges = np.append(edges, high - (high - quantiles[-1]) * np.geomspace(1e-9, 1, 40))
-    return np.unique(np.clip(edges, low, high))
+    edges = [quantiles]
+    for end, last, sign in ((codomain.lower[0], quantiles[0], -1),
+                            (codomain.upper[0], quantiles[-1], 1)):
+        edges.append(last + sign * spread * np.geomspace(1e-3, 1e4, 60))
+        if np.isfinite(end):
+            edges.append(end + (last - end) * np.geomspace(1e-9, 1, 40))
+            decades = end + (last - end) * 10.0 ** -np.arange(10, 324)
+        else:
+            last_decade = min(308, 307 - math.log10(spread))
+            decades = last + sign * spread * 10.0 ** np.arange(5, last_decade)
+        edges.append(_with_mass(log_prob, end, last, decades))
+    return np.unique(np.clip(np.concatenate(edges), codomain.lower[0], codomain.upper[0]))
 
 
-def _masses(log_prob, edges, nodes):
-    """(mass, error) of panels, given by (K + 1,) edges or by (K, 2) ends of each."""
-    if edges.ndim == 1:
-        edges = np.stack([edges[:-1], edges[1:]], axis=1)
+def _with_mass(log_prob, end, last, decades):
+    """Those of the points, each ten times as near to an end or as far out, up to which the density
+    holds any mass: that of logarithms of heavy tails does everywhere."""
+    distance = np.abs(decades - (end if np.isfinite(end) else last))
+    decades = decades[distance > 0]
+    with np.errstate(all="ignore"):
+        found = log_prob(decades[:, None]) + np.log(distance[distance > 0])
+    nothing = np.flatnonzero(~((found > np.log(NOTHING)) & (found < np.inf)))
+    return decades[:nothing[0]] if len(nothing) else decades
+
+
+def _unseen_steps(log_prob, first, edges):
+    """The standard deviation of the mass between pairs of steps that no row of the grid lies
+    between, up and down again, where as many are seen as in a histogram of many narrow bins.
+
+    Of J steps in a first panel J (J - 1) / (4 BETWEEN) such pairs are due within a gap of the grid,
+    a third of the gap apart.
+    """
+    width, panel = np.diff(edges), np.searchsorted(first, edges[:-1], side="right") - 1
+    narrow = np.diff(width < NARROW * np.diff(first)[panel], prepend=False, append=False)
+    start, end = np.flatnonzero(narrow)[::2], np.flatnonzero(narrow)[1::2]
+    if not len(start):
+        return 0.0
+    before, after = (np.exp(log_prob(edges[ends, None])) for ends in (start, end))
+    height = np.abs(after - before)
+    steps = np.bincount(panel[start], minlength=len(first))
+    mean = np.bincount(panel[start], height, len(first)) / np.maximum(steps, 1)
+    gap = np.diff(first, append=first[-1]) / BETWEEN
+    several = steps > 1
+    pairs = steps * (steps - 1) / (4 * BETWEEN)
+    return float(np.sqrt(np.sum((pairs * (mean * gap / 3) ** 2)[several])))
+
+
+def _masses(log_prob, edges, nodes, rows):
+    """(mass, error) of panels with (K, 2) ends; ``rows`` are others, in order, and the density at
+    each."""
     density, mass = _panels(log_prob, edges, nodes)
     rough = panel_masses(log_prob, edges, nodes - 3)
     # A jump between the last node and an end of its panel shows in neither. What the nodes say
@@ -96,8 +147,15 @@ def _masses(log_prob, edges, nodes):
     at_ends = np.exp(log_prob(edges.reshape(-1, 1))).reshape(edges.shape)
     t, _ = np.polynomial.legendre.leggauss(nodes)
     expected = density @ _interpolation(t, np.array([-1.0, 1.0])).T
-    unseen = 0.5 * (1 - t[-1]) * np.diff(edges)[:, 0]
-    error = np.abs(mass - rough) + unseen * np.max(np.abs(expected - at_ends), axis=1)
+    width = np.diff(edges)[:, 0]
+    error = np.abs(mass - rough) + 0.5 * (1 - t[-1]) * width * np.max(np.abs(expected - at_ends),
+                                                                      axis=1)
+    panel = np.searchsorted(edges[:, 0], rows[0], side="right") - 1
+    inside = np.flatnonzero((panel >= 0) & (rows[0] < edges[panel, 1]))
+    panel = panel[inside]
+    place = 2 * (rows[0][inside] - edges[panel, 0]) / width[panel] - 1
+    expected = np.sum(_interpolation(t, place) * density[panel], axis=1)
+    np.maximum.at(error, panel, np.abs(expected - rows[1][inside]) * width[panel] / nodes)
     return mass, np.nan_to_num(error, nan=0.0, posinf=0.0)
 
 
