@@ -32,6 +32,7 @@ from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import ONE_AT_A_TIME, are_in_one_call, prepare
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
+LEAST_PATIENCE = 6      # epochs: scores of fewer go up and down by chance, however many the steps
 
 
 # A flow -----------------------------------------------------------------------------------
@@ -54,9 +55,8 @@ def _density_for(kind, training, rng):
 
 
 def batch_size_for(rows):
-    """Rows a step: 64 of few rows, else 256 or what makes about fifty steps an epoch, in powers of
-    two up to 1024."""
-    return 64 if rows < FEW else int(min(1024, max(256, 2 ** np.ceil(np.log2(rows / 50)))))
+    """Rows a step: 64 of few rows, 256 of more, 512 where fifty steps of 256 take less than all."""
+    return 64 if rows < FEW else 256 if rows <= 50 * 256 else 512
 
 
 def prepare_flows(fold, plan):
@@ -98,7 +98,8 @@ def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
         validation_context=held_out_context, sample_weight=training.weight,
         validation_weight=held_out.weight, epochs=plan.epochs,
         batch_size=batch_size, learning_rate=plan.learning_rate or kind.learning_rate,
-        patience=math.ceil(kind.patience * math.sqrt(len(training)) / steps),
+        patience=max(LEAST_PATIENCE,
+                     math.ceil(kind.patience * math.sqrt(len(training)) / steps)),
         schedule="plateau",
         objective=kind.objective, progress=plan.progress, callback=callback, resume=resume,
         time_limit=seconds_left)

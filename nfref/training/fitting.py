@@ -80,7 +80,8 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
     schedule : {None, "cosine", "plateau"}
         "cosine" lowers the learning rate to zero over ``epochs`` epochs; None keeps it. "plateau"
         goes back to the best where patience ends, with a quarter of the learning rate and Adam
-        anew; where it ends for the third time, so does the fit.
+        anew; where it ends for the third time, so does the fit. It does so after two thirds and
+        eight ninths of ``epochs`` or ``time_limit``, too, so that none ends at a high rate.
     clip_norm : float or None
         Gradients longer than this are scaled down to this length; None leaves them.
     patience : int or None
@@ -271,18 +272,23 @@ class _Run:
     def _ended(self):
         """Why no further epoch follows; None where one does."""
         done, patience, limit = len(self.passed), self.settings.patience, self.settings.time_limit
+        if done >= self.settings.epochs:
+            return "epochs"
+        spent = done / self.settings.epochs
+        if limit is not None and done:
+            spent = max(spent, (time.perf_counter() - self.began) / limit)
+        if spent > 1:
+            return "time"
         since = done - max(0 if self.best.epoch is None else self.best.epoch + 1,
                            *self.lowered[-1:], 0)
-        if patience is not None and done and since >= patience:
-            if not self.settings.plateau or len(self.lowered) == LOWERED:
-                return "patience"
+        lowers = self.settings.plateau and len(self.lowered) < LOWERED
+        ended = patience is not None and done and since >= patience
+        if ended and not lowers:
+            return "patience"
+        if ended or lowers and spent >= 1 - 3.0 ** -(len(self.lowered) + 1):
             self._lower(done)
             start = self.best.vector
             self.now = Progress(start, start, self.adam.start(start))
-        if done >= self.settings.epochs:
-            return "epochs"
-        if limit is not None and done and time.perf_counter() - self.began > limit:
-            return "time"
         return None
 
     def _lower(self, epochs):

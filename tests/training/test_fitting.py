@@ -1,6 +1,8 @@
 """Fitting: that it finds what there is to find, and how it ends."""
 
 import dataclasses
+import itertools
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -174,6 +176,19 @@ def test_a_plateau_lowers_the_learning_rate_from_the_best_on():
     moved = [np.max(np.abs(state.vector - vector)) for state, vector in
              ((states[0], trees.flatten(params)[0]), (states[lowered[0]], best))]
     assert 0 < moved[1] < moved[0] / 2
+
+
+@pytest.mark.parametrize("limit, ended", [({"epochs": 20}, ("epochs", 20)),
+                                          ({"epochs": 100, "time_limit": 20}, ("time", 21))])
+def test_a_plateau_ends_at_a_low_rate_where_patience_has_no_time(monkeypatch, limit, ended):
+    """Two thirds and eight ninths of the way it is lowered; an epoch takes a second here."""
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
+    monkeypatch.setattr(train, "time", clock)
+    density = nfref.Density(nfref.RealNVP(2, 2, (8,)))
+    states = []
+    result = fit(density, density.init(np.random.default_rng(0)), rows(64), schedule="plateau",
+                 patience=1000, callback=states.append, **limit)
+    assert (result.stopped, len(states)) == ended and states[-1].lowered == (14, 18)
 
 
 def test_what_cannot_be_resumed_is_told_in_one_line():
