@@ -67,7 +67,7 @@ def test_more_flows_are_of_the_best_kind():
     """Of rows of which one part is held out: of normal ones, where a MAF of few epochs is ahead."""
     mix = np.array([[1, 2, 0], [0, 1, 3], [0, 0, 1]])
     x = np.random.default_rng(0).standard_normal((300, 3)) @ mix
-    tried = fitted(x, replace(PLAN, members=4, folds=1, epochs=6)).tried
+    tried = fitted(x, replace(PLAN, members=4, folds=1, epochs=12)).tried
     kinds = {one.name: one.mean for one in tried if one.name in ("nsf", "nsf relu", "maf")}
     best = max(kinds, key=kinds.get)
     assert best != "nsf" and f"{best} 4" in [one.name for one in tried]
