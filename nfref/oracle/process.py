@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import shlex
 import signal
 import subprocess
@@ -68,11 +69,11 @@ class Program:
 
     def __init__(self, command: str, seconds: float) -> None:
         try:
-            self.process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE,
+            self.process = subprocess.Popen(shlex.split(command) or [""], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                             text=True, encoding="utf-8", errors="replace",
                                             start_new_session=True)
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError) as error:
             raise ProcessFailed(f"cannot be started: {error}") from None
         self.seconds = seconds
         self.failure: str | None = None
@@ -117,8 +118,9 @@ class Program:
         for key, holds, words in (
                 ("nfref", lambda value: value == VERSION, str(VERSION)),
                 ("dim", lambda value: _count(value, 1), "a number of coordinates"),
-                ("can", lambda value: isinstance(value, list) and set(value) <= set(ABILITIES)
-                 and {"forward", "inverse", "log_prob"} & set(value), f"some of {ABILITIES}"),
+                ("can", lambda value: isinstance(value, list) and value not in ([], ["sample"])
+                 and all(name in ABILITIES for name in value), f"some of {ABILITIES}"),
+                ("domain", _are_ends, "[lower, upper]"), ("codomain", _are_ends, "[lower, upper]"),
                 ("context", lambda value: value is None or _count(value, 1),
                  "a number of features")):
             if not holds(found.get(key)):
@@ -127,7 +129,7 @@ class Program:
         self.dim, self.can = found["dim"], found["can"]
         self.features = found.get("context")
         self.ends = {
-            key: _ends(found[key]) for key in ("domain", "codomain") if key in found}
+            key: _ends(found[key]) for key in ("domain", "codomain") if found.get(key)}
 
     def functions(self) -> dict[str, Any]:
         """Arguments of ``check_flow``, or of ``check_density`` where it has no map."""
@@ -198,8 +200,9 @@ class Program:
                 try:
                     found[key] = np.array([_number(value) for value in numbers], dtype=float)
                 except (TypeError, ValueError):
-                    raise self._failed(f"{what}: {key}: expected numbers, got "
-                                       f"{shortened(json.dumps(numbers[:3]))}") from None
+                    got = shortened(json.dumps(numbers[:3]))
+                    raise self._failed(f"{what}: {key}: expected numbers (text is hexadecimal), "
+                                       f"got {got}") from None
             return found
 
     def _next_line(self, what, question=""):
@@ -218,7 +221,10 @@ class Program:
         if line is None and hung:
             raise self._failed(f"{what}: no answer within {self.seconds:g} s")
         if line is None:
-            status = self.process.wait()
+            try:
+                status = self.process.wait(1.0)
+            except subprocess.TimeoutExpired:
+                raise self._failed(f"{what}: it closed its standard output") from None
             self.readers[1].join(1.0)
             words = f": {shortened(self.last_words)}" if self.last_words else ""
             raise self._failed(f"{what}: it ended with status {status}{words}")
@@ -246,10 +252,17 @@ def _hex(array):
 
 
 def _number(value):
-    """A number of JSON, or text: hexadecimal, nan, inf."""
-    if isinstance(value, bool):
-        raise TypeError("a truth value is no number")
+    """A number of JSON, or text: hexadecimal, nan, inf. Python reads "0.5" as hexadecimal, too."""
+    if isinstance(value, bool) or isinstance(value, str) and not re.search("0x|n", value.lower()):
+        raise TypeError("expected a number")
     return float.fromhex(value) if isinstance(value, str) else float(value)
+
+
+def _are_ends(given):
+    try:
+        return given is None or len(_ends(given)) == 2
+    except (TypeError, ValueError):
+        return False
 
 
 def _ends(given):

@@ -76,6 +76,8 @@ WRONG = {
     says('{"nfref":2,"dim":1,"can":["forward"]}'): "hello: nfref: expected",
     says('{"nfref":1,"dim":1.5,"can":["forward"]}'): "hello: dim: expected",
     says('{"nfref":1,"dim":1,"can":["fly"]}'): "hello: can: expected some of",
+    says('{"nfref":1,"dim":1,"can":[{"forward":1}]}'): "hello: can: expected some of",
+    says('{"nfref":1,"dim":1,"can":["forward"],"domain":3}'): "hello: domain: expected [lower, u",
     "import time; time.sleep(60)": "hello: no answer within 1 s",
     HELLO: "it ended with status 0",
     HELLO + "raise ValueError('later')": "it ended with status 1: 'ValueError: later'",
@@ -86,7 +88,10 @@ WRONG = {
     HELLO + READ + "print('{}', flush=True)": "values: expected 2 numbers, got 'null'",
     HELLO + READ + says('{"values":[1],"log_det":[1]}'): "values: expected 2 numbers, got '1'",
     HELLO + READ + says('{"values":[1,"x"],"log_det":[1,2]}'):
-        "values: expected numbers, got '[1, \"x\"]'",
+        "values: expected numbers (text is hexadecimal), got '[1, \"x\"]'",
+    HELLO + READ + says('{"values":["0.5","1"],"log_det":[1,2]}'):
+        "values: expected numbers (text is hexadecimal), got '[\"0.5\", \"1\"]'",
+    HELLO + "import os, time; os.close(1); time.sleep(60)": "it closed its standard output",
 }
 
 
@@ -111,6 +116,7 @@ def test_what_a_program_refuses_is_judged(tmp_path):
 
 def test_wrong_questions(capsys):
     for arguments, words in ((["--process", "no/such/program"], "cannot be started"),
+                             (["--process", ""], "cannot be started: [Errno"),
                              ([], "expected it or --process COMMAND, got neither"),
                              (["nfref:MAF", "--process", "x"], "got both")):
         assert main(["check", *arguments]) == 2
