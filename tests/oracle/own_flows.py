@@ -52,8 +52,8 @@ def torch_flow(dtype="float32", layers=4):
     return OwnFlow().to(getattr(torch, dtype))
 
 
-def torch_density(wrong=False):
-    """A module of torch with log_prob and sample."""
+def torch_density(wrong=False, shaped=False):
+    """A module of torch with log_prob and sample, of n or of a shape."""
     import torch
 
     class OwnDensity(torch.nn.Module):
@@ -68,7 +68,11 @@ def torch_density(wrong=False):
 
         def sample(self, n):
             return torch.randn(n, 2) * self.scale
-    return OwnDensity()
+
+    class Shaped(OwnDensity):
+        def sample(self, sample_shape=()):
+            return torch.randn(*sample_shape, 2) * self.scale
+    return Shaped() if shaped else OwnDensity()
 
 
 def jax_flow():
@@ -81,6 +85,32 @@ def jax_flow():
     def inverse(x):
         return jnp.arcsinh(x), -0.5 * jnp.sum(jnp.log1p(x ** 2), axis=1)
     return forward, inverse
+
+
+def jax_densities():
+    """Objects written with JAX, each with another way to draw."""
+    import jax
+    import jax.numpy as jnp
+
+    class Normal:
+        def log_prob(self, x):
+            return -0.5 * jnp.sum(x ** 2, axis=1) - jnp.log(2 * jnp.pi)
+
+        def sample(self, key, n):
+            return jax.random.normal(key, (n, 2))
+
+    class KeyLast(Normal):
+        def sample(self, n, rng_key):
+            return jax.random.normal(rng_key, (n, 2))
+
+    class Shaped(Normal):
+        def sample(self, seed, sample_shape=()):
+            return jax.random.normal(seed, (*sample_shape, 2))
+
+    class OfNumber(Normal):
+        def sample(self, n, seed=0):
+            return jax.random.normal(jax.random.key(seed), (n, 2))
+    return Normal(), KeyLast(), Shaped(), OfNumber()
 
 
 class NumpyDensity:

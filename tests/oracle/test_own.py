@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nfref.oracle import adapters, check_density, check_flow
 from nfref.oracle.report import Report, inconclusive, passed
@@ -36,6 +37,20 @@ def test_a_density_of_torch():
     wrong = check_density(**adapters.of(own_flows.torch_density(wrong=True), rng=rng), dim=2,
                           rng=rng)
     assert [row.name for row in wrong.failures] == ["normalised"]
+    shaped = adapters.of(own_flows.torch_density(shaped=True), rng=rng)
+    assert shaped["sample"](rng, 5).shape == (5, 2)
+
+
+@pytest.mark.peers
+def test_a_module_of_torch_without_an_inverse():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+
+    class Twice(torch.nn.Module):
+        def forward(self, z):
+            return 2 * z, torch.full((len(z),), 2 * np.log(2), dtype=z.dtype)
+    report = check_flow(**adapters.of(Twice(), rng=rng), dim=2, rng=rng)
+    assert not report.failures and [row.name for row in report.undecided] == ["normalised"]
 
 
 @pytest.mark.peers
@@ -45,6 +60,16 @@ def test_functions_of_jax_are_compiled():
     functions = adapters.of(own_flows.jax_flow(), rng=rng)
     assert functions["gradient"][0] is not None
     assert check_flow(**functions, dim=2, rng=rng, skip=("sweep_forward", "sweep_inverse")).ok
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_objects_written_with_jax_draw_by_a_key(dtype):
+    pytest.importorskip("jax")
+    for thing in own_flows.jax_densities():
+        rng = np.random.default_rng(0)
+        drawn = adapters.of(thing, rng=rng, dtype=dtype)["sample"](rng, 5)
+        assert drawn.shape == (5, 2) and drawn.dtype == dtype
 
 
 @pytest.mark.peers
@@ -65,6 +90,8 @@ def test_an_object_with_log_prob_and_sample():
 
 def test_the_wrong_check_names_the_right_one():
     rng = np.random.default_rng(0)
+    with pytest.raises(TypeError, match="check_estimator_density .--density TABLE. takes it"):
+        adapters.of(stats.norm(3, 2), rng=rng)
     flow = adapters.of(scale(), rng=rng)
     density = adapters.of(own_flows.NumpyDensity(), rng=rng)
     with pytest.raises(TypeError, match="this is a flow; expected check_flow"):

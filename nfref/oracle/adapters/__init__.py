@@ -174,8 +174,10 @@ def _functions(thing, rng, dtype, context, train):
         return _with_twin(own, own_functions, thing, dtype, {})
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
+    hint = ("; check_estimator_density (--density TABLE) takes it"
+            if hasattr(thing, "score_samples") or hasattr(thing, "rvs") else "")
     raise TypeError("expected a flow, a transform, a distribution or a callable, "
-                    f"got {type(thing).__name__}")
+                    f"got {type(thing).__name__}{hint}")
 
 
 def _with_twin(functions, adapter, thing, dtype, options):

@@ -24,17 +24,18 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
     dtype : numpy dtype
     train : bool
     """
-    if isinstance(thing, type) or not (has(thing, "log_prob") or has(thing, "inverse")):
+    if isinstance(thing, type):
         return None
     if is_torch_module(thing):
         module = in_dtype(thing, dtype, train)
         if has(module, "log_prob"):
-            draw = module.sample if has(module, "sample") else None
+            draw = counted(module.sample) if has(module, "sample") else None
             functions = density_functions(told(module.log_prob), draw, dtype)
             return functions if draw else {**functions, "sample": None}
-        forward = module if has(module, "forward") else None
-        return flow_functions(*(None if part is None else told(part)
-                                for part in (forward, module.inverse)))
+        inverse = told(module.inverse) if has(module, "inverse") else None
+        return flow_functions(told(module), inverse)
+    if not (has(thing, "log_prob") or has(thing, "inverse")):
+        return None
     if has(thing, "log_prob"):
         return _object_density(thing, dtype)
     forward = thing.forward if has(thing, "forward") else None
@@ -53,7 +54,7 @@ def functions_of(pair, dtype):
 
 def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
-        return density_functions(told(thing.log_prob), thing.sample, dtype)
+        return density_functions(told(thing.log_prob), counted(thing.sample), dtype)
     if written_with(thing.log_prob, "jax"):
         from nfref.oracle.adapters.jax_arrays import jax_function, row_gradient
         found = {"log_prob": jax_function(thing.log_prob, True, dtype),
@@ -61,19 +62,40 @@ def _object_density(thing, dtype):
     else:
         found = {"log_prob": thing.log_prob}
     if has(thing, "sample"):
-        found["sample"] = _sample_of(thing)
+        found["sample"] = _sample_of(thing, dtype)
     return found
 
 
-def _sample_of(thing):
-    """``sample(rng, n)``, ``sample(key, n)`` of JAX, or ``sample(n)`` with any kind of seed."""
-    names = list(parameters_of(thing.sample))
-    if names and names[0] == "key":
+def counted(draw):
+    """A function of n, of one that takes n or, as torch's distributions, the shape of a batch."""
+    first = next(iter(parameters_of(draw)), "")
+    return (lambda n, *context: draw((n,), *context)) if first.endswith("shape") else draw
+
+
+def _sample_of(thing, dtype):
+    """``sample(rng, n)``, ``sample(n, key)`` of JAX, or ``sample(n)`` with any kind of seed."""
+    draw, names = thing.sample, list(parameters_of(thing.sample))
+    of_jax = written_with(draw, "jax")
+    key = next((name for name in names if name.endswith("key")), None)
+    if key is None and of_jax and names[:1] in (["rng"], ["seed"]):
+        key = names[0]
+    if key is not None:
         from nfref.oracle.adapters.jax_arrays import sampler as jax_sampler
-        return jax_sampler(thing.sample)
+        count = next((name for name in names if name != key), "n")
+        return jax_sampler(lambda value, n: draw(
+            **{key: value, count: (n,) if count.endswith("shape") else n}), dtype)
     if names and names[0] in ("rng", "generator", "random"):
-        return lambda rng, n: as_numbers(thing.sample(rng, n))
-    return sampler(thing)[0]
+        return lambda rng, n: as_numbers(draw(rng, n))
+    seeded, = sampler(thing)
+    return _in_dtype_of_jax(seeded, dtype) if of_jax else seeded
+
+
+def _in_dtype_of_jax(draw, dtype):
+    def sample(rng, n):
+        from nfref.oracle.adapters.jax_arrays import x64_for
+        with x64_for(dtype):
+            return draw(rng, n)
+    return sample
 
 
 def is_torch_module(thing):
