@@ -33,7 +33,10 @@ def report_on(entry, dim, seed, dtype, skip=()):
     params = flow_table.random_params(flow, rng, size=0.7)
     context = rng.standard_normal((5, context_dim)) if context_dim else None
     arguments = {}
-    if entry.data_rows:
+    if entry.data_rows is flow_table.rows_in_bounds:
+        ends = np.array(flow_table.bounds(flow.dim), dtype=float)       # nan where there is none
+        arguments["codomain"] = tuple(np.where(np.isnan(ends), [[-np.inf], [np.inf]], ends))
+    elif entry.data_rows:
         arguments["codomain"] = lambda generator, n: entry.data_rows(generator, n, flow.dim)
     elif entry.reach <= REACH:
         def images(generator, n):
