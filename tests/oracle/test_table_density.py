@@ -197,6 +197,17 @@ def test_a_number_drawn_beside_the_category_of_another_row():
     assert "being above its median" in report["categories"].where
 
 
+def test_values_that_no_row_has_are_no_fault_where_log_p_says_that_they_come():
+    rng = np.random.default_rng(0)
+    rows = rng.choice([0.0, 1, 4], (200, 1))
+    law = {"log_prob": lambda x: stats.poisson(1.7).logpmf(x[:, 0]),
+           "sample": lambda rng, n: rng.poisson(1.7, (n, 1))}
+    for draw, failed in ((law["sample"], False), (lambda rng, n: rng.poisson(4, (n, 1)), True)):
+        row = check_estimator_density({**law, "sample": draw}, rows, rng=rng,
+                                      skip=but_of_tables("categories"))["categories"]
+        assert row.failed == failed and "not among its values [0, 1, 4]" in row.where + row.why
+
+
 def _pickled(made):
     from nfref.oracle.checks import tables
     return tables.pickled("pickled", made, np.zeros((3, 1)), estimator)
