@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import nfref
 from nfref.oracle import adapters, check_density, check_flow
 from nfref.oracle.report import Report, inconclusive, passed
 from tests.oracle import own_flows
@@ -121,6 +122,8 @@ def test_what_float32_hides_is_judged_by_the_twin(monkeypatch):
                              inverse=inverse, dim=2, dtype=np.float32, twin=twin)
     assert report.ok and asked == ["float32", "float64"]
     assert "judged in float64, of which float32 is off by" in report.rows[0].why
+    own = adapters.of(nfref.MAF(2, 1), rng=np.random.default_rng(0), dtype=np.float32)["twin"]
+    assert own["forward"](np.zeros((3, 2)))[0].dtype == np.float64
     far = of_flows(check)(forward=lambda z: (3 * z, np.full(len(z), 2 * np.log(3))),
                           inverse=inverse, dim=2, dtype=np.float32, twin=twin)
     assert not far.ok

@@ -25,6 +25,7 @@ def from_nfref(flow, params, context=None):
     """A flow of nfref with its parameters; its formulas, unless a backend has been chosen."""
     forward, inverse = (by_formula(partial(act, params)) for act in (flow.forward, flow.inverse))
     functions = {"forward": forward, "inverse": inverse}
+    functions["twin"] = functions.copy()        # of rows in float64 it computes in float64
     return functions if context is None else {**functions, "context": context}
 
 
