@@ -24,20 +24,28 @@ from nfref.tables.reading.sampling import GOLDEN, mixed
 from nfref.tables.reading.table import check_name
 
 _TEMPORAL = {"Date": "dates", "Datetime": "dates", "Duration": "durations", "Time": "times of day"}
-# What makes numbers of a column that holds none: of a type, or of objects.
+_DATES = "pandas.to_datetime({0}).pipe(lambda date: (date - date.min()).dt.total_seconds())"
+_TIMES = ("{0}.map(lambda time: time.hour * 3600 + time.minute * 60 + time.second + "
+          "time.microsecond / 1e6, na_action='ignore')")
+# What makes numbers of a column that holds none, loses no digits and leaves missing cells missing:
+# library -> type of the column, or of its objects.
 _CONVERSIONS = {
-    "dates": "({0} - {0}.min()).dt.total_seconds()",
-    "durations": "{0}.dt.total_seconds()",
-    "times of day": "{0}.cast(int)",
-    "pyarrow dates": "{0}.cast('timestamp[s]').cast('int64')",
-    "pyarrow durations": "{0}.cast('duration[s]').cast('int64')",
-    "pyarrow times of day": "{0}.cast('int64')",
-    **dict.fromkeys(("date", "datetime", "Timestamp"), "pandas.to_datetime({0}).astype('int64')"),
-    **dict.fromkeys(("timedelta", "Timedelta"), "pandas.to_timedelta({0}).dt.total_seconds()"),
-    "time": "{0}.map(lambda time: time.hour + time.minute / 60)",
-    "Period": "{0}.astype('int64')",
-    "Interval": "{0}.map(lambda interval: interval.mid)",
-    "complex": "{0}.map(lambda number: number.real)"}
+    "pandas": {
+        **dict.fromkeys(("Date", "Datetime"), "({0} - {0}.min()).dt.total_seconds()"),
+        **dict.fromkeys(("date", "datetime", "Timestamp"), _DATES),
+        "Duration": "{0}.dt.total_seconds()",
+        **dict.fromkeys(("timedelta", "Timedelta"), "pandas.to_timedelta({0}).dt.total_seconds()"),
+        **dict.fromkeys(("Time", "time"), _TIMES),
+        "Period": "{0}.map(lambda period: period.ordinal, na_action='ignore')",
+        "Interval": "{0}.map(lambda interval: interval.mid, na_action='ignore')",
+        "complex": "{0}.map(lambda number: number.real)"},
+    "polars": {
+        **dict.fromkeys(("Date", "Datetime"), "({0} - {0}.min()).dt.total_microseconds()"),
+        "Duration": "{0}.dt.total_microseconds()", "Time": "{0}.cast(int)"},
+    "pyarrow": {
+        **dict.fromkeys(("Date", "Datetime", "date"), "{0}.cast('timestamp[us]').cast('int64')"),
+        "Duration": "{0}.cast('duration[us]').cast('int64')",
+        "Time": "{0}.cast('time64[ns]').cast('int64')"}}
 
 # Up to which weights are seen to be whole numbers times a constant: the least, and the largest.
 LARGEST_DIVISOR, LARGEST_COUNT = 100, 1e8
@@ -88,6 +96,7 @@ def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Arr
     frame = narwhals.from_native(X, eager_only=True)
     columns: dict[str, Array] = {}
     whole = []
+    lines = _CONVERSIONS.get(frame.implementation.value, {})
     for name, series in zip(map(str, frame.columns), frame.iter_columns()):
         check_name("X", name)
         if name in columns:
@@ -95,8 +104,7 @@ def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Arr
         gaps, kind = series.is_null().to_numpy(), type(series.dtype).__name__
         asked = name in categories or kind in ("Categorical", "Enum")
         if kind in _TEMPORAL and not asked:
-            arrow = frame.implementation == narwhals.Implementation.PYARROW
-            raise _refusal(name, _TEMPORAL[kind], "pyarrow " * arrow + _TEMPORAL[kind])
+            raise _refusal(name, _TEMPORAL[kind], lines.get(kind))
         is_whole = series.dtype.is_integer()
         if kind.rstrip("0123456789") in ("Int", "UInt", "Float") and not (
                 asked or "128" in kind or np.any(gaps)):
@@ -105,7 +113,8 @@ def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Arr
             cells = [None if gap or isinstance(value, float) and value != value else plain(value)
                      for gap, value in zip(gaps, series.to_list())]
             there = [value for value in cells if value is not None]
-            columns[name] = _labels(name, cells) if asked else _of_objects(name, cells, there)
+            columns[name] = (_labels(name, cells) if asked else
+                             _of_objects(name, cells, there, lines))
             is_whole |= kind in ("Object", "Unknown") and bool(there) and all(
                 isinstance(value, Integral) for value in there)
         if is_whole and columns[name].dtype.kind != "O":
@@ -113,12 +122,12 @@ def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Arr
     return columns, tuple(whole)
 
 
-def _of_objects(name, cells, there):
+def _of_objects(name, cells, there, lines):
     """Numbers, where all cells that are there are numbers, or labels."""
     for value in there:
         if not (_is_number(value) or isinstance(value, (str, bool))):
             kind = type(value).__name__
-            raise _refusal(name, f"objects of type {kind}", kind)
+            raise _refusal(name, f"objects of type {kind}", lines.get(kind))
     if not all(map(_is_number, there)):
         return _labels(name, cells)
     numbers = [np.nan if value is None else value for value in cells]
@@ -160,10 +169,9 @@ def _label(value):
     return float(value) if _is_number(value) else str(value)
 
 
-def _refusal(name, what, kind):
-    conversion = _CONVERSIONS.get(kind)
-    line = conversion and f"{conversion.format(f'X[{name!r}]')} makes numbers of them, "
-    return ColumnError(name, f"expected numbers or labels, got {what}; {line or ''}"
+def _refusal(name, what, line):
+    makes = f"{line.format(f'X[{name!r}]')} makes numbers of them, " if line else ""
+    return ColumnError(name, f"expected numbers or labels, got {what}; {makes}"
                        f"columns={{{name!r}: 'category'}} takes their text as labels")
 
 
@@ -213,7 +221,12 @@ def _as_it_was(drawn, was):
     values = drawn.to_list()
     if was.implementation != narwhals.Implementation.PANDAS:
         try:
-            found = drawn.cast(was.dtype)
+            if was.implementation == narwhals.Implementation.PYARROW:   # which has more types
+                import pyarrow
+                array = pyarrow.chunked_array([pyarrow.array(values, was.to_native().type)])
+                found = narwhals.from_native(array, series_only=True).alias(drawn.name)
+            else:
+                found = drawn.cast(was.dtype)
         except Exception:               # each library has its own
             return drawn
         return found if found.to_list() == values else drawn

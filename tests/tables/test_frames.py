@@ -157,6 +157,24 @@ def test_what_is_neither_number_nor_label_is_refused_with_the_line_that_converts
         assert columns["a"].dtype.kind in "fi" and len(np.unique(columns["a"])) > 20
 
 
+@pytest.mark.parametrize("kind", ["datetime", "zone", "timedelta", "period", "interval", "date",
+                                  "time", "durations", "arrow", "arrow time"])
+@pytest.mark.parametrize("objects", [False, True])
+def test_that_line_leaves_missing_cells_missing_and_keeps_parts_of_seconds(kind, objects):
+    cells = pd.Series(pd.array(OTHERS["time"], dtype="time64[us][pyarrow]") if kind == "arrow time"
+                      else OTHERS[kind])
+    if kind in ("datetime", "zone", "timedelta"):
+        cells += pd.Timedelta("250ms") * (K % 2)
+    cells = cells.where(K > 1)
+    X = pd.DataFrame({"a": cells.astype(object) if objects else cells})
+    X["a"] = eval(re.search("; (.*) makes numbers of them", refused(X))[1], {"X": X, "pandas": pd})
+    found = frame_columns(X)[0]["a"]
+    assert np.flatnonzero(np.isnan(found)).tolist() == [0, 1]
+    steps = np.diff(found[2:])
+    assert np.all(np.abs(steps) < 1e9) and (kind not in ("datetime", "zone", "timedelta")
+                                            or set(steps % 1) == {0.25, 0.75})
+
+
 def test_dates_that_are_asked_to_be_labels():
     days = pd.Series(pd.date_range("2020", periods=3)).repeat(20).reset_index(drop=True)
     X, model = fitted(days, columns={"a": "category"})
@@ -188,10 +206,12 @@ def test_polars():
     assert np.all(np.isfinite(model.score_samples(drawn)))
     for column in ([datetime.timedelta(int(k)) for k in K], [datetime.time(int(k) % 24) for k in K],
                    [datetime.date(2020, 1, 1) + datetime.timedelta(int(k)) for k in K]):
-        X = polars.DataFrame({"a": column, "x": noise})
+        X = polars.DataFrame({"a": [None, *column[1:]], "x": noise})
         line = re.search("; (.*) makes numbers of them", refused(X))[1]
         columns, _ = frame_columns(X.with_columns(a=eval(line, {"X": X})))
-        assert columns["a"].dtype.kind == "i"
+        assert np.flatnonzero(np.isnan(columns["a"])).tolist() == [0]
+    X = polars.DataFrame({"a": polars.Series(OTHERS["date"], dtype=polars.Object), "x": noise})
+    assert "makes numbers" not in refused(X)            # pandas' line would do nothing here
     with pytest.raises(TypeError, match=r"got a LazyFrame; X.collect\(\) makes it one"):
         nfref.FlowDensity("gaussian").fit(X.lazy())
 
@@ -208,9 +228,28 @@ def test_tables_of_pyarrow():
     assert drawn.schema.field("whole").type == "int64" and np.isfinite(model.score(drawn))
     for column in ([datetime.timedelta(int(k)) for k in K], [datetime.time(int(k) % 24) for k in K],
                    [datetime.date(2020, 1, 1) + datetime.timedelta(int(k)) for k in K]):
-        X = pyarrow.table({"a": column})
-        line = re.search("; (.*) makes numbers of them", refused(X))[1]
-        assert eval(line, {"X": X}).type == "int64"
+        for kind in KINDS_OF_PYARROW[type(column[0])]:
+            X = pyarrow.table({"a": pyarrow.array([None, *column[1:]], kind)})
+            line = re.search("; (.*) makes numbers of them", refused(X))[1]
+            found = eval(line, {"X": X})
+            assert found.type == "int64" and found.null_count == 1
+
+
+KINDS_OF_PYARROW = {
+    datetime.date: [pyarrow.date32(), pyarrow.date64()], datetime.time: [
+        pyarrow.time32("s"), pyarrow.time64("us")], datetime.timedelta: [pyarrow.duration("ns")]}
+
+
+@pytest.mark.parametrize("kind, cells", [
+    (pyarrow.large_string(), "abc"), (pyarrow.dictionary("int8", "string"), "abc"),
+    (pyarrow.dictionary("int32", pyarrow.int64(), True), [1, 2, 4]), (pyarrow.uint16(), [1, 2, 4]),
+    (pyarrow.dictionary("int32", "double"), [0.5, 1.5, 2.0])], ids=str)
+def test_labels_and_counts_of_pyarrow_keep_its_types(kind, cells):
+    X = pyarrow.table({"a": pyarrow.array([*cells] * 20, kind),
+                       "x": np.random.default_rng(0).standard_normal(N)})
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(X)
+    drawn = model.sample(5, random_state=0)
+    assert drawn.schema.field("a").type == kind and np.isfinite(model.score(drawn))
 
 
 def test_files_and_frames_go_by_one_rule(tmp_path):
