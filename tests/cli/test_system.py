@@ -1,5 +1,7 @@
 """``nfref info --system``."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,15 @@ def test_a_library_that_cannot_be_loaded_is_one_line(monkeypatch, capsys):
     assert nfref_command.main() == 2
     assert capsys.readouterr().err == ("nfref: error: what nfref stands on cannot be loaded: "
                                        "Original error was: failed to map segment\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no such limit holds")
+def test_too_little_address_space_is_one_line_and_no_endless_loop(tmp_path):
+    import resource
+    done = nfref_command("quantile", "m.npz", "--column", "a", cwd=tmp_path, preexec_fn=lambda:
+                         resource.setrlimit(resource.RLIMIT_AS, (200 * 1024 ** 2, -1)))
+    assert done.returncode == 2 and done.stderr == (
+        "nfref: error: address space (ulimit -v): expected 800 MB or more, got a limit of 210 MB\n")
 
 
 @pytest.mark.parametrize("count, text", [(0, "0 bytes"), (1023, "1,023 bytes"), (2048, "2.0 KiB"),
