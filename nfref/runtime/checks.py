@@ -34,6 +34,9 @@ def as_array(name, value):
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     try:
         return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{name}: expected numbers that float64 can hold, got larger ones"
+                         ) from None
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}") from None
 

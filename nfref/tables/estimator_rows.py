@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from nfref.runtime.annotations import Any
-from nfref.runtime.checks import as_weight
+from nfref.runtime.checks import as_array, as_weight
 from nfref.tables.columns import DISCRETE, are_counts, rounding_of
 from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
 from nfref.tables.scoring import stacked
@@ -61,9 +61,14 @@ class EstimatorRows:
 
     def _array_of(self, X, **options):
         """An array of numbers, by scikit-learn's rules."""
-        if getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
+        kind = getattr(getattr(X, "dtype", None), "kind", None)
+        if kind in ("m", "M"):
             raise TypeError(f"X: expected numbers, got dtype {X.dtype}; (X - X.min()) / "
                             "numpy.timedelta64(1, 's') makes numbers of them")
+        if kind == "O" and any(isinstance(cell, (np.datetime64, np.timedelta64))
+                               for cell in np.ravel(X)):    # float() takes them, in any unit
+            raise TypeError("X: expected numbers, got dates or durations among dtype object; a "
+                            "DataFrame says which column they are")
         if isinstance(X, np.ma.MaskedArray):
             X = np.ma.filled(X.astype(np.float64), np.nan)
         return _validated(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
@@ -81,10 +86,12 @@ def _validated(estimator, X, **options):
     """What scikit-learn finds wrong is said in one line, without the array."""
     try:
         return validate_data(estimator, X, **options)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         lines = str(error).splitlines()
         advice = [line for line in lines[1:] if line.startswith("Reshape")]
-        raise ValueError("; ".join([lines[0].removesuffix(" instead:"), *advice])) from None
+        text = "; ".join([lines[0].removesuffix(" instead:"), *advice])
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(text if "X" in text else f"X: {text}") from None
 
 
 def _tell_of_rounding(names, columns):
@@ -99,5 +106,5 @@ def weight_of(value, rows):
     """What each row counts; one number is what all count, as other estimators take it."""
     if value is None:
         return None
-    value = np.asarray(value)
+    value = as_array("sample_weight", value)
     return as_weight("sample_weight", value if value.ndim else np.full(rows, value), rows)

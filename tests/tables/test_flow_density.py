@@ -172,11 +172,13 @@ def test_bad_parameters(options, message):
 
 
 @pytest.mark.parametrize("weight", [-np.ones(400), np.ones(399), np.full(400, np.nan),
-                                    np.zeros(400), np.ones((400, 1)), np.full(400, np.inf)])
+                                    np.zeros(400), np.ones((400, 1)), np.full(400, np.inf),
+                                    np.ma.masked_array(np.ones(400), np.arange(400) < 3),
+                                    [10 ** 400] * 400, [[1.0], [1.0, 2.0]]])
 def test_bad_weights(weight):
     model = nfref.FlowDensity("gaussian", random_state=0).fit(rows())
     for call in (model.fit, model.score):
-        with pytest.raises(ValueError, match="^sample_weight: expected"):
+        with pytest.raises((ValueError, TypeError), match="^sample_weight: expected"):
             call(rows(), sample_weight=weight)
 
 
@@ -209,14 +211,17 @@ def test_a_fit_that_fails_leaves_what_was_fitted_before(X, options):
 
 
 @pytest.mark.parametrize("X, message", [
-    (rows()[:, 0], "Expected 2D array, got 1D array; Reshape your data"),
-    (rows() * 1j, "Complex data not supported"),
+    (rows()[:, 0], "^X: Expected 2D array, got 1D array; Reshape your data"),
+    (rows() * 1j, "^X: Complex data not supported"), ({"a": [1]}, "^X: float.. argument must be"),
+    (np.array([[day, k] for k, day in enumerate(np.arange("2020", "2030", dtype="M8[Y]"))]),
+     "^X: expected numbers, got dates or durations among dtype object"),
     (rows().astype("M8[s]"), r"X: expected numbers, got dtype datetime64\[s\]; "),
     (rows().astype("m8[s]"), r"X: expected numbers, got dtype timedelta64\[s\]; "),
     (sparse.csr_array(rows()), r"Sparse data was passed .* Use '.toarray\(\)'"),
     ([[10 ** 400, 1.0], [2.0, 3.0]], "int too large"),
     (pd.DataFrame(rows(), columns=["a", "a"]), "X: .*'a' 2 times"),
-], ids=["1-d", "complex", "dates", "durations", "sparse", "large", "names"])
+], ids=["1-d", "complex", "dictionary", "dates as objects", "dates", "durations", "sparse", "large",
+        "names"])
 def test_tables_that_are_none_are_refused_in_one_line(X, message):
     with pytest.raises((ValueError, TypeError), match=message) as caught:
         nfref.FlowDensity("gaussian").fit(X)
