@@ -17,6 +17,7 @@ FINEST = 1e-8           # a lattice is no finer than this part of the spread of 
 LEAST_VALUES = 3        # that differ, or each is there ten times and
 CELLS = 1000            # the lattice has so many points at most
 EVIDENCE = 20.0         # nats against a lattice by chance
+COPIES = 3              # rounding parts a point into so many values at most
 DIGITS = 12
 
 OFTEN = 0.1             # of the rows hold a value that has a cell to itself, at least
@@ -48,8 +49,9 @@ def lattice_of(values: Array) -> tuple[float, float] | None:
 
 def _lattice(v, rounding, least, rows):
     """The same of ascending values that are ``rounding`` beside a lattice at most."""
+    distinct = len(v)
     v = v[np.append(True, np.diff(v) > 2 * rounding)]       # those that rounding has parted are one
-    if len(v) < 2:
+    if len(v) < 2 or distinct > COPIES * len(v):            # beside 1e20 all others would be one
         return None
     gaps = np.diff(v)
     least = max(least, 20 * rounding, FINEST * (v[-1 - len(v) // 4] - v[len(v) // 4]))

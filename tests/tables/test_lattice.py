@@ -43,6 +43,9 @@ NO_LATTICES = {
     "float32 far from zero": lambda rng, n: (1000 + rng.standard_normal(n)).astype(np.float32),
     "half of them zero": lambda rng, n: np.where(rng.random(n) < 0.5, 0, rng.standard_normal(n)),
     "huge": lambda rng, n: 1e300 * rng.standard_normal(n),
+    "one row far out": lambda rng, n: np.append(rng.standard_normal(n - 1), 1e20),
+    "two rows farther out": lambda rng, n: np.append(rng.standard_normal(n - 2), [-1e30, 1e30]),
+    "one float32 far out": lambda rng, n: np.append(rng.standard_normal(n - 1), 1e9).astype("f4"),
 }
 
 
