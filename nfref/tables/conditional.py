@@ -23,9 +23,10 @@ from functools import cached_property
 import numpy as np
 
 from nfref.runtime.annotations import Any, Generator
+from nfref.runtime.checks import shortened
 from nfref.tables.columns import Continuous, plain
 from nfref.tables.density import TableDensity
-from nfref.tables.frames import is_missing
+from nfref.tables.frames import is_missing, label_of
 from nfref.tables.grids import Line
 from nfref.tables.marginals import ClosedForm, Noise, exact_marginal
 
@@ -461,17 +462,18 @@ def _checked_value(column, value):
     """The value as a column of one row, if the column can take it."""
     name = f"given[{column.name!r}]"
     if column.kind == "category":
-        if plain(value) not in column.labels:
+        label = None if value is None else label_of(value)
+        if label not in column.labels:
             raise ValueError(f"{name}: expected one of the categories "
-                             f"{', '.join(map(repr, column.labels[:5]))}"
-                             f"{', ...' if len(column.labels) > 5 else ''}, got {plain(value)!r}")
-        return np.array([plain(value)], object)
+                             f"{', '.join(map(shortened, column.labels[:5]))}"
+                             f"{', ...' if len(column.labels) > 5 else ''}, got {shortened(label)}")
+        return np.array([label], object)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = np.nan
     if not np.isfinite(number):
-        raise ValueError(f"{name}: expected a finite number, got {plain(value)!r}")
+        raise ValueError(f"{name}: expected a finite number, got {shortened(plain(value))}")
     values = np.array([number])
     if isinstance(column, Continuous):
         if column.encode(values)[1][0] == -np.inf:

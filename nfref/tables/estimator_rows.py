@@ -88,7 +88,8 @@ def _validated(estimator, X, **options):
         return validate_data(estimator, X, **options)
     except (ValueError, TypeError, OverflowError) as error:
         lines = str(error).splitlines()
-        advice = [line for line in lines[1:] if line.startswith("Reshape")]
+        advice = [line if line.startswith("Reshape") else line[:60] for line in lines[1:]
+                  if line.startswith(("Reshape", "Feature names", "- "))]
         text = "; ".join([lines[0].removesuffix(" instead:"), *advice])
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(text if "X" in text else f"X: {text}") from None

@@ -151,7 +151,7 @@ def _as_float(name, value):
 
 def _labels(name, cells):
     """Labels of the types that a :class:`nfref.tables.columns.Category` has, and None."""
-    labels = [None if value is None else _label(value) for value in cells]
+    labels = [None if value is None else label_of(value) for value in cells]
     found = set(map(type, labels))
     if bool in found and found & {int, float}:
         both = {label for label in labels if label in (0, 1) and not isinstance(label, bool)}
@@ -161,7 +161,8 @@ def _labels(name, cells):
     return np.array([*labels, None], object)[:-1]
 
 
-def _label(value):
+def label_of(value):
+    """What a value is as a label: itself, a number in float64, or its text."""
     value = plain(value)
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
@@ -234,7 +235,7 @@ def _as_it_was(drawn, was):
     was = was.to_native()
     try:
         if isinstance(was.dtype, pandas.CategoricalDtype):      # whose labels may be of any type
-            place = {_label(value): value for value in was.cat.categories}
+            place = {label_of(value): value for value in was.cat.categories}
             found = pandas.Series([place[value] for value in values], dtype=was.dtype)
         else:
             found = drawn.to_native().astype(was.dtype)

@@ -292,6 +292,8 @@ def test_frames_are_matched_by_name_and_come_back():
     assert isinstance(drawn, pd.DataFrame) and list(drawn.columns) == ["height", "weight"]
     with pytest.raises(ValueError, match="feature names"):
         model.score_samples(frame[["weight", "height"]])
+    with pytest.raises(ValueError, match="^X: .*unseen at fit time:; - size; .*; - height$"):
+        model.score_samples(frame.rename(columns={"height": "size"}))
 
 
 @pytest.mark.parametrize("frame, what", [

@@ -180,6 +180,9 @@ def test_dates_that_are_asked_to_be_labels():
     X, model = fitted(days, columns={"a": "category"})
     drawn = model.sample(20, random_state=0)
     assert model.columns_[0].labels[0] == "2020-01-01 00:00:00"
+    assert model.sample(given={"a": days[0]}, random_state=0)["a"][0] == "2020-01-01 00:00:00"
+    with pytest.raises(ValueError, match=r"^given\['x'\]: expected a finite number, got 1000000"):
+        model.sample(given={"x": 10 ** 400})
     assert np.all(np.isfinite(model.score_samples(X))) and len(drawn) == 20
 
 
