@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from nfref.oracle import check_density, check_flow
-from tests.oracle import but
+from tests.oracle import but, but_of_flows
 from tests.oracle.mutants.wrappers import right
 
 
@@ -93,6 +93,12 @@ def normalising():
     """The batch's own mean is taken off."""
     forward, inverse = right(rng())
     return lambda rows: forward(rows - (np.mean(rows, axis=0) if len(rows) else 0)), inverse
+
+
+def test_what_computes_in_float32_is_told_of_the_dtype():
+    report = check_flow(lambda z: (3 * z, np.full(len(z), np.float32(2 * np.log(3)))), dim=2,
+                        rng=rng(), skip=but_of_flows("log_det_forward"))
+    assert "--dtype float32 (dtype=np.float32) says" in report.summary
 
 
 @pytest.mark.thorough
