@@ -7,6 +7,7 @@ from scipy import stats
 import nfref
 from nfref.oracle import adapters, check_density, check_flow
 from nfref.oracle.report import Report, inconclusive, passed
+from tests.cli.commands import nfref_command
 from tests.oracle import own_flows
 from tests.oracle.test_adoption import run_pytest
 
@@ -61,6 +62,29 @@ def test_functions_of_jax_are_compiled():
     functions = adapters.of(own_flows.jax_flow(), rng=rng)
     assert functions["gradient"][0] is not None
     assert check_flow(**functions, dim=2, rng=rng, skip=("sweep_forward", "sweep_inverse")).ok
+
+
+SLOW = '''
+import torch
+
+
+class Slow(torch.nn.Module):
+    def forward(self, z):
+        torch.linalg.matrix_power(torch.zeros(3000, 3000), 2 ** 40 - 1)
+        return z, torch.zeros(len(z), dtype=z.dtype)
+
+
+module = Slow()
+'''
+
+
+@pytest.mark.peers
+def test_a_call_of_torch_that_outlives_the_check_leaves_its_status(tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "slow_module.py").write_text(SLOW)
+    ended = nfref_command("check", "slow_module:module", "--dim", "2", "--seconds", "0.5",
+                          cwd=tmp_path)
+    assert ended.returncode == 3 and ended.stdout.startswith("inconclusive"), ended.stderr
 
 
 @pytest.mark.peers
