@@ -77,6 +77,8 @@ def library_cases(seeds):
         for name in densities:
             for dim in DIMS.get(library, (2, 5)):
                 for fault in library_densities.FAULTS:
+                    if (name, fault) == ("Vinecop", "sampler: clipped at 2 sd"):
+                        continue        # uniform columns end before two standard deviations
                     yield Case(fault, library, name, dim, partial(
                         _of_library, library=library, name=name, fault=fault, dim=dim),
                         seeds if fault in library_densities.BY_CHANCE else 1)
