@@ -19,7 +19,8 @@ def main():
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:       # not where the caller ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    space = _address_space()
+    from nfref.runtime.limits import address_space
+    space = address_space()
     if space < LEAST_SPACE:
         print(f"nfref: error: address space (ulimit -v): expected {LEAST_SPACE / 1e6:.0f} MB or "
               f"more, got a limit of {space / 1e6:.0f} MB", file=sys.stderr)
@@ -48,16 +49,6 @@ def _ended(status):
         sys.stderr.flush()
         os._exit(status)
     return status
-
-
-def _address_space():
-    """The limit of this process, in bytes."""
-    try:
-        from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
-    except ImportError:         # Windows
-        return float("inf")
-    limit = getrlimit(RLIMIT_AS)[0]
-    return float("inf") if limit == RLIM_INFINITY else limit
 
 
 if __name__ == "__main__":

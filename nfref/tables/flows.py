@@ -16,6 +16,7 @@ from nfref.flows.planar import Planar
 from nfref.objectives.flow_matching import FlowMatching
 from nfref.objectives.path_penalties import PathLikelihood
 from nfref.runtime.annotations import Any
+from nfref.runtime.limits import address_space
 
 # Rows below which networks are smaller, and steps of fewer rows.
 FEWEST, FEW, SOME = 1000, 2000, 5000
@@ -163,17 +164,10 @@ def check_memory(dim, layers, hidden):
 
 def memory():
     """Bytes of memory that this process may take."""
-    there = [float("inf")]
+    there = address_space()
     if hasattr(os, "sysconf"):
-        there.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
-        import resource
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            there.append(limit)
-    except ImportError:         # Windows
-        pass
-    return min(there)
+        there = min(there, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return there
 
 
 def size_of(count):

@@ -282,10 +282,11 @@ class _Run:
         since = done - max(0 if self.best.epoch is None else self.best.epoch + 1,
                            *self.lowered[-1:], 0)
         lowers = self.settings.plateau and len(self.lowered) < LOWERED
-        ended = patience is not None and done and since >= patience
-        if ended and not lowers:
+        impatient = patience is not None and done and since >= patience
+        if impatient and not lowers:
             return "patience"
-        if ended or lowers and spent >= 1 - 3.0 ** -(len(self.lowered) + 1):
+        # At the end of epochs or time, too: what a lower rate gains is lost otherwise.
+        if impatient or lowers and spent >= 1 - 3.0 ** -(len(self.lowered) + 1):
             self._lower(done)
             start = self.best.vector
             self.now = Progress(start, start, self.adam.start(start))

@@ -235,11 +235,11 @@ def _by_quadrature(whole):
     dim = whole.pilot.shape[1]
     if whole.box is None or dim > 2:
         return None
+    rows = np.concatenate([whole.pilot, whole.samples])
     if dim == 1:
-        integral = line_integral(whole.log_density, whole.box, whole.pilot, whole.samples)[0]
+        integral = line_integral(whole.log_density, whole.box, whole.pilot, rows)[0]
     else:
-        integral = plane_integral(whole.log_density, whole.box, whole.pilot,
-                                  np.concatenate([whole.pilot, whole.samples]))
+        integral = plane_integral(whole.log_density, whole.box, whole.pilot, rows)
     if np.isnan(integral.value) or integral.value == np.inf:
         raise NotANumber(f"log-density is nan or inf where it is integrated: {integral.how}")
     if not 10 * integral.error < 0.05 * integral.value:

@@ -31,12 +31,12 @@ class Integral:
 
 
 def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array,
-                  samples: Array | None = None, nodes: int = 8,
+                  rows: Array | None = None, nodes: int = 8,
                   most: int = 25000) -> tuple[Integral, Array, Array]:
     """Adaptive Gauss-Legendre: panels between quantiles of the pilot rows and into the tails.
 
-    A panel is halved where fewer nodes give another number, or a row of the pilot, of the samples
-    or of a fine grid another density than the nodes around it, which two steps may lie between.
+    A panel is halved where fewer nodes give another number, or a row, or one of a fine grid,
+    another density than the nodes around it, which two steps may lie between.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array,
         (N, 1) rows -> (N,).
     codomain : Box
     pilot : (N, 1) array
-    samples : (M, 1) array, optional
-        More rows of the density.
+    rows : (M, 1) array, optional
+        Rows of the density; those of the pilot where there are no more.
     nodes : int
     most : int
         Panels, after which no more are halved.
@@ -60,8 +60,7 @@ def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array,
     """
     edges = first = _first_edges(log_prob, codomain, pilot[:, 0])
     between = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(BETWEEN) + 0.5) / BETWEEN
-    rows = np.unique(np.concatenate([between.ravel(), pilot[:, 0], *(() if samples is None else
-                                                                     (samples[:, 0],))]))
+    rows = np.unique(np.concatenate([between.ravel(), (pilot if rows is None else rows)[:, 0]]))
     rows = rows, np.exp(log_prob(rows[:, None]))
     mass, error = _masses(log_prob, np.stack([edges[:-1], edges[1:]], axis=1), nodes, rows)
     for _ in range(40):
