@@ -11,10 +11,10 @@ from nfref.runtime.backends import threads
 
 def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """See :func:`nfref.training.adam.adam_update`."""
-    new = np.empty_like(vector), np.empty_like(m), np.empty_like(v)
+    new = vector.copy(), m.copy(), v.copy()
     rates = np.array(rates_of(t, learning_rate, beta1, beta2, epsilon), vector.dtype)
-    in_pieces(lambda first, last: _adam_update(vector, gradient, m, v, rates, *new, first, last),
-              len(vector), threads())
+    in_pieces(lambda first, last: _adam_update(gradient, rates, *new, first, last), len(vector),
+              threads())
     return new
 
 
@@ -25,18 +25,17 @@ def rates_of(t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
 
 
 @kernel
-def _adam_update(vector, gradient, m, v, rates, new_vector, new_m, new_v, first, last):
-    update(vector[first:last], gradient[first:last], m[first:last], v[first:last], rates,
-           new_vector[first:last], new_m[first:last], new_v[first:last])
+def _adam_update(gradient, rates, vector, m, v, first, last):
+    update(gradient[first:last], rates, vector[first:last], m[first:last], v[first:last])
 
 
 @body
-def update(vector, gradient, m, v, rates, new_vector, new_m, new_v):
-    """A step for all of the vector; the new arrays are others than those before."""
+def update(gradient, rates, vector, m, v):
+    """A step for all of the vector and the moments, in place."""
     keep_m, take_m, keep_v, take_v, step, unbias, epsilon = (
         rates[0], rates[1], rates[2], rates[3], rates[4], rates[5], rates[6])
     for i in range(len(vector)):
         g = gradient[i]
-        new_m[i] = keep_m * m[i] + take_m * g
-        new_v[i] = keep_v * v[i] + take_v * (g * g)
-        new_vector[i] = vector[i] - step * new_m[i] / (math.sqrt(new_v[i] * unbias) + epsilon)
+        m[i] = keep_m * m[i] + take_m * g
+        v[i] = keep_v * v[i] + take_v * (g * g)
+        vector[i] -= step * m[i] / (math.sqrt(v[i] * unbias) + epsilon)

@@ -31,7 +31,7 @@ from nfref.kernels import cache
 from nfref.kernels.adam import _adam_update
 from nfref.kernels.announce import announce
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.epoch import Places, Schedule, are_in_one_call, make_steps
+from nfref.kernels.chain.epoch import Found, Schedule, make_steps, threads_of_steps
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.simd.products import (ensure_compiled, outer_product, outer_product_signature,
@@ -82,9 +82,11 @@ def tasks_of(need):
     yield Task(product, product_signature(pointer).args, small=True)
     yield Task(outer_product, outer_product_signature(pointer).args, small=True)
     if need.in_one_call:
-        yield task(make_steps, program, rows, values, chain.NormalLoss(flat, flat),
-                   Places(whole, flat, whole, flat), Schedule(whole, table, flat, np.empty(0)),
-                   blocks, np.empty(0), blocks, *[flat] * 6, *need.optional)
+        doubles = np.empty(0)
+        yield task(make_steps, program, rows, values, chain.NormalLoss(flat, flat), flat,
+                   Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles), table,
+                   Found(whole, table, doubles, doubles, doubles, whole), 0, blocks,
+                   *[flat] * 3, *need.optional)
     elif need.gradient:
         yield task(chain.vjp, program, flat, rows, values, chain.NormalLoss(flat, flat),
                    chain.Gradients(table, table, flat), blocks, flat, flat, flat, 0, 0,
@@ -94,7 +96,7 @@ def tasks_of(need):
                    *need.optional)
     if need.gradient and not need.in_one_call:
         yield task(chain.add_partial_sums, table, flat, 0, 0, small=True)
-        yield task(_adam_update, *[flat] * 8, 0, 0, small=True)
+        yield task(_adam_update, *[flat] * 5, 0, 0, small=True)
 
 
 # The process that will need them --------------------------------------------------------------
@@ -112,7 +114,7 @@ def start(wanted):
     if not can_start_workers():
         return
     needs = [Need(piece.optional, vector.dtype.name, value, step > 0,
-                  step > 0 and are_in_one_call(density, vector, unflatten, step))
+                  step > 0 and threads_of_steps(density, vector, unflatten, step) > 0)
              for density, vector, unflatten, value, step in wanted
              for piece in programs(density.flow, -1) if isinstance(piece, Program)]
     COMPILE_WORKERS.start(list(dict.fromkeys(needs)))

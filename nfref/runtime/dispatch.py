@@ -62,8 +62,8 @@ TWINS = {
     "batch_moments": Twin(lambda flow, params, x, context: len(x) * trees.count(params),
                           REPEATED, "nfref.kernels.chain.primitives:batch_moments"),
     "in_turn": Twin(lambda task, count, size: size, MANY, "nfref.kernels.rows:at_once"),
-    "steps": Twin(lambda density, unflatten, now, rows, ends, *others:
-                  (ends[1] - ends[0]) * len(now.vector),
+    "steps": Twin(lambda density, unflatten, now, rows, batches, *others:
+                  len(batches[0]) * len(now.vector),
                   REPEATED, "nfref.kernels.chain.epoch:steps"),
     "adam_update": Twin(lambda vector, *others: len(vector),
                         LONG, "nfref.kernels.adam:adam_update"),
@@ -133,13 +133,13 @@ def prepare(wanted):
         _load("nfref.kernels.ahead:start")(likely)
 
 
-def are_in_one_call(density, vector, unflatten, rows):
-    """Whether the twin of many steps makes those of so many rows."""
+def threads_of_steps(density, vector, unflatten, rows):
+    """How many threads share steps of so many rows; 0 where no twin makes many in one call."""
     backend, twin = chosen(), TWINS["steps"]
     if backend == "numpy" or backend is None and rows * len(vector) < twin.worth_it:
-        return False
-    return not numba_problem() and _kernels_work() and _load(
-        "nfref.kernels.chain.epoch:are_in_one_call")(density, vector, unflatten, rows)
+        return 0
+    return _load("nfref.kernels.chain.epoch:threads_of_steps")(
+        density, vector, unflatten, rows) if not numba_problem() and _kernels_work() else 0
 
 
 @cache

@@ -29,7 +29,7 @@ from nfref.tables.members import (Candidate, folds_of, mean_held_out, pool_of, s
 from nfref.tables.plan import DoneFlow, SearchState
 from nfref.tables.pool import FittedFlow
 from nfref.training.fitting import fit as fit_flow
-from nfref.training.gradient import ONE_AT_A_TIME, are_in_one_call, prepare
+from nfref.training.gradient import ONE_AT_A_TIME, prepare, threads_of_steps
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
 LEAST_PATIENCE = 6      # epochs: scores of fewer go up and down by chance, however many the steps
@@ -191,8 +191,8 @@ class _Flows:
         first, folds, resume = len(self.done), len(self.folds), self.plan.resume
         plan = self.plan if folds == 1 else replace(
             self.plan, progress=self.plan.progress and "passing")
-        alone = all(kind.objective is None and are_in_one_call(
-            *_start_of(kind, self._fold(first).training, plan))
+        alone = all(kind.objective is None and threads_of_steps(
+            *_start_of(kind, self._fold(first).training, plan)) == 1
             for kind in {kind.name: kind for kind in kinds}.values())
         at_once = min(threads(), len(kinds)) if alone else 1
 

@@ -22,7 +22,6 @@ from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradie
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 from nfref.training.rows import Rows, training_and_validation
 
-IN_ONE_CALL = 64            # batches of small steps, so that Ctrl-C is heard in between
 LOWERED, RATE = 2, 0.25     # how often "plateau" lowers the learning rate, and to what part of it
 
 
@@ -300,32 +299,20 @@ class _Run:
     def _epoch(self):
         """All rows once, in a new order; the mean loss in nats per row."""
         count, losses = len(self.rows.x), []
-        order = np.array_split(self.rng.permutation(count),
-                               math.ceil(count / self.settings.batch_size))
-        for start in range(0, len(order), IN_ONE_CALL):
-            batches = order[start:start + IN_ONE_CALL]
-            losses += self._steps(self.rows.at(np.concatenate(batches)),
-                                  np.cumsum([0, *map(len, batches)]))
-        return sum(loss * len(batch) for loss, batch in zip(losses, order)) / count
-
-    def _steps(self, rows, ends):
-        """A step for each batch, rows ``ends[k]`` to ``ends[k + 1]``; their losses.
-
-        The twin makes as many in one call as have finite losses.
-        """
-        found = []
-        while (done := len(found)) < len(ends) - 1:
-            def step(*arguments, batch=slice(ends[done], ends[done + 1])):
-                return self._step(rows.at(batch))
+        batches = np.array_split(self.rng.permutation(count),
+                                 math.ceil(count / self.settings.batch_size))
+        while left := batches[len(losses):]:
+            def step(*arguments, batch=left[0]):
+                return self._step(self.rows.at(batch))
 
             if self.settings.objective is not None or self.keeps_running:
-                self.now, losses = step()
-            else:
-                self.now, losses = dispatch.run(
-                    "steps", step, self.training, self.unflatten, self.now, rows, ends[done:],
+                self.now, more = step()
+            else:       # the twin makes as many as have finite losses
+                self.now, more = dispatch.run(
+                    "steps", step, self.training, self.unflatten, self.now, self.rows, left,
                     self.adam, partial(decay_of, self.settings.average))
-            found += losses
-        return found
+            losses += more
+        return sum(loss * len(batch) for loss, batch in zip(losses, batches)) / count
 
     def _step(self, batch):
         """Where one step of Adam leads, and the loss of the batch in a list."""

@@ -65,9 +65,9 @@ def prepare(fits: list[Any]) -> None:
     dispatch.prepare(fits)
 
 
-def are_in_one_call(density: Density, vector: Array, unflatten: Callable[..., Any],
-                    rows: int) -> bool:
-    """Whether a fit makes many steps of so many rows in one call, which leaves one thread busy.
+def threads_of_steps(density: Density, vector: Array, unflatten: Callable[..., Any],
+                     rows: int) -> int:
+    """How many threads share the steps of a fit; 0 where each step is a call by itself.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def are_in_one_call(density: Density, vector: Array, unflatten: Callable[..., An
         Parameters, in the dtype of the training.
     unflatten : callable
     rows : int
+        Of a step.
     """
-    return dispatch.are_in_one_call(in_training(density), vector, unflatten, rows)
+    return dispatch.threads_of_steps(in_training(density), vector, unflatten, rows)
 
 
 def _by_tape(density, unflatten, vector, x, context, weight):

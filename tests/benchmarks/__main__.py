@@ -54,7 +54,8 @@ def median_times(calls, repeats):
             start = time.perf_counter()
             for _ in range(count):
                 call()
-            times[name].append(1e3 * (time.perf_counter() - start) / count)
+            spent = 1e3 * (time.perf_counter() - start) / count
+            times[name].append(spent / getattr(call, "steps", 1))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

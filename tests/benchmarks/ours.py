@@ -1,19 +1,24 @@
 """The work that is timed, and nfref doing it with each backend."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 import nfref
 from nfref.continuous.adjoint import adjoint
 from nfref.flows.continuous import NeuralSystem
+from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.backends import BACKENDS, require_cuda
 from nfref.training import gradient
-from nfref.training.adam import Adam
+from nfref.training.adam import Adam, decay_of
+from nfref.training.fitting import Progress
+from nfref.training.rows import Rows
 from tests.benchmarks.peers import BINS, BOUND, IMAGES
 from tests.continuous.cases import filled
 
+IN_ONE_CALL = 16        # steps of training, where a fit makes many so; an epoch of it makes more
 # Flows with sizes of their own: timed beside their formula, some beside other libraries too.
 OWN = {
     "RealNVP with batch norm": lambda: nfref.RealNVP(2, 8, (64, 64), activation="relu",
@@ -114,15 +119,24 @@ class Case:
         x = self.rows()
         if self.kind == "step":
             vector, unflatten = trees.flatten(params)
-            adam = Adam(1e-3)
+            adam, batches = Adam(1e-3), [np.arange(len(x))] * IN_ONE_CALL
             state, training = adam.start(vector), nfref.in_training(density)
             learns = nfref.adapt(density, params, x[:1]) is not params
+            now, decay_of_steps = Progress(vector, vector, state), partial(decay_of, 0.99)
 
-            def work():
+            def one_step(*arguments):
                 _, slope = gradient.loss_and_gradient(training, unflatten, vector, x)
                 moved, _ = adam.step(vector, slope, state)
                 if learns:
                     nfref.adapt(density, unflatten(moved), x)
+
+            def many_steps():
+                dispatch.run("steps", one_step, training, unflatten, now, Rows(x), batches, adam,
+                             decay_of_steps)
+
+            with nfref.backend(backend):
+                many = not learns and dispatch.threads_of_steps(training, vector, unflatten, len(x))
+            work = many_steps if many else one_step
         elif self.kind == "sample":
             def work():
                 density.flow.forward(params["flow"], x)
@@ -133,6 +147,7 @@ class Case:
         def call():
             with nfref.backend(backend):
                 work()
+        call.steps = IN_ONE_CALL if self.kind == "step" and work is not one_step else 1
         return call
 
     def stack(self):

@@ -16,7 +16,8 @@ from nfref.training import fitting
 from tests.training.cases import fit, same_bits
 
 FLOWS = {"theta is the vector": nfref.ElementwiseAffine(3), "masked": nfref.MAF(3, 1, (8,)),
-         "context": nfref.MAF(3, 1, (8,), context_dim=2)}
+         "context": nfref.MAF(3, 1, (8,), context_dim=2),
+         "many pieces": nfref.MAF(3, 2, (256, 256))}
 
 
 def fitted(name="masked", dtype=np.float64, backend="numba", threads=None, x=None, **options):
@@ -43,9 +44,12 @@ def fitted(name="masked", dtype=np.float64, backend="numba", threads=None, x=Non
     {"clip_norm": None, "schedule": "cosine"}, {"average": 0.0, "patience": 1, "learning_rate": 0.5,
                                                "schedule": "plateau"}],
     ids=["plain", "weights", "clipped", "cosine", "plateau"])
-@pytest.mark.parametrize("name", FLOWS)
-def test_they_are_the_steps_of_the_formula(name, options, dtype):
-    found, expected = (fitted(name, dtype, backend, **options) for backend in ("numba", "numpy"))
+@pytest.mark.parametrize("name, batch_size", [*((name, 29) for name in list(FLOWS)[:3]),
+                                              ("masked", 129), ("context", 200)])
+def test_they_are_the_steps_of_the_formula(name, batch_size, options, dtype):
+    """With batches of one block; of one or two, in turns; and of two."""
+    found, expected = (fitted(name, dtype, backend, batch_size=batch_size, **options)
+                       for backend in ("numba", "numpy"))
     scale = 2e4 * np.finfo(dtype).eps
     for history in ("train", "validation"):
         np.testing.assert_allclose(found.history[history], expected.history[history], rtol=scale,
@@ -55,18 +59,23 @@ def test_they_are_the_steps_of_the_formula(name, options, dtype):
     assert (found.best_epoch, found.message) == (expected.best_epoch, expected.message)
 
 
+@pytest.mark.parametrize("name, batch_size", [("masked", 29), ("masked", 129), ("context", 200),
+                                              ("many pieces", 100), ("many pieces", 200)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_neither_threads_nor_the_number_of_calls_change_a_bit(dtype, monkeypatch):
-    expected, others = fitted(dtype=dtype, threads=1), [fitted(dtype=dtype, threads=2)]
-    tasks = [threading.Thread(target=lambda: others.append(fitted(dtype=dtype))) for _ in range(2)]
+def test_neither_threads_nor_the_number_of_calls_change_a_bit(name, batch_size, dtype, monkeypatch):
+    def fit_again(threads=None):
+        return fitted(name, dtype, batch_size=batch_size, threads=threads, epochs=3)
+
+    expected, others = fit_again(1), [fit_again(2), fit_again(3)]
+    tasks = [threading.Thread(target=lambda: others.append(fit_again())) for _ in range(2)]
     for task in tasks:      # at once
         task.start()
     for task in tasks:
         task.join()
     for most in (1, 3):
-        monkeypatch.setattr(fitting, "IN_ONE_CALL", most)
-        others.append(fitted(dtype=dtype))
-    assert len(others) == 5
+        monkeypatch.setattr(epoch, "MOST", most)
+        others.append(fit_again())
+    assert len(others) == 6
     for other in others:
         assert same_bits(expected, other)
 
@@ -77,17 +86,19 @@ def test_neither_threads_nor_the_number_of_calls_change_a_bit(dtype, monkeypatch
 def test_what_a_kernel_leaves_is_a_step_of_the_formula_and_then_it_goes_on(monkeypatch):
     expected, calls, kernel = fitted(), [], epoch.make_steps
 
-    def stopping(chain, rows, no_values, loss, places, schedule, *others):
-        """Before the third batch, the first time and once more."""
+    def stopping(chain, rows, no_values, loss, mask, schedule, state, found, *others):
+        """As if the third batch were not finite."""
+        if len(calls) in (1, 2):
+            found.done[0] = 2 - len(calls)
         calls.append(len(schedule.ends) - 1)
-        if len(calls) == 2:
-            return 0
-        ends = schedule.ends[:3] if len(calls) == 1 else schedule.ends
-        return kernel(chain, rows, no_values, loss, places, schedule._replace(ends=ends), *others)
+        return kernel(chain, rows, no_values, loss, mask, schedule, state, found, *others)
 
     monkeypatch.setattr(epoch, "make_steps", stopping)
+    monkeypatch.setattr(epoch, "SECONDS", 1e9)
+    monkeypatch.setitem(FLOWS, "masked", nfref.MAF(3, 1, (8,)))     # of which no call is known yet
     found = fitted()
-    assert calls == [7, 5, 4, 7, 7, 7, 7]
+    # A step, one of two, that of the formula where none of two is made, two, and the last two.
+    assert calls == [1, 2, 2, 2, 2, 7, 7, 7, 7]
     np.testing.assert_allclose(found.history["train"], expected.history["train"], rtol=1e-10)
 
 
@@ -105,12 +116,11 @@ def test_a_batch_that_is_not_finite_ends_a_fit_as_ever(dtype):
 
 
 @pytest.mark.parametrize("in_one_call, base, options", [
-    (True, None, {"batch_size": 128}), (False, None, {"batch_size": 129}),
+    (True, None, {"batch_size": 128}), (True, None, {"batch_size": 516}),
     (False, nfref.StudentT(3), {}),
     (False, None, {"objective": lambda density, params, x, context, rng: (
         -np.mean(density.log_prob(params, x)))})], ids=["small", "large", "base", "objective"])
-def test_small_steps_are_made_in_one_call(in_one_call, base, options, monkeypatch):
-    """And those whose gradients two threads can share are not."""
+def test_steps_are_made_in_one_call(in_one_call, base, options, monkeypatch):
     def refuse(*arguments):
         raise SystemError("a step by itself")
 
@@ -132,7 +142,7 @@ def test_other_packings_are_steps_by_themselves():
     vector, unflatten = trees.flatten(density.init(np.random.default_rng(0)))
     rows = fitting.Rows(np.zeros((4, 3)))
     now = SimpleNamespace(vector=vector)
-    assert epoch.steps(density, unflatten, now, rows, np.array([0, 4]), None, 0.9) is None
+    assert epoch.steps(density, unflatten, now, rows, [np.arange(4)], None, 0.9) is None
 
 
 @pytest.mark.parametrize("kernel", [chain.evaluate, chain.vjp, chain.blocks_vjp,

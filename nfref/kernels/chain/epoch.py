@@ -1,15 +1,22 @@
 """Steps of training one after the other, in one call: gradient, clipping, Adam, running average.
 
-A step of some dozen rows takes Python as long as the kernel: so many calls stand around it. Where
-a batch is one block no second thread could help, and the steps of many batches are one call.
+Between two steps Python would take as long as the kernel does for some dozen rows, and bring
+parameters into the order of the kernels, and gradients back. Here that is done once an epoch:
+Adam's moments and the running average stand beside theta, number by number.
+
+A step has three parts, in each of which threads draw tasks (``turns``): partial sums of the
+gradient over blocks of rows; then of pieces of theta the sum of those and its squares; then Adam
+and the average.
 """
 
 import math
+import time
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from nfref.kernels import turns
 from nfref.kernels.adam import rates_of, update
 from nfref.kernels.chain.execute import working_arrays
 from nfref.kernels.chain.interpreter import Gradients, Inputs, NormalLoss, Values, blocks_vjp
@@ -18,47 +25,87 @@ from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import _layout
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.names import twin_of
-from nfref.kernels.simd.products import ROWS, ensure_compiled
+from nfref.kernels.rows import share
+from nfref.kernels.simd.products import ensure_compiled
+from nfref.kernels.turns import draw, is_last, let_begin, wait_for_part
+from nfref.runtime.backends import threads
 
-
-class Places(NamedTuple):
-    """As in ``Layout``; of length 0 where theta is the vector itself."""
-
-    places: object
-    mask: object
-    back: object
-    counts: object
+PARTS = 3
+PIECE = 4096            # numbers of theta that stay in the first cache while they are worked on
+MANY = 16               # pieces that are worth a thread
+# Steps of one call at most, and seconds that it takes about, so that Ctrl-C is heard in between.
+MOST, SECONDS = 64, 0.5
 
 
 class Schedule(NamedTuple):
-    """Where batches start and end (S + 1,); of each step the rates of Adam (S, 7) and the weight
-    that the past has in the running average (S,); the longest norm of a gradient (1,)."""
+    """Of S steps.
+
+    Attributes
+    ----------
+    ends : (S + 1,) array
+        Where batches start and end.
+    sums : (S, 2) array
+        How many blocks of rows make a partial sum, and how many of these there are.
+    rates : (S, 7) array
+        Of Adam.
+    decays : (S,) array
+        The weight that the past has in the running average.
+    longest : (1,) array
+        The longest norm of a gradient.
+    """
 
     ends: object
+    sums: object
     rates: object
     decays: object
     longest: object
 
 
-def are_in_one_call(density, vector, unflatten, rows):
-    """Whether :func:`steps` makes steps of so many rows, of the dtype of the vector."""
-    return _program_and_layout(density, unflatten, vector, vector.dtype, rows) is not None
+class Found(NamedTuple):
+    """What threads tell each other.
+
+    Attributes
+    ----------
+    counts : see ``turns``
+    sums : (B, Q) array
+        Partial sums of a gradient; their sum comes to stand in the first.
+    squares : (Q / PIECE,) array
+        The squares of a gradient, added up piece by piece.
+    losses : (S,) array
+        The mean of each batch.
+    factor : (1,) array
+        That shortens a gradient that is too long.
+    done : (1,) array
+        How many steps were finite, once one was not; else S.
+    """
+
+    counts: object
+    sums: object
+    squares: object
+    losses: object
+    factor: object
+    done: object
 
 
-def _program_and_layout(density, unflatten, vector, dtype, most):
-    """For steps of up to ``most`` rows; None where that is more than a block, or more than moving
-    numbers. It depends on sizes, not on the number of threads."""
+def threads_of_steps(density, vector, unflatten, rows):
+    """How many threads share steps of so many rows; 0 where :func:`steps` does not make them."""
+    found = _program_and_layout(density, unflatten, vector, vector.dtype)
+    return 0 if found is None else found[0].partial_sums(rows)[1]
+
+
+def _program_and_layout(density, unflatten, vector, dtype):
+    """None where packing parameters takes more than moving numbers, or rows depend on each other.
+    """
     program, *others = programs(density.flow, -1)
     if (others or not isinstance(program, Program) or twin_of(density.base) != "standard_normal"
-            or vector.dtype != dtype or dtype.char not in "fd"
-            or program.couples_rows or most > ROWS):
+            or vector.dtype != dtype or dtype.char not in "fd" or program.couples_rows):
         return None
     layout = _layout(program, unflatten, vector)
     return None if layout is None else (program, layout)
 
 
-def steps(density, unflatten, now, rows, ends, adam, decay_of):
-    """A step for each batch of rows, from ``ends[k]`` to ``ends[k + 1]``, while all is finite.
+def steps(density, unflatten, now, rows, batches, adam, decay_of):
+    """A step for each batch of rows, while all is finite.
 
     Parameters
     ----------
@@ -67,7 +114,8 @@ def steps(density, unflatten, now, rows, ends, adam, decay_of):
         From a (P,) vector to parameters.
     now : Progress
     rows : Rows
-    ends : (S + 1,) array of int
+    batches : list of array of int
+        Which rows are in each.
     adam : Adam
     decay_of : callable
         Step t = 1, 2, ... -> the weight of the past in the running average.
@@ -77,93 +125,147 @@ def steps(density, unflatten, now, rows, ends, adam, decay_of):
     now : Progress
     losses : list of float
         Of the batches before the first whose loss or gradient is not finite. None instead of
-        both where that is the first, or where no kernel does all of it in one block a step.
+        both where that is the first, or where no kernel does all of it.
     """
-    rows, sizes, dtype = rows.at(slice(ends[0], ends[-1])), np.diff(ends), now.vector.dtype
-    found = _program_and_layout(density, unflatten, now.vector, rows.x.dtype, max(sizes))
+    found = _program_and_layout(density, unflatten, now.vector, rows.x.dtype)
     if found is None:
         return None
     program, layout = found
-    ensure_compiled(dtype)
-    count, size, taken = len(rows.x), len(now.vector), now.optimizer.steps
-    empty, whole = np.empty(0, dtype), np.empty(0, np.int64)
-    context = np.empty((count, 0), dtype) if rows.context is None else rows.context
-    inputs = Inputs(np.ascontiguousarray(rows.x), np.ascontiguousarray(context))
-    weights = np.repeat(-1 / sizes, sizes) * (1 if rows.weight is None else rows.weight)
-    loss = NormalLoss(weights.astype(dtype), np.empty(count, dtype))
-    numbers = range(taken + 1, taken + len(ends))
+    before = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
+    state = program.workspace.take((len(before), program.size), rows.x.dtype)
+    for packed, vector in zip(state, before):
+        packed[:] = layout.packed(vector)
+    losses, taken = [], now.optimizer.steps
+    while len(losses) < len(batches):
+        some = batches[len(losses):len(losses) + program.in_one_call]
+        began = time.perf_counter()
+        losses += (more := _in_one_call(program, layout, state, rows, some, adam, decay_of,
+                                        taken + len(losses)))
+        if len(more) < len(some):
+            break
+        most = SECONDS * len(some) / (time.perf_counter() - began)
+        program.in_one_call = max(1, min(2 * program.in_one_call, int(most), MOST))
+    vector, m, v, averaged = map(layout.replaced, before, state)
+    program.workspace.give_back(state)
+    if not losses:
+        return None
+    return replace(now, vector=vector, averaged=averaged,
+                   optimizer=replace(now.optimizer, m=m, v=v, steps=taken + len(losses))), losses
+
+
+def _in_one_call(program, layout, state, rows, batches, adam, decay_of, taken):
+    """The losses of those that were finite; moves the state."""
+    ensure_compiled(state.dtype)
+    sizes, dtype, take = list(map(len, batches)), state.dtype, program.workspace.take
+    x, context, weight = rows.at(np.concatenate(batches))
+    inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
+    weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
+    loss = NormalLoss(weights.astype(dtype), np.empty(len(x), dtype))
+    sums = np.array(list(map(program.partial_sums, sizes)))
+    numbers = range(taken + 1, taken + 1 + len(sizes))
     schedule = Schedule(
-        np.asarray(ends - ends[0], np.int64),
+        np.cumsum([0, *sizes]), sums,
         np.array([rates_of(t, adam.rate_of(t)) for t in numbers], dtype),
         np.array([decay_of(t) for t in numbers], dtype),
         np.array([math.inf if adam.clip_norm is None else adam.clip_norm]))
-    places = Places(whole, empty, whole, empty) if layout.places is None else Places(*layout)
-    states, losses = np.empty((2, 4, size), dtype), np.empty(len(sizes))
-    states[0] = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
-    work = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch,
-                          program.size, program.size, size)
-    done = make_steps(program.chain, inputs, Values(inputs.x[:0], empty), loss, places, schedule,
-                      states, losses, *work, *program.optional)
-    program.workspace.give_back(*work)
-    if not done:
-        return None
-    vector, m, v, averaged = states[done % 2]
-    return replace(now, vector=vector, averaged=averaged, optimizer=replace(
-        now.optimizer, m=m, v=v, steps=taken + done)), losses[:done].tolist()
+    pieces = -(-program.size // PIECE)
+    most = int(max(sums[:, 1]))
+    tasks = max(most, min(threads(), pieces // MANY))
+    found = Found(turns.counts(PARTS * len(sizes)), take((most, program.size), dtype),
+                  np.empty(pieces), np.empty(len(sizes)), np.ones(1), np.array([len(sizes)]))
+    mask = np.empty(0, dtype) if layout.mask is None else layout.mask
+    nothing = Values(inputs.x[:0], mask[:0])
+
+    def task(k):
+        arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
+        make_steps(program.chain, inputs, nothing, loss, mask, schedule, state, found, tasks,
+                   *arrays, *program.optional)
+        program.workspace.give_back(*arrays)
+
+    share(task, min(threads(), tasks), threads())
+    program.workspace.give_back(found.sums)
+    return found.losses[:found.done[0]].tolist()
 
 
 @kernel
-def make_steps(chain, rows, no_values, loss, places, schedule, states, losses, blocks, tape,
-               slopes, scratch, packed, g_packed, unpacked, couplings, masks, splines, mixtures,
-               others, radials, sylvesters, residuals, images, tokens, potentials):
-    """How many steps were made, each from one of the two ``states`` (2, 4, P) to the other.
+def make_steps(chain, rows, no_values, loss, mask, schedule, state, found, tasks, blocks, tape,
+               slopes, scratch, couplings, masks, splines, mixtures, others, radials, sylvesters,
+               residuals, images, tokens, potentials):
+    """A thread's share of the steps, each of which is so many tasks three times.
 
-    ``packed``, ``g_packed`` (Q,) and ``unpacked`` (P,) are for theta and the gradients.
+    ``state`` (4, Q) holds theta, Adam's moments and the average; ``mask`` (Q,) is 0 for numbers
+    that stay as they are, or of length 0 where there are none.
     """
-    ends, moves = schedule.ends, len(places.places) > 0
-    for k in range(len(ends) - 1):
+    ends, counts, sums = schedule.ends, found.counts, found.sums
+    pieces, size = len(found.squares), state.shape[1]
+    while True:
+        part, task = divmod(draw(counts), tasks)
+        k, stage = divmod(part, PARTS)
+        if k >= len(ends) - 1:
+            return
+        wait_for_part(counts, part)
+        if found.done[0] <= k:
+            return
         start, end = ends[k], ends[k + 1]
-        now, new = states[k % 2], states[1 - k % 2]
-        if moves:
-            take(now[0], places.places, places.mask, packed)
-        theta = packed if moves else now[0]
         batch = Inputs(rows.x[start:end], rows.context[start:end])
-        part = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
-        blocks_vjp(chain, theta, batch, no_values, part,
-                   Gradients(no_values.value, no_values.value, g_packed), blocks, tape, slopes,
-                   scratch, 0, 1, couplings, masks, splines, mixtures, others, radials, sylvesters,
-                   residuals, images, tokens, potentials)
-        if moves:
-            take(g_packed, places.back, places.counts, unpacked)
-        gradient = unpacked if moves else g_packed
-        losses[k], norm = dot(part.weights, part.log_prob), math.sqrt(dot(gradient, gradient))
-        if not (math.isfinite(losses[k]) and math.isfinite(norm)):
-            return k
-        if norm > schedule.longest[0]:
-            scale(gradient, schedule.longest[0] / norm)
-        update(now[0], gradient, now[1], now[2], schedule.rates[k], new[0], new[1], new[2])
-        mix(now[3], new[0], schedule.decays[k], new[3])
-    return len(ends) - 1
+        part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
+        group, number = schedule.sums[k]
+        if stage == 0 and task < number:
+            blocks_vjp(chain, state[0], batch, no_values, part_of_loss,
+                       Gradients(no_values.value, no_values.value, sums[task]), blocks, tape,
+                       slopes, scratch, task * group, (task + 1) * group, couplings, masks,
+                       splines, mixtures, others, radials, sylvesters, residuals, images, tokens,
+                       potentials)
+        elif stage > 0:
+            for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
+                first, last = piece * PIECE, min((piece + 1) * PIECE, size)
+                gradient = sums[0, first:last]
+                if stage == 1:
+                    for j in range(1, number):
+                        add(sums[j, first:last], gradient)
+                    if len(mask) > 0:
+                        multiply(mask[first:last], gradient)
+                    found.squares[piece] = dot(gradient, gradient)
+                else:
+                    if found.factor[0] < 1:
+                        scale(found.factor[0], gradient)
+                    update(gradient, schedule.rates[k], state[0, first:last],
+                           state[1, first:last], state[2, first:last])
+                    mix(state[0, first:last], schedule.decays[k], state[3, first:last])
+        if is_last(counts, part, tasks):
+            if stage == 1:
+                found.losses[k] = dot(part_of_loss.weights, part_of_loss.log_prob)
+                norm = math.sqrt(total(found.squares))
+                if not (math.isfinite(found.losses[k]) and math.isfinite(norm)):
+                    found.done[0] = k
+                found.factor[0] = schedule.longest[0] / norm if norm > schedule.longest[0] else 1.0
+            let_begin(counts, part + 1)
 
 
 @body
-def take(source, places, mask, target):
-    for i in range(len(target)):
-        target[i] = source[places[i]] * mask[i]
+def add(more, to):
+    for i in range(len(to)):
+        to[i] += more[i]
 
 
 @body
-def scale(vector, factor):
+def multiply(mask, vector):
+    for i in range(len(vector)):
+        vector[i] *= mask[i]
+
+
+@body
+def scale(factor, vector):
     factor = vector.dtype.type(factor)
     for i in range(len(vector)):
         vector[i] *= factor
 
 
 @body
-def mix(before, vector, decay, after):
+def mix(vector, decay, average):
     rest = vector.dtype.type(1) - decay
     for i in range(len(vector)):
-        after[i] = decay * before[i] + rest * vector[i]
+        average[i] = decay * average[i] + rest * vector[i]
 
 
 @reduction
@@ -173,3 +275,11 @@ def dot(a, b):
     for i in range(len(a)):
         total += float(a[i]) * float(b[i])
     return total
+
+
+@body
+def total(numbers):
+    found = 0.0
+    for i in range(len(numbers)):
+        found += numbers[i]
+    return found

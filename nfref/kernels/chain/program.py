@@ -18,9 +18,8 @@ from nfref.runtime import blas
 from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path
 
-SUM_ROWS = 128          # rows whose gradients make one partial sum, in small networks
-MANY = 1 << 17          # from so many parameters on, twice as many
-MOST_SUMS = 16
+MOST_SUMS = 16          # of gradients, over some blocks of rows each
+MANY = 1 << 17          # numbers in theta from which on fewer sums are better, of two blocks each
 LONG = 1 << 20          # numbers in theta that threads bring in order, an instruction each
 
 
@@ -53,6 +52,8 @@ class Program:
     parts : (B + 2,) array
         Where the parts start that a whole batch goes through, as B batch norms cut them, and the
         end; with none of these rows do not depend on each other.
+    in_one_call : int
+        How many steps of training the next call makes.
     """
 
     def __init__(self, members, instructions):
@@ -81,7 +82,7 @@ class Program:
                            np.array(reals, np.float64))
         self.optional = optional_parts(
             {name for instruction in instructions for name in instruction.needs})
-        self.workspace, self.tape = Workspace(), tape
+        self.workspace, self.tape, self.in_one_call = Workspace(), tape, 1
         cuts = [k for k, one in enumerate(instructions) if one.opcode == BATCH_NORM]
         self.parts = np.array([0, *cuts, len(instructions)])
         self.structure = None
@@ -163,8 +164,7 @@ class Program:
         depends on sizes alone, so the result does not depend on the number of threads.
         """
         blocks = -(-n // ROWS)
-        share = max(SUM_ROWS // ROWS * (2 if self.size >= MANY else 1),
-                    -(-blocks // MOST_SUMS))
+        share = max(2 if self.size >= MANY and blocks > 3 else 1, -(-blocks // MOST_SUMS))
         return share, -(-blocks // share)
 
 

@@ -105,6 +105,11 @@ class Layout(NamedTuple):
     def unpacked(self, g_theta):
         return g_theta if self.places is None else _gathered(g_theta, self.back, self.counts)
 
+    def replaced(self, vector, theta):
+        """The vector, with what kernels read of it as in theta."""
+        return theta.copy() if self.places is None else np.where(
+            self.counts, self.unpacked(theta), vector)
+
 
 def _gathered(numbers, places, factors):
     """numbers[places] * factors, on all threads."""
