@@ -63,8 +63,10 @@ TWINS = {
                           REPEATED, "nfref.kernels.chain.primitives:batch_moments"),
     "in_turn": Twin(lambda task, count, size: size, MANY, "nfref.kernels.rows:at_once"),
     "steps": Twin(lambda density, unflatten, now, rows, batches, *others:
-                  len(batches[0]) * len(now.vector),
+                  len(batches[0]) * now.size,
                   REPEATED, "nfref.kernels.chain.epoch:steps"),
+    "mean_log_prob": Twin(lambda density, now, rows: len(rows.x) * now.size,
+                          REPEATED, "nfref.kernels.chain.epoch:mean_log_prob"),
     "adam_update": Twin(lambda vector, *others: len(vector),
                         LONG, "nfref.kernels.adam:adam_update"),
     "log_abs_det": Twin(_entries, CALL, f"{_MATRICES}:log_abs_det_or_none",

@@ -193,6 +193,11 @@ class Progress:
     averaged: np.ndarray
     optimizer: AdamState
 
+    @property
+    def size(self):
+        """How many parameters there are."""
+        return len(self.vector)
+
 
 class Best(NamedTuple):
     """The best parameters so far, as a vector: their score in nats per row, and the epoch."""
@@ -237,7 +242,7 @@ class _Run:
             train = self._epoch()
             score, shown = train, f"train {train:.3f}"
             if self.held_out is not None:
-                score = self._score(self.now.averaged)
+                score = self._score(self.now)
                 check_finite(score)
                 shown += f", validation {score:.3f} nats"
             self.passed.append((train, score))
@@ -263,10 +268,10 @@ class _Run:
         if self.settings.data_dependent_init:
             start = self._looked_at_rows(start)
         self.best = Best(math.inf, None, start)
-        if self.held_out is not None:
-            score = self._score(start)
-            self.best = Best(score if math.isfinite(score) else math.inf, None, start)
         self.now = Progress(start, start, self.adam.start(start))
+        if self.held_out is not None:
+            score = self._score(self.now)
+            self.best = Best(score if math.isfinite(score) else math.inf, None, start)
 
     def _ended(self):
         """Why no further epoch follows; None where one does."""
@@ -331,10 +336,15 @@ class _Run:
         averaged = running_average(now.averaged, vector, self.settings.average, optimizer.steps)
         return Progress(vector, averaged, optimizer), [float(loss)]
 
-    def _score(self, vector):
+    def _score(self, now):
         """Negative mean log-likelihood of the validation rows."""
+        def formula(density, now, rows):
+            return mean_log_prob(density, self.evaluated(now.averaged), *rows)
+
         with dispatch.repeating():
-            return -mean_log_prob(self.density, self.evaluated(vector), *self.held_out)
+            if self.keeps_whole:
+                return -formula(self.density, now, self.held_out)
+            return -dispatch.run("mean_log_prob", formula, self.density, now, self.held_out)
 
     def evaluated(self, vector):
         """The parameters that the density is evaluated with.
@@ -366,11 +376,10 @@ class _Run:
 
     def state(self):
         """The :class:`FitState` after the last epoch."""
-        now, best = self.now, self.best
-        return FitState(now.vector, now.averaged, now.optimizer.m, now.optimizer.v,
-                        now.optimizer.steps, best.vector, best.score, best.epoch, self.history(),
-                        self.rng.bit_generator.state, self.unflatten, self.evaluated,
-                        self.lowered)
+        now, best, adam = self.now, self.best, self.now.optimizer
+        return FitState(now.vector, now.averaged, adam.m, adam.v, adam.steps, best.vector,
+                        best.score, best.epoch, self.history(), self.rng.bit_generator.state,
+                        self.unflatten, self.evaluated, self.lowered)
 
 
 def mean_log_prob(density, params, x, context=None, weight=None):

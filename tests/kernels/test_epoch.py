@@ -80,6 +80,19 @@ def test_neither_threads_nor_the_number_of_calls_change_a_bit(name, batch_size, 
         assert same_bits(expected, other)
 
 
+@pytest.mark.parametrize("name", FLOWS)
+def test_states_on_the_way_are_those_of_the_formula_and_lead_to_the_same_end(name):
+    states = {"numba": [], "numpy": []}
+    for backend, found in states.items():
+        fitted(name, backend=backend, callback=found.append)
+    for one, other in zip(*states.values(), strict=True):
+        for vector in ("vector", "averaged", "m", "v", "best"):
+            np.testing.assert_allclose(getattr(one, vector), getattr(other, vector), rtol=1e-8,
+                                       atol=1e-10)
+        assert one.steps == other.steps
+    assert same_bits(fitted(name), fitted(name, resume=states["numba"][1]))
+
+
 # Where they stop ---------------------------------------------------------------------------
 
 
@@ -141,7 +154,7 @@ def test_other_packings_are_steps_by_themselves():
     density = nfref.Density(nfref.LULinear(3))
     vector, unflatten = trees.flatten(density.init(np.random.default_rng(0)))
     rows = fitting.Rows(np.zeros((4, 3)))
-    now = SimpleNamespace(vector=vector)
+    now = SimpleNamespace(vector=vector, size=len(vector))
     assert epoch.steps(density, unflatten, now, rows, [np.arange(4)], None, 0.9) is None
 
 

@@ -11,24 +11,25 @@ and the average.
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from nfref.kernels import turns
 from nfref.kernels.adam import rates_of, update
-from nfref.kernels.chain.execute import working_arrays
+from nfref.kernels.chain.execute import value, working_arrays
 from nfref.kernels.chain.interpreter import Gradients, Inputs, NormalLoss, Values, blocks_vjp
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
-from nfref.kernels.chain.training import _layout
+from nfref.kernels.chain.training import Layout, _layout
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.names import twin_of
 from nfref.kernels.rows import share
 from nfref.kernels.simd.products import ensure_compiled
 from nfref.kernels.turns import draw, is_last, let_begin, wait_for_part
 from nfref.runtime.backends import threads
+from nfref.runtime.blocks import in_blocks
 
 PARTS = 3
 PIECE = 4096            # numbers of theta that stay in the first cache while they are worked on
@@ -104,6 +105,75 @@ def _program_and_layout(density, unflatten, vector, dtype):
     return None if layout is None else (program, layout)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Where a fit stands (:class:`nfref.training.fitting.Progress`), in the order of the kernels.
+
+    It is brought into the order of the vector where it is asked for.
+
+    Attributes
+    ----------
+    program : Program
+    layout : Layout
+    start : Progress
+        What came before the first step.
+    state : (4, Q) array
+        theta, Adam's moments, and the running average of theta.
+    steps : int
+        How many Adam has made.
+    """
+
+    program: Program
+    layout: Layout
+    start: object
+    state: np.ndarray
+    steps: int
+
+    @property
+    def size(self):
+        return self.start.size
+
+    @property
+    def vector(self):
+        return self.layout.replaced(self.start.vector, self.state[0])
+
+    @property
+    def averaged(self):
+        return self.layout.replaced(self.start.averaged, self.state[3])
+
+    @property
+    def optimizer(self):
+        start = self.start.optimizer
+        return replace(start, m=self.layout.replaced(start.m, self.state[1]),
+                       v=self.layout.replaced(start.v, self.state[2]), steps=self.steps)
+
+
+def _packed(density, unflatten, now, dtype):
+    """Packed; None where :func:`steps` can't make steps of that dtype."""
+    if isinstance(now, Packed):
+        return replace(now, state=now.state.copy())
+    found = _program_and_layout(density, unflatten, now.vector, dtype)
+    if found is None:
+        return None
+    program, layout = found
+    vectors = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
+    return Packed(program, layout, now, np.array([layout.packed(one) for one in vectors]),
+                  now.optimizer.steps)
+
+
+def mean_log_prob(density, now, rows):
+    """Of rows, with the average of the parameters so far; None unless that is packed."""
+    if not isinstance(now, Packed):
+        return None
+
+    def log_prob(x, context=None):
+        z, log_det = value(now.program, now.state[3], x, context, threads())
+        return density.base._log_prob({}, z) + log_det
+
+    return float(np.average(in_blocks(log_prob, rows.x, rows.context).astype(np.float64),
+                            weights=rows.weight))
+
+
 def steps(density, unflatten, now, rows, batches, adam, decay_of):
     """A step for each batch of rows, while all is finite.
 
@@ -122,39 +192,29 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
 
     Returns
     -------
-    now : Progress
+    now : Packed
     losses : list of float
         Of the batches before the first whose loss or gradient is not finite. None instead of
         both where that is the first, or where no kernel does all of it.
     """
-    found = _program_and_layout(density, unflatten, now.vector, rows.x.dtype)
-    if found is None:
+    start = _packed(density, unflatten, now, rows.x.dtype)
+    if start is None:
         return None
-    program, layout = found
-    before = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
-    state = program.workspace.take((len(before), program.size), rows.x.dtype)
-    for packed, vector in zip(state, before):
-        packed[:] = layout.packed(vector)
-    losses, taken = [], now.optimizer.steps
+    program, losses = start.program, []
     while len(losses) < len(batches):
         some = batches[len(losses):len(losses) + program.in_one_call]
         began = time.perf_counter()
-        losses += (more := _in_one_call(program, layout, state, rows, some, adam, decay_of,
-                                        taken + len(losses)))
+        losses += (more := _in_one_call(start, rows, some, adam, decay_of, len(losses)))
         if len(more) < len(some):
             break
         most = SECONDS * len(some) / (time.perf_counter() - began)
         program.in_one_call = max(1, min(2 * program.in_one_call, int(most), MOST))
-    vector, m, v, averaged = map(layout.replaced, before, state)
-    program.workspace.give_back(state)
-    if not losses:
-        return None
-    return replace(now, vector=vector, averaged=averaged,
-                   optimizer=replace(now.optimizer, m=m, v=v, steps=taken + len(losses))), losses
+    return (replace(start, steps=start.steps + len(losses)), losses) if losses else None
 
 
-def _in_one_call(program, layout, state, rows, batches, adam, decay_of, taken):
-    """The losses of those that were finite; moves the state."""
+def _in_one_call(now, rows, batches, adam, decay_of, done):
+    """The losses of those that were finite; moves the state, which is ``done`` steps ahead."""
+    program, state, mask = now.program, now.state, now.layout.mask
     ensure_compiled(state.dtype)
     sizes, dtype, take = list(map(len, batches)), state.dtype, program.workspace.take
     x, context, weight = rows.at(np.concatenate(batches))
@@ -162,7 +222,7 @@ def _in_one_call(program, layout, state, rows, batches, adam, decay_of, taken):
     weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
     loss = NormalLoss(weights.astype(dtype), np.empty(len(x), dtype))
     sums = np.array(list(map(program.partial_sums, sizes)))
-    numbers = range(taken + 1, taken + 1 + len(sizes))
+    numbers = range(now.steps + done + 1, now.steps + done + 1 + len(sizes))
     schedule = Schedule(
         np.cumsum([0, *sizes]), sums,
         np.array([rates_of(t, adam.rate_of(t)) for t in numbers], dtype),
@@ -173,7 +233,7 @@ def _in_one_call(program, layout, state, rows, batches, adam, decay_of, taken):
     tasks = max(most, min(threads(), pieces // MANY))
     found = Found(turns.counts(PARTS * len(sizes)), take((most, program.size), dtype),
                   np.empty(pieces), np.empty(len(sizes)), np.ones(1), np.array([len(sizes)]))
-    mask = np.empty(0, dtype) if layout.mask is None else layout.mask
+    mask = np.empty(0, dtype) if mask is None else mask
     nothing = Values(inputs.x[:0], mask[:0])
 
     def task(k):

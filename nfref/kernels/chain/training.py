@@ -108,7 +108,7 @@ class Layout(NamedTuple):
     def replaced(self, vector, theta):
         """The vector, with what kernels read of it as in theta."""
         return theta.copy() if self.places is None else np.where(
-            self.counts, self.unpacked(theta), vector)
+            self.counts, theta.take(self.back, mode="clip"), vector)
 
 
 def _gathered(numbers, places, factors):
