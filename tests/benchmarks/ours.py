@@ -116,27 +116,10 @@ class Case:
         return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
 
     def _call(self, backend, density, params):
-        x = self.rows()
+        x, steps = self.rows(), 1
         if self.kind == "step":
-            vector, unflatten = trees.flatten(params)
-            adam, batches = Adam(1e-3), [np.arange(len(x))] * IN_ONE_CALL
-            state, training = adam.start(vector), nfref.in_training(density)
-            learns = nfref.adapt(density, params, x[:1]) is not params
-            now, decay_of_steps = Progress(vector, vector, state), partial(decay_of, 0.99)
-
-            def one_step(*arguments):
-                _, slope = gradient.loss_and_gradient(training, unflatten, vector, x)
-                moved, _ = adam.step(vector, slope, state)
-                if learns:
-                    nfref.adapt(density, unflatten(moved), x)
-
-            def many_steps():
-                dispatch.run("steps", one_step, training, unflatten, now, Rows(x), batches, adam,
-                             decay_of_steps)
-
             with nfref.backend(backend):
-                many = not learns and dispatch.threads_of_steps(training, vector, unflatten, len(x))
-            work = many_steps if many else one_step
+                work, steps = training_step(density, params, x)
         elif self.kind == "sample":
             def work():
                 density.flow.forward(params["flow"], x)
@@ -147,7 +130,7 @@ class Case:
         def call():
             with nfref.backend(backend):
                 work()
-        call.steps = IN_ONE_CALL if self.kind == "step" and work is not one_step else 1
+        call.steps = steps
         return call
 
     def stack(self):
@@ -162,6 +145,29 @@ class Case:
             with nfref.backend(backend):
                 small_matrices.log_abs_det(matrices)
         return {name: (lambda name=name: call(name)) for name in self._available()}
+
+
+def training_step(density, params, x):
+    """A call that makes steps of training on the rows x, and how many: as a fit makes them."""
+    vector, unflatten = trees.flatten(params)
+    adam, training = Adam(1e-3), nfref.in_training(density)
+    state, learns = adam.start(vector), nfref.adapt(density, params, x[:1]) is not params
+    now, batches = Progress(vector, vector, state), [np.arange(len(x))] * IN_ONE_CALL
+
+    def one_step(*arguments):
+        _, slope = gradient.loss_and_gradient(training, unflatten, vector, x)
+        moved, _ = adam.step(vector, slope, state)
+        if learns:
+            nfref.adapt(density, unflatten(moved), x)
+        return slope
+
+    def many_steps():
+        return dispatch.run("steps", one_step, training, unflatten, now, Rows(x), batches, adam,
+                            partial(decay_of, 0.99))
+
+    if learns or not dispatch.threads_of_steps(training, vector, unflatten, len(x)):
+        return one_step, 1
+    return many_steps, IN_ONE_CALL
 
 
 def has_device():

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from tests.benchmarks.ours import Case, dense
+from tests.benchmarks.ours import Case, dense, training_step
 
 FAMILIES = ("RealNVP", "MAF", "NSF", "CNF")
 WORKS = ("value", "step", "sample")
@@ -105,27 +105,23 @@ def measure(given):
     import nfref
     for point in given:
         with nfref.backend("numba", threads=point.threads):
-            call = made(point)
+            call, count = made(point)
             call()
             times, held = [], None
             while not times or len(times) < REPEATS and sum(times) < LONG:
                 before = rest()
                 start = time.perf_counter()
                 result = call()
-                times.append(time.perf_counter() - start)
+                times.append((time.perf_counter() - start) / count)
                 if before is not None:
-                    held = peak() - before - result.nbytes / 2 ** 20
+                    held = peak() - before - getattr(result, "nbytes", 0) / 2 ** 20
                 del result
         print(json.dumps({**asdict(point), "work": work_of(point), "seconds": min(times),
                           "megabytes": held}), flush=True)
 
 
 def made(point):
-    """The call of a point; it returns what it computes."""
-    from nfref.runtime import params as trees
-    from nfref.training import gradient
-    from nfref.training.adam import Adam
-
+    """The call of a point, and how many times it does the work."""
     sizes = {"dim": point.columns, "layers": point.layers, "hidden": (point.hidden, point.hidden),
              "rows": point.rows}
     case = Case("", point.work, point.family, sizes)
@@ -134,19 +130,11 @@ def made(point):
         # A fixed number of evaluations, so that no step-size control hides the growth.
         density = replace(density, flow=replace(density.flow, solver="rk4", steps=8))
     if point.work == "sample":
-        return lambda: density.sample(params, np.random.default_rng(1), point.rows)
+        return lambda: density.sample(params, np.random.default_rng(1), point.rows), 1
     x = case.rows()
     if point.work == "value":
-        return lambda: density.log_prob(params, x)
-    vector, unflatten = trees.flatten(params)
-    adam = Adam(1e-6)
-    state = adam.start(vector)
-
-    def step():
-        _, slope = gradient.loss_and_gradient(density, unflatten, vector, x)
-        adam.step(vector, slope, state)
-        return slope
-    return step
+        return lambda: density.log_prob(params, x), 1
+    return training_step(density, params, x)
 
 
 def rest():
