@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import types
 
 from nfref.kernels import cache
 from nfref.kernels.adam import _adam_update
@@ -34,8 +33,7 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.epoch import Found, Schedule, make_steps, threads_of_steps
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
-from nfref.kernels.simd.products import (ensure_compiled, outer_product, outer_product_signature,
-                                         product, product_signature)
+from nfref.kernels.simd.products import compiled_for, pretend_compiled
 from nfref.runtime.backends import processors
 
 
@@ -74,13 +72,10 @@ def tasks_of(need):
     whole = np.empty(0, np.int64)
     program = chain.Chain(whole, whole, np.empty(0))
     rows, values = chain.Inputs(table, table), chain.Values(table, flat)
-    pointer = types.CPointer(numba.from_dtype(np.dtype(need.dtype)))
 
     def task(kernel, *arguments, small=False):
         return Task(kernel, tuple(map(numba.typeof, arguments)), small)
 
-    yield Task(product, product_signature(pointer).args, small=True)
-    yield Task(outer_product, outer_product_signature(pointer).args, small=True)
     if need.in_one_call:
         doubles = np.empty(0)
         yield task(make_steps, program, rows, values, chain.NormalLoss(flat, flat), flat,
@@ -94,6 +89,8 @@ def tasks_of(need):
     if need.value:
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0,
                    *need.optional)
+    for kernel, signature in compiled_for(np.dtype(need.dtype)):
+        yield Task(kernel, signature.args, small=True)
     if need.gradient and not need.in_one_call:
         yield task(chain.add_partial_sums, table, flat, 0, 0, small=True)
         yield task(_adam_update, *[flat] * 5, 0, 0, small=True)
@@ -274,16 +271,18 @@ def work():
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
+    tasks = []
     for optional, *others in json.loads(sys.argv[1]):
         need = Need(tuple(optional), *others)
-        for task in tasks_of(need):
-            path = task.path
-            if path.name in leave_out:
-                continue
-            print("begin", path.name, flush=True)
-            if task.kernel in (make_steps, chain.vjp, chain.evaluate):
-                ensure_compiled(np.dtype(need.dtype))
-            task.kernel.compile(task.types)
-            if not os.path.exists(path):        # nobody would find it
-                return
-            print("end", path.name, flush=True)
+        pretend_compiled(np.dtype(need.dtype))
+        tasks += tasks_of(need)
+    # Who waits for a large one compiles the small ones meanwhile.
+    for task in sorted(tasks, key=lambda task: task.small):
+        path = task.path
+        if path.name in leave_out:
+            continue
+        print("begin", path.name, flush=True)
+        task.kernel.compile(task.types)
+        if not os.path.exists(path):        # nobody would find it
+            return
+        print("end", path.name, flush=True)

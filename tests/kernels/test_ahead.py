@@ -18,13 +18,14 @@ from nfref.kernels import ahead, cache, jit
 from nfref.kernels.adam import _adam_update
 from nfref.kernels.chain import epoch
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.simd.products import outer_product, product
+from nfref.kernels.simd.products import column, outer_product, product
 from nfref.runtime import params as trees
 from nfref.tables.plan import Plan
 from nfref.tables.search import prepare_flows
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
 NOTHING = (None,) * len(chain.OPTIONAL)
+PRODUCTS = [product, column, outer_product]
 NEED = ahead.Need(NOTHING, "float32", True, True)
 
 
@@ -74,15 +75,15 @@ def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
     (piece,) = ahead.programs(density.flow, -1)
     tasks = list(ahead.tasks_of(ahead.Need(piece.optional, np.dtype(dtype).name, True, True,
                                            in_one_call)))
-    assert [task.kernel for task in tasks] == [product, outer_product, *(
-        [epoch.make_steps, chain.evaluate] if in_one_call else
-        [chain.vjp, chain.evaluate, chain.add_partial_sums, _adam_update])]
+    assert [task.kernel for task in tasks] == (
+        [epoch.make_steps, chain.evaluate, *PRODUCTS] if in_one_call else
+        [chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update])
     assert all(task.types in task.kernel.overloads for task in tasks)
 
 
 def test_values_alone_need_no_gradient():
     kernels = [task.kernel for task in ahead.tasks_of(NEED._replace(gradient=False))]
-    assert kernels == [product, outer_product, chain.evaluate]
+    assert kernels == [chain.evaluate, *PRODUCTS]
 
 
 def test_a_search_asks_for_training_and_then_for_scores(asked):

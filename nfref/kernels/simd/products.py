@@ -174,13 +174,23 @@ def ensure_compiled(dtype):
     if dtype in _COMPILED or numba.config.DISABLE_JIT:
         return
     with _COMPILING:
-        pointer = types.CPointer(numba.from_dtype(dtype))
-        for function, signature in ((product, product_signature(pointer)),
-                                    (column, column_signature(pointer)),
-                                    (outer_product, outer_product_signature(pointer))):
-            name = _name(function.py_func.__name__, signature)
-            binding.add_symbol(name, address(function, signature.args))
+        for function, signature in compiled_for(dtype):
+            binding.add_symbol(_name(function.py_func.__name__, signature),
+                               address(function, signature.args))
         _COMPILED.add(dtype)
+
+
+def compiled_for(dtype):
+    """The products of a dtype, and their signatures."""
+    pointer = types.CPointer(numba.from_dtype(dtype))
+    return ((product, product_signature(pointer)), (column, column_signature(pointer)),
+            (outer_product, outer_product_signature(pointer)))
+
+
+def pretend_compiled(dtype):
+    """For a process that compiles kernels and runs none: it does not have to wait for products."""
+    for function, signature in compiled_for(dtype):
+        binding.add_symbol(_name(function.py_func.__name__, signature), id(function))
 
 
 # The products --------------------------------------------------------------------------------
