@@ -4,7 +4,7 @@ A fit knows from the start which kernels it will run. The first one on a machine
 processes that do nothing but compile them into the cache on disk, in the order in which they
 will be needed. When this process needs a kernel that is not in the cache,
 
-- and a worker is at it, it waits, and meanwhile compiles small ones that nobody has begun;
+- and a worker is at it, it waits, and meanwhile compiles others that nobody has begun;
 - and no worker is, it compiles the kernel itself, and tells the workers to leave it out.
 
 So all that workers change is when code is compiled, and where. One that dies, or cannot write,
@@ -33,7 +33,7 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.epoch import Found, Schedule, make_steps, threads_of_steps
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
-from nfref.kernels.simd.products import compiled_for, pretend_compiled
+from nfref.kernels.simd.products import compiled_for, ensure_compiled, pretend_compiled
 from nfref.runtime.backends import processors
 
 
@@ -54,11 +54,14 @@ class Need(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A kernel for arguments of some types; a small one is compiled in a moment."""
+    """A kernel for arguments of some types.
+
+    It calls products of a dtype; or none, and is so small that it is compiled in a moment.
+    """
 
     kernel: object
     types: tuple
-    small: bool = False
+    products: str | None = None
 
     @property
     def path(self):
@@ -73,8 +76,8 @@ def tasks_of(need):
     program = chain.Chain(whole, whole, np.empty(0))
     rows, values = chain.Inputs(table, table), chain.Values(table, flat)
 
-    def task(kernel, *arguments, small=False):
-        return Task(kernel, tuple(map(numba.typeof, arguments)), small)
+    def task(kernel, *arguments, products=need.dtype):
+        return Task(kernel, tuple(map(numba.typeof, arguments)), products)
 
     if need.in_one_call:
         doubles = np.empty(0)
@@ -90,10 +93,10 @@ def tasks_of(need):
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0,
                    *need.optional)
     for kernel, signature in compiled_for(np.dtype(need.dtype)):
-        yield Task(kernel, signature.args, small=True)
+        yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:
-        yield task(chain.add_partial_sums, table, flat, 0, 0, small=True)
-        yield task(_adam_update, *[flat] * 5, 0, 0, small=True)
+        yield task(chain.add_partial_sums, table, flat, 0, 0, products=None)
+        yield task(_adam_update, *[flat] * 5, 0, 0, products=None)
 
 
 # The process that will need them --------------------------------------------------------------
@@ -160,7 +163,7 @@ class CompileWorkers:
             if path.name not in known and not os.path.exists(path):
                 missing[path.name] = task
         free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
-        if free < 1 or sum(not task.small for task in missing.values()) < 2:
+        if free < 1 or sum(task.products is not None for task in missing.values()) < 2:
             return
         announce()
         cache.when_missing(self.wait)
@@ -172,20 +175,24 @@ class CompileWorkers:
     def wait(self, name):
         """Wait while a worker compiles the entry ``name``; whether it is in the cache now.
 
-        If it is not, no worker will compile it any more: the caller has to. Small kernels that
-        nobody has begun are compiled here in the meantime.
+        If it is not, no worker will compile it any more: the caller has to. Kernels that nobody
+        has begun are compiled here in the meantime.
         """
         while True:
             with self.changed:
                 self.pending.pop(name, None)
                 if name not in self.begun:
                     break
-                small = next((one for one, task in self.pending.items() if task.small), None)
-                task = self.pending.pop(small, None)
+                # A small one if there is any: this one may be there in a moment.
+                other = min(self.pending, key=lambda one: bool(self.pending[one].products),
+                            default=None)
+                task = self.pending.pop(other, None)
                 if task is None:
-                    self.changed.wait(1)    # on Windows, Ctrl-C can't end a wait without a timeout
+                    self.changed.wait(1)    # on Windows, Ctrl-C can't end one without a timeout
             if task is not None:
-                self.leave_out(small)
+                self.leave_out(other)
+                if task.products:
+                    ensure_compiled(np.dtype(task.products))
                 task.kernel.compile(task.types)
         if name in self.done:
             return True
@@ -277,7 +284,7 @@ def work():
         pretend_compiled(np.dtype(need.dtype))
         tasks += tasks_of(need)
     # Who waits for a large one compiles the small ones meanwhile.
-    for task in sorted(tasks, key=lambda task: task.small):
+    for task in sorted(tasks, key=lambda task: not task.products):
         path = task.path
         if path.name in leave_out:
             continue

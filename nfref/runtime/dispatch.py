@@ -65,7 +65,7 @@ TWINS = {
     "steps": Twin(lambda density, unflatten, now, rows, batches, *others:
                   len(batches[0]) * now.size,
                   REPEATED, "nfref.kernels.chain.epoch:steps"),
-    "mean_log_prob": Twin(lambda density, now, rows: len(rows.x) * now.size,
+    "mean_log_prob": Twin(lambda density, unflatten, now, rows: len(rows.x) * now.size,
                           REPEATED, "nfref.kernels.chain.epoch:mean_log_prob"),
     "adam_update": Twin(lambda vector, *others: len(vector),
                         LONG, "nfref.kernels.adam:adam_update"),

@@ -66,8 +66,10 @@ def prepare_flows(fold, plan):
     training, held_out, _ = fold
     scored, fits = min(len(held_out), BLOCK), []
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
-        density, vector, unflatten, step = _start_of(kind, training, plan)
-        fits += [(density, vector, unflatten, step, scored),
+        density, vector, unflatten, step = start = _start_of(kind, training, plan)
+        # Steps in one call score with a kernel of their own on the way.
+        in_one_call = kind.objective is None and threads_of_steps(*start)
+        fits += [(density, vector, unflatten, step, 0 if in_one_call else scored),
                  (density, vector.astype(plan.dtype or "float64"), unflatten, 0, scored)]
     prepare(fits)
 

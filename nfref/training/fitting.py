@@ -232,6 +232,8 @@ class _Run:
         check_has_any(self.start)
         self.training = in_training(density)
         self.keeps_running, self.keeps_whole = map(self._learns, ("batch", "evaluation"))
+        self.has_twins = settings.objective is None and not (self.keeps_running
+                                                             or self.keeps_whole)
         self.now, self.passed, self.best = None, [], Best(math.inf, None, self.start)
         self.lowered = ()
 
@@ -310,9 +312,9 @@ class _Run:
             def step(*arguments, batch=left[0]):
                 return self._step(self.rows.at(batch))
 
-            if self.settings.objective is not None or self.keeps_running:
+            if not self.has_twins:
                 self.now, more = step()
-            else:       # the twin makes as many as have finite losses
+            else:       # as many as have finite losses
                 self.now, more = dispatch.run(
                     "steps", step, self.training, self.unflatten, self.now, self.rows, left,
                     self.adam, partial(decay_of, self.settings.average))
@@ -338,13 +340,14 @@ class _Run:
 
     def _score(self, now):
         """Negative mean log-likelihood of the validation rows."""
-        def formula(density, now, rows):
-            return mean_log_prob(density, self.evaluated(now.averaged), *rows)
+        def formula(*arguments):
+            return mean_log_prob(self.density, self.evaluated(now.averaged), *self.held_out)
 
         with dispatch.repeating():
-            if self.keeps_whole:
-                return -formula(self.density, now, self.held_out)
-            return -dispatch.run("mean_log_prob", formula, self.density, now, self.held_out)
+            if not self.has_twins:
+                return -formula()
+            return -dispatch.run("mean_log_prob", formula, self.density, self.unflatten, now,
+                                 self.held_out)
 
     def evaluated(self, vector):
         """The parameters that the density is evaluated with.

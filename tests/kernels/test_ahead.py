@@ -64,14 +64,16 @@ class FakeWorker:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("in_one_call", [True, False])
 def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
-    """Fitted once, so that the kernels have run in this process, on three partial sums."""
+    """Fitted once, so that the kernels have run in this process, on three partial sums; and scored
+    afterwards, which steps in one call do with a kernel of their own on the way."""
     density = nfref.Density(nfref.ElementwiseAffine(3))
     if not in_one_call:
         density = nfref.Density(nfref.Chain([density.flow, nfref.LULinear(3)]))
     rows = np.random.default_rng(0).standard_normal((600, 3)).astype(dtype)
     with nfref.backend("numba"):
-        nfref.fit(density, density.init(np.random.default_rng(0)), rows,
-                  np.random.default_rng(0), epochs=1, batch_size=600, progress=False)
+        fitted = nfref.fit(density, density.init(np.random.default_rng(0)), rows,
+                           np.random.default_rng(0), epochs=1, batch_size=600, progress=False)
+        density.log_prob(fitted.params, rows)
     (piece,) = ahead.programs(density.flow, -1)
     tasks = list(ahead.tasks_of(ahead.Need(piece.optional, np.dtype(dtype).name, True, True,
                                            in_one_call)))
@@ -96,7 +98,7 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
     prepare_flows((Rows(), Rows(), None), Plan())
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
-    assert asked == [[ahead.Need(optional, "float32", True, True, True)],
+    assert asked == [[ahead.Need(optional, "float32", False, True, True)],
                      [ahead.Need(optional, "float64", True, False)]]
     prepare_flows((Rows(), Rows(), None), Plan(jobs=2))
     prepare_flows((Rows(), Rows(), None), Plan("gaussian"))
@@ -159,7 +161,7 @@ def small_task(ran):
     class Kernel:
         def compile(self, types):
             ran.append(types)
-    return ahead.Task(Kernel(), ("types",), small=True)
+    return ahead.Task(Kernel(), ("types",))
 
 
 def listening(pool, lines):

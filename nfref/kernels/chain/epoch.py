@@ -18,15 +18,16 @@ import numpy as np
 
 from nfref.kernels import turns
 from nfref.kernels.adam import rates_of, update
-from nfref.kernels.chain.execute import value, working_arrays
-from nfref.kernels.chain.interpreter import Gradients, Inputs, NormalLoss, Values, blocks_vjp
+from nfref.kernels.chain.execute import inputs_and_values, working_arrays
+from nfref.kernels.chain.interpreter import (Gradients, Inputs, NormalLoss, Values, blocks_vjp,
+                                             evaluate_blocks)
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import Layout, _layout
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.names import twin_of
 from nfref.kernels.rows import share
-from nfref.kernels.simd.products import ensure_compiled
+from nfref.kernels.simd.products import ROWS, ensure_compiled
 from nfref.kernels.turns import draw, is_last, let_begin, wait_for_part
 from nfref.runtime.backends import threads
 from nfref.runtime.blocks import in_blocks
@@ -161,14 +162,20 @@ def _packed(density, unflatten, now, dtype):
                   now.optimizer.steps)
 
 
-def mean_log_prob(density, now, rows):
-    """Of rows, with the average of the parameters so far; None unless that is packed."""
-    if not isinstance(now, Packed):
+def mean_log_prob(density, unflatten, now, rows):
+    """Of rows, with the average of the parameters so far; None where no kernel makes the steps."""
+    packed = now if isinstance(now, Packed) else _packed(density, unflatten, now, rows.x.dtype)
+    if packed is None:
         return None
+    dtype = rows.x.dtype
+    nothing = np.empty(0, dtype)
+    schedule = Schedule(np.zeros(1, np.int64), np.ones((1, 2), np.int64), np.empty((0, 7), dtype),
+                        nothing, np.empty(0))
 
     def log_prob(x, context=None):
-        z, log_det = value(now.program, now.state[3], x, context, threads())
-        return density.base._log_prob({}, z) + log_det
+        inputs, values = inputs_and_values(x, context)
+        _run(packed, inputs, NormalLoss(nothing, nothing), schedule, values)
+        return density.base._log_prob({}, values.value) + values.log_det
 
     return float(np.average(in_blocks(log_prob, rows.x, rows.context).astype(np.float64),
                             weights=rows.weight))
@@ -214,48 +221,66 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
 
 def _in_one_call(now, rows, batches, adam, decay_of, done):
     """The losses of those that were finite; moves the state, which is ``done`` steps ahead."""
-    program, state, mask = now.program, now.state, now.layout.mask
-    ensure_compiled(state.dtype)
-    sizes, dtype, take = list(map(len, batches)), state.dtype, program.workspace.take
+    sizes, dtype = list(map(len, batches)), now.state.dtype
     x, context, weight = rows.at(np.concatenate(batches))
-    inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
     weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
-    loss = NormalLoss(weights.astype(dtype), np.empty(len(x), dtype))
-    sums = np.array(list(map(program.partial_sums, sizes)))
     numbers = range(now.steps + done + 1, now.steps + done + 1 + len(sizes))
     schedule = Schedule(
-        np.cumsum([0, *sizes]), sums,
+        np.cumsum([0, *sizes]), np.array(list(map(now.program.partial_sums, sizes))),
         np.array([rates_of(t, adam.rate_of(t)) for t in numbers], dtype),
         np.array([decay_of(t) for t in numbers], dtype),
         np.array([math.inf if adam.clip_norm is None else adam.clip_norm]))
-    pieces = -(-program.size // PIECE)
-    most = int(max(sums[:, 1]))
-    tasks = max(most, min(threads(), pieces // MANY))
-    found = Found(turns.counts(PARTS * len(sizes)), take((most, program.size), dtype),
-                  np.empty(pieces), np.empty(len(sizes)), np.ones(1), np.array([len(sizes)]))
-    mask = np.empty(0, dtype) if mask is None else mask
-    nothing = Values(inputs.x[:0], mask[:0])
+    inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
+    found = _run(now, inputs, NormalLoss(weights.astype(dtype), np.empty(len(x), dtype)), schedule,
+                 Values(x[:0], x[:0, 0]))
+    return found.losses[:found.done[0]].tolist()
+
+
+def _run(now, inputs, loss, schedule, values):
+    """The kernel on all threads; what it found."""
+    program, state, mask = now.program, now.state, now.layout.mask
+    ensure_compiled(state.dtype)
+    count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
+    sums = int(np.max(schedule.sums[:, 1]))
+    tasks = (max(sums, min(threads(), pieces // MANY)) if count else
+             min(threads(), -(-len(inputs.x) // ROWS)))
+    found = Found(turns.counts(max(PARTS * count, 1)),
+                  program.workspace.take((sums, program.size), state.dtype), np.empty(pieces),
+                  np.empty(count), np.ones(1), np.array([count]))
+    mask = np.empty(0, state.dtype) if mask is None else mask
 
     def task(k):
         arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
-        make_steps(program.chain, inputs, nothing, loss, mask, schedule, state, found, tasks,
+        make_steps(program.chain, inputs, values, loss, mask, schedule, state, found, tasks,
                    *arrays, *program.optional)
         program.workspace.give_back(*arrays)
 
     share(task, min(threads(), tasks), threads())
     program.workspace.give_back(found.sums)
-    return found.losses[:found.done[0]].tolist()
+    return found
 
 
 @kernel
-def make_steps(chain, rows, no_values, loss, mask, schedule, state, found, tasks, blocks, tape,
+def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, blocks, tape,
                slopes, scratch, couplings, masks, splines, mixtures, others, radials, sylvesters,
                residuals, images, tokens, potentials):
     """A thread's share of the steps, each of which is so many tasks three times.
 
+    Or of the values of rows with the average of the parameters, where values are asked for: to
+    compile most of a kernel once more for these takes seconds.
+
     ``state`` (4, Q) holds theta, Adam's moments and the average; ``mask`` (Q,) is 0 for numbers
     that stay as they are, or of length 0 where there are none.
     """
+    if len(values.log_det) > 0:
+        group = -(-len(rows.x) // (tasks * ROWS))
+        task = draw(found.counts)
+        while task < tasks:
+            evaluate_blocks(chain, state[3], rows, values, blocks, tape, task * group,
+                            (task + 1) * group, couplings, masks, splines, mixtures, others,
+                            radials, sylvesters, residuals, images, tokens, potentials)
+            task = draw(found.counts)
+        return
     ends, counts, sums = schedule.ends, found.counts, found.sums
     pieces, size = len(found.squares), state.shape[1]
     while True:
@@ -271,8 +296,8 @@ def make_steps(chain, rows, no_values, loss, mask, schedule, state, found, tasks
         part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
         group, number = schedule.sums[k]
         if stage == 0 and task < number:
-            blocks_vjp(chain, state[0], batch, no_values, part_of_loss,
-                       Gradients(no_values.value, no_values.value, sums[task]), blocks, tape,
+            blocks_vjp(chain, state[0], batch, values, part_of_loss,
+                       Gradients(values.value, values.value, sums[task]), blocks, tape,
                        slopes, scratch, task * group, (task + 1) * group, couplings, masks,
                        splines, mixtures, others, radials, sylvesters, residuals, images, tokens,
                        potentials)

@@ -223,14 +223,23 @@ def block_of(rows, numbers):
 
 
 @kernel
-def evaluate(chain, theta, rows, values, blocks, tape, first, last,
-             couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images,
-        tokens, potentials):
+def evaluate(chain, theta, rows, values, blocks, tape, first, last, couplings, masks, splines,
+             mixtures, others, radials, sylvesters, residuals, images, tokens, potentials):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Returns
     0.0, or NaN if a value is not finite.
     """
+    return evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, couplings, masks,
+                           splines, mixtures, others, radials, sylvesters, residuals, images,
+                           tokens, potentials)
+
+
+@body
+def evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, couplings, masks,
+                    splines, mixtures, others, radials, sylvesters, residuals, images, tokens,
+                    potentials):
+    """See :func:`evaluate`."""
     zeros = 0.0
     code, starts, x = chain.code, chain.starts, rows.x
     block, no_slopes = block_of(rows, blocks[0]), tape[:0]
