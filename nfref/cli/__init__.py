@@ -55,9 +55,13 @@ class Commands:
     def __init__(self, parsers):
         self._parsers, self.choices = parsers, parsers.choices
 
-    def add_parser(self, name, **options):
-        """The parser of a command, for its options."""
-        return self._parsers.add_parser(name, help=COMMANDS[name][1], **options)
+    def add(self, name, run=None, *options, **about):
+        """Add a command: ``run`` is called with its Options, of these classes."""
+        parser = self._parsers.add_parser(name, help=COMMANDS[name][1], **about)
+        for one in options:
+            one.add_to(parser)
+        if run is not None:
+            parser.set_defaults(run=lambda found: run(*(one.of(found) for one in options)))
 
 
 def load(arguments):
@@ -81,7 +85,7 @@ def parser(asked=tuple(COMMANDS)):
     modules = {COMMANDS[name][0] for name in asked}
     for name, (module, _) in COMMANDS.items():
         if module not in modules:
-            commands.add_parser(name)
+            commands.add(name)
         elif name not in commands.choices:
             import_module(f"nfref.cli.{module}").add_commands(commands)
     return root

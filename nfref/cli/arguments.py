@@ -7,7 +7,7 @@ import argparse
 import contextlib
 import math
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 
 class UsageError(Exception):
@@ -25,12 +25,50 @@ def blamed(name):
 
 @dataclass(frozen=True)
 class Options:
-    """What a command, or a part of it, is asked for: a field for each option that it knows."""
+    """What a command, or a part of it, is asked for: a field for each option that it knows.
+
+    A field says by :func:`option` or :func:`positional` what argparse is told of it.
+    """
+
+    @classmethod
+    def add_to(cls, parser):
+        """Have a parser look for them."""
+        for one in fields(cls):
+            parser.add_argument(one.metadata["prefix"] + one.name.replace("_", "-"),
+                                **one.metadata["about"])
 
     @classmethod
     def of(cls, namespace):
         """Out of what argparse has found."""
-        return cls(**{field.name: getattr(namespace, field.name) for field in fields(cls)})
+        return cls(**{one.name: getattr(namespace, one.name) for one in fields(cls)})
+
+
+def option(help, prefix="--", **about):
+    """A field of Options that is given by its name; ``about`` is what argparse takes."""
+    return field(metadata={"prefix": prefix, "about": {"help": help, **about}})
+
+
+def positional(metavar, help, **about):
+    """A field of Options that is given by its place."""
+    return option(help, prefix="", metavar=metavar, **about)
+
+
+def seed(help):
+    """The field of --seed."""
+    return option(f"{help} (default: %(default)s)", type=count(0, 2 ** 128), default=0, metavar="S")
+
+
+def header():
+    """The field of --header, for commands that read DATA."""
+    from nfref.tables.reading import HEADERS
+    return option("whether the first line of a text file holds names (default: %(default)s, which "
+                  "says so where it has to guess)", choices=HEADERS, default="auto")
+
+
+def spreadsheet():
+    """The field of --spreadsheet, for commands that write text which came from others."""
+    return option("write an apostrophe before text that begins with = + - or @, which a "
+                  "spreadsheet would take for a formula", action="store_true")
 
 
 class Parser(argparse.ArgumentParser):
@@ -82,21 +120,6 @@ def positive(text):
 def widths(text):
     """A type of option: widths such as 64,64."""
     return tuple(count(1)(part) for part in text.split(","))
-
-
-def add_header(parser):
-    """Add --header, for commands that read DATA."""
-    from nfref.tables.reading import HEADERS
-    parser.add_argument("--header", choices=HEADERS, default="auto",
-                        help="whether the first line of a text file holds names (default: "
-                             "%(default)s, which says so where it has to guess)")
-
-
-def add_spreadsheet(parser):
-    """Add --spreadsheet, for commands that write text which came from others."""
-    parser.add_argument("--spreadsheet", action="store_true",
-                        help="write an apostrophe before text that begins with = + - or @, which "
-                             "a spreadsheet would take for a formula")
 
 
 def support(text):

@@ -4,6 +4,7 @@ Exit status 0 when every property was judged and passed, 1 when one failed, 3 wh
 some could not be judged, 2 when the question was wrong.
 """
 
+import argparse
 import contextlib
 import importlib
 import inspect
@@ -15,13 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli.arguments import Options, UsageError, count, positive
+from nfref.cli.arguments import Options, UsageError, count, option, positional, positive
 
 
 def add_commands(commands):
     """Add the command to the command line."""
-    parser = commands.add_parser(
-        "check",
+    commands.add(
+        "check", check, Question,
         description="Check every property of a flow: log-determinants against numerical\n"
                     "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
                     "a transform or distribution of another library, a module with forward and\n"
@@ -30,52 +31,9 @@ def add_commands(commands):
                     "Exit status 0: ok; 1: something failed; 3: nothing failed, but something\n"
                     "could not be judged and was not named by --skip; 2: a wrong question.",
         example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32")
-    parser.add_argument("object", metavar="MODULE:OBJECT", nargs="?",
-                        help="what to check, as package.module:name.of.attribute")
-    parser.add_argument("--process", metavar="COMMAND", help="instead of OBJECT: a program in any "
-                        "language, asked by lines of JSON (docs/process_protocol.rst)")
-    parser.add_argument("--density", metavar="TABLE", help="OBJECT is a density of the rows of "
-                        "this file: an estimator, a distribution, a copula")
-    parser.add_argument("--discrete", metavar="NAME,NAME", help="with --density: columns whose "
-                        "values have probabilities (default: whole numbers that are drawn, too)")
-    parser.add_argument("--dim", type=count(1), metavar="D", help="number of coordinates")
-    parser.add_argument("--event-shape", type=_shape, metavar="C,H,W",
-                        help="the object takes events of this shape; --dim is their size")
-    parser.add_argument("--make", action="store_true",
-                        help="OBJECT is a function without arguments that makes it; what it makes "
-                        "anew, in training mode, is asked for its first calls")
-    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64",
-                        help="(default: %(default)s)")
-    parser.add_argument("--seed", type=count(0), default=0, metavar="S",
-                        help="the same seed looks at the same points (default: %(default)s)")
-    parser.add_argument("--domain", type=_interval, metavar="LOW:HIGH",
-                        help="where z lives; inf is allowed; all numbers if left out")
-    parser.add_argument("--codomain", type=_interval, metavar="LOW:HIGH",
-                        help="where x lives, likewise")
-    parser.add_argument("--seconds", type=positive, default=20.0, metavar="T",
-                        help="time for one property (default: %(default)s)")
-    parser.add_argument("--accuracy", type=positive, default=0.0, metavar="A",
-                        help="absolute accuracy that a solver inside promises")
-    parser.add_argument("--skip", metavar="NAME,NAME", default="", help="properties to leave out")
-    parser.add_argument("--context", metavar="C", help="the object takes a context: a number of "
-                        "features, to be drawn, or a .npy file of rows (M, C)")
-    parser.add_argument("--support", metavar="MODULE:FUNCTION",
-                        help="rows (N, D) -> (N,) bool: where there is any density")
-    parser.add_argument("--smooth", action="store_true",
-                        help="a jump of the log-density is a failure")
-    parser.add_argument("--stochastic", action="store_true",
-                        help="log_det is a random estimate; its mean is judged")
-    parser.add_argument("--json", action="store_true",
-                        help="print the report as JSON instead of a table")
-    parser.add_argument("--badge", metavar="FILE", help="write a badge of the verdict: JSON in the "
-                        "endpoint format of shields.io")
-    parser.add_argument("--library", metavar="NAME", help="the distribution that OBJECT belongs "
-                        "to, for the report (default: the package of MODULE)")
-    parser.set_defaults(run=check)
 
 
 def _interval(text):
-    import argparse
     low, colon, high = text.partition(":")
     try:
         ends = float(low), float(high)
@@ -87,11 +45,58 @@ def _interval(text):
 
 
 def _shape(text):
-    import argparse
     sizes = text.split(",")
     if not all(size.strip().isdigit() and int(size) for size in sizes):
         raise argparse.ArgumentTypeError(f"expected sizes such as 3,8,8, got {text!r}")
     return tuple(int(size) for size in sizes)
+
+
+@dataclass(frozen=True)
+class Question(Options):
+    """What is checked, and how."""
+
+    object: str = positional("MODULE:OBJECT", "what to check, as package.module:name.of.attribute",
+                             nargs="?")
+    process: str = option("instead of OBJECT: a program in any language, asked by lines of JSON "
+                          "(docs/process_protocol.rst)", metavar="COMMAND")
+    density: str = option("OBJECT is a density of the rows of this file: an estimator, a "
+                          "distribution, a copula", metavar="TABLE")
+    discrete: str = option("with --density: columns whose values have probabilities (default: "
+                           "whole numbers that are drawn, too)", metavar="NAME,NAME")
+    dim: int = option("number of coordinates", type=count(1), metavar="D")
+    event_shape: tuple = option("the object takes events of this shape; --dim is their size",
+                                type=_shape, metavar="C,H,W")
+    make: bool = option("OBJECT is a function without arguments that makes it; what it makes anew, "
+                        "in training mode, is asked for its first calls", action="store_true")
+    dtype: str = option("(default: %(default)s)", choices=("float64", "float32"),
+                        default="float64")
+    seed: int = option("the same seed looks at the same points (default: %(default)s)",
+                       type=count(0), default=0, metavar="S")
+    domain: tuple = option("where z lives; inf is allowed; all numbers if left out",
+                           type=_interval, metavar="LOW:HIGH")
+    codomain: tuple = option("where x lives, likewise", type=_interval, metavar="LOW:HIGH")
+    seconds: float = option("time for one property (default: %(default)s)", type=positive,
+                            default=20.0, metavar="T")
+    accuracy: float = option("absolute accuracy that a solver inside promises", type=positive,
+                             default=0.0, metavar="A")
+    skip: str = option("properties to leave out", metavar="NAME,NAME", default="")
+    context: str = option("the object takes a context: a number of features, to be drawn, or a "
+                          ".npy file of rows (M, C)", metavar="C")
+    support: str = option("rows (N, D) -> (N,) bool: where there is any density",
+                          metavar="MODULE:FUNCTION")
+    smooth: bool = option("a jump of the log-density is a failure", action="store_true")
+    stochastic: bool = option("log_det is a random estimate; its mean is judged",
+                              action="store_true")
+    json: bool = option("print the report as JSON instead of a table", action="store_true")
+    badge: str = option("write a badge of the verdict: JSON in the endpoint format of shields.io",
+                        metavar="FILE")
+    library: str = option("the distribution that OBJECT belongs to, for the report (default: the "
+                          "package of MODULE)", metavar="NAME")
+
+    @property
+    def subject(self):
+        """What the report calls it."""
+        return self.process if self.object is None else self.object
 
 
 def load(name):
@@ -121,41 +126,8 @@ def load(name):
     return thing
 
 
-@dataclass(frozen=True)
-class Question(Options):
-    """What is checked, and how."""
-
-    object: str
-    dim: int
-    event_shape: tuple
-    make: bool
-    dtype: str
-    seed: int
-    domain: tuple
-    codomain: tuple
-    seconds: float
-    accuracy: float
-    skip: str
-    context: str
-    support: str
-    smooth: bool
-    stochastic: bool
-    json: bool
-    badge: str
-    library: str
-    process: str
-    density: str
-    discrete: str
-
-    @property
-    def subject(self):
-        """What the report calls it."""
-        return self.process if self.object is None else self.object
-
-
 def check(options):
     """Run the command; returns the exit status."""
-    options = Question.of(options)
     from nfref.oracle import (DENSITY_PROPERTIES, FLOW_PROPERTIES, TABLE_PROPERTIES, process,
                               scoreboard)
     from nfref.oracle.report import EXIT_STATUS

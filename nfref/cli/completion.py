@@ -1,5 +1,9 @@
 """``nfref completion``: what a shell has to know to complete commands and options."""
 
+from dataclasses import dataclass
+
+from nfref.cli.arguments import Options, positional
+
 SHELLS = ("bash", "zsh", "fish")
 
 DESCRIPTION = """\
@@ -13,9 +17,15 @@ example:
 
 def add_commands(commands):
     """Add ``completion`` to the command line."""
-    parser = commands.add_parser("completion", description=DESCRIPTION, example=EXAMPLE)
-    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
-    parser.set_defaults(run=lambda options: print(script(options.shell, commands.choices)))
+    commands.add("completion", lambda asked: print(script(asked.shell, commands.choices)), Asked,
+                 description=DESCRIPTION, example=EXAMPLE)
+
+
+@dataclass(frozen=True)
+class Asked(Options):
+    """Who completes."""
+
+    shell: str = positional("SHELL", ", ".join(SHELLS), choices=SHELLS)
 
 
 def words(parser):

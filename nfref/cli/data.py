@@ -2,13 +2,15 @@
 
 import glob
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 
 import numpy as np
 
 import nfref
-from nfref.cli.arguments import Options, UsageError, blamed
+from nfref.cli.arguments import (Options, UsageError, blamed, count, header, names, option,
+                                 positional, seed, support)
 from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables.columns import asked_support, check_support
 from nfref.tables.reading import READERS, Table, TableError, numbered_columns, read_quietly, sample
@@ -105,13 +107,19 @@ def files(data):
 class Source(Options):
     """The rows that a density is fitted to, as they are asked for."""
 
-    data: str
-    header: str
-    rows: int
-    seed: int
-    without: list
-    weights: str
-    column: list
+    data: str = positional("DATA", "a file, a pattern of files in quotes, or the name of built-in "
+                           "data")
+    rows: int = option("use a sample of so many rows where DATA holds more (default: a million, "
+                       "and no more than 2^23 numbers)", type=count(1), metavar="N")
+    weights: str = option("this column says what each row counts", metavar="COLUMN")
+    without: Sequence = option("leave these columns out", type=names, action="extend", default=[],
+                               metavar="NAME,NAME")
+    column: Sequence = option("what values column NAME takes: real, positive, LOW:HIGH, 'period "
+                              "P', count or category; may be given for several columns (text that "
+                              "repeats is a category without a word)", type=support,
+                              action="append", default=[], metavar="NAME=SUPPORT")
+    header: str = header()
+    seed: int = seed("draws the parts, the start and the batches")
 
     @property
     def categories(self):

@@ -5,14 +5,15 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from shlex import quote
 
 import numpy as np
 
 from nfref.cli import notes
-from nfref.cli.arguments import (Options, UsageError, add_header, blamed, count, names, penalties,
-                                 positive, support, widths)
+from nfref.cli.arguments import (Options, UsageError, blamed, count, names, option, penalties,
+                                 positive, widths)
 from nfref.cli.checkpoint_writer import CheckpointWriter
 from nfref.cli.data import Data, Source, files
 from nfref.cli.interrupts import once
@@ -68,70 +69,7 @@ example:
 
 def add_commands(commands):
     """Add ``fit`` to the command line."""
-    parser = commands.add_parser("fit", description=DESCRIPTION, example=EXAMPLE)
-    parser.add_argument("data", metavar="DATA",
-                        help="a file, a pattern of files in quotes, or the name of built-in data")
-    parser.add_argument("--rows", type=count(1), metavar="N",
-                        help="use a sample of so many rows where DATA holds more (default: a "
-                             "million, and no more than 2^23 numbers)")
-    parser.add_argument("--flow", choices=("auto", *FLOWS),
-                        help="auto tries several; a name is one flow alone (default: auto; maf "
-                             "where an option is given that only one flow has)")
-    parser.add_argument("--members", type=count(0, 1000), metavar="K",
-                        help="how many flows auto may use (default: 4; none beside one flow alone)")
-    parser.add_argument("--jobs", type=count(0), default=1, metavar="J",
-                        help="train so many flows at once, each in a process; 0 is as many "
-                             "as there are processors (default: %(default)s)")
-    parser.add_argument("--time", type=positive, metavar="SECONDS",
-                        help=f"train for about so long (default: {BUDGET:g} for auto, any "
-                             "for one flow)")
-    parser.add_argument("--weights", metavar="COLUMN",
-                        help="this column says what each row counts")
-    parser.add_argument("--without", type=names, action="extend", default=[],
-                        metavar="NAME,NAME", help="leave these columns out")
-    parser.add_argument("--given", type=names, action="extend", default=[], metavar="NAME,NAME",
-                        help="the density of the other columns given these")
-    parser.add_argument("--column", type=support, action="append", default=[],
-                        metavar="NAME=SUPPORT",
-                        help="what values column NAME takes: real, positive, LOW:HIGH, "
-                             "'period P', count or category; may be given for several columns "
-                             "(text that repeats is a category without a word)")
-    add_header(parser)
-    parser.add_argument("--layers", type=count(1, MOST_LAYERS), metavar="K",
-                        help="how many layers (default: the flow's own)")
-    parser.add_argument("--hidden", type=widths, metavar="W,W",
-                        help="widths of the hidden layers, as in 64,64 (default: the flow's own)")
-    parser.add_argument("--trace", choices=("exact", "hutchinson", "brute"),
-                        help="cnf: the trace to train with (default: exact, which needs at most "
-                             "two hidden layers); scores are exact with either")
-    parser.add_argument("--rtol", type=positive, metavar="R",
-                        help="cnf, fm: tolerance of the solver, relative and absolute "
-                             "(default: 1e-05)")
-    parser.add_argument("--regularise", type=penalties, metavar="KINETIC,JACOBIAN",
-                        help="cnf: weights of the two path penalties, as in 0.01,0.01 "
-                             "(default: none)")
-    parser.add_argument("--epochs", type=count(1), default=200, metavar="E",
-                        help="train for at most so many epochs (default: %(default)s)")
-    parser.add_argument("--batch", type=count(1), metavar="B",
-                        help="rows a training step (default: goes by the rows)")
-    parser.add_argument("--lr", type=positive, metavar="R",
-                        help="learning rate of Adam (default: the flow's own)")
-    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
-                        help="draws the parts, the start and the batches (default: %(default)s)")
-    parser.add_argument("--dtype", choices=("float64", "float32"),
-                        help="what flows are trained and scored in (default: trained in float32, "
-                             "scored in float64)")
-    parser.add_argument("--drop-duplicates", action="store_true",
-                        help="keep only the first of rows that are exact copies")
-    parser.add_argument("--out", metavar="MODEL.npz", help="write the model here")
-    parser.add_argument("--plot", metavar="FIG.png", help="draw data and samples here")
-    parser.add_argument("--checkpoint", metavar="FILE.npz",
-                        help="write here after every epoch what it takes to go on")
-    parser.add_argument("--resume", metavar="FILE.npz",
-                        help="go on from a checkpoint, and write the next ones there too unless "
-                             "--checkpoint names another file")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but the table")
-    parser.set_defaults(run=run)
+    commands.add("fit", run, Source, Training, Targets, description=DESCRIPTION, example=EXAMPLE)
 
 
 # What is asked for ------------------------------------------------------------------------
@@ -141,21 +79,37 @@ def add_commands(commands):
 class Training(Options):
     """How densities are fitted."""
 
-    flow: str
-    members: int
-    jobs: int
-    time: float
-    layers: int
-    hidden: tuple
-    trace: str
-    rtol: float
-    regularise: tuple
-    epochs: int
-    batch: int
-    lr: float
-    dtype: str
-    given: list
-    drop_duplicates: bool
+    flow: str = option("auto tries several; a name is one flow alone (default: auto; maf where an "
+                       "option is given that only one flow has)", choices=("auto", *FLOWS))
+    members: int = option("how many flows auto may use (default: 4; none beside one flow alone)",
+                          type=count(0, 1000), metavar="K")
+    jobs: int = option("train so many flows at once, each in a process; 0 is as many as there are "
+                       "processors (default: %(default)s)", type=count(0), default=1, metavar="J")
+    time: float = option(f"train for about so long (default: {BUDGET:g} for auto, any for one "
+                         "flow)", type=positive, metavar="SECONDS")
+    given: Sequence = option("the density of the other columns given these", type=names,
+                             action="extend", default=[], metavar="NAME,NAME")
+    layers: int = option("how many layers (default: the flow's own)", type=count(1, MOST_LAYERS),
+                         metavar="K")
+    hidden: tuple = option("widths of the hidden layers, as in 64,64 (default: the flow's own)",
+                           type=widths, metavar="W,W")
+    trace: str = option("cnf: the trace to train with (default: exact, which needs at most two "
+                        "hidden layers); scores are exact with either",
+                        choices=("exact", "hutchinson", "brute"))
+    rtol: float = option("cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
+                         type=positive, metavar="R")
+    regularise: tuple = option("cnf: weights of the two path penalties, as in 0.01,0.01 (default: "
+                               "none)", type=penalties, metavar="KINETIC,JACOBIAN")
+    epochs: int = option("train for at most so many epochs (default: %(default)s)", type=count(1),
+                         default=200, metavar="E")
+    batch: int = option("rows a training step (default: goes by the rows)", type=count(1),
+                        metavar="B")
+    lr: float = option("learning rate of Adam (default: the flow's own)", type=positive,
+                       metavar="R")
+    dtype: str = option("what flows are trained and scored in (default: trained in float32, scored "
+                        "in float64)", choices=("float64", "float32"))
+    drop_duplicates: bool = option("keep only the first of rows that are exact copies",
+                                   action="store_true")
 
     @property
     def of_one_flow(self):
@@ -208,11 +162,13 @@ def _jobs(asked):
 class Targets(Options):
     """What is written, and said."""
 
-    out: str
-    plot: str
-    checkpoint: str
-    resume: str
-    quiet: bool
+    out: str = option("write the model here", metavar="MODEL.npz")
+    plot: str = option("draw data and samples here", metavar="FIG.png")
+    checkpoint: str = option("write here after every epoch what it takes to go on",
+                             metavar="FILE.npz")
+    resume: str = option("go on from a checkpoint, and write the next ones there too unless "
+                         "--checkpoint names another file", metavar="FILE.npz")
+    quiet: bool = option("print nothing but the table", action="store_true")
 
     def checked(self, data):
         """The same, if all there is to write can be written, before any time is spent."""
@@ -297,10 +253,9 @@ class Task:
                 announce=lambda name: say(f"trying {name}"))
 
 
-def run(options):
+def run(source, training, targets):
     """Fit, write, compare."""
-    source, training = Source.of(options), Training.of(options)
-    targets = Targets.of(options).checked(source.data)
+    targets = targets.checked(source.data)
     plan, data = training.plan(), source.load(not targets.quiet)
     asked = asked_for(source, training, plan, data.values)
     with blamed("--resume: "):

@@ -1,13 +1,14 @@
 """Commands about cells that nobody knows: ``quantile``, ``predict``, ``impute``."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nfref.cli import matching, use
-from nfref.cli.arguments import (Options, UsageError, add_header, add_spreadsheet, blamed,
-                                 conditions, count, share, shares)
+from nfref.cli.arguments import (Options, UsageError, blamed, conditions, header, option,
+                                 positional, seed, share, shares, spreadsheet)
 from nfref.cli.data import load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.score import tables_for
@@ -20,6 +21,7 @@ from nfref.tables.scoring import stacked
 
 ROWS = 1024         # that are answered at once
 ONE_ROW = 10_000    # draws where there is one row only
+TABLE_MODEL = "a model file of the density of a table"
 
 PREDICT = """\
 One column given the others, for every row of DATA: its mean, its median and an interval in which
@@ -30,49 +32,22 @@ The answers are those of weighted draws, the same each time."""
 
 def add_commands(commands):
     """Add the commands of this file to the command line."""
-    parser = commands.add_parser(
-        "quantile",
+    commands.add(
+        "quantile", quantile, Quantiles,
         description="Print quantiles of one column given values of others. Columns that are not\n"
                     "given are not known: the answer counts all that they could be.",
         example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
                 "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95")
-    parser.add_argument("model", metavar="MODEL", help="a model file of the density of a table")
-    parser.add_argument("--column", required=True, metavar="NAME", help="a column of numbers")
-    parser.add_argument("--given", type=conditions, action="extend", default=[],
-                        metavar="NAME=VALUE,NAME=VALUE", help="column NAME is VALUE")
-    parser.add_argument("--levels", type=shares, default=(0.05, 0.5, 0.95), metavar="P,P",
-                        help="above 0 and below 1 (default: 0.05,0.5,0.95)")
-    parser.set_defaults(run=quantile)
-
-    parser = commands.add_parser(
-        "predict", description=PREDICT,
+    commands.add(
+        "predict", predict, Prediction, description=PREDICT,
         example="example:\n  nfref predict model.npz new.csv --column price --out prices.csv\n"
                 "  nfref predict model.npz new.csv --column price --interval 0.5")
-    parser.add_argument("model", metavar="MODEL", help="a model file of the density of a table")
-    parser.add_argument("data", metavar="DATA", help="a file, or the name of built-in data")
-    parser.add_argument("--column", required=True, metavar="NAME", help="what to predict")
-    parser.add_argument("--interval", type=share, default=0.9, metavar="P",
-                        help="its probability, half of the rest on either side (default: "
-                             "%(default)s)")
-    add_header(parser)
-    parser.add_argument("--out", metavar="FILE",
-                        help="write a .parquet or csv instead of standard output")
-    parser.set_defaults(run=predict)
-
-    parser = commands.add_parser(
-        "impute",
+    commands.add(
+        "impute", fill, Filling,
         description="Write DATA with every empty cell drawn from its law given the cells of its\n"
                     "row that are there. One draw is one of many answers: another --seed gives\n"
                     "another, and how far they are apart is how little is known.",
         example="example:\n  nfref impute people.npz people.csv --out filled.csv")
-    parser.add_argument("model", metavar="MODEL", help="a model file of the density of a table")
-    parser.add_argument("data", metavar="DATA", help="a file")
-    add_header(parser)
-    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
-                        help="the same seed draws the same cells (default: %(default)s)")
-    parser.add_argument("--out", metavar="CSV", required=True, help="the table without gaps")
-    add_spreadsheet(parser)
-    parser.set_defaults(run=fill)
 
 
 def _column(model, name):
@@ -95,15 +70,16 @@ def _column(model, name):
 class Quantiles(Options):
     """Which quantiles of which column, given what."""
 
-    model: str
-    column: str
-    given: list
-    levels: tuple
+    model: str = positional("MODEL", TABLE_MODEL)
+    column: str = option("a column of numbers", required=True, metavar="NAME")
+    given: Sequence = option("column NAME is VALUE", type=conditions, action="extend", default=[],
+                             metavar="NAME=VALUE,NAME=VALUE")
+    levels: tuple = option("above 0 and below 1 (default: 0.05,0.5,0.95)", type=shares,
+                           default=(0.05, 0.5, 0.95), metavar="P,P")
 
 
 def quantile(options):
     """A level and its quantile in each line."""
-    options = Quantiles.of(options)
     use.check_there("quantiles")
     model = use.table_model(options.model, "MODEL")
     column = _column(model, options.column)
@@ -127,17 +103,17 @@ def quantile(options):
 class Prediction(Options):
     """What is predicted of which rows."""
 
-    model: str
-    data: str
-    header: str
-    column: str
-    interval: float
-    out: str
+    model: str = positional("MODEL", TABLE_MODEL)
+    data: str = positional("DATA", "a file, or the name of built-in data")
+    column: str = option("what to predict", required=True, metavar="NAME")
+    interval: float = option("its probability, half of the rest on either side (default: "
+                             "%(default)s)", type=share, default=0.9, metavar="P")
+    header: str = header()
+    out: str = option("write a .parquet or csv instead of standard output", metavar="FILE")
 
 
 def predict(options):
     """A row of answers for each row of DATA."""
-    options = Prediction.of(options)
     use.check_output(options.out, options.model, options.data)
     if not options.out:
         use.check_there("predictions")
@@ -200,17 +176,16 @@ def _blocks(cells):
 class Filling(Options):
     """A table whose empty cells are filled."""
 
-    model: str
-    data: str
-    header: str
-    seed: int
-    out: str
-    spreadsheet: bool
+    model: str = positional("MODEL", TABLE_MODEL)
+    data: str = positional("DATA", "a file")
+    header: str = header()
+    seed: int = seed("the same seed draws the same cells")
+    out: str = option("the table without gaps", metavar="CSV", required=True)
+    spreadsheet: bool = spreadsheet()
 
 
 def fill(options):
     """The table with its empty cells filled, in its own order of columns."""
-    options = Filling.of(options)
     use.check_output(options.out, options.model, options.data)
     model = use.table_model(options.model, "MODEL")
     data = load(options.data, options.header, matching.texts_of(model), may_be_empty=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.cli import use
-from nfref.cli.arguments import Options, UsageError, add_header, count
+from nfref.cli.arguments import Options, UsageError, header, option, positional, seed
 from nfref.cli.streams import complain, printable
 from nfref.runtime.files import replacing
 from nfref.tables.density import TableDensity
@@ -17,38 +17,28 @@ from nfref.tables.scoring import draw, draw_like, log_prob, stacked
 
 def add_commands(commands):
     """Add ``report`` to the command line."""
-    parser = commands.add_parser(
-        "report",
+    commands.add(
+        "report", report, Page,
         description="Write one HTML file that needs no network: data against samples,\n"
                     "calibration, candidates, loss curves, the least likely rows, the flow\n"
                     "layer by layer.",
         example="example:\n  nfref report wine.npz wine --out report.html")
-    parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument("data", metavar="DATA", help="rows to compare with")
-    add_header(parser)
-    parser.add_argument("--weights", metavar="COLUMN",
-                        help="this column of DATA says what each row counts")
-    parser.add_argument("--out", metavar="HTML", required=True, help="the page")
-    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
-                        help="the same seed writes the same page (default: %(default)s)")
-    parser.set_defaults(run=report)
 
 
 @dataclass(frozen=True)
 class Page(Options):
     """A page about a model and rows."""
 
-    model: str
-    data: str
-    header: str
-    weights: str
-    out: str
-    seed: int
+    model: str = positional("MODEL", "a model file")
+    data: str = positional("DATA", "rows to compare with")
+    header: str = header()
+    weights: str = option("this column of DATA says what each row counts", metavar="COLUMN")
+    out: str = option("the page", metavar="HTML", required=True)
+    seed: int = seed("the same seed writes the same page")
 
 
 def report(options):
     """Write the page."""
-    options = Page.of(options)
     try:
         import jinja2  # noqa: F401, so that nothing is computed without it
     except ModuleNotFoundError:

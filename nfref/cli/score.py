@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.cli import cluster, matching
-from nfref.cli.arguments import Options, UsageError, add_header, blamed, count
+from nfref.cli.arguments import Options, UsageError, blamed, count, header, option, positional
 from nfref.cli.data import Data, files, load
 from nfref.cli.notes import say_remark
 from nfref.cli.streams import complain
@@ -49,56 +49,41 @@ example:
 
 def add_commands(commands):
     """Add ``score`` to the command line."""
-    parser = commands.add_parser("score", description=DESCRIPTION, example=EXAMPLE)
-    parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument("data", metavar="DATA",
-                        help="a file, a pattern of files, or the name of built-in data")
-    add_header(parser)
-    parser.add_argument("--out", metavar="FILE",
-                        help="write the rows here, a .parquet or csv; the mean is printed")
-    parser.add_argument("--least", type=count(0, 10 ** 6), metavar="K",
-                        help=f"print the K rows that are least likely (default: {LEAST} with "
-                             "--out, else none)")
-    parser.add_argument("--errors", action="store_true",
-                        help="write also the standard error of each, 0 where it is exact, and the "
-                             "effective number of draws, inf where there were none")
-    parser.add_argument("--cells", action="store_true", default=None,
-                        help="average the density over the cells of rounded values, which takes "
-                             "sixteen times as long")
-    parser.add_argument("--weights", metavar="COLUMN",
-                        help="this column of DATA says what each row counts in the mean")
-    parser.add_argument("--dask", metavar="ADDRESS",
-                        help="the scheduler of a cluster that scores the files")
-    parser.set_defaults(run=run)
+    commands.add("score", run, Scoring, description=DESCRIPTION, example=EXAMPLE)
 
 
 @dataclass(frozen=True)
 class Scoring(Options):
     """What is scored, and what is said of it."""
 
-    model: str
-    data: str
-    header: str
-    out: str
-    least: int
-    errors: bool
-    cells: bool | None
-    weights: str
-    dask: str
+    model: str = positional("MODEL", "a model file")
+    data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
+    header: str = header()
+    out: str = option("write the rows here, a .parquet or csv; the mean is printed",
+                      metavar="FILE")
+    least: int = option(f"print the K rows that are least likely (default: {LEAST} with --out, "
+                        "else none)", type=count(0, 10 ** 6), metavar="K")
+    errors: bool = option("write also the standard error of each, 0 where it is exact, and the "
+                          "effective number of draws, inf where there were none",
+                          action="store_true")
+    cells: bool | None = option("average the density over the cells of rounded values, which takes "
+                                "sixteen times as long", action="store_true", default=None)
+    weights: str = option("this column of DATA says what each row counts in the mean",
+                          metavar="COLUMN")
+    dask: str = option("the scheduler of a cluster that scores the files", metavar="ADDRESS")
 
 
 def run(options):
     """One log-likelihood a row; then what can be said of all."""
-    options = Scoring.of(options)
     paths = files(options.data)
     check_output(options.out, options.model, *paths)
     if not options.out:
         check_there("scores")
     least = options.least if options.least is not None else LEAST if options.out else 0
     model = loaded_model(options.model)
-    for option in ("errors", "cells"):
-        if getattr(options, option) and not isinstance(model.density, TableDensity):
-            raise UsageError(f"--{option}: expected the density of a table, got {options.model}, a "
+    for name in ("errors", "cells"):
+        if getattr(options, name) and not isinstance(model.density, TableDensity):
+            raise UsageError(f"--{name}: expected the density of a table, got {options.model}, a "
                              "flow that nfref.fit has fitted")
     asked = {"header": options.header, "least": least, "weights": options.weights,
              "cells": options.cells}

@@ -2,14 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 import nfref
 from nfref.cli import matching
-from nfref.cli.arguments import (Options, UsageError, add_header, add_spreadsheet, blamed,
-                                 conditions, count, positive)
+from nfref.cli.arguments import (Options, UsageError, blamed, conditions, count, header, option,
+                                 positional, positive, seed, spreadsheet)
 from nfref.cli.data import TOY_ROWS, load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
@@ -31,8 +32,8 @@ FAR = 1e6           # robust standard deviations from the median, where tails ar
 
 def add_commands(commands):
     """Add the commands of this file to the command line."""
-    parser = commands.add_parser(
-        "sample",
+    commands.add(
+        "sample", sample, Sampling,
         description="Draw rows from a model, as csv with the columns it was fitted to; with\n"
                     "--given, rows in which some columns have the values that you say; with\n"
                     "--given-from, rows for each row of a file, whose cells stay as they are.\n"
@@ -40,51 +41,21 @@ def add_commands(commands):
         example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
                 "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
                 "  nfref sample model.npz --given-from some.csv --out rows.csv")
-    parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument("-n", type=count(0), metavar="N",
-                        help="how many rows; with --given-from, for each of its rows (default: 1)")
-    parser.add_argument("--seed", type=count(0, 2 ** 128), default=0, metavar="S",
-                        help="the same seed draws the same rows (default: %(default)s)")
-    parser.add_argument("--given", type=conditions, action="extend", default=[],
-                        metavar="NAME=VALUE,NAME=VALUE",
-                        help="only rows in which column NAME is VALUE, of the density of a table")
-    parser.add_argument("--given-from", metavar="DATA",
-                        help="rows that hold some of the columns; empty cells are drawn too")
-    parser.add_argument("--within", type=positive, metavar="W",
-                        help="draw anew where a real column without bounds lies further from its "
-                             "median than W robust standard deviations: tails have no moments")
-    parser.add_argument("--out", metavar="CSV", help="write here instead of standard output")
-    add_spreadsheet(parser)
-    parser.set_defaults(run=sample)
-
-    parser = commands.add_parser(
-        "plot",
+    commands.add(
+        "plot", plot, Picture,
         description="Draw a model: for two columns target, samples and log-density side by\n"
                     "side, else every pair of columns of data against samples.",
         example="example:\n  nfref plot wine.npz --data wine --out wine.png")
-    parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument("--data", metavar="DATA", help="rows to compare with")
-    add_header(parser)
-    parser.add_argument("--out", metavar="FIG.png", required=True,
-                        help="the picture; its extension says the format")
-    parser.set_defaults(run=plot)
-
-    parser = commands.add_parser(
-        "info",
+    commands.add(
+        "info", info, Subject,
         description="Print what a model file holds; or versions, processor, backend and the\n"
                     "folder of compiled code, which may be deleted at any time.",
         example="example:\n  nfref info wine.npz\n  nfref info --system")
-    subject = parser.add_mutually_exclusive_group(required=True)
-    subject.add_argument("model", nargs="?", metavar="MODEL", help="a model file")
-    subject.add_argument("--system", action="store_true", help="what nfref runs on")
-    parser.set_defaults(run=info)
-
-    parser = commands.add_parser(
-        "datasets",
+    commands.add(
+        "datasets", datasets,
         description="List the built-in data. The floor is the entropy in nats: no model's\n"
                     "expected negative log-likelihood lies below it.",
         example="example:\n  nfref datasets")
-    parser.set_defaults(run=datasets)
 
 
 def check_there(what):
@@ -154,19 +125,24 @@ def table_model(path, option):
 class Sampling(Options):
     """Rows to draw."""
 
-    model: str
-    n: int
-    seed: int
-    given: list
-    given_from: str
-    within: float
-    out: str
-    spreadsheet: bool
+    model: str = positional("MODEL", "a model file")
+    n: int = option("how many rows; with --given-from, for each of its rows (default: 1)",
+                    prefix="-", type=count(0), metavar="N")
+    seed: int = seed("the same seed draws the same rows")
+    given: Sequence = option("only rows in which column NAME is VALUE, of the density of a table",
+                             type=conditions, action="extend", default=[],
+                             metavar="NAME=VALUE,NAME=VALUE")
+    given_from: str = option("rows that hold some of the columns; empty cells are drawn too",
+                             metavar="DATA")
+    within: float = option("draw anew where a real column without bounds lies further from its "
+                           "median than W robust standard deviations: tails have no moments",
+                           type=positive, metavar="W")
+    out: str = option("write here instead of standard output", metavar="CSV")
+    spreadsheet: bool = spreadsheet()
 
 
 def sample(options):
     """New rows as csv."""
-    options = Sampling.of(options)
     check_output(options.out, options.model, options.given_from)
     if not options.out:
         check_there("rows")
@@ -281,16 +257,16 @@ def _check_disk(out, n, dim):
 class Picture(Options):
     """What is drawn, beside which rows."""
 
-    model: str
-    data: str
-    header: str
-    out: str
+    model: str = positional("MODEL", "a model file")
+    data: str = option("rows to compare with", metavar="DATA")
+    header: str = header()
+    out: str = option("the picture; its extension says the format", metavar="FIG.png",
+                      required=True)
 
 
 def plot(options):
     """A picture of data and samples."""
     from nfref.cli.pictures import check_format, draw
-    options = Picture.of(options)
     check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
     model = loaded_model(options.model)
@@ -309,15 +285,18 @@ def plot(options):
 
 @dataclass(frozen=True)
 class Subject(Options):
-    """What there is to know about."""
+    """What there is to know about: one of these."""
 
-    model: str
-    system: bool
+    model: str = positional("MODEL", "a model file", nargs="?")
+    system: bool = option("what nfref runs on", action="store_true")
+
+    @classmethod
+    def add_to(cls, parser):
+        super().add_to(parser.add_mutually_exclusive_group(required=True))
 
 
-def info(options):
+def info(subject):
     """What a model file holds, or what nfref runs on."""
-    subject = Subject.of(options)
     check_there("it")
     lines = system() if subject.system else about_model(loaded_model(subject.model))
     for name, text in lines.items():
@@ -409,7 +388,7 @@ def _outline(flow):
     return f"{type(flow).__name__}({', '.join(settings)})" if settings else type(flow).__name__
 
 
-def datasets(options):
+def datasets():
     """The built-in data."""
     check_there("them")
     values, columns = nfref.datasets.wine()

@@ -1,8 +1,9 @@
 """``nfref vectors``: write the golden vectors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nfref.cli.arguments import Options, UsageError
+from nfref.cli.arguments import Options, UsageError, option, positional
 
 DESCRIPTION = """\
 Write the golden vectors: one JSON file for each small flow, with its parameters, inputs,
@@ -12,28 +13,21 @@ ship with nfref."""
 
 def add_commands(commands):
     """Add ``vectors`` to the command line."""
-    parser = commands.add_parser(
-        "vectors", description=DESCRIPTION,
-        example="example:\n  nfref vectors --out vectors planar_layer real_nvp")
-    parser.add_argument("names", nargs="*", metavar="NAME",
-                        help="which flows (default: all of them)")
-    parser.add_argument("--out", required=True, metavar="DIR",
-                        help="the folder; made if it is not there")
-    parser.set_defaults(run=run)
+    commands.add("vectors", run, Vectors, description=DESCRIPTION,
+                 example="example:\n  nfref vectors --out vectors planar_layer real_nvp")
 
 
 @dataclass(frozen=True)
 class Vectors(Options):
     """Which vectors are written, and where."""
 
-    names: list
-    out: str
+    names: Sequence = positional("NAME", "which flows (default: all of them)", nargs="*")
+    out: str = option("the folder; made if it is not there", required=True, metavar="DIR")
 
 
-def run(options):
+def run(asked):
     """Write them, naming each file as it is done."""
     from nfref.oracle import golden_vectors
-    asked = Vectors.of(options)
     try:
         for path in golden_vectors.copy(asked.out, asked.names):
             print(path, flush=True)
