@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.oracle.checks.local import verdict
-from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.calling import CallFailed, columns
 from nfref.oracle.report import failed, inconclusive, passed, show
 
 # Where code for batches goes wrong: at the tiles, the vectors and the threads of a machine.
@@ -16,38 +16,32 @@ SECONDS = 1.0               # for all of them
 ENTRIES = 1 << 21           # numbers in one batch
 
 
-def agree(name, measured, index, values, log_det, why, noise=10, first=None):
+def agree(name, measured, index, answer, why, noise=10, first=None):
     """The same rows computed in another way, up to rounding and ``noise`` times its measure.
 
-    Compared with the measured answers of the points ``index``, or with ``first``, which is
-    (values, log_det) of the same rows.
+    The ``answer``, (values, log_det), is compared with the measured one of the points ``index``, or
+    with ``first``, which is one of the same rows.
     """
-    old_values, old_log_det = first if first is not None else (
-        measured.values[index], None if measured.log_det is None else measured.log_det[index])
-    if (log_det is None) != (old_log_det is None):
+    if first is None:
+        first = (measured.values[index],
+                 None if measured.log_det is None else measured.log_det[index])
+    if (answer[1] is None) != (first[1] is None):
         return failed(name, why, f"{measured.subject.name} returns log_det for some batches only")
-    old, new = _joined(old_values, old_log_det), _joined(values, log_det)
+    log_det = answer[1]
+    old, new = (columns(*one).astype(np.float64) for one in (first, answer))
     allowed = (measured.values_tolerance + noise * measured.values_noise)[index]
     if log_det is not None:
         of_log_det = (measured.log_det_tolerance + noise * measured.log_det_noise)[index]
         allowed = np.column_stack([allowed, of_log_det])
     allowed = np.where(np.isfinite(allowed), allowed, np.inf)
     error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))
-    error = np.where(np.isnan(error), np.inf, error)
-    worst = np.argmax(error / allowed, axis=1)
-    pick = (np.arange(len(error)), worst)
 
     def describe(k):
         return (f"{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
                 f"{show(old[k])}, then {show(new[k])}"
                 + ("" if log_det is None else " (log_det last)"))
 
-    return verdict(name, error[pick], allowed[pick], why, describe)
-
-
-def _joined(values, log_det):
-    values = values.astype(np.float64)
-    return values if log_det is None else np.column_stack([values, log_det])
+    return verdict(name, error, allowed, why, describe)
 
 
 ROUNDING = "rounding: other batches may sum in another order"
@@ -56,30 +50,22 @@ ROUNDING = "rounding: other batches may sum in another order"
 def row_independence(name, measured, rng):
     """A row's answer does not depend on the other rows, nor on how many there are."""
     probes = measured.probes
-    middle = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))[:8]
+    middle = np.flatnonzero(probes.bulk & measured.finite)[:8]
     if not len(middle):
         return inconclusive(name, "no row with a finite answer")
     # Rows all of whose entries are far out: every branch but that of the tails stays empty.
-    far = np.flatnonzero(probes.tail & np.isfinite(measured.values).all(axis=1))
+    far = np.flatnonzero(probes.tail & measured.finite)
     far = far[np.argsort(-np.min(np.abs(probes.rows[far]), axis=1))[:4]]
-    outcomes = []
-    for k in middle[:4]:
-        alone = np.array([k])
-        outcomes.append(("alone", alone,
-                         measured.subject(probes.rows[alone], probes.context_row[alone])))
-    if len(far):
-        outcomes.append(("among tails only", far,
-                         measured.subject(probes.rows[far], probes.context_row[far])))
-    outcomes.append(("in a smaller batch", middle,
-                     measured.subject(probes.rows[middle], probes.context_row[middle])))
+    batches = [*(("alone", middle[k:k + 1]) for k in range(len(middle[:4]))),
+               ("among tails only", far), ("in a smaller batch", middle)]
+    outcomes = [(how, index, measured.asked(index)) for how, index in batches if len(index)]
     # Its companions are other rows, far more of them, and some repeated.
     others = rng.choice(np.flatnonzero(probes.bulk), size=61)
-    mixed = np.concatenate([others, middle])
-    values, log_det = measured.subject(probes.rows[mixed], probes.context_row[mixed])
-    tail = None if log_det is None else log_det[61:]
-    outcomes.append(("among other rows", middle, (values[61:], tail)))
-    for how, index, (values, log_det) in outcomes:
-        row = agree(name, measured, index, values, log_det, f"{ROUNDING}; {how}")
+    values, log_det = measured.asked(np.concatenate([others, middle]))
+    outcomes.append(("among other rows", middle,
+                     (values[61:], None if log_det is None else log_det[61:])))
+    for how, index, answer in outcomes:
+        row = agree(name, measured, index, answer, f"{ROUNDING}; {how}")
         if row.failed:
             return row
     return row
@@ -88,16 +74,14 @@ def row_independence(name, measured, rng):
 def permutation(name, measured, rng):
     """Permuting the rows permutes the answers."""
     order = rng.permutation(len(measured.probes))
-    values, log_det = measured.subject(measured.probes.rows[order],
-                                       measured.probes.context_row[order])
-    return agree(name, measured, order, values, log_det, ROUNDING)
+    return agree(name, measured, order, measured.asked(order), ROUNDING)
 
 
 def batch_sizes(name, measured, rng):
     """Batches of many sizes, made of the same rows again and again, so that each row stands at
     early, middle and late places of them."""
     probes, subject = measured.probes, measured.subject
-    known = np.flatnonzero(np.isfinite(measured.values).all(axis=1))
+    known = np.flatnonzero(measured.finite)
     if not len(known):
         return inconclusive(name, "no row with a finite answer")
     asked = []
@@ -109,11 +93,11 @@ def batch_sizes(name, measured, rng):
             break
         index = rng.choice(known, size=size)
         try:
-            values, log_det = subject(probes.rows[index], probes.context_row[index])
+            answer = measured.asked(index)
         except CallFailed as error:
             return failed(name, "some batches get no answer", f"a batch of {size}: {error}")
         asked.append(size)
-        row = agree(name, measured, index, values, log_det, f"{ROUNDING}; a batch of {size} rows")
+        row = agree(name, measured, index, answer, f"{ROUNDING}; a batch of {size} rows")
         if row.failed:
             return row
     return passed(name, f"{len(asked)} sizes, 1 to {max(asked, default=0)}, every place in them")
@@ -148,10 +132,10 @@ def memory_layout(name, measured):
     index = np.arange(len(probes))
     for how, arrange in LAYOUTS.items():
         try:
-            values, log_det = measured.subject(probes.rows, probes.context_row, arrange)
+            answer = measured.subject(probes.rows, probes.context_row, arrange)
         except CallFailed as error:
             return failed(name, f"input as {how}", str(error))
-        row = agree(name, measured, index, values, log_det, f"rounding; input as {how}")
+        row = agree(name, measured, index, answer, f"rounding; input as {how}")
         if row.failed:
             return row
     return passed(name, "input as " + ", ".join(LAYOUTS), row.error, row.tolerance)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.calling import CallFailed, columns
 from nfref.oracle.report import failed, not_applicable, passed, show
 
 # Parts of the way short of an edge, and how far log_prob may be below the usual there, in parts of
@@ -31,10 +31,8 @@ def input_unchanged(name, subject):
 def finite(name, measured):
     """No NaN and no infinity, except where the answer overflows the dtype; for a density, where
     that underflows it, is zero at a point or has a pole."""
-    columns = [measured.values]
-    if measured.log_det is not None:
-        columns.append(measured.log_det[:, None])
-    bad = np.flatnonzero(~np.all(np.isfinite(np.concatenate(columns, axis=1)), axis=1))
+    answers = columns(measured.values, measured.log_det)
+    bad = np.flatnonzero(~np.all(np.isfinite(answers), axis=1))
     overflows = 0
     for p in bad:
         log_density = measured.subject.dim is None and np.isinf(measured.values[p, 0])
@@ -66,9 +64,9 @@ def _overflows(measured, p):
             values, log_det = measured.subject(row, measured.probes.context_row[p:p + 1])
         except CallFailed:
             return False
-        if np.all(np.isfinite(values)) and (log_det is None or np.all(np.isfinite(log_det))):
-            sizes = [np.max(np.abs(values)), 0 if log_det is None else np.max(np.abs(log_det))]
-            low, largest = middle, float(max(sizes))
+        answer = columns(values, log_det)
+        if np.all(np.isfinite(answer)):
+            low, largest = middle, float(np.max(np.abs(answer)))
         else:
             high = middle
     return largest > float(np.finfo(measured.dtype).max) ** 0.9
@@ -151,12 +149,12 @@ def stays_inside(name, measured):
     codomain = measured.codomain
     if not hasattr(codomain, "contains") or codomain.is_everything:
         return not_applicable(name, "no bounded codomain was named")
-    finite_rows = np.isfinite(measured.values).all(axis=1)
     slack = 64 * np.finfo(measured.dtype).eps
     with np.errstate(invalid="ignore"):
         low = codomain.lower - slack * np.abs(codomain.lower)
         high = codomain.upper + slack * np.abs(codomain.upper)
-        outside = np.any((measured.values < low) | (measured.values > high), axis=1) & finite_rows
+        outside = np.any((measured.values < low) | (measured.values > high), axis=1)
+        outside &= measured.finite
     if np.any(outside):
         p = np.flatnonzero(outside)[0]
         return failed(name, f"{np.sum(outside)} of {len(measured.probes)} points lead out of it",

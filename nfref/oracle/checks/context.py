@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
+from nfref.oracle.instruments.calling import columns
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.report import (FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, failed, inconclusive,
                                  not_applicable, passed, show)
@@ -41,8 +42,7 @@ class Direction:
 
     def __init__(self, measured: Any) -> None:
         self.subject = measured.subject
-        finite = np.isfinite(measured.values).all(axis=1)
-        points = np.flatnonzero(measured.probes.bulk & finite)[:POINTS]
+        points = np.flatnonzero(measured.probes.bulk & measured.finite)[:POINTS]
         self.points, self.rows = points, measured.probes.rows[points]
         self.context = self.subject.context[measured.probes.context_row[points]]
 
@@ -52,9 +52,7 @@ class Direction:
     def __call__(self, context, owner):
         """(values and, as the last column, log_det) for rows of context (M, C)."""
         other = self.subject.apart(context=context)
-        values, log_det = other(self.rows[owner], np.arange(len(owner)))
-        parts = [values] if log_det is None else [values, log_det[:, None]]
-        return np.concatenate(parts, axis=1).astype(np.float64)
+        return columns(*other(self.rows[owner], np.arange(len(owner)))).astype(np.float64)
 
 
 def is_read(name, measured, moves=None):
@@ -132,16 +130,16 @@ def keeps_precision(name, measured):
 def is_not_remembered(name, measured):
     """The same rows with another context in between get the same answer as before."""
     probes, subject = measured.probes, measured.subject
-    index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))[:8]
+    index = np.flatnonzero(probes.bulk & measured.finite)[:8]
     if not len(index) or len(subject.context) < 2:
         return not_applicable(name, "needs two rows of context")
     rows, mine = probes.rows[index], probes.context_row[index]
     other = (mine + 1) % len(subject.context)
     subject(rows, mine)
     first = subject(rows, other)
-    values, log_det = subject(rows, mine)
+    answer = subject(rows, mine)
     again = subject(rows, other)
-    row = agree(name, measured, index, values, log_det, "rounding; another context in between")
+    row = agree(name, measured, index, answer, "rounding; another context in between")
     if row.failed:
         return row
     same = np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True)

@@ -6,7 +6,7 @@ by a few roundings.
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.calling import CallFailed, columns
 from nfref.oracle.instruments.measurement import ULPS
 from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
@@ -26,9 +26,7 @@ def sweep(name, measured, other, start, floor=0.0):
         y, log_det = subject(start, context_row)
     except CallFailed as error:
         return failed(name, f"{len(start)} rows", str(error))
-    bad = ~np.isfinite(y).all(axis=1)
-    if log_det is not None:
-        bad |= ~np.isfinite(log_det)
+    bad = ~np.isfinite(columns(y, log_det)).all(axis=1)
     if np.any(bad):
         p = np.flatnonzero(bad)[0]
         with_log_det = "" if log_det is None else f", log_det {log_det[p]:.6g}"

@@ -33,7 +33,7 @@ def first_call(name: str, make: Callable[..., Any] | None, direction: str, measu
     if make is None:
         return not_applicable(name, "no factory was named (make=)")
     probes = measured.probes
-    index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))[:count]
+    index = np.flatnonzero(probes.bulk & measured.finite)[:count]
     if not len(index):
         return inconclusive(name, "no row with a finite answer")
     old = measured.subject
@@ -56,4 +56,4 @@ def first_call(name: str, make: Callable[..., Any] | None, direction: str, measu
         if values is not None and not np.all(np.isfinite(values)):
             bad = np.argwhere(~np.isfinite(values))[0][0]
             return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
-    return agree(name, measured, index, *again, why, first=first, noise=0)
+    return agree(name, measured, index, again, why, first=first, noise=0)

@@ -8,7 +8,7 @@ from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_ski
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.checks.questions import of_flows
 from nfref.oracle.checks.running import Check, reported
-from nfref.oracle.instruments.calling import NO_ANSWER, Subject, no_answer
+from nfref.oracle.instruments.calling import NO_ANSWER, Subject, columns, no_answer
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes
@@ -196,9 +196,7 @@ class _Check(Check):
     def with_kinks(self, subject, domain, probes):
         """The kinks of a direction, and its probes with points on both sides of each."""
         def evaluate(rows, context_row):
-            values, logs = subject(rows, context_row)
-            parts = [values] if logs is None else [values, logs[:, None]]
-            return np.concatenate(parts, axis=1).astype(np.float64)
+            return columns(*subject(rows, context_row)).astype(np.float64)
 
         bulk = probes.bulk
         try:

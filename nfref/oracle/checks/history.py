@@ -19,26 +19,24 @@ SECONDS = 0.5               # for all of them
 def repeatable(name, measured):
     """The same call gives the same answer."""
     index = np.arange(len(measured.probes))
-    values, log_det = measured.subject(measured.probes.rows, measured.probes.context_row)
     # No noise is allowed here: that of a random answer would excuse itself.
-    return agree(name, measured, index, values, log_det, "rounding; the same call twice", noise=0)
+    return agree(name, measured, index, measured.asked(index), "rounding; the same call twice",
+                 noise=0)
 
 
 def no_memory(name, measured, other, rng):
     """The same answer after calls with other rows and calls of the other direction (caches)."""
     probes = measured.probes
-    index = np.flatnonzero(probes.bulk & np.isfinite(measured.values).all(axis=1))
+    index = np.flatnonzero(probes.bulk & measured.finite)
     if len(index) < 2:
         return inconclusive(name, "too few rows with a finite answer")
     half, rest = index[:len(index) // 2], index[len(index) // 2:][:len(index) // 2]
     # Compared with its own answer: whether that is the one in a larger batch is another row.
-    first = measured.subject(probes.rows[half], probes.context_row[half])
-    second = measured.subject(probes.rows[rest], probes.context_row[rest])
-    measured.subject(probes.rows[index[::-1]], probes.context_row[index[::-1]])
+    first, second = measured.asked(half), measured.asked(rest)
+    measured.asked(index[::-1])
     if other is not None:
         other(measured.values[index].astype(measured.dtype), probes.context_row[index])
-    values, log_det = measured.subject(probes.rows[half], probes.context_row[half])
-    row = agree(name, measured, half, values, log_det,
+    row = agree(name, measured, half, measured.asked(half),
                 "rounding; calls of both directions in between", first=first)
     moves = np.ptp(measured.values[index], axis=0).max() > 0
     if not row.failed and moves and np.array_equal(first[0], second[0]):
@@ -58,9 +56,8 @@ def _moved_a_little(row, measured, index):
     moved = moved_a_little(rows, measured.domain)
     subject(rows, context_row)
     there = columns(*subject(moved, context_row)).astype(np.float64)
-    here = measured.values[index]
-    if there.shape[1] > here.shape[1]:
-        here = np.column_stack([here, measured.log_det[index]])
+    log_det = measured.log_det if there.shape[1] > measured.values.shape[1] else None
+    here = columns(measured.values, log_det)[index]
     due = due_of_a_little(measured)[index, :here.shape[1]]
     if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
         both = np.concatenate([rows, moved])
@@ -75,13 +72,11 @@ def _moved_a_little(row, measured, index):
 
 def call_often(measured, rng):
     """Call it until it was called some hundred times; those of the whole check count."""
-    subject, probes = measured.subject, measured.probes
-    index = np.flatnonzero(probes.bulk)[:8]
+    subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
     start = subject.stopwatch.left()
     most = min(SECONDS * subject.stopwatch.load, start / 2)
     while subject.calls < CALLS and start - subject.stopwatch.left() < most:
-        some = rng.choice(index, size=min(3, len(index)), replace=False)
-        subject(probes.rows[some], probes.context_row[some])
+        measured.asked(rng.choice(index, size=min(3, len(index)), replace=False))
 
 
 def many_calls(name, measured, rng, others=()):
@@ -110,7 +105,7 @@ def many_calls(name, measured, rng, others=()):
     def split(answers):
         return answers[:, :dim], answers[:, dim] if answers.shape[1] > dim else None
 
-    row = agree(name, measured, points, *split(memory.worst[slots[points]]),
+    row = agree(name, measured, points, split(memory.worst[slots[points]]),
                 f"rounding; {subject.calls} calls, each compared with the first",
                 first=split(memory.first[slots[points]]))
     if not row.failed:
@@ -158,7 +153,7 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
     if not may_be_called_from_two_threads():
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
-    known = np.flatnonzero(np.isfinite(measured.values).all(axis=1))
+    known = np.flatnonzero(measured.finite)
     if len(known) < 2:
         return inconclusive(name, "too few rows with a finite answer")
     # A scratch may be shared by all, or by batches of one size: half of the rounds are of equal.
@@ -176,8 +171,7 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
             return failed(name, "two threads at once", f"{subject.name} {error}")
         for indices, parts in zip(batches, answers):
             for index, answer in zip(indices, parts):
-                values, log_det = subject.read(answer, probes.rows[index])
-                row = agree(name, measured, index, values, log_det,
+                row = agree(name, measured, index, subject.read(answer, probes.rows[index]),
                             "rounding; two threads at once")
                 if row.failed:
                     return row

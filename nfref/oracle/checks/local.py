@@ -11,16 +11,17 @@ from nfref.runtime.annotations import Any, Array
 
 
 def verdict(name, error, tolerance, why, describe):
-    """A row from (P,) errors and tolerances; ``describe(p)`` says what happened at point p.
+    """A row from (P,) or (P, K) errors and tolerances; ``describe(p)`` says what happened at point
+    p.
 
     Not-a-number errors count as infinite.
     """
     error = np.where(np.isnan(error), np.inf, error)
     excess = error / np.maximum(tolerance, 1e-300)
-    p = int(np.argmax(excess))
-    if excess[p] > 1:
-        return failed(name, why, describe(p), float(error[p]), float(tolerance[p]))
-    return passed(name, why, float(error[p]), float(tolerance[p]))
+    worst = np.unravel_index(np.argmax(excess), excess.shape)
+    if excess[worst] > 1:
+        return failed(name, why, describe(worst[0]), float(error[worst]), float(tolerance[worst]))
+    return passed(name, why, float(error[worst]), float(tolerance[worst]))
 
 
 def or_iterative(row):
@@ -133,7 +134,7 @@ def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
         # First-order reasoning ends where the error is no longer small.
         meaningful = np.all(allowed < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
     meaningful &= measured.determinants.error < 0.1
-    meaningful &= np.isfinite(y).all(axis=1)
+    meaningful &= measured.finite
     if hasattr(measured.codomain, "contains"):
         # A value rounded onto the end of its interval has nothing to be inverted.
         meaningful &= measured.codomain.contains(y.astype(measured.dtype).astype(np.float64))
@@ -164,15 +165,13 @@ def round_trip(name, cancel_name, measured, other, other_measured):
         other_log_det[kept] = part
     error = np.abs(back.astype(np.float64) - start)[kept]
     error = np.where(np.isfinite(error), error, np.inf)
-    worst = np.argmax(error / allowed[kept], axis=1)
-    pick = (np.arange(len(kept)), worst)
 
     def describe(k):
         p = kept[k]
         return (f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which "
                 f"{other.name} takes to {show(back[p])}")
 
-    rows = [or_iterative(verdict(name, error[pick], allowed[kept][pick],
+    rows = [or_iterative(verdict(name, error, allowed[kept],
                                  f"rounding times |J^-1|, measured per point, {len(kept)} points",
                                  describe))]
     if measured.log_det is None or other_log_det is None:

@@ -29,7 +29,6 @@ def log_det_matches(name, measured):
     """log_det against log |det| of the numerical Jacobian of the same direction."""
     if measured.log_det is None:
         return inconclusive(name, f"{measured.subject.name} returns no log_det")
-    finite = np.isfinite(measured.values).all(axis=1)
     numeric, unsure = measured.determinants.value, measured.determinants.error
     tolerance = (DOUBT * unsure + np.nan_to_num(measured.log_det_tolerance, nan=np.inf)
                  + 10 * measured.log_det_noise)
@@ -37,12 +36,12 @@ def log_det_matches(name, measured):
     plain = (measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
              + measured.accuracy)
     tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
-    judged = measured.resolved & finite & (tolerance < WIDEST)
+    judged = measured.resolved & measured.finite & (tolerance < WIDEST)
     points = np.flatnonzero(judged)
     bulk = measured.probes.bulk
     confirmed, how = np.zeros(len(judged), dtype=bool), ""
     if np.mean(judged[bulk]) < 1:
-        confirmed, how = _confirmed(measured, np.flatnonzero(bulk & finite & ~judged)[:16])
+        confirmed, how = _confirmed(measured, np.flatnonzero(bulk & measured.finite & ~judged)[:16])
     share = np.mean((judged | confirmed)[bulk]) if np.any(bulk) else 0.0
     why = f"error of Richardson differences + rounding, {len(points)} of {len(bulk)} points{how}"
 

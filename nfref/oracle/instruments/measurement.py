@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import CallFailed
+from nfref.oracle.instruments.calling import CallFailed, columns
 from nfref.oracle.instruments.jacobian import differentiate, log_determinants
 from nfref.oracle.instruments.points import step_scale
 from nfref.runtime.annotations import Any
@@ -53,6 +53,15 @@ class Measurement:
     @property
     def dtype(self):
         return self.subject.dtype
+
+    def asked(self, index):
+        """The answer to the points ``index``, asked again: (values, log_det)."""
+        return self.subject(self.probes.rows[index], self.probes.context_row[index])
+
+    @cached_property
+    def finite(self):
+        """(P,) bool: points whose values are numbers."""
+        return np.isfinite(self.values).all(axis=1)
 
     @property
     def slack(self):
@@ -122,10 +131,7 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
         x, log_det = subject(rows, probes.context_row[owner])
         if (log_det is not None) != has_log_det:
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")
-        columns = [x.astype(np.float64)]
-        if has_log_det:
-            columns.append(log_det.astype(np.float64)[:, None])
-        return np.concatenate(columns, axis=1)
+        return columns(x, log_det).astype(np.float64)
 
     derivatives = differentiate(function, probes.rows, step_scale(domain, probes.rows))
     dim = values.shape[1]
