@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import (NO_ANSWER, REMEDY, CallFailed, StillRunning, TimedOut,
-                                              in_time, no_answer)
+from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, no_answer
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.report import failed, passed, show
 from nfref.runtime.annotations import Any
@@ -21,18 +20,13 @@ class Sampler:
 
     def draw(self, rng, n, context_row=None):
         """n samples as an array, or `CallFailed`, or `TimedOut`."""
-        if self.stopwatch.busy_with(self.function):
-            raise TimedOut(f"sample is not called: an earlier call still runs; {REMEDY}")
         arguments = [rng, n]
         if self.context is not None:
             context_row = np.zeros(n, dtype=int) if context_row is None else context_row
             arguments.append(self.context[context_row])
-        try:
-            answer = in_time(self.function, arguments, self.stopwatch.left())
-        except StillRunning as error:
-            self.stopwatch.running += error.calls
-            raise TimedOut(f"sample ran out of time: no answer within "
-                           f"{self.stopwatch.seconds:g} s for n = {n}; {REMEDY}") from None
+        answer = self.stopwatch.call(
+            "sample", self.function, arguments,
+            lambda: f": no answer within {self.stopwatch.seconds:g} s for n = {n}")
         try:
             x = np.asarray(answer)
         except Exception as error:

@@ -88,6 +88,19 @@ class Stopwatch:
         self.running = [call for call in self.running if call.is_alive()]
         return any(alone or call.function is function for call in self.running)
 
+    def call(self, name, function, arguments, about=lambda: ""):
+        """``function(*arguments)`` within the time that is left, or `TimedOut`.
+
+        ``about`` is asked for what there is to say of a call that takes too long.
+        """
+        if self.busy_with(function):
+            raise TimedOut(f"{name} is not called: an earlier call still runs; {REMEDY}")
+        try:
+            return in_time(function, arguments, self.left())
+        except StillRunning as error:
+            self.running += error.calls
+            raise TimedOut(f"{name} ran out of time{about()}; {REMEDY}") from None
+
 
 def load():
     """Processes that want to run, per core, averaged over a minute; 1 at least."""
@@ -219,20 +232,18 @@ class Subject:
 
     def raw(self, rows, context_row, arrange=np.array):
         """The callable's own answer; notes whether it wrote into its arguments."""
-        if self.stopwatch.busy_with(self.function):
-            raise TimedOut(f"{self.name} is not called: an earlier call still runs; {REMEDY}")
         arguments = self.arguments(rows, context_row, arrange)
         before = [argument.copy() for argument in arguments]
+
+        def about():
+            return (f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, "
+                    f"largest entry {np.max(np.abs(rows), initial=0):.3g}, where others took "
+                    f"{1e3 * self.seconds_a_row():.3g} ms each")
+
         start = time.monotonic()
         self.calls += 1
         try:
-            answer = in_time(self.function, arguments, self.stopwatch.left())
-        except StillRunning as error:
-            self.stopwatch.running += error.calls
-            raise TimedOut(f"{self.name} ran out of time: no answer within "
-                           f"{self.stopwatch.seconds:g} s for {len(rows)} rows, largest entry "
-                           f"{np.max(np.abs(rows), initial=0):.3g}, where others took "
-                           f"{1e3 * self.seconds_a_row():.3g} ms each; {REMEDY}") from None
+            answer = self.stopwatch.call(self.name, self.function, arguments, about)
         except CallFailed as error:
             where = f", first {show(rows[0])}" if len(rows) else ""
             raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None
