@@ -114,18 +114,15 @@ def _atoms(name, whole):
 
 def _moved(name, whole, x, at_x):
     """The density moved over itself by many maps: see :mod:`nfref.oracle.instruments.moved`."""
-    # Beside what was rounded onto an end lies as much that has few digits left.
-    rng, lost = whole.rng, 3 * whole.lost
-    some = whole.pilot[:400]
+    rng, some = whole.rng, whole.pilot[:400]
     at_some = whole.log_density(some)
     features = _features_around(whole.pilot, rng)
     end = time.monotonic() + whole.seconds * load()
     found, coarse = [], np.inf
     for made in moved.maps_around(whole.pilot, rng):
         step = moved.step_of(made, whole.log_density, some, at_some)
-        values = moved.terms(made, step, whole.log_density, x, at_x)
-        found.append((float(moved.excess(values, lost)), made, step, values))
-        spread = max(float(np.std(values)), 1e-12)
+        found.append(_tried(whole, features, made, step, x, at_x))
+        spread = max(float(np.std(found[-1][3])), 1e-12)
         if made.name.startswith("scale"):
             coarse = min(coarse, step * moved.T / (2 * spread * np.sqrt(len(x))))
         if found[-1][0] > 1 or (time.monotonic() > end and len(found) >= FEWEST):
@@ -134,9 +131,7 @@ def _moved(name, whole, x, at_x):
     for jump in jumps:
         if max(found, key=_first)[0] > 1 or time.monotonic() > end + whole.seconds:
             break
-        values = moved.jump_terms(*jump, lambda rows: 0.5 * features(rows), whole.log_density, x,
-                                  at_x, rng)
-        found.append((float(np.max(moved.excess(values, lost))), jump, None, values))
+        found.append(_tried(whole, features, jump, None, x, at_x))
     worst = max(found, key=_first)
     if SUSPECT < worst[0] <= 1 and whole.draw is not None:
         suspects = sorted((entry for entry in found if entry[0] > SUSPECT), key=_first)[-3:]
@@ -149,6 +144,17 @@ def _moved(name, whole, x, at_x):
     if not coarse < COARSE:
         return inconclusive(name, f"{why}, no smaller one", error=worst[0], tolerance=1.0)
     return passed(name, why, worst[0], 1.0)
+
+
+def _tried(whole, features, made, step, x, at_x):
+    """(excess, what was tried, its step, terms) of a map, or of jumps, which have no step."""
+    if step is None:
+        values = moved.jump_terms(*made, lambda rows: 0.5 * features(rows), whole.log_density, x,
+                                  at_x, whole.rng)
+    else:
+        values = moved.terms(made, step, whole.log_density, x, at_x)
+    # Beside what was rounded onto an end lies as much that has few digits left.
+    return float(np.max(moved.excess(values, 3 * whole.lost))), made, step, values
 
 
 def _first(entry):
@@ -166,24 +172,18 @@ def _with_more(whole, features, suspects):
         x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
         at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x):]), x[len(at_x):])])
     for _, made, step, _ in suspects:
-        if step is None:
-            values = moved.jump_terms(*made, lambda rows: 0.5 * features(rows), whole.log_density,
-                                      x, at_x, whole.rng)
-        else:
-            values = moved.terms(made, step, whole.log_density, x, at_x)
-        yield float(np.max(moved.excess(values, 3 * whole.lost))), made, step, values
+        yield _tried(whole, features, made, step, x, at_x)
 
 
 def _by_place(whole, worst, x, at_x):
     """(map, step) of the worst, or of a move of one column that is worse: what is moved looks
     wider and narrower, too."""
-    found, some = [worst[:3]], whole.pilot[:400]
+    found, some = [worst], whole.pilot[:400]
     at_some = whole.log_density(some)
     for made in moved.of_place(whole.pilot):
         step = moved.step_of(made, whole.log_density, some, at_some)
-        values = moved.terms(made, step, whole.log_density, x, at_x)
-        found.append((float(moved.excess(values, 3 * whole.lost)), made, step))
-    return max(found, key=_first)[1:]
+        found.append(_tried(whole, None, made, step, x, at_x))
+    return max(found, key=_first)[1:3]
 
 
 def _words(whole, made, step, rounds=6):
