@@ -146,8 +146,7 @@ def parameter_gradients_of(thing: Any, *, dim: int, rng: Generator, dtype: DType
     adapter, _ = _adapter_of(thing)
     if adapter is None:
         raise TypeError(f"parameters: cannot be reached in {type(thing).__name__}")
-    return _parameters_of_adapter(adapter, thing, dim=dim, rng=rng, dtype=dtype,
-                                  direction=direction, context=context)
+    return _parameters_of_adapter(adapter, thing, dim, rng, dtype, direction, context)
 
 
 def _functions(thing, rng, dtype, context, train):

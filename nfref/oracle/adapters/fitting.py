@@ -78,17 +78,14 @@ def sampler(thing):
     if draw is None or _refuses(draw):
         return ()
     named = parameters_of(draw)
+    taken = next((name for name in ("rng", "random_state", "seed") if name in named), None)
 
     def sample(rng, n):
         seed = int(rng.integers(2 ** 31))
         if is_copula(thing):
             found = draw(n, seeds=[seed, seed + 1, seed + 2])
-        elif "rng" in named:
-            found = draw(n, rng=rng)
-        elif "random_state" in named:
-            found = draw(n, random_state=seed)
-        elif "seed" in named:
-            found = draw(n, seed=seed)
+        elif taken is not None:
+            found = draw(n, **{taken: rng if taken == "rng" else seed})
         elif hasattr(thing, "random_state"):
             seeded = copy.copy(thing)           # mixtures of scikit-learn draw by their own
             seeded.random_state = seed

@@ -7,8 +7,11 @@ certain batch sizes alone is seen at powers of two alone. ``padded=False`` asks 
 is, without compiling.
 """
 
+from functools import partial
+
 import numpy as np
 
+from nfref.oracle.adapters.shapes import conditioned, flow_arguments
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 SMALLEST = 16               # rows of a padded batch
@@ -23,6 +26,14 @@ def x64_for(dtype):
     """JAX as its users have it who compute in ``dtype``: for float32, its own setting."""
     import jax
     return jax.enable_x64(np.dtype(dtype) == np.float64)
+
+
+def computed_in(dtype, function):
+    """The function, run as JAX's users run it who compute in ``dtype``."""
+    def call(*arguments):
+        with x64_for(dtype):
+            return function(*arguments)
+    return call
 
 
 def jax_function(function: Callable[..., Any], padded: bool = False,
@@ -92,10 +103,9 @@ def sampler(draw, dtype=np.float64):
     """sample(rng, n) for a function of (key, n)."""
     def sample(rng, n, *context):
         import jax
-        with x64_for(dtype):
-            return np.array(draw(jax.random.key(int(rng.integers(2 ** 62))), n,
-                                 *map(jax.numpy.asarray, context)))
-    return sample
+        return np.array(draw(jax.random.key(int(rng.integers(2 ** 62))), n,
+                             *map(jax.numpy.asarray, context)))
+    return computed_in(dtype, sample)
 
 
 def in_dtype(thing, dtype):
@@ -136,24 +146,16 @@ def _cast_attributes(thing, dtype, seen):
 
 def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype=np.float64):
     """Arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
-    def log_det_of(function):
-        return lambda *given: function(*given)[1]
-
-    functions, gradients = {}, {}
-    for name, function in (("forward", forward), ("inverse", inverse)):
-        if function is not None:
-            functions[name] = jax_function(function, padded, dtype)
-            gradients[name] = row_gradient(log_det_of(function), padded, dtype)
-    functions["gradient"] = (gradients.get("forward"), gradients.get("inverse"))
-    return functions if context is None else {**functions, "context": np.asarray(context)}
+    options = {"padded": padded, "dtype": dtype}
+    return flow_arguments(forward, inverse, context, partial(jax_function, **options),
+                          partial(row_gradient, **options))
 
 
 def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float64):
     """Arguments of ``check_density`` from functions of JAX arrays."""
-    functions = {"log_prob": jax_function(log_prob, padded, dtype),
-                 "sample": sampler(draw, dtype),
-                 "gradient": row_gradient(log_prob, padded, dtype)}
-    return functions if context is None else {**functions, "context": np.asarray(context)}
+    return conditioned({"log_prob": jax_function(log_prob, padded, dtype),
+                        "sample": sampler(draw, dtype),
+                        "gradient": row_gradient(log_prob, padded, dtype)}, context)
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
@@ -182,12 +184,11 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
     value, derivative = jax.jit(of_parameters), jax.jit(jax.grad(of_parameters))
 
     def loss(params):
-        with x64_for(dtype):
-            return float(value([jax.numpy.asarray(part) for part in params]))
+        return float(value([jax.numpy.asarray(part) for part in params]))
 
     def gradient(params):
-        with x64_for(dtype):
-            return [np.array(part) for part in
-                    derivative([jax.numpy.asarray(part) for part in params])]
+        return [np.array(part) for part in
+                derivative([jax.numpy.asarray(part) for part in params])]
 
-    return {"loss": loss, "gradient": gradient, "params": [np.array(leaves[i]) for i in which]}
+    return {"loss": computed_in(dtype, loss), "gradient": computed_in(dtype, gradient),
+            "params": [np.array(leaves[i]) for i in which]}

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 
+from nfref.oracle.adapters import jax_arrays
 from nfref.oracle.adapters.fitting import as_numbers, has, parameters_of, sampler
 from nfref.oracle.adapters.jax_libraries import from_jax
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
@@ -56,9 +57,8 @@ def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
         return density_functions(told(thing.log_prob), counted(thing.sample), dtype)
     if written_with(thing.log_prob, "jax"):
-        from nfref.oracle.adapters.jax_arrays import jax_function, row_gradient
-        found = {"log_prob": jax_function(thing.log_prob, True, dtype),
-                 "gradient": row_gradient(thing.log_prob, True, dtype)}
+        found = {"log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
+                 "gradient": jax_arrays.row_gradient(thing.log_prob, True, dtype)}
     else:
         found = {"log_prob": thing.log_prob}
     if has(thing, "sample"):
@@ -69,7 +69,12 @@ def _object_density(thing, dtype):
 def counted(draw):
     """A function of n, of one that takes n or, as torch's distributions, the shape of a batch."""
     first = next(iter(parameters_of(draw)), "")
-    return (lambda n, *context: draw((n,), *context)) if first.endswith("shape") else draw
+    return lambda n, *context: draw(_size(n, first), *context)
+
+
+def _size(n, name):
+    """How many are drawn, as a parameter of that name takes it: a number, or a shape."""
+    return (n,) if name.endswith("shape") else n
 
 
 def _sample_of(thing, dtype):
@@ -80,22 +85,13 @@ def _sample_of(thing, dtype):
     if key is None and of_jax and names[:1] in (["rng"], ["seed"]):
         key = names[0]
     if key is not None:
-        from nfref.oracle.adapters.jax_arrays import sampler as jax_sampler
         count = next((name for name in names if name != key), "n")
-        return jax_sampler(lambda value, n: draw(
-            **{key: value, count: (n,) if count.endswith("shape") else n}), dtype)
+        return jax_arrays.sampler(
+            lambda value, n: draw(**{key: value, count: _size(n, count)}), dtype)
     if names and names[0] in ("rng", "generator", "random"):
         return lambda rng, n: as_numbers(draw(rng, n))
     seeded, = sampler(thing)
-    return _in_dtype_of_jax(seeded, dtype) if of_jax else seeded
-
-
-def _in_dtype_of_jax(draw, dtype):
-    def sample(rng, n):
-        from nfref.oracle.adapters.jax_arrays import x64_for
-        with x64_for(dtype):
-            return draw(rng, n)
-    return sample
+    return jax_arrays.computed_in(dtype, seeded) if of_jax else seeded
 
 
 def is_torch_module(thing):
@@ -107,10 +103,7 @@ def float64_twin(adapter, thing, dtype, options):
     """The same flow in float64, with the parameters that it has in float32; None elsewhere."""
     if np.dtype(dtype) != np.float32:
         return None
-    if "jax" in adapter.__module__:
-        from nfref.oracle.adapters.jax_arrays import in_dtype as cast
-    else:
-        cast = in_dtype
+    cast = jax_arrays.in_dtype if "jax" in adapter.__module__ else in_dtype
     made = adapter(cast(thing, np.float32), np.float64, **options)
     return {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
 

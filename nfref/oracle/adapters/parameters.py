@@ -3,7 +3,8 @@
 import numpy as np
 
 from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
+
+ROWS = 24                   # over which the number is taken
 
 # Adapter -> what its objects do, in tensors or in JAX's arrays.
 _FLOWS = {
@@ -25,45 +26,18 @@ _DENSITIES = {
 }
 
 
-def of_adapter(adapter: Callable[..., Any], thing: Any, *, dim: int, rng: Generator,
-               dtype: DTypeLike = np.float64, direction: str = "inverse",
-               context: Array | None = None, rows: int = 24) -> dict[str, Any]:
+def of_adapter(adapter, thing, dim, rng, dtype, direction, context):
     """Arguments of :func:`nfref.oracle.check_parameter_gradients` for an object of a library.
 
     The number that is differentiated is a random weighting of values and log_det (of log_prob,
     for a density) over some rows: a log_det that the library cuts off from its parameters, or
     from the values, has another derivative than differences have.
-
-    Parameters
-    ----------
-    adapter : callable
-        ``adapters.from_nflows`` for instance.
-    thing : object
-        Of that library, with parameters.
-    dim : int
-    rng : numpy.random.Generator
-    dtype : numpy dtype
-    direction : {"inverse", "forward"}
-        Of a flow: which of them is differentiated.
-    context : (M, C) array, optional
-    rows : int
-        How many rows.
-
-    Returns
-    -------
-    dict
-        ``loss``, ``gradient`` and ``params``.
-
-    Raises
-    ------
-    TypeError
-        If the library's objects have no parameters that can be reached.
     """
-    x = rng.standard_normal((rows, dim)).astype(dtype)
-    weights = rng.standard_normal((rows, dim + 1)).astype(dtype)
+    x = rng.standard_normal((ROWS, dim)).astype(dtype)
+    weights = rng.standard_normal((ROWS, dim + 1)).astype(dtype)
     given = [x]
     if context is not None:
-        given.append(np.asarray(context, dtype)[rng.integers(len(context), size=rows)])
+        given.append(np.asarray(context, dtype)[rng.integers(len(context), size=ROWS)])
     in_torch = adapter.__module__ == torch_libraries.__name__
 
     def arrays():

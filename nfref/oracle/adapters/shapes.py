@@ -29,6 +29,28 @@ def for_all_rows(log_det, rows):
     return log_det
 
 
+def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
+    """Arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
+
+    ``as_arrays`` makes functions of NumPy's arrays of them, ``row_gradient`` derivatives.
+    """
+    def log_det_of(function):
+        return lambda *given: function(*given)[1]
+
+    functions, gradients = {}, {}
+    for name, function in (("forward", forward), ("inverse", inverse)):
+        if function is not None:
+            functions[name] = as_arrays(function)
+            gradients[name] = row_gradient(log_det_of(function))
+    functions["gradient"] = (gradients.get("forward"), gradients.get("inverse"))
+    return conditioned(functions, context)
+
+
+def conditioned(functions, context):
+    """Arguments of a check, with the context as an array if there is one."""
+    return functions if context is None else {**functions, "context": np.asarray(context)}
+
+
 def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, Any]:
     """Functions of ``(N, *event_shape)`` as functions of rows (N, D), D the product of the shape.
 

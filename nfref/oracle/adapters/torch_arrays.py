@@ -5,6 +5,7 @@ import copyreg
 
 import numpy as np
 
+from nfref.oracle.adapters.shapes import conditioned, flow_arguments
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
@@ -132,26 +133,13 @@ def _cast_attributes(thing, dtype, seen):
 
 def flow_functions(forward=None, inverse=None, context=None):
     """Arguments of ``check_flow`` from functions ``(rows, *context) -> (values, log_det)``."""
-    functions, gradients = {}, {}
-    for name, function in (("forward", forward), ("inverse", inverse)):
-        if function is not None:
-            functions[name] = torch_function(function)
-            gradients[name] = row_gradient(_log_det_of(function))
-    functions["gradient"] = (gradients.get("forward"), gradients.get("inverse"))
-    return functions if context is None else {**functions, "context": np.asarray(context)}
-
-
-def _log_det_of(function):
-    def log_det(rows, *context):
-        return function(rows, *context)[1]
-    return log_det
+    return flow_arguments(forward, inverse, context, torch_function, row_gradient)
 
 
 def density_functions(log_prob, draw, dtype=np.float64, context=None):
     """Arguments of ``check_density`` from tensor functions."""
-    functions = {"log_prob": torch_function(log_prob), "sample": sampler(draw, dtype),
-                 "gradient": row_gradient(log_prob)}
-    return functions if context is None else {**functions, "context": np.asarray(context)}
+    return conditioned({"log_prob": torch_function(log_prob), "sample": sampler(draw, dtype),
+                        "gradient": row_gradient(log_prob)}, context)
 
 
 def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
