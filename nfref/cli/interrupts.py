@@ -35,22 +35,20 @@ def handled():
 
 
 class Once:
-    """What :func:`once` yields: the first signal interrupts, unless it is held."""
+    """What :func:`once` yields: the first signal interrupts, unless it is held.
+
+    ``came`` says whether one came.
+    """
 
     def __init__(self):
-        self._came = self._held = self._pending = False
+        self.came = self._held = self._pending = False
 
     def __call__(self, number, frame):
-        raises = not (self._came or self._held)
-        self._came = True
+        raises = not (self.came or self._held)
+        self.came = True
         if raises:
             raise KeyboardInterrupt
         self._pending = True
-
-    @property
-    def came(self):
-        """Whether one came."""
-        return self._came
 
     def hold(self):
         """No signal interrupts any more."""
@@ -66,7 +64,7 @@ class Once:
         self._held = True
         yield
         self._held = False
-        if self._came:
+        if self.came:
             self._pending = False
             raise KeyboardInterrupt
 

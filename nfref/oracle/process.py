@@ -163,27 +163,26 @@ class Program:
 
     def _map(self, name):
         def ask(rows, *context):
-            found = self._ask({"ask": name, "n": len(rows), "rows": _hex(rows),
-                               **({"context": _hex(context[0])} if context else {})},
+            found = self._ask({"ask": name, "n": len(rows), "rows": _hex(rows)}, context,
                               {"values": rows.size, "log_det": len(rows)})
             return (found["values"].reshape(rows.shape).astype(rows.dtype),
                     found["log_det"].astype(rows.dtype))
         return ask
 
     def _log_prob(self, rows, *context):
-        found = self._ask({"ask": "log_prob", "n": len(rows), "rows": _hex(rows),
-                           **({"context": _hex(context[0])} if context else {})},
+        found = self._ask({"ask": "log_prob", "n": len(rows), "rows": _hex(rows)}, context,
                           {"log_prob": len(rows)})
         return found["log_prob"].astype(rows.dtype)
 
     def _sample(self, rng, n, *context):
-        found = self._ask({"ask": "sample", "n": n, "seed": int(rng.integers(2 ** 31)),
-                           **({"context": _hex(context[0])} if context else {})},
+        found = self._ask({"ask": "sample", "n": n, "seed": int(rng.integers(2 ** 31))}, context,
                           {"values": n * self.dim})
         return found["values"].reshape(n, self.dim)
 
-    def _ask(self, question, expected):
+    def _ask(self, question, context, expected):
         """The arrays of an answer; a RuntimeError where the program says ``error``."""
+        if context:
+            question["context"] = _hex(context[0])
         with self.lock:
             self.end()
             what = f"{question['ask']} of {question['n']} rows"
