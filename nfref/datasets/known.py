@@ -13,60 +13,32 @@ from nfref.datasets.toy import KnownToy
 from nfref.runtime.tracing import defvjp, primitive
 
 # Gaussians and volume-preserving maps of them ----------------------------------------------
-# x = mean + L e has log-determinant sum log L_ii; a shear adds nothing to it. With e standard
-# normal, the entropy is that of e plus the log-determinant.
+# x = mean + L e has log-determinant sum log L_ii; a shear or a bend adds nothing to it. With e
+# standard normal, the entropy is that of e plus the log-determinant.
 
 NORMAL_ENTROPY = 1 + LOG_TWO_PI     # of a standard normal in two dimensions
 
-SHEAR = 1.5
-SHEAR_SCALE = (1.2, 0.4)
+
+def _bent(name, description, scale, bend):
+    """x_1 = s_1 e_1,  x_2 = s_2 e_2 + b(x_1);  log p = log N(e; 0, 1) - log s_1 s_2."""
+    log_scale = float(np.sum(np.log(scale)))
+
+    def draw(rng, n):
+        e = rng.standard_normal((n, 2))
+        first = scale[0] * e[:, 0]
+        return np.stack([first, scale[1] * e[:, 1] + bend(first)], axis=1)
+
+    def log_density(x):
+        e_1, e_2 = x[:, 0] / scale[0], (x[:, 1] - bend(x[:, 0])) / scale[1]
+        return -0.5 * (e_1 ** 2 + e_2 ** 2) - LOG_TWO_PI - log_scale
+
+    return KnownToy(name, description, draw, log_density, NORMAL_ENTROPY + log_scale)
 
 
-def _sheared_gaussian(rng, n):
-    """x_1 = s_1 e_1,  x_2 = s_2 e_2 + k x_1."""
-    e = rng.standard_normal((n, 2))
-    first = SHEAR_SCALE[0] * e[:, 0]
-    return np.stack([first, SHEAR_SCALE[1] * e[:, 1] + SHEAR * first], axis=1)
-
-
-def _sheared_gaussian_log_prob(x):
-    """log p = log N(e; 0, 1) - log s_1 s_2,  e = (x_1 / s_1, (x_2 - k x_1) / s_2)."""
-    e_1 = x[:, 0] / SHEAR_SCALE[0]
-    e_2 = (x[:, 1] - SHEAR * x[:, 0]) / SHEAR_SCALE[1]
-    return -0.5 * (e_1 ** 2 + e_2 ** 2) - LOG_TWO_PI - _log_product(SHEAR_SCALE)
-
-
-BEND = 0.3
-BANANA_SCALE = (1.3, 0.4)
-
-
-def _banana(rng, n):
-    """x_1 = s_1 e_1,  x_2 = s_2 e_2 + k (x_1^2 - s_1^2), with mean zero."""
-    e = rng.standard_normal((n, 2))
-    first = BANANA_SCALE[0] * e[:, 0]
-    bend = BEND * (first ** 2 - BANANA_SCALE[0] ** 2)
-    return np.stack([first, BANANA_SCALE[1] * e[:, 1] + bend], axis=1)
-
-
-def _banana_log_prob(x):
-    """log p = log N(e; 0, 1) - log s_1 s_2: bending preserves area."""
-    e_1 = x[:, 0] / BANANA_SCALE[0]
-    bend = BEND * (x[:, 0] ** 2 - BANANA_SCALE[0] ** 2)
-    e_2 = (x[:, 1] - bend) / BANANA_SCALE[1]
-    return -0.5 * (e_1 ** 2 + e_2 ** 2) - LOG_TWO_PI - _log_product(BANANA_SCALE)
-
-
-def _log_product(scales):
-    return float(np.sum(np.log(scales)))
-
-
-sheared_gaussian = KnownToy(
-    "sheared_gaussian", "a Gaussian whose coordinates are strongly correlated",
-    _sheared_gaussian, _sheared_gaussian_log_prob, NORMAL_ENTROPY + _log_product(SHEAR_SCALE))
-
-banana = KnownToy(
-    "banana", "a Gaussian bent along a parabola",
-    _banana, _banana_log_prob, NORMAL_ENTROPY + _log_product(BANANA_SCALE))
+sheared_gaussian = _bent("sheared_gaussian", "a Gaussian whose coordinates are strongly correlated",
+                         (1.2, 0.4), lambda first: 1.5 * first)
+banana = _bent("banana", "a Gaussian bent along a parabola",        # with mean zero
+               (1.3, 0.4), lambda first: 0.3 * (first ** 2 - 1.3 ** 2))
 
 
 # Mixtures of normals -----------------------------------------------------------------------
