@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import threading
+from concurrent.futures import Future
 
 from nfref.cli.arguments import UsageError
 from nfref.tables.reading import TableError
@@ -83,19 +84,18 @@ def _ask(distributed, address):
 
     def run():
         try:
-            asyncio.run(ask())
-            found.append(None)
+            answer.set_result(asyncio.run(ask()))
         except Exception as error:
-            found.append(error)
+            answer.set_exception(error)
 
-    found = []
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(WAIT)
-    error = found[0] if found else TimeoutError()
-    if error is not None:
-        raise error if isinstance(error, (OSError, ValueError, TypeError)) else OSError(
-            _reason(error))
+    answer = Future()
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer.result(WAIT)
+    except (OSError, ValueError, TypeError):
+        raise
+    except Exception as error:
+        raise OSError(_reason(error)) from None
 
 
 def _reason(error):

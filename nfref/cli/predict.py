@@ -114,9 +114,7 @@ class Prediction(Options):
 
 def predict(options):
     """A row of answers for each row of DATA."""
-    use.check_output(options.out, options.model, options.data)
-    if not options.out:
-        use.check_there("predictions")
+    use.check_output(options.out, options.model, options.data, what="predictions")
     model = use.table_model(options.model, "MODEL")
     column = _column(model, options.column)
     half = (1 - options.interval) / 2

@@ -14,7 +14,7 @@ from nfref.cli.arguments import Options, UsageError, blamed, count, header, opti
 from nfref.cli.data import Data, files, load
 from nfref.cli.notes import say_remark
 from nfref.cli.streams import complain
-from nfref.cli.use import check_output, check_there, loaded_model
+from nfref.cli.use import check_of_table, check_output, loaded_model
 from nfref.tables.conditional import ConditionalSampler, Marginal
 from nfref.tables.density import TableDensity
 from nfref.tables.reading import batch_rows, batches, write_batches
@@ -76,15 +76,12 @@ class Scoring(Options):
 def run(options):
     """One log-likelihood a row; then what can be said of all."""
     paths = files(options.data)
-    check_output(options.out, options.model, *paths)
-    if not options.out:
-        check_there("scores")
+    check_output(options.out, options.model, *paths, what="scores")
     least = options.least if options.least is not None else LEAST if options.out else 0
     model = loaded_model(options.model)
     for name in ("errors", "cells"):
-        if getattr(options, name) and not isinstance(model.density, TableDensity):
-            raise UsageError(f"--{name}: expected the density of a table, got {options.model}, a "
-                             "flow that nfref.fit has fitted")
+        if getattr(options, name):
+            check_of_table(model, options.model, f"--{name}")
     asked = {"header": options.header, "least": least, "weights": options.weights,
              "cells": options.cells}
     if options.dask:

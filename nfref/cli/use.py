@@ -76,9 +76,12 @@ def loaded_model(path):
     return model
 
 
-def check_output(out, *inputs):
-    """That ``out`` can be written and is none of the files that are read."""
+def check_output(out, *inputs, what=None):
+    """That ``out`` can be written and is none of the files that are read; without one, that there
+    is a standard output to write ``what`` to."""
     if out is None:
+        if what is not None:
+            check_there(what)
         return
     if not out:
         raise UsageError("--out: expected a file to write, got ''")
@@ -115,10 +118,15 @@ def rows_for(model, name, header, weights=None):
 def table_model(path, option):
     """The model of a file, which has to be the density of a table."""
     model = loaded_model(path)
+    check_of_table(model, path, option)
+    return model
+
+
+def check_of_table(model, path, option):
+    """That a model is the density of a table, as an option asks for."""
     if not isinstance(model.density, TableDensity):
         raise UsageError(f"{option}: expected the density of a table, got {path}, a flow that "
                          "nfref.fit has fitted")
-    return model
 
 
 @dataclass(frozen=True)
@@ -143,9 +151,7 @@ class Sampling(Options):
 
 def sample(options):
     """New rows as csv."""
-    check_output(options.out, options.model, options.given_from)
-    if not options.out:
-        check_there("rows")
+    check_output(options.out, options.model, options.given_from, what="rows")
     if options.n is None and not options.given_from:
         raise UsageError("-n: expected how many rows, got none")
     model = (loaded_model(options.model) if options.within is None else
@@ -229,9 +235,7 @@ def given_values(model, asked, path):
         raise UsageError(f"--given: expected each column once, got {twice!r} twice")
     if not given and not getattr(model.density, "given", ()):
         return given
-    if not isinstance(model.density, TableDensity):
-        raise UsageError(f"--given: expected the density of a table, got {path}, a flow that "
-                         "nfref.fit has fitted")
+    check_of_table(model, path, "--given")
     for column in model.density.columns:        # labels that are no text
         if column.name in given and column.kind == "category":
             text = given[column.name]
