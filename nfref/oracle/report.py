@@ -204,6 +204,13 @@ def failed(name, why, where="", error=None, tolerance=None):
     return Row(name, FAIL, error, tolerance, why, where)
 
 
+def judged(name, why, where, error, tolerance):
+    """Failed where the error is beyond the tolerance, passed else."""
+    if error > tolerance:
+        return failed(name, why, where, error, tolerance)
+    return passed(name, why, error, tolerance)
+
+
 def inconclusive(name, why, where="", error=None, tolerance=None):
     return Row(name, INCONCLUSIVE, error, tolerance, why, where)
 

@@ -109,13 +109,7 @@ class _Check(Check):
         self.domain, self.gradient = domain, gradient
         self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
         self.sampler = None if sample is None else Sampler(
-            sample, self.dim, self.context, self.dtype, self.contains_closed, self.stopwatch)
-
-    def contains_closed(self, x):
-        """Samples may lie on an end of their interval."""
-        if not isinstance(self.domain, Box):
-            return np.ones(len(x), dtype=bool)
-        return np.all((x >= self.domain.lower) & (x <= self.domain.upper), axis=1)
+            sample, self.dim, self.context, self.dtype, domain, self.stopwatch)
 
     def rows(self):
         samples = np.zeros((0, self.dim))
@@ -149,12 +143,8 @@ class _Check(Check):
         chosen = samples[:24].astype(self.dtype)
         if isinstance(self.domain, Box):
             chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
-        if len(chosen):
-            count = len(chosen)
-            probes = Probes(np.concatenate([chosen, probes.rows]),
-                            np.concatenate([np.zeros(count, dtype=int), probes.context_row]),
-                            np.concatenate([np.ones(count, dtype=bool), probes.bulk]),
-                            np.concatenate([np.zeros(count, dtype=bool), probes.tail]))
+        first, middle = np.zeros(len(chosen), dtype=int), np.ones(len(chosen), dtype=bool)
+        probes = Probes(chosen, first, middle, ~middle).before(probes)
         if self.support is not None:
             probes = probes.only(np.asarray(self.support(probes.rows), dtype=bool))
         return probes

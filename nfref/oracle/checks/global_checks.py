@@ -98,7 +98,7 @@ def share_at_an_end(domain, samples):
     that as few as these would fall onto an end."""
     if not isinstance(domain, Box) or not len(samples):
         return 0.0
-    count = np.sum(domain.at_an_end(samples))
+    count = np.sum(domain.contains_closed(samples) & ~domain.contains(samples))
     return (count + SIGMAS * np.sqrt(count) + BERNSTEIN) / len(samples) if count else 0.0
 
 

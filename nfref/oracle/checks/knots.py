@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.oracle.instruments.kinks import snapped
-from nfref.oracle.report import failed, not_applicable, passed, show
+from nfref.oracle.report import failed, judged, not_applicable, passed, show
 
 
 def knots(name, measured, kinks):
@@ -32,9 +32,7 @@ def knots(name, measured, kinks):
             where = (f"{measured.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the "
                      f"knot and beside it {log_det[:3]}, on its sides {log_det[3:5]}")
     why = f"{len(exact)} knots; distance from both sides, in units of its change there"
-    if worst > 1:
-        return failed(name, why, where, worst, 1.0)
-    return passed(name, why, worst, 1.0)
+    return judged(name, why, where, worst, 1.0)
 
 
 def _outside(values, allowed):

@@ -6,7 +6,7 @@ import numpy as np
 
 from nfref.oracle.instruments.calling import CallFailed
 from nfref.oracle.instruments.points import Box
-from nfref.oracle.report import failed, not_applicable, passed, show
+from nfref.oracle.report import failed, judged, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
 
@@ -49,11 +49,9 @@ def precise(name, measured):
     # Kinks look like noise where they are; rounding to fewer digits shows everywhere.
     typical = float(np.quantile(ratio, 0.25))
     why = "noise of nearby values, in 1e4 times the rounding allowed elsewhere"
-    if typical > 1:
-        return failed(name, why, f"{measured.subject.name}: a quarter of all points and more show "
-                      "steps, as if numbers passed through float32 or a loose root finder",
-                      typical, 1.0)
-    return passed(name, why, typical, 1.0)
+    return judged(name, why, f"{measured.subject.name}: a quarter of all points and more show "
+                  "steps, as if numbers passed through float32 or a loose root finder", typical,
+                  1.0)
 
 
 def moved_a_little(rows, domain):
@@ -86,11 +84,9 @@ def keeps_digits(name, measured):
     both = np.concatenate([rows, moved_a_little(rows, measured.domain)])
     values, _ = measured.subject(both, np.tile(measured.probes.context_row[points], 2))
     still = float(np.mean(values[:len(rows), 0] == values[len(rows):, 0]))
-    why = "share of points where it stands still when they move by 1e-9"
-    if still > 0.5:
-        return failed(name, why, f"{measured.subject.name} at {show(rows[0])} and 1e-9 beside it: "
-                      f"{values[0, 0]:.17g}, as if rows passed through float32", still, 0.5)
-    return passed(name, why, still, 0.5)
+    return judged(name, "share of points where it stands still when they move by 1e-9",
+                  f"{measured.subject.name} at {show(rows[0])} and 1e-9 beside it: "
+                  f"{values[0, 0]:.17g}, as if rows passed through float32", still, 0.5)
 
 
 def _in_steps(name, measured):

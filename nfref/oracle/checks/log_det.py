@@ -11,7 +11,7 @@ import numpy as np
 from nfref.oracle.checks.local import verdict
 from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
-from nfref.oracle.instruments.points import Box, step_scale
+from nfref.oracle.instruments.points import Box, step_scale, wide_rows
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
@@ -233,9 +233,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     count = int(min(SCREENED, affordable, 4e6 / (2 * dim + 1) / dim))
     if count < 8:
         return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)
-    rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
-    rows = domain.from_line(rows).astype(subject.dtype)
-    rows = rows[domain.contains(rows.astype(np.float64))]
+    rows = wide_rows(domain, rng, count, dim, subject.dtype)
     context_row = rng.integers(contexts, size=len(rows))
     steps = ladder(subject.dtype)
     scale = steps[5 if subject.dtype == np.float64 else 2] * step_scale(domain, rows)

@@ -6,7 +6,6 @@ from nfref.oracle.checks import batches, behaviour, context, global_checks, hist
 from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, no_answer
 from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import Report, not_applicable, passed
-from nfref.runtime.annotations import Any
 
 
 def reported(subject, rows, skip, stop_early=False):
@@ -26,8 +25,7 @@ def reported(subject, rows, skip, stop_early=False):
 class Check:
     """One run of a check. ``end`` is what the names of a direction's rows end with."""
 
-    def __init__(self, dim: Any, rng: Any, given: Any, dtype: Any, support: Any, seconds: Any,
-                 skip: Any) -> None:
+    def __init__(self, dim, rng, given, dtype, support, seconds, skip):
         self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
         self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
         self.contexts = 1 if given is None else len(given)
@@ -123,8 +121,7 @@ class Check:
         lost = global_checks.share_at_an_end(domain, samples)
         samples = samples[np.isfinite(samples).all(axis=1)]
         inside = self.contains(domain, samples)
-        within = inside if box is None else np.all((samples >= box.lower)
-                                                   & (samples <= box.upper), axis=1)
+        within = inside if box is None else box.contains_closed(samples)
         left_out, samples = samples[~inside & within], samples[inside]
         pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
         if spread and len(pilot) < 100 and box is not None:

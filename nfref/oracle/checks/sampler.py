@@ -4,8 +4,8 @@ import numpy as np
 
 from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, no_answer
 from nfref.oracle.instruments.level import SIGMAS
+from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import failed, passed, show
-from nfref.runtime.annotations import Any
 
 SAMPLES = 20000
 
@@ -13,10 +13,9 @@ SAMPLES = 20000
 class Sampler:
     """``sample(rng, n)``, watched; called with the first row of the context unless told others."""
 
-    def __init__(self, function: Any, dim: Any, context: Any, dtype: Any, contains: Any,
-                 stopwatch: Any) -> None:
+    def __init__(self, function, dim, context, dtype, domain, stopwatch):
         self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
-        self.contains, self.stopwatch = contains, stopwatch
+        self.domain, self.stopwatch = domain, stopwatch
 
     def draw(self, rng, n, context_row=None):
         """n samples as an array, or `CallFailed`, or `TimedOut`."""
@@ -60,8 +59,8 @@ class Sampler:
         bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
         if len(bad):
             trouble = f"sample {bad[0]} is {show(x[bad[0]])}"
-        else:
-            outside = np.flatnonzero(~self.contains(x.astype(np.float64)))
+        elif isinstance(self.domain, Box):      # samples may lie on an end of their interval
+            outside = np.flatnonzero(~self.domain.contains_closed(x.astype(np.float64)))
             if len(outside):
                 trouble = f"sample {outside[0]} {show(x[outside[0]])} is outside the domain"
         why = f"{len(x)} samples"

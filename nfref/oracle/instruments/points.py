@@ -58,10 +58,9 @@ class Box:
         """Whether rows lie strictly inside."""
         return np.all((x > self.lower) & (x < self.upper), axis=1)
 
-    def at_an_end(self, x):
-        """Whether rows would lie inside but for numbers that are an end of their interval."""
-        closed = np.all((x >= self.lower) & (x <= self.upper), axis=1)
-        return closed & ~self.contains(x)
+    def contains_closed(self, x):
+        """Whether rows lie inside, numbers that are an end of their interval included."""
+        return np.all((x >= self.lower) & (x <= self.upper), axis=1)
 
     def log_base(self, z):
         """A simple normalised density on the box, in nats.
@@ -187,10 +186,13 @@ class Probes:
 
     def join(self, rows, context_row):
         """These probes and some more points, neither bulk nor tail."""
-        more = np.zeros(len(rows), dtype=bool)
-        return Probes(np.concatenate([self.rows, rows.astype(self.rows.dtype)]),
-                      np.concatenate([self.context_row, context_row]),
-                      np.concatenate([self.bulk, more]), np.concatenate([self.tail, more]))
+        neither = np.zeros(len(rows), dtype=bool)
+        return self.before(Probes(rows.astype(self.rows.dtype), context_row, neither, neither))
+
+    def before(self, other):
+        """These probes, then others."""
+        return Probes(*(np.concatenate([getattr(self, name), getattr(other, name)])
+                        for name in ("rows", "context_row", "bulk", "tail")))
 
 
 def make_probes(rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLike,
@@ -242,6 +244,13 @@ def make_probes(rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLik
     inside = domain.contains(rows.astype(np.float64))
     context_row = rng.integers(contexts, size=len(rows))
     return Probes(rows[inside], context_row[inside], is_bulk[inside], is_tail[inside])
+
+
+def wide_rows(domain, rng, count, dim, dtype):
+    """Rows of a box, as many at most: the bulk, and up to four times as wide."""
+    rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
+    rows = domain.from_line(rows).astype(dtype)
+    return rows[domain.contains(rows.astype(np.float64))]
 
 
 def step_scale(domain, rows):
