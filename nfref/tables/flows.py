@@ -1,6 +1,7 @@
 """The flows that can be fitted to tables, by name, and what each takes where nothing is said."""
 
 import inspect
+import math
 import os
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,11 @@ from nfref.runtime.limits import address_space
 
 # Rows below which networks are smaller, and steps of fewer rows.
 FEWEST, FEW, SOME = 1000, 2000, 5000
+# Robust units that a spline reaches at least, and its bins at most, with few rows and with more.
+# On CCPP, all within 3.4 units, a flow of bound 8 had 0.17 and 0.24 nats less than of bound 4 (with
+# 150 rows five bins had 0.02 more than eight); bins of one unit instead of two where columns reach
+# further 0.01 to 0.15 on wine, 0.06 on MAGIC and 0.07 on power: rows of the training parts.
+NEAREST, BINS_OF_FEW, BINS = 4.0, 8, 16
 # Parameters, their average, the best, two moments, the gradient and two passing copies.
 COPIES = 8
 
@@ -67,11 +73,14 @@ class FlowKind:
 
     def reaching(self, u):
         """The same kind with splines that reach as far as rows (N, D) do, but for one in a thousand
-        a column: beyond, a column of a spline flow is normal of the scale that it has near zero."""
-        far = float(np.max(np.quantile(np.abs(u), 0.999, axis=0))) if self.constructor is NSF else 0
-        if far <= NSF.bound or "bound" in self.options:
+        a column: beyond, a column of a spline flow is normal of the scale that it has near zero.
+        Bins are a robust unit wide as they start, or two where rows are few."""
+        if self.constructor is not NSF or "bound" in self.options:
             return self
-        return replace(self, options={**self.options, "bound": 1.2 * far})
+        bound = max(NEAREST, 1.2 * float(np.max(np.quantile(np.abs(u), 0.999, axis=0))))
+        most = BINS_OF_FEW if len(u) < FEW else BINS
+        bins = min(most, math.ceil(most * bound / (2 * NEAREST)))
+        return replace(self, options={**self.options, "bound": bound, "bins": bins})
 
     def made(self, rows, dim, context_dim, rng):
         """The flow for so many rows of so many columns; ``rng`` draws orders."""
