@@ -11,6 +11,7 @@ Source: Schaefer and Strimmer 2005 (shrinkage).
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from nfref.runtime.configuration import Configuration
 FEW_COLUMNS = 12
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
+REACH = 8.0             # robust units, 24 scales of a real column: so far wide densities are t
+FALL = 12               # the power of a distance that wide densities fall with in the end
 VARIANCE_FLOOR = 1e-6   # of the largest variance: what shrunk ones are at least
 
 
@@ -270,15 +273,14 @@ class KernelDensity:
 
 
 def student_log_prob(x, freedom):
-    """Of independent Student t: sum_j log Gamma((v+1)/2) - log Gamma(v/2) - log(v pi)/2
-    - (v+1)/2 log(1 + x_j^2/v).
+    """Of Student t: log Gamma((v+1)/2) - log Gamma(v/2) - log(v pi)/2 - (v+1)/2 log(1 + x^2/v).
 
-    Shapes: x (N, D), freedom v > 0. Returns (N,).
+    Elementwise, v > 0.
     """
     constant = (math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
                 - 0.5 * math.log(freedom * math.pi))
     # log(1 + t^2) = 2 log hypot(1, t), which no large t overflows.
-    return np.sum(constant - (freedom + 1) * np.log(np.hypot(1, x / math.sqrt(freedom))), axis=1)
+    return constant - (freedom + 1) * np.log(np.hypot(1, x / math.sqrt(freedom)))
 
 
 @dataclass(frozen=True)
@@ -286,25 +288,66 @@ class Wide(Configuration):
     """Independent columns, each Student t about 0 with scale 1: of columns in robust units.
 
     Nothing in it is fitted. A column c scales out costs a row about (v + 1) log c nats, where a
-    Gaussian makes it pay c^2 / 2.
+    Gaussian makes it pay c^2 / 2. Beyond ``reach`` the density falls faster, like |x|^-12: the
+    units of a real column are logarithms there, and what a t would draw is no number that anybody
+    has seen, 1e9 in every tenth sample of 10,000 rows.
 
     Parameters
     ----------
     dim : int
     freedom : float, default 3.0
         v, the degrees of freedom.
+    reach : float, default inf
+        R.
     """
 
     dim: int
     freedom: float = 3.0
+    reach: float = math.inf
 
     def log_prob(self, x):
         """Log-density in nats, (N,), of rows (N, D)."""
-        return student_log_prob(as_rows("x", x, self.dim), self.freedom)
+        return np.sum(self.log_column(as_rows("x", x, self.dim)), axis=1)
+
+    def log_column(self, x):
+        """log p of a column, t(min(|x|, R)) max(|x| / R, 1)^-12 / Z, elementwise."""
+        size = np.abs(x)
+        return (student_log_prob(np.minimum(size, self.reach), self.freedom)
+                - FALL * np.log(np.maximum(size / self.reach, 1)) - math.log(self._mass[2]))
+
+    def below(self, x):
+        """P(X <= x) of a column, elementwise."""
+        from scipy.special import stdtr
+        size = np.abs(x)
+        beyond, of_t, mass = self._mass
+        tail = np.where(size < self.reach, stdtr(self.freedom, -size) - of_t + beyond,
+                        beyond * np.maximum(size / self.reach, 1) ** (1 - FALL)) / mass
+        return np.where(x < 0, tail, 1 - tail)
+
+    def of_normal(self, normal):
+        """Numbers at the same quantiles of a column as standard normal ones, elementwise."""
+        from scipy.special import ndtr, stdtrit
+        beyond, of_t, mass = self._mass
+        tail = mass * ndtr(-np.abs(normal))         # the lower tail, which keeps its digits
+        far = tail < beyond
+        found = -stdtrit(self.freedom, np.where(far, 0.5, tail - beyond + of_t))
+        if np.any(far):
+            found[far] = self.reach * (beyond / tail[far]) ** (1 / (FALL - 1))
+        return np.sign(normal) * found
+
+    @cached_property
+    def _mass(self):
+        """What there is beyond R, and of the t, at either end, and Z, all that there is."""
+        from scipy.special import stdtr
+        if math.isinf(self.reach):
+            return 0.0, 0.0, 1.0
+        of_t = float(stdtr(self.freedom, -self.reach))
+        beyond = self.reach * math.exp(student_log_prob(self.reach, self.freedom)) / (FALL - 1)
+        return beyond, of_t, 1 + 2 * (beyond - of_t)
 
     def sample(self, rng, n):
         """``n`` rows, (n, D)."""
-        return check_rng(rng).standard_t(self.freedom, (n, self.dim))
+        return self.of_normal(check_rng(rng).standard_normal((n, self.dim)))
 
     def takes(self, dim, context_dim):
         """See :meth:`nfref.tables.pool.FittedFlow.takes`."""
@@ -312,3 +355,4 @@ class Wide(Configuration):
 
     def _check(self):
         require(0 < self.freedom < 1e9, f"freedom: expected a number above 0, got {self.freedom}")
+        require(self.reach > 0, f"reach: expected a number above 0, got {self.reach}")

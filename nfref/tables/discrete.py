@@ -124,7 +124,7 @@ class Numbers(Configuration):
         cell = stdtr(FREEDOM, turned + half) - stdtr(FREEDOM, turned - half)
         narrow = half < 1e-4 * np.abs(t)
         # Far out the two differ in no digit, and the middle of the cell is as good as all of it.
-        flat = student_log_prob(t.reshape(-1, 1), FREEDOM).reshape(t.shape)
+        flat = student_log_prob(t, FREEDOM)
         whole = (stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
                  if np.isfinite(self.low) else 1.0)
         with np.errstate(divide="ignore"):

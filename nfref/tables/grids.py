@@ -24,7 +24,7 @@ import numpy as np
 
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Iterator
-from nfref.tables.closed_form import LOG_TWO_PI, Wide, student_log_prob
+from nfref.tables.closed_form import LOG_TWO_PI, Wide
 from nfref.tables.marginals import (ClosedForm, comes_first, is_closed, leading_log_prob,
                                     leading_order, others)
 from nfref.tables.pool import FittedFlow, Pool
@@ -50,28 +50,28 @@ CAUTION = 0.2           # of what a straight line misses, what a cubic is though
 
 @dataclass(frozen=True)
 class Components:
-    """sum_k exp(l_nk) r((t - m_nk) / s_k) / s_k, r a normal or a Student t: rows by components.
+    """sum_k exp(l_nk) r((t - m_nk) / s_k) / s_k, r normal or wide: rows by components.
 
     Parameters
     ----------
     log_weights, middle : (N, K) array
         l, which are no shares: their sum is the density of what is known; and m.
     scale : (K,) array
-    freedom : (K,) array
-        Infinite for normals.
+    wide : tuple of Wide or None, length K
+        None for normals.
     """
 
     log_weights: np.ndarray
     middle: np.ndarray
     scale: np.ndarray
-    freedom: np.ndarray
+    wide: tuple
 
     @classmethod
     def of(cls, closed: ClosedForm, u: Array, observed: Array, column: int,
            context: Array | None = None) -> "Components":
         """Of the ``column`` of rows u (N, D), of which the columns ``observed`` are known."""
         place = len(observed) + int(np.searchsorted(others(observed, u.shape[1]), column))
-        middle, scale, freedom = [], [], []
+        middle, scale = [], []
         for k, part in enumerate(closed.parts):
             _, z, factor = closed._marginal(k, u, observed, context)
             if factor is None:
@@ -81,11 +81,11 @@ class Components:
                 seen = len(observed)
                 middle.append(part.mean[column] + z @ factor[place, :seen])
                 scale.append(np.sqrt(np.sum(factor[place, seen:] ** 2)))
-            freedom.append(part.freedom if isinstance(part, Wide) else np.inf)
             if closed.slopes[k] is not None:
                 middle[-1] = middle[-1] + context @ closed.slopes[k][:, column]
         return cls(closed.log_joint(u, observed, context), np.stack(middle, axis=1),
-                   np.array(scale), np.array(freedom))
+                   np.array(scale),
+                   tuple(part if isinstance(part, Wide) else None for part in closed.parts))
 
     @property
     def log_total(self):
@@ -99,26 +99,24 @@ class Components:
     def log_density(self, t):
         """log q(t) of t (N, G), (N, G)."""
         parts = []
-        for k, freedom in enumerate(self.freedom):
+        for k, wide in enumerate(self.wide):
             z = (t - self.middle[:, k, None]) / self.scale[k]
-            shape = (-0.5 * (z ** 2 + LOG_TWO_PI) if np.isinf(freedom) else
-                     student_log_prob(z.reshape(-1, 1), freedom).reshape(z.shape))
+            shape = wide.log_column(z) if wide else -0.5 * (z ** 2 + LOG_TWO_PI)
             parts.append(self.log_weights[:, k, None] - np.log(self.scale[k]) + shape)
         return _logsumexp(parts)
 
     def below(self, t):
         """The share of its mass below t (N, G), (N, G)."""
-        from scipy.special import ndtr, stdtr
+        from scipy.special import ndtr
         total, shares = 0.0, np.exp(self.log_weights - self.log_total[:, None])
-        for k, freedom in enumerate(self.freedom):
+        for k, wide in enumerate(self.wide):
             z = (t - self.middle[:, k, None]) / self.scale[k]
-            total = total + shares[:, k, None] * (ndtr(z) if np.isinf(freedom)
-                                                  else stdtr(freedom, z))
+            total = total + shares[:, k, None] * (wide.below(z) if wide else ndtr(z))
         return total
 
     def quantiles(self, levels):
         """t (N, L) of levels (L,) by bisection."""
-        reach = np.where(np.isinf(self.freedom), 40.0, 1e4) * self.scale
+        reach = np.where([wide is None for wide in self.wide], 40.0, 1e4) * self.scale
         low = np.repeat(np.min(self.middle - reach, axis=1)[:, None], len(levels), axis=1)
         high = np.repeat(np.max(self.middle + reach, axis=1)[:, None], len(levels), axis=1)
         for _ in range(STEPS):

@@ -22,7 +22,7 @@ from nfref.bases.standard_normal import StandardNormal
 from nfref.flows.autoregressive import MADE, MAF, natural_order
 from nfref.flows.neural_spline import NSF
 from nfref.runtime.annotations import Any, Array, Generator
-from nfref.tables.closed_form import LOG_TWO_PI, Gaussian, Wide, solved, student_log_prob
+from nfref.tables.closed_form import LOG_TWO_PI, Gaussian, Wide, solved
 from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import FittedFlow, Pool, Regressed, stacking_weights
 from nfref.tables.regression import MixtureRegression
@@ -180,7 +180,7 @@ class ClosedForm:
             given = None if context is None else context[rows]
             _, z, factor = self._marginal(k, u[rows], observed, given)
             if factor is None:
-                drawn = student_of(noise.normal[rows][:, missing], self.parts[k].freedom)
+                drawn = self.parts[k].of_normal(noise.normal[rows][:, missing])
             else:
                 mean = self.parts[k].mean[np.concatenate([observed, missing])]
                 drawn = gaussian_conditional(z, noise.normal[rows][:, missing], mean, factor)
@@ -195,7 +195,7 @@ class ClosedForm:
         if self.slopes[k] is not None:
             seen = seen - context @ self.slopes[k][:, observed]
         if isinstance(part, Wide):
-            return student_log_prob(seen, part.freedom), seen, None
+            return np.sum(part.log_column(seen), axis=1), seen, None
         order = np.concatenate([observed, others(observed, u.shape[1])])
         factor = reordered(part.cholesky, order)
         return *gaussian_marginal(seen, part.mean[order], factor), factor
@@ -287,14 +287,6 @@ def others(observed, dim):
 
 
 # What is drawn ----------------------------------------------------------------------------
-
-
-def student_of(normal, freedom):
-    """Student t at the same quantiles as standard normal numbers. Elementwise."""
-    from scipy.special import ndtr, stdtrit
-
-    # By the lower tail, which keeps its digits.
-    return -np.sign(normal) * stdtrit(freedom, ndtr(-np.abs(normal)))
 
 
 @dataclass(frozen=True)

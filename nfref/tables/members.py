@@ -15,7 +15,7 @@ import numpy as np
 
 from nfref.runtime import blas
 from nfref.tables import mixtures
-from nfref.tables.closed_form import Gaussian, Wide
+from nfref.tables.closed_form import REACH, Gaussian, Wide
 from nfref.tables.plan import Tried
 from nfref.tables.pool import Pool, Regressed, log_pool, mean_and_error, median, stacking_weights
 from nfref.tables.regression import MixtureRegression
@@ -211,7 +211,7 @@ def simple_candidates(flow, rows, folds, rng):
     fits = {"gaussian": _gaussian, "shrunk gaussian": _regressed(Gaussian.shrunk)}
     if len(folds[0].training) < ROWS_A_COLUMN * rows.u.shape[1]:
         fits["less shrunk gaussian"] = _regressed(lambda x, w: Gaussian.shrunk(x, w, 0.25))
-    fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1]))
+    fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1], reach=REACH))
     if flow not in ("gaussian", "mixture") and is_installed():
         if 1 < rows.u.shape[1] <= MOST_COLUMNS:
             fits["vine"] = _vine

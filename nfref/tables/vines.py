@@ -19,6 +19,7 @@ Source: Nagler and Czado 2016, arXiv:1503.03305.
 """
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +28,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_rows, check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
-from nfref.tables.closed_form import Wide
+from nfref.tables.closed_form import REACH, Wide
 
 PACKAGE = "pyvinecopulib"
 MOST_COLUMNS = 12       # a pair takes milliseconds, and 15 kB of a file
@@ -53,11 +54,14 @@ class Vine(Configuration):
         beyond, where a part of the wide density is left, and cubic in between.
     copula : str
         The vine, as pyvinecopulib writes it in JSON.
+    reach : float
+        Of the wide density.
     """
 
     points: np.ndarray
     values: np.ndarray
     copula: str
+    reach: float = math.inf
 
     @classmethod
     def fit(cls, x: Array) -> Any:
@@ -74,12 +78,16 @@ class Vine(Configuration):
         found = cls(np.stack([margin.grid_points for margin in margins]),
                     np.stack([margin.values for margin in margins]), "")
         copula = library.Vinecop.from_data(found._ranks(x), controls=controls)
-        return cls(found.points, found.values, copula.to_json())
+        return cls(found.points, found.values, copula.to_json(), REACH)
 
     @cached_property
     def _margins(self):
         return [_library().Kde1d.from_grid(*(np.ascontiguousarray(part) for part in own))
                 for own in zip(self.points, self.values)]
+
+    @property
+    def _wide(self):
+        return Wide(len(self.points), reach=self.reach)
 
     @cached_property
     def _vine(self):
@@ -100,7 +108,7 @@ class Vine(Configuration):
             margin.logpdf(np.ascontiguousarray(column))
             for margin, column in zip(self._margins, x.T))
         return np.logaddexp(np.log1p(-WIDE_PART) + found,
-                            np.log(WIDE_PART) + Wide(x.shape[1]).log_prob(x))
+                            np.log(WIDE_PART) + self._wide.log_prob(x))
 
     def sample(self, rng, n):
         """``n`` rows, (n, D)."""
@@ -109,7 +117,7 @@ class Vine(Configuration):
             return uniform
         wide = rng.random((n, 1)) < WIDE_PART
         ranks = self._vine.inverse_rosenblatt(np.asfortranarray(np.clip(uniform, EDGE, 1 - EDGE)))
-        return np.where(wide, Wide(len(self.points)).sample(rng, n), np.stack(
+        return np.where(wide, self._wide.sample(rng, n), np.stack(
             [margin.icdf(np.ascontiguousarray(column))
              for margin, column in zip(self._margins, ranks.T)], axis=1))
 

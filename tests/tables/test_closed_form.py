@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from nfref.tables.closed_form import Gaussian, KernelDensity, Wide
 from nfref.tables.mixtures import GaussianMixture
@@ -127,6 +127,23 @@ def test_the_wide_density_is_student_t():
     np.testing.assert_allclose(Wide(3).log_prob(x), expected, rtol=1e-12)
     drawn = Wide(2).sample(np.random.default_rng(15), 5000)
     assert stats.kstest(drawn[:, 1], stats.t(3).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("reach", [2.0, 8.0, np.inf])
+def test_the_wide_density_its_mass_and_its_quantiles_agree(reach):
+    """Mass by quadrature, piece by piece; and numbers of normal ones keep their quantiles."""
+    wide, ends = Wide(1, reach=reach), np.array([-200.0, -20.0, -8.0, -2.0, 0.5, 3.0, 9.0, 1e3])
+    below = wide.below(ends)
+    for (low, high), mass in zip(zip(ends, ends[1:]), np.diff(below)):
+        inner = [end for end in (-reach, reach) if low < end < high]
+        found = integrate.quad(lambda x: np.exp(wide.log_column(x)), low, high, epsabs=0,
+                               epsrel=1e-12, limit=200, points=inner or None)[0]
+        assert found == pytest.approx(mass, rel=1e-9)
+    normal = np.array([-9.0, -4.0, -2.0, 0.0, 1e-3, 2.0, 5.0])
+    found = wide.of_normal(normal)
+    np.testing.assert_allclose(wide.below(-np.abs(found)), stats.norm.cdf(-np.abs(normal)),
+                               rtol=1e-9)
+    np.testing.assert_array_equal(np.sign(found), np.sign(normal))
 
 
 def test_kernels_are_those_of_scikit_learn():

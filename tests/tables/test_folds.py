@@ -7,7 +7,7 @@ import pytest
 
 from nfref.runtime import backends
 from nfref.tables import search
-from nfref.tables.closed_form import Gaussian, Wide
+from nfref.tables.closed_form import REACH, Gaussian, Wide
 from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.frames import as_counts, grouped_rows
 from nfref.tables.members import FOLDED_ROWS, UnitRows, folds_of, parts_of
@@ -87,7 +87,7 @@ def test_unseen_rows_are_scored_without_themselves():
     for k in range(5):
         rest, held = part != k, part == k
         weight = count[group[:40]][rest]
-        members = {"gaussian": Gaussian.fit(u[rest], weight), "wide": Wide(2),
+        members = {"gaussian": Gaussian.fit(u[rest], weight), "wide": Wide(2, reach=REACH),
                    "shrunk gaussian": Gaussian.shrunk(u[rest], weight)}
         by_hand = np.log(sum(share * np.exp(members[name].log_prob(u[held]))
                              for name, share in pool.shares.items()))

@@ -14,7 +14,7 @@ from nfref.tables import conditional, missing
 from nfref.tables.closed_form import Gaussian, Wide
 from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.frames import is_missing
-from nfref.tables.marginals import ClosedForm, Noise, reordered, student_of
+from nfref.tables.marginals import ClosedForm, Noise, reordered
 from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.plan import Plan
 from nfref.tables.pool import Pool, Regressed
@@ -91,14 +91,6 @@ def test_reordered_factor():
     np.testing.assert_allclose(found @ found.T, (factor @ factor.T)[np.ix_(order, order)],
                                rtol=1e-13)
     assert np.all(np.diag(found) > 0) and np.all(np.triu(found, 1) == 0)
-
-
-def test_student_of_normal_keeps_its_quantiles():
-    normal = np.array([-9.0, -2.0, 0.0, 1e-3, 2.0, 9.0])
-    student = student_of(normal, 3.0)
-    np.testing.assert_allclose(stats.t.sf(np.abs(student), 3), stats.norm.sf(np.abs(normal)),
-                               rtol=1e-9)
-    np.testing.assert_array_equal(np.sign(student), np.sign(normal))
 
 
 @pytest.mark.parametrize("observed", [[], [1], [0, 2], [0, 1, 2]])

@@ -1,12 +1,17 @@
 """Few rows, many columns, rows far out, tails without a mean: the answer stays a sensible one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.covariance import LedoitWolf
 
 import nfref
-from nfref.tables.closed_form import Gaussian, Wide
+from nfref.tables.closed_form import REACH, Gaussian, Wide
+from nfref.tables.flows import FLOWS
+from nfref.tables.grids import Components
+from nfref.tables.marginals import ClosedForm
 
 FEW = {"random_state": 0}
 ONE_FLOW = {"members": 1, "epochs": 15, "random_state": 0}
@@ -93,7 +98,19 @@ def test_splines_reach_a_group_far_out():
     model = nfref.FlowDensity("nsf", **ONE_FLOW).fit(x)
     scores = {one.name: one.mean for one in model.candidates_}
     assert scores["nsf"] > scores["gaussian"] + 1
-    assert {flow.density.flow.bound for flow in model.density_.pool.members[-5:]} != {8.0}
+    bounds = [flow.density.flow.bound for flow in model.density_.pool.members[-5:]]
+    assert min(bounds) > np.quantile(np.abs(model.density_.encode(list(x.T))[1]), 0.99)
+
+
+def test_splines_reach_no_further_than_rows():
+    """Bins are where rows are: of many rows one a robust unit, of few one in two."""
+    u = np.random.default_rng(1).uniform(-1.5, 1.5, (3000, 2))
+    flows = [FLOWS["nsf"].reaching(rows).made(len(rows), 2, 0, None) for rows in (u[:200], u)]
+    assert [(flow.bound, flow.bins) for flow in flows] == [(4.0, 4), (4.0, 8)]
+    flows = [FLOWS["nsf"].reaching(8 * rows).made(len(rows), 2, 0, None) for rows in (u[:200], u)]
+    assert [flow.bins for flow in flows] == [8, 16] and flows[1].bound == pytest.approx(14.4, 0.01)
+    asked = replace(FLOWS["nsf"], options={"bound": 5.0})
+    assert asked.reaching(u) is asked
 
 
 def test_no_row_costs_more_than_the_widest_member():
@@ -104,11 +121,28 @@ def test_no_row_costs_more_than_the_widest_member():
                                                                          axis=1)])
     cost = -model.score_samples(rows)
     _, u, log_slope = model.density_.encode(list(rows.T))
-    widest = -np.log(model.weights_["wide"]) - Wide(2).log_prob(u) - log_slope
+    widest = -np.log(model.weights_["wide"]) - Wide(2, reach=REACH).log_prob(u) - log_slope
     assert np.all(np.isfinite(cost)) and np.all(cost <= widest + 1e-9)
     assert model.weights_["wide"] > 1 / 200
-    # A row c scales out costs about (1 + 4 / c's digits) log c a column, not c^2.
-    assert np.max(cost) < 2 * 1.1 * np.log(scales[-1]) + 60
+    # A row c scales out costs about log c + 12 log log c a column, not c^2.
+    far = np.log(scales[-1])
+    assert np.max(cost) < 2 * (far + 12 * np.log(far / REACH)) + 60
+
+
+def test_what_is_drawn_is_as_far_out_as_the_density_says():
+    """Of few rows, where the wide density weighs most: each column by its closed form."""
+    x = mixed(np.random.default_rng(4), 60, 2)
+    model = nfref.FlowDensity("mixture", **FEW).fit(x)
+    rows = model.sample(20_000, random_state=1)
+    closed = ClosedForm.proposal_for(model.density_.pool, np.random.default_rng(0))
+    u = model.density_.encode(list(rows.T))[1]
+    for j in range(2):
+        components = Components.of(closed, u[:1], np.zeros(0, int), j)
+        levels = np.array([1e-3, 0.01, 0.5, 0.99, 1 - 1e-3])
+        below = np.mean(u[:, j, None] < components.quantiles(levels)[0], axis=0)
+        assert np.all(np.abs(below - levels) < 4.5 * np.sqrt(levels * (1 - levels) / len(u)))
+        # One in a million is no further out than 1,000 robust units, which are 12 here.
+        assert np.all(np.abs(components.quantiles(np.array([1e-6, 1 - 1e-6]))) < 12)
 
 
 @pytest.mark.parametrize("options", [{**FEW, "flow": "mixture"}, ONE_FLOW], ids=["few", "flow"])
