@@ -8,7 +8,7 @@ direction. Their functions are compiled and their batches padded
 import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import density_functions, flow_functions, in_dtype
-from nfref.oracle.adapters.shapes import for_all_rows, summed
+from nfref.oracle.adapters.shapes import for_all_rows, row_by_row
 
 
 def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64):
@@ -48,14 +48,7 @@ def _of_rows(distribution, sample):
 
 def distrax_bijector(bijector):
     """A bijector of single numbers is applied to every coordinate and summed."""
-    def there(rows):
-        values, log_det = bijector.forward_and_log_det(rows)
-        return values, for_all_rows(summed(log_det), rows)
-
-    def back(rows):
-        values, log_det = bijector.inverse_and_log_det(rows)
-        return values, for_all_rows(summed(log_det), rows)
-    return there, back
+    return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
 def distrax_distribution(distribution):
@@ -66,14 +59,12 @@ def numpyro_transform(transform):
     """A transform of single numbers is applied to every coordinate and summed."""
     def there(rows):
         values = transform(rows)
-        log_det = transform.log_abs_det_jacobian(rows, values)
-        return values, for_all_rows(summed(log_det), rows)
+        return values, transform.log_abs_det_jacobian(rows, values)
 
     def back(rows):
         values = transform.inv(rows)
-        log_det = transform.log_abs_det_jacobian(values, rows)
-        return values, -for_all_rows(summed(log_det), rows)
-    return there, back
+        return values, -transform.log_abs_det_jacobian(values, rows)
+    return row_by_row(there), row_by_row(back)
 
 
 def numpyro_distribution(distribution):

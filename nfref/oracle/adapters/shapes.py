@@ -29,6 +29,17 @@ def for_all_rows(log_det, rows):
     return log_det
 
 
+def row_by_row(act, sums=True):
+    """A library's map rows -> (values, log_det), with one log_det a row.
+
+    Where ``sums``, a derivative a coordinate is summed.
+    """
+    def run(rows, *context):
+        values, log_det = act(rows, *context)
+        return values, for_all_rows(summed(log_det) if sums else log_det, rows)
+    return run
+
+
 def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
     """Arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
 

@@ -6,7 +6,7 @@ latent z to data x. What nflows, FrEIA and the flows of zuko call forward maps d
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import for_all_rows, summed
+from nfref.oracle.adapters.shapes import for_all_rows, row_by_row
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
 from nfref.runtime.annotations import Any, Array, DTypeLike
 
@@ -33,14 +33,7 @@ def nflows_distribution(distribution):
 
 def normflows_flow(flow):
     """One log_det for all rows is normflows' convention, as in its LU and affine layers."""
-    def there(z, *context):
-        x, log_det = flow(z, *context)
-        return x, for_all_rows(log_det, z)
-
-    def back(x, *context):
-        z, log_det = flow.inverse(x, *context)
-        return z, for_all_rows(log_det, x)
-    return there, back
+    return row_by_row(flow, sums=False), row_by_row(flow.inverse, sums=False)
 
 
 def normflows_distribution(distribution):
@@ -72,24 +65,13 @@ def torch_transform(transform):
     def given(context):
         return transform.condition(*context) if context else transform
 
-    def there(rows, *context):
-        made = given(context)
+    def act(made, rows):
         if hasattr(made, "call_and_ladj"):
-            values, log_det = made.call_and_ladj(rows)
-        else:
-            values = made(rows)
-            log_det = made.log_abs_det_jacobian(rows, values)
-        return values, for_all_rows(summed(log_det), rows)
-
-    def back(rows, *context):
-        made = given(context)
-        inverse = made.inv
-        if hasattr(inverse, "call_and_ladj"):
-            values, log_det = inverse.call_and_ladj(rows)
-            return values, for_all_rows(summed(log_det), rows)
-        values = inverse(rows)
-        return values, -for_all_rows(summed(made.log_abs_det_jacobian(values, rows)), rows)
-    return there, back
+            return made.call_and_ladj(rows)
+        values = made(rows)
+        return values, made.log_abs_det_jacobian(rows, values)
+    return (row_by_row(lambda rows, *context: act(given(context), rows)),
+            row_by_row(lambda rows, *context: act(given(context).inv, rows)))
 
 
 def torch_distribution(distribution):
