@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nfref.cli.arguments import Options, UsageError, option, positional
+from nfref.cli.arguments import Options, blamed, option, positional
 
 DESCRIPTION = """\
 Write the golden vectors: one JSON file for each small flow, with its parameters, inputs,
@@ -28,8 +28,6 @@ class Vectors(Options):
 def run(asked):
     """Write them, naming each file as it is done."""
     from nfref.oracle import golden_vectors
-    try:
+    with blamed(""):
         for path in golden_vectors.copy(asked.out, asked.names):
             print(path, flush=True)
-    except ValueError as error:
-        raise UsageError(str(error)) from None

@@ -123,10 +123,14 @@ class Report:
         return tuple(row for row in self.rows if row.inconclusive)
 
     @property
+    def _counts(self):
+        """How many rows have each verdict."""
+        return {verdict: sum(row.verdict == verdict for row in self.rows)
+                for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
+
+    @property
     def summary(self):
         """One line: the verdict, on what, and why."""
-        counts = {verdict: sum(row.verdict == verdict for row in self.rows)
-                  for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
         if self.failures:
             why = "failed are " + ", ".join(row.name for row in self.failures)
             lead = self.failures[0]
@@ -139,7 +143,7 @@ class Report:
             why = "not judged are " + "; ".join(f"{row.name} ({row.why})"
                                                 for row in self.undecided)
         else:
-            why = f"{counts[PASS]} properties judged, all pass"
+            why = f"{self._counts[PASS]} properties judged, all pass"
         skipped = f"; skipped on demand: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
@@ -150,10 +154,8 @@ class Report:
         raise KeyError(name)
 
     def __str__(self):
-        counts = {verdict: sum(row.verdict == verdict for row in self.rows)
-                  for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
-        foot = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        foot = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
         return "\n".join([self.summary, head, *map(str, self.rows), foot])
 
     def as_dict(self):

@@ -100,11 +100,9 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
         if function is not None:
             check_callable(name, function)
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
-    check.accuracy, check.smooth, check.stochastic = accuracy, smooth, stochastic
-    check.domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
-    check.reference = dict(zip(("forward", "inverse"), reference or (None, None)))
-    check.gradient = dict(zip(("forward", "inverse"), gradient or (None, None)))
-    check.make, check.context_moves = make, context_moves
+    check.given((as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
+                reference or (None, None), gradient or (None, None), make, context_moves, accuracy,
+                smooth, stochastic)
     before = bytes_of(parameters)
 
     def rows():
@@ -116,14 +114,13 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
 class _Check(Check):
     """One run of check_flow: makes the rows in order, from cheap and local to global."""
 
-    domains: tuple
-    smooth: bool
-    stochastic: bool
-    accuracy: float
-    reference: dict
-    gradient: dict
-    make: Any
-    context_moves: Any
+    def given(self, domains, reference, gradient, make, context_moves, accuracy, smooth,
+              stochastic):
+        """What there is to know of the flow, as ``check_flow`` is told it."""
+        self.domains, self.make, self.context_moves = domains, make, context_moves
+        self.reference = dict(zip(("forward", "inverse"), reference))
+        self.gradient = dict(zip(("forward", "inverse"), gradient))
+        self.accuracy, self.smooth, self.stochastic = accuracy, smooth, stochastic
 
     def rows(self, forward, inverse):
         subjects = {name: Subject(name, function, self.dim, self.context, self.dtype,

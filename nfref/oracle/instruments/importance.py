@@ -162,8 +162,6 @@ class Bridge:
     of_samples, of_proposal : (N,), (M,) arrays
         q / (p + Z q) at the samples and p / (p + Z q) at the proposal's rows: weights under
         which both follow one density, the normalised overlap of p and q.
-    slope : (M,) array
-        Derivative of ``of_proposal`` by -log Z, for tests that take log Z from the same rows.
     """
 
     log_z: float
