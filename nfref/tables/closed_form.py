@@ -25,7 +25,7 @@ from nfref.runtime.configuration import Configuration
 FEW_COLUMNS = 12
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
-REACH = 8.0             # robust units, 24 scales of a real column: so far wide densities are t
+REACH = 10.0            # robust units, 152 scales of a real column: so far wide densities are t
 FALL = 12               # the power of a distance that wide densities fall with in the end
 VARIANCE_FLOOR = 1e-6   # of the largest variance: what shrunk ones are at least
 
@@ -289,8 +289,8 @@ class Wide(Configuration):
 
     Nothing in it is fitted. A column c scales out costs a row about (v + 1) log c nats, where a
     Gaussian makes it pay c^2 / 2. Beyond ``reach`` the density falls faster, like |x|^-12: the
-    units of a real column are logarithms there, and what a t would draw is no number that anybody
-    has seen, 1e9 in every tenth sample of 10,000 rows.
+    units of a real column are logarithms there, and a t would draw what nobody has seen, 1e7 scales
+    out among 10,000 rows.
 
     Parameters
     ----------
