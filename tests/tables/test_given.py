@@ -145,7 +145,7 @@ def simple():
 
 @pytest.fixture(scope="module")
 def flowing():
-    return nfref.FlowDensity("nsf", given=["x", "group"], members=1, epochs=25,
+    return nfref.FlowDensity("nsf", given=["x", "group"], members=1, epochs=40,
                              learning_rate=3e-3, random_state=0).fit(bent(1900)[
                                  ["y", "x", "group"]])
 
