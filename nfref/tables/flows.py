@@ -23,8 +23,8 @@ from nfref.runtime.limits import address_space
 FEWEST, FEW, SOME = 1000, 2000, 5000
 # Robust units that a spline reaches at least, and its bins at most, with few rows and with more.
 # On CCPP, all within 3.4 units, a flow of bound 8 had 0.17 and 0.24 nats less than of bound 4 (with
-# 150 rows five bins had 0.02 more than eight); bins of one unit instead of two where columns reach
-# further 0.01 to 0.15 on wine, 0.06 on MAGIC and 0.07 on power: rows of the training parts.
+# 150 rows four bins had 0.03 more than eight); bins of one unit instead of two where columns reach
+# further 0.01 to 0.15 on wine, 0.06 to 0.11 on MAGIC, 0.07 on power: rows of the training parts.
 NEAREST, BINS_OF_FEW, BINS = 4.0, 8, 16
 # Parameters, their average, the best, two moments, the gradient and two passing copies.
 COPIES = 8
@@ -78,7 +78,7 @@ class FlowKind:
         if self.constructor is not NSF or "bound" in self.options:
             return self
         bound = max(NEAREST, 1.2 * float(np.max(np.quantile(np.abs(u), 0.999, axis=0))))
-        most = BINS_OF_FEW if len(u) < FEW else BINS
+        most = BINS_OF_FEW if len(u) < FEWEST else BINS
         bins = min(most, math.ceil(most * bound / (2 * NEAREST)))
         return replace(self, options={**self.options, "bound": bound, "bins": bins})
 
