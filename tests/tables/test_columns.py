@@ -411,7 +411,7 @@ def test_samples_within():
             found &= np.abs(units - middle) <= 4.02 * (high - low) / stats.norm.ppf(0.75) / 2
         return found
 
-    assert np.max(np.abs(every["a"])) > 1e4 and np.all(inside(some)) and len(some) == 5000
+    assert np.max(np.abs(every["a"])) > 1e3 and np.all(inside(some)) and len(some) == 5000
     for name in "abc":
         assert stats.ks_2samp(some[name], every[name][inside(every)]).pvalue > 1e-3
     assert np.all(inside(model.sample(200, random_state=0, within=4, given={"c": 0.5})))
