@@ -338,10 +338,14 @@ class Wide(Configuration):
     @cached_property
     def _mass(self):
         """What there is beyond R, and of the t, at either end, and Z, all that there is."""
-        from scipy.special import stdtr
         if math.isinf(self.reach):
             return 0.0, 0.0, 1.0
-        of_t = float(stdtr(self.freedom, -self.reach))
+        if self.freedom == 3:       # as everywhere: to score a few rows SciPy need not be loaded
+            z = self.reach / math.sqrt(3)
+            of_t = (math.atan2(1, z) - z / (1 + z * z)) / math.pi
+        else:
+            from scipy.special import stdtr
+            of_t = float(stdtr(self.freedom, -self.reach))
         beyond = self.reach * math.exp(student_log_prob(self.reach, self.freedom)) / (FALL - 1)
         return beyond, of_t, 1 + 2 * (beyond - of_t)
 
