@@ -142,7 +142,7 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
     run = _Run(density, params, rows, held_out, settings, adam, rng)
     if resume is not None:
         _check_resume(resume, run.start, held_out is not None, rng)
-    if objective is None:
+    if objective is None:       # steps in one call score by themselves; who fits scores afterwards
         prepare([(density, run.start, run.unflatten, math.ceil(len(rows.x) / batches),
                   0 if held_out is None else min(len(held_out.x), BLOCK))])
     stopped, cause = run_guarded(run.epochs(resume, callback), epochs, "epoch", progress,

@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
     ----------
     ends : (S + 1,) array
         Where batches start and end.
-    sums : (S, 2) array
+    groups : (S, 2) array
         How many blocks of rows make a partial sum, and how many of these there are.
     rates : (S, 7) array
         Of Adam.
@@ -57,7 +57,7 @@ class Schedule(NamedTuple):
     """
 
     ends: object
-    sums: object
+    groups: object
     rates: object
     decays: object
     longest: object
@@ -241,7 +241,7 @@ def _run(now, inputs, loss, schedule, values):
     program, state, mask = now.program, now.state, now.layout.mask
     ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
-    sums = int(np.max(schedule.sums[:, 1]))
+    sums = int(np.max(schedule.groups[:, 1]))
     tasks = (max(sums, min(threads(), pieces // MANY)) if count else
              min(threads(), -(-len(inputs.x) // ROWS)))
     found = Found(turns.counts(max(PARTS * count, 1)),
@@ -294,7 +294,7 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, b
         start, end = ends[k], ends[k + 1]
         batch = Inputs(rows.x[start:end], rows.context[start:end])
         part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
-        group, number = schedule.sums[k]
+        group, number = schedule.groups[k]
         if stage == 0 and task < number:
             blocks_vjp(chain, state[0], batch, values, part_of_loss,
                        Gradients(values.value, values.value, sums[task]), blocks, tape,
