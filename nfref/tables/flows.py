@@ -49,8 +49,8 @@ class FlowKind:
     learning_rate : float
         Of Adam.
     patience : float
-        So many times sqrt(rows) steps, and six epochs, without a better one lower the learning
-        rate, and end the training in the end (``schedule="plateau"`` of :func:`nfref.fit`).
+        So many times sqrt(rows) steps, and six epochs, without a better one end the part of the
+        training in which rows are held out.
     options : dict
         Other arguments of the constructor.
     objective : callable or None

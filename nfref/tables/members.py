@@ -80,6 +80,13 @@ class Fold(NamedTuple):
     held_out: UnitRows
     places: np.ndarray
 
+    def all_rows(self):
+        """Those that are held out last."""
+        rows, held_out = self.training, self.held_out
+        return UnitRows(*(None if one is None else np.concatenate([one, other]) for one, other in (
+            (rows.u, held_out.u), (rows.context, held_out.context),
+            (rows.weight, held_out.weight))), rows.known)
+
 
 def held_out_count(rows, share):
     """A share of the rows, but up to a hundred of few rows, and no more than twenty thousand."""

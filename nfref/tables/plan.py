@@ -137,7 +137,7 @@ class DoneFlow(Configuration):
     Attributes
     ----------
     vector : (P,) array
-        Its parameters, flat.
+        Its parameters, flat, the best by the rows held out.
     message : str
         How its training ended.
     history : dict of list of float
@@ -145,6 +145,8 @@ class DoneFlow(Configuration):
     seconds : float
     stopped : str
         The same in a word, see :class:`nfref.training.loop.FitResult`.
+    final : (P,) array or None
+        The parameters after it went on with all rows; None is ``vector``.
     """
 
     vector: np.ndarray
@@ -152,9 +154,12 @@ class DoneFlow(Configuration):
     history: dict
     seconds: float
     stopped: str = ""
+    final: np.ndarray | None = None
 
     def _check(self):
         check_floats("vector", self.vector, None)
+        if self.final is not None:
+            check_floats("final", self.final, *self.vector.shape)
         require(isinstance(self.message, str) and isinstance(self.stopped, str)
                 and isinstance(self.history, dict)
                 and self.seconds >= 0, "expected how training ended")

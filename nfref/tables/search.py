@@ -32,6 +32,7 @@ from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import ONE_AT_A_TIME, prepare, threads_of_steps
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
+FIRST_PART = 0.6        # of a flow's time, until it goes on with all rows
 LEAST_PATIENCE = 6      # epochs: scores of fewer go up and down by chance, however many the steps
 
 
@@ -84,40 +85,77 @@ def _start_of(kind, training, plan):
 
 
 def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
-    """The DoneFlow of one flow and one fold; ``resume`` is a FitState of it."""
-    began = time.perf_counter()
-    training, held_out, _ = fold
-    density = _density_for(kind, training, rng)
-    if kind.objective is not None:
-        training = training.repeated()
-    u, context, held_out_u, held_out_context = (
-        None if array is None else array.astype(plan.dtype or "float32")
-        for array in (training.u, training.context, held_out.u, held_out.context))
-    batch_size = plan.batch_size or batch_size_for(len(training))
-    steps = math.ceil(len(training) / batch_size)
-    result = fit_flow(
-        density, density.init(rng), u, rng, context=context, validation=held_out_u,
-        validation_context=held_out_context, sample_weight=training.weight,
-        validation_weight=held_out.weight, epochs=plan.epochs,
-        batch_size=batch_size, learning_rate=plan.learning_rate or kind.learning_rate,
+    """The DoneFlow of one flow and one fold; ``resume`` is a FitState of it.
+
+    The flow is trained at one learning rate until it is no better on the rows held out, which say
+    what it weighs. Then it goes on with all rows, at a rate that falls to zero.
+    """
+    began, state = time.perf_counter(), resume
+    density = _density_for(kind, fold.training, rng)
+    dtype, rate = plan.dtype or "float32", plan.learning_rate or kind.learning_rate
+    batch_size = plan.batch_size or batch_size_for(len(fold.training))
+    steps = math.ceil(len(fold.training) / batch_size)
+
+    def trained(params, rows, **options):
+        rows = rows if kind.objective is None else rows.repeated()
+        return fit_flow(density, params, rows.u.astype(dtype), rng,
+                        context=_as_type(rows.context, dtype), sample_weight=rows.weight,
+                        batch_size=batch_size, objective=kind.objective, progress=plan.progress,
+                        **options)
+
+    def passed(now):
+        nonlocal state
+        state = now
+        if callback is not None:
+            callback(now)
+
+    held_out = fold.held_out
+    chosen = trained(
+        density.init(rng), fold.training, validation=held_out.u.astype(dtype),
+        validation_context=_as_type(held_out.context, dtype), validation_weight=held_out.weight,
+        epochs=plan.epochs, learning_rate=rate, callback=passed, resume=resume,
         patience=max(LEAST_PATIENCE,
-                     math.ceil(kind.patience * math.sqrt(len(training)) / steps)),
-        schedule="plateau",
-        objective=kind.objective, progress=plan.progress, callback=callback, resume=resume,
-        time_limit=seconds_left)
-    vector = trees.flatten(trees.cast(result.params, np.dtype(plan.dtype or "float64")))[0]
-    return DoneFlow(vector, result.message, result.history, time.perf_counter() - began,
-                    result.stopped)
+                     math.ceil(kind.patience * math.sqrt(len(fold.training)) / steps)),
+        time_limit=seconds_left and FIRST_PART * seconds_left)
+    final, message, stopped = chosen, chosen.message, chosen.stopped
+    left = seconds_left and seconds_left - (time.perf_counter() - began)
+    if epochs := _epochs_of_all(chosen, left, time.perf_counter() - began):
+        # Whoever goes on from a state of meanwhile comes here anew, to the same bits.
+        final = trained(chosen.params, fold.all_rows(), validation=None, epochs=epochs,
+                        learning_rate=rate, schedule="cosine", patience=None,
+                        data_dependent_init=False, callback=lambda _: passed(state),
+                        time_limit=left)
+        message += f"; then {len(final.history['train'])} epochs of all rows"
+        stopped = final.stopped if final.stopped == "interrupted" else stopped
+    vector, final = (trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
+                     for one in (chosen, final))
+    return DoneFlow(vector, message, chosen.history, time.perf_counter() - began, stopped, final)
 
 
-def fitted_flow(kind, training, rng, done):
-    """The FittedFlow of a flow that was trained, here or in another process."""
+def _as_type(array, dtype):
+    return None if array is None else array.astype(dtype)
+
+
+def _epochs_of_all(chosen, left, spent):
+    """For how many epochs a flow goes on with all rows: as many as led to the best, and there is
+    time for; none where training broke off."""
+    if chosen.best_epoch is None or chosen.stopped in ("interrupted", "non-finite"):
+        return 0
+    epochs = chosen.best_epoch + 1
+    return epochs if left is None else min(
+        epochs, max(0, int(left * len(chosen.history["train"]) / spent)))
+
+
+def fitted_flows(kind, training, rng, done):
+    """The FittedFlow of a flow that was trained, here or in another process, when rows held out
+    said what it weighs, and in the end."""
     density = _density_for(kind, training, rng)
     start, unflatten = trees.flatten(trees.cast(density.init(rng), done.vector.dtype))
     if start.shape != done.vector.shape:
         raise ValueError(f"resume: expected a flow of {start.size} parameters, "
                          f"got {done.vector.size}")
-    return FittedFlow(density, unflatten(done.vector))
+    return tuple(FittedFlow(density, unflatten(vector)) for vector in (
+        done.vector, done.vector if done.final is None else done.final))
 
 
 # Flows in turn, or at once ----------------------------------------------------------------
@@ -174,19 +212,20 @@ class _Flows:
     def _add(self, kind, done):
         k = len(self.done)
         self.done.append(done)
-        self.flows.append(fitted_flow(kind, self._fold(k).training, self._rng(k), done))
+        self.flows.append(fitted_flows(kind, self._fold(k).training, self._rng(k), done))
 
     def _candidate(self, kind, some):
         """The flows of one kind, one a fold or as many as there was time for."""
         flows, done, scores = self.flows[some], self.done[some], np.full(len(self.rows), np.nan)
-        for fold, flow in zip(self.folds, flows):
-            scores[fold.places] = scores_of(flow, fold.held_out)
+        for fold, (chosen, _) in zip(self.folds, flows):
+            scores[fold.places] = scores_of(chosen, fold.held_out)
         number = len(self.candidates) + 1
         name = kind.name
         if name in [one.name for one in self.candidates]:
             name = f"{name} {number}"
-        return Candidate(name, tuple(flows), scores, sum(one.seconds for one in done),
-                         _how_ended(done), _mean_history([one.history for one in done]))
+        return Candidate(name, tuple(final for _, final in flows), scores,
+                         sum(one.seconds for one in done), _how_ended(done),
+                         _mean_history([one.history for one in done]))
 
     def _here(self, kinds):
         """In turn; or as many at once as there are processors, where a step leaves one busy."""

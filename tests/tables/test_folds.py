@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nfref.runtime import backends
+from nfref.runtime import params as trees
 from nfref.tables import search
 from nfref.tables.closed_form import REACH, Gaussian, Wide
 from nfref.tables.fit import find_columns, fit_table
@@ -44,23 +45,45 @@ def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
         assert sorted([*fold.training.u[:, 0], *fold.places]) == list(range(count))
 
 
-def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_the_one_without_it():
+def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_not_seen_it(
+        monkeypatch):
+    """What a flow weighs is said before it goes on with all rows."""
+    done, lengths = {}, []
+
+    def tried(kind, fold, *rest):
+        found = done[fold.places[0]] = try_flow(kind, fold, *rest)
+        return found
+
+    def fit_flow(density, params, u, *rest, **options):
+        lengths.append((len(u), options["validation"] is not None))
+        return fit(density, params, u, *rest, **options)
+
+    try_flow, fit = search.try_flow, search.fit_flow
+    monkeypatch.setattr(search, "try_flow", tried)
+    monkeypatch.setattr(search, "fit_flow", fit_flow)
     x = rows()
     found = fitted(x)
+    assert sorted(lengths) == [(160, True)] * 5 + [(200, False)] * 5
     pool = found.density.pool
     flows = [pool.members[k] for k in pool.flows]
     assert pool.names.count("nsf") == len(flows) == 5
     np.testing.assert_allclose([pool.weights[k] for k in pool.flows], pool.shares["nsf"] / 5)
     places, _ = grouped_rows(x, 0)
-    log_prob = pool.log_probs(found.density.encode(list(x[places].T))[1])[:, pool.flows]
-    own = log_prob[np.arange(200), np.arange(200) % 5]      # by the flow of the row's own fold
+    u = found.density.encode(list(x[places].T))[1]
+    own, final = [np.empty(200), np.empty(200)]         # by the flow of the row's own fold
+    for k, flow in enumerate(flows):
+        held_out, (_, unflatten) = np.arange(200) % 5 == k, trees.flatten(flow.params)
+        np.testing.assert_array_equal(trees.flatten(flow.params)[0], done[k].final)
+        final[held_out] = flow.log_prob(u[held_out])
+        own[held_out] = replace(flow, params=unflatten(done[k].vector)).log_prob(u[held_out])
     (tried,) = [one for one in found.tried if one.name == "nsf"]
     offset = np.mean(found.density.encode(list(x.T))[2])
     assert tried.mean == pytest.approx(np.mean(own) + offset, abs=1e-6)
-    both = np.logaddexp.reduce(log_prob, axis=1) - np.log(5)
-    names = list(pool.shares)
-    np.testing.assert_allclose(pool.by_name(pool.log_probs(found.density.encode(
-        list(x[places].T))[1]))[:, names.index("nsf")], both, rtol=1e-12)
+    assert np.mean(final) > np.mean(own)
+    log_prob = pool.log_probs(u)
+    both = np.logaddexp.reduce(log_prob[:, pool.flows], axis=1) - np.log(5)
+    np.testing.assert_allclose(pool.by_name(log_prob)[:, list(pool.shares).index("nsf")], both,
+                               rtol=1e-12)
 
 
 def test_more_flows_are_of_the_best_kind():
