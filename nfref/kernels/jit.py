@@ -13,7 +13,8 @@ one that does is an error), and bodies return no arrays.
 
 import numba
 import numpy as np
-from numba.extending import overload
+from numba import types
+from numba.extending import lower_builtin, overload, type_callable
 
 from nfref.kernels import cache, numba_internals
 
@@ -43,6 +44,16 @@ def overloaded(function):
     """``numba.extending.overload`` of what kernels call, as a body."""
     return overload(function, jit_options=PLAIN if not HAS_COMPILER else
                     {**PART, "pipeline_class": libraries.BodyCompiler})
+
+
+def emits(function, signature, *kinds):
+    """Decorator: what makes the code of ``function`` in kernels, from LLVM's values to one of them.
+
+    ``signature`` takes the types of the arguments to Numba's signature, whose types the values are
+    cast to. ``kinds`` are those of the arguments, where ``function`` does other things with others.
+    """
+    type_callable(function)(lambda context: signature)
+    return lower_builtin(function, *(kinds or [types.VarArg(types.Any)]))
 
 
 def _part(function, options):

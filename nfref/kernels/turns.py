@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from nfref.kernels.jit import body, overloaded
+from nfref.kernels.jit import body, emits, overloaded
 from nfref.kernels.numba_internals import cgutils, ir
 from nfref.kernels.simd.tiles import start_at
 
@@ -67,9 +67,11 @@ def let_begin(counts, part):
         add_one(counts, 1 + len(counts) // 2 + part)
 
 
-@overloaded(add_one)
-def _add_one(numbers, k):
-    return lambda numbers, k: _atomic_add(start_at(numbers, k), 1)
+@emits(add_one, lambda numbers, k: types.int64(numbers, types.intp))
+def _add_one(context, builder, signature, arguments):
+    numbers, k = arguments
+    numbers = context.make_array(signature.args[0])(context, builder, numbers).data
+    return builder.atomic_rmw("add", builder.gep(numbers, [k]), ir.IntType(64)(1), "seq_cst")
 
 
 @overloaded(wait_for)
@@ -81,14 +83,6 @@ def _wait_for(numbers, k):
         while _atomic_load(start_at(numbers, k)) == 0:
             _let_others_run()
     return compiled
-
-
-@intrinsic
-def _atomic_add(typing, pointer, number):
-    def generate(context, builder, signature, arguments):
-        return builder.atomic_rmw("add", *arguments, "seq_cst")
-
-    return types.int64(pointer, types.int64), generate
 
 
 @intrinsic

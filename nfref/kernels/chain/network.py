@@ -5,9 +5,8 @@ follow each other layer by layer in ``theta``, and in ``g_theta`` their gradient
 """
 
 from numba import types
-from numba.extending import lower_builtin, type_callable
 
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, emits, reduction
 from nfref.kernels.numba_internals import cgutils
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
@@ -26,16 +25,11 @@ def units_of(flat, at, units):
     return flat[at:at + units * ROWS].reshape(units, ROWS)
 
 
-@type_callable(units_of)
-def _type_of_units(context):
-    return lambda flat, at, units: types.Array(flat.dtype, 2, "C")
-
-
-@lower_builtin(units_of, types.Array, types.Integer, types.Integer)
+@emits(units_of, lambda flat, at, units: types.Array(flat.dtype, 2, "C")(flat, types.intp,
+                                                                         types.intp))
 def _units_of(context, builder, signature, arguments):
     """Without slicing and reshaping, which check at run time what is known."""
-    flat, at, units = (context.cast(builder, value, kind, wanted) for value, kind, wanted in zip(
-        arguments, signature.args, (signature.args[0], types.intp, types.intp)))
+    flat, at, units = arguments
     flat = context.make_array(signature.args[0])(context, builder, flat)
     return matrix(context, builder, signature.return_type, builder.gep(flat.data, [at]),
                   units, cgutils.intp_t(ROWS))

@@ -11,9 +11,9 @@ import operator
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
 
-from nfref.kernels.jit import overloaded
+from nfref.kernels.jit import emits, overloaded
 from nfref.kernels.numba_internals import cgutils, ir
 from nfref.kernels.simd import tiles
 
@@ -128,95 +128,87 @@ def _splat(builder, value, width):
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
 
 
+def _place(context, builder, array_type, array, at):
+    """A pointer to number ``at`` of an array."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
+
+
 def pointer_at(context, builder, array_type, array, at, lanes):
-    view = context.make_array(array_type)(context, builder, array)
-    return builder.bitcast(builder.gep(view.data, [at]), _vector(context, lanes).as_pointer())
+    return builder.bitcast(_place(context, builder, array_type, array, at),
+                           _vector(context, lanes).as_pointer())
 
 
-@intrinsic
-def _load(typing, flat, at):
-    lanes = Lanes(flat.dtype)
-
-    def generate(context, builder, signature, arguments):
-        pointer = pointer_at(context, builder, signature.args[0], *arguments, lanes)
-        return builder.load(pointer, align=BYTES)
-
-    return lanes(flat, types.intp), generate
+@emits(load, lambda flat, at: Lanes(flat.dtype)(flat, types.intp))
+def _load(context, builder, signature, arguments):
+    pointer = pointer_at(context, builder, signature.args[0], *arguments, signature.return_type)
+    return builder.load(pointer, align=BYTES)
 
 
-@intrinsic
-def _load_strided(typing, flat, at, stride):
-    lanes = Lanes(flat.dtype)
-
-    def generate(context, builder, signature, arguments):
-        array, at, stride = arguments
-        view = context.make_array(signature.args[0])(context, builder, array)
-        vector = ir.Constant(_vector(context, lanes), ir.Undefined)
-        for lane in range(lanes.width):
-            number = builder.load(builder.gep(view.data, [at]))
-            vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), lane))
-            at = builder.add(at, stride)
-        return vector
-
-    return lanes(flat, types.intp, types.intp), generate
+@emits(load_strided, lambda flat, at, stride: Lanes(flat.dtype)(flat, types.intp, types.intp))
+def _load_strided(context, builder, signature, arguments):
+    array, at, stride = arguments
+    lanes = signature.return_type
+    vector = ir.Constant(_vector(context, lanes), ir.Undefined)
+    for lane in range(lanes.width):
+        number = builder.load(_place(context, builder, signature.args[0], array, at))
+        vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), lane))
+        at = builder.add(at, stride)
+    return vector
 
 
-@intrinsic
-def _load_at(typing, flat, at, place):
-    lanes = Lanes(flat.dtype)
-
-    def generate(context, builder, signature, arguments):
-        array, at, place = arguments
-        view = context.make_array(signature.args[0])(context, builder, array)
-        whole = ir.IntType(64)
-        steps = builder.fptosi(place, ir.VectorType(whole, lanes.width))
-        vector = ir.Constant(_vector(context, lanes), ir.Undefined)
-        for r in range(lanes.width):
-            lane = ir.Constant(ir.IntType(32), r)
-            step = builder.mul(builder.extract_element(steps, lane), whole(lanes.width))
-            number = builder.load(builder.gep(view.data, [builder.add(at, builder.add(
-                step, whole(r)))]))
-            vector = builder.insert_element(vector, number, lane)
-        return vector
-
-    return lanes(flat, types.intp, lanes), generate
+@emits(load_at, lambda flat, at, place: place(flat, types.intp, place))
+def _load_at(context, builder, signature, arguments):
+    array, at, place = arguments
+    lanes, whole = signature.return_type, ir.IntType(64)
+    steps = builder.fptosi(place, ir.VectorType(whole, lanes.width))
+    vector = ir.Constant(_vector(context, lanes), ir.Undefined)
+    for r in range(lanes.width):
+        lane = ir.Constant(ir.IntType(32), r)
+        step = builder.mul(builder.extract_element(steps, lane), whole(lanes.width))
+        number = builder.load(_place(context, builder, signature.args[0], array,
+                                     builder.add(at, builder.add(step, whole(r)))))
+        vector = builder.insert_element(vector, number, lane)
+    return vector
 
 
-@intrinsic
-def _prefetch(typing, flat, at):
-    def generate(context, builder, signature, arguments):
-        array, at = arguments
-        view = context.make_array(signature.args[0])(context, builder, array)
-        number = ir.IntType(32)
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + 3 * [number]),
-            "llvm.prefetch.p0i8")
-        place = builder.bitcast(builder.gep(view.data, [at]), cgutils.voidptr_t)
-        read, second_level, data = number(0), number(2), number(1)
-        builder.call(function, [place, read, second_level, data])
-        return context.get_dummy_value()
-
-    return types.void(flat, types.intp), generate
+@emits(prefetch, lambda flat, at: types.void(flat, types.intp))
+def _prefetch(context, builder, signature, arguments):
+    number = ir.IntType(32)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + 3 * [number]),
+        "llvm.prefetch.p0i8")
+    place = builder.bitcast(_place(context, builder, signature.args[0], *arguments),
+                            cgutils.voidptr_t)
+    read, second_level, data = number(0), number(2), number(1)
+    builder.call(function, [place, read, second_level, data])
+    return context.get_dummy_value()
 
 
-@intrinsic
-def _store(typing, flat, at, lanes):
-    def generate(context, builder, signature, arguments):
-        pointer = pointer_at(context, builder, signature.args[0], *arguments[:2], lanes)
-        builder.store(arguments[2], pointer, align=BYTES)
-        return context.get_dummy_value()
+@overloaded(transpose)
+def _compiled_transpose(flat, at, stride, out, to, apart):
+    width = BYTES // (flat.dtype.bitwidth // 8)
 
-    return types.void(flat, types.intp, lanes), generate
+    def compiled(flat, at, stride, out, to, apart):
+        block = tiles.lanes_of(tiles.start_at(flat, at))
+        for c in range(0, width, block):
+            for r in range(0, width, block):
+                tiles.transpose(tiles.start_at(flat, at + c + r * stride), stride,
+                                tiles.start_at(out, to + c * apart + r), apart)
+
+    return compiled
 
 
-@intrinsic
-def _broadcast(typing, flat, value):
-    lanes = Lanes(flat.dtype)
+@emits(store, lambda flat, at, lanes: types.void(flat, types.intp, lanes))
+def _store(context, builder, signature, arguments):
+    array_type, _, lanes = signature.args
+    pointer = pointer_at(context, builder, array_type, *arguments[:2], lanes)
+    builder.store(arguments[2], pointer, align=BYTES)
+    return context.get_dummy_value()
 
-    def generate(context, builder, signature, arguments):
-        return _splat(builder, arguments[1], lanes.width)
 
-    return lanes(flat, flat.dtype), generate
+@emits(broadcast, lambda flat, value: Lanes(flat.dtype)(flat, flat.dtype))
+def _broadcast(context, builder, signature, arguments):
+    return _splat(builder, arguments[1], signature.return_type.width)
 
 
 def absolute_of(context, builder, lanes, value):
@@ -227,32 +219,27 @@ def absolute_of(context, builder, lanes, value):
     return builder.call(function, [value])
 
 
-@intrinsic
-def _where_longer(typing, a, b, one, other):
-    def generate(context, builder, signature, arguments):
-        longer = builder.fcmp_ordered(">", absolute_of(context, builder, a, arguments[0]),
-                                      absolute_of(context, builder, a, arguments[1]))
-        return builder.select(longer, arguments[2], arguments[3])
-
-    return a(a, a, a, a), generate
+def _sizes(context, builder, signature, arguments):
+    """|a| and |b| of the first two arguments."""
+    return (absolute_of(context, builder, signature.args[0], value) for value in arguments[:2])
 
 
-@intrinsic
-def _none_longer(typing, a, b):
-    def generate(context, builder, signature, arguments):
-        size, limit = (absolute_of(context, builder, a, argument) for argument in arguments)
-        lanes = builder.bitcast(builder.fcmp_ordered("<=", size, limit), ir.IntType(a.width))
-        return builder.icmp_signed("==", lanes, lanes.type(-1))
-
-    return types.boolean(a, b), generate
+@emits(where_longer, lambda a, b, one, other: a(a, a, a, a))
+def _where_longer(context, builder, signature, arguments):
+    longer = builder.fcmp_ordered(">", *_sizes(context, builder, signature, arguments))
+    return builder.select(longer, *arguments[2:])
 
 
-@intrinsic
-def _where_equal(typing, a, b, one, other):
-    def generate(context, builder, signature, arguments):
-        return builder.select(builder.fcmp_ordered("==", *arguments[:2]), *arguments[2:])
+@emits(none_longer, lambda a, b: types.boolean(a, b))
+def _none_longer(context, builder, signature, arguments):
+    fine = builder.fcmp_ordered("<=", *_sizes(context, builder, signature, arguments))
+    lanes = builder.bitcast(fine, ir.IntType(signature.args[0].width))
+    return builder.icmp_signed("==", lanes, lanes.type(-1))
 
-    return a(a, a, a, a), generate
+
+@emits(where_equal, lambda a, b, one, other: a(a, a, a, a))
+def _where_equal(context, builder, signature, arguments):
+    return builder.select(builder.fcmp_ordered("==", *arguments[:2]), *arguments[2:])
 
 
 def split(context, builder, lanes, value):
@@ -286,105 +273,27 @@ def split(context, builder, lanes, value):
     return (builder.select(special, value, unit), builder.select(special, real(0.0), power))
 
 
-def _arithmetic(instruction):
-    @intrinsic
-    def operate(typing, a, b):
-        def generate(context, builder, signature, arguments):
-            return getattr(builder, instruction)(*arguments, flags=("contract",))
-
-        return a(a, b), generate
-
-    return operate
+@emits(absolute, lambda a: a(a))
+def _absolute(context, builder, signature, arguments):
+    return absolute_of(context, builder, signature.return_type, *arguments)
 
 
-_add, _subtract, _multiply, _divide = map(_arithmetic, ("fadd", "fsub", "fmul", "fdiv"))
+@emits(mantissa, lambda a: a(a))
+def _mantissa(context, builder, signature, arguments):
+    return split(context, builder, signature.return_type, *arguments)[0]
 
 
-@overloaded(load)
-def _compiled_load(flat, at):
-    return lambda flat, at: _load(flat, at)
+@emits(exponent, lambda a: a(a))
+def _exponent(context, builder, signature, arguments):
+    return split(context, builder, signature.return_type, *arguments)[1]
 
 
-@overloaded(load_strided)
-def _compiled_load_strided(flat, at, stride):
-    return lambda flat, at, stride: _load_strided(flat, at, stride)
+def _emit_operator(symbol, instruction):
+    @emits(symbol, lambda a, b: a(a, b) if isinstance(a, Lanes) and a == b else None, Lanes, Lanes)
+    def _operate(context, builder, signature, arguments):
+        return getattr(builder, instruction)(*arguments, flags=("contract",))
 
 
-@overloaded(load_at)
-def _compiled_load_at(flat, at, place):
-    return lambda flat, at, place: _load_at(flat, at, place)
-
-
-@overloaded(prefetch)
-def _compiled_prefetch(flat, at):
-    return lambda flat, at: _prefetch(flat, at)
-
-
-@overloaded(transpose)
-def _compiled_transpose(flat, at, stride, out, to, apart):
-    width = BYTES // (flat.dtype.bitwidth // 8)
-
-    def compiled(flat, at, stride, out, to, apart):
-        block = tiles.lanes_of(tiles.start_at(flat, at))
-        for c in range(0, width, block):
-            for r in range(0, width, block):
-                tiles.transpose(tiles.start_at(flat, at + c + r * stride), stride,
-                                tiles.start_at(out, to + c * apart + r), apart)
-
-    return compiled
-
-
-@overloaded(store)
-def _compiled_store(flat, at, lanes):
-    return lambda flat, at, lanes: _store(flat, at, lanes)
-
-
-@overloaded(broadcast)
-def _compiled_broadcast(flat, value):
-    return lambda flat, value: _broadcast(flat, value)
-
-
-@overloaded(where_longer)
-def _compiled_where_longer(a, b, one, other):
-    return lambda a, b, one, other: _where_longer(a, b, one, other)
-
-
-@overloaded(none_longer)
-def _compiled_none_longer(a, b):
-    return lambda a, b: _none_longer(a, b)
-
-
-@overloaded(where_equal)
-def _compiled_where_equal(a, b, one, other):
-    return lambda a, b, one, other: _where_equal(a, b, one, other)
-
-
-def _overload_of_one(function, emit):
-    @intrinsic
-    def compiled(typing, a):
-        def generate(context, builder, signature, arguments):
-            return emit(context, builder, a, arguments[0])
-
-        return a(a), generate
-
-    @overloaded(function)
-    def _compiled_of_one(a):
-        return lambda a: compiled(a)
-
-
-for _function, _emit in ((absolute, absolute_of),
-                         (mantissa, lambda *arguments: split(*arguments)[0]),
-                         (exponent, lambda *arguments: split(*arguments)[1])):
-    _overload_of_one(_function, _emit)
-
-
-def _overload_operator(symbol, compiled):
-    @overloaded(symbol)
-    def _compiled_operator(a, b):
-        if isinstance(a, Lanes) and isinstance(b, Lanes):
-            return lambda a, b: compiled(a, b)
-
-
-for _symbol, _compiled in ((operator.add, _add), (operator.sub, _subtract),
-                           (operator.mul, _multiply), (operator.truediv, _divide)):
-    _overload_operator(_symbol, _compiled)
+for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"),
+                              (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+    _emit_operator(_symbol, _instruction)

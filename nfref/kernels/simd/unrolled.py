@@ -8,9 +8,8 @@ handed NumPy arrays.
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
-from nfref.kernels.jit import body, overloaded
+from nfref.kernels.jit import body, emits
 from nfref.kernels.numba_internals import cgutils
 from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, broadcast, exponent, load,
                                       mantissa, none_longer, pointer_at, split, width_of)
@@ -181,23 +180,18 @@ class Register:
 
 def _compile(function, elimination, count):
     """``function``, which applies an elimination to the rows in a buffer, returns so many lanes."""
-    @intrinsic
-    def applied(typing, buffer, column):
-        lanes, dim = Lanes(buffer.dtype), len(column)
-        found = types.UniTuple(lanes, count)
+    def signature(buffer, column):
+        return types.UniTuple(Lanes(buffer.dtype), count)(buffer, column)
 
-        def generate(context, builder, signature, arguments):
-            registers = Registers(context, builder, lanes)
-            rows = [[registers.load(signature.args[0], arguments[0], (i * dim + j) * lanes.width)
-                     for j in range(dim)] for i in range(dim)]
-            results = elimination(rows, registers)
-            return context.make_tuple(builder, found, [result.value for result in results])
-
-        return found(buffer, column), generate
-
-    @overloaded(function)
-    def _compiled(buffer, column):
-        return lambda buffer, column: applied(buffer, column)
+    @emits(function, signature)
+    def _applied(context, builder, signature, arguments):
+        buffer, column = signature.args
+        registers, dim = Registers(context, builder, signature.return_type.dtype), len(column)
+        rows = [[registers.load(buffer, arguments[0], (i * dim + j) * registers.lanes.width)
+                 for j in range(dim)] for i in range(dim)]
+        results = elimination(rows, registers)
+        return context.make_tuple(builder, signature.return_type,
+                                  [result.value for result in results])
 
 
 _compile(usual_pivots, eliminate_usual, 3)
