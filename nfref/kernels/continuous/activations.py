@@ -1,10 +1,7 @@
 """Activations of a continuous flow, and their slopes, on a block of rows."""
 
-import numpy as np
-from numba import types
-
 from nfref.kernels.chain.network import TANH, units_of
-from nfref.kernels.jit import body, overloaded
+from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp_neg, log1p, tanh_and_slope
 from nfref.kernels.simd.products import ROWS
 
@@ -29,16 +26,7 @@ def activate(activation, theta, at, units, values, slopes, h_at):
                 d[j, r] = (one if positive else y) / (one + y)
 
 
+@body
 def curve(activation, h, d):
     """The second derivative s'' from s and s'; see ``nfref.continuous.dynamics.CURVATURES``."""
-    return -2 * h * d if activation == TANH else d * exp_neg(h)
-
-
-@overloaded(curve)
-def _curve(activation, h, d):
-    number = np.float32 if h == types.float32 else np.float64
-    two = number(2)
-
-    def compiled(activation, h, d):
-        return -two * h * d if activation == TANH else d * exp_neg(h)
-    return compiled
+    return -type(h)(2) * h * d if activation == TANH else d * exp_neg(h)
