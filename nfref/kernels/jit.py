@@ -11,6 +11,8 @@ row of a block, that takes as long as its arithmetic. So kernels allocate nothin
 one that does is an error), and bodies return no arrays.
 """
 
+from functools import wraps
+
 import numba
 import numpy as np
 from numba import types
@@ -44,6 +46,14 @@ def overloaded(function):
     """``numba.extending.overload`` of what kernels call, as a body."""
     return overload(function, jit_options=PLAIN if not HAS_COMPILER else
                     {**PART, "pipeline_class": libraries.BodyCompiler})
+
+
+def compiles(function):
+    """Decorator: what ``function`` is in kernels, whatever the types of the arguments."""
+    def register(compiled):
+        return overloaded(function)(wraps(compiled)(lambda *arguments, **named: compiled))
+
+    return register
 
 
 def emits(function, signature, *kinds):

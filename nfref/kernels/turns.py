@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from nfref.kernels.jit import body, emits, overloaded
+from nfref.kernels.jit import body, compiles, emits
 from nfref.kernels.numba_internals import cgutils, ir
 from nfref.kernels.simd.tiles import start_at
 
@@ -74,15 +74,13 @@ def _add_one(context, builder, signature, arguments):
     return builder.atomic_rmw("add", builder.gep(numbers, [k]), ir.IntType(64)(1), "seq_cst")
 
 
-@overloaded(wait_for)
+@compiles(wait_for)
 def _wait_for(numbers, k):
-    def compiled(numbers, k):
-        for _ in range(SPINS):
-            if _atomic_load(start_at(numbers, k)) != 0:
-                return
-        while _atomic_load(start_at(numbers, k)) == 0:
-            _let_others_run()
-    return compiled
+    for _ in range(SPINS):
+        if _atomic_load(start_at(numbers, k)) != 0:
+            return
+    while _atomic_load(start_at(numbers, k)) == 0:
+        _let_others_run()
 
 
 @intrinsic

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import models, register_model
 
-from nfref.kernels.jit import emits, overloaded
+from nfref.kernels.jit import compiles, emits
 from nfref.kernels.numba_internals import cgutils, ir
 from nfref.kernels.simd import tiles
 
@@ -184,18 +184,13 @@ def _prefetch(context, builder, signature, arguments):
     return context.get_dummy_value()
 
 
-@overloaded(transpose)
-def _compiled_transpose(flat, at, stride, out, to, apart):
-    width = BYTES // (flat.dtype.bitwidth // 8)
-
-    def compiled(flat, at, stride, out, to, apart):
-        block = tiles.lanes_of(tiles.start_at(flat, at))
-        for c in range(0, width, block):
-            for r in range(0, width, block):
-                tiles.transpose(tiles.start_at(flat, at + c + r * stride), stride,
-                                tiles.start_at(out, to + c * apart + r), apart)
-
-    return compiled
+@compiles(transpose)
+def _transpose(flat, at, stride, out, to, apart):
+    width, block = BYTES // flat.itemsize, tiles.lanes_of(tiles.start_at(flat, at))
+    for c in range(0, width, block):
+        for r in range(0, width, block):
+            tiles.transpose(tiles.start_at(flat, at + c + r * stride), stride,
+                            tiles.start_at(out, to + c * apart + r), apart)
 
 
 @emits(store, lambda flat, at, lanes: types.void(flat, types.intp, lanes))

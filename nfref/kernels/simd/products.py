@@ -24,7 +24,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from nfref.kernels.jit import address, body, kernel, overloaded, reduction
+from nfref.kernels.jit import address, body, compiles, kernel, reduction
 from nfref.kernels.numba_internals import binding, cgutils, ir
 from nfref.kernels.simd.tiles import (BYTES, FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of,
                                       start_at, tile_of, transpose)
@@ -78,42 +78,33 @@ def _part(flat, at, stride, rows, columns):
         flat[at:], (rows, columns), (stride * flat.itemsize, flat.itemsize))
 
 
-@overloaded(times)
+@compiles(times)
 def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
-    def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
-        _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
-                      start_at(out, out_at), width, width)
-    return compiled
+    _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
+                  start_at(out, out_at), width, width)
 
 
-@overloaded(times_first)
+@compiles(times_first)
 def _times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
-    def compiled(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
-        if columns == 1:
-            _call_column(fan_out, fan_in, start_at(weight, at), stride, start_at(h, h_at), keep,
-                         start_at(out, out_at))
-            return
-        _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
-                      start_at(out, out_at), ROWS, columns)
-    return compiled
+    if columns == 1:
+        _call_column(fan_out, fan_in, start_at(weight, at), stride, start_at(h, h_at), keep,
+                     start_at(out, out_at))
+        return
+    _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
+                  start_at(out, out_at), ROWS, columns)
 
 
-@overloaded(times_transposed)
+@compiles(times_transposed)
 def _times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
                       width=ROWS, columns=ROWS):
-    def compiled(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS,
-                 columns=ROWS):
-        _call_product(fan_in, fan_out, start_at(weight, at), stride, 1, start_at(g, g_at), keep,
-                      start_at(out, out_at), width, width if columns == ROWS else columns)
-    return compiled
+    _call_product(fan_in, fan_out, start_at(weight, at), stride, 1, start_at(g, g_at), keep,
+                  start_at(out, out_at), width, width if columns == ROWS else columns)
 
 
-@overloaded(add_outer)
+@compiles(add_outer)
 def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
-    def compiled(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
-        _call_outer_product(fan_in, fan_out, start_at(h, h_at), start_at(g, g_at),
-                            start_at(weight, at), stride, width, columns)
-    return compiled
+    _call_outer_product(fan_in, fan_out, start_at(h, h_at), start_at(g, g_at),
+                        start_at(weight, at), stride, width, columns)
 
 
 # By name -------------------------------------------------------------------------------------
@@ -121,43 +112,35 @@ def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS
 
 @intrinsic
 def _call_product(typing, m, k, a, a_m, a_k, b, keep, c, width, columns):
-    return _call("product", product_signature(c))
+    return _call("product", c)
 
 
 @intrinsic
 def _call_column(typing, m, k, a, a_k, b, keep, c):
-    return _call("column", column_signature(c))
+    return _call("column", c)
 
 
 @intrinsic
 def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width, columns):
-    return _call("outer_product", outer_product_signature(weight))
+    return _call("outer_product", weight)
 
 
-def _call(function, signature):
+def _call(function, pointer):
     def generate(context, builder, signature, values):
         extern = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [value.type for value in values]),
             _name(function, signature))
         builder.call(extern, values)
         return context.get_dummy_value()
-    return signature, generate
+    return signatures(pointer)[function], generate
 
 
-def product_signature(a):
-    """That of :func:`product`, for pointers ``a``."""
-    return types.void(types.intp, types.intp, a, types.intp, types.intp, a, types.intp, a,
-                      types.intp, types.intp)
-
-
-def column_signature(a):
-    """That of :func:`column`, for pointers ``a``."""
-    return types.void(types.intp, types.intp, a, types.intp, a, types.intp, a)
-
-
-def outer_product_signature(a):
-    """That of :func:`outer_product`, for pointers ``a``."""
-    return types.void(types.intp, types.intp, a, a, a, types.intp, types.intp, types.intp)
+def signatures(a):
+    """Those of the products, by their names, for pointers ``a``."""
+    i = types.intp
+    return {"product": types.void(i, i, a, i, i, a, i, a, i, i),
+            "column": types.void(i, i, a, i, a, i, a),
+            "outer_product": types.void(i, i, a, a, a, i, i, i)}
 
 
 def _name(function, signature):
@@ -182,9 +165,9 @@ def ensure_compiled(dtype):
 
 def compiled_for(dtype):
     """The products of a dtype, and their signatures."""
-    pointer = types.CPointer(numba.from_dtype(dtype))
-    return ((product, product_signature(pointer)), (column, column_signature(pointer)),
-            (outer_product, outer_product_signature(pointer)))
+    found = signatures(types.CPointer(numba.from_dtype(dtype)))
+    return [(function, found[function.py_func.__name__])
+            for function in (product, column, outer_product)]
 
 
 def pretend_compiled(dtype):
