@@ -84,14 +84,14 @@ def tasks_of(need):
         yield task(make_steps, program, rows, values, chain.NormalLoss(flat, flat), flat,
                    Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles), table,
                    Found(whole, table, doubles, doubles, doubles, whole), 0, blocks,
-                   *[flat] * 3, *need.optional)
+                   *[flat] * 3, need.optional)
     elif need.gradient:
         yield task(chain.vjp, program, flat, rows, values, chain.NormalLoss(flat, flat),
                    chain.Gradients(table, table, flat), blocks, flat, flat, flat, 0, 0,
-                   *need.optional)
+                   need.optional)
     if need.value:
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0,
-                   *need.optional)
+                   need.optional)
     for kernel, signature in compiled_for(np.dtype(need.dtype)):
         yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:

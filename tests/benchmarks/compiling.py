@@ -178,7 +178,8 @@ def shortened(types):
     """The dtype and the optional arguments of a kernel, which is all that its types differ in."""
     text = str(types)       # reals and sums are float64 whatever the dtype
     dtype = next((word for word in ("float32", "float64") if word in text), "no floats")
-    chosen = "".join("-+"[str(kind) == "bool"] for kind in types if str(kind) in ("none", "bool"))
+    kinds = [str(kind) for argument in types for kind in getattr(argument, "types", [argument])]
+    chosen = "".join("-+"[kind == "bool"] for kind in kinds if kind in ("none", "bool"))
     return f" ({' '.join(filter(None, [dtype, chosen]))})"
 
 

@@ -10,7 +10,6 @@ import pytest
 import nfref
 from nfref.kernels.chain import epoch
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.batch_norm import take_along
 from nfref.runtime import params as trees
 from nfref.training import fitting
 from tests.training.cases import fit, same_bits
@@ -159,9 +158,8 @@ def test_other_packings_are_steps_by_themselves():
     assert epoch.steps(density, unflatten, now, rows, [np.arange(4)], None, 0.9) is None
 
 
-@pytest.mark.parametrize("kernel", [chain.evaluate, chain.vjp, chain.blocks_vjp,
-                                    epoch.make_steps, take_along])
-def test_every_kernel_takes_all_optional_parts(kernel):
-    written = getattr(kernel, "py_func", kernel)        # itself where nothing is compiled
+@pytest.mark.parametrize("layer", [chain.layer, chain.layer_vjp])
+def test_a_layer_takes_all_optional_parts(layer):
+    written = getattr(layer, "py_func", layer)          # itself where nothing is compiled
     taken = tuple(inspect.signature(written).parameters)
     assert taken[-len(chain.OPTIONAL):] == chain.OPTIONAL

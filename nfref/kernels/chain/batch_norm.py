@@ -54,8 +54,7 @@ class Batch(NamedTuple):
 
 @kernel
 def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blocks, tapes, slopes,
-               scratch, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images, tokens, potentials):
+               scratch, optional):
     """A thread's share of a batch: to ``values`` or, if theta has cotangents, there and back.
 
     gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
@@ -87,8 +86,7 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
                     if part > 0 and k == parts[part]:
                         normalise(code[pc + HEADER], storage, block, batch.found[part - 1])
                     else:
-                        layer(chain, pc, storage, block, couplings, masks, splines, mixtures,
-                              others, radials, sylvesters, residuals, images, tokens, potentials)
+                        layer(chain, pc, storage, block, *optional)
                 if part < last:
                     moments(block.u, there, batch.of_blocks[part, b])
                 elif len(values.value) > 0:
@@ -114,9 +112,7 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
                         sums(code[pc + HEADER], storage, g, batch.found[part - 1],
                              batch.of_blocks[part - 1, b])
                     else:
-                        layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines,
-                                  mixtures, others, radials, sylvesters, residuals, images, tokens,
-                                  potentials)
+                        layer_vjp(chain, pc, storage, g, scratch, *optional)
                 if part == 0:
                     scatter_block(g.u, gradients.x, start)
                     scatter_block(g.context, gradients.context, start)

@@ -252,7 +252,7 @@ def _run(now, inputs, loss, schedule, values):
     def task(k):
         arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
         make_steps(program.chain, inputs, values, loss, mask, schedule, state, found, tasks,
-                   *arrays, *program.optional)
+                   *arrays, program.optional)
         program.workspace.give_back(*arrays)
 
     share(task, min(threads(), tasks), threads())
@@ -262,8 +262,7 @@ def _run(now, inputs, loss, schedule, values):
 
 @kernel
 def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, blocks, tape,
-               slopes, scratch, couplings, masks, splines, mixtures, others, radials, sylvesters,
-               residuals, images, tokens, potentials):
+               slopes, scratch, optional):
     """A thread's share of the steps, each of which is so many tasks three times.
 
     Or of the values of rows with the average of the parameters, where values are asked for: to
@@ -277,8 +276,7 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, b
         task = draw(found.counts)
         while task < tasks:
             evaluate_blocks(chain, state[3], rows, values, blocks, tape, task * group,
-                            (task + 1) * group, couplings, masks, splines, mixtures, others,
-                            radials, sylvesters, residuals, images, tokens, potentials)
+                            (task + 1) * group, optional)
             task = draw(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
@@ -298,9 +296,7 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, b
         if stage == 0 and task < number:
             blocks_vjp(chain, state[0], batch, values, part_of_loss,
                        Gradients(values.value, values.value, sums[task]), blocks, tape,
-                       slopes, scratch, task * group, (task + 1) * group, couplings, masks,
-                       splines, mixtures, others, radials, sylvesters, residuals, images, tokens,
-                       potentials)
+                       slopes, scratch, task * group, (task + 1) * group, optional)
         elif stage > 0:
             for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
                 first, last = piece * PIECE, min((piece + 1) * PIECE, size)

@@ -29,7 +29,7 @@ def value_and_finite(program, theta, x, context, threads):
     def task(k):
         arrays = working_arrays(program, rows, 1, program.longest)
         zeros.append(chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk,
-                                    (k + 1) * chunk, *program.optional))
+                                    (k + 1) * chunk, program.optional))
         program.workspace.give_back(*arrays)
 
     share(task, -(-blocks // chunk), threads)
@@ -76,7 +76,7 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
         arrays = working_arrays(program, rows, 2, program.tape, program.tape, program.scratch)
         chain.vjp(program.chain, theta, rows, g_values, loss,
                   chain.Gradients(g_x, g_context, partial_sums[k]), *arrays, k * blocks,
-                  (k + 1) * blocks, *program.optional)
+                  (k + 1) * blocks, program.optional)
         workspace.give_back(*arrays)
 
     if not program.couples_rows:
@@ -111,7 +111,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
         take_along(program.chain, batch, theta, rows, values, g_values, loss, gradients, every,
-                   tape, slopes, scratch, *program.optional)
+                   tape, slopes, scratch, program.optional)
         program.workspace.give_back(scratch, *([] if tapes else [tape]))
 
     share(task, min(threads, -(-blocks // group)), threads)

@@ -38,9 +38,9 @@ HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
-# Compiling all opcodes takes many times longer than compiling one. The last arguments of a
-# kernel, one for each of these names, say which a chain needs: each is True or None, and what
-# hangs on a None is cut away before compilation.
+# Compiling all opcodes takes many times longer than compiling one. The tuple ``optional`` of a
+# kernel says for each of these names whether a chain needs it: True or None. ``layer`` takes them
+# as arguments, since what hangs on an argument that is None is cut away before compilation.
 OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters",
             "residuals", "images", "tokens", "potentials")
 
@@ -223,22 +223,17 @@ def block_of(rows, numbers):
 
 
 @kernel
-def evaluate(chain, theta, rows, values, blocks, tape, first, last, couplings, masks, splines,
-             mixtures, others, radials, sylvesters, residuals, images, tokens, potentials):
+def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Returns
     0.0, or NaN if a value is not finite.
     """
-    return evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, couplings, masks,
-                           splines, mixtures, others, radials, sylvesters, residuals, images,
-                           tokens, potentials)
+    return evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, optional)
 
 
 @body
-def evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, couplings, masks,
-                    splines, mixtures, others, radials, sylvesters, residuals, images, tokens,
-                    potentials):
+def evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, optional):
     """See :func:`evaluate`."""
     zeros = 0.0
     code, starts, x = chain.code, chain.starts, rows.x
@@ -252,8 +247,7 @@ def evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, coupl
         for k in range(len(starts)):
             pc = starts[k]
             layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, no_slopes, columns), block,
-                  couplings, masks, splines, mixtures, others, radials,
-                  sylvesters, residuals, images, tokens, potentials)
+                  *optional)
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
@@ -277,22 +271,19 @@ def times_zero(block, there):
 
 @kernel
 def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first, last,
-        couplings, masks, splines, mixtures, others, radials, sylvesters, residuals, images,
-        tokens, potentials):
+        optional):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
     ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
     """
     blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
-               last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images, tokens, potentials)
+               last, optional)
 
 
 @body
 def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
-               last, couplings, masks, splines, mixtures, others, radials, sylvesters, residuals,
-               images, tokens, potentials):
+               last, optional):
     """See :func:`vjp`."""
     code, starts, x = chain.code, chain.starts, rows.x
     block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
@@ -305,16 +296,14 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
         for k in range(len(starts)):
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
-            layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
-                  sylvesters, residuals, images, tokens, potentials)
+            layer(chain, pc, storage, block, *optional)
         there = min(ROWS, len(x) - start)
         columns = -(-there // COLUMNS) * COLUMNS
         cotangents_of_block(block, g_values, loss, g, start, there)
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, columns)
-            layer_vjp(chain, pc, storage, g, scratch, couplings, masks, splines, mixtures, others,
-                      radials, sylvesters, residuals, images, tokens, potentials)
+            layer_vjp(chain, pc, storage, g, scratch, *optional)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 
