@@ -20,8 +20,8 @@ import autograd.numpy as np
 
 from nfref.flow import Flow, maps_as
 from nfref.flows.composition import Chain, Composition
-from nfref.flows.images.layers import (ActNorm, ChannelCoupling, InvertibleConv, SplitPrior,
-                                       Squeeze, TopPrior)
+from nfref.flows.images.layers import (ActNorm, ChannelCoupling, ImageFlow, InvertibleConv,
+                                       SplitPrior, Squeeze, TopPrior)
 from nfref.flows.linear import random_pivots
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime.annotations import Any
@@ -91,7 +91,7 @@ class OnFirst(Adaptive):
 
 
 @dataclass(frozen=True)
-class Glow(Composition):
+class Glow(ImageFlow, Composition):
     """Glow on raveled (C, H, W) images, as a flow from (N, C*H*W) standard normal rows.
 
     Latent rows hold the parts in the order of the levels, deepest first: at every level the
@@ -185,10 +185,6 @@ class Glow(Composition):
             raise ValueError(f"pivots: expected {self.levels * self.steps}, one for each "
                              f"convolution; got {len(pivots)}")
         return pivots
-
-    @property
-    def dim(self):
-        return int(np.prod(self.shape))
 
     @cached_property
     def flows(self):

@@ -72,8 +72,20 @@ def unsqueeze(rows, shape):
 # Layers -----------------------------------------------------------------------------------
 
 
+class ImageFlow(Flow):
+    """A flow on raveled images of a ``shape`` (C, H, W)."""
+
+    shape: tuple
+
+    _converters = {"shape": check_image_shape}
+
+    @property
+    def dim(self):
+        return int(np.prod(self.shape))
+
+
 @dataclass(frozen=True)
-class ChannelAffine(Flow):
+class ChannelAffine(ImageFlow):
     """x = z exp(s) + t with one learned s and t a channel. It starts as the identity.
 
     Parameters
@@ -84,11 +96,6 @@ class ChannelAffine(Flow):
     shape: tuple
 
     _twin = "act_norm"
-    _converters = {"shape": check_image_shape}
-
-    @property
-    def dim(self):
-        return int(np.prod(self.shape))
 
     def _init(self, rng):
         return {"shift": np.zeros(self.shape[0]), "log_scale": np.zeros(self.shape[0])}
@@ -139,7 +146,7 @@ class ActNorm(Adaptive, ChannelAffine):
 
 
 @dataclass(frozen=True)
-class InvertibleConv(Flow):
+class InvertibleConv(ImageFlow):
     """Invertible 1x1 convolution: one C x C matrix at every pixel.
 
     Starts as a random rotation of the channels. The determinant may have either sign; in the
@@ -163,7 +170,7 @@ class InvertibleConv(Flow):
     signs: tuple | None = None
 
     _twin = "invertible_conv"
-    _converters = {"shape": check_image_shape, "form": one_of(("lu", "full"))}
+    _converters = {"form": one_of(("lu", "full"))}
 
     def __post_init__(self):
         super().__post_init__()
@@ -172,10 +179,6 @@ class InvertibleConv(Flow):
         elif self.permutation is not None or self.signs is not None:
             raise ValueError("InvertibleConv: expected permutation and signs None for form "
                              f"'full', got {self.permutation} and {self.signs}")
-
-    @property
-    def dim(self):
-        return int(np.prod(self.shape))
 
     @cached_property
     def linear(self):
@@ -197,7 +200,7 @@ class InvertibleConv(Flow):
 
 
 @dataclass(frozen=True)
-class Squeeze(Flow):
+class Squeeze(ImageFlow):
     """Trade space for channels: ``inverse`` takes (C, H, W) images to (4C, H/2, W/2).
 
     A fixed permutation, see :func:`squeeze` for the order; log-determinant exactly zero.
@@ -211,16 +214,11 @@ class Squeeze(Flow):
     shape: tuple
 
     _twin = "squeeze"
-    _converters = {"shape": check_image_shape}
 
     def __post_init__(self):
         super().__post_init__()
         if self.shape[1] % 2 or self.shape[2] % 2:
             raise ValueError(f"shape: expected an even height and width, got {self.shape}")
-
-    @property
-    def dim(self):
-        return int(np.prod(self.shape))
 
     @property
     def squeezed_shape(self):
@@ -236,7 +234,7 @@ class Squeeze(Flow):
 
 
 @dataclass(frozen=True)
-class ChannelCoupling(SplitFlow):
+class ChannelCoupling(ImageFlow, SplitFlow):
     """A coupling of the two halves of the channels, with a convolution network.
 
     Paper:   Glow v2, section 3.3 and table 1: y_a = exp(log s) * x_a + t, y_b = x_b, with
@@ -276,8 +274,8 @@ class ChannelCoupling(SplitFlow):
     output_gain: bool = True
 
     _twin = "channel_coupling"
-    _converters = {"shape": check_image_shape, "hidden": check_hidden,
-                   "activation": one_of(ACTIVATIONS), "transformer": check_transformer}
+    _converters = {"hidden": check_hidden, "activation": one_of(ACTIVATIONS),
+                   "transformer": check_transformer}
 
     def __post_init__(self):
         super().__post_init__()
@@ -287,10 +285,6 @@ class ChannelCoupling(SplitFlow):
         if self.shape[0] < 2:
             raise ValueError("shape: expected at least 2 channels, because a channel coupling "
                              f"changes some by looking at others; got {self.shape}")
-
-    @property
-    def dim(self):
-        return int(np.prod(self.shape))
 
     @property
     def kept(self):

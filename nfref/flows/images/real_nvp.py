@@ -15,11 +15,11 @@ import autograd.numpy as np
 from nfref.flows.composition import Chain, Composition
 from nfref.flows.coupling import SplitFlow, channel_mask, checkerboard_mask
 from nfref.flows.images.glow import OnFirst
-from nfref.flows.images.layers import ActNorm, Squeeze
+from nfref.flows.images.layers import ActNorm, ImageFlow, Squeeze
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.residual_convolution import init_residual_conv_net, residual_conv_net
-from nfref.runtime.checks import at_least, check_count, check_image_shape, one_of
+from nfref.runtime.checks import at_least, check_count, one_of
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
@@ -27,7 +27,7 @@ MASKS = {"checkerboard": checkerboard_mask, "channels": channel_mask}
 
 
 @dataclass(frozen=True)
-class ImageCoupling(SplitFlow):
+class ImageCoupling(ImageFlow, SplitFlow):
     """A coupling of the numbers of an image, by a mask, with a residual convolution network.
 
     Paper:   RealNVP v3, section 3.4, (9): y = b * x + (1 - b) * (x * exp(s(b * x)) + t(b * x)),
@@ -67,8 +67,8 @@ class ImageCoupling(SplitFlow):
     transformer: Transformer = Affine()
 
     _twin = "image_coupling"
-    _converters = {"shape": check_image_shape, "mask": one_of(MASKS), "parity": at_least(0),
-                   "hidden": check_count, "blocks": at_least(0),
+    _converters = {"mask": one_of(MASKS), "parity": at_least(0), "hidden": check_count,
+                   "blocks": at_least(0),
                    "activation": one_of(ACTIVATIONS), "transformer": check_transformer}
 
     def __post_init__(self):
@@ -81,10 +81,6 @@ class ImageCoupling(SplitFlow):
         if count < 2:
             raise ValueError(f"shape: expected at least 2 {what} for the mask {self.mask!r}, "
                              f"got {self.shape}")
-
-    @property
-    def dim(self):
-        return int(np.prod(self.shape))
 
     @property
     def kept(self):
@@ -137,7 +133,7 @@ class ImageCoupling(SplitFlow):
 
 
 @dataclass(frozen=True)
-class RealNVPImage(Composition):
+class RealNVPImage(ImageFlow, Composition):
     """RealNVP on raveled (C, H, W) images, as a flow from (N, C*H*W) standard normal rows.
 
     Latent rows hold the parts in the order of the scales, deepest first: at every scale the
@@ -195,10 +191,6 @@ class RealNVPImage(Composition):
         if height % block or width % block or height * width < 2 * block ** 2:
             raise ValueError(f"shape: expected height and width divisible by {block} for "
                              f"{self.levels} levels, and two pixels left, got {self.shape}")
-
-    @property
-    def dim(self):
-        return int(np.prod(self.shape))
 
     @cached_property
     def flows(self):
