@@ -7,7 +7,7 @@ import numpy
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import StandardNormal
-from nfref.flow import Flow
+from nfref.flow import Flow, check_flow
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator
@@ -41,10 +41,10 @@ class Density(Configuration):
     flow: Flow
     base: Any = None
 
+    _converters = {"flow": check_flow}
+
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.flow, Flow):
-            raise TypeError(f"Density: expected flow to be a Flow, got {type(self.flow).__name__}")
         if self.base is None:
             self._set(base=StandardNormal(self.flow.dim))
         if not isinstance(self.base, Base):

@@ -158,6 +158,13 @@ class Flow(Configuration):
         return Structure.made_by(self._init)
 
 
+def check_flow(name, value):
+    """The flow itself; anything else is a TypeError."""
+    if not isinstance(value, Flow):
+        raise TypeError(f"{name}: expected a flow, got {type(value).__name__}")
+    return value
+
+
 def context_for(flow, context):
     """The context for one member of a composition: None where that member takes none."""
     return context if flow.context_dim else None

@@ -22,7 +22,7 @@ from functools import cached_property
 import autograd.numpy as np
 import numpy
 
-from nfref.flow import Flow
+from nfref.flow import Flow, check_flow
 from nfref.flows.statistics import in_training
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp
@@ -75,13 +75,11 @@ class Amortized(Flow):
     hidden: tuple = (32,)
     activation: str = "tanh"
 
-    _converters = {"context_dim": check_count, "hidden": check_hidden,
+    _converters = {"flow": check_flow, "context_dim": check_count, "hidden": check_hidden,
                    "activation": one_of(ACTIVATIONS)}
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.flow, Flow):
-            raise TypeError(f"Amortized: expected a flow, got {type(self.flow).__name__}")
         if self.flow.context_dim:
             raise ValueError("flow: expected one without a context, "
                              f"got context_dim {self.flow.context_dim}")

@@ -5,14 +5,13 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.flow import Flow, context_for, maps_as
+from nfref.flow import Flow, check_flow, context_for, maps_as
 from nfref.flows.batch_norm import BatchNorm
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
 from nfref.runtime.blocks import in_blocks
-from nfref.runtime.checks import as_tuple
 
 
 class Composition(Adaptive):
@@ -103,6 +102,11 @@ def _latent_in_blocks(flow, params, x, context):
     return in_blocks(lambda x, context=None: _latent(flow, params, x, context), x, context)
 
 
+def check_flows(name, flows):
+    """Flows as a tuple."""
+    return tuple(check_flow(name, flow) for flow in flows)
+
+
 @dataclass(frozen=True)
 class Chain(Composition):
     """A chain of flows is a flow: members are applied in list order in ``forward``.
@@ -116,13 +120,10 @@ class Chain(Composition):
 
     flows: tuple
 
-    _converters = {"flows": as_tuple}
+    _converters = {"flows": check_flows}
 
     def __post_init__(self):
         super().__post_init__()
-        for flow in self.flows:
-            if not isinstance(flow, Flow):
-                raise TypeError(f"Chain: expected flows, got {type(flow).__name__}")
         if not self.flows:
             raise ValueError("Chain: expected at least one flow, got none")
         dims = [flow.dim for flow in self.flows]
@@ -156,9 +157,7 @@ class Invert(Adaptive):
 
     flow: Flow
 
-    def __post_init__(self):
-        if not isinstance(self.flow, Flow):
-            raise TypeError(f"Invert: expected a flow, got {type(self.flow).__name__}")
+    _converters = {"flow": check_flow}
 
     @property
     def dim(self):

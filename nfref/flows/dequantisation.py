@@ -35,7 +35,7 @@ import numpy
 
 from nfref.bases.normal_mixture import logsumexp
 from nfref.density import Density
-from nfref.flow import Flow
+from nfref.flow import Flow, check_flow
 from nfref.flows.elementwise import sigmoid_forward, sigmoid_inverse
 from nfref.runtime.annotations import Array, Generator, Params
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
@@ -102,12 +102,10 @@ class VariationalDequantisation(Flow):
     noise: Flow
     levels: int = 256
 
-    _converters = {"levels": check_count}
+    _converters = {"noise": check_flow, "levels": check_count}
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.noise, Flow):
-            raise TypeError(f"noise: expected a flow, got {type(self.noise).__name__}")
         if self.noise.context_dim < self.noise.dim:
             raise ValueError(f"noise: expected a context_dim of at least {self.noise.dim}, for the "
                              f"whole numbers, got {self.noise.context_dim}")

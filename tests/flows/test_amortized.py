@@ -101,7 +101,7 @@ def test_it_learns_what_depends_on_the_class():
 
 
 @pytest.mark.parametrize("make, error, message", [
-    (lambda: nfref.Amortized(3, 1), TypeError, "Amortized: expected a flow, got int"),
+    (lambda: nfref.Amortized(3, 1), TypeError, "flow: expected a flow, got int"),
     (lambda: nfref.Amortized(nfref.PlanarLayer(2, 1), 1), ValueError,
      "flow: expected one without a context, got context_dim 1"),
     (lambda: nfref.Amortized(nfref.BatchNorm(2), 1), ValueError, "flow: expected one that is the"),

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.flow import Flow, maps_as
+from nfref.flow import Flow, check_flow, maps_as
 from nfref.flows.composition import Chain, Composition
 from nfref.flows.images.layers import (ActNorm, ChannelCoupling, ImageFlow, InvertibleConv,
                                        SplitPrior, Squeeze, TopPrior)
@@ -48,11 +48,10 @@ class OnFirst(Adaptive):
     dim: int
 
     _twin = "on_first"
+    _converters = {"flow": check_flow}
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.flow, Flow):
-            raise TypeError(f"flow: expected a flow, got {type(self.flow).__name__}")
         check_count("dim", self.dim, minimum=self.flow.dim + 1)
 
     @property
