@@ -232,7 +232,8 @@ class Task:
             split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
         given = _given(training.given, data, source.weights)
         columns = _columns(data, source.column)
-        return cls(data, weight, copies, split.for_columns(columns, source.seed), columns, given)
+        split = split.for_columns(columns, data.table.cells(), given, source.seed)
+        return cls(data, weight, copies, split, columns, given)
 
     def lines(self, weights, dropped):
         """What there is to say before anything is fitted."""

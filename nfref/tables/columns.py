@@ -219,6 +219,10 @@ class Continuous(Configuration):
         inside = below + part * (above - below)
         return np.clip(inside, np.nextafter(below, above), np.nextafter(above, below))
 
+    def has_cell(self, x):
+        """Whether values lie in a cell of the lattice, (N,)."""
+        return np.full(len(x), self.step is not None) & ((x == self.offset) | (not self.alone))
+
     def in_turn(self, x):
         """On a circle x by whole periods moved to that turn, else x itself."""
         if self.first is None:

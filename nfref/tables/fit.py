@@ -12,6 +12,7 @@ from nfref.tables.density import TableDensity, encoded, places_of, spread_rows
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.frames import as_counts, grouped_rows, is_missing
 from nfref.tables.labels import LabelPool, is_of_a_label, log_labels
+from nfref.tables.lattice import OFTEN
 from nfref.tables.members import UnitRows, held_out_count, parts_of
 from nfref.tables.plan import Plan, Tried
 from nfref.tables.pool import mean_and_error
@@ -23,8 +24,9 @@ class Unseen:
     """How likely rows are by densities that were not fitted to them.
 
     Where rows were held out by turns these are all rows, else those held out. Each row is scored by
-    the candidates as they were fitted without it and its copies, with the weights that they have
-    in the pool. Training has stopped, and the weights are chosen, by the same rows.
+    the candidates as they were fitted without it and its copies (:func:`atoms` apart), with the
+    weights that they have in the pool. Training has stopped, and the weights are chosen, by the
+    same rows.
 
     Attributes
     ----------
@@ -171,7 +173,9 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
     if kinds:
         centre = np.average(codes, axis=0, weights=weight)
         scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
-    parts = parts_of(len(places), validation, plan)[copy]
+    parts = parts_of(len(places), validation, plan)
+    shared = atoms(columns, [values[places] for values in table], np.bincount(copy, counts), given)
+    parts = np.where(shared[copy], parts_of_copies(parts, copy), parts[copy])
     scored, scored_weight = parts >= 0, counts
     of_a_label = is_of_a_label(kinds, known)
     copies = None if of_a_label else split_copies(kinds, columns, counts, validation, seed)
@@ -198,12 +202,12 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
         tried = [Tried("latent classes", *mean_and_error(
             log_prob[scored], scored_weight[scored]), 1.0, 0.0)]
     by_turns = copies is not None or np.all(parts >= 0)
-    first = np.searchsorted(copy, np.arange(len(places)))
-    log_prob = np.bincount(copy, log_prob) / np.bincount(copy)
-    unseen = np.flatnonzero(scored[first][group] if copies is None
+    number = np.bincount(copy[scored], minlength=len(places))
+    log_prob = np.bincount(copy[scored], log_prob[scored], len(places)) / np.maximum(number, 1)
+    unseen = np.flatnonzero((number > 0)[group] if copies is None
                             else _numbered(group) < copies[group])
     return Fitted(density, tried, effective, len(places),
-                  0 if by_turns else int(np.sum(scored[first])),
+                  0 if by_turns else int(np.sum(number > 0)),
                   Unseen(unseen, log_prob[group[unseen]]))
 
 
@@ -234,6 +238,25 @@ def parameters_of_a_flow(plan, columns, rows, given=()):
     rng = np.random.default_rng(0)
     density = density_of(plan.kinds[0], rows, len(own), width, rng)
     return trees.count(density.init(rng)) * (int(np.max(parts_of(rows, 0.1, plan))) + 1)
+
+
+def atoms(columns: Sequence[Any], table: Sequence[Array], counts: Array,
+          given: Sequence[str] = ()) -> Array:
+    """Which distinct rows have a probability of their own, (N,): a tenth of all rows are copies of
+    one, and each of its continuous columns has a cell, over which the copies are spread.
+
+    To hold out all copies of such a row would be to ask how likely a row is that was never seen.
+    """
+    own = [(column, values) for column, values in zip(columns, table)
+           if isinstance(column, Continuous) and column.name not in given]
+    return (bool(own) & (counts > 1) & (counts >= OFTEN * np.sum(counts)) & np.all(
+        [np.ones(len(counts), bool), *(column.has_cell(values) for column, values in own)], axis=0))
+
+
+def parts_of_copies(parts, copy):
+    """The parts of copies (M,) of distinct rows, of which each has as many as all rows have."""
+    number = np.bincount(copy)[copy]
+    return np.sort(parts)[((_numbered(copy) + 0.5) / number * len(parts)).astype(np.int64)]
 
 
 def split_copies(kinds, columns, counts, share, seed):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.tables.fit import split_copies
+from nfref.tables.fit import atoms, split_copies
 from nfref.tables.frames import as_counts, distinct_rows
 
 LEAST_ROWS = 5
@@ -29,8 +29,9 @@ class Part:
 class Split:
     """Distinct rows, of which the first are kept to test by.
 
-    Copies of a row are all in the same part; only where all columns are discrete, and the same rows
-    come again, are they in both.
+    Copies of a row are all in the same part; only where they say how likely it is are they in both:
+    where all columns are discrete, and of a row that a tenth of all are copies of
+    (:func:`nfref.tables.fit.atoms`).
 
     Parameters
     ----------
@@ -63,11 +64,15 @@ class Split:
             counts = np.ones(len(places))
         return cls(used[places], counts, max(1, round(len(places) / 10)))
 
-    def for_columns(self, columns, seed):
-        """The same rows; where all columns are discrete, copies of a row are in both parts."""
+    def for_columns(self, columns, table, given, seed):
+        """The same rows of a table; copies of a row are in both parts where they have to be."""
         held = split_copies(columns, columns, self.weight, 0.1, seed + 1)
         if held is None:
-            return self
+            both = atoms(columns, [values[self.places] for values in table], self.weight, given)
+            if not np.any(both):
+                return self
+            held = np.where(np.arange(len(both)) < self.tests, self.weight, 0)
+            held[both] = np.round(self.weight[both] / 10)
         test, train = held > 0, self.weight > held
         return Split(np.concatenate([self.places[test], self.places[train]]),
                      np.concatenate([held[test], (self.weight - held)[train]]),

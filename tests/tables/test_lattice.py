@@ -1,5 +1,7 @@
 """Lattices: found where values lie on one, and nowhere else; values spread and brought back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,6 +10,7 @@ import nfref
 from nfref.tables.columns import column_of
 from nfref.tables.comparison import others_compared
 from nfref.tables.density import spread_rows
+from nfref.tables.fit import atoms, parts_of_copies
 from nfref.tables.lattice import lattice_of, nearest, spike_of
 from nfref.tables.pool import median
 from nfref.tables.split import Part
@@ -216,6 +219,37 @@ def test_spread_rows_go_by_content():
     assert len(np.unique(table[0])) == np.sum(weight)
     same = spread_rows(columns, list(x.T), np.full(len(x), 0.5), 0)
     assert np.array_equal(same[0], np.arange(len(x))) and np.all(same[1] == 0.5)
+
+
+@pytest.mark.parametrize("digits", [2, 16])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_row_that_a_tenth_of_all_rows_equal_is_in_all_folds(digits, columns):
+    """Nothing else shows how likely it is: as zeros of one column, or of two together."""
+    rng = np.random.default_rng(5)
+    x = np.round(rng.lognormal(3, 1, (250, columns)), digits)
+    x[:100] = 0
+    density = nfref.FlowDensity("mixture", random_state=0).fit(x)
+    drawn = density.sample(4000, random_state=0)
+    assert np.mean(np.all(drawn == 0, axis=1)) == pytest.approx(0.35, abs=0.06)
+    places, weight = np.unique(x, axis=0, return_counts=True)
+    same = nfref.FlowDensity("mixture", random_state=0).fit(places, sample_weight=weight)
+    assert same.score_samples(x).tobytes() == density.score_samples(x).tobytes()
+
+
+def test_of_a_row_that_many_equal_a_tenth_of_the_copies_are_held_out():
+    column = nfref.FlowDensity("gaussian").fit(np.array([[0.0, 1, 2, 3]]).T).columns_[0]
+    values, counts = np.arange(4.0), np.array([30, 5, 1, 1])
+    common = atoms((column,), [values], counts)
+    assert common.tolist() == [True, True, False, False]
+    assert not np.any(atoms((column,), [values], counts, given=("x1",)))
+    assert not np.any(atoms((replace(column, step=None),), [values], counts))
+    spike = replace(column, step=0.1, offset=1.0, alone=True)
+    assert atoms((spike,), [values], counts).tolist() == [False, True, False, False]
+    parts = parts_of_copies(np.array([0, -1, -1, -1, -1, -1, -1, -1, -1, -1]),
+                            np.repeat([0, 1], [30, 10]))
+    assert [np.sum(parts[:30] == 0), np.sum(parts[30:] == 0)] == [3, 1]
+    folds = parts_of_copies(np.arange(100) % 5, np.zeros(32, np.int64))
+    assert np.ptp(np.bincount(folds)) <= 1
 
 
 def test_all_is_compared_on_spread_rows():
