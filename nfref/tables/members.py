@@ -169,10 +169,10 @@ def _gaussian(rows):
 
 
 def _vine(rows):
-    """None where weights are no numbers of copies that can be written out."""
+    """None of one row, and where weights are no numbers of copies that can be written out."""
     rows = rows.at(slice(MOST_ROWS))
     weight = np.ones(1) if rows.weight is None else rows.weight
-    if np.any(weight != np.round(weight)) or np.sum(weight) > MOST_ROWS:
+    if len(rows) < 2 or np.any(weight != np.round(weight)) or np.sum(weight) > MOST_ROWS:
         return None
     return _regressed(lambda x, w: Vine.fit(x))(rows.repeated())
 

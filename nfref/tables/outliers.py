@@ -22,6 +22,7 @@ be odd, don't count in it: a tight group of odd rows is one. Rows that it was fi
 out of fold.
 """
 
+import numbers
 from dataclasses import replace
 
 import numpy as np
@@ -106,9 +107,9 @@ random_state, verbose, n_jobs
     def fit(self, X, y=None, sample_weight=None):
         """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
         share = self.contamination
-        if isinstance(share, str) or not 0 < share <= 0.5:
+        if not isinstance(share, numbers.Real) or not 0 < share <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {share!r}")
-        if self.trimming is not None and (isinstance(self.trimming, str)
+        if self.trimming is not None and (not isinstance(self.trimming, numbers.Real)
                                           or not 0 <= self.trimming <= 0.5):
             raise ValueError(f"trimming: expected a number in [0, 0.5], got {self.trimming!r}")
         if self.criterion not in CRITERIA:
@@ -141,7 +142,8 @@ random_state, verbose, n_jobs
         self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
         self._usual = [_usual(measure, _weighed(options, places)["weight"]) for measure in (
             log_prob, log_prob - margins, self._tails.log_prob(_some(table, places)))]
-        self._typical, self._examples = None, _some(table, places[:TYPICAL_ROWS])
+        self._typical = None
+        self._examples = _some(table, places[:TYPICAL_ROWS] if len(places) else slice(TYPICAL_ROWS))
         return found
 
     def _fit_margins(self, density, table, plan, seed, options):
@@ -189,7 +191,10 @@ random_state, verbose, n_jobs
             tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
             scores = sum(np.minimum(measure - middle, 0) / spread for measure, (middle, spread) in (
                 (measure, _usual(measure[kept], own)) for measure in (log_prob, tails)))
-            kept = scores >= _quantile(scores, weight, part)
+            left = scores >= _quantile(scores, weight, part)
+            if all(len(set(values[left].tolist())) == 1 for values in table):
+                break                       # of one row nothing can be said
+            kept = left
         return kept
 
     def _out_of_fold(self, columns, table, kept, plan, seed, options):
@@ -249,7 +254,8 @@ random_state, verbose, n_jobs
         the cells of its column usually are.
 
         Of a column that is m_j - log p(x_j | x without x_j), with m_j the median of the same
-        log-likelihood over rows that the density was fitted to (at most 200 of them).
+        log-likelihood over rows that the density was fitted to: at most 200, without gaps if there
+        are such.
 
         Parameters
         ----------
@@ -263,7 +269,8 @@ random_state, verbose, n_jobs
         check_is_fitted(self)
         _, table = self._table(X)
         if self._typical is None:
-            self._typical = np.median(self._of_cells(self._examples), axis=0)
+            cells = np.ma.masked_invalid(self._of_cells(self._examples))
+            self._typical = np.ma.median(cells, axis=0).filled(np.nan)
         return self._typical - self._of_cells(table)
 
     def _of_cells(self, table):

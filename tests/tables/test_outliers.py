@@ -112,10 +112,25 @@ def test_too_likely_is_odd_too():
     assert np.mean(found.predict(rng.standard_normal((200, 30))) == 1) > 0.7
 
 
+def test_rows_that_are_equal_but_for_three_are_not_trimmed_to_one():
+    rows = np.append(np.ones((100, 2)), np.random.default_rng(0).standard_normal((3, 2)), axis=0)
+    found = nfref.FlowOutlierDetector("mixture", contamination=0.03, random_state=0).fit(rows)
+    assert found.n_trimmed_ < 3 and found.predict(rows)[:100].tolist() == [1] * 100
+
+
+def test_a_table_without_a_whole_row_tells_surprise():
+    rows = np.random.default_rng(0).standard_normal((40, 3))
+    rows[np.arange(40), np.arange(40) % 3] = np.nan
+    found = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(rows)
+    surprise = found.surprise(np.array([[9.0, 0, 0], [0, 0, np.nan]]))
+    assert surprise[0, 0] > 5 > np.max(np.abs(surprise[1, :2])) and np.isnan(surprise[1, 2])
+
+
 @pytest.mark.parametrize("options, message", [
     ({"criterion": "x"}, "criterion: expected one of combined, density, typical, conditional, got"),
     ({"trimming": 0.7}, "trimming: expected a number in .0, 0.5., got 0.7"),
     ({"trimming": "half"}, "trimming: expected a number"),
+    ({"contamination": None}, "contamination: expected a number"),
     ({"contamination": 0.0}, "contamination: expected a number")])
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

@@ -81,3 +81,8 @@ def test_a_file_with_a_vine_says_what_it_takes(monkeypatch):
     with pytest.raises(ModelError, match=r"no package pyvinecopulib.*nfref\[vines\]") as told:
         load_model(FOLDER / "table_vine.npz")
     assert "\n" not in str(told.value)
+
+
+def test_two_rows_have_no_vine(rows):
+    density = nfref.FlowDensity(random_state=0).fit(rows[:2])
+    assert "vine" not in density.weights_ and np.all(np.isfinite(density.score_samples(rows[:3])))
