@@ -44,6 +44,15 @@ def test_a_log_det_that_is_wrong_in_one_way_everywhere_is_named(words):
     assert words in report.summary and bool(report.failures[0].hint) == bool(words)
 
 
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_log_det_that_is_wrong_by_little_is_no_factor_of_the_true_one(dim):
+    def forward(z):
+        return np.sinh(z), np.sum(np.log(np.cosh(z)), axis=1) + 3e-8 * np.sin(3 * z[:, 0])
+    report = check_flow(forward, dim=dim, rng=rng(), stop_early=True)
+    assert report.failures[0].name == "log_det_forward" and not report.failures[0].hint
+    assert "numerically" in report.summary
+
+
 def test_an_inverse_by_iteration_is_asked_for_its_accuracy():
     forward, inverse = right(rng())
 

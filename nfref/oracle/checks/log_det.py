@@ -86,6 +86,8 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
         return ""
     if np.all(found == 0):
         return "it is zero everywhere: never added up, or a volume that was taken for kept"
+    if np.all(np.abs(found - true) <= tolerance):       # so little is no factor and no number
+        return ""
     known = {-1.0: "minus the true one: that of the other direction?",
              0.5: "half the true one everywhere: twice too small", 2.0: "twice the true one",
              float(dim): "D times the true one: added up over columns once too often?",
