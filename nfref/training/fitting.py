@@ -3,7 +3,7 @@
 import math
 import numbers
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -21,8 +21,6 @@ from nfref.training.adam import Adam, AdamState, decay_of, running_average
 from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 from nfref.training.rows import Rows, training_and_validation
-
-LOWERED, RATE = 2, 0.25     # how often "plateau" lowers the learning rate, and to what part of it
 
 
 def fit(density: Density, params: Params, x: Array, rng: Generator, *,
@@ -76,11 +74,8 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
         At most so many rows a step.
     learning_rate : float
         Of Adam.
-    schedule : {None, "cosine", "plateau"}
-        "cosine" lowers the learning rate to zero over ``epochs`` epochs; None keeps it. "plateau"
-        goes back to the best where patience ends, with a quarter of the learning rate and Adam
-        anew; where it ends for the third time, so does the fit. It does so after two thirds and
-        eight ninths of ``epochs`` or ``time_limit``, too, so that none ends at a high rate.
+    schedule : {None, "cosine"}
+        "cosine" lowers the learning rate to zero over ``epochs`` epochs; None keeps it.
     clip_norm : float or None
         Gradients longer than this are scaled down to this length; None leaves them.
     patience : int or None
@@ -135,10 +130,9 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
     rows, held_out = training_and_validation(density, Rows(x, context, sample_weight), validation,
                                              validation_context, validation_weight, rng)
     settings = Settings(epochs, batch_size, patience, average, time_limit, objective,
-                        data_dependent_init, schedule == "plateau")
+                        data_dependent_init)
     batches = math.ceil(len(rows.x) / batch_size)
-    adam = Adam(learning_rate, None if settings.plateau else schedule, clip_norm,
-                steps=epochs * batches)
+    adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     run = _Run(density, params, rows, held_out, settings, adam, rng)
     if resume is not None:
         _check_resume(resume, run.start, held_out is not None, rng)
@@ -163,7 +157,6 @@ class Settings:
     time_limit: float | None
     objective: object
     data_dependent_init: bool
-    plateau: bool
 
     def __post_init__(self):
         check_count("epochs", self.epochs)
@@ -219,8 +212,6 @@ class _Run:
         Scores of each epoch.
     best : Best
         Replaced in one piece, so that Ctrl-C finds it whole.
-    lowered : tuple of int
-        After how many epochs the learning rate was lowered.
     """
 
     def __init__(self, density, params, rows, held_out, settings, adam, rng):
@@ -235,7 +226,6 @@ class _Run:
         self.has_twins = settings.objective is None and not (self.keeps_running
                                                              or self.keeps_whole)
         self.now, self.passed, self.best = None, [], Best(math.inf, None, self.start)
-        self.lowered = ()
 
     def epochs(self, resume, callback):
         """Train epoch by epoch: yields what the bar shows, returns why it ended."""
@@ -263,8 +253,6 @@ class _Run:
             self.best = Best(resume.best_score, resume.best_epoch, resume.best)
             self.now = Progress(resume.vector, resume.averaged,
                                 AdamState(resume.m, resume.v, resume.steps))
-            for epochs in resume.lowered:
-                self._lower(epochs)
             return
         start = self.start
         if self.settings.data_dependent_init:
@@ -280,28 +268,12 @@ class _Run:
         done, patience, limit = len(self.passed), self.settings.patience, self.settings.time_limit
         if done >= self.settings.epochs:
             return "epochs"
-        spent = done / self.settings.epochs
-        if limit is not None and done:
-            spent = max(spent, (time.perf_counter() - self.began) / limit)
-        if spent > 1:
+        if limit is not None and done and time.perf_counter() - self.began > limit:
             return "time"
-        since = done - max(0 if self.best.epoch is None else self.best.epoch + 1,
-                           *self.lowered[-1:], 0)
-        lowers = self.settings.plateau and len(self.lowered) < LOWERED
-        impatient = patience is not None and done and since >= patience
-        if impatient and not lowers:
+        since = done - (0 if self.best.epoch is None else self.best.epoch + 1)
+        if patience is not None and done and since >= patience:
             return "patience"
-        # At the end of epochs or time, too: what a lower rate gains is lost otherwise.
-        if impatient or lowers and spent >= 1 - 3.0 ** -(len(self.lowered) + 1):
-            self._lower(done)
-            start = self.best.vector
-            self.now = Progress(start, start, self.adam.start(start))
         return None
-
-    def _lower(self, epochs):
-        """Go on with a lower learning rate."""
-        self.lowered += (epochs,)
-        self.adam = replace(self.adam, learning_rate=RATE * self.adam.learning_rate)
 
     def _epoch(self):
         """All rows once, in a new order; the mean loss in nats per row."""
@@ -382,7 +354,7 @@ class _Run:
         now, best, adam = self.now, self.best, self.now.optimizer
         return FitState(now.vector, now.averaged, adam.m, adam.v, adam.steps, best.vector,
                         best.score, best.epoch, self.history(), self.rng.bit_generator.state,
-                        self.unflatten, self.evaluated, self.lowered)
+                        self.unflatten, self.evaluated)
 
 
 def mean_log_prob(density, params, x, context=None, weight=None):
@@ -421,8 +393,6 @@ class FitState(Configuration):
         From a vector to parameters, as they are and as they are scored: the second sets the
         statistics of batch norm that evaluates with those of the training set. None in a state
         that comes from a file.
-    lowered : tuple of int
-        After how many epochs the learning rate was lowered, with ``schedule="plateau"``.
     """
 
     vector: np.ndarray
@@ -437,7 +407,6 @@ class FitState(Configuration):
     rng: dict
     unflatten: object = None
     evaluated: object = None
-    lowered: tuple = ()
 
     @property
     def epoch(self):
@@ -473,9 +442,7 @@ class FitState(Configuration):
         require({"train"} <= set(self.history) <= {"train", "validation"}
                 and len({len(values) for values in passed}) == 1
                 and type(self.steps) is int and not math.isnan(self.best_score)
-                and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0]))
-                and len(self.lowered) <= LOWERED
-                and all(type(epochs) is int and epochs > 0 for epochs in self.lowered),
+                and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0])),
                 "history: expected numbers that fit each other, got others")
 
 

@@ -14,6 +14,7 @@ from nfref.tables.frames import as_counts, grouped_rows
 from nfref.tables.members import FOLDED_ROWS, UnitRows, folds_of, parts_of
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import Plan
+from nfref.training.loop import FitResult
 
 PLAN = Plan(members=1, epochs=3)
 
@@ -84,6 +85,15 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
     both = np.logaddexp.reduce(log_prob[:, pool.flows], axis=1) - np.log(5)
     np.testing.assert_allclose(pool.by_name(log_prob)[:, list(pool.shares).index("nsf")], both,
                                rtol=1e-12)
+
+
+@pytest.mark.parametrize("stopped, best, left, epochs", [
+    ("patience", 11, None, 12), ("epochs", 11, 100.0, 12), ("time", 11, 3.0, 6),
+    ("time", 11, -1.0, 0), ("patience", None, None, 0), ("interrupted", 11, None, 0)])
+def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
+    """Twenty epochs took ten seconds."""
+    chosen = FitResult(None, {"train": [0.0] * 20}, best, stopped, "")
+    assert search._epochs_of_all(chosen, left, 10.0) == epochs
 
 
 def test_more_flows_are_of_the_best_kind():

@@ -1,8 +1,6 @@
 """Fitting: that it finds what there is to find, and how it ends."""
 
 import dataclasses
-import itertools
-from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -149,46 +147,6 @@ def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(backend, validatio
             assert (again.stopped, again.message) == (whole.stopped, whole.message)
     assert np.array_equal(trees.flatten(states[-1].best_params)[0],
                           trees.flatten(whole.params)[0])
-
-
-def test_a_plateau_lowers_the_learning_rate_from_the_best_on():
-    """When it lowers follows from the scores alone; each state goes on to the same bits."""
-    rng = np.random.default_rng(0)
-    density = nfref.Density(nfref.RealNVP(2, 2, (8,)))
-    params, x = density.init(rng), rng.standard_normal((150, 2)) ** 3
-    options = dict(validation=0.2, epochs=200, batch_size=32, patience=3, schedule="plateau",
-                   learning_rate=0.05)
-    states = []
-    whole = fit(density, params, x, callback=states.append, **options)
-    scores, lowered, since = whole.history["validation"], [], 0
-    for epoch, score in enumerate(scores, 1):
-        since = 0 if score == min(scores[:epoch]) else since + 1
-        if since == 3 and len(lowered) < 2:
-            lowered.append(epoch)
-            since = 0
-    assert whole.stopped == "patience" and since == 3 and len(scores) < 200
-    assert states[-1].lowered == tuple(lowered) and lowered[1] - lowered[0] >= 3
-    for epoch in (1, lowered[0], lowered[0] + 1, lowered[1], len(scores)):
-        from_file = dataclasses.replace(states[epoch - 1], unflatten=None, evaluated=None)
-        assert same_bits(whole, fit(density, params, x, resume=from_file, **options))
-    # The first steps after it are short, and start from the best.
-    best = states[lowered[0] - 1].best
-    moved = [np.max(np.abs(state.vector - vector)) for state, vector in
-             ((states[0], trees.flatten(params)[0]), (states[lowered[0]], best))]
-    assert 0 < moved[1] < moved[0] / 2
-
-
-@pytest.mark.parametrize("limit, ended", [({"epochs": 20}, ("epochs", 20)),
-                                          ({"epochs": 100, "time_limit": 20}, ("time", 21))])
-def test_a_plateau_ends_at_a_low_rate_where_patience_has_no_time(monkeypatch, limit, ended):
-    """Two thirds and eight ninths of the way it is lowered; an epoch takes a second here."""
-    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
-    monkeypatch.setattr(train, "time", clock)
-    density = nfref.Density(nfref.RealNVP(2, 2, (8,)))
-    states = []
-    result = fit(density, density.init(np.random.default_rng(0)), rows(64), schedule="plateau",
-                 patience=1000, callback=states.append, **limit)
-    assert (result.stopped, len(states)) == ended and states[-1].lowered == (14, 18)
 
 
 def test_what_cannot_be_resumed_is_told_in_one_line():
