@@ -6,7 +6,7 @@ them once must find what it finds uncompiled.
 
 import numpy as np
 
-from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.units import units_of
 from nfref.kernels.jit import kernel
 from nfref.kernels.rows import aligned
 from nfref.kernels.simd.elementary import (exp, exp_neg, log, log1p, one_minus_exp_neg, softplus,

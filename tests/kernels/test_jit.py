@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nfref.kernels import jit
-from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.units import units_of
 from nfref.kernels.libraries import BodyLibrary
 from nfref.kernels.rows import LINE, aligned
 from nfref.kernels.simd.products import ROWS

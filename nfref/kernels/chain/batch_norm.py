@@ -22,7 +22,7 @@ from typing import NamedTuple
 from nfref.kernels.chain.block import Cotangents, Storage
 from nfref.kernels.chain.interpreter import (HEADER, block_of, cotangents_of_block, gather_block,
                                              layer, layer_vjp, scatter_block)
-from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.units import units_of
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.elementary import exp
 from nfref.kernels.simd.products import ROWS

@@ -11,10 +11,11 @@ number that changes.
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros, pixels_of
-from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
-                                         units_of)
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
+from nfref.kernels.chain.network import activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, clear, copy_row,
+                                       copy_rows, units_of)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS
 
@@ -97,8 +98,7 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     for pixel in range(pixels):
         for k in range(stay):
             copy_row(u, k * pixels + pixel, seen, pixel * channels[0] + k)
-        for k in range(channels[0] - stay):
-            copy_row(block.context, k, seen, pixel * channels[0] + stay + k)
+        copy_rows(channels[0] - stay, block.context, 0, seen, pixel * channels[0] + stay)
     at, h_at = storage.at, storage.tape_at
     for layer in range(last):
         fan_in, fan_out = channels[layer], channels[layer + 1]
@@ -162,7 +162,7 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
         biases, h_at = at - pixels * fan_out, h_at - pixels * fan_in * ROWS
         at = biases - numbers_of(operands, layer)
         if operands.sizes[layer] > 1:
-            fill_with_zeros(scratch, other_at, pixels * fan_in)
+            clear(units_of(scratch, other_at, pixels * fan_in))
         for pixel in range(pixels):
             here = pixel * fan_out
             if layer < last - 1:
@@ -177,8 +177,5 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     g_seen = units_of(scratch, g_at, pixels * fan_in)
     for pixel in range(pixels):
         for k in range(stay):
-            for r in range(ROWS):
-                g[k * pixels + pixel, r] += g_seen[pixel * fan_in + k, r]
-        for k in range(fan_in - stay):
-            for r in range(ROWS):
-                cotangents.context[k, r] += g_seen[pixel * fan_in + stay + k, r]
+            add_row(g_seen, pixel * fan_in + k, g, k * pixels + pixel)
+        add_rows(fan_in - stay, g_seen, pixel * fan_in + stay, cotangents.context, 0)

@@ -19,8 +19,10 @@ Tape: z and context; then of all hidden units h, s, c and g; F'' and, in its pla
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.network import add_bias, add_row_sums, copy_row, units_of
+from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.residual import gates, invert, slope_times
+from nfref.kernels.chain.units import (add_product, add_row_sums, clear_row, copy_row,
+                                       copy_rows, units_of)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import softplus
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -98,10 +100,8 @@ def potential(f, storage, block):
     theta, tape, u = storage.theta, storage.tape, block.u
     at, fan_in = places_of(f, storage.tape_at), f.dim + f.context
     seen = units_of(tape, at.seen, fan_in)
-    for j in range(f.dim):
-        copy_row(u, j, seen, j)
-    for k in range(f.context):
-        copy_row(block.context, k, seen, f.dim + k)
+    copy_rows(f.dim, u, 0, seen, 0)
+    copy_rows(f.context, block.context, 0, seen, f.dim)
     weight, here = storage.at, 0
     for k in range(len(f.widths)):
         width, positive = f.widths[k], weight + (fan_in + 1) * f.widths[k]
@@ -201,8 +201,7 @@ def add_inner(width, tape, left_at, right_at, out, i):
     """out[i] += the sum over units of left right."""
     left, right = units_of(tape, left_at, width), units_of(tape, right_at, width)
     for h in range(width):
-        for r in range(ROWS):
-            out[i, r] += left[h, r] * right[h, r]
+        add_product(left, h, right, h, out, i)
 
 
 # Derivative ------------------------------------------------------------------------------------
@@ -258,17 +257,14 @@ def through_hessian(f, matrix, tape, at, scratch):
     c, g = units_of(tape, at.c, f.hidden), units_of(tape, at.g, f.hidden)
     g_m = units_of(scratch, f.hidden * ROWS, f.hidden)
     g_p = units_of(scratch, 3 * f.hidden * ROWS, f.dim * f.hidden)
-    zero, two = matrix.dtype.type(0), matrix.dtype.type(2)
+    two = matrix.dtype.type(2)
     for h in range(f.hidden):
-        for r in range(ROWS):
-            g_m[h, r] = zero
+        clear_row(g_m, h)
         for j in range(f.dim):
             here = j * f.hidden + h
-            for r in range(ROWS):
-                g_p[here, r] = zero
+            clear_row(g_p, here)
             for i in range(f.dim):
-                for r in range(ROWS):
-                    g_p[here, r] += matrix[j * f.dim + i, r] * p[i * f.hidden + h, r]
+                add_product(matrix, j * f.dim + i, p, i * f.hidden + h, g_p, here)
             for r in range(ROWS):
                 g_m[h, r] += p[here, r] * g_p[here, r]
                 g_p[here, r] *= two * g[h, r] * c[h, r]

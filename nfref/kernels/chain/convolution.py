@@ -12,7 +12,7 @@ theta: the weight (k, k, fan_in, fan_out); what is added to a convolution is not
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.units import clear, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
@@ -43,19 +43,11 @@ def neighbours(grid, pixel, a):
 
 
 @body
-def fill_with_zeros(numbers, at, units):
-    numbers = units_of(numbers, at, units)
-    for i in range(units):
-        for r in range(ROWS):
-            numbers[i, r] = 0
-
-
-@body
 def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_at):
     """out = W * h at a pixel; zero for an image without channels."""
     out = out_at + pixel * fan_out * ROWS
     if fan_in == 0:
-        fill_with_zeros(tape, out, fan_out)
+        clear(units_of(tape, out, fan_out))
     elif size == 1:
         here = h_at + pixel * fan_in * ROWS
         times(theta, weight, fan_out, fan_in, fan_out, tape, here, tape, out)

@@ -7,8 +7,9 @@ these, which belong to the transformer.
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.network import copy_row, mlp, mlp_vjp, rows_before, units_of
+from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.units import add_row, add_rows, copy_row, copy_rows, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS
 
@@ -50,8 +51,7 @@ def coupling(direction, operands, storage, block, splines, mixtures):
     seen = units_of(tape, storage.tape_at, widths[0])
     for k in range(len(stay)):
         copy_row(u, stay[k], seen, k)
-    for k in range(widths[0] - len(stay)):
-        copy_row(block.context, k, seen, len(stay) + k)
+    copy_rows(widths[0] - len(stay), block.context, 0, seen, len(stay))
     mlp(widths, operands.activation, storage)
     raw_at = storage.tape_at + rows_before(widths, len(widths) - 1)
     raw = units_of(tape, raw_at, widths[-1])
@@ -85,8 +85,5 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mix
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])
     for k in range(len(stay)):
-        for r in range(ROWS):
-            g[stay[k], r] += g_seen[k, r]
-    for k in range(widths[0] - len(stay)):
-        for r in range(ROWS):
-            cotangents.context[k, r] += g_seen[len(stay) + k, r]
+        add_row(g_seen, k, g, stay[k])
+    add_rows(widths[0] - len(stay), g_seen, len(stay), cotangents.context, 0)

@@ -5,7 +5,7 @@ derivative by the log-scale, as in ``transformers/affine.py``.
 """
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.network import units_of
+from nfref.kernels.chain.units import units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp
 from nfref.kernels.simd.products import ROWS

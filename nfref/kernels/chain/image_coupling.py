@@ -14,10 +14,11 @@ others neither the sum of the skips nor h_B is computed, which is a seventh of a
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, fill_with_zeros, pixels_of
-from nfref.kernels.chain.network import (RELU, TANH, activate, activate_vjp, add_bias, add_row_sums,
-                                         copy_row, units_of)
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
+from nfref.kernels.chain.network import RELU, TANH, activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, clear, copy_rows,
+                                       units_of)
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -115,10 +116,7 @@ def activated(activation, units, storage, h_at, out_at):
 @body
 def add_units(units, numbers, at, other_at):
     """numbers at ``at`` += those at ``other_at``."""
-    one, other = units_of(numbers, at, units), units_of(numbers, other_at, units)
-    for j in range(units):
-        for r in range(ROWS):
-            one[j, r] += other[j, r]
+    add_rows(units, units_of(numbers, other_at, units), 0, units_of(numbers, at, units), 0)
 
 
 @body
@@ -142,8 +140,7 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
             for r in range(ROWS):
                 seen[pixel * fan_in + c, r] = u[c * pixels + pixel, r] if stays else 0
                 seen[pixel * fan_in + channels + c, r] = stays
-        for k in range(fan_in - 2 * channels):
-            copy_row(block.context, k, seen, pixel * fan_in + 2 * channels + k)
+        copy_rows(fan_in - 2 * channels, block.context, 0, seen, pixel * fan_in + 2 * channels)
     units, square = pixels * hidden, hidden * hidden
     at, h, active = storage.at, start + places.h * ROWS, start + places.active * ROWS
     for pixel in range(pixels):
@@ -221,7 +218,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
                   operands.transformer.tape_rows)
     extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
     g_raw = units_of(scratch, 0, pixels * outputs)
-    fill_with_zeros(scratch, 0, pixels * outputs)       # numbers that stay have outputs too
+    clear(units_of(scratch, 0, pixels * outputs))       # numbers that stay have outputs too
     for k in range(len(operands.change)):
         number = operands.change[k]
         transform_vjp(operands.transformer, direction, g, cotangents.log_det, raw, extras,
@@ -240,7 +237,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         convolve_vjp(grid, pixel, 1, hidden, outputs, theta, at, tape, total, scratch, 0, g_total,
                      g_theta)
         activate_vjp(activation, hidden, storage, total + here, scratch, g_total + here)
-    fill_with_zeros(scratch, g_h, units)
+    clear(units_of(scratch, g_h, units))
     h = start + (places.h + operands.blocks * units) * ROWS
     for k in range(operands.blocks):
         b = operands.blocks - 1 - k
@@ -250,7 +247,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         for pixel in operands.asked:
             skip_vjp(operands, pixel, theta, skip, tape, h, scratch, g_total, g_h, g_theta)
         at = skip - numbers_of(grid, 3, hidden, hidden)
-        fill_with_zeros(scratch, one, units)
+        clear(units_of(scratch, one, units))
         for i in range(len(operands.asked) if k == 0 else pixels):
             pixel = operands.asked[i] if k == 0 else i
             here = pixel * hidden
@@ -258,7 +255,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
             convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, middle, scratch, g_h,
                          one, g_theta)
         at -= numbers_of(grid, 3, hidden, hidden)
-        fill_with_zeros(scratch, other, units)
+        clear(units_of(scratch, other, units))
         for pixel in range(pixels):
             here = pixel * hidden
             activate_vjp(activation, hidden, storage, middle + here * ROWS, scratch,
@@ -271,7 +268,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
             activate_vjp(activation, hidden, storage, active + here, scratch, other + here)
             add_units(hidden, scratch, g_h + here, other + here)
         h -= units * ROWS
-    fill_with_zeros(scratch, 0, pixels * fan_in)
+    clear(units_of(scratch, 0, pixels * fan_in))
     for pixel in operands.asked:
         skip_vjp(operands, pixel, theta, storage.at + skip_at(operands, 0), tape, h, scratch,
                  g_total, g_h, g_theta)
@@ -285,11 +282,9 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     for pixel in range(pixels):
         for c in range(channels):
             if operands.stays[c * pixels + pixel]:
-                for r in range(ROWS):
-                    g[c * pixels + pixel, r] += g_seen[pixel * fan_in + c, r]
-        for k in range(fan_in - 2 * channels):
-            for r in range(ROWS):
-                cotangents.context[k, r] += g_seen[pixel * fan_in + 2 * channels + k, r]
+                add_row(g_seen, pixel * fan_in + c, g, c * pixels + pixel)
+        add_rows(fan_in - 2 * channels, g_seen, pixel * fan_in + 2 * channels, cotangents.context,
+                 0)
 
 
 @body

@@ -4,7 +4,7 @@ See ``block`` for what a block, a tape and a cotangent are.
 """
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.network import copy_row, units_of
+from nfref.kernels.chain.units import copy_row, copy_rows, units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
@@ -15,8 +15,7 @@ from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 def permute(order, storage, u):
     """u_i = u_order[i]."""
     before = units_of(storage.tape, storage.tape_at, len(order))
-    for i in range(len(order)):
-        copy_row(u, i, before, i)
+    copy_rows(len(order), u, 0, before, 0)
     for i in range(len(order)):
         copy_row(before, order[i], u, i)
 
@@ -24,8 +23,7 @@ def permute(order, storage, u):
 @body
 def permute_vjp(order, g, scratch):
     after = units_of(scratch, 0, len(order))
-    for i in range(len(order)):
-        copy_row(g, i, after, i)
+    copy_rows(len(order), g, 0, after, 0)
     for i in range(len(order)):
         copy_row(after, i, g, order[i])
 

@@ -18,9 +18,10 @@ theta: the network. Tape: its layers, then E rows for each place, which belong t
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.network import (activate, activate_vjp, add_bias, add_row_sums, copy_row,
-                                         rows_before, times_back, units_of)
+from nfref.kernels.chain.network import activate, activate_vjp, add_bias, rows_before, times_back
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, copy_row, copy_rows,
+                                       units_of)
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times_first
 
@@ -180,8 +181,7 @@ def made(direction, operands, storage, block, splines, mixtures):
     groups = ends.shape[1] - 1
     n_context = n_context_of(net)
     seen = units_of(storage.tape, storage.tape_at, widths[0])
-    for k in range(n_context):
-        copy_row(block.context, k, seen, k)
+    copy_rows(n_context, block.context, 0, seen, 0)
     for k in range(len(order)):
         copy_row(u, order[k], seen, n_context + k)
     raw_at = storage.tape_at + rows_before(widths, last)
@@ -246,31 +246,18 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
             # that is the place whose cotangent this group completes.
             if sequential:
                 first, end = max(first - 1, 0), end - 1
-            places_vjp(net, storage, group, first, end, g_tape)
+            inputs_vjp(net, storage, group, n_context + first, end - first, g_tape)
             for place in range(first, end):
-                for r in range(ROWS):
-                    g[order[place], r] += g_seen[place, r]
-    context_vjp(net, storage, cotangents.context, g_tape)
+                add_row(g_seen, place, g, order[place])
+    inputs_vjp(net, storage, 0, 0, n_context, g_tape)
+    add_rows(n_context, units_of(g_tape, 0, n_context), 0, cotangents.context, 0)
     weights_vjp(net, storage, g_tape, cotangents.theta)
 
 
 @body
-def places_vjp(net, storage, group, first, end, g_tape):
-    """The cotangent of the places from ``first`` to ``end``: units from ``group`` on see them."""
-    widths = net.widths
-    above = net.group_ends[1, group]
-    row = n_context_of(net) + first
-    times_back(storage.theta, storage.at + row * widths[1] + above, widths[1], end - first,
+def inputs_vjp(net, storage, group, first, count, g_tape):
+    """The cotangents of ``count`` inputs, which units from ``group`` on see."""
+    widths, above = net.widths, net.group_ends[1, group]
+    times_back(storage.theta, storage.at + first * widths[1] + above, widths[1], count,
                widths[1] - above, g_tape, rows_before(widths, 1) + above * ROWS,
-               g_tape, row * ROWS, storage.columns)
-
-
-@body
-def context_vjp(net, storage, g_context, g_tape):
-    widths = net.widths
-    n_context = n_context_of(net)
-    times_back(storage.theta, storage.at, widths[1], n_context, widths[1],
-               g_tape, rows_before(widths, 1), g_tape, 0, storage.columns)
-    for k in range(n_context):
-        for r in range(ROWS):
-            g_context[k, r] += g_tape[k * ROWS + r]
+               g_tape, first * ROWS, storage.columns)

@@ -4,46 +4,13 @@ Everything is flat arrays with offsets; see ``products`` for the layout. Weights
 follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
 """
 
-from numba import types
-
-from nfref.kernels.jit import body, emits, reduction
-from nfref.kernels.numba_internals import cgutils
+from nfref.kernels.chain.units import add_row_sums, units_of
+from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
-from nfref.kernels.simd.tiles import matrix
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
 ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
-
-
-def units_of(flat, at, units):
-    """The (units, ROWS) numbers that start at ``at``.
-
-    Loops go over such views, because their indices are known not to be negative; otherwise
-    every access checks, and nothing fills the vector registers.
-    """
-    return flat[at:at + units * ROWS].reshape(units, ROWS)
-
-
-@emits(units_of, lambda flat, at, units: types.Array(flat.dtype, 2, "C")(flat, types.intp,
-                                                                         types.intp))
-def _units_of(context, builder, signature, arguments):
-    """Without slicing and reshaping, which check at run time what is known."""
-    flat, at, units = arguments
-    flat = context.make_array(signature.args[0])(context, builder, flat)
-    return matrix(context, builder, signature.return_type, builder.gep(flat.data, [at]),
-                  units, cgutils.intp_t(ROWS))
-
-
-@body
-def copy_row(source, i, target, j):
-    """target[j] = source[i], (ROWS,) numbers.
-
-    Written out, because an assignment of arrays checks shapes, and to compile the text of its
-    error takes seconds.
-    """
-    for r in range(ROWS):
-        target[j, r] = source[i, r]
 
 
 @body
@@ -99,18 +66,6 @@ def activate_vjp(activation, units, storage, h_at, g, g_at):
         for j in range(units):
             for r in range(ROWS):
                 g[j, r] *= one_minus_exp_neg(h[j, r])
-
-
-@reduction
-def add_row_sums(g, g_at, units, sums, at):
-    """sums (units,) += the sum over the rows of g (units, ROWS)."""
-    g = units_of(g, g_at, units)
-    sums = sums[at:at + units]
-    for j in range(units):
-        total = g.dtype.type(0)
-        for r in range(ROWS):
-            total += g[j, r]
-        sums[j] += total
 
 
 @body

@@ -6,7 +6,7 @@ See ``block`` for what a block, a tape and a cotangent are.
 import math
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.network import copy_row, units_of
+from nfref.kernels.chain.units import copy_row, units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS
 

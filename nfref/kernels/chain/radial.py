@@ -17,7 +17,7 @@ made of distances is float64, as products of them may be too small for float32.
 import math
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.network import copy_row, units_of
+from nfref.kernels.chain.units import copy_rows, units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS
 
@@ -65,8 +65,7 @@ def radial(direction, dim, storage, block):
     theta, at, u = storage.theta, storage.at, block.u
     z0, alpha, slack = theta[at:at + dim], float(theta[at + dim]), float(theta[at + dim + 1])
     tape = units_of(storage.tape, storage.tape_at, dim + 2)
-    for j in range(dim):
-        copy_row(u, j, tape, j)
+    copy_rows(dim, u, 0, tape, 0)
     lengths(z0, u, dim, tape[dim])
     old, new = (alpha, slack) if direction == FORWARD else (slack, alpha)
     for row in range(ROWS):

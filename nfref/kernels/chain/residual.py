@@ -18,7 +18,9 @@ series two more matrices.
 
 from typing import NamedTuple
 
-from nfref.kernels.chain.network import add_bias, add_row_sums, copy_row, units_of
+from nfref.kernels.chain.network import add_bias
+from nfref.kernels.chain.units import (add_product, add_row, add_row_sums, add_rows, clear,
+                                       clear_row, copy_row, copy_rows, units_of)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp_neg, log
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -84,10 +86,8 @@ def residual(dim, terms, widths, storage, block):
     theta, tape, u = storage.theta, storage.tape, block.u
     at = places_of(storage.tape_at, dim, widths)
     seen = units_of(tape, at.values, widths[0])
-    for j in range(dim):
-        copy_row(u, j, seen, j)
-    for k in range(widths[0] - dim):
-        copy_row(block.context, k, seen, dim + k)
+    copy_rows(dim, u, 0, seen, 0)
+    copy_rows(widths[0] - dim, block.context, 0, seen, dim)
     weight, before = storage.at, 0
     beta = storage.at
     for k in range(len(widths) - 1):
@@ -104,10 +104,7 @@ def residual(dim, terms, widths, storage, block):
     fan_in = widths[-2]
     times(theta, weight, dim, fan_in, dim, tape, at.values + before, tape, at.work)
     add_bias(theta, weight + fan_in * dim, dim, tape, at.work)
-    g = units_of(tape, at.work, dim)
-    for j in range(dim):
-        for r in range(ROWS):
-            u[j, r] += g[j, r]
+    add_rows(dim, units_of(tape, at.work, dim), 0, u, 0)
     for j in range(dim):
         column(j, dim, widths, storage, at)
     matrix, work = units_of(tape, at.matrix, dim * dim), units_of(tape, at.work, dim)
@@ -194,10 +191,8 @@ def power_series(dim, terms, matrix, work, tape, others_at, log_det):
     number, square = matrix.dtype.type, dim * dim
     power = units_of(tape, others_at, square)
     total = units_of(tape, others_at + square * ROWS, square)
-    for i in range(square):
-        copy_row(matrix, i, power, i)
-        for r in range(ROWS):
-            total[i, r] = 0
+    copy_rows(square, matrix, 0, power, 0)
+    clear(total)
     for i in range(dim):
         for r in range(ROWS):
             total[i * dim + i, r] = number(1)
@@ -209,18 +204,15 @@ def power_series(dim, terms, matrix, work, tape, others_at, log_det):
                 total[i, r] += sign * power[i, r]
         multiply(dim, power, matrix, work)
         add_trace(dim, power, sign / number(k), work, log_det)
-    for i in range(square):
-        copy_row(total, i, matrix, i)
+    copy_rows(square, total, 0, matrix, 0)
 
 
 @body
 def add_trace(dim, matrix, weight, work, total):
     """total += weight * tr A."""
-    for r in range(ROWS):
-        work[0, r] = 0
+    clear_row(work, 0)
     for i in range(dim):
-        for r in range(ROWS):
-            work[0, r] += matrix[i * dim + i, r]
+        add_row(matrix, i * dim + i, work, 0)
     for r in range(ROWS):
         total[r] += weight * work[0, r]
 
@@ -231,12 +223,10 @@ def multiply(dim, power, matrix, row):
     for i in range(dim):
         for k in range(dim):
             copy_row(power, i * dim + k, row, k)
-            for r in range(ROWS):
-                power[i * dim + k, r] = 0
+            clear_row(power, i * dim + k)
         for k in range(dim):
             for j in range(dim):
-                for r in range(ROWS):
-                    power[i * dim + j, r] += row[k, r] * matrix[k * dim + j, r]
+                add_product(row, k, matrix, k * dim + j, power, i * dim + j)
 
 
 # Derivative ------------------------------------------------------------------------------------
@@ -258,17 +248,12 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
     """
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     at = places_of(storage.tape_at, dim, widths)
-    g_slopes = units_of(scratch, 0, at.units)
-    for j in range(at.units):
-        for r in range(ROWS):
-            g_slopes[j, r] = 0
+    clear(units_of(scratch, 0, at.units))
     one_at = at.units * ROWS
     other_at = (one_at + len(scratch)) // 2
     for j in range(dim):
         column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_at)
-    g_out = units_of(scratch, one_at, dim)
-    for j in range(dim):
-        copy_row(cotangents.u, j, g_out, j)
+    copy_rows(dim, cotangents.u, 0, units_of(scratch, one_at, dim), 0)
     weight = storage.at
     for k in range(len(widths) - 1):
         weight += (widths[k] + 1) * widths[k + 1]
@@ -288,12 +273,8 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
                          at.arguments + before, scratch, other_at, before, g_theta)
         one_at, other_at = other_at, one_at
     g_seen = units_of(scratch, one_at, widths[0])
-    for j in range(dim):
-        for r in range(ROWS):
-            cotangents.u[j, r] += g_seen[j, r]
-    for k in range(widths[0] - dim):
-        for r in range(ROWS):
-            cotangents.context[k, r] += g_seen[dim + k, r]
+    add_rows(dim, g_seen, 0, cotangents.u, 0)
+    add_rows(widths[0] - dim, g_seen, dim, cotangents.context, 0)
 
 
 @reduction

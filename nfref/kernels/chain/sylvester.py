@@ -12,8 +12,9 @@ import math
 from typing import NamedTuple
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.network import add_row_sums, copy_row, units_of
 from nfref.kernels.chain.planar import planar_root, planar_slope, sech_squared
+from nfref.kernels.chain.units import (add_multiple, add_row_sums, add_rows, copy_rows,
+                                       units_of)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
@@ -39,13 +40,6 @@ def places_of(at, dim, m):
 
 
 @body
-def add_multiple(factor, source, i, target, j):
-    """target[j] += factor * source[i], (ROWS,) numbers."""
-    for r in range(ROWS):
-        target[j, r] += factor * source[i, r]
-
-
-@body
 def sylvester(direction, dim, m, storage, block):
     """x = z + Q R1 tanh(a), or z = x - Q R1 tanh(a), in place."""
     theta, tape, u, log_det = storage.theta, storage.tape, block.u, block.log_det
@@ -55,8 +49,7 @@ def sylvester(direction, dim, m, storage, block):
     h_at = y_at + 2 * m * ROWS
     x, y = units_of(tape, x_at, dim), units_of(tape, y_at, m)
     a, h = units_of(tape, y_at + m * ROWS, m), units_of(tape, h_at, m)
-    for j in range(dim):
-        copy_row(u, j, x, j)
+    copy_rows(dim, u, 0, x, 0)
     times(theta, at.q, m, dim, m, tape, x_at, tape, y_at)
     for i in range(m - 1, -1, -1):
         slack, r1, r2 = theta[at.slack + i], at.r1 + i * m, at.r2 + i * m
@@ -77,8 +70,7 @@ def sylvester(direction, dim, m, storage, block):
         if direction != FORWARD:
             add_multiple(theta[r1 + i], h, i, y, i)
     times(theta, at.across, dim, m, dim, tape, h_at, u.reshape(u.size), 0)
-    for j in range(dim):
-        add_multiple(theta.dtype.type(1), x, j, u, j)
+    add_rows(dim, x, 0, u, 0)
 
 
 # Derivative ------------------------------------------------------------------------------------

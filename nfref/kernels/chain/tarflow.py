@@ -10,8 +10,9 @@ the context last.
 import math
 from typing import NamedTuple
 
-from nfref.kernels.chain.network import copy_row, units_of
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.units import (add_multiple, add_product, add_row, add_row_sums, clear,
+                                       clear_row, copy_row, units_of)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp, exp_neg
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -129,19 +130,15 @@ def normalise_tokens(own, storage, at, h, normal, scale, out):
     scale, out = units_of(tape, scale, length), units_of(tape, out, c * length)
     share, epsilon = number(1 / c), number(EPSILON)
     for t in range(length):
-        for r in range(ROWS):
-            scale[t, r] = 0
+        clear_row(scale, t)
         for j in range(c):
-            for r in range(ROWS):
-                scale[t, r] += h[j * length + t, r]
+            add_row(h, j * length + t, scale, t)
         for j in range(c):
             for r in range(ROWS):
                 normal[j * length + t, r] = h[j * length + t, r] - scale[t, r] * share
-        for r in range(ROWS):
-            scale[t, r] = 0
+        clear_row(scale, t)
         for j in range(c):
-            for r in range(ROWS):
-                scale[t, r] += normal[j * length + t, r] * normal[j * length + t, r]
+            add_product(normal, j * length + t, normal, j * length + t, scale, t)
         for r in range(ROWS):
             scale[t, r] = number(1) / math.sqrt(scale[t, r] * share + epsilon)
         for j in range(c):
@@ -165,9 +162,7 @@ def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_
     share = number(1 / c)
     add_products(length, normal, g, c, g_theta, at)
     for t in range(length):
-        for r in range(ROWS):
-            total[0, r] = 0
-            total[1, r] = 0
+        clear(total)
         for j in range(c):
             for r in range(ROWS):
                 g[j * length + t, r] *= theta[at + j]
@@ -205,35 +200,28 @@ def attend(own, tape, place):
         for t in range(length):
             first, row = head * per_head, (head * length + t) * length
             for s in range(t + 1):
-                for r in range(ROWS):
-                    weights[row + s, r] = 0
+                clear_row(weights, row + s)
                 for j in range(first, first + per_head):
-                    for r in range(ROWS):
-                        weights[row + s, r] += q[j * length + t, r] * k[j * length + s, r]
+                    add_product(q, j * length + t, k, j * length + s, weights, row + s)
             # What is not of the past is free: the largest, then the sum, stand in mixed.
             most = first * length + t
-            for r in range(ROWS):
-                mixed[most, r] = weights[row, r]
+            copy_row(weights, row, mixed, most)
             for s in range(1, t + 1):
                 for r in range(ROWS):
                     mixed[most, r] = max(mixed[most, r], weights[row + s, r])
             for s in range(t + 1):
                 for r in range(ROWS):
                     weights[row + s, r] = exp_neg((mixed[most, r] - weights[row + s, r]) * scale)
-            for r in range(ROWS):
-                mixed[most, r] = 0
+            clear_row(mixed, most)
             for s in range(t + 1):
-                for r in range(ROWS):
-                    mixed[most, r] += weights[row + s, r]
+                add_row(weights, row + s, mixed, most)
             for s in range(t + 1):
                 for r in range(ROWS):
                     weights[row + s, r] /= mixed[most, r]
             for j in range(first, first + per_head):
-                for r in range(ROWS):
-                    mixed[j * length + t, r] = 0
+                clear_row(mixed, j * length + t)
                 for s in range(t + 1):
-                    for r in range(ROWS):
-                        mixed[j * length + t, r] += weights[row + s, r] * v[j * length + s, r]
+                    add_product(weights, row + s, v, j * length + s, mixed, j * length + t)
 
 
 @body
@@ -248,21 +236,17 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
     g_w, g_mixed = units_of(g, g_weights, length + 1), units_of(g, g_mixed, c * length)
     g_q, g_k, g_v = (units_of(g, g_query, c * length), units_of(g, g_query + step, c * length),
                      units_of(g, g_query + 2 * step, c * length))
-    for j in range(c * length):
-        for r in range(ROWS):
-            g_q[j, r] = 0
-            g_k[j, r] = 0
-            g_v[j, r] = 0
+    clear(g_q)
+    clear(g_k)
+    clear(g_v)
     for head in range(own.heads):
         for t in range(length):
             first, row = head * per_head, (head * length + t) * length
             for s in range(t + 1):
-                for r in range(ROWS):
-                    g_w[s, r] = 0
+                clear_row(g_w, s)
                 for j in range(first, first + per_head):
-                    for r in range(ROWS):
-                        g_w[s, r] += g_mixed[j * length + t, r] * v[j * length + s, r]
-                        g_v[j * length + s, r] += weights[row + s, r] * g_mixed[j * length + t, r]
+                    add_product(g_mixed, j * length + t, v, j * length + s, g_w, s)
+                    add_product(weights, row + s, g_mixed, j * length + t, g_v, j * length + s)
                 # What all have in common leaves first, that of a weight that is nearly all.
                 for r in range(ROWS):
                     common = (s == 0) | (weights[row + s, r] > half)
@@ -270,18 +254,15 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
             for s in range(t + 1):
                 for r in range(ROWS):
                     g_w[s, r] -= g_w[length, r]
-            for r in range(ROWS):
-                g_w[length, r] = 0
+            clear_row(g_w, length)
             for s in range(t + 1):
-                for r in range(ROWS):
-                    g_w[length, r] += weights[row + s, r] * g_w[s, r]
+                add_product(weights, row + s, g_w, s, g_w, length)
             for s in range(t + 1):
                 for r in range(ROWS):
                     g_w[s, r] = scale * weights[row + s, r] * (g_w[s, r] - g_w[length, r])
                 for j in range(first, first + per_head):
-                    for r in range(ROWS):
-                        g_q[j * length + t, r] += g_w[s, r] * k[j * length + s, r]
-                        g_k[j * length + s, r] += g_w[s, r] * q[j * length + t, r]
+                    add_product(g_w, s, k, j * length + s, g_q, j * length + t)
+                    add_product(g_w, s, q, j * length + t, g_k, j * length + s)
 
 
 @body
@@ -294,8 +275,7 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
     for t in range(length):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
-            for r in range(ROWS):
-                seen[w * length + t, r] = u[token * width + w, r]
+            copy_row(u, token * width + w, seen, w * length + t)
     dense(own, storage, 0, width, c, x_at, h_at, 0)
     at = width * c + c
     for t in range(length):
@@ -331,10 +311,8 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
     raw = units_of(tape, place_at, outputs * length)
     for j in range(outputs):
         for t in range(length - 1, 0, -1):
-            for r in range(ROWS):
-                raw[j * length + t, r] = raw[j * length + t - 1, r]
-        for r in range(ROWS):
-            raw[j * length, r] = 0
+            copy_row(raw, j * length + t - 1, raw, j * length + t)
+        clear_row(raw, j * length)
     extras = units_of(tape, place_at + outputs * length * ROWS,
                       length * width * transformer.tape_rows)
     for t in range(length):
@@ -365,8 +343,7 @@ def see_context(own, storage, at, context, h):
         for j in range(c):
             weight = storage.theta[storage.at + at + k * c + j]
             for t in range(length):
-                for r in range(ROWS):
-                    h[j * length + t, r] += weight * context[k, r]
+                add_multiple(weight, context, k, h, j * length + t)
 
 
 @body
@@ -421,10 +398,8 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
                           g_raw, splines, mixtures)
     for j in range(outputs):
         for t in range(length - 1):
-            for r in range(ROWS):
-                g_raw[j * length + t, r] = g_raw[j * length + t + 1, r]
-        for r in range(ROWS):
-            g_raw[j * length + length - 1, r] = 0
+            copy_row(g_raw, j * length + t + 1, g_raw, j * length + t)
+        clear_row(g_raw, j * length + length - 1)
     first_layer = (width + 1 + length + own.context) * c
     at = first_layer + own.depth * numbers_of_layer(own)
     dense_vjp(own, storage, at, c, outputs, h_at, scratch, g_out, g_h, 0, g_theta)
@@ -457,8 +432,7 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
     for t in range(length):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
-            for r in range(ROWS):
-                g[token * width + w, r] += back[w * length + t, r]
+            add_row(back, w * length + t, g, token * width + w)
 
 
 @reduction
@@ -468,11 +442,9 @@ def see_context_vjp(own, storage, at, scratch, free, g_context, g_theta):
     seen = units_of(storage.tape, place_of_context(own, storage.tape_at), own.context)
     g_h, g = units_of(scratch, 0, c * length), units_of(scratch, free, 1)
     for j in range(c if own.context > 0 else 0):
-        for r in range(ROWS):
-            g[0, r] = 0
+        clear_row(g, 0)
         for t in range(length):
-            for r in range(ROWS):
-                g[0, r] += g_h[j * length + t, r]
+            add_row(g_h, j * length + t, g, 0)
         for k in range(own.context):
             weight, total = storage.theta[at + k * c + j], g.dtype.type(0)
             for r in range(ROWS):
@@ -481,12 +453,8 @@ def see_context_vjp(own, storage, at, scratch, free, g_context, g_theta):
             g_theta[at + k * c + j] += total
 
 
-@reduction
+@body
 def add_positions(own, g, g_theta, at):
-    rows = units_of(g, 0, own.channels * own.length)
     for t in range(own.length):
         for j in range(own.channels):
-            total = g.dtype.type(0)
-            for r in range(ROWS):
-                total += rows[j * own.length + t, r]
-            g_theta[at + t * own.channels + j] += total
+            add_row_sums(g, (j * own.length + t) * ROWS, 1, g_theta, at + t * own.channels + j)

@@ -16,7 +16,8 @@ would not fit a processor's cache.
 
 import numpy as np
 
-from nfref.kernels.chain.network import add_bias, add_row_sums, copy_row, units_of
+from nfref.kernels.chain.network import add_bias
+from nfref.kernels.chain.units import add_row_sums, copy_rows, units_of
 from nfref.kernels.continuous.activations import activate, curve
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -158,8 +159,7 @@ def inputs(y, dim, context, k, t, h, weights, count, state, values):
         for r in range(ROWS):
             u[j, r] = state[r]
     u[dim] = t
-    for j in range(len(context)):
-        copy_row(context, j, u, dim + 1 + j)
+    copy_rows(len(context), context, 0, u, dim + 1)
 
 
 @reduction
@@ -201,12 +201,6 @@ def squared_norm(y, k_first, k_last, weights, rtol, atol, rows):
     return total
 
 
-@body
-def copy_columns(source, target):
-    for column in range(len(source)):
-        copy_row(source, column, target, column)
-
-
 @kernel
 def stages(theta, widths, activation, context, y, k_first, k_last, t, h, a, c, first, last, n,
            begin, end, b, e, rtol, atol, y_new, errors, workspace, columns_of_state, k):
@@ -223,14 +217,14 @@ def stages(theta, widths, activation, context, y, k_first, k_last, t, h, a, c, f
     state, error = columns_of_state[0], columns_of_state[1]
     for block in range(begin, end):
         if first > 0:
-            copy_columns(k_first[block], k[0])
+            copy_rows(columns, k_first[block], 0, k[0], 0)
         for s in range(first, last):
             at = s * columns * ROWS
             inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, state, values)
             out, _ = velocity(theta, widths, activation, values, slopes, flat, at)
             trace(theta, out + (widths[-2] + 1) * dim, widths, slopes, scratch, flat,
                   at + dim * ROWS)
-        copy_columns(k[last - 1], k_last[block])
+        copy_rows(columns, k[last - 1], 0, k_last[block], 0)
         if len(errors):
             errors[block] = finish(y[block], k, h, b, e, rtol, atol,
                                    min(ROWS, n - block * ROWS), state, error, y_new[block])
@@ -255,7 +249,7 @@ def stages_back(theta, widths, activation, context, q, y, k_first, k_last, t, h,
     g_theta[first:last] = 0
     for block in range(begin, end):
         if first > 0:
-            copy_columns(k_first[block], k[0])
+            copy_rows(columns, k_first[block], 0, k[0], 0)
         for s in range(first, last):
             inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, state, values)
             g_f = units_of(scratch, 0, dim)
@@ -276,7 +270,7 @@ def stages_back(theta, widths, activation, context, q, y, k_first, k_last, t, h,
             for j in range(columns - 2 * dim):
                 for r in range(ROWS):
                     k[s, 2 * dim + j, r] = -g_input[dim + 1 + j, r]
-        copy_columns(k[last - 1], k_last[block])
+        copy_rows(columns, k[last - 1], 0, k_last[block], 0)
         if len(errors):
             errors[block] = finish(y[block], k, h, b, e, rtol, atol,
                                    min(ROWS, n - block * ROWS), state, error, y_new[block])

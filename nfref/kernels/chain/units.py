@@ -1,0 +1,97 @@
+"""Units, (ROWS,) numbers each, one for each row of a block: where they are, what is done to them.
+
+Loops are written out, because an assignment of arrays checks shapes, and to compile the text of its
+error takes seconds.
+"""
+
+from numba import types
+
+from nfref.kernels.jit import body, emits, reduction
+from nfref.kernels.numba_internals import cgutils
+from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.tiles import matrix
+
+
+def units_of(flat, at, units):
+    """The (units, ROWS) numbers that start at ``at``.
+
+    Loops go over such views, because their indices are known not to be negative; otherwise
+    every access checks, and nothing fills the vector registers.
+    """
+    return flat[at:at + units * ROWS].reshape(units, ROWS)
+
+
+@emits(units_of, lambda flat, at, units: types.Array(flat.dtype, 2, "C")(flat, types.intp,
+                                                                         types.intp))
+def _units_of(context, builder, signature, arguments):
+    """Without slicing and reshaping, which check at run time what is known."""
+    flat, at, units = arguments
+    flat = context.make_array(signature.args[0])(context, builder, flat)
+    return matrix(context, builder, signature.return_type, builder.gep(flat.data, [at]),
+                  units, cgutils.intp_t(ROWS))
+
+
+@body
+def clear(units):
+    for j in range(len(units)):
+        clear_row(units, j)
+
+
+@body
+def clear_row(units, j):
+    for r in range(ROWS):
+        units[j, r] = 0
+
+
+@body
+def copy_row(source, i, target, j):
+    """target[j] = source[i]."""
+    for r in range(ROWS):
+        target[j, r] = source[i, r]
+
+
+@body
+def copy_rows(count, source, i, target, j):
+    """``count`` units of source, from i on, to where those of target are, from j on."""
+    for k in range(count):
+        copy_row(source, i + k, target, j + k)
+
+
+@body
+def add_row(source, i, target, j):
+    """target[j] += source[i]."""
+    for r in range(ROWS):
+        target[j, r] += source[i, r]
+
+
+@body
+def add_rows(count, source, i, target, j):
+    """``count`` units of source, from i on, are added to those of target, from j on."""
+    for k in range(count):
+        add_row(source, i + k, target, j + k)
+
+
+@body
+def add_multiple(factor, source, i, target, j):
+    """target[j] += factor * source[i]."""
+    for r in range(ROWS):
+        target[j, r] += factor * source[i, r]
+
+
+@body
+def add_product(one, i, other, k, target, j):
+    """target[j] += one[i] * other[k]."""
+    for r in range(ROWS):
+        target[j, r] += one[i, r] * other[k, r]
+
+
+@reduction
+def add_row_sums(g, g_at, units, sums, at):
+    """sums (units,) += the sum over the rows of g (units, ROWS)."""
+    g = units_of(g, g_at, units)
+    sums = sums[at:at + units]
+    for j in range(units):
+        total = g.dtype.type(0)
+        for r in range(ROWS):
+            total += g[j, r]
+        sums[j] += total
