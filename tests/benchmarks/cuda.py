@@ -50,9 +50,9 @@ def couplings(rounds):
         for n, dim in ((1 << 24, 2), (1 << 22, 8), (1_000_003, 63), (1 << 16, 1024)):
             z, shift, log_scale = (cuda.to_device(np.zeros((n, dim), dtype)) for _ in range(3))
             times = in_turns({
-                "forward": lambda: coupling.affine_coupling_forward(z, shift, log_scale),
-                "inverse": lambda: coupling.affine_coupling_inverse(z, shift, log_scale),
-                "additive": lambda: coupling.additive_coupling_forward(z, shift),
+                "forward": lambda: coupling.affine_coupling(1, z, shift, log_scale),
+                "inverse": lambda: coupling.affine_coupling(-1, z, shift, log_scale),
+                "additive": lambda: coupling.additive_coupling(1, z, shift),
                 "copy": lambda: target.copy_to_device(source)}, rounds)
             copied = 2 * COPIED / times["copy"]
             for name, arrays in (("forward", 4), ("inverse", 4), ("additive", 3)):

@@ -36,7 +36,7 @@ def test_without_a_device_every_way_in_is_a_runtime_error_in_one_line():
     code = ("import numpy as np, nfref\n"
             "from nfref.kernels.cuda import coupling, small_matrices\n"
             "rows = np.zeros((2, 2))\n"
-            "for call in (lambda: coupling.affine_coupling_forward(rows, rows, rows),\n"
+            "for call in (lambda: coupling.affine_coupling(1, rows, rows, rows),\n"
             "             lambda: small_matrices.log_abs_det(np.zeros((2, 2, 2))),\n"
             "             lambda: nfref.backend('cuda').__enter__()):\n"
             "    try:\n"
@@ -72,10 +72,8 @@ def kernels():
     found = []
     for number in (float32, float64):
         rows, vector, stack = number[:, ::1], number[::1], number[:, :, ::1]
-        for name, arrays in (("affine_forward", 3), ("affine_inverse", 3),
-                             ("additive_forward", 2), ("additive_inverse", 2)):
-            found.append((f"{name} {number}", getattr(coupling, name),
-                          (rows,) * (arrays + 1) + (vector,)))
+        found.append((f"affine {number}", coupling.affine, (*[rows] * 3, int64, rows, vector)))
+        found.append((f"additive {number}", coupling.additive, (*[rows] * 2, int64, rows, vector)))
         found.append((f"spline {number}", coupling.spline,
                       (rows, *[stack] * 4, number, boolean, int64, rows, vector)))
         found.append((f"mixture {number}", sigmoid_mixture.mixture,
@@ -126,7 +124,7 @@ def test_arrays_of_another_library_are_used_where_they_lie():
         pytest.skip("PyTorch without CUDA")
     from nfref.kernels.cuda import coupling, small_matrices
     z, shift, log_scale = torch.randn(3, 100, 5, device="cuda", dtype=torch.float64)
-    x, log_det = coupling.affine_coupling_forward(z, shift, log_scale)
+    x, log_det = coupling.affine_coupling(1, z, shift, log_scale)
     assert torch.allclose(torch.as_tensor(x, device="cuda"), z * log_scale.exp() + shift)
     assert torch.allclose(torch.as_tensor(log_det, device="cuda"), log_scale.sum(1))
     matrices = torch.randn(50, 7, 7, device="cuda", dtype=torch.float64)

@@ -18,34 +18,22 @@ from nfref.kernels.cuda.warp import ALL
 # The twins ----------------------------------------------------------------------------------
 
 
-def affine_coupling_forward(z, shift, log_scale):
-    """See :func:`nfref.transformers.affine.affine_forward`."""
-    return run_over_rows(affine_forward_kernel, z, shift, log_scale)
+# Each takes the direction first, 1 from latent to data or -1 back.
 
 
-def affine_coupling_inverse(x, shift, log_scale):
-    """See :func:`nfref.transformers.affine.affine_inverse`."""
-    return run_over_rows(affine_inverse_kernel, x, shift, log_scale)
+def affine_coupling(direction, rows, shift, log_scale):
+    """See ``affine_forward`` and ``affine_inverse`` of :mod:`nfref.transformers.affine`."""
+    return run_over_rows(affine_kernel, rows, shift, log_scale, flags=(direction,))
 
 
-def additive_coupling_forward(z, shift):
-    """See :func:`nfref.transformers.additive.additive_forward`."""
-    return run_over_rows(additive_forward_kernel, z, shift)
+def additive_coupling(direction, rows, shift):
+    """See ``additive_forward`` and ``additive_inverse`` of :mod:`nfref.transformers.additive`."""
+    return run_over_rows(additive_kernel, rows, shift, flags=(direction,))
 
 
-def additive_coupling_inverse(x, shift):
-    """See :func:`nfref.transformers.additive.additive_inverse`."""
-    return run_over_rows(additive_inverse_kernel, x, shift)
-
-
-def spline_coupling_forward(z, knots, bound, circular):
-    """See :func:`nfref.transformers.rational_quadratic.spline_forward`."""
-    return run_over_rows(spline_kernel, z, *knots, real=bound, flags=(circular, 1))
-
-
-def spline_coupling_inverse(x, knots, bound, circular):
-    """See :func:`nfref.transformers.rational_quadratic.spline_inverse`."""
-    return run_over_rows(spline_kernel, x, *knots, real=bound, flags=(circular, -1))
+def spline_coupling(direction, rows, knots, bound, circular):
+    """See ``spline_forward`` and ``spline_inverse`` of the rational-quadratic spline's formulas."""
+    return run_over_rows(spline_kernel, rows, *knots, real=bound, flags=(circular, direction))
 
 
 # The kernels --------------------------------------------------------------------------------
@@ -53,63 +41,37 @@ def spline_coupling_inverse(x, knots, bound, circular):
 # takes a division of whole numbers, which costs more than all the rest of a short row.
 
 
-def affine_forward(z, shift, log_scale, x, log_det):
-    """x = z e^s + t,  log |det dx/dz| = sum s."""
+def affine(u, shift, log_scale, direction, out, log_det):
+    """x = z e^s + t (1), or z = (x - t) e^-s (-1); the log-determinant is sum s, or -sum s."""
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    total = z.dtype.type(0)
-    if row < z.shape[0]:
+    total = u.dtype.type(0)
+    if row < u.shape[0]:
         j = cuda.threadIdx.x
-        while j < z.shape[1]:
+        while j < u.shape[1]:
             s = log_scale[row, j]
-            x[row, j] = z[row, j] * math.exp(s) + shift[row, j]
-            total += s
+            if direction == 1:
+                out[row, j] = u[row, j] * math.exp(s) + shift[row, j]
+                total += s
+            else:
+                out[row, j] = (u[row, j] - shift[row, j]) * math.exp(-s)
+                total -= s
             j += cuda.blockDim.x
     offset = cuda.blockDim.x >> 1
     while offset > 0:
         total += cuda.shfl_xor_sync(ALL, total, offset)
         offset >>= 1
-    if cuda.threadIdx.x == 0 and row < z.shape[0]:
+    if cuda.threadIdx.x == 0 and row < u.shape[0]:
         log_det[row] = total
 
 
-def affine_inverse(x, shift, log_scale, z, log_det):
-    """z = (x - t) e^-s,  log |det dz/dx| = -sum s."""
+def additive(u, shift, direction, out, log_det):
+    """x = z + t (1), or z = x - t (-1); the log-determinant is 0."""
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    total = x.dtype.type(0)
-    if row < x.shape[0]:
+    if row < u.shape[0]:
         j = cuda.threadIdx.x
-        while j < x.shape[1]:
-            s = log_scale[row, j]
-            z[row, j] = (x[row, j] - shift[row, j]) * math.exp(-s)
-            total -= s
-            j += cuda.blockDim.x
-    offset = cuda.blockDim.x >> 1
-    while offset > 0:
-        total += cuda.shfl_xor_sync(ALL, total, offset)
-        offset >>= 1
-    if cuda.threadIdx.x == 0 and row < x.shape[0]:
-        log_det[row] = total
-
-
-def additive_forward(z, shift, x, log_det):
-    """x = z + t,  log |det dx/dz| = 0."""
-    row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    if row < z.shape[0]:
-        j = cuda.threadIdx.x
-        while j < z.shape[1]:
-            x[row, j] = z[row, j] + shift[row, j]
-            j += cuda.blockDim.x
-        if cuda.threadIdx.x == 0:
-            log_det[row] = 0
-
-
-def additive_inverse(x, shift, z, log_det):
-    """z = x - t,  log |det dz/dx| = 0."""
-    row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    if row < x.shape[0]:
-        j = cuda.threadIdx.x
-        while j < x.shape[1]:
-            z[row, j] = x[row, j] - shift[row, j]
+        while j < u.shape[1]:
+            t = shift[row, j]
+            out[row, j] = u[row, j] + (t if direction == 1 else -t)
             j += cuda.blockDim.x
         if cuda.threadIdx.x == 0:
             log_det[row] = 0
@@ -179,8 +141,6 @@ def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
         log_det[row] = total
 
 
-affine_forward_kernel = cuda.jit(affine_forward)
-affine_inverse_kernel = cuda.jit(affine_inverse)
-additive_forward_kernel = cuda.jit(additive_forward)
-additive_inverse_kernel = cuda.jit(additive_inverse)
+affine_kernel = cuda.jit(affine)
+additive_kernel = cuda.jit(additive)
 spline_kernel = cuda.jit(spline)

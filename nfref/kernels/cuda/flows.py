@@ -18,35 +18,27 @@ from nfref.runtime.tracing import boxes
 
 
 def _additive(transformer, direction, rows, h):
-    twin = coupling.additive_coupling_forward if direction == 1 else (
-        coupling.additive_coupling_inverse)
-    return twin(rows, *h)
+    return coupling.additive_coupling(direction, rows, *h)
 
 
 def _affine(transformer, direction, rows, h):
-    twin = coupling.affine_coupling_forward if direction == 1 else coupling.affine_coupling_inverse
     if transformer.scale == "gate":     # z + (z - p) e^-r as z e^s + t, where e^s = 1 + e^-r
         p, raw = h
         h = -p * np.exp(-raw), softplus(-raw)
-    return twin(rows, *h)
+    return coupling.affine_coupling(direction, rows, *h)
 
 
 def _spline(transformer, direction, rows, h):
-    twin = coupling.spline_coupling_forward if direction == 1 else coupling.spline_coupling_inverse
-    return twin(rows, h, transformer.bound, transformer.circular)
+    return coupling.spline_coupling(direction, rows, h, transformer.bound, transformer.circular)
 
 
 def _sigmoids(transformer, direction, rows, h):
-    twin = sigmoid_mixture.sigmoid_coupling_forward if direction == 1 else (
-        sigmoid_mixture.sigmoid_coupling_inverse)
-    return twin(rows, h)
+    return sigmoid_mixture.sigmoid_coupling(direction, rows, h)
 
 
 def _logistics(transformer, direction, rows, h):
-    twin = sigmoid_mixture.logistic_coupling_forward if direction == 1 else (
-        sigmoid_mixture.logistic_coupling_inverse)
     a, b, mu, s, log_pi = h
-    return twin(rows, a, b, (s, mu, log_pi))
+    return sigmoid_mixture.logistic_coupling(direction, rows, a, b, (s, mu, log_pi))
 
 
 # By the twin of the transformer: (transformer, direction, rows, h) -> (rows, log_det).

@@ -16,24 +16,14 @@ from nfref.kernels.cuda.warp import ALL
 from nfref.transformers.root import NEWTON_STEPS, STEPS
 
 
-def sigmoid_coupling_forward(z, units):
-    """See :func:`nfref.transformers.deep_sigmoid.sigmoids_forward`."""
-    return run_over_rows(mixture_kernel, z, z, z, *units, flags=(False, 1))
+def sigmoid_coupling(direction, rows, units):
+    """See ``sigmoids_forward`` and ``sigmoids_inverse`` of the deep sigmoid's formulas."""
+    return run_over_rows(mixture_kernel, rows, rows, rows, *units, flags=(False, direction))
 
 
-def sigmoid_coupling_inverse(x, units):
-    """See :func:`nfref.transformers.deep_sigmoid.sigmoids_inverse`."""
-    return run_over_rows(mixture_kernel, x, x, x, *units, flags=(False, -1))
-
-
-def logistic_coupling_forward(z, a, b, units):
-    """See :func:`nfref.transformers.logistic_mixture.mixture_forward`."""
-    return run_over_rows(mixture_kernel, z, a, b, *units, flags=(True, 1))
-
-
-def logistic_coupling_inverse(x, a, b, units):
-    """See :func:`nfref.transformers.logistic_mixture.mixture_inverse`."""
-    return run_over_rows(mixture_kernel, x, a, b, *units, flags=(True, -1))
+def logistic_coupling(direction, rows, a, b, units):
+    """See ``mixture_forward`` and ``mixture_inverse`` of the logistic mixture's formulas."""
+    return run_over_rows(mixture_kernel, rows, a, b, *units, flags=(True, direction))
 
 
 def mixture(u, a, b, slope, offset, log_w, logistic, direction, out, log_det):
