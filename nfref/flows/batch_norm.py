@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 
 import autograd.numpy as np
 
+from nfref.flows.elementwise import AffineFlow
 from nfref.flows.statistics import Adaptive
 from nfref.runtime.checks import check_choice, check_positive, one_of
-from nfref.transformers.affine import affine_forward, affine_inverse
+from nfref.transformers.affine import affine_inverse
 from nfref.transformers.transformer import over_rows
 
 # Formula ----------------------------------------------------------------------------------
@@ -53,7 +54,7 @@ STATISTICS = ("running", "training set")
 
 
 @dataclass(frozen=True)
-class BatchNorm(Adaptive):
+class BatchNorm(AffineFlow, Adaptive):
     """Batch norm with explicit statistics and an explicit mode.
 
     In evaluation it uses ``params["running_mean"]`` and ``params["running_variance"]``, and
@@ -107,7 +108,10 @@ class BatchNorm(Adaptive):
         return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim),
                 "running_mean": np.zeros(self.dim), "running_variance": np.ones(self.dim)}
 
-    def _affine(self, params, mean, variance):
+    def _affine(self, params, dtype):
+        return self._affine_of(params, params["running_mean"], params["running_variance"])
+
+    def _affine_of(self, params, mean, variance):
         return batch_norm_affine(mean, variance, params["shift"], params["log_scale"],
                                  self.epsilon)
 
@@ -115,15 +119,13 @@ class BatchNorm(Adaptive):
         if self.mode == "training":
             raise ValueError("BatchNorm: forward needs mode 'evaluation', got 'training', where "
                              "the statistics of the data batch are not known yet")
-        affine = self._affine(params, params["running_mean"], params["running_variance"])
-        return over_rows(*affine_forward(z, *affine))
+        return super()._forward(params, z, context)
 
     def _inverse(self, params, x, context):
-        if self.mode == "training" and len(x):
-            statistics = np.mean(x, axis=0), np.var(x, axis=0)
-        else:
-            statistics = params["running_mean"], params["running_variance"]
-        return over_rows(*affine_inverse(x, *self._affine(params, *statistics)))
+        if self.mode == "evaluation" or not len(x):
+            return super()._inverse(params, x, context)
+        affine = self._affine_of(params, np.mean(x, axis=0), np.var(x, axis=0))
+        return over_rows(*affine_inverse(x, *affine))
 
     def _adapt(self, params, x, context, stage):
         return self._with_moments(params, *column_moments(x), stage) if len(x) else params

@@ -43,8 +43,22 @@ def sigmoid_inverse(x, lower, upper):
 # Flows ------------------------------------------------------------------------------------
 
 
+class AffineFlow(Flow):
+    """x = z exp(s) + t for each coordinate; a subclass says what t and s are."""
+
+    def _affine(self, params, dtype):
+        """(t, s), each (D,)."""
+        raise NotImplementedError
+
+    def _forward(self, params, z, context):
+        return over_rows(*affine_forward(z, *self._affine(params, np.finfo(z.dtype).dtype)))
+
+    def _inverse(self, params, x, context):
+        return over_rows(*affine_inverse(x, *self._affine(params, np.finfo(x.dtype).dtype)))
+
+
 @dataclass(frozen=True)
-class Scale(Flow):
+class Scale(AffineFlow):
     """x = z exp(s) with one learned s a coordinate: the scaling of NICE.
 
     Paper:   NICE, section 3.3: x_i -> S_ii x_i, data to latent; S_ii is exp(-s) here.
@@ -62,15 +76,12 @@ class Scale(Flow):
     def _init(self, rng):
         return {"log_scale": np.zeros(self.dim)}
 
-    def _forward(self, params, z, context):
-        return over_rows(*affine_forward(z, 0, params["log_scale"]))
-
-    def _inverse(self, params, x, context):
-        return over_rows(*affine_inverse(x, 0, params["log_scale"]))
+    def _affine(self, params, dtype):
+        return np.zeros(self.dim, dtype), params["log_scale"]
 
 
 @dataclass(frozen=True)
-class ElementwiseAffine(Flow):
+class ElementwiseAffine(AffineFlow):
     """x = z exp(s) + t with one learned s and t a coordinate.
 
     Parameters
@@ -85,11 +96,8 @@ class ElementwiseAffine(Flow):
     def _init(self, rng):
         return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim)}
 
-    def _forward(self, params, z, context):
-        return over_rows(*affine_forward(z, params["shift"], params["log_scale"]))
-
-    def _inverse(self, params, x, context):
-        return over_rows(*affine_inverse(x, params["shift"], params["log_scale"]))
+    def _affine(self, params, dtype):
+        return params["shift"], params["log_scale"]
 
 
 def as_floats(name, values):
@@ -98,7 +106,7 @@ def as_floats(name, values):
 
 
 @dataclass(frozen=True)
-class Standardise(Flow):
+class Standardise(AffineFlow):
     """x = mean + std z with fixed mean and std: the units of the data, as part of the flow.
 
     At the data end of a chain it lets everything before it work on standardised columns,
@@ -137,14 +145,8 @@ class Standardise(Flow):
     def dim(self):
         return len(self.mean)
 
-    def _shift_and_log_scale(self, dtype):
+    def _affine(self, params, dtype):
         return np.array(self.mean, dtype), np.log(np.array(self.std)).astype(dtype)
-
-    def _forward(self, params, z, context):
-        return over_rows(*affine_forward(z, *self._shift_and_log_scale(np.finfo(z.dtype).dtype)))
-
-    def _inverse(self, params, x, context):
-        return over_rows(*affine_inverse(x, *self._shift_and_log_scale(np.finfo(x.dtype).dtype)))
 
 
 @dataclass(frozen=True)

@@ -261,7 +261,7 @@ class BatchStatisticsInEvaluation(BatchNorm):
 
     def _inverse(self, params, x, context):
         statistics = np.mean(x, axis=0), np.var(x, axis=0)
-        return over_rows(*affine_inverse(x, *self._affine(params, *statistics)))
+        return over_rows(*affine_inverse(x, *self._affine_of(params, *statistics)))
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.coupling import SplitFlow
+from nfref.flows.elementwise import AffineFlow
 from nfref.flows.linear import Linear, LULinear
 from nfref.flows.statistics import Adaptive
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import conv_net, init_conv_net
 from nfref.runtime.checks import check_hidden, check_image_shape, one_of
-from nfref.transformers.affine import Affine, affine_forward, affine_inverse
-from nfref.transformers.transformer import (Transformer, check_transformer, constrained, over_rows,
-                                            with_own)
+from nfref.transformers.affine import Affine
+from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
 # Formulas ---------------------------------------------------------------------------------
 # Actnorm is affine, see nfref/transformers/affine.py; for couplings see nfref/flows/coupling.py.
@@ -85,7 +85,7 @@ class ImageFlow(Flow):
 
 
 @dataclass(frozen=True)
-class ChannelAffine(ImageFlow):
+class ChannelAffine(ImageFlow, AffineFlow):
     """x = z exp(s) + t with one learned s and t a channel. It starts as the identity.
 
     Parameters
@@ -100,15 +100,9 @@ class ChannelAffine(ImageFlow):
     def _init(self, rng):
         return {"shift": np.zeros(self.shape[0]), "log_scale": np.zeros(self.shape[0])}
 
-    def _affine(self, params):
+    def _affine(self, params, dtype):
         pixels = self.shape[1] * self.shape[2]
         return np.repeat(params["shift"], pixels), np.repeat(params["log_scale"], pixels)
-
-    def _forward(self, params, z, context):
-        return over_rows(*affine_forward(z, *self._affine(params)))
-
-    def _inverse(self, params, x, context):
-        return over_rows(*affine_inverse(x, *self._affine(params)))
 
 
 @dataclass(frozen=True)

@@ -6,31 +6,24 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Instruction
 
 
-def _elementwise(dim, direction, pack, unpack, plain=False):
-    return Instruction(chain.ELEMENTWISE, direction, [dim], size=2 * dim, tape=dim, scratch=0,
-                       pack=pack, unpack=unpack, plain=plain)
+def _elementwise(flow, direction, unpack, plain=False):
+    return Instruction(chain.ELEMENTWISE, direction, [flow.dim], size=2 * flow.dim, tape=flow.dim,
+                       scratch=0, pack=flow._affine, unpack=unpack, plain=plain)
 
 
 def elementwise_affine(flow, direction):
     return _elementwise(
-        flow.dim, direction,
-        lambda params, dtype: [params["shift"], params["log_scale"]],
-        lambda params, cotangent: {"shift": cotangent[:flow.dim],
-                                   "log_scale": cotangent[flow.dim:]}, plain=True)
+        flow, direction, lambda params, cotangent: {"shift": cotangent[:flow.dim],
+                                                    "log_scale": cotangent[flow.dim:]}, plain=True)
 
 
 def scale(flow, direction):
-    return _elementwise(
-        flow.dim, direction,
-        lambda params, dtype: [np.zeros(flow.dim, dtype), params["log_scale"]],
-        lambda params, cotangent: {"log_scale": cotangent[flow.dim:]})
+    return _elementwise(flow, direction,
+                        lambda params, cotangent: {"log_scale": cotangent[flow.dim:]})
 
 
 def standardise(flow, direction):
-    return _elementwise(
-        flow.dim, direction,
-        lambda params, dtype: list(flow._shift_and_log_scale(dtype)),
-        lambda params, cotangent: {})
+    return _elementwise(flow, direction, lambda params, cotangent: {})
 
 
 def act_norm(flow, direction):
@@ -40,7 +33,7 @@ def act_norm(flow, direction):
         shift, log_scale = cotangent.reshape(2, flow.shape[0], pixels).sum(axis=2)
         return {"shift": shift, "log_scale": log_scale}
 
-    return _elementwise(flow.dim, direction, lambda params, dtype: flow._affine(params), unpack)
+    return _elementwise(flow, direction, unpack)
 
 
 def batch_norm(flow, direction):
@@ -48,17 +41,14 @@ def batch_norm(flow, direction):
     if flow.mode == "training":
         return _batch_norm_in_training(flow) if direction == -1 else None
 
-    def pack(params, dtype):
-        return flow._affine(params, params["running_mean"], params["running_variance"])
-
     def unpack(params, cotangent):
         g_t, g_s = cotangent[:flow.dim], cotangent[flow.dim:]
-        scale = np.exp(pack(params, None)[1])
+        scale = np.exp(flow._affine(params, None)[1])
         g_s = g_s - g_t * params["shift"] * scale
         return {"shift": -g_t * scale, "log_scale": -g_s, "running_mean": g_t,
                 "running_variance": 0.5 * g_s / (params["running_variance"] + flow.epsilon)}
 
-    return _elementwise(flow.dim, direction, pack, unpack)
+    return _elementwise(flow, direction, unpack)
 
 
 def _batch_norm_in_training(flow):
