@@ -17,7 +17,8 @@ import autograd.numpy as np
 from nfref.continuous.dynamics import velocity
 from nfref.flows.continuous import CNF
 from nfref.runtime import params as trees
-from nfref.runtime.checks import check_choice, check_rng
+from nfref.runtime.checks import check_rng, one_of
+from nfref.runtime.configuration import Checked
 from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ def gaussian_velocity(t, x, mean, scale):
 
 
 @dataclass(frozen=True)
-class FlowMatching:
+class FlowMatching(Checked):
     """An objective: the mean of |f(x_t, t) - u_t|^2, which needs no solve.
 
     It is called with ``(density, params, x, context, rng)``. The density's flow is a CNF, or
@@ -137,9 +138,7 @@ class FlowMatching:
     path: str = "ot"
     pairing: str = "independent"
 
-    def __post_init__(self):
-        check_choice("path", self.path, PATHS)
-        check_choice("pairing", self.pairing, ("independent", "ot"))
+    _converters = {"path": one_of(PATHS), "pairing": one_of(("independent", "ot"))}
 
     def __call__(self, density, params, x, context, rng):
         """The loss of a batch: one t and one noise row for each row of x.

@@ -35,6 +35,7 @@ from nfref.flow import context_for
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.runtime.checks import check_count, check_positive, check_rng
+from nfref.runtime.configuration import Checked
 from nfref.runtime.params import at_path
 from nfref.runtime.tracing import getval
 
@@ -80,7 +81,7 @@ def orthogonal_probes(rng, n, dim, count, dtype):
 
 
 @dataclass(frozen=True)
-class FreeFormLikelihood:
+class FreeFormLikelihood(Checked):
     """An objective for :func:`nfref.fit`: the loss at the head of this file.
 
     It is called with ``(density, params, x, context, rng)``, where the density's flow is a
@@ -101,9 +102,7 @@ class FreeFormLikelihood:
     beta: float = 10.0
     probes: int = 1
 
-    def __post_init__(self):
-        check_positive("beta", self.beta)
-        check_count("probes", self.probes)
+    _converters = {"beta": check_positive, "probes": check_count}
 
     def __call__(self, density, params, x, context, rng):
         """The loss of a batch.

@@ -21,12 +21,20 @@ import autograd.numpy as np
 from nfref.continuous.dynamics import TRACES
 from nfref.flow import context_for
 from nfref.flows.continuous import CNF, NOISES
-from nfref.runtime.checks import check_choice, check_count, check_rng
+from nfref.runtime.checks import check_count, check_rng, one_of
+from nfref.runtime.configuration import Checked
 from nfref.runtime.params import at_path
 
 
+def check_penalty(name, value):
+    """The weight of a penalty."""
+    if not 0 <= value < np.inf:
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
+    return value
+
+
 @dataclass(frozen=True)
-class PathLikelihood:
+class PathLikelihood(Checked):
     """An objective: negative log-likelihood with the penalties of RNODE on every CNF's path.
 
     It is called with ``(density, params, x, context, rng)``. The density may keep the exact
@@ -52,15 +60,8 @@ class PathLikelihood:
     probes: int = 1
     noise: str = "rademacher"
 
-    def __post_init__(self):
-        for name in ("kinetic", "jacobian"):
-            value = getattr(self, name)
-            if not 0 <= value < np.inf:
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
-        if self.trace is not None:
-            check_choice("trace", self.trace, TRACES)
-        check_count("probes", self.probes)
-        check_choice("noise", self.noise, NOISES)
+    _converters = {"kinetic": check_penalty, "jacobian": check_penalty, "trace": one_of(TRACES),
+                   "probes": check_count, "noise": one_of(NOISES)}
 
     def __call__(self, density, params, x, context, rng):
         """The loss of a batch.

@@ -11,17 +11,16 @@ from functools import cache
 from nfref.runtime.checks import at_least, check_count
 
 
-class Configuration:
-    """The root of all frozen dataclasses of the package that files and other processes may hold.
+class Checked:
+    """The root of frozen dataclasses that look at their fields once, when one is made.
 
     A subclass says in ``_converters`` what its fields may be: name -> function of (name, what the
     caller gave), which returns what is kept or raises. Fields that it does not name stay as they
     come; what a class says holds in its subclasses too. A ``__post_init__`` of its own, for what
-    ties fields to each other, begins with ``super().__post_init__()``. Files are written from
-    the fields: :mod:`nfref.runtime.description`.
+    ties fields to each other, begins with ``super().__post_init__()``.
     """
 
-    _converters = {"dim": check_count, "context_dim": at_least(0)}
+    _converters: dict = {}
 
     def __post_init__(self):
         for name, convert, may_be_none in _converters_of(type(self)):
@@ -33,6 +32,15 @@ class Configuration:
         """Fields as they are kept, while the object is made: it is frozen afterwards."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+class Configuration(Checked):
+    """The root of those that files and other processes may hold.
+
+    Files are written from the fields: :mod:`nfref.runtime.description`.
+    """
+
+    _converters = {"dim": check_count, "context_dim": at_least(0)}
 
     def __getstate__(self):
         """What is pickled: the configuration, not what was cached on the way."""

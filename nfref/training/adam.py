@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime import dispatch
-from nfref.runtime.checks import check_choice, check_count, check_positive
+from nfref.runtime.checks import check_count, check_positive, one_of
+from nfref.runtime.configuration import Checked
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ class AdamState:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Checked):
     """How to step.
 
     Parameters
@@ -92,13 +93,8 @@ class Adam:
     clip_norm: float | None = None
     steps: int = 1
 
-    def __post_init__(self):
-        check_positive("learning_rate", self.learning_rate)
-        if self.schedule is not None:
-            check_choice("schedule", self.schedule, ("cosine",))
-        if self.clip_norm is not None:
-            check_positive("clip_norm", self.clip_norm)
-        check_count("steps", self.steps)
+    _converters = {"learning_rate": check_positive, "schedule": one_of(("cosine",)),
+                   "clip_norm": check_positive, "steps": check_count}
 
     def start(self, vector):
         """The state before the first step, in the dtype of the parameters (P,)."""

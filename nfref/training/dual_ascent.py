@@ -25,8 +25,9 @@ from nfref.flows.hinge import Hinge, branches
 from nfref.flows.linear import FixedLinear, Linear, random_rotation
 from nfref.flows.radial_expansion import RadialExpansion, shares
 from nfref.runtime.annotations import Any, Array, Generator, Params
-from nfref.runtime.checks import (as_rows, check_choice, check_count, check_finite_rows,
-                                  check_positive, check_rng)
+from nfref.runtime.checks import (as_rows, at_least, check_count, check_finite_rows, check_positive,
+                                  check_rng, one_of)
+from nfref.runtime.configuration import Checked
 
 # One map ----------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class Ascent:
 
 
 @dataclass(frozen=True)
-class DualAscent:
+class DualAscent(Checked):
     """A density estimator of many small maps, each chosen for the rows as they are.
 
     In turns a radial expansion (:class:`nfref.RadialExpansion`, profile "erf") about one of several
@@ -241,12 +242,12 @@ class DualAscent:
     rule: str = "best"
     step: float = 0.5
 
+    _converters = {"steps": at_least(0), "kinds": one_of(("both", "radial", "marginal")),
+                   "rule": one_of(("best", "paper")), "candidates": check_count,
+                   "step": check_positive}
+
     def __post_init__(self):
-        check_count("steps", self.steps, minimum=0)
-        check_choice("kinds", self.kinds, ("both", "radial", "marginal"))
-        check_choice("rule", self.rule, ("best", "paper"))
-        check_count("candidates", self.candidates)
-        check_positive("step", self.step)
+        super().__post_init__()
         if not 0 < self.smallest <= 1:
             raise ValueError(f"smallest: expected a share in (0, 1], got {self.smallest}")
         if not 1 < self.bound < np.inf:

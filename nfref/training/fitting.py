@@ -16,7 +16,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.blocks import BLOCK, in_blocks
 from nfref.runtime.checks import check_count, check_positive, check_rng, require
-from nfref.runtime.configuration import Configuration
+from nfref.runtime.configuration import Checked, Configuration
 from nfref.training.adam import Adam, AdamState, decay_of, running_average
 from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
@@ -129,8 +129,8 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
         raise ValueError("sample_weight: expected None with an objective of your own, got weights")
     rows, held_out = training_and_validation(density, Rows(x, context, sample_weight), validation,
                                              validation_context, validation_weight, rng)
-    settings = Settings(epochs, batch_size, patience, average, time_limit, objective,
-                        data_dependent_init)
+    settings = Settings(epochs, batch_size, average, objective, data_dependent_init, patience,
+                        time_limit)
     batches = math.ceil(len(rows.x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     run = _Run(density, params, rows, held_out, settings, adam, rng)
@@ -146,27 +146,27 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
                      message(stopped, cause, "epoch", len(run.passed), best.epoch, patience))
 
 
+def check_average(name, value):
+    """A number in [0, 1)."""
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
+    return value
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """How long a fit goes on, and what a step of it is; as for :func:`fit`."""
 
     epochs: int
     batch_size: int
-    patience: int | None
     average: float
-    time_limit: float | None
     objective: object
     data_dependent_init: bool
+    patience: int | None = None
+    time_limit: float | None = None
 
-    def __post_init__(self):
-        check_count("epochs", self.epochs)
-        check_count("batch_size", self.batch_size)
-        if self.patience is not None:
-            check_count("patience", self.patience)
-        if not isinstance(self.average, numbers.Real) or not 0 <= self.average < 1:
-            raise ValueError(f"average: expected a number in [0, 1), got {self.average!r}")
-        if self.time_limit is not None:
-            check_positive("time_limit", self.time_limit)
+    _converters = {"epochs": check_count, "batch_size": check_count, "average": check_average,
+                   "patience": check_count, "time_limit": check_positive}
 
 
 @dataclass(frozen=True)
