@@ -4,7 +4,7 @@ See ``block`` for what a block, a tape and a cotangent are.
 """
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.units import copy_row, copy_rows, units_of
+from nfref.kernels.chain.units import add_row_sums, copy_row, copy_rows, units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
@@ -70,7 +70,7 @@ def linear_vjp(direction, channels, positions, factors, storage, cotangents, scr
     n, square = channels * width, channels * channels
     bias = storage.at + factors * square
     if direction == FORWARD:
-        add_sums(channels, width, flat, g_theta, bias)
+        add_row_sums(flat, 0, channels, g_theta, bias, width)
     for k in range(factors - 1, -1, -1):
         at, before = storage.at + k * square, storage.tape_at + k * n
         if direction == FORWARD:
@@ -81,18 +81,8 @@ def linear_vjp(direction, channels, positions, factors, storage, cotangents, scr
         if direction != FORWARD:
             add_outer(tape, before + n, channels, flat, 0, channels, g_theta, at, channels, width)
     if direction != FORWARD:
-        add_sums(channels, width, flat, g_theta, bias)
+        add_row_sums(flat, 0, channels, g_theta, bias, width)
     total = flat.dtype.type(0)
     for r in range(ROWS):
         total += cotangents.log_det[r]
     g_theta[bias + channels] += positions * total
-
-
-@reduction
-def add_sums(channels, width, g, sums, at):
-    """sums (channels,) += the sums of g (channels, width) over the rest."""
-    for c in range(channels):
-        total = g.dtype.type(0)
-        for r in range(c * width, (c + 1) * width):
-            total += g[r]
-        sums[at + c] += total

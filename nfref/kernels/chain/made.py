@@ -102,14 +102,18 @@ def known_before(net, layer, group):
 
 
 @body
-def add_what_is_known(net, storage, layer, group, end):
-    """What the units from ``group`` to ``end`` see of what stands before ``group``."""
-    widths = net.widths
+def add_seen(net, storage, layer, group, end, known, seen, keep):
+    """The sums of the units from ``group`` to ``end``, over units ``known`` to ``seen`` below.
+
+    keep : 1 where they are added to what stands there, 0 where that is nothing
+    """
+    widths, tape = net.widths, storage.tape
     first, units = units_in(net, layer, group, end)
+    weight = storage.at + weight_at(widths, layer) + first + known * widths[layer]
     below = storage.tape_at + rows_before(widths, layer - 1)
-    times_first(storage.theta, storage.at + weight_at(widths, layer) + first, widths[layer],
-                known_before(net, layer, group), units, storage.tape, below,
-                storage.tape, below + (widths[layer - 1] + first) * ROWS, storage.columns)
+    times_first(storage.theta, weight, widths[layer], seen - known, units, tape,
+                below + known * ROWS, tape, below + (widths[layer - 1] + first) * ROWS,
+                storage.columns, keep)
 
 
 @body
@@ -118,20 +122,17 @@ def group_forward(net, storage, layer, group, start):
 
     What stands before the group ``start`` is in the sums already; nothing is if it is 0.
     """
-    widths, theta, tape = net.widths, storage.theta, storage.tape
+    widths = net.widths
     first, units = units_in(net, layer, group, group + 1)
     if units == 0:
         return
     known = known_before(net, layer, start) if start > 0 else 0
-    weight = storage.at + weight_at(widths, layer)
-    bias = weight + widths[layer - 1] * widths[layer] + first
-    below = storage.tape_at + rows_before(widths, layer - 1)
-    out = below + (widths[layer - 1] + first) * ROWS
-    times_first(theta, weight + first + known * widths[layer], widths[layer],
-                units_seen(net, layer, group) - known, units, tape, below + known * ROWS, tape, out,
-                storage.columns, min(start, 1))
+    add_seen(net, storage, layer, group, group + 1, known, units_seen(net, layer, group),
+             min(start, 1))
+    bias = storage.at + weight_at(widths, layer) + widths[layer - 1] * widths[layer] + first
+    out = storage.tape_at + rows_before(widths, layer) + first * ROWS
     if layer == len(widths) - 1:
-        add_bias(theta, bias, units, tape, out, storage.columns)
+        add_bias(storage.theta, bias, units, storage.tape, out, storage.columns)
     else:
         activate(net.activation, bias, units, storage, out, storage.columns)
 
@@ -194,7 +195,8 @@ def made(direction, operands, storage, block, splines, mixtures):
                         (step // groups, step % groups))
         start = group // AHEAD * AHEAD if sequential else 0
         if 0 < start == group:
-            add_what_is_known(net, storage, layer + 1, group, min(group + AHEAD, groups))
+            add_seen(net, storage, layer + 1, group, min(group + AHEAD, groups), 0,
+                     known_before(net, layer + 1, group), 0)
         group_forward(net, storage, layer + 1, group, start)
         if layer + 1 < last:
             continue

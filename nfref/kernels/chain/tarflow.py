@@ -106,19 +106,8 @@ def dense_vjp(own, storage, at, fan_in, fan_out, h, g, g_at, out, keep, g_theta)
     """From the cotangent at ``g_at`` of g to that of h, at ``out``; adds to ``g_theta``."""
     at, width = storage.at + at, own.length * ROWS
     add_outer(storage.tape, h, fan_in, g, g_at, fan_out, g_theta, at, fan_out, width)
-    add_sums(own.length, g, g_at, fan_out, g_theta, at + fan_in * fan_out)
+    add_row_sums(g, g_at, fan_out, g_theta, at + fan_in * fan_out, width)
     times_transposed(storage.theta, at, fan_out, fan_in, fan_out, g, g_at, g, out, keep, width)
-
-
-@reduction
-def add_sums(length, g, g_at, features, g_theta, at):
-    rows = units_of(g, g_at, features * length)
-    for j in range(features):
-        total = g.dtype.type(0)
-        for t in range(length):
-            for r in range(ROWS):
-                total += rows[j * length + t, r]
-        g_theta[at + j] += total
 
 
 @body
@@ -156,7 +145,7 @@ def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_
     at, number = storage.at + at, g.dtype.type
     normal = units_of(storage.tape, normal, c * length)
     scale = units_of(storage.tape, scale, length)
-    add_sums(length, g, g_at, c, g_theta, at + c)
+    add_row_sums(g, g_at, c, g_theta, at + c, length * ROWS)
     total, out = units_of(g, sums, 2), units_of(g, out, c * length)
     g = units_of(g, g_at, c * length)
     share = number(1 / c)

@@ -12,23 +12,36 @@ from nfref.kernels.simd.products import ROWS
 from nfref.kernels.simd.tiles import matrix
 
 
-def units_of(flat, at, units):
-    """The (units, ROWS) numbers that start at ``at``.
+def matrix_of(flat, at, rows, columns):
+    """The (rows, columns) numbers that start at ``at``.
 
     Loops go over such views, because their indices are known not to be negative; otherwise
     every access checks, and nothing fills the vector registers.
     """
-    return flat[at:at + units * ROWS].reshape(units, ROWS)
+    return flat[at:at + rows * columns].reshape(rows, columns)
 
 
-@emits(units_of, lambda flat, at, units: types.Array(flat.dtype, 2, "C")(flat, types.intp,
-                                                                         types.intp))
-def _units_of(context, builder, signature, arguments):
+def units_of(flat, at, units):
+    """The (units, ROWS) numbers that start at ``at``."""
+    return matrix_of(flat, at, units, ROWS)
+
+
+def _signature(flat, *places):
+    return types.Array(flat.dtype, 2, "C")(flat, *[types.intp] * len(places))
+
+
+@emits(matrix_of, lambda flat, at, rows, columns: _signature(flat, at, rows, columns))
+def _matrix_of(context, builder, signature, arguments):
     """Without slicing and reshaping, which check at run time what is known."""
-    flat, at, units = arguments
+    flat, at, rows, columns = arguments
     flat = context.make_array(signature.args[0])(context, builder, flat)
-    return matrix(context, builder, signature.return_type, builder.gep(flat.data, [at]),
-                  units, cgutils.intp_t(ROWS))
+    return matrix(context, builder, signature.return_type, builder.gep(flat.data, [at]), rows,
+                  columns)
+
+
+@emits(units_of, lambda flat, at, units: _signature(flat, at, units))
+def _units_of(context, builder, signature, arguments):
+    return _matrix_of(context, builder, signature, [*arguments, cgutils.intp_t(ROWS)])
 
 
 @body
@@ -86,12 +99,12 @@ def add_product(one, i, other, k, target, j):
 
 
 @reduction
-def add_row_sums(g, g_at, units, sums, at):
-    """sums (units,) += the sum over the rows of g (units, ROWS)."""
-    g = units_of(g, g_at, units)
+def add_row_sums(g, g_at, units, sums, at, width=ROWS):
+    """sums (units,) += the sum over the rows of g (units, width)."""
+    g = matrix_of(g, g_at, units, width)
     sums = sums[at:at + units]
     for j in range(units):
         total = g.dtype.type(0)
-        for r in range(ROWS):
+        for r in range(width):
             total += g[j, r]
         sums[j] += total

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.transformers.root import (HIGH, LOG_SLOPE, LOW, PLACE, ROOT_ROWS, VALUE,
-                                                   root_search)
+                                                   increasing_map)
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, tanh_and_slope
@@ -74,17 +74,7 @@ def integral(transformer, direction, u, raw, tape, place, log_det, columns):
     own = integral_of(transformer, place)
     u, tape = u[place.u], tape[place.tape:place.tape + transformer.tape_rows]
     constrain_integral(own, raw, tape, columns)
-    if direction == FORWARD:
-        root_of_integral(own, raw, u, tape, columns)
-        for r in range(columns):
-            log_det[r] -= tape[LOG_SLOPE, r]
-    else:
-        for r in range(columns):
-            tape[PLACE, r] = u[r]
-        integrate(own, raw, tape, columns)
-        for r in range(columns):
-            u[r] = tape[VALUE, r]
-            log_det[r] += tape[LOG_SLOPE, r]
+    map_of_integral(direction, own, raw, u, tape, log_det, columns)
 
 
 @body
@@ -195,7 +185,7 @@ def ends_of_integral(own, raw, u, tape, columns):
             tape[HIGH, r] = along if rest * number(sign) > zero else tape[HIGH, r]
 
 
-root_of_integral = root_search(integrate, ends_of_integral)
+map_of_integral = increasing_map(integrate, ends_of_integral)
 
 
 # Derivative ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ is until all of its block are.
 
 import math
 
+from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp
 
@@ -17,8 +18,8 @@ PLACE, VALUE, LOG_SLOPE, LOW, HIGH, RESIDUE, STEP, MOVES = range(8)
 ROOT_ROWS = 8
 
 
-def root_search(evaluate, ends_of):
-    """The compiled search for a transformer.
+def increasing_map(evaluate, ends_of):
+    """A transformer's compiled map from data to latent, and its inverse by a search.
 
     evaluate : (parameters, raw, tape, columns) fills VALUE and LOG_SLOPE at PLACE
     ends_of : (parameters, raw, u, tape, columns) fills LOW and HIGH, which enclose the root of u
@@ -72,4 +73,19 @@ def root_search(evaluate, ends_of):
             tape[PLACE, r] = x
             u[r] = x
 
-    return increasing_root
+    @body
+    def both_ways(direction, parameters, raw, u, tape, log_det, columns):
+        """u in place; its log-slope adds to log_det."""
+        if direction == FORWARD:
+            increasing_root(parameters, raw, u, tape, columns)
+        else:
+            for r in range(columns):
+                tape[PLACE, r] = u[r]
+            evaluate(parameters, raw, tape, columns)
+            for r in range(columns):
+                u[r] = tape[VALUE, r]
+        sign = u.dtype.type(direction)
+        for r in range(columns):
+            log_det[r] -= sign * tape[LOG_SLOPE, r]
+
+    return both_ways

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.transformers.root import (HIGH, LOG_SLOPE, LOW, PLACE, ROOT_ROWS, VALUE,
-                                                   root_search)
+                                                   increasing_map)
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, exp_neg, log, log1p, one_minus_exp_neg, softplus
@@ -82,27 +82,17 @@ def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
     a, b = place.raw, place.raw + place.step
     constrain(transformer, units, raw, place, tape, columns)
     flow_plus_plus = transformer.form == FLOW_PLUS_PLUS
-    if direction == FORWARD:
-        if flow_plus_plus:
-            for r in range(columns):
-                tape[SCALE, r] = exp(-raw[a, r])
-                u[r] = (u[r] - raw[b, r]) * tape[SCALE, r]
-                log_det[r] -= raw[a, r]
-        increasing_root(units, raw, u, tape, columns)
+    if flow_plus_plus and direction == FORWARD:
         for r in range(columns):
-            log_det[r] -= tape[LOG_SLOPE, r]
-    else:
+            tape[SCALE, r] = exp(-raw[a, r])
+            u[r] = (u[r] - raw[b, r]) * tape[SCALE, r]
+            log_det[r] -= raw[a, r]
+    logit_of_mixture(direction, units, raw, u, tape, log_det, columns)
+    if flow_plus_plus and direction != FORWARD:
         for r in range(columns):
-            tape[PLACE, r] = u[r]
-        evaluate(units, raw, tape, columns)
-        for r in range(columns):
-            u[r] = tape[VALUE, r]
-            log_det[r] += tape[LOG_SLOPE, r]
-        if flow_plus_plus:
-            for r in range(columns):
-                tape[SCALE, r] = exp(raw[a, r])
-                u[r] = u[r] * tape[SCALE, r] + raw[b, r]
-                log_det[r] += raw[a, r]
+            tape[SCALE, r] = exp(raw[a, r])
+            u[r] = u[r] * tape[SCALE, r] + raw[b, r]
+            log_det[r] += raw[a, r]
 
 
 @body
@@ -235,7 +225,7 @@ def ends_of(units, raw, u, tape, columns):
             tape[HIGH, r] = max(tape[HIGH, r], alone)
 
 
-increasing_root = root_search(evaluate, ends_of)
+logit_of_mixture = increasing_map(evaluate, ends_of)
 
 
 # Derivative ------------------------------------------------------------------------------------
