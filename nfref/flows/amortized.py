@@ -105,8 +105,7 @@ class Amortized(Flow):
 
     def parameters(self, params, context):
         """theta(c) for each row of the context, (N, C): a list of parameters of the flow."""
-        start = []
-        trees.tree_map(lambda _, own: start.append(np.ravel(own)), self._template, params["flow"])
+        start = [np.ravel(own) for own in trees.matching(self._template, params["flow"])]
         theta = np.concatenate(start) + mlp(params["network"], context, self.activation)
         _, unflatten = trees.flatten(self._template)
         return [unflatten(theta[n]) for n in range(len(context))]

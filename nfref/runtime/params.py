@@ -48,6 +48,19 @@ def tree_map(function: Any, params: Any, *others: Any) -> Any:
     return function(params, *others)
 
 
+def filled(params, arrays):
+    """The same structure with other arrays, in the order of :func:`leaves`."""
+    arrays = iter(arrays)
+    return tree_map(lambda leaf: next(arrays), params)
+
+
+def matching(params, other):
+    """The arrays of another structure of the same shape, in the order of ``params``."""
+    found = []
+    tree_map(lambda leaf, own: found.append(own), params, other)
+    return found
+
+
 def cast(params, dtype):
     """The same parameters with every array in ``dtype``; untouched where they already are."""
     # NumPy reads None as float64, so a leaf without a dtype must not be compared by it.
@@ -113,8 +126,7 @@ def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:
     def unflatten(vector):
         # Where nothing is traced, a primitive takes ten times as long as the slice.
         piece = _piece if isinstance(vector, Box) else _slice
-        pieces = iter([piece(vector, *place) for place in places])
-        return tree_map(lambda leaf: next(pieces), params)
+        return filled(params, [piece(vector, *place) for place in places])
 
     return vector, unflatten
 

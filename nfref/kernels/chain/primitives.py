@@ -109,12 +109,7 @@ def chain_of_structure(program, params, rows, context):
 @primitive
 def chain_of_arrays(program, structure, rows, context, *arrays):
     """A program as a function of (rows, context, *arrays), in the order of the structure."""
-    return _value(program, _filled(structure, arrays), rows, context)
-
-
-def _filled(structure, arrays):
-    arrays = iter(arrays)
-    return trees.tree_map(lambda leaf: next(arrays), structure)
+    return _value(program, trees.filled(structure, arrays), rows, context)
 
 
 def _cotangents(program, params, rows, context, g):
@@ -174,19 +169,13 @@ def _arrays_vjp(argnums, answer, arguments, options):
     program, structure, rows, context, *arrays = arguments
 
     def back(g):
-        params = _filled(structure, arrays)
+        params = trees.filled(structure, arrays)
         g_params, *others = _cotangents(program, params, rows, context, g)
-        g_arrays = _arrays_of_cotangent(g_params, structure)
+        g_arrays = trees.matching(structure, g_params)
         return tuple(others[number - 2] if number < 4 else g_arrays[number - 4]
                      for number in argnums)
 
     return back
-
-
-def _arrays_of_cotangent(cotangent, structure):
-    found = []
-    trees.tree_map(lambda leaf, g: found.append(g), structure, cotangent)
-    return found
 
 
 defvjp_argnums(chain_of_structure, _structure_vjp)

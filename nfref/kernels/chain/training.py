@@ -64,10 +64,8 @@ def _unpacked(program, unflatten, vector, g_theta):
     params = unflatten(vector)
     flow_params = params["flow"]
     cotangent = cotangent_structure(flow_params, program.unpack(flow_params, g_theta))
-    parts = []
-    trees.tree_map(lambda leaf, g: parts.append(g.ravel()), params,
-                   {"base": params["base"], "flow": cotangent})
-    return np.concatenate(parts)
+    parts = trees.matching(params, {"base": params["base"], "flow": cotangent})
+    return np.concatenate([part.ravel() for part in parts])
 
 
 # Where numbers stand ------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def net_cotangent(widths, cotangent):
     return {"net": layers}
 
 
-def _net_size(widths):
+def net_size(widths):
     return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:]))
 
 
@@ -43,7 +43,7 @@ def coupling(flow, direction):
         chain.COUPLING, direction,
         [*transformer.whole, ACTIVATIONS[flow.activation], len(widths), len(stay), len(change),
          *widths, *stay, *change],
-        size=_net_size(widths),
+        size=net_size(widths),
         tape=sum(widths) + transformer.tape_rows * len(change),
         scratch=2 * max(widths),
         pack=net_arrays,
@@ -102,7 +102,7 @@ def made(flow, direction):
         chain.MADE, direction,
         [*transformer.whole, int(sequential), ACTIVATIONS[flow.activation], len(widths), dim,
          groups + 1, *widths, *order, *ends.ravel()],
-        size=_net_size(widths),
+        size=net_size(widths),
         tape=sum(widths) + transformer.tape_rows * dim,
         scratch=sum(widths),
         pack=pack, unpack=unpack,

@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
-from nfref.kernels.chain.instructions.networks import net_arrays, net_cotangent
+from nfref.kernels.chain.instructions.networks import net_arrays, net_cotangent, net_size
 
 
 def residual(flow, direction):
@@ -17,8 +17,8 @@ def residual(flow, direction):
         return None
     dim, terms = flow.dim, flow.terms if flow.estimator == "series" else 0
     widths = [dim + flow.context_dim, *flow.hidden, dim]
-    size = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:]))
-    units, hidden, widest = sum(widths[:-1]), sum(flow.hidden), max(widths)
+    size, units, hidden, widest = (net_size(widths), sum(widths[:-1]), sum(flow.hidden),
+                                   max(widths))
 
     def pack(params, dtype):
         net = flow.normalised(params)

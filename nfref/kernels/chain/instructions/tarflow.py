@@ -16,14 +16,6 @@ def tarflow_block(flow, direction):
     layer = 4 * c + 4 * (c + 1) * c + (c + 1) * hidden + (hidden + 1) * c
     kept = 9 * c + 2 + flow.heads * length + 3 * hidden
 
-    def unpack(params, cotangent):
-        parts, at = [], 0
-        for leaf in trees.leaves(params):
-            parts.append(cotangent[at:at + leaf.size].reshape(leaf.shape))
-            at += leaf.size
-        parts = iter(parts)
-        return trees.tree_map(lambda leaf: next(parts), params)
-
     return Instruction(
         chain.TOKENS, direction,
         [*transformer.whole, length, width, c, flow.heads, flow.depth, hidden, int(flow.reverse),
@@ -32,5 +24,6 @@ def tarflow_block(flow, direction):
         tape=length * (width + c + flow.depth * kept + outputs + width * transformer.tape_rows)
         + flow.context_dim,
         scratch=length * (5 * c + hidden + outputs + width + 1) + 2,
-        pack=lambda params, dtype: trees.leaves(params), unpack=unpack, plain=True,
+        pack=lambda params, dtype: trees.leaves(params), plain=True,
+        unpack=lambda params, cotangent: trees.flatten(params)[1](cotangent),
         reals=transformer.reals, needs=("tokens", *transformer.needs))
