@@ -24,7 +24,6 @@ from nfref.kernels.chain.image_coupling import (decode_image_coupling, image_cou
                                                 image_coupling_vjp)
 from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
 from nfref.kernels.chain.made import decode_made, made, made_vjp
-from nfref.kernels.chain.planar import planar, planar_vjp
 from nfref.kernels.chain.radial import radial, radial_vjp
 from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
@@ -32,8 +31,8 @@ from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.products import COLUMNS, ROWS
 
-(ELEMENTWISE, COUPLING, MADE, PLANAR, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL,
- CHANNEL_COUPLING, IMAGE_COUPLING, BATCH_NORM, TOKENS, POTENTIAL) = range(14)
+(ELEMENTWISE, COUPLING, MADE, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL, CHANNEL_COUPLING,
+ IMAGE_COUPLING, BATCH_NORM, TOKENS, POTENTIAL) = range(13)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -105,9 +104,7 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
         if opcode == MADE:
             made(direction, decode_made(code, at, reals), storage, block, splines, mixtures)
     if others is not None:
-        if opcode == PLANAR:
-            planar(direction, code[at], storage, block)
-        elif opcode == LINEAR:
+        if opcode == LINEAR:
             linear(direction, code[at], code[at + 1], code[at + 2], storage, block)
         elif opcode == PERMUTE:
             permute(code[at + 1:at + 1 + code[at]], storage, block.u)
@@ -158,9 +155,7 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
             made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch,
                      splines, mixtures)
     if others is not None:
-        if opcode == PLANAR:
-            planar_vjp(direction, code[at], storage, cotangents)
-        elif opcode == LINEAR:
+        if opcode == LINEAR:
             linear_vjp(direction, code[at], code[at + 1], code[at + 2], storage, cotangents,
                        scratch)
         elif opcode == PERMUTE:

@@ -1,14 +1,11 @@
-"""Planar maps: twins of the formulas, and the layer on a block of rows with its derivative.
+"""The slope and the root of planar maps, which are Sylvester maps with one direction.
 
-See ``block`` for what a block, a tape and a cotangent are.
+See :mod:`nfref.flows.planar` for the formulas; the layer is that of ``sylvester``.
 """
 
 import math
 
-from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.units import copy_row, units_of
-from nfref.kernels.jit import body, reduction
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.jit import body
 
 ULP = 2.0 ** -52
 
@@ -68,66 +65,3 @@ def planar_root(r, slack):
         if not moved > 4 * ULP * abs(new):
             break
     return math.copysign(a, r)
-
-
-# The layer -----------------------------------------------------------------------------------
-# theta: u_hat (D,), w (D,), slack, b. Tape: the input (D, ROWS), then a (ROWS,).
-
-
-@body
-def planar(direction, dim, storage, block):
-    """x = z + u_hat tanh(w . z + b), or the z that solves it, in place."""
-    theta, at, tape, tape_at = storage.theta, storage.at, storage.tape, storage.tape_at
-    u, log_det = block.u, block.log_det
-    w = at + dim
-    slack, b = theta[w + dim], theta[w + dim + 1]
-    before = units_of(tape, tape_at, dim)
-    a = tape[tape_at + dim * ROWS:tape_at + (dim + 1) * ROWS]
-    a[:] = b
-    for j in range(dim):
-        copy_row(u, j, before, j)
-        for r in range(ROWS):
-            a[r] += theta[w + j] * u[j, r]
-    for r in range(ROWS):
-        if direction == FORWARD:
-            log_det[r] += math.log(planar_slope(a[r], slack))
-        else:
-            a[r] = planar_root(float(a[r]), float(slack))
-            log_det[r] -= math.log(planar_slope(a[r], slack))
-        h = direction * math.tanh(a[r])
-        for j in range(dim):
-            u[j, r] += theta[at + j] * h
-
-
-@reduction
-def planar_vjp(direction, dim, storage, cotangents):
-    """With h = tanh a, q = sech^2 a, the slope is S = h^2 + slack q, so that
-
-    dS/da = 2 h q (1 - slack),  dS/dslack = q;  and in the inverse direction, where a solves
-    an equation in r = w . x + b,  da = (dr - h dslack) / S.
-    """
-    theta, at, tape, tape_at = storage.theta, storage.at, storage.tape, storage.tape_at
-    g, g_log_det, g_theta = cotangents.u, cotangents.log_det, cotangents.theta
-    w = at + dim
-    slack = theta[w + dim]
-    a_at = tape_at + dim * ROWS
-    for r in range(ROWS):
-        a = tape[a_at + r]
-        h = math.tanh(a)
-        q = sech_squared(a)
-        s = h * h + slack * q
-        g_s = direction * g_log_det[r] / s
-        g_h = 0.0
-        for j in range(dim):
-            g_h += direction * g[j, r] * theta[at + j]
-            g_theta[at + j] += direction * g[j, r] * h
-        g_a = g_h * q + g_s * 2 * h * q * (1 - slack)
-        g_slack = g_s * q
-        if direction != FORWARD:
-            g_a = g_a / s
-            g_slack -= g_a * h
-        g_theta[w + dim] += g_slack
-        g_theta[w + dim + 1] += g_a
-        for j in range(dim):
-            g_theta[w + j] += g_a * tape[tape_at + j * ROWS + r]
-            g[j, r] += g_a * theta[w + j]

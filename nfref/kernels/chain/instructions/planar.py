@@ -7,7 +7,10 @@ from nfref.kernels.chain.instructions.instruction import Instruction
 
 
 def planar(flow, direction):
-    """With n = w . w, p = w . u and sigma the logistic function of p:
+    """A Sylvester map with Q = w, Q R1 = u_hat and R2 = 1, of which the kernel asks nothing else.
+
+    R1 = slack - 1 by itself is not used; what it gets in the inverse direction is what slack gets
+    through the root. With n = w . w, p = w . u and sigma the logistic function of p:
 
     slack = log(1 + e^p),  u_hat = u + c w with c = (slack - 1 - p) / n;
     dslack = sigma dp,  dc = ((sigma - 1) dp - c dn) / n,  dp = w . du + u . dw,  dn = 2 w . dw.
@@ -18,13 +21,12 @@ def planar(flow, direction):
 
     def pack(params, dtype):
         u_hat, slack, w, b = flow.constrained(params, None)
-        return [u_hat, w, slack, b]
+        return [w, u_hat, np.zeros(1, dtype), np.ones(1, dtype), slack, b]
 
     def unpack(params, cotangent):
-        g_u_hat, g_w, g_slack = cotangent[:dim], cotangent[dim:2 * dim], cotangent[2 * dim]
-        u, w = params["u"], params["w"]
+        g_w, g_u_hat, g_root, _, g_slope, g_b = np.split(cotangent, np.cumsum([dim, dim, 1, 1, 1]))
+        u, w, g_slack = params["u"], params["w"], g_root + g_slope
         n, p = w @ w, w @ u
-        g_b = cotangent[2 * dim + 1:]
         if not n > 0:       # u_hat = u and slack = 1 there
             return {"u": g_u_hat, "w": g_w, "b": g_b}
         sigma, slack = np.exp(-np.logaddexp(0, -p)), np.logaddexp(0, p)
@@ -33,5 +35,5 @@ def planar(flow, direction):
         return {"u": g_u_hat + g_p * w, "b": g_b,
                 "w": g_w + c * g_u_hat + g_p * u - (2 * g_c * c / n) * w}
 
-    return Instruction(chain.PLANAR, direction, [dim], size=2 * dim + 2, tape=dim + 1, scratch=0,
-                       pack=pack, unpack=unpack, needs=("others",))
+    return Instruction(chain.SYLVESTER, direction, [dim, 1], size=2 * dim + 4, tape=dim + 3,
+                       scratch=3, pack=pack, unpack=unpack, needs=("sylvesters",))
