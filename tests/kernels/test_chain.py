@@ -55,7 +55,7 @@ FLOWS = {
     "Radial, one coordinate": nfref.Radial(1, layers=2),
     "Residual": nfref.Chain([
         nfref.ResidualFlow(3, layers=2, hidden=(6, 9)), nfref.ResidualBlock(3, (4,)),
-        nfref.ResidualBlock(3, (5, 4, 3)), nfref.ResidualBlock(3, ()),
+        nfref.ResidualBlock(3, (5, 4, 3)),
         nfref.ResidualBlock(3, (5,), estimator="series", terms=4)]),
     "Residual, context": nfref.ResidualFlow(2, layers=2, hidden=(70,), context_dim=2,
                                             mode="training"),
@@ -80,13 +80,14 @@ FLOWS = {
     "TarFlow, splines": nfref.TarFlowBlock(3, channels=6, heads=3, expansion=1, reverse=True,
                                            transformer=RationalQuadratic(bins=3)),
     "convex potential": nfref.Chain([nfref.Invert(nfref.ConvexPotentialFlow(3, (7, 70))),
-                                     nfref.ConvexPotentialFlow(3, ())]),
+                                     nfref.ConvexPotentialFlow(3, (5,))]),
     "convex potential, context": nfref.ConvexPotentialFlow(2, (5, 6, 9), context_dim=2),
     "with members that have no twin": nfref.Chain([
         nfref.RealNVP(2, layers=2, hidden=(5,)),
         nfref.Logit((-50.0, None), (50.0, None)),
         nfref.Invert(nfref.RealNVP(2, layers=1, hidden=(5,), context_dim=1)),
-        nfref.Planar(2, layers=1, context_dim=1)]),
+        nfref.Planar(2, layers=1, context_dim=1), nfref.ResidualBlock(2, ()),
+        nfref.Invert(nfref.ConvexPotentialFlow(2, ()))]),
 }
 for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"coupling, {_name}"] = nfref.Coupling((True, False, False, True, False), _transformer,

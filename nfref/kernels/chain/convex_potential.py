@@ -89,12 +89,6 @@ def numbers_of_layers(f):
 
 
 @body
-def last_width(f):
-    """How many numbers w is."""
-    return f.widths[len(f.widths) - 1] if len(f.widths) > 0 else 0
-
-
-@body
 def potential(f, storage, block):
     """x = grad F(z), in place; log_det grows by log det F''."""
     theta, tape, u = storage.theta, storage.tape, block.u
@@ -116,7 +110,7 @@ def potential(f, storage, block):
             column(f, j, k, weight, positive, storage, at, here)
         weight += numbers_of_layer(f, k)
         here += width * ROWS
-    shift = weight + last_width(f)
+    shift = weight + f.widths[-1]
     strength, flat = theta[shift + f.dim], u.reshape(u.size)
     for j in range(f.dim):
         for r in range(ROWS):
@@ -231,7 +225,7 @@ def potential_vjp(f, storage, cotangents, scratch):
         for r in range(ROWS):
             matrix[i, r] *= cotangents.log_det[r]
     output = storage.at + numbers_of_layers(f)
-    shift = output + last_width(f)
+    shift = output + f.widths[-1]
     from_context, strength, total = shift + f.dim + 1, theta[shift + f.dim], theta.dtype.type(0)
     for j in range(f.dim):
         for r in range(ROWS):
@@ -241,8 +235,8 @@ def potential_vjp(f, storage, cotangents, scratch):
     add_outer(tape, at.seen + f.dim * ROWS, f.context, flat, 0, f.dim, g_theta, from_context, f.dim)
     through_hessian(f, matrix, tape, at, scratch)
     upwards_vjp(f, storage, at, flat, scratch, g_theta)
-    g_last = (3 * f.hidden - last_width(f)) * ROWS
-    add_row_sums(scratch, g_last, last_width(f), g_theta, output)
+    g_last = (3 * f.hidden - f.widths[-1]) * ROWS
+    add_row_sums(scratch, g_last, f.widths[-1], g_theta, output)
     times_transposed(theta, from_context, f.dim, f.context, f.dim, flat, 0, context, 0, 1)
     for j in range(f.dim):
         for r in range(ROWS):

@@ -121,13 +121,6 @@ def residual(dim, terms, widths, storage, block):
 def column(j, dim, widths, storage, at):
     """Row j of the transposed Jacobian, dg/dx_j."""
     theta, tape = storage.theta, storage.tape
-    out_at = at.matrix + j * dim * ROWS
-    if len(widths) == 2:
-        out = units_of(tape, out_at, dim)
-        for o in range(dim):
-            for r in range(ROWS):
-                out[o, r] = theta[storage.at + j * dim + o]
-        return
     tangent_at = at.tangents + j * (at.units - widths[0]) * ROWS
     first_tangent(j, widths[1], storage, at.slopes + widths[0] * ROWS, tape, at.work)
     weight, before = storage.at + (widths[0] + 1) * widths[1], widths[0] * ROWS
@@ -138,7 +131,8 @@ def column(j, dim, widths, storage, at):
         times(theta, weight, fan_out, fan_in, fan_out, tape, at.work, tape, here)
         slope_times(fan_out, tape, at.slopes + before, tape, here, tape, at.work)
         weight += (fan_in + 1) * fan_out
-    times(theta, weight, dim, widths[-2], dim, tape, at.work, tape, out_at)
+    times(theta, weight, dim, widths[-2], dim, tape, at.work, tape,
+          at.matrix + j * dim * ROWS)
 
 
 @body
@@ -285,9 +279,6 @@ def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_a
     for o in range(dim):
         for r in range(ROWS):
             g_column[o, r] = cotangents.log_det[r] * matrix[o * dim + j, r]
-    if len(widths) == 2:
-        add_row_sums(scratch, one_at, dim, g_theta, storage.at + j * dim)
-        return
     tangent_at = at.tangents + (j * (at.units - widths[0]) - widths[0]) * ROWS
     weight, before = storage.at, 0
     for k in range(len(widths) - 2):

@@ -11,8 +11,8 @@ OF_ALL = ("output", "shift", "strength", "from_context")
 
 
 def convex_potential(flow, direction):
-    """Latent to data; the other way is an optimisation."""
-    if direction == -1:
+    """Latent to data; the other way is an optimisation. Without hidden layers the map is affine."""
+    if direction == -1 or not flow.hidden:
         return None
     dim, context_dim, widths = flow.dim, flow.context_dim, flow.hidden
     inputs, hidden, widest = dim + context_dim, sum(widths), max([dim, *widths])
@@ -26,7 +26,7 @@ def convex_potential(flow, direction):
 
     return Instruction(
         chain.POTENTIAL, direction, [dim, context_dim, len(widths), *widths],
-        size=(inputs + 1) * hidden + between + sum(widths[-1:]) + dim + 1 + context_dim * dim,
+        size=(inputs + 1) * hidden + between + widths[-1] + dim + 1 + context_dim * dim,
         tape=inputs + (4 + dim) * hidden + dim * dim + 2 * widest,
         scratch=(3 + dim) * hidden + 2 * widest,
         pack=lambda params, dtype: _in_order(flow.constrained(params)), unpack=unpack,

@@ -10,10 +10,11 @@ from nfref.kernels.chain.instructions.networks import net_arrays, net_cotangent,
 def residual(flow, direction):
     """Data to latent, with the exact log-determinant or the power series with exact traces.
 
-    The fixed point has no twin, nor have estimates that depend on random numbers of each row.
+    The fixed point has no twin, nor have estimates that depend on random numbers of each row, and
+    blocks without a hidden layer, which are affine.
     """
     random = flow.estimator == "roulette" or flow.probes is not None
-    if direction == 1 or random and flow.estimator != "exact":
+    if direction == 1 or not flow.hidden or random and flow.estimator != "exact":
         return None
     dim, terms = flow.dim, flow.terms if flow.estimator == "series" else 0
     widths = [dim + flow.context_dim, *flow.hidden, dim]
