@@ -14,8 +14,7 @@ from nfref.kernels.simd.elementary import (exp, exp_neg, log, log1p, one_minus_e
 from nfref.kernels.simd.lanes import (absolute, broadcast, exponent, load, load_at, load_strided,
                                       mantissa, none_longer, prefetch, store, transpose,
                                       where_equal, where_longer)
-from nfref.kernels.simd.products import (ROWS, add_outer, ensure_compiled, times, times_first,
-                                         times_transposed)
+from nfref.kernels.simd.products import ROWS, add_outer, ensure_compiled, times, times_transposed
 from nfref.kernels.simd.unrolled import any_pivots, usual_pivots
 
 FAN_IN, FAN_OUT = 22, 93    # whole tiles, and some of each kind that is left over
@@ -27,8 +26,8 @@ LANES = 16                  # of the longest vectors; others leave some numbers 
 def everything(a, b, lanes, column, products, vectors, numbers):
     """Products of the numbers of a and b, vectors of them, and their functions."""
     times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 0)
-    times_first(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, SIZE, 1)
-    times_first(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 2 * SIZE, 48, 1)
+    times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, SIZE, ROWS, 0, 1)
+    times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 2 * SIZE, ROWS, 1, 48)
     times_transposed(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 3 * SIZE, 1)
     add_outer(a, 0, FAN_IN, b, 0, FAN_OUT, products, 4 * SIZE, FAN_OUT)
 

@@ -77,7 +77,7 @@ def test_any_number_of_threads_and_what_stood_before_give_the_same_bits(n):
     results = []
     for threads, stood in ((1, 0.0), (2, np.nan), (5, np.nan)):
         fill(program.workspace, stood)
-        results.append([*execute.value(program, theta, x, context, threads),
+        results.append([*execute.value_and_finite(program, theta, x, context, threads)[0],
                         *execute.cotangents(program, theta, x, context, x, x[:, 0], threads),
                         *execute.normal_loss_cotangents(program, theta, x, context, threads)])
     for some in results[1:]:

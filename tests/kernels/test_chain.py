@@ -213,7 +213,7 @@ def test_which_flows_have_an_instruction():
     name for name in FLOWS if "spline" in name or "gate" in name or is_rare(name)))
 def test_one_and_two_threads_give_the_same_bits(name, dtype):
     for program, theta, x, context in each_program(name, 1000, dtype):
-        results = [[*execute.value(program, theta, x, context, threads),
+        results = [[*execute.value_and_finite(program, theta, x, context, threads)[0],
                     *execute.cotangents(program, theta, x, context, x, x[:, 0], threads)]
                    for threads in (1, 2)]
         for one, other in zip(*results, strict=True):
@@ -224,10 +224,10 @@ def test_one_and_two_threads_give_the_same_bits(name, dtype):
 def test_rows_alone_have_the_bits_that_they_have_among_others(name, dtype):
     """A network leaves out columns without rows. What stands there before is not read."""
     for program, theta, x, context in each_program(name, 130, dtype):
-        among_others = execute.value(program, theta, x, context, 1)
+        among_others = execute.value_and_finite(program, theta, x, context, 1)[0]
         for n in (1, 16, 17, 100, 129):
             fill(program.workspace, np.nan)
-            alone = execute.value(program, theta, x[:n], context[:n], 1)
+            alone = execute.value_and_finite(program, theta, x[:n], context[:n], 1)[0]
             for one, other in zip(alone, among_others, strict=True):
                 assert np.array_equal(one, other[:n])
 
@@ -265,7 +265,7 @@ def test_kernels_with_splines_give_chains_without_the_same_bits(dtype, monkeypat
                 program = pieces_of(flow, direction)[0]
                 chosen.append(program.optional[splines])
                 theta = program.pack(params, np.dtype(dtype))
-                results.append([*execute.value(program, theta, x, given, 1),
+                results.append([*execute.value_and_finite(program, theta, x, given, 1)[0],
                                 *execute.cotangents(program, theta, x, given, x, x[:, 0], 1)])
             assert chosen == [None, True]
             for one, other in zip(*results, strict=True):

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from nfref.kernels.jit import kernel
-from nfref.kernels.simd.products import (ROWS, add_outer, ensure_compiled, times_first,
-                                         times_transposed)
+from nfref.kernels.simd.products import ROWS, add_outer, ensure_compiled, times, times_transposed
 
 AT, APART = 3, 5        # where a part of a weight begins, and what stands between its rows
 
 
 @kernel
 def multiplied(weight, stride, fan_in, fan_out, h, out, columns, keep):
-    times_first(weight, AT, stride, fan_in, fan_out, h, 0, out, 0, columns, keep)
+    times(weight, AT, stride, fan_in, fan_out, h, 0, out, 0, ROWS, keep, columns)
 
 
 def problem(fan_in, fan_out, dtype, draw):

@@ -11,13 +11,8 @@ from nfref.kernels.simd.products import ROWS, ensure_compiled
 CHUNK = 8       # blocks that a thread takes at a time when nothing is summed over rows
 
 
-def value(program, theta, x, context, threads):
-    """(rows, log_det) of the rows x; context is (N, 0) where there is none."""
-    return value_and_finite(program, theta, x, context, threads)[0]
-
-
 def value_and_finite(program, theta, x, context, threads):
-    """:func:`value`, and whether all of it is finite."""
+    """(rows, log_det) of the rows x, and whether all of it is finite."""
     ensure_compiled(x.dtype)
     rows, values = inputs_and_values(x, context)
     if program.couples_rows:

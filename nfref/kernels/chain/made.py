@@ -23,7 +23,7 @@ from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform,
 from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, copy_row, copy_rows,
                                        units_of)
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS, add_outer, times_first
+from nfref.kernels.simd.products import ROWS, add_outer, times
 
 AHEAD = 16      # places
 
@@ -111,9 +111,8 @@ def add_seen(net, storage, layer, group, end, known, seen, keep):
     first, units = units_in(net, layer, group, end)
     weight = storage.at + weight_at(widths, layer) + first + known * widths[layer]
     below = storage.tape_at + rows_before(widths, layer - 1)
-    times_first(storage.theta, weight, widths[layer], seen - known, units, tape,
-                below + known * ROWS, tape, below + (widths[layer - 1] + first) * ROWS,
-                storage.columns, keep)
+    times(storage.theta, weight, widths[layer], seen - known, units, tape, below + known * ROWS,
+          tape, below + (widths[layer - 1] + first) * ROWS, ROWS, keep, storage.columns)
 
 
 @body

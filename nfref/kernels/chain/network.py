@@ -7,7 +7,7 @@ follow each other layer by layer in ``theta``, and in ``g_theta`` their gradient
 from nfref.kernels.chain.units import add_row_sums, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh, tanh_and_slope
-from nfref.kernels.simd.products import ROWS, add_outer, times_first, times_transposed
+from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
 ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
@@ -88,7 +88,7 @@ def mlp(widths, activation, storage):
     for k in range(len(widths) - 1):
         fan_in, fan_out = widths[k], widths[k + 1]
         out_at = h_at + fan_in * ROWS
-        times_first(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at, columns)
+        times(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at, ROWS, 0, columns)
         at += fan_in * fan_out
         if k < len(widths) - 2:
             activate(activation, at, fan_out, storage, out_at, columns)

@@ -33,18 +33,16 @@ ROWS = 128      # rows of data in a block: activations of a few layers stay in t
 COLUMNS = 16    # a network takes so many at a time where a block is not full; no vector is longer
 
 
-def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
-    """out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width); keep is 0 or 1."""
-    w = _part(weight, at, stride, fan_in, fan_out)
-    product, part = (w.T @ _part(h, h_at, width, fan_in, width),
-                     _part(out, out_at, width, fan_out, width))
-    part[:] = part + product if keep else product
+def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0,
+          columns=ROWS):
+    """out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width); keep is 0 or 1.
 
-
-def times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
-    """:func:`times` for one column, or a number of sixteens; what the others hold stays."""
-    w, part = _part(weight, at, stride, fan_in, fan_out), _part(out, out_at, ROWS, fan_out, columns)
-    seen = _part(h, h_at, ROWS, fan_in, columns)
+    In the first ``columns`` alone, one or some sixteens, where these are not ROWS; what the others
+    hold stays.
+    """
+    w, columns = (_part(weight, at, stride, fan_in, fan_out),
+                  width if columns == ROWS else columns)
+    seen, part = _part(h, h_at, width, fan_in, columns), _part(out, out_at, width, fan_out, columns)
     # BLAS takes the sums of a single column in another order.
     product = w.T @ (seen if columns > 1 else seen.repeat(COLUMNS, axis=1))
     part[:] = part + product[:, :columns] if keep else product[:, :columns]
@@ -79,19 +77,14 @@ def _part(flat, at, stride, rows, columns):
 
 
 @compiles(times)
-def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0):
-    _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
-                  start_at(out, out_at), width, width)
-
-
-@compiles(times_first)
-def _times_first(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, columns, keep=0):
+def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0,
+           columns=ROWS):
     if columns == 1:
         _call_column(fan_out, fan_in, start_at(weight, at), stride, start_at(h, h_at), keep,
                      start_at(out, out_at))
         return
     _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
-                  start_at(out, out_at), ROWS, columns)
+                  start_at(out, out_at), width, width if columns == ROWS else columns)
 
 
 @compiles(times_transposed)
