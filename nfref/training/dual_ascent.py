@@ -25,9 +25,9 @@ from nfref.flows.hinge import Hinge, branches
 from nfref.flows.linear import FixedLinear, Linear, random_rotation
 from nfref.flows.radial_expansion import RadialExpansion, shares
 from nfref.runtime.annotations import Any, Array, Generator, Params
-from nfref.runtime.checks import (as_rows, at_least, check_count, check_finite_rows, check_positive,
-                                  check_rng, one_of)
+from nfref.runtime.checks import at_least, check_count, check_positive, check_rng, one_of
 from nfref.runtime.configuration import Checked
+from nfref.training.rows import real_rows
 
 # One map ----------------------------------------------------------------------------------
 
@@ -388,9 +388,4 @@ def _mean_log_prob(z, log_det):
 
 
 def _rows(name, x, dim):
-    rows = as_rows(name, x, dim)
-    if rows.dtype.kind == "c":
-        raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
-    if len(rows) < 2:
-        raise ValueError(f"{name}: expected at least two rows, got {len(rows)}")
-    return check_finite_rows(name, rows).astype(np.float64)
+    return real_rows(name, x, dim, least=2).astype(np.float64)

@@ -57,14 +57,20 @@ def _balanced(rows):
     return rows._replace(weight=(rows.weight / np.mean(rows.weight)).astype(rows.x.dtype))
 
 
-def _checked_rows(density, names, given):
-    name, context_name, weight_name = names
-    rows = as_rows(name, given.x, density.dim)
+def real_rows(name, x, dim, least=1):
+    """An (N, ``dim``) array of finite real numbers, with N of at least ``least``."""
+    rows = as_rows(name, x, dim)
     if rows.dtype.kind == "c":
         raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
-    if not len(rows):
-        raise ValueError(f"{name}: expected at least one row, got none")
-    check_finite_rows(name, rows)
+    if len(rows) < least:
+        raise ValueError(f"{name}: expected at least {least} row{'s' * (least > 1)}, "
+                         f"got {len(rows)}")
+    return check_finite_rows(name, rows)
+
+
+def _checked_rows(density, names, given):
+    name, context_name, weight_name = names
+    rows = real_rows(name, given.x, density.dim)
     context = as_context(given.context, density.context_dim, rows, context_name)
     if context is not None:
         check_finite_rows(context_name, context)

@@ -208,7 +208,7 @@ def test_options_are_checked(options, name):
 
 @pytest.mark.parametrize("x, message", [
     (np.zeros(5), r"x: expected shape \(N, 1\), got \(5,\)"),
-    (np.zeros((1, 2)), "x: expected at least two rows, got 1"),
+    (np.zeros((1, 2)), "x: expected at least 2 rows, got 1"),
     (np.full((5, 2), np.nan), "x: expected finite numbers"),
     (np.full((9, 2), 0.1), "x: expected columns none of which .* got 2 columns of rank 0"),
     (np.eye(2), "x: expected columns none of which .* of rank 1"),
