@@ -165,8 +165,7 @@ class Density(Configuration):
         x, log_prob = in_parts(draw, n, self.dim)
         return x, log_prob
 
-    def _checked(self, params, name, rows, context):
-        return Flow._checked(self, params, name, rows, context)
+    _checked = Flow._checked
 
     @cached_property
     def _structure(self):

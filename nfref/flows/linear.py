@@ -315,13 +315,9 @@ class LULinear(Flow):
     def _order(self):
         return np.array(self.permutation)
 
-    @cached_property
-    def _signs(self):
-        return np.array(self.signs, dtype=np.float64)
-
     def factors(self, params):
         """(L, U), each (D, D)."""
-        return unpack_lu(params["lu"], self._signs.astype(params["lu"].dtype))
+        return unpack_lu(params["lu"], np.array(self.signs, params["lu"].dtype))
 
     def _forward(self, params, z, context):
         x, log_det = lu_linear_forward(z, self._order, *self.factors(params),

@@ -44,8 +44,8 @@ from nfref.networks.mlp import init_mlp
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Generator
-from nfref.runtime.checks import (at_least, check_count, check_hidden, check_positive, check_rng,
-                                  one_of)
+from nfref.runtime.checks import (at_least, check_count, check_hidden, check_rng, one_of,
+                                  positive_below)
 from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
 
 # Lipschitz constants ----------------------------------------------------------------------
@@ -351,13 +351,6 @@ defvjp_argnums(fixed_point, _fixed_point_vjp)
 # Block and stack --------------------------------------------------------------------------
 
 
-def check_fraction(name, value):
-    """A number in (0, 1)."""
-    if check_positive(name, value) >= 1:
-        raise ValueError(f"{name}: expected a number in (0, 1), got {value}")
-    return float(value)
-
-
 def as_drawn(name, drawn):
     """What ``with_probes`` drew, as an array."""
     return numpy.asarray(drawn)
@@ -380,9 +373,9 @@ class _Options(Adaptive):
     probes: object = field(default=None, compare=False, repr=False)
     counts: object = field(default=None, compare=False, repr=False)
 
-    _converters = {"hidden": check_hidden, "coefficient": check_fraction,
+    _converters = {"hidden": check_hidden, "coefficient": positive_below(1),
                    "estimator": one_of(ESTIMATORS), "terms": at_least(0),
-                   "continuation": check_fraction, "gradient": one_of(("direct", "neumann")),
+                   "continuation": positive_below(1), "gradient": one_of(("direct", "neumann")),
                    "iterations": at_least(0), "mode": one_of(("evaluation", "training")),
                    "probes": as_drawn, "counts": as_drawn}
 
