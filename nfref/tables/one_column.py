@@ -195,7 +195,8 @@ def predictions(density: TableDensity, table: list[Any], name: str, levels: Sequ
     -------
     mean : (N,) array
     quantiles : (N, len(levels)) array
-        Of a count the least number whose probability or less is at least the level.
+        Of a count the least number whose probability or less is at least the level; of values on
+        a lattice the same, for rounding keeps their order.
     error : (N,) array
         How far the probabilities of what lies below quantiles may be from their levels: a bound
         where a grid served, a standard error where cells were drawn, 0 where they are exact.
@@ -213,6 +214,7 @@ def predictions(density: TableDensity, table: list[Any], name: str, levels: Sequ
         mean[one.places], error[one.places] = one.mean(decode, even), one.error
         found[one.places] = decode(one.quantiles(levels))
     if isinstance(column, Continuous):
+        found = column.rounded(found)
         turns = column.in_turn(mean) - mean
         mean, found = mean + turns, found + turns[:, None]
     return mean, found, error

@@ -87,7 +87,7 @@ class Predictions(EstimatorRows):
         Returns
         -------
         (N, len(levels)) array
-            In the units of the data.
+            In the units of the data, and like what is drawn points of a lattice, if there is one.
         error : (N,) array
             A bound where the density was followed along the column on a grid, a standard error
             where other cells were drawn, 0 where it is exact. Only if asked for.

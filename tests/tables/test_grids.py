@@ -161,3 +161,21 @@ def test_ranks_on_a_lattice_are_randomised_in_its_cells():
     ranks = model.distribution(x[1000:], "x2")
     assert stats.kstest(ranks, "uniform").pvalue > 1e-3
     assert len(np.unique(ranks)) == 500
+
+
+def test_quantiles_on_a_lattice_are_the_least_points_that_reach_their_levels():
+    """As of counts; and a value with a cell to itself is met exactly."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((400, 3))
+    x[:, 1] = np.round(x[:, 0] + x[:, 1])
+    x[:, 2] = np.where(x[:, 2] < 0, 0, x[:, 2])
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(x)
+    points = np.arange(-9.0, 10)
+    cells = np.stack([np.full(19, 0.3), points, np.full(19, 1.0)], axis=1)
+    below = np.cumsum(np.exp(model.score_samples(cells, cells=True)))
+    found = model.predict_quantiles(cells[:1], "x2", (0.1, 0.5, 0.8))[0]
+    np.testing.assert_array_equal(found,
+                                  points[np.searchsorted(below / below[-1], [0.1, 0.5, 0.8])])
+    levels = np.linspace(0.05, 0.95, 91)
+    found = model.predict_quantiles(cells[:1], "x3", levels)[0]
+    assert np.all(np.diff(found) >= 0) and np.any(found == 0)
