@@ -142,8 +142,12 @@ random_state, verbose, n_jobs
         self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
         self._usual = [_usual(measure, _weighed(options, places)["weight"]) for measure in (
             log_prob, log_prob - margins, self._tails.log_prob(_some(table, places)))]
+        # By content: neither the order of rows nor whether one repeats makes a difference.
+        _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
+        some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
+        counts = np.bincount(copy, _weighed(options, places)["weight"])[:TYPICAL_ROWS]
         self._typical = None
-        self._examples = _some(table, places[:TYPICAL_ROWS] if len(places) else slice(TYPICAL_ROWS))
+        self._examples = _some(table, some), counts if len(keys) else np.ones(len(some))
         return found
 
     def _fit_margins(self, density, table, plan, seed, options):
@@ -269,8 +273,11 @@ random_state, verbose, n_jobs
         check_is_fitted(self)
         _, table = self._table(X)
         if self._typical is None:
-            cells = np.ma.masked_invalid(self._of_cells(self._examples))
-            self._typical = np.ma.median(cells, axis=0).filled(np.nan)
+            examples, counts = self._examples
+            cells = self._of_cells(examples).T
+            there = ~np.isnan(cells)
+            self._typical = np.array([_quantile(own[here], counts[here], 0.5) if np.any(here)
+                                      else np.nan for own, here in zip(cells, there)])
         return self._typical - self._of_cells(table)
 
     def _of_cells(self, table):

@@ -118,6 +118,17 @@ def test_rows_that_are_equal_but_for_three_are_not_trimmed_to_one():
     assert found.n_trimmed_ < 3 and found.predict(rows)[:100].tolist() == [1] * 100
 
 
+def test_usual_surprise_goes_by_content():
+    rng = np.random.default_rng(0)
+    rows, weight = rng.standard_normal((150, 2)), rng.integers(1, 4, 150)
+    repeated = rng.permutation(np.repeat(rows, weight, axis=0))
+    one, other = (nfref.FlowOutlierDetector("gaussian", criterion="conditional", random_state=0)
+                  .fit(x, sample_weight=counts) for x, counts in ((rows, weight), (repeated, None)))
+    assert one.surprise(rows).tobytes() == other.surprise(rows).tobytes()
+    np.testing.assert_allclose(one.decision_function(rows), other.decision_function(rows),
+                               rtol=1e-12)
+
+
 def test_a_table_without_a_whole_row_tells_surprise():
     rows = np.random.default_rng(0).standard_normal((40, 3))
     rows[np.arange(40), np.arange(40) % 3] = np.nan
