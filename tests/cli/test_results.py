@@ -46,9 +46,8 @@ def test_the_table_is_right(folder):
 
 def test_of_test_rows_without_any_cell_nothing_is_said(tmp_path, capsys):
     """The only row that is kept to test by is the one with an empty cell."""
-    rows = ["-1", "1", "0", "1", "0", "-1", "2", "0", "-1", "0", "0", "1", "0", "0", "1", "-2", "0",
-            "0", "1", "0", "0", "-2", "1", '""', "0", "-2", "0", "0", "0", "0"]
+    rows = ["0", '""', *map(str, range(1, 13)), *map(str, range(13))]    # too rare for both parts
     (tmp_path / "t.csv").write_text("\n".join(["a", *rows]))
-    assert main(["fit", str(tmp_path / "t.csv"), "--members", "0", "--quiet", "--out",
-                 str(tmp_path / "m.npz")]) == 0
+    assert main(["fit", str(tmp_path / "t.csv"), "--members", "0", "--quiet", "--seed", "18",
+                 "--out", str(tmp_path / "m.npz")]) == 0
     assert "no test row of 1 is without empty cells" in capsys.readouterr().out
