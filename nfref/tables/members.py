@@ -74,11 +74,12 @@ class UnitRows:
 
 
 class Fold(NamedTuple):
-    """Rows to fit to, and those that are held out, which stand at ``places``."""
+    """Rows to fit to, and those that are held out, which stand at ``places``; one of ``of``."""
 
     training: UnitRows
     held_out: UnitRows
     places: np.ndarray
+    of: int = 1
 
     def all_rows(self):
         """Those that are held out last."""
@@ -106,8 +107,9 @@ def parts_of(rows, share, plan):
 
 def folds_of(rows, parts):
     """The :class:`Fold` of each number."""
-    return [Fold(rows.at(parts != k), rows.at(parts == k), np.flatnonzero(parts == k))
-            for k in range(np.max(parts) + 1)]
+    number = int(np.max(parts)) + 1
+    return [Fold(rows.at(parts != k), rows.at(parts == k), np.flatnonzero(parts == k), number)
+            for k in range(number)]
 
 
 # Candidates -------------------------------------------------------------------------------

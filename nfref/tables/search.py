@@ -64,7 +64,7 @@ def prepare_flows(fold, plan):
     """Have compiled what flows need to be trained in this process, and to be scored in the end."""
     if plan.jobs > 1:
         return
-    training, held_out, _ = fold
+    training, held_out = fold.training, fold.held_out
     scored, fits = min(len(held_out), BLOCK), []
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
         density, vector, unflatten, step = start = _start_of(kind, training, plan)
@@ -87,8 +87,10 @@ def _start_of(kind, training, plan):
 def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
     """The DoneFlow of one flow and one fold; ``resume`` is a FitState of it.
 
-    The flow is trained at one learning rate until it is no better on the rows held out, which say
-    what it weighs. Then it goes on with all rows, at a rate that falls to zero.
+    The flow is trained at one learning rate until it is no better on the rows held out, and goes on
+    at a rate that falls to zero. One of several flows, whose mean counts, goes on with all rows
+    once those held out have said what it weighs: a mean does not pay for what each has of its rows
+    alone. A flow that stands alone does, so it goes on as it began.
     """
     began, state = time.perf_counter(), resume
     density = _density_for(kind, fold.training, rng)
@@ -109,24 +111,26 @@ def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
         if callback is not None:
             callback(now)
 
-    held_out = fold.held_out
+    held_out = {"validation": fold.held_out.u.astype(dtype),
+                "validation_context": _as_type(fold.held_out.context, dtype),
+                "validation_weight": fold.held_out.weight}
     chosen = trained(
-        density.init(rng), fold.training, validation=held_out.u.astype(dtype),
-        validation_context=_as_type(held_out.context, dtype), validation_weight=held_out.weight,
-        epochs=plan.epochs, learning_rate=rate, callback=passed, resume=resume,
+        density.init(rng), fold.training, **held_out, epochs=plan.epochs, learning_rate=rate,
         patience=max(LEAST_PATIENCE,
                      math.ceil(kind.patience * math.sqrt(len(fold.training)) / steps)),
-        time_limit=seconds_left and FIRST_PART * seconds_left)
+        time_limit=seconds_left and FIRST_PART * seconds_left, callback=passed, resume=resume)
     final, message, stopped = chosen, chosen.message, chosen.stopped
     left = seconds_left and seconds_left - (time.perf_counter() - began)
-    if epochs := _epochs_of_all(chosen, left, time.perf_counter() - began):
+    if epochs := _epochs_left(chosen, left, time.perf_counter() - began):
+        alone = plan.members == fold.of == 1
+        rows, how = (fold.training, held_out) if alone else (fold.all_rows(), {"validation": None})
         # Whoever goes on from a state of meanwhile comes here anew, to the same bits.
-        final = trained(chosen.params, fold.all_rows(), validation=None, epochs=epochs,
-                        learning_rate=rate, schedule="cosine", patience=None,
-                        data_dependent_init=False, callback=lambda _: passed(state),
-                        time_limit=left)
-        message += f"; then {len(final.history['train'])} epochs of all rows"
+        final = trained(chosen.params, rows, **how, epochs=epochs, learning_rate=rate,
+                        schedule="cosine", patience=None, data_dependent_init=False,
+                        callback=lambda _: passed(state), time_limit=left)
+        message += f"; then {len(final.history['train'])} epochs" + " of all rows" * (not alone)
         stopped = final.stopped if final.stopped == "interrupted" else stopped
+        chosen = final if alone else chosen
     vector, final = (trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
                      for one in (chosen, final))
     return DoneFlow(vector, message, chosen.history, time.perf_counter() - began, stopped, final)
@@ -136,9 +140,9 @@ def _as_type(array, dtype):
     return None if array is None else array.astype(dtype)
 
 
-def _epochs_of_all(chosen, left, spent):
-    """For how many epochs a flow goes on with all rows: as many as led to the best, and there is
-    time for; none where training broke off."""
+def _epochs_left(chosen, left, spent):
+    """For how many epochs a flow goes on: as many as led to its best, and there is time for; none
+    where training broke off."""
     if chosen.best_epoch is None or chosen.stopped in ("interrupted", "non-finite"):
         return 0
     epochs = chosen.best_epoch + 1

@@ -87,13 +87,30 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
                                rtol=1e-12)
 
 
+def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(monkeypatch):
+    passed = []
+
+    def fit_flow(density, params, u, *rest, **options):
+        found = fit(density, params, u, *rest, **options)
+        passed.append((len(u), len(options["validation"]), found.history["validation"]))
+        return found
+
+    fit = search.fit_flow
+    monkeypatch.setattr(search, "fit_flow", fit_flow)
+    found = fitted(rows(), replace(PLAN, flow="maf", simple=False, epochs=8))
+    assert [one[:2] for one in passed] == [(160, 40)] * 2
+    (tried,) = [one for one in found.tried if one.name == "maf"]
+    offset = np.mean(found.density.encode(list(rows().T))[2])
+    assert tried.mean >= offset - min(passed[0][2]) - 1e-3 and "; then " in tried.message
+
+
 @pytest.mark.parametrize("stopped, best, left, epochs", [
     ("patience", 11, None, 12), ("epochs", 11, 100.0, 12), ("time", 11, 3.0, 6),
     ("time", 11, -1.0, 0), ("patience", None, None, 0), ("interrupted", 11, None, 0)])
 def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
     """Twenty epochs took ten seconds."""
     chosen = FitResult(None, {"train": [0.0] * 20}, best, stopped, "")
-    assert search._epochs_of_all(chosen, left, 10.0) == epochs
+    assert search._epochs_left(chosen, left, 10.0) == epochs
 
 
 def test_more_flows_are_of_the_best_kind():
