@@ -20,6 +20,7 @@ from nfref.kernels.chain import epoch
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.products import column, outer_product, product
 from nfref.runtime import params as trees
+from nfref.tables.members import Fold
 from nfref.tables.plan import Plan
 from nfref.tables.search import prepare_flows
 
@@ -95,13 +96,14 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
         def __len__(self):
             return 700
 
-    prepare_flows((Rows(), Rows(), None), Plan())
+    fold = Fold(Rows(), Rows(), np.arange(700))
+    prepare_flows(fold, Plan())
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
     assert asked == [[ahead.Need(optional, "float32", False, True, True)],
                      [ahead.Need(optional, "float64", True, False)]]
-    prepare_flows((Rows(), Rows(), None), Plan(jobs=2))
-    prepare_flows((Rows(), Rows(), None), Plan("gaussian"))
+    prepare_flows(fold, Plan(jobs=2))
+    prepare_flows(fold, Plan("gaussian"))
     assert len(asked) == 2
 
 
