@@ -88,7 +88,7 @@ stretched = np.linalg.norm(gx - gy, axis=1) / np.linalg.norm(x - y, axis=1)
 print("largest stretching", stretched.max().round(2))                # 0.13
 print("what L promises   ", round(block.lipschitz, 2))               # 0.81, of two matrices
 again, _ = block.forward(params, block.inverse(params, x)[0])
-print("round trip off by ", np.abs(again - x).max())                 # 9e-16
+print("round trip off by ", np.abs(again - x).max())                 # 1e-15
 
 # %%
 # The bound holds, and is a loose one: directions that one matrix stretches most, another need not.

@@ -122,10 +122,10 @@ fitted, last_params = fit(0, epochs=90, patience=None)
 curves = {part: np.array(fitted.history[part]) for part in ("train", "validation")}
 memory = -density.log_prob(last_params, train).mean()
 print("parameters", nfref.params.count(fitted.params))
-print(f"last epoch: its own rows {memory:.2f}, rows held out {curves['validation'][-1]:.2f}")
+print(f"last epoch: its own rows {memory:.1f}, rows held out {curves['validation'][-1]:.1f}")
 lowest = curves["validation"].min()
 print(f"best epoch {fitted.best_epoch}: {lowest:.2f}, entropy {toy.entropy:.2f}")
-# 14226 parameters; last: 1.67 and 2.73; best epoch 13: 2.49, entropy 2.18
+# 14226 parameters; last: 1.8 and 2.7; best epoch 13: 2.49, entropy 2.18
 
 # %%
 # .. dropdown:: Answer
