@@ -33,6 +33,7 @@ from nfref.training.gradient import ONE_AT_A_TIME, prepare, threads_of_steps
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
 FIRST_PART = 0.6        # of a flow's time, until it goes on with all rows
+LONGER = 3.0            # the higher, the smaller a gap at which a flow of a bag goes on for longer
 LEAST_PATIENCE = 6      # epochs: scores of fewer go up and down by chance, however many the steps
 
 
@@ -121,7 +122,8 @@ def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
         time_limit=seconds_left and FIRST_PART * seconds_left, callback=passed, resume=resume)
     final, message, stopped = chosen, chosen.message, chosen.stopped
     left = seconds_left and seconds_left - (time.perf_counter() - began)
-    if epochs := _epochs_left(chosen, left, time.perf_counter() - began):
+    bag = fold.of > 1 and kind.objective is None
+    if epochs := _epochs_left(chosen, bag, left, time.perf_counter() - began):
         alone = plan.members == fold.of == 1
         rows, how = (fold.training, held_out) if alone else (fold.all_rows(), {"validation": None})
         # Whoever goes on from a state of meanwhile comes here anew, to the same bits.
@@ -140,12 +142,15 @@ def _as_type(array, dtype):
     return None if array is None else array.astype(dtype)
 
 
-def _epochs_left(chosen, left, spent):
-    """For how many epochs a flow goes on: as many as led to its best, and there is time for; none
+def _epochs_left(chosen, bag, left, spent):
+    """For how many epochs a flow goes on, if there is time: as many as led to its best; one of a
+    bag for up to twice as many, the less it knew its own rows better than those held out. None
     where training broke off."""
-    if chosen.best_epoch is None or chosen.stopped in ("interrupted", "non-finite"):
+    best = chosen.best_epoch
+    if best is None or chosen.stopped in ("interrupted", "non-finite"):
         return 0
-    epochs = chosen.best_epoch + 1
+    gap = max(chosen.history["validation"][best] - chosen.history["train"][best], 0.0)
+    epochs = round((best + 1) * (1 + bag * math.exp(-LONGER * gap)))
     return epochs if left is None else min(
         epochs, max(0, int(left * len(chosen.history["train"]) / spent)))
 

@@ -109,8 +109,15 @@ def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(mo
     ("time", 11, -1.0, 0), ("patience", None, None, 0), ("interrupted", 11, None, 0)])
 def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
     """Twenty epochs took ten seconds."""
-    chosen = FitResult(None, {"train": [0.0] * 20}, best, stopped, "")
-    assert search._epochs_left(chosen, left, 10.0) == epochs
+    chosen = FitResult(None, {"train": [0.0] * 20, "validation": [0.0] * 20}, best, stopped, "")
+    assert search._epochs_left(chosen, False, left, 10.0) == epochs
+
+
+@pytest.mark.parametrize("gap, epochs", [(-1.0, 24), (0.0, 24), (np.log(2) / 3, 18), (9.0, 12)])
+def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(gap, epochs):
+    chosen = FitResult(None, {"train": [2.0] * 20, "validation": [2.0 + gap] * 20}, 11, "epochs",
+                       "")
+    assert search._epochs_left(chosen, True, None, 10.0) == epochs
 
 
 def test_more_flows_are_of_the_best_kind():
