@@ -130,8 +130,7 @@ class GaussianMixture(Configuration):
 
     @classmethod
     def choose(cls, x: Array, validation: Array, rng: Generator, *, weight: Array | None = None,
-               validation_weight: Array | None = None,
-               log_prob: Callable[..., Any] | None = None) -> Any:
+               validation_weight: Array | None = None) -> Any:
         """The mixture of the size (:func:`sizes`) that gives validation rows the highest density.
 
         Parameters
@@ -140,15 +139,12 @@ class GaussianMixture(Configuration):
         rng : numpy.random.Generator
         weight, validation_weight : (N,), (M,) array, optional
             What each row counts.
-        log_prob : callable, optional
-            (mixture, validation) -> (M,): what validation rows are judged by, if not their density.
         """
         x = check_rows(x)[0]
 
         def fitted(size):
             mixture = size.fit(x, rng, weight)
-            scores = log_prob(mixture, validation) if log_prob else mixture.log_prob(validation)
-            return mixture, np.average(scores, weights=validation_weight)
+            return mixture, np.average(mixture.log_prob(validation), weights=validation_weight)
 
         return choose(sizes(*x.shape), fitted)
 

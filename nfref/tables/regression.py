@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import Gaussian, gaussian_log_prob
@@ -62,34 +61,6 @@ class MixtureRegression(Configuration):
         if isinstance(found, Regressed):
             return cls(found.density, found.slopes)
         return cls(found, np.zeros((0, known + u.shape[1])))
-
-    @classmethod
-    def choose(cls, u: Array, context: Array, known: int, held_out: Array, held_out_context: Array,
-               rng: Generator, weight: Array | None = None,
-               held_out_weight: Array | None = None) -> Any:
-        """The number of components under which rows held out are likeliest, given their context.
-
-        Parameters
-        ----------
-        u, held_out : (N, D), (M, D) array
-        context, held_out_context : (N, F + G), (M, F + G) array
-        known : int
-            G.
-        rng : numpy.random.Generator
-        weight, held_out_weight : (N,), (M,) array, optional
-        """
-        start = cls.fit(lambda x, w: None, u, context, known, weight)   # for its slopes
-        features = held_out_context[:, :len(start.slopes)]
-        rows = np.concatenate([held_out_context[:, len(start.slopes):], held_out], axis=1)
-        rows = rows - features @ start.slopes
-
-        def choose(x, weight):
-            return GaussianMixture.choose(
-                x, rows, rng, weight=weight, validation_weight=held_out_weight,
-                log_prob=lambda mixture, rows: (mixture.log_prob(rows)
-                                                - _log_marginal(mixture, rows[:, :known])))
-
-        return cls.fit(choose, u, context, known, weight)
 
     def _centred(self, context):
         """(f, g - f B_g)."""
