@@ -77,10 +77,15 @@ class Filled:
 
     def shares(self):
         """The weights with sum 1 in each row, (N, S)."""
-        largest = np.max(self.log_weight, axis=1, keepdims=True)
-        weight = np.exp(self.log_weight - np.where(np.isfinite(largest), largest, 0.0))
-        weight = np.where(np.isfinite(largest), weight, 1.0)    # nothing is likelier than the rest
-        return weight / np.sum(weight, axis=1, keepdims=True)
+        return shares_of(self.log_weight)
+
+
+def shares_of(log_weight):
+    """exp of logarithms (N, V) with sum 1 in each row."""
+    largest = np.max(log_weight, axis=1, keepdims=True)
+    weight = np.exp(log_weight - np.where(np.isfinite(largest), largest, 0.0))
+    weight = np.where(np.isfinite(largest), weight, 1.0)    # nothing is likelier than the rest
+    return weight / np.sum(weight, axis=1, keepdims=True)
 
 
 class ConditionalSampler:

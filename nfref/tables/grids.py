@@ -185,6 +185,11 @@ class Grid:
             t = np.where(left, np.where(inside, t + step, 0.5 * (low + high)), t)
         return t
 
+    def mean(self, decode, levels):
+        """The mean of decoded quantiles at even levels, (N,): tails beyond them, of which the wide
+        density has too much for any mean, count as the outermost."""
+        return np.mean(decode(self.quantiles(levels, polished=False)), axis=1)
+
     def below(self, t):
         """P(T <= t) of one t a row, (N,)."""
         if self.exact is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.columns import Continuous
 from nfref.tables.conditional import (DRAWS, ConditionalSampler, check_known, log_marginal,
-                                      patterns_of)
+                                      patterns_of, shares_of)
 from nfref.tables.density import TableDensity
 from nfref.tables.marginals import Noise
 
@@ -69,32 +69,6 @@ class Discrete:
         return np.where(place > 0, self.edges[np.arange(len(x)), place - 1], 0.0)
 
 
-@dataclass(frozen=True)
-class _OfGrid:
-    """A grid of :mod:`nfref.tables.grids` with the answers of :class:`Discrete`."""
-
-    grid: Any
-
-    @property
-    def places(self):
-        return self.grid.places
-
-    @property
-    def error(self):
-        return self.grid.error
-
-    def quantiles(self, levels):
-        return self.grid.quantiles(levels)
-
-    def below(self, x):
-        return self.grid.below(x)
-
-    def mean(self, decode, levels):
-        """Of quantiles at even levels: tails beyond them, of which the wide density has too much
-        for any mean, count as the outermost."""
-        return np.mean(decode(self.grid.quantiles(levels, polished=False)), axis=1)
-
-
 def _answers(density, table, name, draws, seed, least=1.0):
     """(column, an iterator of what answers for some rows each)."""
     names = [column.name for column in density.columns]
@@ -119,7 +93,7 @@ def _answers(density, table, name, draws, seed, least=1.0):
                 done = False
                 for grid in sampler.along(at, rows, codes, u, pattern, True, least):
                     done = True
-                    yield _OfGrid(grid)
+                    yield grid
             else:
                 numbers = _numbers_to_try(density.discrete.parts[at])
                 done = np.sum(~pattern) == 1 and len(numbers) <= NUMBERS
@@ -155,20 +129,12 @@ def _tried(density, rows, codes, u, place, numbers):
         joint = joint + density.pool.log_prob(np.repeat(u, len(numbers), axis=0),
                                               density.context(asked))
     joint = joint.reshape(len(codes), -1)
-    shares = _shares(joint)
+    shares = shares_of(joint)
     # What the discrete columns alone leave beyond the numbers that were tried.
     part = density.discrete.parts[place]
     inside = np.sum(np.exp(part.of(numbers)), axis=0)
     error = np.full(len(codes), max(0.0, 1 - float(np.min(inside))))
     return Discrete.of(rows, np.tile(numbers, (len(codes), 1)), shares, error)
-
-
-def _shares(joint):
-    """exp of log-likelihoods (N, V) with sum 1 in each row."""
-    largest = np.max(joint, axis=1, keepdims=True)
-    shares = np.exp(joint - np.where(np.isfinite(largest), largest, 0.0))
-    shares = np.where(np.isfinite(largest), shares, 1.0)    # nothing is likelier than the rest
-    return shares / np.sum(shares, axis=1, keepdims=True)
 
 
 # Answers ----------------------------------------------------------------------------------
@@ -246,7 +212,7 @@ def label_probabilities(density: Any, table: Any, name: Any, draws: Any = DRAWS,
         table = list(table)
         table[place] = np.full(len(table[place]), label, object)
         found.append(log_marginal(density, table, draws, seed, sampler).log_prob)
-    return _shares(np.stack(found, axis=1))
+    return shares_of(np.stack(found, axis=1))
 
 
 def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0) -> Any:
