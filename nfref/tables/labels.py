@@ -1,4 +1,4 @@
-"""The probability of a label given other columns: networks beside the latent classes.
+"""The probability of a label given other columns: networks and trees beside the latent classes.
 
 Latent classes explain what is given as well as the label, and spend themselves on it where much is
 given. A network is of the label alone,
@@ -8,18 +8,20 @@ given. A network is of the label alone,
 with f the features of what is given: of a category a 1 in the place of its label, of a number its
 code in units, drawn in at five of them. Without hidden units it is multinomial logistic regression.
 Weights have a normal prior, whose precision is the ridge; biases have none. It is fitted by L-BFGS
-to the posterior mode.
+to the posterior mode. Where a label changes at edges of a few columns among many, boosted trees
+find it sooner.
 
-Several networks and the latent classes are one pool, linear and logarithmic,
+Several such models and the latent classes are one pool, linear and logarithmic,
 
     P(y | f) = a sum_k w_k P_k(y | f) + (1 - a) prod_k P_k(y | f)^w_k / Z(f)
 
 with w, and then a, from rows that none was fitted to (:func:`nfref.tables.pool.stacking_weights`).
 A mean of probabilities is less sure than each that is right, their product is not; what remains of
-the mean bounds what a label can cost. A network is fitted once a fold, and the mean of these is the
-member; one without hidden units is fitted to all rows in the end, where folds hold out all.
+the mean bounds what a label can cost. A model is fitted once a fold, and the mean of these is the
+member; a network without hidden units is fitted to all rows in the end, where folds hold out all.
 
-Sources: Bishop 2006; Smyth and Wolpert 1997.
+Sources: Bishop 2006; Smyth and Wolpert 1997; Friedman 2001 (boosting), Prokhorenkova et al. 2018
+(trees whose levels ask one question).
 """
 
 from dataclasses import dataclass
@@ -33,11 +35,13 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.pool import stacking_weights
 
-# (hidden units, ridge): what is tried.
-NETWORKS = ((0, 0.03), (0, 0.3), (0, 3.0), (0, 30.0), (24, 1.0), (24, 10.0))
 STEPS = 150             # of L-BFGS at most
 FITTED_ROWS = 20_000    # so many rows at most
 LARGEST = 5.0           # units of a number: further out it counts as so far
+RATE = 0.1              # of a step that is taken
+SEEN = 20_000           # over the number of labels: rows that a tree sees at most
+ASKED = 200             # questions that it may ask
+EDGES = 15              # of a feature that are asked about
 
 
 # A network --------------------------------------------------------------------------------
@@ -105,9 +109,8 @@ class LabelNetwork(Configuration):
             value = -np.sum(weight * log_prob[np.arange(len(codes)), codes]) + ridge / 2 * penalty
             return value, np.concatenate([slope.ravel() for slope in slopes])
 
-        with blas.one_thread():     # several are much slower for vectors as short as these
-            found = minimize(loss, np.concatenate([part.ravel() for part in start]), jac=True,
-                             method="L-BFGS-B", options={"maxiter": STEPS})
+        found = minimize(loss, np.concatenate([part.ravel() for part in start]), jac=True,
+                         method="L-BFGS-B", options={"maxiter": STEPS})
         return cls(*parts(found.x))
 
     def log_probs(self, features):
@@ -127,18 +130,112 @@ def _log_softmax(logits):
     return logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
 
 
+# Trees ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LabelTrees(Configuration):
+    """P(y | f) = softmax(b + sum_t V_t[leaf_t(f)])_y of oblivious trees.
+
+    All nodes of a level of such a tree ask the same: whether one feature is above one edge.
+
+    Parameters
+    ----------
+    asked : (T, K, 2) array
+        The place of the feature and the edge.
+    value : (T, 2^K, L) array
+        V. The number of a leaf has a bit for each answer, the first the lowest.
+    start : (L,) array
+        b.
+    """
+
+    asked: np.ndarray
+    value: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def fit(cls, features: Array, codes: Array, weight: Array, size: int, trees: int,
+            depth: int, ridge: float, rng: Generator) -> "LabelTrees":
+        """Gradient boosting by Newton's steps with a ridge; the rest as of :class:`LabelNetwork`.
+
+        Of very many rows, and of what may be asked, each tree sees some.
+        """
+        every = np.array([(j, edge) for j, column in enumerate(features.T)
+                          for edge in _edges(np.unique(column))])
+        above, target, asked, value = _answers(features, every), np.eye(size)[codes], [], []
+        start = np.log((weight @ target + 1) / (np.sum(weight) + size))
+        logits = np.tile(start, (len(codes), 1))
+        for _ in range(trees):
+            rows = rng.permutation(len(codes))[:SEEN // size + 1]
+            some = rng.permutation(len(every))[:ASKED]
+            own: list[int] = []
+            seen, p = 1.0 * above[np.ix_(rows, some)], np.exp(_log_softmax(logits[rows]))
+            slopes = weight[rows, None, None] * np.stack([target[rows] - p, p * (1 - p)], axis=1)
+            for level in range(depth):
+                leaf = np.eye(2 ** level)[_leaves(seen[:, own])]
+                parts = leaf[:, :, None, None] * slopes[:, None]
+                right = np.tensordot(seen.T, parts, 1)
+                gain = sum(np.sum(side[:, :, 0] * _step(side, ridge), axis=(1, 2))
+                           for side in (right, np.sum(parts, axis=0) - right))
+                own.append(int(np.argmax(gain)))
+            leaf = np.eye(2 ** depth)[_leaves(seen[:, own])]
+            asked.append(every[some[own]])
+            value.append(RATE * _step(np.tensordot(leaf.T, slopes, 1), ridge))
+            logits = logits + value[-1][_leaves(above[:, some[own]])]
+        return cls(np.array(asked), np.array(value), start)
+
+    def log_probs(self, features):
+        """log P of every label, (N, L)."""
+        logits = np.tile(self.start, (len(features), 1))
+        for asked, value in zip(self.asked, self.value):
+            logits = logits + value[_leaves(_answers(features, asked))]
+        return _log_softmax(logits)
+
+    def _check(self):
+        check_floats("asked", self.asked, None, None, 2)
+        check_floats("start", self.start, None)
+        check_floats("value", self.value, len(self.asked), 2 ** self.asked.shape[1],
+                     len(self.start))
+
+
+def _edges(values):
+    """At most ``EDGES`` + 1 among values in order; above the last one there is none."""
+    last = len(values) - 1
+    place = np.unique(np.linspace(0, last, EDGES + 1).astype(np.int64))
+    return 0.5 * (values[place] + values[np.minimum(place + 1, last)])
+
+
+def _answers(features, asked):
+    """Which questions (Q, 2) are answered by yes, (N, Q)."""
+    return features[:, asked[:, 0].astype(np.int64)] > asked[:, 1]
+
+
+def _leaves(answers):
+    """The numbers of leaves, (N,), of answers (N, K)."""
+    return answers.astype(np.int64) @ 2 ** np.arange(answers.shape[1])
+
+
+def _step(sums, ridge):
+    """Slope over curvature of logits, (..., L), of their sums (..., 2, L)."""
+    return sums[..., 0, :] / (np.maximum(sums[..., 1, :], 0.0) + ridge)
+
+
 # With latent classes ----------------------------------------------------------------------
+
+# What is tried: networks (hidden units, ridge), and trees (their number, depth, ridge).
+TRIED = (*((LabelNetwork, 0, ridge) for ridge in (0.003, 0.03, 0.3, 3.0, 30.0)),
+         (LabelNetwork, 24, 1.0), (LabelNetwork, 24, 10.0), (LabelTrees, 100, 4, 1.0))
 
 
 @dataclass(frozen=True)
 class LabelPool(Configuration):
-    """P(y | g) of one category given other columns: w_0 of latent classes, the rest of networks.
+    """P(y | g) of one category given other columns: w_0 of latent classes, the rest of members.
 
     Parameters
     ----------
     classes : LatentClasses
-    networks : tuple of tuple of LabelNetwork
-        Each a member, the mean of its networks.
+    networks : tuple of tuple of LabelNetwork or LabelTrees
+        Each a member, the mean of its models.
     weights : (1 + M,) array
         At least 0, with sum 1.
     sizes : tuple of int
@@ -181,11 +278,11 @@ class LabelPool(Configuration):
         features, target = made._features(codes), codes[:, made.target].astype(np.int64)
         size, held = sizes[made.target], parts >= 0
         scores, networks = [log_classes[held]], []
-        for hidden, ridge in NETWORKS:
-            def fitted(rest, hidden=hidden, ridge=ridge):
+        for kind, *options in TRIED:
+            def fitted(rest, kind=kind, options=options):
                 rest = rest[:FITTED_ROWS] if len(rest) else np.arange(len(codes))
-                return LabelNetwork.fit(features[rest], target[rest], weight[rest], size, hidden,
-                                        ridge, rng)
+                with blas.one_thread():     # several are much slower for vectors as short as these
+                    return kind.fit(features[rest], target[rest], weight[rest], size, *options, rng)
 
             score, own = np.zeros((len(codes), size)), []
             for k in range(np.max(parts) + 1):
@@ -194,7 +291,7 @@ class LabelPool(Configuration):
                 score[out] = own[-1].log_probs(features[out])
             scores.append(score[held])
             # What has one mode needs no mean of several, and is better for all rows.
-            if not hidden and np.all(held):
+            if not options[0] and np.all(held):
                 own = [fitted(np.arange(len(codes)))]
             networks.append(tuple(own))
         scores, weight = np.stack(scores), weight[held]
@@ -282,10 +379,10 @@ class LabelPool(Configuration):
         require(np.all(self.weights >= 0) and self.weights[0] > 0
                 and abs(np.sum(self.weights) - 1) < 1e-6 and np.all(self.scale > 0),
                 "weights: expected numbers of at least 0 with sum 1")
-        count = sum(self.sizes[j] or 1 for j in self.given)
-        require(all(isinstance(network, LabelNetwork)
-                    and network.direct.shape == (count, self.sizes[self.target])
-                    for member in self.networks for network in member)
+        one = np.zeros((1, sum(self.sizes[j] or 1 for j in self.given)))
+        require(all(isinstance(model, (LabelNetwork, LabelTrees))
+                    and model.log_probs(one).shape == (1, self.sizes[self.target])
+                    for member in self.networks for model in member)
                 and all(len(member) for member in self.networks),
                 "networks: expected those of its features and labels")
 

@@ -8,6 +8,7 @@ again: a class that is new gets a file of its own, and what a file of old says s
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from nfref.tables import checkpoints
 from nfref.tables.closed_form import Wide
 from nfref.tables.density import TableDensity, encoded
 from nfref.tables.fit import find_columns, fit_table
+from nfref.tables.labels import LabelTrees
 from nfref.tables.model_file import save_model
 from nfref.tables.plan import Plan
 from nfref.tables.pool import Pool
@@ -116,9 +118,14 @@ def tables():
         u = encoded(kinds, [columns[column.name] for column in kinds])[1]
         vine["table_vine"] = TableDensity(kinds, None, Pool(
             (Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide")))
+    labels = fitted(("height", "size", "color"), ("height", "size"))
+    boosted = LabelTrees.fit(rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2,
+                             3, 2, 1.0, rng)
     return {**vine, "table": fitted(tuple(columns), (), 4, 5),
             "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
-            "table_labels": fitted(("height", "size", "color"), ("height", "size")),
+            "table_labels": labels,
+            "table_trees": replace(labels, discrete=replace(
+                labels.discrete, networks=((boosted,),), weights=np.array([0.25, 0.75]))),
             "table_continuous": fitted(("height", "share")),
             "table_discrete": fitted(("visits", "color"))}
 

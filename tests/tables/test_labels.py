@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import nfref
-from nfref.tables.labels import LabelNetwork, LabelPool
+from nfref.tables import labels
+from nfref.tables.labels import LabelNetwork, LabelPool, LabelTrees
 
 
 def products(n=600, seed=0):
@@ -52,6 +53,56 @@ def test_hidden_units_are_at_a_mode():
                  - loss(*(a - w for a, w in zip(at, way)))) / 2e-4
         assert abs(slope) < 0.02 * loss(*at)
     assert np.mean(np.argmax(found.log_probs(x), axis=1) == label) > 0.9
+
+
+def test_a_tree_takes_the_question_that_gains_most(monkeypatch):
+    """One of one question, against all questions there are, by the formulas of Newton's step."""
+    monkeypatch.setattr(labels, "EDGES", 100)
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((60, 3)), rng.uniform(0.5, 2.0, 60)
+    label = np.where(x[:, 1] > 0.4, rng.integers(3, size=60), 0)
+    tree = LabelTrees.fit(x, label, weight, 3, 1, 1, 2.0, rng)
+    start = np.array([weight[label == y].sum() + 1 for y in range(3)]) / (weight.sum() + 3)
+
+    def steps(above):
+        """(The gain of a question, the steps on both sides of it.)"""
+        gain, found = 0.0, []
+        for side in (~above, above):
+            slope = np.array([np.sum(weight[side] * ((label[side] == y) - start[y]))
+                              for y in range(3)])
+            step = slope / (start * (1 - start) * weight[side].sum() + 2.0)
+            gain, found = gain + slope @ step, [*found, step]
+        return gain, found
+
+    gains = [steps(x[:, j] > edge)[0] for j in range(3) for edge in x[:, j]]
+    (place, edge), = tree.asked[0]
+    gain, found = steps(x[:, int(place)] > edge)
+    assert gain == pytest.approx(max(gains), rel=1e-9)
+    np.testing.assert_allclose(tree.value[0], labels.RATE * np.array(found), rtol=1e-9)
+    new = rng.standard_normal((20, 3))
+    odds = start * np.exp(tree.value[0][(new[:, int(place)] > edge) * 1])
+    np.testing.assert_allclose(np.exp(tree.log_probs(new)), odds / odds.sum(axis=1, keepdims=True),
+                               rtol=1e-12)
+
+
+def test_trees_find_fields_of_a_board_and_networks_do_not():
+    def board(n, rng):
+        x = rng.uniform(0, 4, (n, 4))
+        return x, np.sum(np.floor(x[:, :2]), axis=1).astype(int) % 2
+
+    rng = np.random.default_rng(0)
+    (x, label), (new, own) = board(800, rng), board(2000, rng)
+    loss = [-np.mean(found.log_probs(new)[np.arange(2000), own]) for found in (
+        LabelTrees.fit(x, label, np.ones(800), 2, 100, 4, 1.0, rng),
+        LabelNetwork.fit(x, label, np.ones(800), 2, 24, 1.0, rng))]
+    assert loss[0] < 0.45 < 0.5 < loss[1]
+
+
+def test_trees_of_nothing_to_ask_know_how_frequent_labels_are():
+    found = LabelTrees.fit(np.ones((9, 2)), np.array([0] * 7 + [1] * 2), np.ones(9), 3, 100, 4, 1.0,
+                           np.random.default_rng(0))
+    np.testing.assert_allclose(np.exp(found.log_probs(np.zeros((2, 2)))),
+                               [[7 / 9, 2 / 9, 0]] * 2, atol=0.06)
 
 
 def test_labels_follow_what_is_given(model):
