@@ -71,14 +71,10 @@ class Discrete:
 
 def _answers(density, table, name, draws, seed, least=1.0):
     """(column, an iterator of what answers for some rows each)."""
-    names = [column.name for column in density.columns]
-    check_known("column", [name], names)
-    place = names.index(name)
+    place = _place_of(density, name)
     column = density.columns[place]
     if column.kind == "category":
         raise ValueError(f"column: expected one of numbers, got the category {name!r}")
-    if name in density.given:
-        raise ValueError(f"column: expected one that is not given, got {name!r}")
     table = list(table)
     table[place] = np.full(len(table[0]), np.nan)
     sampler = ConditionalSampler(density)
@@ -111,6 +107,15 @@ def _answers(density, table, name, draws, seed, least=1.0):
                               0.5 * np.sqrt(np.sum(shares ** 2, axis=1)), continuous)
 
     return column, answers()
+
+
+def _place_of(density, name):
+    """The place of a column that is not given."""
+    names = [column.name for column in density.columns]
+    check_known("column", [name], names)
+    if name in density.given:
+        raise ValueError(f"column: expected one that is not given, got {name!r}")
+    return names.index(name)
 
 
 def _numbers_to_try(part):
@@ -206,8 +211,7 @@ def label_probabilities(density: Any, table: Any, name: Any, draws: Any = DRAWS,
     (N, L) array
         In the order of the column's labels; rows add up to one.
     """
-    names = [column.name for column in density.columns]
-    place, sampler, found = names.index(name), ConditionalSampler(density), []
+    place, sampler, found = _place_of(density, name), ConditionalSampler(density), []
     for label in density.columns[place].labels:
         table = list(table)
         table[place] = np.full(len(table[place]), label, object)

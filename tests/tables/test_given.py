@@ -245,7 +245,10 @@ def test_what_is_given_has_to_be_there_and_fit(simple):
             (lambda: simple.sample(3, given={"x": 1.0}), "given: expected a value of 'group'"),
             (lambda: simple.score_samples(rows.assign(x=[np.nan] + [0.0] * 19, y=np.nan)),
              "column 'x': expected a value in every row, .*; got none in row 0"),
-            (lambda: simple.quantile(rows, "x"), "column: expected one that is not given")):
+            (lambda: simple.quantile(rows, "x"), "column: expected one that is not given"),
+            (lambda: simple.predict(rows, "group"), "column: expected one that is not given, got "
+                                                    "'group'"),
+            (lambda: simple.predict_proba(rows, "group"), "column: expected one that is not")):
         with pytest.raises(ValueError, match=message):
             call()
     bounded = nfref.FlowDensity("mixture", given=["x"], columns={"x": "-3:3"},
