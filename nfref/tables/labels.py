@@ -41,7 +41,7 @@ LARGEST = 5.0           # units of a number: further out it counts as so far
 RATE = 0.1              # of a step that is taken
 SEEN = 20_000           # over the number of labels: rows that a tree sees at most
 ASKED = 200             # questions that it may ask
-EDGES = 15              # of a feature that are asked about
+EDGES = 63              # of a feature that are asked about
 
 
 # A network --------------------------------------------------------------------------------
