@@ -231,7 +231,7 @@ class Task:
         with blamed(f"{data.name}: "):
             split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
         given = _given(training.given, data, source.weights)
-        columns = _columns(data, source.column)
+        columns = _columns(data, source.column, given)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         return cls(data, weight, copies, split, columns, given)
 
@@ -324,7 +324,7 @@ def _given(named, data, weights):
         return check_given(named, data.columns)
 
 
-def _columns(data, asked):
+def _columns(data, asked, given):
     """What values the columns take: as asked for by (name, support), or as they look."""
     supports = {}
     for name, kind in asked:
@@ -343,7 +343,7 @@ def _columns(data, asked):
             if told:
                 complain(f"nfref: note: {data.name}: {told}")
         columns = find_columns(data.columns, data.table.cells(), supports, first=1,
-                               labels=data.table.labels)
+                               labels=data.table.labels, given=given)
     except ColumnError as error:
         notes.say_remark(data, sure=data.table.named)
         remedy = f"; --without {quote(error.column)} leaves it out" if error.useless else ""

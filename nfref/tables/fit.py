@@ -75,7 +75,8 @@ class Fitted:
 
 
 def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] | None = None,
-                 first: int = 0, labels: dict[str, Any] | None = None) -> tuple[Any, ...]:
+                 first: int = 0, labels: dict[str, Any] | None = None,
+                 given: Sequence[str] = ()) -> tuple[Any, ...]:
     """What values the columns of a table take.
 
     Parameters
@@ -89,6 +90,8 @@ def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] |
         From where messages count rows.
     labels : dict, optional
         name -> what rows hold that are not in the table, of categories.
+    given : sequence of str
+        Columns of which no density is asked.
 
     Returns
     -------
@@ -97,8 +100,8 @@ def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] |
     Raises
     ------
     ColumnError
-        If a column is constant or an exact linear function of others, or does not lie on the
-        support that was asked for.
+        If a column is constant, does not lie on the support that was asked for, or is an exact
+        linear function of others, where not all of these are given.
     ValueError
         If what was asked for is no support, or of no column.
     """
@@ -116,7 +119,7 @@ def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] |
                     for name, values, gap in zip(names, table, missing))
     continuous = [(column, values, gap) for column, values, gap in zip(columns, table, missing)
                   if isinstance(column, Continuous)]
-    if continuous:
+    if any(column.name not in given for column, *_ in continuous):
         whole = ~np.any([gap for *_, gap in continuous], axis=0)
         if np.any(whole):
             check_independent([column for column, *_ in continuous],

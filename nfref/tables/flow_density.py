@@ -173,7 +173,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         options = {"weight": weight, "validation": self.validation,
                    "given": check_given(self.given, names),
                    "announce": announce or self._announce}
-        found = self._found(find_columns(names, table, supports), table, plan, seed, options)
+        columns = find_columns(names, table, supports, given=options["given"])
+        found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
         whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))
         if len(whole) <= KEPT_KEYS:

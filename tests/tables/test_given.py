@@ -256,3 +256,14 @@ def test_what_is_given_has_to_be_there_and_fit(simple):
     with pytest.raises(ValueError, match="column 'x': expected values strictly between -3 and 3, "
                                          "for the others are given it; got 4 in row 1"):
         bounded.score_samples(pd.DataFrame({"y": [0.0, 0.0], "x": [0.0, 4.0]}))
+
+
+def test_numbers_that_are_all_given_may_be_functions_of_each_other():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"x": rng.standard_normal(80), "z": rng.standard_normal(80)})
+    rows["sum"] = rows["x"] + rows["z"]
+    rows["label"] = np.where(rows["sum"] + 0.1 * rng.standard_normal(80) > 0, "up", "down")
+    model = nfref.FlowDensity(given=["x", "z", "sum"], random_state=0).fit(rows)
+    assert np.mean(model.predict(rows, "label") == rows["label"]) > 0.9
+    with pytest.raises(ValueError, match="sum|x|z.*leave it out"):
+        nfref.FlowDensity(given=["x", "z"], random_state=0).fit(rows)
