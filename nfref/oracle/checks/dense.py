@@ -62,9 +62,13 @@ def _back(name, measured, other, start, y, log_det, context_row, floor):
     except CallFailed as error:
         return failed(name, f"the images of {len(start)} rows", str(error))
 
+    eps, ulps = float(np.finfo(measured.dtype).eps), ULPS[measured.dtype.name]
+
     def allowed(p, nudge, draws):
-        return floor + _allowed_back(measured, other, start[p], y[p], back[p], context_row[p],
-                                     nudge, draws)
+        size = np.abs(start[p]) + np.median(np.abs(start[p].astype(np.float64)), axis=0)
+        moves = _responses(lambda r, c: other(r, c)[0], y[p], back[p], measured.codomain, eps,
+                           nudge, draws, context_row[p])
+        return floor + ulps * (eps * size + moves)
 
     everything = np.arange(len(start))
     first = allowed(everything, NUDGE, 2)
@@ -86,8 +90,12 @@ def _back(name, measured, other, start, y, log_det, context_row, floor):
         return passed(name, why)
 
     def allowed_log_det(p, nudge, draws):
-        return floor + _allowed_log_det(measured, other, start[p], y[p], log_det[p],
-                                        log_det_back[p], context_row[p], nudge, draws)[:, None]
+        size = 1 + start.shape[1] + np.abs(log_det[p]) + np.abs(log_det_back[p])
+        moves = _responses(lambda r, c: measured.subject(r, c)[1], start[p], log_det[p],
+                           measured.domain, eps, nudge, draws, context_row[p])
+        moves_back = _responses(lambda r, c: other(r, c)[1], y[p], log_det_back[p],
+                                measured.codomain, eps, nudge, draws, context_row[p])
+        return floor + (ulps * (eps * size + moves + moves_back))[:, None]
 
     first = allowed_log_det(everything, NUDGE, 2)
     total = np.abs(log_det.astype(np.float64) + log_det_back)[:, None]
@@ -139,24 +147,6 @@ def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
         moved = function(_nudged(rows, typical, eps, nudge, rng, domain), context_row)
         largest = np.fmax(largest, np.abs(moved.astype(np.float64) - answer))
     return largest / NUDGE
-
-
-def _allowed_back(measured, other, start, y, back, context_row, nudge, draws):
-    eps = float(np.finfo(measured.dtype).eps)
-    typical = np.median(np.abs(start.astype(np.float64)), axis=0)
-    response = _responses(lambda r, c: other(r, c)[0], y, back, measured.codomain, eps, nudge,
-                          draws, context_row)
-    return ULPS[measured.dtype.name] * (eps * (np.abs(start) + typical) + response)
-
-
-def _allowed_log_det(measured, other, start, y, log_det, log_det_back, context_row, nudge, draws):
-    eps = float(np.finfo(measured.dtype).eps)
-    there = _responses(lambda r, c: measured.subject(r, c)[1], start, log_det, measured.domain,
-                       eps, nudge, draws, context_row)
-    back = _responses(lambda r, c: other(r, c)[1], y, log_det_back, measured.codomain, eps, nudge,
-                      draws, context_row)
-    size = 1 + start.shape[1] + np.abs(log_det) + np.abs(log_det_back)
-    return ULPS[measured.dtype.name] * (eps * size + there + back)
 
 
 def against_reference(name, measured, reference, start):

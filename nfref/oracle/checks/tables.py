@@ -164,8 +164,9 @@ def conditionals(name, estimator, table, ends, rng, levels):
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
     worst = 0.0
-    for column, order in _factors(estimator, table.shape[1]):
-        given = order[:order.index(column)]
+    factors = [(column, order[:k]) for order in _orders(estimator, table.shape[1])[:2]
+               for k, column in enumerate(order)]
+    for column, given in factors:
         for row in table[rng.choice(len(table), size=2)]:
             def log(rows, column=column, given=given):
                 return np.asarray(estimator.conditional(rows, column, given), dtype=float)
@@ -187,12 +188,6 @@ def _orders(estimator, dim):
     if not estimator.takes_order:
         return [estimator.order or natural]
     return [natural, natural[::-1], natural[1:] + natural[:1]]
-
-
-def _factors(estimator, dim):
-    for order in _orders(estimator, dim)[:2]:
-        for column in order:
-            yield column, order
 
 
 def chain_rule(name, estimator, table):
