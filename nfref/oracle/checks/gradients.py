@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfref.oracle.checks.local import verdict
+from nfref.oracle.checks.running import reported
 from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Stopwatch, no_answer
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import ULPS
@@ -57,9 +58,7 @@ def check_parameter_gradients(loss: Callable[..., Any], gradient: Callable[..., 
         raise ValueError("params: expected at least one number, got none")
     rows = _rows(loss, gradient, params, vector, unflatten, rng, entries, directions,
                  Stopwatch(seconds))
-    with np.errstate(all="ignore"):
-        rows = tuple(row for row in rows if row.name not in skip)
-    return Report(f"{subject}, {vector.size} parameters, {vector.dtype}", rows)
+    return reported(f"{subject}, {vector.size} parameters, {vector.dtype}", rows, skip)
 
 
 def _call(name, function, vector, unflatten, stopwatch):
