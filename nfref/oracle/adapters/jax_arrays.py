@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import conditioned, flow_arguments
+from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 SMALLEST = 16               # rows of a padded batch
@@ -117,7 +117,8 @@ def in_dtype(thing, dtype):
         leaves, structure = jax.tree_util.tree_flatten(thing)
         if len(leaves) == 1 and leaves[0] is thing:         # no tree to JAX
             thing = copy.deepcopy(thing)
-            _cast_attributes(thing, dtype, set())
+            cast_attributes(thing, partial(_cast, dtype=dtype),
+                            ("distrax", "numpyro", "tensorflow_probability"), set())
             return thing
         return jax.tree_util.tree_unflatten(structure, [_cast(leaf, dtype) for leaf in leaves])
 
@@ -126,22 +127,6 @@ def _cast(leaf, dtype):
     import jax
     floating = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
     return leaf.astype(dtype) if floating else leaf
-
-
-def _cast_attributes(thing, dtype, seen):
-    if id(thing) in seen or not hasattr(thing, "__dict__"):
-        return
-    seen.add(id(thing))
-    for name, value in list(vars(thing).items()):
-        cast = _cast(value, dtype)
-        if cast is not value:
-            vars(thing)[name] = cast
-        elif isinstance(value, (list, tuple)):
-            for part in value:
-                _cast_attributes(part, dtype, seen)
-        elif type(value).__module__.split(".")[0] in ("distrax", "numpyro",
-                                                      "tensorflow_probability"):
-            _cast_attributes(value, dtype, seen)
 
 
 def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype=np.float64):

@@ -8,7 +8,7 @@ direction. Their functions are compiled and their batches padded
 import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import density_functions, flow_functions, in_dtype
-from nfref.oracle.adapters.shapes import for_all_rows, row_by_row
+from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
 
 
 def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64):
@@ -36,23 +36,13 @@ def flowjax_distribution(distribution):
     return distribution.log_prob, draw
 
 
-def _of_rows(distribution, sample):
-    """A distribution of single numbers is taken as one of rows of one column."""
-    width = len(distribution.event_shape)
-
-    def draw(key, n):
-        x = sample(key, n)
-        return x if width else x[:, None]
-    return (lambda x: distribution.log_prob(x if width else x[:, 0])), draw
-
-
 def distrax_bijector(bijector):
     """A bijector of single numbers is applied to every coordinate and summed."""
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
 def distrax_distribution(distribution):
-    return _of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
+    return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
 def numpyro_transform(transform):
@@ -68,7 +58,7 @@ def numpyro_transform(transform):
 
 
 def numpyro_distribution(distribution):
-    return _of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
+    return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
 def tfp_bijector(bijector):
@@ -88,7 +78,7 @@ def tfp_bijector(bijector):
 
 
 def tfp_distribution(distribution):
-    return _of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))
+    return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))
 
 
 # The same as functions of arrays ------------------------------------------------------------

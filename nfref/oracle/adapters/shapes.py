@@ -1,4 +1,4 @@
-"""Shapes: events that are no vectors, log-determinants that are one number for all rows."""
+"""What libraries' objects have in common: shapes of events, log-determinants, attributes."""
 
 import math
 
@@ -38,6 +38,38 @@ def row_by_row(act, sums=True):
         values, log_det = act(rows, *context)
         return values, for_all_rows(summed(log_det) if sums else log_det, rows)
     return run
+
+
+def of_rows(distribution, sample):
+    """(log_prob, draw) of a distribution; one of single numbers is taken as one of one column.
+
+    ``sample`` takes what ``draw`` takes, and draws events.
+    """
+    width = len(distribution.event_shape)
+
+    def log_prob(x):
+        return distribution.log_prob(x if width else x[:, 0])
+
+    def draw(*given):
+        x = sample(*given)
+        return x if width or x.ndim == 2 else x[:, None]
+    return log_prob, draw
+
+
+def cast_attributes(thing, cast, libraries, seen):
+    """Arrays in attributes of an object, and of what it is made of, as ``cast`` returns them."""
+    if id(thing) in seen or not hasattr(thing, "__dict__"):
+        return
+    seen.add(id(thing))
+    for name, value in list(vars(thing).items()):
+        found = cast(value)
+        if found is not value:
+            vars(thing)[name] = found
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                cast_attributes(part, cast, libraries, seen)
+        elif type(value).__module__.split(".")[0] in libraries:
+            cast_attributes(value, cast, libraries, seen)
 
 
 def flow_arguments(forward, inverse, context, as_arrays, row_gradient):

@@ -2,10 +2,11 @@
 
 import copy
 import copyreg
+from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import conditioned, flow_arguments
+from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
@@ -92,7 +93,8 @@ def in_dtype(thing, dtype, train=False):
     thing = _copied(thing)
     if isinstance(thing, torch.nn.Module):
         thing = thing.train(train).to(torch_dtype(dtype)).requires_grad_(False)
-    _cast_attributes(thing, torch_dtype(dtype), set())
+    cast_attributes(thing, partial(_cast, dtype=torch_dtype(dtype)),
+                    ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA"), set())
     return thing
 
 
@@ -111,24 +113,11 @@ def _copied(thing):
             copyreg.dispatch_table[kind] = known
 
 
-def _cast_attributes(thing, dtype, seen):
+def _cast(value, dtype):
     import torch
-    if id(thing) in seen or not hasattr(thing, "__dict__"):
-        return
-    seen.add(id(thing))
-    for name, value in list(vars(thing).items()):
-        if isinstance(value, torch.nn.Parameter):
-            continue
-        if isinstance(value, torch.Tensor):
-            if value.is_floating_point() and value.dtype != dtype:
-                vars(thing)[name] = value.detach().to(dtype)
-        elif isinstance(value, (list, tuple)):
-            for part in value:
-                _cast_attributes(part, dtype, seen)
-        elif type(value).__module__.split(".")[0] in ("torch", "pyro", "zuko", "nflows",
-                                                      "normflows", "FrEIA"):
-            if not isinstance(value, (torch.dtype, torch.device, torch.Size)):
-                _cast_attributes(value, dtype, seen)
+    casts = (isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter)
+             and value.is_floating_point() and value.dtype != dtype)
+    return value.detach().to(dtype) if casts else value
 
 
 def flow_functions(forward=None, inverse=None, context=None):

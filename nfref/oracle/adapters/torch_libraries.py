@@ -6,7 +6,7 @@ latent z to data x. What nflows, FrEIA and the flows of zuko call forward maps d
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import for_all_rows, row_by_row
+from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
 from nfref.runtime.annotations import Any, Array, DTypeLike
 
@@ -75,16 +75,7 @@ def torch_transform(transform):
 
 
 def torch_distribution(distribution):
-    """A distribution of single numbers is taken as one of rows of one column."""
-    width = len(distribution.event_shape)
-
-    def log_prob(x):
-        return distribution.log_prob(x if width else x[:, 0])
-
-    def draw(n):
-        x = distribution.sample((n,))
-        return x if width or x.ndim == 2 else x[:, None]
-    return log_prob, draw
+    return of_rows(distribution, lambda n: distribution.sample((n,)))
 
 
 def zuko_flow(lazy):
