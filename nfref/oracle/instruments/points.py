@@ -40,14 +40,11 @@ class Box:
         """Take rows of R^D into the box, coordinate by coordinate, monotonically."""
         x = np.array(t, dtype=np.float64)
         with np.errstate(all="ignore"):
-            for j, kind in enumerate(self.kind):
-                low, high = self.lower[j], self.upper[j]
-                if kind == "above":
-                    x[:, j] = low + np.exp(np.clip(t[:, j], -30, 30))
-                elif kind == "below":
-                    x[:, j] = high - np.exp(np.clip(-t[:, j], -30, 30))
-                elif kind == "interval":
-                    x[:, j] = low + (high - low) / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
+            for j, kind, end, sign in self._columns():
+                if kind == "interval":
+                    x[:, j] = end + (self.upper[j] - end) / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
+                elif kind != "line":
+                    x[:, j] = end + sign * np.exp(np.clip(sign * t[:, j], -30, 30))
         return x
 
     def margin(self, x):
@@ -62,52 +59,51 @@ class Box:
         """Whether rows lie inside, numbers that are an end of their interval included."""
         return np.all((x >= self.lower) & (x <= self.upper), axis=1)
 
+    def _columns(self):
+        """Of each coordinate its number and kind, and for half lines their end and direction."""
+        for j, kind in enumerate(self.kind):
+            yield j, kind, *((self.upper[j], -1) if kind == "below" else (self.lower[j], 1))
+
     def log_base(self, z):
         """A simple normalised density on the box, in nats.
 
         Standard normal on a line, exponential on a half line, uniform on an interval.
         """
         total = np.zeros(len(z))
-        for j, kind in enumerate(self.kind):
+        for j, kind, end, _ in self._columns():
             if kind == "line":
                 total += -0.5 * z[:, j] ** 2 - 0.5 * np.log(2 * np.pi)
             elif kind == "interval":
                 total += -np.log(self.upper[j] - self.lower[j])
             else:
-                total += -np.abs(z[:, j] - (self.lower[j] if kind == "above" else self.upper[j]))
+                total += -np.abs(z[:, j] - end)
         return np.where(self.contains(z), total, -np.inf)
 
     def sample_base(self, rng, n):
         """Rows drawn from that density, as quantiles of uniforms so that ends are left out."""
         from scipy.special import ndtri
         u = rng.uniform(1e-12, 1 - 1e-12, (n, len(self.lower)))
-        return self.base_quantile(u, ndtri)
-
-    def base_quantile(self, u, ndtri):
         z = np.empty_like(u)
-        for j, kind in enumerate(self.kind):
+        for j, kind, end, sign in self._columns():
             if kind == "line":
                 z[:, j] = ndtri(u[:, j])
             elif kind == "interval":
                 z[:, j] = self.lower[j] + (self.upper[j] - self.lower[j]) * u[:, j]
             else:
-                end = self.lower[j] if kind == "above" else self.upper[j]
-                z[:, j] = end + (1 if kind == "above" else -1) * -np.log1p(-u[:, j])
+                z[:, j] = end - sign * np.log1p(-u[:, j])
         return z
 
     def base_cdf(self, z):
         """Distribution function of every coordinate under that density."""
         from scipy.special import ndtr
         u = np.empty_like(z)
-        for j, kind in enumerate(self.kind):
+        for j, kind, end, sign in self._columns():
             if kind == "line":
                 u[:, j] = ndtr(z[:, j])
             elif kind == "interval":
                 u[:, j] = (z[:, j] - self.lower[j]) / (self.upper[j] - self.lower[j])
-            elif kind == "above":
-                u[:, j] = -np.expm1(-(z[:, j] - self.lower[j]))
             else:
-                u[:, j] = -np.expm1(-(self.upper[j] - z[:, j]))
+                u[:, j] = -np.expm1(-sign * (z[:, j] - end))
         return np.clip(u, 0, 1)
 
 
