@@ -6,10 +6,10 @@ import numpy as np
 
 from nfref.oracle.checks import (behaviour, context, follows, global_checks, history, local,
                                  own_gradient)
-from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
+from nfref.oracle.checks.arguments import checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.questions import of_densities
-from nfref.oracle.checks.running import Check, reported
+from nfref.oracle.checks.running import Check
 from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
@@ -93,12 +93,7 @@ def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | Non
             check_callable(name, function)
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
     check.given(log_prob, sample, gradient, as_domain("domain", domain, dim))
-    before = bytes_of(parameters)
-
-    def rows():
-        yield from check.rows()
-        yield history.parameters_unchanged("parameters_unchanged", before, bytes_of(parameters))
-    return reported(f"{subject}, D = {dim}, {dtype}", rows(), skip, stop_early)
+    return check.report(subject, check.rows(), parameters, stop_early)
 
 
 class _Check(Check):

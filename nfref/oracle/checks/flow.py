@@ -4,10 +4,10 @@ import numpy as np
 
 from nfref.oracle.checks import (behaviour, context, dense, first_calls, global_checks, history,
                                  knots, local, log_det, own_gradient, uniform)
-from nfref.oracle.checks.arguments import bytes_of, checked_setting, checked_skip
+from nfref.oracle.checks.arguments import checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.checks.questions import of_flows
-from nfref.oracle.checks.running import Check, reported
+from nfref.oracle.checks.running import Check
 from nfref.oracle.instruments.calling import NO_ANSWER, Subject, columns, no_answer
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
@@ -103,12 +103,7 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
     check.given((as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
                 reference or (None, None), gradient or (None, None), make, context_moves, accuracy,
                 smooth, stochastic)
-    before = bytes_of(parameters)
-
-    def rows():
-        yield from check.rows(forward, inverse)
-        yield history.parameters_unchanged("parameters_unchanged", before, bytes_of(parameters))
-    return reported(f"{subject}, D = {dim}, {dtype}", rows(), skip, stop_early)
+    return check.report(subject, check.rows(forward, inverse), parameters, stop_early)
 
 
 class _Check(Check):

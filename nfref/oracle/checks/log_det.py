@@ -11,7 +11,7 @@ import numpy as np
 from nfref.oracle.checks.local import verdict
 from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
-from nfref.oracle.instruments.points import Box, step_scale, wide_rows
+from nfref.oracle.instruments.points import step_scale, wide_rows
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
@@ -228,8 +228,6 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     rows : (S, D) array
     context_row : (S,) int array
     """
-    if not isinstance(domain, Box):
-        return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)
     seconds = 0.25 * min(subject.stopwatch.left(), 2.0 * subject.stopwatch.load)
     affordable = seconds / max(subject.seconds_a_row(), 1e-9) / (2 * dim + 1)
     count = int(min(SCREENED, affordable, 4e6 / (2 * dim + 1) / dim))

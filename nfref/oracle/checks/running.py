@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfref.oracle.checks import batches, behaviour, context, global_checks, history, own_gradient
+from nfref.oracle.checks.arguments import bytes_of
 from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, no_answer
 from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import Report, not_applicable, passed
@@ -29,6 +30,16 @@ class Check:
         self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
         self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
         self.contexts = 1 if given is None else len(given)
+
+    def report(self, subject, rows, parameters, stop_early):
+        """The Report of rows, and of whether calls left the parameters as they were."""
+        before = bytes_of(parameters)
+
+        def all_rows():
+            yield from rows
+            yield history.parameters_unchanged("parameters_unchanged", before, bytes_of(parameters))
+        return reported(f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip,
+                        stop_early)
 
     def timed(self, make, name, *arguments):
         """A row, which is not judged where it is skipped."""
