@@ -25,13 +25,9 @@ def _handling(handler):
             signal.signal(number, old)
 
 
-def _interrupt(number, frame):
-    raise KeyboardInterrupt
-
-
 def handled():
     """Within the block, SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does."""
-    return _handling(_interrupt)
+    return _handling(signal.default_int_handler)
 
 
 class Once:
