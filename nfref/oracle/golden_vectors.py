@@ -73,17 +73,15 @@ def load(source: Any) -> dict[str, Any]:
     """
     file = FOLDER / f"{source}.json" if str(source) in shipped() else Path(source)
     try:
-        golden = json.loads(file.read_text(encoding="utf-8"))
+        golden = json.loads(file.read_text(encoding="utf-8"),
+                            object_hook=lambda node: array_of(node) if is_leaf(node) else node)
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}: expected JSON, got an error at line {error.lineno}") from None
     if not isinstance(golden, dict) or golden.get("kind") != "nfref golden vector":
         raise ValueError(f"{source}: expected a golden vector, got another kind of JSON")
     if golden["schema"] != SCHEMA:
         raise ValueError(f"{source}: expected schema {SCHEMA}, got {golden['schema']}")
-    flow = rebuild(golden.pop("flow"))
-    arrays = {key: nested(array_of, value, is_leaf) if isinstance(value, (dict, list)) and
-              key != "convention" else value for key, value in golden.items()}
-    return {**arrays, "flow": flow}
+    return {**golden, "flow": rebuild(golden["flow"])}
 
 
 def is_leaf(node):
@@ -94,12 +92,3 @@ def array_of(node):
     """The float64 array of a leaf."""
     values = np.array([float.fromhex(text) for text in node["hex"]], dtype=np.float64)
     return values.reshape(node["shape"])
-
-
-def nested(convert, node, is_end):
-    """Apply ``convert`` to the ends of nested dicts and lists."""
-    if is_end(node):
-        return convert(node)
-    if isinstance(node, dict):
-        return {key: nested(convert, value, is_end) for key, value in node.items()}
-    return [nested(convert, value, is_end) for value in node]

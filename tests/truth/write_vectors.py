@@ -16,7 +16,7 @@ import mpmath as mp
 import numpy as np
 
 from nfref.flows.composition import Invert
-from nfref.oracle.golden_vectors import FOLDER, SCHEMA, nested
+from nfref.oracle.golden_vectors import FOLDER, SCHEMA
 from nfref.runtime import params as trees
 from nfref.runtime.description import describe
 from nfref.runtime.files import replacing
@@ -113,7 +113,7 @@ def vector(name, configuration):
             "name": name,
             "convention": CONVENTION,
             "flow": describe(flow)[0],
-            "params": nested(leaf, params, lambda node: isinstance(node, np.ndarray)),
+            "params": trees.tree_map(leaf, params),
             "context": None if configuration.context is None else leaf(configuration.context),
             "z": leaf(configuration.z),
             "x": leaf(x),
@@ -121,8 +121,7 @@ def vector(name, configuration):
             "log_det_inverse": leaf([-value for value in log_det]),
             "log_prob": leaf([standard_normal_log_prob(row) - value
                               for row, value in zip(z, log_det)]),
-            "gradient": nested(leaf, gradient(flow, params, x, z, context),
-                               lambda node: isinstance(node, np.ndarray)),
+            "gradient": trees.tree_map(leaf, gradient(flow, params, x, z, context)),
         }
 
 
