@@ -138,10 +138,8 @@ class Program:
         if maps:
             given.update(self.ends, **{name: self._map(name) for name in maps})
         else:
-            given["log_prob"] = self._log_prob
+            given.update(self.density())
             given.update({"domain": self.ends["domain"]} if "domain" in self.ends else {})
-            if "sample" in self.can:
-                given["sample"] = self._sample
         if self.features:
             given["context"] = np.random.default_rng(0).standard_normal((8, self.features))
         return given
