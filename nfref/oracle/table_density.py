@@ -118,7 +118,9 @@ class _Check:
             if not (isinstance(column, (int, np.integer)) and 0 <= column < dim):
                 raise ValueError(f"discrete: expected columns from 0 to {dim - 1}, got {column!r}")
         self.continuous = [column for column in range(dim) if column not in self.discrete]
-        self.levels = {column: self._levels(column) for column in self.discrete}
+        # Values that discrete columns can take: the table's, and drawn ones.
+        self.levels = {column: np.union1d(table[:, column], self.samples[:, column])
+                       for column in self.discrete}
         self.refit = refit
 
     def _whole(self):
@@ -128,10 +130,6 @@ class _Check:
         return [column for column in range(self.table.shape[1])
                 if all(np.array_equal(rows[:, column], np.round(rows[:, column]))
                        for rows in (self.table, self.samples))]
-
-    def _levels(self, column):
-        """Values that a discrete column can take: the table's, and drawn ones."""
-        return np.union1d(self.table[:, column], self.samples[:, column])
 
     def log_prob(self, rows):
         """float64 log-densities of rows (N, D)."""
@@ -197,13 +195,9 @@ class _Check:
         if self.discrete:
             return passed(name, "discrete columns are not integrated")
         box = Box(self.box.lower[order], self.box.upper[order])
-        center, scale = units_of(rows, box)
-
-        def log_prob(z):
-            return np.asarray(fitted.log_prob(center + scale * z), dtype=float) + np.sum(
-                np.log(scale))
-        inside = Box((box.lower - center) / scale, (box.upper - center) / scale)
-        return tables.mass(name, log_prob, (rows - center) / scale, inside, self.rng)
+        inner = InUnits(lambda x: as_numbers(fitted.log_prob(x)).astype(np.float64),
+                        *units_of(rows, box))
+        return tables.mass(name, inner, inner.of(rows), inner.box_of(box), self.rng)
 
     # Discrete columns -----------------------------------------------------------------------
 
@@ -276,8 +270,7 @@ class _Check:
             left_out |= set(UNSEEDED)
         report = check_density(
             inner, sample, dim=len(columns), rng=self.rng, dtype=self.dtype,
-            domain=((box.lower - inner.center) / inner.scale,
-                    (box.upper - inner.center) / inner.scale),
+            domain=(inner.of(box.lower), inner.of(box.upper)),
             support=self.support(inner, table[:, columns], box), seconds=self.stopwatch.seconds,
             skip=tuple(left_out & set(DENSITY_PROPERTIES)), stop_early=self.stop_early)
         for row in report.rows:
@@ -291,7 +284,7 @@ class _Check:
         around = around[box.contains(around)]
         with np.errstate(all="ignore"):
             try:
-                nowhere = inner((around - inner.center) / inner.scale) == -np.inf
+                nowhere = inner(inner.of(around)) == -np.inf
             except Exception:       # for the check to find
                 return None
         if not np.any(nowhere):
@@ -307,7 +300,7 @@ class _Check:
                     place = np.searchsorted(self.levels[column], found[:, column])
                     found[:, column] = np.minimum(place, len(self.levels[column]) - 1)
                     found[:, column] += rng.uniform(1e-9, 1, n)
-            return ((found[:, columns] - inner.center) / inner.scale).astype(self.dtype)
+            return inner.of(found[:, columns]).astype(self.dtype)
         return sample
 
     def explained(self, row):

@@ -141,22 +141,21 @@ def _with(rows, columns, values):
     return rows
 
 
-def _integral(function, pilot, ends):
-    """The integral of exp(function) over one column, and its error; values (N,) -> (N,)."""
-    low, high = (np.atleast_1d(float(end)) for end in ends)
-    box = Box(low, high)
-    found = line_integral(lambda x: np.where(box.contains(x), function(x[:, 0]), -np.inf), box,
-                          np.clip(pilot, low, high)[:, None], most=4000)[0]
-    return found.value, 10 * found.error + 1e-6
-
-
-def _column_function(function, row, column):
-    """A function of rows along one column, the others as in ``row``."""
+def _total(function, row, column, table, ends, levels, rounding):
+    """The sum or the integral of exp(function) over a column, the others as in ``row``, and what
+    it may be off by: ``rounding``, of a sum."""
     def along(values):
         rows = np.repeat(row[None], len(values), axis=0)
         rows[:, column] = values
         return function(rows)
-    return along
+
+    if column in levels:
+        return np.sum(np.exp(along(levels[column]))), rounding
+    low, high = (np.atleast_1d(float(end)) for end in ends[column])
+    box = Box(low, high)
+    found = line_integral(lambda x: np.where(box.contains(x), along(x[:, 0]), -np.inf), box,
+                          np.clip(table[:, column], low, high)[:, None], most=4000)[0]
+    return found.value, 10 * found.error + 1e-6
 
 
 def conditionals(name, estimator, table, ends, rng, levels):
@@ -170,11 +169,7 @@ def conditionals(name, estimator, table, ends, rng, levels):
         for row in table[rng.choice(len(table), size=2)]:
             def log(rows, column=column, given=given):
                 return np.asarray(estimator.conditional(rows, column, given), dtype=float)
-            along = _column_function(log, row, column)
-            if column in levels:
-                total, allowed = np.sum(np.exp(along(levels[column]))), 1e-6
-            else:
-                total, allowed = _integral(along, table[:, column], ends[column])
+            total, allowed = _total(log, row, column, table, ends, levels, 1e-6)
             error = abs(total - 1)
             if not error < allowed + 1e-4:
                 return failed(name, f"p(column {column} | columns {list(given)})",
@@ -220,15 +215,11 @@ def marginal(name, estimator, table, ends, rng, levels):
     dim = table.shape[1]
     if estimator.marginal is None or dim < 2:
         return not_applicable(name, "no marginal densities are offered")
-    out, worst, allowed = int(rng.integers(dim)), 0.0, 1e-5
+    out, worst = int(rng.integers(dim)), 0.0
     kept = tuple(column for column in range(dim) if column != out)
     function = estimator.marginal(kept)
     for row in table[rng.choice(len(table), size=6)]:
-        along = _column_function(estimator.log_prob, row, out)
-        if out in levels:
-            total = np.sum(np.exp(along(levels[out])))
-        else:
-            total, allowed = _integral(along, table[:, out], ends[out])
+        total, allowed = _total(estimator.log_prob, row, out, table, ends, levels, 1e-5)
         ours = float(np.exp(np.ravel(function(row[None, list(kept)]))[0]))
         error = abs(total - ours)
         if not error < allowed + 1e-4 * ours:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfref.oracle.adapters.fitting import as_numbers
+from nfref.oracle.instruments.points import Box
 from nfref.runtime.annotations import Any
 
 
@@ -28,6 +29,14 @@ class InUnits:
         self.log_prob, self.center, self.scale = log_prob, center, scale
         self.unchanged = not np.any(center) and np.all(scale == 1)
 
+    def of(self, x):
+        """The z of rows in the units of the table."""
+        return (x - self.center) / self.scale
+
+    def box_of(self, box):
+        """The box in these units."""
+        return Box(self.of(box.lower), self.of(box.upper))
+
     def __call__(self, z):
         if self.unchanged:
             x = z
@@ -38,7 +47,7 @@ class InUnits:
         x.flags.writeable = writeable and x.flags.writeable
         found = as_numbers(self.log_prob(x))
         if not self.unchanged and x.tobytes() != before.tobytes():
-            z[...] = (x - self.center) / self.scale      # it wrote into what it was given
+            z[...] = self.of(x)         # it wrote into what it was given
         return found + np.sum(np.log(self.scale)).astype(found.dtype)
 
 
