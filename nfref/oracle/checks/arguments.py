@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.runtime import params as trees
-from nfref.runtime.checks import check_count, check_positive, check_rng
+from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
 
 def checked_skip(skip, properties):
@@ -13,6 +13,13 @@ def checked_skip(skip, properties):
         if name not in properties:
             raise ValueError(f"skip: expected names of properties, got {name!r}")
     return names
+
+
+def check_callables(**functions):
+    """That functions, where they are given, are some."""
+    for name, function in functions.items():
+        if function is not None:
+            check_callable(name, function)
 
 
 def bytes_of(parameters):

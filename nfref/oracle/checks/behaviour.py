@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfref.oracle.instruments.calling import CallFailed, columns
+from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import failed, not_applicable, passed, show
 
 # Parts of the way short of an edge, and how far log_prob may be below the usual there, in parts of
@@ -10,22 +11,11 @@ from nfref.oracle.report import failed, not_applicable, passed, show
 EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
 
 
-def _noted(name, faults, fine):
+def noted(name, faults, fine):
+    """What was noted of a subject, call by call."""
     if faults:
         return failed(name, f"{len(faults)} calls broke it", faults[0])
     return passed(name, fine)
-
-
-def shapes(name, subject):
-    return _noted(name, subject.shape_faults, "values (N, D), log_det (N,), in every call")
-
-
-def dtypes(name, subject):
-    return _noted(name, subject.dtype_faults, f"{subject.dtype} in, {subject.dtype} out")
-
-
-def input_unchanged(name, subject):
-    return _noted(name, subject.changed_inputs, "bytes compared before and after every call")
 
 
 def finite(name, measured):
@@ -147,7 +137,7 @@ def answers_stay(name, measured):
 def stays_inside(name, measured):
     """Values lie in the codomain, or on its edge when they were rounded there."""
     codomain = measured.codomain
-    if not hasattr(codomain, "contains") or codomain.is_everything:
+    if not isinstance(codomain, Box) or codomain.is_everything:
         return not_applicable(name, "no bounded codomain was named")
     slack = 64 * np.finfo(measured.dtype).eps
     with np.errstate(invalid="ignore"):

@@ -39,10 +39,7 @@ def sweep(name, measured, other, start, floor=0.0):
                       f"every log_det is a float32 number, as {log_det[~bad][0]:.17g}")
     if other is None:
         return passed(name, f"{len(start)} rows, finite; one direction only")
-    inside = ~bad
-    if isinstance(measured.codomain, Box):
-        inside &= measured.codomain.contains(y.astype(np.float64))
-    kept = np.flatnonzero(inside)
+    kept = np.flatnonzero(~bad & measured.codomain.contains(y.astype(np.float64)))
     if not len(kept):
         return inconclusive(name, "no row leads inside the codomain")
     return _back(name, measured, other, start[kept], y[kept],
@@ -132,9 +129,8 @@ def _nudged(rows, typical, eps, nudge, rng, domain):
     step = nudge * eps * (np.abs(rows.astype(np.float64)) + typical)
     step *= rng.choice([-1.0, 1.0], rows.shape)
     moved = (rows + step).astype(rows.dtype)
-    if isinstance(domain, Box):
-        for turned in ((rows - step).astype(rows.dtype), rows):
-            moved = np.where((moved > domain.lower) & (moved < domain.upper), moved, turned)
+    for turned in ((rows - step).astype(rows.dtype), rows):
+        moved = np.where((moved > domain.lower) & (moved < domain.upper), moved, turned)
     return moved
 
 

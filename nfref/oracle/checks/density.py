@@ -6,7 +6,7 @@ import numpy as np
 
 from nfref.oracle.checks import (behaviour, context, follows, global_checks, history, local,
                                  own_gradient)
-from nfref.oracle.checks.arguments import checked_setting, checked_skip
+from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.questions import of_densities
 from nfref.oracle.checks.running import Check
@@ -88,9 +88,7 @@ def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | Non
     dtype, given = checked_setting(dim, rng, seconds, dtype, context)
     skip = checked_skip(skip, DENSITY_PROPERTIES)
     check_callable("log_prob", log_prob)
-    for name, function in (("sample", sample), ("gradient", gradient), ("support", support)):
-        if function is not None:
-            check_callable(name, function)
+    check_callables(sample=sample, gradient=gradient, support=support)
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
     check.given(log_prob, sample, gradient, as_domain("domain", domain, dim))
     return check.report(subject, check.rows(), parameters, stop_early)
@@ -136,8 +134,7 @@ class _Check(Check):
         probes = make_probes(self.rng, self.domain, self.dim, self.dtype,
                              self.contexts)
         chosen = samples[:24].astype(self.dtype)
-        if isinstance(self.domain, Box):
-            chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
+        chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
         first, middle = np.zeros(len(chosen), dtype=int), np.ones(len(chosen), dtype=bool)
         probes = Probes(chosen, first, middle, ~middle).before(probes)
         if self.support is not None:
@@ -157,12 +154,11 @@ class _Check(Check):
 
     def globally(self, samples):
         """Integral one, and samples where the density is: for one context, then for others."""
+        names = ("sample_follows", "normalised")
         if not isinstance(self.domain, Box) and self.support is None:
             why = "the domain is known by samples only; support= says where it is"
-            yield inconclusive("sample_follows", why)
-            yield inconclusive("normalised", why)
+            yield from (inconclusive(name, why) for name in names)
             return
-        names = ("sample_follows", "normalised")
         if set(names) <= set(self.skip):
             yield from (not_applicable(name, "skipped") for name in names)
             return

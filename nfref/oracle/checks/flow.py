@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.oracle.checks import (behaviour, context, dense, first_calls, global_checks, history,
                                  knots, local, log_det, own_gradient, uniform)
-from nfref.oracle.checks.arguments import checked_setting, checked_skip
+from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.checks.questions import of_flows
 from nfref.oracle.checks.running import Check
@@ -14,7 +14,6 @@ from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes
 from nfref.oracle.report import Report, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
-from nfref.runtime.checks import check_callable
 
 
 @of_flows
@@ -95,10 +94,7 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
     skip = checked_skip(skip, FLOW_PROPERTIES)
     if forward is None and inverse is None:
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
-    for name, function in (("forward", forward), ("inverse", inverse), ("support", support),
-                           ("make", make)):
-        if function is not None:
-            check_callable(name, function)
+    check_callables(forward=forward, inverse=inverse, support=support, make=make)
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
     check.given((as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
                 reference or (None, None), gradient or (None, None), make, context_moves, accuracy,
@@ -123,11 +119,9 @@ class _Check(Check):
                     for name, function in (("forward", forward), ("inverse", inverse))
                     if function is not None}
         measurements, kinks = {}, {}
-        for name in ("forward", "inverse"):
-            if name in subjects:
-                if self.stochastic:
-                    subjects[name].has_log_det = False
-                yield from self.measure(name, subjects, measurements, kinks)
+        for name, subject in subjects.items():
+            subject.has_log_det = not self.stochastic
+            yield from self.measure(name, subjects, measurements, kinks)
         subjects = {name: subject for name, subject in subjects.items() if subject.is_there}
         for name, measured in measurements.items():
             other = subjects.get("inverse" if name == "forward" else "forward")
@@ -328,10 +322,8 @@ class _Check(Check):
         lost = 1 - np.mean(meaningful[measured.probes.bulk])
         if lost > 0.25:
             return inconclusive(name, f"conditioning leaves no digits at {lost:.0%} of the bulk")
-        inside = np.ones(len(x), dtype=bool)
-        if isinstance(back, Box):
-            # What was rounded onto an end of its interval cannot come back.
-            inside = back.contains(x.astype(np.float64))
+        # What was rounded onto an end of its interval cannot come back.
+        inside = back.contains(x.astype(np.float64))
         again = z.copy()
         again[inside] = inverse(x[inside], np.zeros(np.sum(inside), dtype=int))[0]
         return uniform.ks_row(name, there.base_cdf(again),

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.instruments.calling import CallFailed
-from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import failed, judged, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
@@ -57,9 +56,7 @@ def precise(name, measured):
 def moved_a_little(rows, domain):
     """Rows moved by 1e-9, relative to those that are large, and away from an end that is near."""
     step = 1e-9 * np.maximum(np.abs(rows), 1)
-    if isinstance(domain, Box):
-        step = np.where(domain.upper - rows < rows - domain.lower, -step, step)
-    return rows + step
+    return rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)
 
 
 def due_of_a_little(measured):
@@ -131,9 +128,8 @@ def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
         meaningful = np.all(allowed < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
     meaningful &= measured.determinants.error < 0.1
     meaningful &= measured.finite
-    if hasattr(measured.codomain, "contains"):
-        # A value rounded onto the end of its interval has nothing to be inverted.
-        meaningful &= measured.codomain.contains(y.astype(measured.dtype).astype(np.float64))
+    # A value rounded onto the end of its interval has nothing to be inverted.
+    meaningful &= measured.codomain.contains(y.astype(measured.dtype).astype(np.float64))
     return allowed, meaningful
 
 

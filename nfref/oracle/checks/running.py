@@ -106,9 +106,12 @@ class Check:
         yield self.timed(history.two_threads, f"threads{end}", measured, self.rng)
 
     def of_all_calls(self, subject, end=""):
-        for make, name in ((behaviour.shapes, "shapes"), (behaviour.dtypes, "dtypes"),
-                           (behaviour.input_unchanged, "input_unchanged")):
-            yield make(f"{name}{end}", subject)
+        yield behaviour.noted(f"shapes{end}", subject.shape_faults,
+                              "values (N, D), log_det (N,), in every call")
+        yield behaviour.noted(f"dtypes{end}", subject.dtype_faults,
+                              f"{subject.dtype} in, {subject.dtype} out")
+        yield behaviour.noted(f"input_unchanged{end}", subject.changed_inputs,
+                              "bytes compared before and after every call")
 
     # As a whole -----------------------------------------------------------------------------
 
@@ -119,9 +122,7 @@ class Check:
 
     def contains(self, domain, rows):
         """(N,) bool: rows inside of a domain, as numbers of the dtype, and of the support."""
-        inside = np.ones(len(rows), dtype=bool)
-        if isinstance(domain, Box):
-            inside = domain.contains(rows.astype(self.dtype).astype(np.float64))
+        inside = domain.contains(rows.astype(self.dtype).astype(np.float64))
         if self.support is not None:
             inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
         return inside
