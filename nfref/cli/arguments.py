@@ -144,15 +144,20 @@ def names(text):
     return found
 
 
+def floats(text, separator):
+    """The numbers of a text, none where a part of it is no number."""
+    try:
+        return tuple(map(float, text.split(separator)))
+    except ValueError:
+        return ()
+
+
 def share(text):
     """A type of option: a number above 0 and below 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < 1:
+    found = floats(text, ",")
+    if len(found) != 1 or not 0 < found[0] < 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
-    return number
+    return found[0]
 
 
 def shares(text):
@@ -180,11 +185,8 @@ def conditions(text):
 
 def penalties(text):
     """A type of option: KINETIC,JACOBIAN as two numbers of at least 0."""
-    try:
-        kinetic, jacobian = (float(part) for part in text.split(","))
-    except ValueError:
-        kinetic = jacobian = -1.0
-    if not (0 <= kinetic < math.inf and 0 <= jacobian < math.inf):
+    found = floats(text, ",")
+    if len(found) != 2 or not all(0 <= number < math.inf for number in found):
         raise argparse.ArgumentTypeError("expected KINETIC,JACOBIAN, two finite numbers of at "
                                          f"least 0, got {text!r}")
-    return kinetic, jacobian
+    return found

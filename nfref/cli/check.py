@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli.arguments import Options, UsageError, count, option, positional, positive
+from nfref.cli.arguments import (Options, UsageError, count, floats, option, positional,
+                                 positive)
 
 
 def add_commands(commands):
@@ -34,12 +35,8 @@ def add_commands(commands):
 
 
 def _interval(text):
-    low, colon, high = text.partition(":")
-    try:
-        ends = float(low), float(high)
-    except ValueError:
-        ends = (0.0, 0.0)
-    if not (colon and ends[0] < ends[1]):
+    ends = floats(text, ":")
+    if len(ends) != 2 or not ends[0] < ends[1]:
         raise argparse.ArgumentTypeError(f"expected LOW:HIGH with LOW < HIGH, got {text!r}")
     return ends
 

@@ -11,6 +11,7 @@ import numpy as np
 import nfref
 from nfref.cli.arguments import (Options, UsageError, blamed, count, header, names, option,
                                  positional, seed, support)
+from nfref.cli.streams import row_bar
 from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables.columns import asked_support, check_support
 from nfref.tables.reading import READERS, Table, TableError, numbered_columns, read_quietly, sample
@@ -159,10 +160,8 @@ class Source(Options):
             if faults and total > (self.rows or sample_rows(len(table.columns))):
                 raise faults[0]
 
-        from tqdm import tqdm
         try:
-            with tqdm(unit="row", unit_scale=True, delay=2,
-                      disable=None if shown else True) as bar:
+            with row_bar(shown, unit_scale=True, delay=2) as bar:
                 found = sample(paths, self.rows, self.seed, self.header, texts, True, self.keep,
                                look)
         except TableError as error:

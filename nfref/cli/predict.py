@@ -12,7 +12,7 @@ from nfref.cli.arguments import (Options, UsageError, blamed, conditions, header
 from nfref.cli.data import load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.score import tables_for
-from nfref.cli.streams import utf8_output
+from nfref.cli.streams import row_bar, utf8_output
 from nfref.tables.conditional import ConditionalSampler, impute, row_given
 from nfref.tables.frames import is_missing
 from nfref.tables.one_column import label_probabilities, predictions
@@ -134,7 +134,7 @@ def predict(options):
 
     def blocks():
         nonlocal rows
-        with _bar(None, options.out) as bar:
+        with row_bar(options.out) as bar:
             for data in tables_for(model, options.data, options.header, optional=(column.name,)):
                 cells, sure = matching.partial_cells(data, model, (column.name,), True, rows + 1)
                 say_remark(data, sure or rows)
@@ -154,11 +154,6 @@ def predict(options):
     else:
         write_batches(options.out, names, answered)
         print(f"wrote {options.out}: {rows:,} rows")
-
-
-def _bar(total, shown):
-    from tqdm import tqdm
-    return tqdm(total=total, unit="row", disable=None if shown else True)
 
 
 def _blocks(cells):
@@ -206,7 +201,7 @@ def fill(options):
                                     if column.kind == "count")}
 
     def blocks():
-        with _bar(len(cells[0]), True) as bar:
+        with row_bar(True, total=len(cells[0])) as bar:
             for some, places in _blocks(cells):
                 with blamed(f"{data.name}: "):
                     filled = whole(some, places)

@@ -13,7 +13,7 @@ from nfref.cli import cluster, matching
 from nfref.cli.arguments import Options, UsageError, blamed, count, header, option, positional
 from nfref.cli.data import Data, files, load
 from nfref.cli.notes import say_remark
-from nfref.cli.streams import complain
+from nfref.cli.streams import complain, row_bar
 from nfref.cli.use import check_of_table, check_output, loaded_model
 from nfref.tables.conditional import ConditionalSampler, Marginal
 from nfref.tables.density import TableDensity
@@ -119,8 +119,7 @@ def run(options):
 
 def _with_progress(scored, shown):
     """Count rows on a terminal."""
-    from tqdm import tqdm
-    with tqdm(unit="row", unit_scale=True, disable=None if shown else True) as bar:
+    with row_bar(shown, unit_scale=True) as bar:
         for part in scored:
             bar.update(len(part.log_prob))
             yield part

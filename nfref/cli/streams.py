@@ -106,6 +106,12 @@ def complain(text):
         print(text, file=sys.stderr, flush=True)
 
 
+def row_bar(shown, **options):
+    """A progress bar that counts rows: on a terminal, where it is to be ``shown``."""
+    from tqdm import tqdm
+    return tqdm(unit="row", disable=None if shown else True, **options)
+
+
 def printable(text):
     """Text with its control characters, line breaks too, as escapes."""
     return "".join(character if character.isprintable() else repr(character)[1:-1]
