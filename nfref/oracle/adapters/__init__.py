@@ -13,6 +13,7 @@ used; objects are copied before their dtype is changed.
 
 import numpy as np
 
+from nfref.oracle.adapters.fitting import parameters_of
 from nfref.oracle.adapters.jax_arrays import jax_function
 from nfref.oracle.adapters.jax_libraries import (from_distrax, from_distrax_distribution,
                                                  from_flowjax, from_flowjax_distribution, from_jax,
@@ -163,7 +164,7 @@ def _functions(thing, rng, dtype, context, train):
         if context is not None and not takes_context:
             raise TypeError(f"context: {type(thing).__name__} takes none")
         options = {} if context is None else {"context": context}
-        if train and adapter in _WITH_MODES:
+        if train and "train" in parameters_of(adapter):
             options["train"] = True
         return _with_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
     own = own_functions(thing, dtype, train)
@@ -222,5 +223,3 @@ _BY_NAME = (
     ("tensorflow_probability.substrates.jax.distributions.", from_tfp_distribution, False),
     ("tensorflow_probability.substrates.jax.bijectors.", from_tfp, False),
 )
-# Flows that are modules of torch, and so in training or in evaluation.
-_WITH_MODES = (from_freia, from_nflows, from_normflows, from_torch_transform, from_zuko)
