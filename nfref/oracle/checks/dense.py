@@ -18,7 +18,7 @@ AGAIN = 48                  # rows that are looked at again before anyone is acc
 DISTINCT = 64               # different float64 numbers that are not float32 ones all by chance
 
 
-def sweep(name, measured, other, start, floor=0.0):
+def sweep(name, measured, other, start):
     """One direction at the rows ``start``, the other at their images, and back to the start."""
     subject = measured.subject
     context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
@@ -43,7 +43,7 @@ def sweep(name, measured, other, start, floor=0.0):
     if not len(kept):
         return inconclusive(name, "no row leads inside the codomain")
     return _back(name, measured, other, start[kept], y[kept],
-                 None if log_det is None else log_det[kept], context_row[kept], floor)
+                 None if log_det is None else log_det[kept], context_row[kept])
 
 
 def _single(values):
@@ -53,7 +53,7 @@ def _single(values):
         return len(distinct) >= DISTINCT and np.all(distinct == distinct.astype(np.float32))
 
 
-def _back(name, measured, other, start, y, log_det, context_row, floor):
+def _back(name, measured, other, start, y, log_det, context_row):
     try:
         back, log_det_back = other(y, context_row)
     except CallFailed as error:
@@ -65,7 +65,7 @@ def _back(name, measured, other, start, y, log_det, context_row, floor):
         size = np.abs(start[p]) + np.median(np.abs(start[p].astype(np.float64)), axis=0)
         moves = _responses(lambda r, c: other(r, c)[0], y[p], back[p], measured.codomain, eps,
                            nudge, draws, context_row[p])
-        return floor + ulps * (eps * size + moves)
+        return measured.accuracy + ulps * (eps * size + moves)
 
     everything = np.arange(len(start))
     first = allowed(everything, NUDGE, 2)
@@ -92,7 +92,7 @@ def _back(name, measured, other, start, y, log_det, context_row, floor):
                            measured.domain, eps, nudge, draws, context_row[p])
         moves_back = _responses(lambda r, c: other(r, c)[1], y[p], log_det_back[p],
                                 measured.codomain, eps, nudge, draws, context_row[p])
-        return floor + (ulps * (eps * size + moves + moves_back))[:, None]
+        return measured.accuracy + (ulps * (eps * size + moves + moves_back))[:, None]
 
     first = allowed_log_det(everything, NUDGE, 2)
     total = np.abs(log_det.astype(np.float64) + log_det_back)[:, None]

@@ -12,8 +12,10 @@ from nfref.oracle.instruments.calling import NO_ANSWER, Subject, columns, no_ans
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.points import Box, as_domain, make_probes
-from nfref.oracle.report import Report, inconclusive, not_applicable
+from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
+
+OTHER = {"forward": "inverse", "inverse": "forward"}
 
 
 @of_flows
@@ -124,8 +126,7 @@ class _Check(Check):
             yield from self.measure(name, subjects, measurements, kinks)
         subjects = {name: subject for name, subject in subjects.items() if subject.is_there}
         for name, measured in measurements.items():
-            other = subjects.get("inverse" if name == "forward" else "forward")
-            yield from self.by_itself(measured, other, f"_{name}")
+            yield from self.by_itself(measured, subjects.get(OTHER[name]), f"_{name}")
         for name, measured in measurements.items():
             if self.stochastic:
                 yield self.timed(log_det.unbiased, f"log_det_{name}",
@@ -204,7 +205,7 @@ class _Check(Check):
                 yield not_applicable(pair[0], "one direction only")
             return False
         holds = True
-        for name, other in (("forward", "inverse"), ("inverse", "forward")):
+        for name, other in OTHER.items():
             if name not in measurements:
                 holds = False
                 continue
@@ -215,7 +216,7 @@ class _Check(Check):
             except NO_ANSWER as error:
                 rows = [no_answer(names[name][0], "no answer", error)]
             for row in rows:
-                holds &= not row.failed and row.verdict == "pass" or row.name != names[name][0]
+                holds &= row.verdict == PASS or row.name != names[name][0]
                 yield row
         return holds
 
@@ -237,18 +238,15 @@ class _Check(Check):
 
     def sweeps(self, subjects, measurements):
         """Many rows and their images, and the reference where one was named."""
-        there, back = self.domains
-        for name, other, domain in (("forward", "inverse", there), ("inverse", "forward", back)):
-            if name not in measurements:
-                continue
-            measured = measurements[name]
-            if not isinstance(domain, Box):
+        for name, measured in measurements.items():
+            if not isinstance(measured.domain, Box):
                 yield not_applicable(f"sweep_{name}", "the domain is known by samples only")
                 continue
             self.stopwatch.restart()
-            start = dense.rows_for(list(subjects.values()), domain, self.rng, self.dim, self.dtype)
-            yield self.timed(dense.sweep, f"sweep_{name}", measured, subjects.get(other), start,
-                             self.accuracy)
+            start = dense.rows_for(list(subjects.values()), measured.domain, self.rng, self.dim,
+                                   self.dtype)
+            yield self.timed(dense.sweep, f"sweep_{name}", measured, subjects.get(OTHER[name]),
+                             start)
             yield self.timed(dense.against_reference, f"reference_{name}", measured,
                              self.reference[name], start)
 
