@@ -77,11 +77,6 @@ def natural_order(dim):
     return tuple(range(dim))
 
 
-def reversed_order(dim):
-    """The last coordinate comes first."""
-    return tuple(reversed(range(dim)))
-
-
 def random_orders(rng: Generator, dim: int, layers: int) -> tuple[Any, ...]:
     """One random order for each of ``layers`` layers, for ``MAF(..., orders=...)``.
 
@@ -224,9 +219,8 @@ def orders_of(orders, dim, layers):
     """
     if not isinstance(orders, str):
         return orders
-    alternate = orders == "alternate"
-    return tuple(reversed_order(dim) if alternate and k % 2 else natural_order(dim)
-                 for k in reversed(range(layers)))
+    order, alternate = natural_order(dim), orders == "alternate"
+    return tuple(order[::-1] if alternate and k % 2 else order for k in reversed(range(layers)))
 
 
 def check_orders(orders, layers):
