@@ -118,6 +118,10 @@ class LabelNetwork(Configuration):
         h = np.tanh(features @ self.inner[:-1] + self.inner[-1])
         return _log_softmax(features @ self.direct + h @ self.outer[:-1] + self.outer[-1])
 
+    def takes(self, count, size):
+        """Whether it is of so many features and labels."""
+        return self.direct.shape == (count, size)
+
     def _check(self):
         check_floats("direct", self.direct, None, None)
         count, size = self.direct.shape
@@ -190,6 +194,11 @@ class LabelTrees(Configuration):
         for asked, value in zip(self.asked, self.value):
             logits = logits + value[_leaves(_answers(features, asked))]
         return _log_softmax(logits)
+
+    def takes(self, count, size):
+        """Whether it can be of so many features, and is of so many labels."""
+        return len(self.start) == size and bool(np.all(np.isin(self.asked[..., 0],
+                                                               np.arange(count))))
 
     def _check(self):
         check_floats("asked", self.asked, None, None, 2)
@@ -379,9 +388,9 @@ class LabelPool(Configuration):
         require(np.all(self.weights >= 0) and self.weights[0] > 0
                 and abs(np.sum(self.weights) - 1) < 1e-6 and np.all(self.scale > 0),
                 "weights: expected numbers of at least 0 with sum 1")
-        one = np.zeros((1, sum(self.sizes[j] or 1 for j in self.given)))
+        count = sum(self.sizes[j] or 1 for j in self.given)
         require(all(isinstance(model, (LabelNetwork, LabelTrees))
-                    and model.log_probs(one).shape == (1, self.sizes[self.target])
+                    and model.takes(count, self.sizes[self.target])
                     for member in self.networks for model in member)
                 and all(len(member) for member in self.networks),
                 "networks: expected those of its features and labels")

@@ -1,5 +1,7 @@
 """Labels given other columns: networks against scikit-learn, files, and what estimators predict."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,6 +105,20 @@ def test_trees_of_nothing_to_ask_know_how_frequent_labels_are():
                            np.random.default_rng(0))
     np.testing.assert_allclose(np.exp(found.log_probs(np.zeros((2, 2)))),
                                [[7 / 9, 2 / 9, 0]] * 2, atol=0.06)
+
+
+def test_trees_ask_about_features_that_are_there(model):
+    """Four: two numbers and a town of two names."""
+    def pool(place):
+        tree = LabelTrees(np.array([[[place, 0.0]]]), np.zeros((1, 2, 2)), np.zeros(2))
+        return replace(found, networks=((tree,),), weights=np.array([0.5, 0.5]))
+
+    found = model.density_.discrete
+    codes = model.density_.encode([products(5)[0][name].to_numpy() for name in products()[0]])[0]
+    assert np.all(np.isfinite(pool(3.0).log_prob(codes)))
+    for place in (4.0, -1.0, 0.5):
+        with pytest.raises(ValueError, match="networks: expected those of its features"):
+            pool(place)._check()
 
 
 def test_labels_follow_what_is_given(model):
