@@ -186,6 +186,15 @@ def check_repeat(name, values):
                           "the same")
 
 
+def with_empty_column(X, name, order):
+    """A DataFrame; with an empty column of that name if it is all that differs from ``order``."""
+    import narwhals
+    frame = narwhals.from_native(X, eager_only=True)
+    if set(order) ^ set(frame.columns) != {name}:
+        return X
+    return frame.with_columns(narwhals.lit(None).alias(name)).select(order).to_native()
+
+
 def like_frame(X, columns, kept=()):
     """A DataFrame of the same library as X, with these columns (name -> array).
 

@@ -8,6 +8,7 @@ from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_count
 from nfref.tables import conditional, one_column
 from nfref.tables.estimator_rows import EstimatorRows
+from nfref.tables.frames import is_frame, with_empty_column
 
 
 def _has_labels(estimator):
@@ -25,8 +26,8 @@ class Predictions(EstimatorRows):
         Parameters
         ----------
         X : (N, D) array or DataFrame
-            What stands in the column itself does not matter; cells that are missing (NaN, None)
-            are not known.
+            What stands in the column itself does not matter, and a DataFrame may lack it; cells
+            that are missing (NaN, None) are not known.
         column : str, optional
             Its name; of arrays "x1", "x2", ... None is the last column that is not given.
 
@@ -113,12 +114,12 @@ class Predictions(EstimatorRows):
     def _asked(self, X, name):
         """(the column of that name, the table)."""
         check_is_fitted(self)
-        _, table = self._table(X)
+        names = [column.name for column in self.columns_]
         if name is None:
-            name = [column.name for column in self.columns_
-                    if column.name not in self.density_.given][-1]
-        conditional.check_known("column", [name], [column.name for column in self.columns_])
-        return next(column for column in self.columns_ if column.name == name), table
+            name = [name for name in names if name not in self.density_.given][-1]
+        conditional.check_known("column", [name], names)
+        _, table = self._table(with_empty_column(X, name, names) if is_frame(X) else X)
+        return self.columns_[names.index(name)], table
 
     def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:
         """P(column <= its value) given the other cells of every row: uniform where the density is

@@ -135,6 +135,12 @@ def test_labels_follow_what_is_given(model):
     assert own.mean() > model.density_.discrete.classes.log_prob(codes).mean() + 0.05
     np.testing.assert_array_equal(model.predict(new), np.where(found[:, 1] > 0.5, "yes", "no"))
     np.testing.assert_array_equal(model.predict(new.assign(label=new.label[0])), model.predict(new))
+    without = new.drop(columns="label")
+    np.testing.assert_array_equal(model.predict_proba(without), found)
+    for wrong, named in ((without.drop(columns="a"), "yet now missing"),
+                         (without.assign(c=0), "unseen at fit time")):
+        with pytest.raises(ValueError, match=named):
+            model.predict(wrong)
 
 
 def test_members_are_pooled_by_their_mean_and_their_product(model):
