@@ -8,7 +8,8 @@ from sklearn.utils.validation import validate_data
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import as_array, as_weight
 from nfref.tables.columns import DISCRETE, are_counts, rounding_of
-from nfref.tables.frames import check_repeat, frame_columns, is_frame, is_missing, like_frame
+from nfref.tables.frames import (check_repeat, frame_columns, is_frame, is_missing, like_frame,
+                                 with_empty_column)
 from nfref.tables.scoring import stacked
 
 
@@ -41,9 +42,14 @@ class EstimatorRows:
                 check_repeat(name, values)
         return list(found), list(found.values()), {**counts, **asked}
 
-    def _table(self, X):
-        """(names, list of columns' values): a DataFrame by names, all else by places."""
+    def _table(self, X, asked=None):
+        """(names, list of columns' values): a DataFrame by names, all else by places.
+
+        A DataFrame may lack the column that is ``asked`` for.
+        """
         if is_frame(X):
+            if asked is not None:
+                X = with_empty_column(X, asked, [column.name for column in self.columns_])
             found, _ = self._columns_of(X, [column.name for column in self.columns_
                                             if column.kind == "category"])
             return list(found), list(found.values())

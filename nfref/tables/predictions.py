@@ -8,7 +8,6 @@ from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_count
 from nfref.tables import conditional, one_column
 from nfref.tables.estimator_rows import EstimatorRows
-from nfref.tables.frames import is_frame, with_empty_column
 
 
 def _has_labels(estimator):
@@ -118,7 +117,7 @@ class Predictions(EstimatorRows):
         if name is None:
             name = [name for name in names if name not in self.density_.given][-1]
         conditional.check_known("column", [name], names)
-        _, table = self._table(with_empty_column(X, name, names) if is_frame(X) else X)
+        _, table = self._table(X, name)
         return self.columns_[names.index(name)], table
 
     def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:

@@ -33,7 +33,7 @@ from nfref.training.gradient import ONE_AT_A_TIME, prepare, threads_of_steps
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
 FIRST_PART = 0.6        # of a flow's time, until it goes on with all rows
-LONGER = 3.0            # the higher, the smaller a gap at which a flow of a bag goes on for longer
+LONGER = 3.0            # exp(-LONGER gap): how many more of its epochs a flow of a bag goes on for
 LEAST_PATIENCE = 6      # epochs: scores of fewer go up and down by chance, however many the steps
 
 
