@@ -48,7 +48,9 @@ def mass(flow, params, context, most=512):
     return quadrature.integral(subject, most=most)[:2]
 
 
-@pytest.mark.parametrize("name, dim", OWN)
+@pytest.mark.parametrize("name, dim", [
+    pytest.param(*case, marks=pytest.mark.thorough if case[0] == "MADE, circular" else ())
+    for case in OWN])
 def test_it_integrates_to_one_for_every_context(name, dim):
     """To 1e-6; to 1e-3 for splines on a plane, whose knots a grid of 256^2 points does not meet."""
     tolerance, most = (1e-3, 256) if name in ROUGH else (1e-6, 512)
@@ -82,8 +84,9 @@ def normal_rows(rng, n, dim):
     return rng.standard_normal((n, dim))
 
 
-@pytest.mark.parametrize("name", [name for name, (flow, entry) in FAMILIES.items()
-                                  if not (entry.integrable and flow.dim <= 2)])
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.thorough if name == "ProbabilityFlow" else ())
+    for name, (flow, entry) in FAMILIES.items() if not (entry.integrable and flow.dim <= 2)])
 def test_larger_families_are_conditional_by_a_network(name):
     """Where a grid is too large: the log-determinant by autograd's Jacobian, under each context."""
     inner, entry = FAMILIES[name]
