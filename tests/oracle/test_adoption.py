@@ -59,7 +59,7 @@ from nfref.oracle import check_density, check_flow
 from nfref.cli import main
 report = check_flow(lambda z: (2 * z, np.full(len(z), 2 * np.log(2))),
                     lambda x: (x / 2, np.full(len(x), -2 * np.log(2))), dim=2,
-                    rng=np.random.default_rng(0))
+                    rng=np.random.default_rng(0), skip=("normalised",))
 assert report.ok, report
 density = check_density(lambda x: -0.5 * np.sum(x ** 2, axis=1) - 1.5 * np.log(2 * np.pi),
                         lambda g, n: g.standard_normal((n, 3)), dim=3,

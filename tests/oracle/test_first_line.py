@@ -53,6 +53,7 @@ def test_a_log_det_that_is_wrong_by_little_is_no_factor_of_the_true_one(dim):
     assert "numerically" in report.summary
 
 
+@pytest.mark.thorough
 def test_an_inverse_by_iteration_is_asked_for_its_accuracy():
     forward, inverse = right(rng())
 
@@ -124,6 +125,7 @@ def normal(log_prob=lambda x: np.sum(-0.5 * x ** 2 - 0.5 * np.log(2 * np.pi), ax
     return dict(log_prob=log_prob, sample=lambda g, n: scale * g.standard_normal((n, 3)), dim=3)
 
 
+@pytest.mark.thorough
 def test_a_density_whose_rows_pass_through_float32():
     exact = normal()["log_prob"]
     report = check_density(**normal(lambda x: exact(x.astype(np.float32).astype(np.float64))),
@@ -132,6 +134,7 @@ def test_a_density_whose_rows_pass_through_float32():
     assert check_density(**normal(), rng=rng())["precision"].verdict == "pass"
 
 
+@pytest.mark.thorough
 def test_normalised_does_not_blame_a_density_whose_sampler_is_wrong():
     report = check_density(**normal(scale=1.3), rng=rng())
     assert [row.name for row in report.failures] == ["sample_follows"], report
@@ -144,14 +147,16 @@ def test_normalised_does_not_blame_a_density_whose_sampler_is_wrong():
 @pytest.mark.parametrize("words, made", [
     ("log_prob is a logarithm to base 2",
      normal(lambda x: stats.norm.logpdf(x).sum(1) / np.log(2))),
-    ("log_prob is the density, not its logarithm", normal(lambda x: stats.norm.pdf(x).prod(1))),
-    ("log_prob is minus a log-density", normal(lambda x: -stats.norm.logpdf(x).sum(1))),
-    ("place of column 0: samples are off by about", normal(
-        lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1)))])
+    *(pytest.param(words, normal(log_prob), marks=pytest.mark.thorough) for words, log_prob in (
+        ("log_prob is the density, not its logarithm", lambda x: stats.norm.pdf(x).prod(1)),
+        ("log_prob is minus a log-density", lambda x: -stats.norm.logpdf(x).sum(1)),
+        ("place of column 0: samples are off by about",
+         lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1))))])
 def test_a_log_prob_that_is_something_else_is_named(words, made):
     assert words in check_density(**made, rng=rng()).summary
 
 
+@pytest.mark.thorough
 def test_state_is_not_explained_by_what_follows_from_it():
     """The errors of a cache may look like those of an iteration."""
     forward, inverse = remembering()
@@ -159,6 +164,7 @@ def test_state_is_not_explained_by_what_follows_from_it():
     assert report.summary.partition("; ")[2].startswith("no_memory_forward: "), report.summary
 
 
+@pytest.mark.thorough
 def test_a_map_whose_rows_pass_through_half_precision():
     forward, inverse = right(rng())
     report = check_flow(lambda z: forward(z.astype(np.float16).astype(float)), inverse, dim=3,

@@ -11,6 +11,7 @@ from nfref.oracle.instruments import calling
 from nfref.oracle.instruments.importance import Proposal, bridge
 from nfref.oracle.instruments.points import as_domain
 from nfref.oracle.instruments.quadrature import mass_beyond
+from tests.oracle import partly
 
 
 def rng(seed=0):
@@ -24,7 +25,8 @@ def lognormal(dim, sigma):
                 domain=(0, np.inf))
 
 
-@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("dim", [2, 3])
 def test_tails_over_many_powers_of_ten(dim):
     report = check_density(**lognormal(dim, 8.0), rng=rng())
     assert report["normalised"].verdict == report["sample_follows"].verdict == "pass", report
@@ -64,6 +66,7 @@ def squeeze(matrix):
     return forward, inverse
 
 
+@pytest.mark.thorough
 def test_the_latent_may_have_another_shape():
     pair = squeeze(np.eye(4) + 0.1 * rng(1).standard_normal((4, 4)))
     for event_shape in ((1, 4, 4), ((4, 2, 2), (1, 4, 4))):
@@ -98,6 +101,7 @@ def test_thousands_of_knots():
     assert check_flow(forward, wrong, dim=1, rng=rng())["panels"].failed
 
 
+@pytest.mark.thorough
 def test_own_gradients_on_plateaus_of_rounding_and_beyond_the_largest_number():
     """Near 0, 2 x - 1 takes steps of 1e-16, as torch's distribution function of the normal."""
     def forward(u):
@@ -119,6 +123,7 @@ def test_own_gradients_on_plateaus_of_rounding_and_beyond_the_largest_number():
     assert report["gradient_forward"].verdict == "pass"
 
 
+@pytest.mark.thorough
 def test_what_is_slow_is_not_wrong(monkeypatch):
     """One call takes longer than a property may; it is waited for, and all else is judged."""
     monkeypatch.setattr(calling, "load", lambda: 1.0)
@@ -134,6 +139,7 @@ def test_what_is_slow_is_not_wrong(monkeypatch):
     assert len(late) <= 2 and "seconds=" in late[0].where, report
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [0.5, 3.0])
 def test_mass_beyond_the_last_float(shape):
     """The distribution function of Weibull is 1 in float64 for 2 to 4 percent of a base's mass."""
@@ -192,13 +198,14 @@ DENSITIES = {
             g.random((n, 1)) < 0.003, [1e-5, 1.0], 1.0), dict(dim=2))}
 
 
-@pytest.mark.parametrize("name", DENSITIES)
+@pytest.mark.parametrize("name", partly(DENSITIES, "a ridge between points"))
 def test_right_densities(name):
     log_prob, sample, arguments = DENSITIES[name]
     report = check_density(log_prob, sample, **arguments, rng=rng())
     assert report.ok, report
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("made, pole", [
     (stats.rdist(1.6, loc=0.4, scale=3.0), np.nextafter(3.4, 0)),      # beside the end
     (stats.dgamma(0.6612, loc=0.62865, scale=0.88), 0.62865),         # in the middle
@@ -223,6 +230,7 @@ class LogT:
         return np.exp(self.t.rvs(size=size, random_state=random_state))
 
 
+@pytest.mark.thorough
 def test_a_tail_of_many_decades():
     made = LogT()
     report = check_density(lambda x: made.logpdf(x[:, 0]), lambda g, n: made.rvs((n, 1), g), dim=1,
@@ -230,6 +238,7 @@ def test_a_tail_of_many_decades():
     assert report.ok and report["normalised"].tolerance < 1e-4, report
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kernels, width", [(60, 0.1), (400, 0.02)])
 def test_steps_that_lie_between_the_nodes(kernels, width):
     """Sums of uniform densities: between two of their ends the density may be another."""
@@ -250,6 +259,7 @@ def test_steps_that_lie_between_the_nodes(kernels, width):
     assert report.ok and report["normalised"].tolerance < 0.01, report
 
 
+@pytest.mark.thorough
 def test_what_is_moved_a_little_stays_inside_of_its_ends():
     """The tanh of a tail: rows within 1e-9 of an end, beyond which log_prob is refused."""
     def log_prob(x):

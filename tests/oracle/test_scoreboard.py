@@ -82,6 +82,7 @@ def test_what_is_no_report_is_named(tmp_path, capsys, content, words):
     assert "found none" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_check_writes_what_the_page_reads(tmp_path, monkeypatch, capsys):
     jsonschema = pytest.importorskip("jsonschema")
     from tests.oracle.test_adoption import schema
