@@ -52,6 +52,7 @@ def test_values_in_the_header(which, data):
     tried(header, arrays, read_checkpoint if which == CHECKPOINT else load_model)
 
 
+@pytest.mark.thorough
 @FUZZ
 @given(st.integers(0, len(FLOWS) - 1), VALUES)
 def test_descriptions_of_anything(which, flow):
@@ -60,6 +61,7 @@ def test_descriptions_of_anything(which, flow):
     tried({**header, "density": density}, arrays)
 
 
+@pytest.mark.thorough
 @FUZZ
 @given(st.sampled_from(sorted(CLASSES)), st.data())
 def test_classes_with_fields_of_their_own(name, data):
@@ -98,10 +100,14 @@ def test_arrays_of_other_numbers(which, data):
     tried(header, {**arrays, name: changed})
 
 
+# Models of tables take a fit each.
+@pytest.mark.parametrize("files", [
+    len(FLOWS), pytest.param(len(NAMES), marks=pytest.mark.thorough)])
 @FUZZ
 @given(st.integers(0, len(NAMES) - 1), st.binary(max_size=300), st.integers(0, 10_000),
        st.booleans())
-def test_bytes(which, inserted, place, cut):
+def test_bytes(files, which, inserted, place, cut):
+    which %= files
     content, _, arrays = whole(which)
     place %= len(content)
     content = content[:place] + inserted + content[place + (len(inserted) if cut else 0):]

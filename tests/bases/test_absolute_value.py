@@ -194,6 +194,7 @@ def test_dtype_and_rows_that_are_not_finite(dtype):
     assert found[1] == -np.inf and np.isnan(found[2])
 
 
+@pytest.mark.thorough
 def test_a_density_on_top_of_it_is_fitted_and_kept(tmp_path):
     """Two clusters that mirror each other around a point that has to be learned."""
     rng = np.random.default_rng(9)

@@ -1,6 +1,7 @@
 """Mixtures of normals: their start, their maximum likelihood, and log-sum-exp."""
 
 import numpy as np
+import pytest
 
 import nfref
 from nfref.bases.normal_mixture import logsumexp
@@ -11,6 +12,7 @@ def test_mixture_components_start_apart():
     assert len(np.unique(params["means"], axis=0)) == 5
 
 
+@pytest.mark.thorough
 def test_a_mixture_is_learned():
     """By maximum likelihood, within 4.5 standard errors of components that stand well apart."""
     true = {"logits": np.log([0.3, 0.7]), "means": np.array([[-3.0, 1.0], [4.0, -2.0]]),

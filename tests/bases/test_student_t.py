@@ -89,6 +89,7 @@ def mean_size_of(base, log_degrees, seed):
     return anp.mean(anp.abs(rows))
 
 
+@pytest.mark.thorough
 def test_degrees_are_learned():
     """Maximum likelihood finds the degrees that the rows have, in every coordinate.
 

@@ -56,6 +56,7 @@ def fit_map(model, x, y, rng, steps=120, rate=0.05):
     return unflatten(vector), value
 
 
+@pytest.mark.thorough
 def test_the_augmented_ode_turns_the_line_around_and_the_plain_one_cannot():
     x = np.linspace(-1, 1, 8)[:, None]
     settings = {"hidden": (8,), "solver": "rk4", "steps": 4, "gradient": "direct"}

@@ -161,6 +161,7 @@ def test_closed_form_of_the_gaussian_map():
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-14)
 
 
+@pytest.mark.thorough
 def test_maximum_likelihood_finds_the_optimal_map_between_normals():
     """Nothing but samples of the end, and the density of the start, is seen.
 

@@ -67,7 +67,11 @@ WITH_EXAMPLES = sorted(".".join(path.relative_to(PACKAGE.parent).with_suffix("")
                        if ">>>" in path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("module", WITH_EXAMPLES)
+@pytest.mark.parametrize("module", [     # of some, examples take seconds
+    pytest.param(module, marks=pytest.mark.thorough if module in (
+        "nfref.oracle.__init__", "nfref.oracle.table_density", "nfref.tables.flow_density",
+        "nfref.tables.outliers") else ())
+    for module in WITH_EXAMPLES])
 def test_examples_print_what_they_show(module):
     failed, _ = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
     assert not failed

@@ -155,6 +155,7 @@ def test_gradient_of_the_exact_likelihood():
     np.testing.assert_allclose(grad(total)(vector), numeric, atol=1e-7)
 
 
+@pytest.mark.thorough
 def test_starts_as_the_identity_and_the_oracle_says_what_it_is_later():
     """At the start a flow; at any other parameters not, and the row that says so is named."""
     flow = small()
@@ -164,7 +165,7 @@ def test_starts_as_the_identity_and_the_oracle_says_what_it_is_later():
     np.testing.assert_array_equal(flow.reconstruction_error(start, x), 0)
     params = random_params(flow, np.random.default_rng(2), 0.3)
     report = check_flow(lambda z: flow.forward(params, z), lambda x: flow.inverse(params, x),
-                        dim=2, rng=np.random.default_rng(3))
+                        dim=2, rng=np.random.default_rng(3), skip=("normalised",))
     assert not report.ok
     assert "round_trip" in str(report)
     error = flow.reconstruction_error(params, x)
@@ -206,6 +207,7 @@ def test_the_gradient_of_the_loss_is_that_of_the_likelihood_and_the_penalty():
     assert np.linalg.norm(found) > 0.1
 
 
+@pytest.mark.thorough
 def test_a_fit_reaches_the_entropy_and_makes_the_networks_inverses():
     """A sheared normal: the likelihood within 0.01 nats of what is possible, x back to 0.02."""
     rng = np.random.default_rng(9)

@@ -116,6 +116,7 @@ def test_likelihood_is_that_of_the_mixture():
     assert error[1] < error[0] / 30
 
 
+@pytest.mark.thorough
 def test_standard_normal_start_is_off_by_what_the_diffusion_leaves():
     """log N(z) - log p_1(z), which is below 0.02 nats here; and it still is a density."""
     flow = nfref.ProbabilityFlow(2, 3, rtol=1e-5, atol=1e-5)

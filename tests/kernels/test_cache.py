@@ -279,6 +279,7 @@ def test_a_folder_that_takes_nothing_costs_time_alone(folder, monkeypatch, faili
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="no limit on the size of files here")
 def test_a_disk_that_fills_while_an_entry_is_written_leaves_nothing(tmp_path):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (999, 999))\n"
@@ -324,6 +325,7 @@ def test_nothing_is_written_into_the_package(tmp_path):
 # Many at once -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @can_fork
 def test_ten_cold_processes_at_once(tmp_path):
     code = ("import os, sys\n"
@@ -384,6 +386,7 @@ def test_a_kernel_that_does_not_compile_keeps_nobody_waiting(folder):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root becomes another")
 @pytest.mark.parametrize("made", [True, False])
 def test_the_folder_of_another_user_costs_time_alone(tmp_path, made):

@@ -50,7 +50,7 @@ def arguments(name, dtype):
         return np.concatenate([rng.uniform(0, 1, 1000), 10 ** rng.uniform(-30, 0, 500),
                                [0.0, 1.0]]).astype(dtype)
     last = np.log(np.finfo(dtype).max) * (1 - 2 * np.finfo(dtype).eps)
-    sizes = np.concatenate([rng.uniform(0, 5, 1000), 10 ** rng.uniform(-30, np.log10(last), 1000),
+    sizes = np.concatenate([rng.uniform(0, 5, 500), 10 ** rng.uniform(-30, np.log10(last), 500),
                             rng.uniform(0.9 * last, last, 100), [0.0]])
     signs = rng.choice([-1, 1], len(sizes)) if SIDES[name] == 2 else 1
     return (signs * sizes).astype(dtype)

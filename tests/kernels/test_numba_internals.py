@@ -78,7 +78,7 @@ ir.IRBuilder.fmul = lambda self, *values, flags=(), **named: (
     pytest.param(moved("dumps"), (True, False, True),
                  "expected ways to keep what is compiled", marks=pytest.mark.thorough),
     (moved("populate_array"), (False,) * 3, "formulas compute"),
-    (moved("binding"), (False,) * 3, "formulas compute"),
+    pytest.param(moved("binding"), (False,) * 3, "formulas compute", marks=pytest.mark.thorough),
     pytest.param(SHUFFLE_IS_ANOTHER, (False,) * 3, "wrong products", marks=pytest.mark.thorough),
     pytest.param(PRODUCT_IS_ANOTHER, (False,) * 3, "wrong vectors", marks=pytest.mark.thorough),
     pytest.param(UNKNOWN, (True,) * 3, None, marks=pytest.mark.thorough)],

@@ -46,7 +46,7 @@ def results(flow, direction, params, x, backend):
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("scale", [1, 10])
+@pytest.mark.parametrize("scale", [pytest.param(1, marks=pytest.mark.thorough), 10])
 @pytest.mark.parametrize("name", FLOWS)
 def test_far_out_and_where_units_are_far_apart(name, scale, dtype, direction):
     """As near to the formula in float64 as rounding of what goes in lets be, row by row."""

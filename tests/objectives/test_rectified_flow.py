@@ -135,6 +135,7 @@ def test_what_is_refused():
 # Reflow -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_reflow_straightens_the_paths_and_keeps_the_density():
     """The paper's three promises, for two normals: straighter, no longer, the same law."""
     rng = np.random.default_rng(7)

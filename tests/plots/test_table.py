@@ -1,6 +1,7 @@
 """Corner plots: tables column by column."""
 
 import numpy as np
+import pytest
 
 from nfref import plots
 
@@ -32,6 +33,7 @@ def test_corner_of_a_wide_table_says_what_it_shows():
     assert len(plots.corner(samples[:, :1], samples[:, :1]).axes) == 1
 
 
+@pytest.mark.thorough
 def test_labels_of_twelve_columns_do_not_meet():
     rng = np.random.default_rng(7)
     names = [f"a rather long name {k}" for k in range(12)]

@@ -21,7 +21,8 @@ from nfref.runtime.small_matrices import log_abs_det, solve
 # Uncompiled kernels are for coverage; they go through fewer and smaller matrices.
 COMPILED = not numba.config.DISABLE_JIT
 DTYPES = [np.float64, np.float32]
-DIMS = [1, 2, 3, 8, 17, 33, 64] if COMPILED else [1, 2, 5]
+DIMS = ([1, 2, 3, 8, 17, 33, pytest.param(64, marks=pytest.mark.thorough)] if COMPILED
+        else [1, 2, 5])
 COUNTS = [0, 1, 7, 1000] if COMPILED else [0, 1, 9]
 BACKENDS = ["numpy", "numba"]
 

@@ -46,6 +46,7 @@ def test_axe_finds_nothing(site, tmp_path, width, dark):
     assert not wrong, "\n".join(map(str, wrong[:20]))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_axe_sees_what_is_wrong(tmp_path):
     page, script = tmp_path / "page.html", axe()

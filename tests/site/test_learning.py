@@ -55,6 +55,7 @@ def test_it_learns_what_nfref_would_say(tmp_path):
     assert found["loss"] < normal - 0.2 < found["losses"][0], "better than one normal density"
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_the_page_trains(tmp_path):
     with Browser(tmp_path / "profile") as browser:

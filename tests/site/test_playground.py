@@ -173,6 +173,7 @@ def test_formulas_agree_with_golden_vectors(engine, tmp_path):
             np.testing.assert_allclose(log_det, truth, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.thorough
 @needs_chromium
 def test_page_shows_what_nfref_computes(tmp_path):
     """The Python that each layer offers gives the x and log_det printed below it."""
@@ -195,6 +196,7 @@ def test_page_shows_what_nfref_computes(tmp_path):
         np.testing.assert_allclose(x, [0.8, 1.2], atol=0.05)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_an_address_holds_what_is_seen(tmp_path):
     address = (PAGE / "index.html").as_uri()

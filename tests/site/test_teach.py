@@ -8,6 +8,7 @@ from docs import assignments
 from tests.browser import CHROMIUM, Browser
 
 
+@pytest.mark.thorough
 def test_assignments_hold_all_exercises(tmp_path):
     count = 0
     for path in assignments.write(tmp_path):

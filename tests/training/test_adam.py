@@ -81,6 +81,7 @@ def test_twins_give_the_same_bits_with_any_number_of_blas_threads():
     assert bits("numba", 1) == bits("numba", 2)
 
 
+@pytest.mark.thorough
 def test_formulas_give_the_same_bits_with_the_same_number_of_blas_threads():
     # With another number the products of matrices may be added up in another order.
     one, again, two = bits("numpy", 1), bits("numpy", 1), bits("numpy", 2)

@@ -67,7 +67,9 @@ def points(transformer, direction, raw, dtype):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("scale", [0.1, 1, 50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scale", [
+    1, *(pytest.param(scale, marks=pytest.mark.thorough) for scale in (0.1, 50)),
+    pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tails", TAILS)
 def test_many_digits(tails, scale, dtype, direction):
     transformer = RationalQuadratic(tails=tails)

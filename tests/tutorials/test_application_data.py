@@ -105,7 +105,8 @@ def test_every_content_is_pinned():
 
 
 @pytest.mark.parametrize("page, name", [
-    ("molecules", "molecules"), ("point_clouds", "meshes"),
+    ("molecules", "molecules"),
+    pytest.param("point_clouds", "meshes", marks=pytest.mark.thorough),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in (
         ("anomaly", "fashion"), ("audio", "speech"), ("differnet", "digits"),
         ("graph_af", "molecules"),

@@ -103,7 +103,8 @@ def test_value_and_log_det(name, direction):
     assert ulps(log_det, its_log_det) <= APART[name]
 
 
-@every_case
+@pytest.mark.parametrize("name", [     # a chain's are those of its layers, by autograd
+    pytest.param(name, marks=pytest.mark.thorough if "chain" in name else ()) for name in CASES])
 def test_log_prob_and_its_gradients(name):
     flow, params, its, its_params, to, rows = case(name)
     density, weights = nfref.Density(flow), np.cos(np.arange(ROWS))
@@ -186,6 +187,7 @@ def test_a_whole_flow_by_its_name(name):
     assert ulps(expected, found) == 0
 
 
+@pytest.mark.thorough
 def test_flows_begin_near_the_identity_and_a_fit_climbs():
     rng = np.random.default_rng(0)
     test = one_file.pinwheel(rng, 2000)

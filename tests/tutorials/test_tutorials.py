@@ -46,6 +46,7 @@ def test_tutorial_runs(script, tmp_path):
     assert list(tmp_path.iterdir()) == [], "nothing is written beside a page"
 
 
+@pytest.mark.thorough
 def test_a_figure_is_drawn_at_twice_the_width_of_a_page(tmp_path):
     done = run("-m", "docs.draw", "01_stretching", folder=tmp_path)
     assert done.returncode == 0, done.stderr

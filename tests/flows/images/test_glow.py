@@ -480,6 +480,7 @@ def test_glow_scores_images_as_the_paper_does():
 # Glow ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_glow_learns_striped_images():
     """Thirty steps of Adam on images whose columns are alike, from actnorm's own start."""
     rng = np.random.default_rng(9)
