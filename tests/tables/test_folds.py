@@ -185,6 +185,7 @@ def test_unseen_rows_of_labels(n):
             assert 0 < len(found.unseen.places) < n / 2
 
 
+@pytest.mark.thorough
 def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
     """On as many threads as there are, if each of their steps leaves the others idle."""
     told, found, real = [], [], search.in_order
@@ -206,6 +207,7 @@ def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
 # What ends early --------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_budget_that_cuts_says_so():
     found = fitted(rows(), replace(PLAN, members=2, time_budget=1e-3))
     assert found.tried[-1].message.startswith("the time budget cut ")
@@ -249,8 +251,10 @@ def test_counts_of_weights():
 
 
 @pytest.mark.parametrize("weight", [
-    np.ones(200), np.random.default_rng(0).exponential(size=200),
-    np.random.default_rng(1).integers(1, 4, 200)], ids=["equal", "real", "whole"])
+    pytest.param(np.ones(200), marks=pytest.mark.thorough, id="equal"),
+    pytest.param(np.random.default_rng(0).exponential(size=200), id="real"),
+    pytest.param(np.random.default_rng(1).integers(1, 4, 200), marks=pytest.mark.thorough,
+                 id="whole")])
 def test_weights_times_a_constant_give_the_same_bits(weight):
     x = rows()
     one = fitted(x, weight=weight.astype(float))
@@ -267,6 +271,7 @@ def test_weights_times_a_constant_give_the_same_bits(weight):
 # Units ------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("factor", [2.0 ** 20, 1e6, 1 / 3])
 def test_the_split_and_the_model_know_nothing_of_units(factor):
     """Of Cauchy rows, whose values far out weigh most."""

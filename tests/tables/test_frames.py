@@ -219,7 +219,13 @@ def test_polars():
         nfref.FlowDensity("gaussian").fit(X.lazy())
 
 
-def test_tables_of_pyarrow():
+@pytest.fixture
+def one_round(monkeypatch):
+    """Of filling gaps, which other tests look at."""
+    monkeypatch.setattr("nfref.tables.missing.ROUNDS", 1)
+
+
+def test_tables_of_pyarrow(one_round):
     X = pyarrow.table({"x": np.random.default_rng(0).standard_normal(N),
                        "text": ["a", None, "b"] * 20, "whole": [1, 2, None] * 20,
                        "decimal": [Decimal(int(k)) / 8 for k in K], "truth": [True, False] * 30})
@@ -255,12 +261,13 @@ def test_labels_and_counts_of_pyarrow_keep_its_types(kind, cells):
     assert drawn.schema.field("a").type == kind and np.isfinite(model.score(drawn))
 
 
-def test_files_and_frames_go_by_one_rule(tmp_path):
+def test_files_and_frames_go_by_one_rule(tmp_path, one_round):
     from nfref.cli import main
     from nfref.tables.model_file import load_model
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"decimal": [Decimal(int(k)) / 8 for k in K], "truth": K % 2 == 0,
-                      "whole": pd.Series([1, 2, None] * 20, dtype="Int64"), "text": ["a", "b"] * 30,
+                      "whole": pd.Series([1, 2, None] * 20, dtype="Int64"),
+                      "text": ["a", "b"] * 30,
                       "label": pd.Categorical(["c", "d", "d"] * 20),
                       "real": rng.standard_normal(N).astype(np.float32)})
     X.to_parquet(tmp_path / "t.parquet")

@@ -123,6 +123,7 @@ def test_classes_given_a_number_are_those_of_bayes():
                                    np.log(share @ np.exp(table.log_prob[:, label])), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_probability_of_a_label_follows_a_number():
     """The logistic curve that labels were drawn by."""
     model = nfref.FlowDensity("mixture", given="x", random_state=0).fit(
@@ -150,6 +151,7 @@ def flowing():
                                  ["y", "x", "group"]])
 
 
+@pytest.mark.thorough
 def test_mass_is_one_given_whatever_is_given(simple):
     grid = np.linspace(-30, 30, 1501)
     for x, group in ((-1.9, "a"), (0.3, "b"), (7.0, "a")):
@@ -179,6 +181,7 @@ def test_gaps_are_integrated_and_given_cells_are_not(simple):
     assert simple.score_samples(nothing)[0] == 0.0
 
 
+@pytest.mark.thorough
 def test_a_flow_given_columns_is_near_the_truth_and_calibrated(flowing):
     test = bent(2000, seed=1)
     log_prob = flowing.score_samples(test[["y", "x", "group"]])
@@ -222,7 +225,9 @@ def test_rows_with_gaps_train_a_density_given_columns():
         made.fit(data.assign(y=gone + here, count=gone + here, x=here + gone))
 
 
-@pytest.mark.parametrize("given", [["x"], ["group"], ["x", "label", "count"], ["y", "x", "count"]])
+@pytest.mark.parametrize("given", [
+    ["group"], *(pytest.param(given, marks=pytest.mark.thorough)
+                 for given in (["x"], ["x", "label", "count"], ["y", "x", "count"]))])
 def test_files_hold_what_is_given(given, tmp_path):
     rows = bent(300)
     model = nfref.FlowDensity("mixture", given=given, random_state=0).fit(rows)
@@ -258,6 +263,7 @@ def test_what_is_given_has_to_be_there_and_fit(simple):
         bounded.score_samples(pd.DataFrame({"y": [0.0, 0.0], "x": [0.0, 4.0]}))
 
 
+@pytest.mark.thorough
 def test_numbers_that_are_all_given_may_be_functions_of_each_other():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"x": rng.standard_normal(80), "z": rng.standard_normal(80)})

@@ -113,7 +113,7 @@ def model():
     a, e = rng.standard_normal((2, 1200))
     y = np.exp(0.5 * a + 0.3 * e)
     angle = np.mod(2 * a + 0.3 * rng.standard_normal(1200), 2 * np.pi)
-    return nfref.FlowDensity(nfref.MAF(3, 2, (16, 16)), members=1, epochs=15, random_state=0,
+    return nfref.FlowDensity(nfref.MAF(3, 2, (16, 16)), members=1, epochs=5, random_state=0,
                              columns={"x2": "positive", "x3": f"period {2 * np.pi}"}
                              ).fit(np.stack([a, y, angle], axis=1))
 

@@ -26,12 +26,13 @@ def same(found, expected):
     np.testing.assert_array_equal(found.score_samples(ROWS), expected.score_samples(ROWS))
 
 
-def test_threads_and_processes_give_the_bits_of_one(expected):
-    with joblib.parallel_config("threading"):
+@pytest.mark.parametrize("by", ["threading", pytest.param("loky", marks=pytest.mark.thorough)])
+def test_processes_and_threads_give_the_bits_of_one(expected, by):
+    with joblib.parallel_config(by):
         same(nfref.FlowDensity(**SETTINGS, n_jobs=2).fit(ROWS), expected)
-    same(nfref.FlowDensity(**SETTINGS, n_jobs=2).fit(ROWS), expected)
 
 
+@pytest.mark.thorough
 def test_a_context_says_how_many_at_once(expected, monkeypatch):
     """Without n_jobs it is what ``parallel_config`` says."""
     from nfref.tables import search

@@ -23,7 +23,8 @@ def products(n=600, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return nfref.FlowDensity(given=["a", "b", "town"], random_state=0).fit(products()[0])
+    return nfref.FlowDensity("gaussian", given=["a", "b", "town"], random_state=0).fit(
+        products()[0])
 
 
 def test_without_hidden_units_it_is_logistic_regression():
@@ -107,6 +108,7 @@ def test_trees_of_nothing_to_ask_know_how_frequent_labels_are():
                                [[7 / 9, 2 / 9, 0]] * 2, atol=0.06)
 
 
+@pytest.mark.thorough
 def test_trees_ask_about_features_that_are_there(model):
     """Four: two numbers and a town of two names."""
     def pool(place):
@@ -121,6 +123,7 @@ def test_trees_ask_about_features_that_are_there(model):
             pool(place)._check()
 
 
+@pytest.mark.thorough
 def test_labels_follow_what_is_given(model):
     """Nearer to the true odds than the classes alone, and likelier; rows sum to one."""
     assert isinstance(model.density_.discrete, LabelPool)
@@ -143,6 +146,7 @@ def test_labels_follow_what_is_given(model):
             model.predict(wrong)
 
 
+@pytest.mark.thorough
 def test_members_are_pooled_by_their_mean_and_their_product(model):
     """Member by member, as the formula says; an unlikely label costs no more than the mean says."""
     pool, new = model.density_.discrete, products(50, seed=4)[0]
@@ -169,6 +173,7 @@ def test_files_hold_networks(model, tmp_path):
                                   model.predict_proba(new))
 
 
+@pytest.mark.thorough
 def test_samples_of_labels_follow_their_probabilities(model):
     rows = pd.concat([products(1, seed=3)[0]] * 2000, ignore_index=True)
     share = np.mean(model.impute(rows.assign(label=None).astype({"label": object}),

@@ -221,7 +221,7 @@ def test_spread_rows_go_by_content():
     assert np.array_equal(same[0], np.arange(len(x))) and np.all(same[1] == 0.5)
 
 
-@pytest.mark.parametrize("digits", [2, 16])
+@pytest.mark.parametrize("digits", [2, pytest.param(16, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("columns", [1, 2])
 def test_a_row_that_a_tenth_of_all_rows_equal_is_in_all_folds(digits, columns):
     """Nothing else shows how likely it is: as zeros of one column, or of two together."""
@@ -274,6 +274,7 @@ def test_medians_stand_beside_means():
     assert median(np.array([1.0, 2.0])) == 1.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("table", [abalones, amounts])
 def test_a_forest_hardly_tells_samples_from_rows(table):
     """Rounded numbers, and exact zeros: AUC 0.95 without cells, below 0.65 with them."""

@@ -40,8 +40,8 @@ def simple():
 @pytest.fixture(scope="module")
 def flowing():
     """Two flows, and nearly no weight on anything else."""
-    model = nfref.FlowDensity(nfref.MAF(3, 3, (24, 24)), members=2, epochs=40, learning_rate=3e-3,
-                              columns={"x2": "positive"}, random_state=0).fit(curve(3000))
+    model = nfref.FlowDensity(nfref.MAF(3, 3, (24, 24)), members=2, epochs=20, learning_rate=3e-3,
+                              columns={"x2": "positive"}, random_state=0).fit(curve(1500))
     pool = model.density_.pool
     weights = np.where(np.isin(range(len(pool.members)), pool.flows), 0.9, 0.1) * pool.weights
     model._keep(replace(model.density_, pool=replace(pool, weights=weights / np.sum(weights))))
@@ -149,7 +149,8 @@ def test_marginal_of_a_pool_in_closed_form_is_the_integral(simple, column, ends)
         assert found[0] == pytest.approx(integral(simple, row, column, ends), abs=2e-3)
 
 
-@pytest.mark.parametrize("column, ends", [(0, (80, 120)), (2, (-3, 3))])
+@pytest.mark.parametrize("column, ends", [
+    (2, (-3, 3)), pytest.param(0, (80, 120), marks=pytest.mark.thorough)])
 def test_marginal_of_flows_is_the_integral(flowing, column, ends):
     """Within its own standard error, which is small."""
     assert sum(w for name, w in flowing.weights_.items() if "maf" in name) > 0.2
@@ -309,6 +310,7 @@ def with_gaps_that_depend(n=2000, seed=0):
     return np.stack([x, np.where((x > 0) & (rng.random(n) < 0.8), GAP, y)], axis=1), y
 
 
+@pytest.mark.thorough
 def test_training_with_gaps_is_not_fooled_by_which_are_missing():
     rows, y = with_gaps_that_depend()
     assert np.nanmean(rows[:, 1]) < -0.3        # what a mean of those that are left says
@@ -322,7 +324,8 @@ def test_training_with_gaps_is_not_fooled_by_which_are_missing():
     assert model.score(whole) > best.score(whole) - 0.03
 
 
-def test_training_with_gaps_of_any_order_and_weights():
+def test_training_with_gaps_of_any_order_and_weights(monkeypatch):
+    monkeypatch.setattr("nfref.tables.missing.ROUNDS", 2)
     rows, _ = with_gaps_that_depend(300)
     rows[:3] = GAP                              # rows that say nothing
     rng = np.random.default_rng(0)
@@ -334,6 +337,7 @@ def test_training_with_gaps_of_any_order_and_weights():
     np.testing.assert_allclose(*(model.score_samples(whole) for model in models), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_training_with_missing_labels():
     rng = np.random.default_rng(0)
     town = rng.choice(["Aix", "Bonn"], 600).astype(object)
@@ -344,6 +348,7 @@ def test_training_with_missing_labels():
     assert abs(np.mean(drawn["x"]) - 3) < 0.3
 
 
+@pytest.mark.thorough
 def test_flows_train_on_rows_with_gaps():
     rows = curve(1500)
     rows[np.random.default_rng(1).random(rows.shape) < 0.2] = GAP
@@ -428,8 +433,9 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
 # Flows of one order -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flow", [nfref.MAF(3, 2, (16, 16), orders="natural"),
-                                  nfref.NSF(3, 2, (16, 16), orders="natural")])
+@pytest.mark.parametrize("flow", [
+    nfref.MAF(3, 2, (16, 16), orders="natural"),
+    pytest.param(nfref.NSF(3, 2, (16, 16), orders="natural"), marks=pytest.mark.thorough)])
 def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
     """By quadrature over the last column; an earlier one takes a grid, two of them draws."""
     model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3,

@@ -26,6 +26,7 @@ def grouped(seed=0):
     return rows, np.arange(440) >= 400
 
 
+@pytest.mark.thorough
 def test_a_group_does_not_mask_itself():
     """Its density is the highest of all; trimming and tails find it."""
     rows, odd = grouped()
@@ -36,6 +37,7 @@ def test_a_group_does_not_mask_itself():
     assert area(untrimmed.training_scores_, odd) < 0.1 and untrimmed.n_trimmed_ == 0
 
 
+@pytest.mark.thorough
 def test_tight_groups_between_others_are_trimmed():
     """They are components of their own, of high density; no cell of one of them is far out."""
     rows, odd = two_groups(np.random.default_rng(1))
@@ -103,6 +105,7 @@ def test_why_a_row_is_odd():
     assert np.isnan(found.surprise(odd.assign(x=np.nan))[:, 1]).all()
 
 
+@pytest.mark.thorough
 def test_too_likely_is_odd_too():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((500, 30))

@@ -74,6 +74,7 @@ def test_numbers_are_those_of_the_library(written):
     np.testing.assert_allclose(lowest, np.sort(scores)[:10], atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_values_of_any_turn_are_compared_with_draws_of_one(tmp_path, monkeypatch):
     """Hours whose mode is at midnight, fitted from 0 to 24 and reported on as they went on."""
     monkeypatch.chdir(tmp_path)
@@ -99,6 +100,7 @@ def test_a_browser_opens_it_without_a_complaint(written):
     assert done.stdout.count('<path d="M') == 400
 
 
+@pytest.mark.thorough
 def test_columns_that_are_given_are_not_compared(written):
     """Draws have the data's own values there; the rows that are listed show them all the same."""
     data, model, page = (str(written / name) for name in ("people.csv", "g.npz", "g.html"))
@@ -116,6 +118,7 @@ def test_columns_that_are_given_are_not_compared(written):
                                                abs=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium")
 def test_a_telephone_shows_it_and_the_keyboard_works(written, tmp_path):
     def press(key, code):

@@ -15,6 +15,9 @@ from nfref.tables.marginals import ClosedForm
 
 FEW = {"random_state": 0}
 ONE_FLOW = {"members": 1, "epochs": 15, "random_state": 0}
+EACH = pytest.mark.parametrize("options", [
+    pytest.param(options, id=name, marks=pytest.mark.thorough)
+    for name, options in (("few", {**FEW, "flow": "mixture"}), ("flow", ONE_FLOW))])
 
 
 def mixed(rng, n, dim):
@@ -24,7 +27,8 @@ def mixed(rng, n, dim):
 
 
 @pytest.mark.parametrize("rows, dim", [
-    (6, 2), (12, 3), (25, 4), (60, 3), pytest.param(200, 8, marks=pytest.mark.thorough)])
+    (6, 2), *(pytest.param(*size, marks=pytest.mark.thorough)
+              for size in ((12, 3), (25, 4), (60, 3), (200, 8)))])
 def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
     """Of normal rows, for which nothing is better: by no more than a standard error."""
     gains, errors = [], []
@@ -38,7 +42,8 @@ def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
     assert np.mean(gains) > -np.mean(errors)
 
 
-@pytest.mark.parametrize("rows, dim", [(5, 10), (15, 40), (40, 60)])
+@pytest.mark.parametrize("rows, dim", [
+    (5, 10), *(pytest.param(*size, marks=pytest.mark.thorough) for size in ((15, 40), (40, 60)))])
 def test_more_columns_than_rows(rows, dim):
     """No worse than independent normals by a standard error, and no column is given up."""
     gains = []
@@ -52,6 +57,7 @@ def test_more_columns_than_rows(rows, dim):
     assert np.mean(gains) > -0.1 * dim / np.sqrt(rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("law", ["a few causes", "neighbours", "each its own"])
 def test_more_columns_than_rows_beside_ledoit_and_wolf(law):
     """No worse than their Gaussian of the standardised columns, whatever ties the columns."""
@@ -70,7 +76,7 @@ def test_more_columns_than_rows_beside_ledoit_and_wolf(law):
     assert np.mean(gain) > -np.std(expected) / np.sqrt(len(x))
 
 
-@pytest.mark.parametrize("options", [{**FEW, "flow": "mixture"}, ONE_FLOW], ids=["few", "flow"])
+@EACH
 def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
     x = mixed(np.random.default_rng(0), 1000, 3)
     new = mixed(np.random.default_rng(1), 1000, 3)
@@ -145,7 +151,7 @@ def test_what_is_drawn_is_as_far_out_as_the_density_says():
         assert np.all(np.abs(components.quantiles(np.array([1e-6, 1 - 1e-6]))) < 15)
 
 
-@pytest.mark.parametrize("options", [{**FEW, "flow": "mixture"}, ONE_FLOW], ids=["few", "flow"])
+@EACH
 def test_tails_without_a_mean(options):
     """Cauchy columns: near their true density, where a Gaussian is many nats away."""
     rng = np.random.default_rng(3)

@@ -137,6 +137,7 @@ def test_text_through_a_pipe(tmp_path):
     refused(tmp_path / "t.npy", "expected a regular file, got a device or a pipe")
 
 
+@pytest.mark.thorough
 def test_memory_of_text_is_about_that_of_its_numbers(tmp_path):
     np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).random((100_000, 8)), delimiter=",")
     tracemalloc.start()

@@ -37,7 +37,7 @@ def fails(capsys, *arguments):
     return errors
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", pytest.param("parquet", marks=pytest.mark.thorough)])
 def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folder, capsys, kind):
     data, name = mixed(), f"t.{kind}"
     data.to_csv(name, index=False) if kind == "csv" else data.to_parquet(name)
