@@ -1,5 +1,7 @@
-"""The installed command, run as a user runs it, and the table of people that it is given."""
+"""The command, installed or in this process, and the table of people that it is given."""
 
+import contextlib
+import io
 import os
 import shutil
 import signal
@@ -10,6 +12,7 @@ import warnings
 import numpy as np
 
 import nfref
+from nfref.cli import main
 from nfref.cli.interrupts import SIGNALS
 from nfref.tables.model_file import save_model
 
@@ -26,9 +29,21 @@ def nfref_command(*arguments, cwd, **options):
 
 
 def succeeds(*arguments, cwd):
-    done = nfref_command(*arguments, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """What ``nfref ARGUMENTS`` prints in a folder: in this process, where all is imported."""
+    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n") for _ in range(2))
+    before = os.getcwd()
+    os.chdir(cwd)
+    try:
+        with (contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors),
+              warnings.catch_warnings()):
+            warnings.simplefilter("default")
+            status = main([str(argument) for argument in arguments])
+    finally:
+        os.chdir(before)
+    for stream in (output, errors):
+        stream.seek(0)
+    assert status == 0, errors.read()
+    return output.read()
 
 
 def people(n=200, seed=0):

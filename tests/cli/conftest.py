@@ -1,4 +1,4 @@
-"""What the installed command has fitted, for all tests of a process."""
+"""What the command has fitted, for all tests of a process."""
 
 import pytest
 

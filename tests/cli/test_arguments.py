@@ -11,12 +11,13 @@ import pytest
 import nfref
 from nfref.cli import COMMANDS, main
 from nfref.tables.model_file import VERSION
-from tests.cli.commands import SMALL, nfref_command, people, succeeds, write_people
+from tests.cli.commands import SMALL, nfref_command, people, write_people
 
 
 def test_version_and_help(tmp_path):
-    assert succeeds("--version", cwd=tmp_path) == f"nfref {nfref.__version__}\n"
-    assert "commands:" in succeeds("--help", cwd=tmp_path)
+    said = nfref_command("--version", cwd=tmp_path)
+    assert said.returncode == 0 and said.stdout == f"nfref {nfref.__version__}\n"
+    assert "commands:" in nfref_command("--help", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"completion"}))

@@ -66,6 +66,7 @@ def test_one_process_scores_files_in_order(folder, expected):
         rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_two_workers_give_the_bits_of_one_process(folder, cluster, expected):
     output = succeeds("score", "m.npz", "parts/*.parquet", "--dask", cluster.scheduler_address,
                       "--out", "two.parquet", cwd=folder)
@@ -73,6 +74,7 @@ def test_two_workers_give_the_bits_of_one_process(folder, cluster, expected):
     assert output == expected[1]
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_on_the_way_changes_nothing(folder, cluster, expected):
     """One that is in the middle of a file dies by kill -9; what it had is done again."""
     with distributed.Client(cluster, set_as_default=False) as client:
@@ -102,6 +104,7 @@ def working(dask_scheduler):
     return [address for address, state in dask_scheduler.workers.items() if state.processing]
 
 
+@pytest.mark.thorough
 def test_a_fault_in_one_file_is_one_line_and_nothing_is_written(folder, cluster):
     (folder / "bad").mkdir()
     write_batches(folder / "bad/0.parquet", NAMES, [people(100)])
@@ -126,6 +129,7 @@ def test_what_cannot_be_is_one_line(folder, arguments, message):
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_the_recipe_of_the_page(folder, cluster, expected):
     """The lines that docs/scaling.rst shows, as they stand there."""
     pytest.importorskip("dask.dataframe")

@@ -11,7 +11,8 @@ from nfref.cli.data import load
 from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of
 
 
-@pytest.mark.parametrize("data", ["numbers.csv", "years.csv"])
+@pytest.mark.parametrize("data", [
+    "numbers.csv", pytest.param("years.csv", marks=pytest.mark.thorough)])
 def test_numbers_for_names_survive_fit_sample_and_score(tmp_path, data):
     rows = people(100)
     header = {"numbers.csv": "0,1,2", "years.csv": "2019,2020,2021"}[data]
@@ -37,12 +38,15 @@ def test_a_pipe_is_read_and_stdin_is_refused(folder):
     assert done.returncode == 2 and done.stderr.startswith("nfref: error: /dev/stdin: expected a")
 
 
-def test_built_in_data_and_the_floor(tmp_path):
+def test_built_in_data_is_listed(tmp_path):
     listed = succeeds("datasets", cwd=tmp_path)
     for name in ("wine", *nfref.datasets.TOYS):
         assert any(line.split()[0] == name for line in listed.splitlines())
-    output = succeeds("fit", "eight-gaussians", "--flow", "planar", "--layers", "1", "--epochs",
-                      "1", cwd=tmp_path)
+
+
+@pytest.mark.thorough
+def test_the_true_density_is_the_floor(tmp_path):
+    output = succeeds("fit", "eight-gaussians", *SMALL, cwd=tmp_path)
     mean, error = table_of(output)["true density"]
     assert abs(mean + nfref.datasets.eight_gaussians.entropy) < 4 * error
 

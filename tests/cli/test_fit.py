@@ -14,6 +14,10 @@ from tests.cli.commands import ended, nfref_command, started, wait_for_an_epoch
 from tests.cli.mixed import COLUMNS, QUICK, people, run
 
 
+# In double precision each of these epochs is better than the last, so that patience never ends it.
+ENDLESS = ("--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64")
+
+
 def table_of(output):
     """The last lines of ``fit`` as {name: [numbers]}."""
     lines = output.splitlines()
@@ -100,6 +104,7 @@ def test_columns_of_all_kinds_from_fit_to_sample_and_score(folder, capsys):
     assert "town (category), children (count)" in about and "pool:" in about
 
 
+@pytest.mark.thorough
 def test_a_weight_is_so_many_rows(folder, capsys):
     data = people()[["age", "share", "w"]]
     data.to_csv("weighted.csv", index=False)
@@ -145,17 +150,17 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
 
 
 def test_one_flow_is_that_of_the_library(folder, capsys):
-    """``--flow planar`` and a plan of one flow without the simple densities: the same bits."""
+    """``--flow maf`` and a plan of one flow without the simple densities: the same bits."""
     from nfref.tables.fit import find_columns, fit_table
     from nfref.tables.plan import Plan
     from nfref.tables.split import Split
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
-    run(capsys, "fit", "t.csv", "--flow", "planar", "--epochs", 2, "--quiet", "--out", "m.npz")
+    run(capsys, "fit", "t.csv", "--flow", "maf", "--epochs", 2, "--quiet", "--out", "m.npz")
     split, table = Split.of(data.to_numpy(), None, 0), list(data.to_numpy().T)
     found = fit_table(find_columns(["age", "share"], table), split.train(table).table,
-                      Plan("planar", 1, 2, simple=False), 0).density
-    assert found.pool.names == ("planar",) and found.pool.weights.tolist() == [1.0]
+                      Plan("maf", 1, 2, simple=False), 0).density
+    assert found.pool.names == ("maf",) and found.pool.weights.tolist() == [1.0]
     np.testing.assert_array_equal(load_model("m.npz").density.log_prob(table),
                                   found.log_prob(table))
 
@@ -196,6 +201,7 @@ def test_a_flow_that_is_not_trained_by_likelihood_counts_rows(folder, capsys):
     assert "roots.csv: weight: expected whole numbers for a flow" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_values_that_repeat_are_said_in_one_line(folder, capsys):
     told = run(capsys, "fit", "wine", "--members", 0, "--without", "density")
     assert told.count("without bound") == 1 and "1 column takes few values in 3,9" in told
@@ -251,7 +257,7 @@ def test_bad_weights(folder, capsys, cells, message):
 
 
 def test_a_category_never_seen(folder, capsys):
-    run(capsys, "fit", "people.csv", *COLUMNS, *QUICK, "--out", "m.npz")
+    run(capsys, "fit", "people.csv", *COLUMNS, "--members", 0, "--quiet", "--out", "m.npz")
     new = people(5)
     new["town"] = ["Rome", "Bern", "Rome", "Oslo", "Oslo"]
     new.to_csv("new.csv", index=False)
@@ -260,7 +266,8 @@ def test_a_category_never_seen(folder, capsys):
 
 
 def test_interrupted_the_best_so_far_is_kept(folder):
-    process = started("fit", "two-moons", "--epochs", "1000000", "--out", "m.npz", cwd=folder)
+    people()[["age", "share"]].to_csv("t.csv", index=False)
+    process = started("fit", "t.csv", *ENDLESS, "--out", "m.npz", cwd=folder)
     wait_for_an_epoch(process)
     process.send_signal(signal.SIGINT)
     output, errors = ended(process)
@@ -271,8 +278,8 @@ def test_interrupted_the_best_so_far_is_kept(folder):
 
 
 def test_the_time_is_kept(folder):
-    done = nfref_command("fit", "two-moons", "--epochs", "1000000", "--time", "2", "--quiet",
-                         cwd=folder)
+    people()[["age", "share"]].to_csv("t.csv", index=False)
+    done = nfref_command("fit", "t.csv", *ENDLESS, "--time", "2", "--quiet", cwd=folder)
     assert done.returncode == 0 and done.stderr == ""
     assert table_of(done.stdout)["pool"][3] < 60
 

@@ -23,6 +23,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_a_sample_is_used_and_said(folder, capsys):
     write_batches("t.csv", NAMES, [rows()])
     assert main(["fit", "t.csv", *FIT[:-1], "--out", "m.npz"]) == 0
@@ -37,6 +38,7 @@ def test_a_sample_is_used_and_said(folder, capsys):
     assert "these are a sample of 300 of 3,000 rows" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_files_of_any_kind_and_cut_give_the_same_bits(folder):
     data = rows()
     write_batches("t.csv", NAMES, [data])

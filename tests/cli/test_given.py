@@ -36,7 +36,7 @@ def with_gaps(data, share=0.1, seed=1):
 def fewer_rounds():
     """Of filling, which the tests of the estimator look at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nfref.tables.missing.ROUNDS", 2)
+        patch.setattr("nfref.tables.missing.ROUNDS", 1)
         yield
 
 
@@ -87,6 +87,7 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
     assert "'kids' count" in told                 # whole numbers in a csv are found
 
 
+@pytest.mark.thorough
 def test_fit_with_gaps_is_that_of_the_estimator(here):
     """The same function under both: the same bits for the same rows."""
     from nfref.tables.fit import find_columns

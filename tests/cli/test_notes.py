@@ -1,11 +1,13 @@
 """What ``nfref fit`` says about data and about what it found."""
 
 import numpy as np
+import pytest
 
 from nfref.cli import main
 from tests.cli.commands import COLUMNS, SMALL, nfref_command, people, succeeds, write_people
 
 
+@pytest.mark.thorough
 def test_ties_collapse_the_mixture_and_are_said_to(tmp_path):
     rows = np.random.default_rng(0).standard_normal((2000, 2))
     for k in range(8):      # each in less than a tenth of the rows, on no lattice

@@ -38,8 +38,9 @@ def in_turn(monkeypatch):
     monkeypatch.setattr(backends, "processors", lambda: 1)
 
 
-@pytest.mark.parametrize("order, writes", [(in_turn, 1), (in_turn, 3), (in_turn, 5),
-                                           (None, 1), (None, 3)])
+@pytest.mark.parametrize("order, writes", [
+    (in_turn, 5), *(pytest.param(*case, marks=pytest.mark.thorough)
+                    for case in ((in_turn, 1), (in_turn, 3), (None, 1), (None, 3)))])
 def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
     """Killed in the first flow of three epochs; in the second, too, where they come in turn."""
     assert main([*FIT, "--out", "whole.npz"]) == 0
@@ -54,6 +55,7 @@ def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
     assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
+@pytest.mark.thorough
 def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
     monkeypatch.setattr(checkpoint_writer, "EVERY", 0)
     with monkeypatch.context() as patch:
@@ -84,6 +86,7 @@ def test_so_do_those_of_one_flow(folder, monkeypatch):
     assert not (folder / "n.npz.checkpoint").exists()
 
 
+@pytest.mark.thorough
 def test_flows_at_once_keep_those_that_are_done(folder, monkeypatch):
     """A checkpoint between the waves of a search, and one flow after the other from there."""
     fit = ("fit", "t.csv", "--members", "3", "--epochs", "1", "--quiet")
@@ -116,6 +119,7 @@ def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
     assert not (folder / "m.npz").exists()
 
 
+@pytest.mark.thorough
 def test_a_search_goes_on_with_more_epochs(folder):
     """To the bits that it has from the start with these."""
     assert main([*FIT, "--out", "m.npz", "--checkpoint", "c.npz"]) == 0
@@ -125,6 +129,7 @@ def test_a_search_goes_on_with_more_epochs(folder):
     assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_an_older_search_says_so(folder, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "SEARCH", 1)
