@@ -17,7 +17,7 @@ theta: b (D,), c (D,). Tape: x - m (D, ROWS).
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.block import Cotangents, Storage
 from nfref.kernels.chain.interpreter import (HEADER, block_of, cotangents_of_block, gather_block,
@@ -28,28 +28,15 @@ from nfref.kernels.simd.elementary import exp
 from nfref.kernels.simd.products import ROWS
 from nfref.kernels.turns import draw, is_last, let_begin, wait_for_part
 
-
-class Batch(NamedTuple):
-    """A batch on its way: what each block leaves, and what is known of all.
-
-    Attributes
-    ----------
-    parts : (B + 2,) array
-        Where parts start; a batch norm is the first instruction of each but the first one.
-    of_blocks : (B, blocks, 2, D) array
-        Mean and sum of squares of each block at each batch norm; on the way back sum g and q.
-    found : (B, 5, D) array
-        Mean, variance, s, sum g and q of the whole batch.
-    counts : see ``turns``
-    group : int
-        How many blocks add their cotangents of theta up.
-    """
-
-    parts: object
-    of_blocks: object
-    found: object
-    counts: object
-    group: object
+# A batch on its way: what each block leaves, and what is known of all.
+#   parts (B + 2,)               where parts start; a batch norm is the first instruction of each
+#                                but the first one
+#   of_blocks (B, blocks, 2, D)  mean and sum of squares of each block at each batch norm; on the
+#                                way back sum g and q
+#   found (B, 5, D)              mean, variance, s, sum g and q of the whole batch
+#   counts                       see ``turns``
+#   group                        how many blocks add their cotangents of theta up
+Batch = namedtuple("Batch", "parts of_blocks found counts group")
 
 
 @kernel

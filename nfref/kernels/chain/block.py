@@ -6,47 +6,20 @@ other. What the derivative of an instruction will need, the instruction leaves o
 vector-Jacobian product turns the cotangent of its output into that of its input, in place too.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 FORWARD = 1     # a direction: latent to data; the other one is -1
 
+# A block of rows on its way: coordinates u (D, ROWS); context (C, ROWS); log_det (ROWS,) so far.
+Block = namedtuple("Block", "u context log_det")
 
-class Block(NamedTuple):
-    """A block of rows on its way through a chain.
+# The derivatives of the loss by what their names say, of one block and of all parameters: u
+# (D, ROWS), context (C, ROWS), and log_det (ROWS,), which is the same for all instructions, because
+# log-determinants add up; theta, summed over the rows.
+Cotangents = namedtuple("Cotangents", "u context log_det theta")
 
-    u (D, ROWS): the coordinates; context (C, ROWS); log_det (ROWS,): the sum so far.
-    """
-
-    u: object
-    context: object
-    log_det: object
-
-
-class Cotangents(NamedTuple):
-    """The derivatives of the loss by what their names say, of one block and of all parameters.
-
-    u (D, ROWS), context (C, ROWS), and log_det (ROWS,), which is the same for all instructions,
-    because log-determinants add up; theta, summed over the rows.
-    """
-
-    u: object
-    context: object
-    log_det: object
-    theta: object
-
-
-class Storage(NamedTuple):
-    """Where an instruction finds its numbers: parameters from theta[at] on, tape[tape_at] on.
-
-    ``slopes`` holds those of tanh, each where on the tape the value stands that it belongs to. It
-    is of length 0 where no derivative is taken.
-    ``columns`` of the ROWS, one or some sixteens, hold all rows there are. Layers with networks
-    leave the others out.
-    """
-
-    theta: object
-    at: object
-    tape: object
-    tape_at: object
-    slopes: object
-    columns: object
+# Where an instruction finds its numbers: parameters from theta[at] on, tape[tape_at] on. ``slopes``
+# holds those of tanh, each where on the tape the value stands that it belongs to; it is of length 0
+# where no derivative is taken. ``columns`` of the ROWS, one or some sixteens, hold all rows there
+# are; layers with networks leave the others out.
+Storage = namedtuple("Storage", "theta at tape tape_at slopes columns")

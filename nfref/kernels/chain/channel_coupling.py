@@ -9,7 +9,7 @@ the channels that stay and the context to the outputs; these times their gains; 
 number that changes.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias
@@ -19,20 +19,10 @@ from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, clear, c
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS
 
-
-class ChannelCoupling(NamedTuple):
-    """The operands: a transformer, the activation, the grid of pixels, how many channels stay and
-    how many change, how many gains, channels from layer to layer, the size k of each convolution.
-    """
-
-    transformer: object
-    activation: object
-    grid: object
-    stay: object
-    change: object
-    gains: object
-    channels: object
-    sizes: object
+# The operands: a transformer, the activation, the grid of pixels, how many channels stay and how
+# many change, how many gains, channels from layer to layer, the size k of each convolution.
+ChannelCoupling = namedtuple("ChannelCoupling", "transformer activation grid stay change gains "
+                                                "channels sizes")
 
 
 @body

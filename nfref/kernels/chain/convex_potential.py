@@ -17,7 +17,7 @@ Tape: z and context; then of all hidden units h, s, c and g; F'' and, in its pla
 (D, D, ROWS); p of every column; the widest layer twice, to work in.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.residual import gates, invert, slope_times
@@ -27,29 +27,11 @@ from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import softplus
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
+# D, C, the widths of the hidden layers, and how many units these and the widest have.
+Potential = namedtuple("Potential", "dim context widths hidden widest")
 
-class Potential(NamedTuple):
-    """D, C, the widths of the hidden layers, and how many units these and the widest have."""
-
-    dim: object
-    context: object
-    widths: object
-    hidden: object
-    widest: object
-
-
-class Places(NamedTuple):
-    """Where things start on the tape."""
-
-    seen: object
-    h: object
-    s: object
-    c: object
-    g: object
-    matrix: object
-    tangents: object
-    work: object
-    other: object
+# Where things start on the tape.
+Places = namedtuple("Places", "seen h s c g matrix tangents work other")
 
 
 @body

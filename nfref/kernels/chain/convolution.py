@@ -10,18 +10,13 @@ where the processor reads fastest.
 theta: the weight (k, k, fan_in, fan_out); what is added to a convolution is not its business.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.units import clear, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
-
-class Grid(NamedTuple):
-    """The pixels of an image."""
-
-    height: object
-    width: object
+Grid = namedtuple("Grid", "height width")       # the pixels of an image
 
 
 @body

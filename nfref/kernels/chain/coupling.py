@@ -5,7 +5,7 @@ to the raw outputs, P blocks of as many rows as coordinates change; then E rows 
 these, which belong to the transformer.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
@@ -13,16 +13,9 @@ from nfref.kernels.chain.units import add_row, add_rows, copy_row, copy_rows, un
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS
 
-
-class Coupling(NamedTuple):
-    """The operands: a transformer, the network's activation and widths (input to output), the
-    coordinates that stay and those that change."""
-
-    transformer: object
-    activation: object
-    widths: object
-    stay: object
-    change: object
+# The operands: a transformer, the network's activation and widths (input to output), the
+# coordinates that stay and those that change.
+Coupling = namedtuple("Coupling", "transformer activation widths stay change")
 
 
 @body

@@ -11,8 +11,8 @@ and the average.
 
 import math
 import time
+from collections import namedtuple
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -38,55 +38,22 @@ MANY = 16               # pieces that are worth a thread
 # Steps of one call at most, and seconds that it takes about, so that Ctrl-C is heard in between.
 MOST, SECONDS = 64, 0.5
 
+# Of S steps:
+#   ends (S + 1,)   where batches start and end
+#   groups (S, 2)   how many blocks of rows make a partial sum, and how many of these there are
+#   rates (S, 7)    of Adam
+#   decays (S,)     the weight that the past has in the running average
+#   longest (1,)    the longest norm of a gradient
+Schedule = namedtuple("Schedule", "ends groups rates decays longest")
 
-class Schedule(NamedTuple):
-    """Of S steps.
-
-    Attributes
-    ----------
-    ends : (S + 1,) array
-        Where batches start and end.
-    groups : (S, 2) array
-        How many blocks of rows make a partial sum, and how many of these there are.
-    rates : (S, 7) array
-        Of Adam.
-    decays : (S,) array
-        The weight that the past has in the running average.
-    longest : (1,) array
-        The longest norm of a gradient.
-    """
-
-    ends: object
-    groups: object
-    rates: object
-    decays: object
-    longest: object
-
-
-class Found(NamedTuple):
-    """What threads tell each other.
-
-    Attributes
-    ----------
-    counts : see ``turns``
-    sums : (B, Q) array
-        Partial sums of a gradient; their sum comes to stand in the first.
-    squares : (Q / PIECE,) array
-        The squares of a gradient, added up piece by piece.
-    losses : (S,) array
-        The mean of each batch.
-    factor : (1,) array
-        That shortens a gradient that is too long.
-    done : (1,) array
-        How many steps were finite, once one was not; else S.
-    """
-
-    counts: object
-    sums: object
-    squares: object
-    losses: object
-    factor: object
-    done: object
+# What threads tell each other:
+#   counts                 see ``turns``
+#   sums (B, Q)            partial sums of a gradient; their sum comes to stand in the first
+#   squares (Q / PIECE,)   the squares of a gradient, added up piece by piece
+#   losses (S,)            the mean of each batch
+#   factor (1,)            that shortens a gradient that is too long
+#   done (1,)              how many steps were finite, once one was not; else S
+Found = namedtuple("Found", "counts sums squares losses factor done")
 
 
 def threads_of_steps(density, vector, unflatten, rows):

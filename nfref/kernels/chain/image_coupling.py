@@ -12,7 +12,7 @@ Outputs are asked for only at pixels where a number changes: by checkerboard hal
 others neither the sum of the skips nor h_B is computed, which is a seventh of all products.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
 from nfref.kernels.chain.network import RELU, TANH, activate, activate_vjp, add_bias
@@ -23,33 +23,14 @@ from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
+# The operands: a transformer, the activation, the grid of pixels; how many channels the image has,
+# the network sees, and each hidden layer has; how many blocks; which numbers stay (1 or 0), those
+# that change, and the pixels of these.
+ImageCoupling = namedtuple("ImageCoupling", "transformer activation grid channels fan_in hidden "
+                                            "blocks stays change asked")
 
-class ImageCoupling(NamedTuple):
-    """The operands: a transformer, the activation, the grid of pixels; how many channels the image
-    has, the network sees, and each hidden layer has; how many blocks; which numbers stay (1 or 0),
-    those that change, and the pixels of these."""
-
-    transformer: object
-    activation: object
-    grid: object
-    channels: object
-    fan_in: object
-    hidden: object
-    blocks: object
-    stays: object
-    change: object
-    asked: object
-
-
-class Places(NamedTuple):
-    """Where the parts of the tape start, in rows from its beginning."""
-
-    h: object
-    active: object
-    middle: object
-    total: object
-    raw: object
-    extras: object
+# Where the parts of the tape start, in rows from its beginning.
+Places = namedtuple("Places", "h active middle total raw extras")
 
 
 @body

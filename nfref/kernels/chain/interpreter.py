@@ -12,7 +12,7 @@ activations never leave the cache. Between instructions nothing is sliced, copie
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.channel_coupling import (channel_coupling, channel_coupling_vjp,
@@ -43,45 +43,21 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters",
             "residuals", "images", "tokens", "potentials")
 
+# What the kernels read of a program: code, where its instructions start, real operands.
+Chain = namedtuple("Chain", "code starts reals")
 
-class Chain(NamedTuple):
-    """What the kernels read of a program: code, where its instructions start, real operands."""
+# Data x (N, D) with its context (N, C).
+Inputs = namedtuple("Inputs", "x context")
 
-    code: object
-    starts: object
-    reals: object
+# What a chain makes of rows, or the cotangents of that: value (N, D) and log_det (N,).
+Values = namedtuple("Values", "value log_det")
 
+# sum of weights * log_prob under a standard normal, and log_prob (N,) itself, to be filled. Where
+# there are no weights there is no such loss: the cotangents of the values are given.
+NormalLoss = namedtuple("NormalLoss", "weights log_prob")
 
-class Inputs(NamedTuple):
-    """Data x (N, D) with its context (N, C)."""
-
-    x: object
-    context: object
-
-
-class Values(NamedTuple):
-    """What a chain makes of rows, or the cotangents of that: value (N, D) and log_det (N,)."""
-
-    value: object
-    log_det: object
-
-
-class NormalLoss(NamedTuple):
-    """sum of weights * log_prob under a standard normal, and log_prob (N,) itself, to be filled.
-
-    Where there are no weights there is no such loss: the cotangents of the values are given.
-    """
-
-    weights: object
-    log_prob: object
-
-
-class Gradients(NamedTuple):
-    """The cotangents of x (N, D), of the context (N, C) and of theta, to be filled."""
-
-    x: object
-    context: object
-    theta: object
+# The cotangents of x (N, D), of the context (N, C) and of theta, to be filled.
+Gradients = namedtuple("Gradients", "x context theta")
 
 
 @body

@@ -16,7 +16,7 @@ reads what it sees for each row anew. The derivative of each order runs it backw
 theta: the network. Tape: its layers, then E rows for each place, which belong to the transformer.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias, rows_before, times_back
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
@@ -27,25 +27,13 @@ from nfref.kernels.simd.products import ROWS, add_outer, times
 
 AHEAD = 16      # places
 
+# The masked network: its activation, widths (input to output) and outputs a place, and where groups
+# end.
+Net = namedtuple("Net", "activation widths size group_ends")
 
-class Net(NamedTuple):
-    """The masked network: its activation, widths (input to output) and outputs a place, and where
-    groups end."""
-
-    activation: object
-    widths: object
-    size: object
-    group_ends: object
-
-
-class Made(NamedTuple):
-    """The operands: a transformer, whether the sweep is sequential, the masked network, and the
-    coordinate at each place."""
-
-    transformer: object
-    sequential: object
-    net: object
-    order: object
+# The operands: a transformer, whether the sweep is sequential, the masked network, and the
+# coordinate at each place.
+Made = namedtuple("Made", "transformer sequential net order")
 
 
 @body

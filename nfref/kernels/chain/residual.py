@@ -16,7 +16,7 @@ series, transposed, (D, D, ROWS); p_l of every column; the widest layer to work 
 series two more matrices.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.units import (add_product, add_row, add_row_sums, add_rows, clear,
@@ -27,18 +27,8 @@ from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
 LIPSCHITZ = 1.1     # of a sigma(beta a), about
 
-
-class Places(NamedTuple):
-    """Where things start on the tape, and how many rows h, d and a take each."""
-
-    values: object
-    slopes: object
-    arguments: object
-    matrix: object
-    tangents: object
-    work: object
-    others: object
-    units: object
+# Where things start on the tape, and how many rows h, d and a take each.
+Places = namedtuple("Places", "values slopes arguments matrix tangents work others units")
 
 
 @body

@@ -9,7 +9,7 @@ Tape: the input (D, ROWS), then y, a, and h or -h, with the sign of the directio
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.planar import planar_root, planar_slope, sech_squared
@@ -18,16 +18,8 @@ from nfref.kernels.chain.units import (add_multiple, add_row_sums, add_rows, cop
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
-
-class Places(NamedTuple):
-    """Where the parts of theta start, and with the same names their cotangents."""
-
-    q: object
-    across: object
-    r1: object
-    r2: object
-    slack: object
-    b: object
+# Where the parts of theta start, and with the same names their cotangents.
+Places = namedtuple("Places", "q across r1 r2 slack b")
 
 
 @body

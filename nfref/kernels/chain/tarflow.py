@@ -8,7 +8,7 @@ the context last.
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.chain.units import (add_multiple, add_product, add_row, add_row_sums, clear,
@@ -20,42 +20,16 @@ from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 EPSILON = 1e-5      # of the layer norm
 ROOT_HALF, DENSITY_AT_ZERO = 0.5 ** 0.5, (2 * math.pi) ** -0.5
 
+# The operands: a transformer, then T, W, C, heads, layers, hidden units, whether the last token
+# comes first, and the features of a context.
+Tokens = namedtuple("Tokens", "transformer length width channels heads depth hidden reverse "
+                              "context")
 
-class Tokens(NamedTuple):
-    """The operands: a transformer, then T, W, C, heads, layers, hidden units, whether the last
-    token comes first, and the features of a context."""
-
-    transformer: object
-    length: object
-    width: object
-    channels: object
-    heads: object
-    depth: object
-    hidden: object
-    reverse: object
-    context: object
-
-
-class Kept(NamedTuple):
-    """Where on the tape the numbers of one layer are: normalised h, 1/std and what comes of them,
-    twice; queries, keys and values; attention's weights and what they mix; the hidden units before
-    gelu, Phi of them, and after."""
-
-    first: object
-    first_scale: object
-    normed: object
-    query: object
-    key: object
-    value: object
-    weights: object
-    mixed: object
-    second: object
-    second_scale: object
-    second_normed: object
-    before: object
-    phi: object
-    after: object
-    end: object
+# Where on the tape the numbers of one layer are: normalised h, 1/std and what comes of them, twice;
+# queries, keys and values; attention's weights and what they mix; the hidden units before gelu,
+# Phi of them, and after.
+Kept = namedtuple("Kept", "first first_scale normed query key value weights mixed second "
+                          "second_scale second_normed before phi after end")
 
 
 @body

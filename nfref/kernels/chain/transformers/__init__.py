@@ -5,7 +5,7 @@ tape. Its derivative may rely on what the value made of the P rows. All is found
 rows in larger arrays (..., ROWS), because to slice them costs as much as the arithmetic.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.transformers.additive import shift, shift_vjp
 from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
@@ -17,29 +17,14 @@ from nfref.kernels.jit import body
 ADDITIVE, AFFINE, SPLINE, SIGMOIDS, INTEGRAL = range(5)
 OPERANDS = 4            # of a transformer, among those of an instruction
 
+# What the code says of a transformer: P, E, and whatever its kind needs besides.
+Transformer = namedtuple("Transformer", "opcode raw_rows tape_rows form reals")
 
-class Transformer(NamedTuple):
-    """What the code says of a transformer: P, E, and whatever its kind needs besides."""
-
-    opcode: object
-    raw_rows: object
-    tape_rows: object
-    form: object
-    reals: object
-
-
-class Place(NamedTuple):
-    """The rows of one coordinate: its own in u; parameter p is row raw + p * step of the outputs,
-    and of their cotangents; and the first of E on the tape.
-
-    The outputs of a coupling come parameter by parameter, so ``step`` is the number of
-    coordinates that change; those of MADE come coordinate by coordinate, and it is 1.
-    """
-
-    u: object
-    raw: object
-    step: object
-    tape: object
+# The rows of one coordinate: its own in u; parameter p is row raw + p * step of the outputs, and of
+# their cotangents; and the first of E on the tape. The outputs of a coupling come parameter by
+# parameter, so ``step`` is the number of coordinates that change; those of MADE come coordinate by
+# coordinate, and it is 1.
+Place = namedtuple("Place", "u raw step tape")
 
 
 @body

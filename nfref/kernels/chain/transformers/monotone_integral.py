@@ -12,7 +12,7 @@ memory, so the derivative computes them again.
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.transformers.root import (HIGH, LOG_SLOPE, LOW, PLACE, ROOT_ROWS, VALUE,
@@ -39,20 +39,9 @@ UNIT = 4
 LARGEST_LOG = 5.0           # as in the formula
 LARGEST_LOG_RATE = 1.0
 
-
-class Integral(NamedTuple):
-    """How many units and nodes there are; the rows of the raw numbers, ``step`` apart; and the
-    reals: B, n / B, then fractions and weights of the rule."""
-
-    count: object               # type: ignore[assignment]
-    nodes: object
-    beta: object
-    level: object
-    alpha: object
-    mu: object
-    p: object
-    step: object
-    reals: object
+# How many units and nodes there are; the rows of the raw numbers, ``step`` apart; and the reals: B,
+# n / B, then fractions and weights of the rule.
+Integral = namedtuple("Integral", "count nodes beta level alpha mu p step reals")
 
 
 def tape_rows(units):

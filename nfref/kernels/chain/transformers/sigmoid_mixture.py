@@ -11,7 +11,7 @@ goes for the root search too: a row that is done stays where it is until all of 
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.transformers.root import (HIGH, LOG_SLOPE, LOW, PLACE, ROOT_ROWS, VALUE,
@@ -41,17 +41,9 @@ ONCE = ROOT_ROWS + 8
 P, Q, T, LOG_A, BY_RAW = range(5)
 UNIT = 5
 
-
-class Units(NamedTuple):
-    """How many units there are, of which form, and the rows of the raw numbers: the first one of
-    slopes, offsets and weights each, ``step`` apart from unit to unit."""
-
-    form: object
-    count: object               # type: ignore[assignment]
-    slope: object
-    offset: object
-    weight: object
-    step: object
+# How many units there are, of which form, and the rows of the raw numbers: the first one of slopes,
+# offsets and weights each, ``step`` apart from unit to unit.
+Units = namedtuple("Units", "form count slope offset weight step")
 
 
 def tape_rows(units):
