@@ -72,40 +72,30 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
     opcode, reals = code[pc], chain.reals[code[pc + 5]:]
     if opcode == ELEMENTWISE:
         elementwise(direction, code[at], storage, block)
-    if couplings is not None:
-        if opcode == COUPLING:
-            coupling(direction, decode_coupling(code, at, reals), storage, block, splines,
-                     mixtures)
-    if masks is not None:
-        if opcode == MADE:
-            made(direction, decode_made(code, at, reals), storage, block, splines, mixtures)
-    if others is not None:
-        if opcode == LINEAR:
-            linear(direction, code[at], code[at + 1], code[at + 2], storage, block)
-        elif opcode == PERMUTE:
-            permute(code[at + 1:at + 1 + code[at]], storage, block.u)
-    if radials is not None:
-        if opcode == RADIAL:
-            radial(direction, code[at], storage, block)
-    if sylvesters is not None:
-        if opcode == SYLVESTER:
-            sylvester(direction, code[at], code[at + 1], storage, block)
-    if residuals is not None:
-        if opcode == RESIDUAL:
-            residual(code[at], code[at + 1], code[at + 3:at + 3 + code[at + 2]], storage, block)
-    if images is not None:
-        if opcode == CHANNEL_COUPLING:
-            channel_coupling(direction, decode_channel_coupling(code, at, reals), storage, block,
-                             splines, mixtures)
-        elif opcode == IMAGE_COUPLING:
-            image_coupling(direction, decode_image_coupling(code, at, reals), storage, block,
-                           splines, mixtures)
-    if tokens is not None:
-        if opcode == TOKENS:
-            tokens_to_latent(decode_tokens(code, at, reals), storage, block, splines, mixtures)
-    if potentials is not None:
-        if opcode == POTENTIAL:
-            potential(decode_potential(code, at), storage, block)
+    if couplings is not None and opcode == COUPLING:
+        coupling(direction, decode_coupling(code, at, reals), storage, block, splines, mixtures)
+    if masks is not None and opcode == MADE:
+        made(direction, decode_made(code, at, reals), storage, block, splines, mixtures)
+    if others is not None and opcode == LINEAR:
+        linear(direction, code[at], code[at + 1], code[at + 2], storage, block)
+    if others is not None and opcode == PERMUTE:
+        permute(code[at + 1:at + 1 + code[at]], storage, block.u)
+    if radials is not None and opcode == RADIAL:
+        radial(direction, code[at], storage, block)
+    if sylvesters is not None and opcode == SYLVESTER:
+        sylvester(direction, code[at], code[at + 1], storage, block)
+    if residuals is not None and opcode == RESIDUAL:
+        residual(code[at], code[at + 1], code[at + 3:at + 3 + code[at + 2]], storage, block)
+    if images is not None and opcode == CHANNEL_COUPLING:
+        channel_coupling(direction, decode_channel_coupling(code, at, reals), storage, block,
+                         splines, mixtures)
+    if images is not None and opcode == IMAGE_COUPLING:
+        image_coupling(direction, decode_image_coupling(code, at, reals), storage, block, splines,
+                       mixtures)
+    if tokens is not None and opcode == TOKENS:
+        tokens_to_latent(decode_tokens(code, at, reals), storage, block, splines, mixtures)
+    if potentials is not None and opcode == POTENTIAL:
+        potential(decode_potential(code, at), storage, block)
 
 
 @body
@@ -122,44 +112,33 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
     opcode, reals = code[pc], chain.reals[code[pc + 5]:]
     if opcode == ELEMENTWISE:
         elementwise_vjp(direction, code[at], storage, cotangents)
-    if couplings is not None:
-        if opcode == COUPLING:
-            coupling_vjp(direction, decode_coupling(code, at, reals), storage, cotangents,
-                         scratch, splines, mixtures)
-    if masks is not None:
-        if opcode == MADE:
-            made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch,
+    if couplings is not None and opcode == COUPLING:
+        coupling_vjp(direction, decode_coupling(code, at, reals), storage, cotangents, scratch,
                      splines, mixtures)
-    if others is not None:
-        if opcode == LINEAR:
-            linear_vjp(direction, code[at], code[at + 1], code[at + 2], storage, cotangents,
-                       scratch)
-        elif opcode == PERMUTE:
-            permute_vjp(code[at + 1:at + 1 + code[at]], cotangents.u, scratch)
-    if radials is not None:
-        if opcode == RADIAL:
-            radial_vjp(direction, code[at], storage, cotangents)
-    if sylvesters is not None:
-        if opcode == SYLVESTER:
-            sylvester_vjp(direction, code[at], code[at + 1], storage, cotangents, scratch)
-    if residuals is not None:
-        if opcode == RESIDUAL:
-            residual_vjp(code[at], code[at + 3:at + 3 + code[at + 2]], storage, cotangents,
-                         scratch)
-    if images is not None:
-        if opcode == CHANNEL_COUPLING:
-            channel_coupling_vjp(direction, decode_channel_coupling(code, at, reals), storage,
-                                 cotangents, scratch, splines, mixtures)
-        elif opcode == IMAGE_COUPLING:
-            image_coupling_vjp(direction, decode_image_coupling(code, at, reals), storage,
-                               cotangents, scratch, splines, mixtures)
-    if tokens is not None:
-        if opcode == TOKENS:
-            tokens_to_latent_vjp(decode_tokens(code, at, reals), storage, cotangents, scratch,
-                                 splines, mixtures)
-    if potentials is not None:
-        if opcode == POTENTIAL:
-            potential_vjp(decode_potential(code, at), storage, cotangents, scratch)
+    if masks is not None and opcode == MADE:
+        made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch, splines,
+                 mixtures)
+    if others is not None and opcode == LINEAR:
+        linear_vjp(direction, code[at], code[at + 1], code[at + 2], storage, cotangents, scratch)
+    if others is not None and opcode == PERMUTE:
+        permute_vjp(code[at + 1:at + 1 + code[at]], cotangents.u, scratch)
+    if radials is not None and opcode == RADIAL:
+        radial_vjp(direction, code[at], storage, cotangents)
+    if sylvesters is not None and opcode == SYLVESTER:
+        sylvester_vjp(direction, code[at], code[at + 1], storage, cotangents, scratch)
+    if residuals is not None and opcode == RESIDUAL:
+        residual_vjp(code[at], code[at + 3:at + 3 + code[at + 2]], storage, cotangents, scratch)
+    if images is not None and opcode == CHANNEL_COUPLING:
+        channel_coupling_vjp(direction, decode_channel_coupling(code, at, reals), storage,
+                             cotangents, scratch, splines, mixtures)
+    if images is not None and opcode == IMAGE_COUPLING:
+        image_coupling_vjp(direction, decode_image_coupling(code, at, reals), storage, cotangents,
+                           scratch, splines, mixtures)
+    if tokens is not None and opcode == TOKENS:
+        tokens_to_latent_vjp(decode_tokens(code, at, reals), storage, cotangents, scratch, splines,
+                             mixtures)
+    if potentials is not None and opcode == POTENTIAL:
+        potential_vjp(decode_potential(code, at), storage, cotangents, scratch)
 
 
 # Blocks --------------------------------------------------------------------------------------
@@ -193,19 +172,12 @@ def block_of(rows, numbers):
     return Block(numbers[:dim], numbers[dim:-1], numbers[-1])
 
 
-@kernel
 def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
     """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Returns
     0.0, or NaN if a value is not finite.
     """
-    return evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, optional)
-
-
-@body
-def evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, optional):
-    """See :func:`evaluate`."""
     zeros = 0.0
     code, starts, x = chain.code, chain.starts, rows.x
     block, no_slopes = block_of(rows, blocks[0]), tape[:0]
@@ -226,6 +198,9 @@ def evaluate_blocks(chain, theta, rows, values, blocks, tape, first, last, optio
     return zeros
 
 
+evaluate_blocks, evaluate = body(evaluate), kernel(evaluate)    # for kernels, and for Python
+
+
 @reduction
 def times_zero(block, there):
     """The sum of all values of a block, times 0: NaN if one is not finite."""
@@ -240,7 +215,6 @@ def times_zero(block, there):
     return total
 
 
-@kernel
 def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first, last,
         optional):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
@@ -248,14 +222,6 @@ def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scr
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.
     ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
     """
-    blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
-               last, optional)
-
-
-@body
-def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first,
-               last, optional):
-    """See :func:`vjp`."""
     code, starts, x = chain.code, chain.starts, rows.x
     block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
     g = Cotangents(back.u, back.context, back.log_det, gradients.theta)
@@ -277,6 +243,9 @@ def blocks_vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slop
             layer_vjp(chain, pc, storage, g, scratch, *optional)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
+
+
+blocks_vjp, vjp = body(vjp), kernel(vjp)
 
 
 @body

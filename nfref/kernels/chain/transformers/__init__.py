@@ -42,14 +42,12 @@ def transform(transformer, direction, u, raw, tape, place, log_det, columns, spl
         shift(direction, u, raw, place, columns)
     elif transformer.opcode == AFFINE:
         scale_and_shift(transformer, direction, u, raw, tape, place, log_det, columns)
-    if splines is not None:
-        if transformer.opcode == SPLINE:
-            rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns)
-    if mixtures is not None:
-        if transformer.opcode == SIGMOIDS:
-            sigmoids(transformer, direction, u, raw, tape, place, log_det, columns)
-        elif transformer.opcode == INTEGRAL:
-            integral(transformer, direction, u, raw, tape, place, log_det, columns)
+    if splines is not None and transformer.opcode == SPLINE:
+        rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns)
+    if mixtures is not None and transformer.opcode == SIGMOIDS:
+        sigmoids(transformer, direction, u, raw, tape, place, log_det, columns)
+    if mixtures is not None and transformer.opcode == INTEGRAL:
+        integral(transformer, direction, u, raw, tape, place, log_det, columns)
 
 
 @body
@@ -63,11 +61,9 @@ def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw,
         shift_vjp(direction, g, place, g_raw)
     elif transformer.opcode == AFFINE:
         scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
-    if splines is not None:
-        if transformer.opcode == SPLINE:
-            rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
-    if mixtures is not None:
-        if transformer.opcode == SIGMOIDS:
-            sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
-        elif transformer.opcode == INTEGRAL:
-            integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+    if splines is not None and transformer.opcode == SPLINE:
+        rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+    if mixtures is not None and transformer.opcode == SIGMOIDS:
+        sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+    if mixtures is not None and transformer.opcode == INTEGRAL:
+        integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
