@@ -85,189 +85,130 @@ def power_of_two(typing, shifted):
     return shifted(shifted), generate
 
 
-def _split_for(number, magic):
-    """The compiled (m, k) of normal x > 0, with x = 2^k m and m from sqrt(1/2) to sqrt(2)."""
-    bits, fraction = (32, 23) if number == np.float32 else (64, 52)
-    one, half, shift = (int(np.array(value, number).view(f"u{bits // 8}"))
-                        for value in (1, math.sqrt(0.5), magic))
+def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
+    """All functions of one dtype.
 
-    @intrinsic
-    def split(typing, x):
-        def generate(context, builder, signature, arguments):
-            whole, real = ir.IntType(bits), arguments[0].type
-            moved = builder.add(builder.bitcast(arguments[0], whole),
-                                ir.Constant(whole, one - half))
-            exponent = builder.lshr(moved, ir.Constant(whole, fraction))
-            mantissa = builder.and_(moved, ir.Constant(whole, 2 ** fraction - 1))
-            m = builder.bitcast(builder.add(mantissa, ir.Constant(whole, half)), real)
-            # Whole numbers become real ones as the last bits of MAGIC, and cost no conversion.
-            k = builder.fsub(
-                builder.bitcast(builder.add(exponent, ir.Constant(whole, shift)), real),
-                ir.Constant(real, magic + (one >> fraction)))
-            return context.make_tuple(builder, signature.return_type, (m, k))
-        return types.UniTuple(x, 2)(x), generate
-    return split
-
-
-def _parts_for(number, terms, magic, log_two, rest):
-    """The compiled (e^r - 1, k + MAGIC) of x, with r to the power of ``terms``.
-
-    log 2 is given in two parts, the first a short one.
+    powers, terms : the powers of r, and of s^2, after which what is left out is below half an ulp
+    magic : 1.5 2^p, p the bits of a fraction; a sum with it has no bits below the ones
+    log_two, rest : log 2 in two parts, the first a short one
+    largest : the last whole x for which e^-x is a normal number
     """
-    magic, log_two, rest = number(magic), number(log_two), number(rest)
-    per_log_two = number(1 / math.log(2))
-    series = tuple(number(1 / math.factorial(n)) for n in range(2, terms + 1))
+    info, bits, fraction = np.finfo(number), *((32, 23) if number == np.float32 else (64, 52))
+    one_bits, half_bits, magic_bits = (int(np.array(value, number).view(f"u{bits // 8}"))
+                                       for value in (1, math.sqrt(0.5), magic))
+    exponent_of_one, few, middle = one_bits >> fraction, (terms + 4) // 2, terms // 2
+    zero, one, two, four, infinity, magic, log_two, rest, largest, per_log_two = map(
+        number, (0, 1, 2, 4, math.inf, magic, log_two, rest, largest, 1 / math.log(2)))
+    highest, lowest = number(np.log(info.max)), number(np.log(info.tiny) + 1)
+    taylor = tuple(number(1 / math.factorial(n)) for n in range(2, powers + 1))
+    artanh = tuple(number(2 / (2 * n + 1)) for n in range(terms))
+    artanh_of_few = artanh[:few]
 
     @body
     def parts(x):
+        """(e^r - 1, k + MAGIC)."""
         shifted = x * per_log_two + magic
         k = shifted - magic
         r = (x - k * log_two) - k * rest
-        p = series[terms - 2]
-        for n in range(terms - 3, -1, -1):
-            p = p * r + series[n]
+        p = taylor[powers - 2]
+        for n in range(powers - 3, -1, -1):
+            p = p * r + taylor[n]
         return p * r * r + r, shifted
-    return parts
-
-
-def _exp_for(number, parts):
-    """The highest x with a finite e^x needs a k whose 2^k is not; so 2^(k-1) comes twice."""
-    info = np.finfo(number)
-    highest, lowest = number(np.log(info.max)), number(np.log(info.tiny) + 1)
-    zero, one, two, infinity = number(0), number(1), number(2), number(math.inf)
 
     @body
     def exp(x):
+        """The highest x with a finite e^x needs a k whose 2^k is not; so 2^(k-1) comes twice."""
         inside = lowest if x < lowest else highest if x > highest else x    # a NaN stays one
         p, shifted = parts(inside)
         half = power_of_two(shifted - one)
         value = (half * p + half) * two
         return zero if x < lowest else infinity if x > highest else value
-    return exp
 
-
-def _falling_for(parts, largest):
-    """(p, 2^k) with e^-x = 2^k p + 2^k, for x >= 0; beyond ``largest`` they are those of it."""
     @body
     def falling(x):
+        """(p, 2^k) with e^-x = 2^k p + 2^k, for x >= 0; beyond ``largest`` they are those of it."""
         p, shifted = parts(-(largest if x > largest else x))    # a NaN stays one
         return p, power_of_two(shifted)
-    return falling
 
+    @body
+    def exp_neg(x):
+        p, scale = falling(x)
+        return zero if x > largest else scale * p + scale
 
-def _tanh_for(number, falling):
-    """tanh |x| = -e / (2 + e) with e = exp(-2 |x|) - 1."""
-    zero, one, two = number(0), number(1), number(2)
+    @body
+    def one_minus_exp_neg(x):
+        p, scale = falling(x)
+        return (one - scale) - scale * p
 
     @body
     def tanh(x):
+        """tanh |x| = -e / (2 + e) with e = exp(-2 |x|) - 1."""
         p, scale = falling(two * abs(x))
         e = scale * p + (scale - one)
         value = -e / (two + e)
         return -value if x < zero else value
-    return tanh
-
-
-def _tanh_and_slope_for(number, falling, largest):
-    """As tanh, and 4 (e + 1) / (2 + e)^2, where e + 1 is added up without the 1."""
-    zero, one, two, four = number(0), number(1), number(2), number(4)
 
     @body
     def tanh_and_slope(x):
+        """As tanh, and 4 (e + 1) / (2 + e)^2, where e + 1 is added up without the 1."""
         twice = two * abs(x)
         p, scale = falling(twice)
         e = scale * p + (scale - one)
         value = -e / (two + e)
         slope = four * (scale * p + scale) / ((two + e) * (two + e))
         return -value if x < zero else value, zero if twice > largest else slope
-    return tanh_and_slope
-
-
-def _exp_neg_for(number, falling, largest):
-    zero = number(0)
-
-    @body
-    def exp_neg(x):
-        p, scale = falling(x)
-        return zero if x > largest else scale * p + scale
-    return exp_neg
-
-
-def _one_minus_exp_neg_for(number, falling):
-    one = number(1)
-
-    @body
-    def one_minus_exp_neg(x):
-        p, scale = falling(x)
-        return (one - scale) - scale * p
-    return one_minus_exp_neg
-
-
-def _log1p_for(number, terms):
-    """2 (s + s^3/3 + s^5/5 + ...); one loop of seventeen terms would not be unrolled."""
-    two, half = number(2), terms // 2
-    series = tuple(number(2 / (2 * n + 1)) for n in range(terms))
 
     @body
     def log1p(x):
+        """2 (s + s^3/3 + s^5/5 + ...); one loop of seventeen terms would not be unrolled."""
         s = x / (two + x)
         square = s * s
-        total = series[terms - 1]
-        for n in range(terms - 2, half, -1):
-            total = total * square + series[n]
-        for n in range(half, -1, -1):
-            total = total * square + series[n]
+        total = artanh[terms - 1]
+        for n in range(terms - 2, middle, -1):
+            total = total * square + artanh[n]
+        for n in range(middle, -1, -1):
+            total = total * square + artanh[n]
         return total * s
-    return log1p
 
-
-def _log_for(number, split, terms, log_two, rest):
-    """k log 2 + 2 artanh s, s = f / (2 + f), where f is m - 1, or x - 1 as given if k = 0."""
-    zero, one, two, infinity = number(0), number(1), number(2), number(math.inf)
-    log_two, rest = number(log_two), number(rest)
-    series = tuple(number(2 / (2 * n + 1)) for n in range(terms))
+    @intrinsic
+    def split(typing, x):
+        """(m, k) of normal x > 0, with x = 2^k m and m from sqrt(1/2) to sqrt(2)."""
+        def generate(context, builder, signature, arguments):
+            whole, real = ir.IntType(bits), arguments[0].type
+            moved = builder.add(builder.bitcast(arguments[0], whole),
+                                ir.Constant(whole, one_bits - half_bits))
+            exponent = builder.lshr(moved, ir.Constant(whole, fraction))
+            mantissa = builder.and_(moved, ir.Constant(whole, 2 ** fraction - 1))
+            m = builder.bitcast(builder.add(mantissa, ir.Constant(whole, half_bits)), real)
+            # Whole numbers become real ones as the last bits of MAGIC, and cost no conversion.
+            k = builder.fsub(
+                builder.bitcast(builder.add(exponent, ir.Constant(whole, magic_bits)), real),
+                ir.Constant(real, float(magic) + exponent_of_one))
+            return context.make_tuple(builder, signature.return_type, (m, k))
+        return types.UniTuple(x, 2)(x), generate
 
     @body
     def log(x, excess):
+        """k log 2 + 2 artanh s, s = f / (2 + f), where f is m - 1, or x - 1 as given if k = 0."""
         m, k = split(x)
         f = excess if k == zero else m - one
         s = f / (two + f)
         square = s * s
-        total = series[terms - 1]
-        for n in range(terms - 2, -1, -1):
-            total = total * square + series[n]
+        total = artanh_of_few[few - 1]
+        for n in range(few - 2, -1, -1):
+            total = total * square + artanh_of_few[n]
         value = k * log_two + (k * rest + total * s)
         return value if x < infinity else x     # a NaN stays one
-    return log
-
-
-def _softplus_for(number, exp_neg, log1p):
-    zero = number(0)
 
     @body
     def softplus(x):
         return (x if x > zero else zero) + log1p(exp_neg(abs(x)))
-    return softplus
+
+    return {each.__name__: each for each in (exp, exp_neg, one_minus_exp_neg, tanh,
+                                             tanh_and_slope, log1p, log, softplus)}
 
 
-def _compiled_for(number, taylor, magic, log_two, rest, largest, terms):
-    """All functions of one dtype; e^-``largest`` is still a normal number."""
-    largest = number(largest)
-    parts = _parts_for(number, taylor, magic, log_two, rest)
-    log = _log_for(number, _split_for(number, magic), (terms + 4) // 2, log_two, rest)
-    falling = _falling_for(parts, largest)
-    exp_neg, log1p = _exp_neg_for(number, falling, largest), _log1p_for(number, terms)
-    return {"exp": _exp_for(number, parts), "exp_neg": exp_neg, "log1p": log1p,
-            "tanh": _tanh_for(number, falling),
-            "tanh_and_slope": _tanh_and_slope_for(number, falling, largest),
-            "one_minus_exp_neg": _one_minus_exp_neg_for(number, falling),
-            "log": log, "softplus": _softplus_for(number, exp_neg, log1p)}
-
-
-# Terms: the powers of r and of s after which what is left out is below half an ulp. Magic:
-# 1.5 2^p, p the bits of a fraction, is so large that a sum with it has no bits below the ones.
-# Float64 takes the split of log 2 of fdlibm, a first part of 32 bits. Largest: e^-87 and e^-708 are
-# the last whole powers that are normal numbers.
+# Float64 takes the split of log 2 of fdlibm, a first part of 32 bits.
 _COMPILED = {
     types.float32: _compiled_for(np.float32, 7, 1.5 * 2 ** 23, *LOG_TWO, 87, 8),
     types.float64: _compiled_for(np.float64, 13, 1.5 * 2 ** 52, 0.6931471803691238,
