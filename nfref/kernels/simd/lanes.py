@@ -120,14 +120,6 @@ def _vector(context, lanes):
     return context.get_value_type(lanes)
 
 
-def _splat(builder, value, width):
-    vector = ir.VectorType(value.type, width)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value,
-                                   ir.Constant(ir.IntType(32), 0))
-    order = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
-
-
 def _place(context, builder, array_type, array, at):
     """A pointer to number ``at`` of an array."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
@@ -203,7 +195,7 @@ def _store(context, builder, signature, arguments):
 
 @emits(broadcast, lambda flat, value: Lanes(flat.dtype)(flat, flat.dtype))
 def _broadcast(context, builder, signature, arguments):
-    return _splat(builder, arguments[1], signature.return_type.width)
+    return tiles.in_all_lanes(builder, arguments[1], _vector(context, signature.return_type))
 
 
 def absolute_of(context, builder, lanes, value):

@@ -107,7 +107,7 @@ def tile_of(rows, vectors, size=BYTES):
                 numbers = [builder.load(place, align=align) for place in vectors_from(row)]
                 for step, totals in zip(steps, sums):
                     factor = builder.load(builder.gep(column, [step]))
-                    factor = _in_all_lanes(builder, factor, vector)
+                    factor = in_all_lanes(builder, factor, vector)
                     for some, total in zip(numbers, totals):
                         result = builder.call(add_product, [factor, some, builder.load(total)])
                         builder.store(result, total)
@@ -183,7 +183,7 @@ def _order(numbers):
     return ir.VectorType(ir.IntType(32), len(numbers))(numbers)
 
 
-def _in_all_lanes(builder, number, vector):
+def in_all_lanes(builder, number, vector):
     nothing = vector(ir.Undefined)
     first = builder.insert_element(nothing, number, ir.IntType(32)(0))
     return builder.shuffle_vector(first, nothing, _order([0] * vector.count))

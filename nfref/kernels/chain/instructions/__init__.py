@@ -18,28 +18,16 @@ def instruction_of(flow, direction):
     return None if encode is None else encode(flow, direction)
 
 
-ENCODERS = {
-    "act_norm": elementwise.act_norm,
-    "batch_norm": elementwise.batch_norm,
-    "channel_coupling": images.channel_coupling,
-    "convex_potential": convex_potential.convex_potential,
-    "coupling": networks.coupling,
-    "elementwise_affine": elementwise.elementwise_affine,
-    "fixed_linear": linear.fixed_linear,
-    "image_coupling": images.image_coupling,
-    "invertible_conv": linear.invertible_conv,
-    "linear": linear.linear,
-    "lu_linear": linear.lu_linear,
-    "made": networks.made,
-    # Instructions name the coordinates they act on, so they leave the last ones alone.
-    "on_first": lambda flow, direction: instruction_of(flow.flow, direction),
-    "permutation": lambda flow, direction: linear.permutation(flow.order, direction),
-    "planar": planar.planar,
-    "radial": radial.radial,
-    "residual": residual.residual,
-    "scale": elementwise.scale,
-    "squeeze": linear.squeeze,
-    "standardise": elementwise.standardise,
-    "sylvester": sylvester.sylvester,
-    "tarflow_block": tarflow.tarflow_block,
-}
+def on_first(flow, direction):
+    """Instructions name the coordinates they act on, so they leave the last ones alone."""
+    return instruction_of(flow.flow, direction)
+
+
+# Each has the name of the twin that it encodes.
+ENCODERS = {encode.__name__: encode for encode in (
+    convex_potential.convex_potential, elementwise.act_norm, elementwise.batch_norm,
+    elementwise.elementwise_affine, elementwise.scale, elementwise.standardise,
+    images.channel_coupling, images.image_coupling, linear.fixed_linear, linear.invertible_conv,
+    linear.linear, linear.lu_linear, linear.permutation, linear.squeeze, networks.coupling,
+    networks.made, on_first, planar.planar, radial.radial, residual.residual, sylvester.sylvester,
+    tarflow.tarflow_block)}

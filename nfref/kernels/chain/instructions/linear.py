@@ -6,15 +6,19 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 
 
-def permutation(order, direction):
+def permutation(flow, direction):
+    return _permutation(flow.order, direction)
+
+
+def squeeze(flow, direction):
+    return _permutation(flow._forward({}, np.arange(flow.dim)[None, :], None)[0][0], direction)
+
+
+def _permutation(order, direction):
     order = np.asarray(order) if direction == 1 else np.argsort(order)
     return Instruction(chain.PERMUTE, direction, [len(order), *order], size=0, tape=len(order),
                        scratch=len(order), pack=lambda params, dtype: [],
                        unpack=lambda params, cotangent: {}, plain=True, needs=("others",))
-
-
-def squeeze(flow, direction):
-    return permutation(flow._forward({}, np.arange(flow.dim)[None, :], None)[0][0], direction)
 
 
 def _matrices(channels, pixels, direction, factors, packed, unpack):
