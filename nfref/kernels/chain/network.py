@@ -4,7 +4,7 @@ Everything is flat arrays with offsets; see ``products`` for the layout. Weights
 follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
 """
 
-from nfref.kernels.chain.units import add_row_sums, units_of
+from nfref.kernels.chain.units import add_row_sums, matrix_of, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -14,8 +14,9 @@ ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
 
 
 @body
-def add_bias(theta, at, units, h, h_at, columns=ROWS):
-    h = units_of(h, h_at, units)
+def add_bias(theta, at, units, h, h_at, columns=ROWS, width=ROWS):
+    """To the first ``columns`` of h (units, width)."""
+    h = matrix_of(h, h_at, units, width)
     bias = theta[at:at + units]
     for j in range(units):
         for r in range(columns):

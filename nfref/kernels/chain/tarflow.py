@@ -10,6 +10,7 @@ the context last.
 import math
 from collections import namedtuple
 
+from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.chain.units import (add_multiple, add_product, add_row, add_row_sums, clear,
                                        clear_row, copy_row, units_of)
@@ -65,14 +66,9 @@ def numbers_of_layer(own):
 @body
 def dense(own, storage, at, fan_in, fan_out, h, out, keep):
     """out = keep * out + W^T h + b for all tokens, from place to place on the tape."""
-    tape = storage.tape
-    times(storage.theta, storage.at + at, fan_out, fan_in, fan_out, tape, h, tape, out,
-          own.length * ROWS, keep)
-    rows, bias = units_of(tape, out, fan_out * own.length), storage.at + at + fan_in * fan_out
-    for j in range(fan_out):
-        for t in range(own.length):
-            for r in range(ROWS):
-                rows[j * own.length + t, r] += storage.theta[bias + j]
+    tape, at, width = storage.tape, storage.at + at, own.length * ROWS
+    times(storage.theta, at, fan_out, fan_in, fan_out, tape, h, tape, out, width, keep)
+    add_bias(storage.theta, at + fan_in * fan_out, fan_out, tape, out, width, width)
 
 
 @body
@@ -387,7 +383,10 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
         at -= 2 * c
         normalise_tokens_vjp(own, storage, at, place.first, place.first_scale, scratch, g_mixed,
                              g_h, free, g_theta)
-    add_positions(own, scratch, g_theta, storage.at + width * c + c)
+    for t in range(length):
+        for j in range(c):
+            add_row_sums(scratch, (j * length + t) * ROWS, 1, g_theta,
+                         storage.at + (width + 1 + t) * c + j)
     see_context_vjp(own, storage, first_layer - own.context * c, scratch, free, cotangents.context,
                     g_theta)
     dense_vjp(own, storage, 0, width, c, storage.tape_at, scratch, g_h, g_seen, 0, g_theta)
@@ -414,10 +413,3 @@ def see_context_vjp(own, storage, at, scratch, free, g_context, g_theta):
                 total += g[0, r] * seen[k, r]
                 g_context[k, r] += weight * g[0, r]
             g_theta[at + k * c + j] += total
-
-
-@body
-def add_positions(own, g, g_theta, at):
-    for t in range(own.length):
-        for j in range(own.channels):
-            add_row_sums(g, (j * own.length + t) * ROWS, 1, g_theta, at + t * own.channels + j)
