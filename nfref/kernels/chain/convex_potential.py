@@ -63,14 +63,6 @@ def numbers_of_layer(f, k):
 
 
 @body
-def numbers_of_layers(f):
-    total = 0
-    for k in range(len(f.widths)):
-        total += numbers_of_layer(f, k)
-    return total
-
-
-@body
 def potential(f, storage, block):
     """x = grad F(z), in place; log_det grows by log det F''."""
     theta, tape, u = storage.theta, storage.tape, block.u
@@ -168,16 +160,9 @@ def downwards(f, weight, storage, at, flat):
                 for r in range(ROWS):
                     weighted[h, r] *= g[h, r]
             for i in range(j + 1):
-                add_inner(width, tape, at.other, at.tangents + i * f.hidden * ROWS + here, matrix,
-                          j * f.dim + i)
-
-
-@body
-def add_inner(width, tape, left_at, right_at, out, i):
-    """out[i] += the sum over units of left right."""
-    left, right = units_of(tape, left_at, width), units_of(tape, right_at, width)
-    for h in range(width):
-        add_product(left, h, right, h, out, i)
+                p = units_of(tape, at.tangents + i * f.hidden * ROWS + here, width)
+                for h in range(width):
+                    add_product(weighted, h, p, h, matrix, j * f.dim + i)
 
 
 # Derivative ------------------------------------------------------------------------------------
@@ -206,7 +191,9 @@ def potential_vjp(f, storage, cotangents, scratch):
     for i in range(f.dim * f.dim):
         for r in range(ROWS):
             matrix[i, r] *= cotangents.log_det[r]
-    output = storage.at + numbers_of_layers(f)
+    output = storage.at
+    for k in range(len(f.widths)):
+        output += numbers_of_layer(f, k)
     shift = output + f.widths[-1]
     from_context, strength, total = shift + f.dim + 1, theta[shift + f.dim], theta.dtype.type(0)
     for j in range(f.dim):

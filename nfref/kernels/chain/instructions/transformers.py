@@ -1,6 +1,6 @@
 """Transformers as operands: an opcode, P, E, and what the kind of transformer needs."""
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from nfref.kernels.chain.transformers import (ADDITIVE, AFFINE, INTEGRAL, SIGMOIDS, SPLINE,
                                               additive, affine, monotone_integral, sigmoid_mixture,
@@ -8,23 +8,9 @@ from nfref.kernels.chain.transformers import (ADDITIVE, AFFINE, INTEGRAL, SIGMOI
 from nfref.kernels.names import twin_of
 from nfref.transformers.monotone_integral import clenshaw_curtis
 
-
-class Operands(NamedTuple):
-    """A transformer among the operands of an instruction.
-
-    whole : list of int, ``transformers.OPERANDS`` of them
-    reals : tuple of float
-    raw_rows, tape_rows : int
-        P and E, for one coordinate.
-    needs : tuple of str
-        As those of an instruction.
-    """
-
-    whole: list
-    reals: tuple
-    raw_rows: int
-    tape_rows: int
-    needs: tuple = ()
+# A transformer among the operands of an instruction: ``whole`` numbers, as many as OPERANDS of
+# ``transformers``; ``reals``; P and E, for one coordinate; ``needs``, as those of an instruction.
+Operands = namedtuple("Operands", "whole reals raw_rows tape_rows needs")
 
 
 def operands_of(transformer):
