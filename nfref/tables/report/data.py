@@ -43,8 +43,6 @@ class Column:
         Of the bins of a category; empty otherwise.
     data, draws : (B,) array
         Shares of rows in the bins.
-    outside : (float, float)
-        Shares of data and of draws beyond the edges.
     pit : (20,) array
         Shares of the data's ranks among the draws; 1/20 each where the model is right.
     distance, pvalue : float
@@ -58,7 +56,6 @@ class Column:
     labels: tuple
     data: np.ndarray
     draws: np.ndarray
-    outside: tuple
     pit: np.ndarray
     distance: float
     pvalue: float
@@ -296,9 +293,8 @@ def _column(name, kind, data, draws, labels, u, rng):
     jitter = [rng.random(len(values)) if kind in ("category", "count") else 0
               for values in (data, draws)]      # of whole numbers, so that there are no ties
     test = ks_2samp(data + jitter[0], draws + jitter[1])
-    return Column(name, kind, edges, labels, *shares, tuple(1 - np.sum(part) for part in shares),
-                  np.histogram(u, BINS, (0, 1))[0] / len(u), float(test.statistic),
-                  float(test.pvalue))
+    return Column(name, kind, edges, labels, *shares, np.histogram(u, BINS, (0, 1))[0] / len(u),
+                  float(test.statistic), float(test.pvalue))
 
 
 def _edges(data, draws, kind):
