@@ -13,7 +13,6 @@ from nfref.tables.reading import read_table
 from tests.cli.commands import ended, nfref_command, started, wait_for_an_epoch
 from tests.cli.mixed import COLUMNS, QUICK, people, run
 
-
 # In double precision each of these epochs is better than the last, so that patience never ends it.
 ENDLESS = ("--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64")
 
