@@ -58,3 +58,9 @@ def test_a_file_comes_before_a_built_in_name(tmp_path, monkeypatch):
     (tmp_path / "wine").mkdir()
     done = nfref_command("fit", "wine", cwd=tmp_path)
     assert done.returncode == 2 and "got no extension" in done.stderr
+
+
+def test_of_built_in_data_fewer_rows_are_a_sample(tmp_path):
+    output = succeeds("fit", "two-moons", "--rows", "60", "--flow", "maf", "--epochs", "1",
+                      "--out", "m.npz", cwd=tmp_path)
+    assert "two-moons: 60 rows, 2 columns" in output and "a sample of 60 of 5,000 rows" in output
