@@ -110,14 +110,32 @@ def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(mo
 def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
     """Twenty epochs took ten seconds."""
     chosen = FitResult(None, {"train": [0.0] * 20, "validation": [0.0] * 20}, best, stopped, "")
-    assert search._epochs_left(chosen, False, left, 10.0) == epochs
+    assert search._epochs_left(chosen, 0, left, 10.0) == epochs
 
 
-@pytest.mark.parametrize("gap, epochs", [(-1.0, 24), (0.0, 24), (np.log(2) / 3, 18), (9.0, 12)])
-def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(gap, epochs):
+@pytest.mark.parametrize("gap, more, epochs", [
+    (-1.0, 1, 24), (0.0, 1, 24), (0.0, 2, 36), (np.log(2) / 3, 1, 18), (np.log(2) / 3, 2, 24),
+    (9.0, 2, 12)])
+def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(gap, more, epochs):
     chosen = FitResult(None, {"train": [2.0] * 20, "validation": [2.0 + gap] * 20}, 11, "epochs",
                        "")
-    assert search._epochs_left(chosen, True, None, 10.0) == epochs
+    assert search._epochs_left(chosen, more, None, 10.0) == epochs
+
+
+@pytest.mark.parametrize("count, asked, times", [
+    (249, None, 1), (250, None, search.FASTER), (250, 5e-3, 1), (1250, None, 1)])
+def test_flows_of_some_hundred_rows_go_on_at_a_higher_rate(monkeypatch, count, asked, times):
+    """Unless a rate was asked for."""
+    rates = []
+
+    def fit_flow(*arguments, **options):
+        rates.append(options["learning_rate"])
+        return fit(*arguments, **options)
+
+    fit = search.fit_flow
+    monkeypatch.setattr(search, "fit_flow", fit_flow)
+    fitted(rows(count), replace(PLAN, flow="maf", learning_rate=asked))
+    assert set(rates) == {5e-3, 5e-3 * times}
 
 
 def test_more_flows_are_of_the_best_kind():
