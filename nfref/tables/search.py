@@ -33,9 +33,9 @@ from nfref.training.gradient import ONE_AT_A_TIME, prepare, threads_of_steps
 
 FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
 FIRST_PART = 0.6        # of a flow's time, until it goes on with all rows
-LONGER = 3.0            # exp(-LONGER gap): how many more of its epochs a flow of a bag goes on for
-FASTER = 4              # times the rate that it began with: that of a flow of a bag of FASTER_ROWS
-FASTER_ROWS = range(250, 1250)  # fewer are a step or two an epoch, of more networks are larger
+# A flow of a bag goes on for exp(-LONGER gap) times its epochs more, one of FASTER_ROWS for twice
+# that, at FASTER times its rate. Fewer rows are a few steps an epoch; more have larger networks.
+LONGER, FASTER, FASTER_ROWS = 3.0, 4, range(250, 1250)
 LEAST_PATIENCE = 6      # epochs: scores of fewer go up and down by chance, however many the steps
 
 
