@@ -13,15 +13,19 @@ find it sooner.
 
 Several such models and the latent classes are one pool, linear and logarithmic,
 
-    P(y | f) = a sum_k w_k P_k(y | f) + (1 - a) prod_k P_k(y | f)^w_k / Z(f)
+    Q(y | f) = a sum_k w_k P_k(y | f) + (1 - a) prod_k P_k(y | f)^w_k / Z(f)
+    P(y | f) = Q(y | f)^r / sum_y' Q(y' | f)^r
 
-with w, and then a, from rows that none was fitted to (:func:`nfref.tables.pool.stacking_weights`).
-A mean of probabilities is less sure than each that is right, their product is not; what remains of
-the mean bounds what a label can cost. A model is fitted once a fold, and the mean of these is the
-member; a network without hidden units is fitted to all rows in the end, where folds hold out all.
+with w, then a, and then r from rows that no model was fitted to
+(:func:`nfref.tables.pool.stacking_weights`). A mean of probabilities is less sure than each that is
+right, their product is not; what remains of the mean bounds what a label can cost. Priors keep
+every member from being sure, and so the pool of them: r makes up for that. It is at least 1, since
+members that know all rows are surer with right than those that held-out rows are asked of. A model
+is fitted once a fold, and the mean of these is the member; a network without hidden units is fitted
+to all rows in the end, where folds hold out all.
 
 Sources: Bishop 2006; Smyth and Wolpert 1997; Friedman 2001 (boosting), Prokhorenkova et al. 2018
-(trees whose levels ask one question).
+(trees whose levels ask one question); Guo et al. 2017 (r, the inverse of their temperature).
 """
 
 from dataclasses import dataclass
@@ -42,6 +46,7 @@ RATE = 0.1              # of a step that is taken
 SEEN = 20_000           # over the number of labels: rows that a tree sees at most
 ASKED = 200             # questions that it may ask
 EDGES = 63              # of a feature that are asked about
+SURER = 0.5             # standard deviation of log r, by its prior
 
 
 # A network --------------------------------------------------------------------------------
@@ -233,7 +238,8 @@ def _step(sums, ridge):
 
 # What is tried: networks (hidden units, ridge), and trees (their number, depth, ridge).
 TRIED = (*((LabelNetwork, 0, ridge) for ridge in (0.003, 0.03, 0.3, 3.0, 30.0)),
-         (LabelNetwork, 24, 1.0), (LabelNetwork, 24, 10.0), (LabelTrees, 100, 4, 1.0))
+         (LabelNetwork, 24, 1.0), (LabelNetwork, 24, 10.0),
+         (LabelTrees, 100, 4, 1.0), (LabelTrees, 100, 2, 0.1))
 
 
 @dataclass(frozen=True)
@@ -253,6 +259,8 @@ class LabelPool(Configuration):
         Of codes: the units of numbers.
     linear : float
         a, above 0: how much the mean counts beside the product.
+    power : float
+        r, at least 1.
     """
 
     classes: LatentClasses
@@ -262,6 +270,7 @@ class LabelPool(Configuration):
     centre: np.ndarray
     scale: np.ndarray
     linear: float = 1.0
+    power: float = 1.0
 
     @classmethod
     def fit(cls, classes: LatentClasses, log_classes: Array, codes: Array, columns: Sequence[Any],
@@ -309,13 +318,15 @@ class LabelPool(Configuration):
         weights = np.where(weights < 1e-3, 0.0, weights)
         weights[0] = max(weights[0], 1e-3)      # of labels that no network has seen
         weights /= np.sum(weights)
-        pools = np.stack([pool[own] for pool in _pools(scores, weights)], axis=1)
-        linear = stacking_weights(pools, weight, np.ones(2))
+        pools = np.stack(_pools(scores, weights))
+        linear = stacking_weights(pools[(slice(None), *own)].T, weight, np.ones(2))
+        pooled = np.logaddexp(*(np.log(linear)[:, None, None] + pools))
+        power = _power(pooled, own, weight)
         log_prob = np.zeros(len(codes))
-        log_prob[held] = np.logaddexp.reduce(np.log(linear) + pools, axis=1)
+        log_prob[held] = _log_softmax(power * pooled)[own]
         used = [k for k in range(len(networks)) if weights[k + 1] > 0]
-        found = cls(classes, tuple(networks[k] for k in used),
-                    weights[[0] + [k + 1 for k in used]], sizes, centre, scale, float(linear[0]))
+        found = cls(classes, tuple(networks[k] for k in used), weights[[0] + [k + 1 for k in used]],
+                    sizes, centre, scale, float(linear[0]), power)
         return found, log_prob
 
     @property
@@ -340,11 +351,13 @@ class LabelPool(Configuration):
         for member in self.networks:
             parts = [network.log_probs(features) for network in member]
             log_probs.append(np.logaddexp.reduce(parts, axis=0) - np.log(len(member)))
-        mean, product = (pool[np.arange(len(codes)), target]
-                         for pool in _pools(np.stack(log_probs), self.weights))
+        pooled, product = _pools(np.stack(log_probs), self.weights)
         if self.linear < 1:
-            mean = np.logaddexp(np.log(self.linear) + mean, np.log1p(-self.linear) + product)
-        return np.where(np.any(np.isnan(codes), axis=1), -np.inf, mean)
+            pooled = np.logaddexp(np.log(self.linear) + pooled, np.log1p(-self.linear) + product)
+        if self.power != 1:
+            pooled = _log_softmax(self.power * pooled)
+        return np.where(np.any(np.isnan(codes), axis=1), -np.inf,
+                        pooled[np.arange(len(codes)), target])
 
     # What latent classes tell besides.
 
@@ -385,6 +398,7 @@ class LabelPool(Configuration):
                 and self.sizes[self.target] > 0, "sizes: expected one a column, of one category "
                 "that is not given")
         require(0 < self.linear <= 1, "linear: expected a share above 0")
+        require(1 <= self.power < np.inf, "power: expected a number of at least 1")
         require(np.all(self.weights >= 0) and self.weights[0] > 0
                 and abs(np.sum(self.weights) - 1) < 1e-6 and np.all(self.scale > 0),
                 "weights: expected numbers of at least 0 with sum 1")
@@ -401,6 +415,17 @@ def _pools(log_probs, weights):
     some = weights > 0
     mean = np.logaddexp.reduce(np.log(weights[some])[:, None, None] + log_probs[some], axis=0)
     return mean, _log_softmax(np.tensordot(weights, log_probs, 1))
+
+
+def _power(log_probs, own, weight):
+    """r by the posterior mode, of log Q of every label (N, L) and the places of those that are."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_power):
+        likely = _log_softmax(np.exp(log_power) * log_probs)[own]
+        return 0.5 * (log_power / SURER) ** 2 - weight @ likely
+
+    return float(np.exp(minimize_scalar(loss, bounds=(0.0, 4 * SURER), method="bounded").x))
 
 
 def log_labels(classes: LatentClasses, codes: Array) -> Array:

@@ -148,7 +148,7 @@ def test_labels_follow_what_is_given(model):
 
 @pytest.mark.thorough
 def test_members_are_pooled_by_their_mean_and_their_product(model):
-    """Member by member, as the formula says; an unlikely label costs no more than the mean says."""
+    """Member by member, as the formula says."""
     pool, new = model.density_.discrete, products(50, seed=4)[0]
     codes = model.density_.encode([new[name].to_numpy() for name in new])[0]
     features, members = pool._features(codes), []
@@ -161,9 +161,29 @@ def test_members_are_pooled_by_their_mean_and_their_product(model):
     mean = np.einsum("lkn,k->nl", members, pool.weights)
     product = np.prod(members ** pool.weights[:, None], axis=1).T
     product /= product.sum(axis=1, keepdims=True)
-    assert 0 < pool.linear < 1 and len(pool.networks) > 1
-    np.testing.assert_allclose(model.predict_proba(new),
-                               pool.linear * mean + (1 - pool.linear) * product, rtol=1e-9)
+    assert 0 < pool.linear < 1 <= pool.power and len(pool.networks) > 1
+    pooled = (pool.linear * mean + (1 - pool.linear) * product) ** pool.power
+    np.testing.assert_allclose(model.predict_proba(new), pooled / pooled.sum(axis=1, keepdims=True),
+                               rtol=1e-9)
+
+
+@pytest.mark.parametrize("sure, power", [(0.5, 2.0), (1.0, 1.0), (2.0, 1.0)])
+def test_a_pool_that_is_not_sure_enough_becomes_surer(sure, power):
+    """Of many rows whose odds are a power of the true ones; never less sure."""
+    rng = np.random.default_rng(0)
+    odds = rng.standard_normal((20_000, 3))
+    label = np.argmax(odds + rng.gumbel(size=odds.shape), axis=1)
+    found = labels._power(labels._log_softmax(sure * odds), (np.arange(20_000), label),
+                          np.ones(20_000))
+    assert found == pytest.approx(power, rel=0.05) and found >= 1
+
+
+def test_few_rows_do_not_make_a_pool_much_surer():
+    """Five that are right: no more than the prior of r and what they gain allow."""
+    log_probs = labels._log_softmax(np.tile([0.0, 1.0], (5, 1)))
+    found = labels._power(log_probs, (np.arange(5), np.ones(5, np.int64)), np.ones(5))
+    slope = 5 * found / (1 + np.exp(found))         # of the log-likelihood by log r
+    assert 1 < found < 1.5 and slope == pytest.approx(np.log(found) / labels.SURER ** 2, rel=1e-3)
 
 
 def test_files_hold_networks(model, tmp_path):
