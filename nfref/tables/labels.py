@@ -46,6 +46,7 @@ RATE = 0.1              # of a step that is taken
 SEEN = 20_000           # over the number of labels: rows that a tree sees at most
 ASKED = 200             # questions that it may ask
 EDGES = 63              # of a feature that are asked about
+EVEN = 0.3              # rows that are thought to have come from each member when it is weighed
 SURER = 0.5             # standard deviation of log r, by its prior
 
 
@@ -314,7 +315,8 @@ class LabelPool(Configuration):
             networks.append(tuple(own))
         scores, weight = np.stack(scores), weight[held]
         own = np.arange(len(weight)), target[held]
-        weights = stacking_weights(scores[(slice(None), *own)].T, weight, np.full(len(scores), 0.1))
+        weights = stacking_weights(scores[(slice(None), *own)].T, weight,
+                                   np.full(len(scores), EVEN))
         weights = np.where(weights < 1e-3, 0.0, weights)
         weights[0] = max(weights[0], 1e-3)      # of labels that no network has seen
         weights /= np.sum(weights)
