@@ -108,10 +108,7 @@ def plane_limits(*tables):
 
 def frame(axes, title, limits):
     """A square panel with a title."""
-    axes.set_title(title)
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
-    axes.set_box_aspect(1)
+    axes.set(title=title, xlim=limits[0], ylim=limits[1], box_aspect=1)
 
 
 def repeat_context(context, n):

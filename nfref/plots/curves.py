@@ -26,11 +26,10 @@ def loss_curve(history: dict[str, Any], best_epoch: int | None = None, axes: Any
     -------
     matplotlib.axes.Axes
     """
-    known = {"train", "validation"}
     if "train" not in history:
         raise ValueError(f"history: expected the key 'train', got {sorted(history)}")
     curves = {name: np.asarray(values, dtype=float) for name, values in history.items()
-              if name in known}
+              if name in ("train", "validation")}
     axes = new_axes() if axes is None else axes
     for (name, values), colour in zip(curves.items(), (DATA, SAMPLES)):
         values = np.where(np.isfinite(values), values, np.nan)
@@ -45,8 +44,7 @@ def loss_curve(history: dict[str, Any], best_epoch: int | None = None, axes: Any
     if best_epoch is not None:
         axes.axvline(best_epoch, color="0.4", linestyle="--", linewidth=1,
                      label=f"best epoch: {best_epoch}")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("negative mean log-likelihood (nats per row)")
+    axes.set(xlabel="epoch", ylabel="negative mean log-likelihood (nats per row)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return axes

@@ -55,8 +55,7 @@ def warped_grid(flow: Flow, params: Params, limits: Any = ((-3.0, 3.0), (-3.0, 3
         x, _ = flow.forward(params, rows, repeat_context(context, len(rows)))
         axes.plot(*x.reshape(lines, points, 2).transpose(2, 1, 0), color=colour, linewidth=0.8)
         axes.plot([], [], color=colour, label=f"$z_{fixed + 1}$ constant")
-    axes.set_xlabel("$x_1$")
-    axes.set_ylabel("$x_2$")
+    axes.set(xlabel="$x_1$", ylabel="$x_2$")
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="upper right", fontsize="small")
     return axes

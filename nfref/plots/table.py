@@ -104,11 +104,6 @@ def _decorate(axes, i, j, columns, limits):
         axes.set_yticks([])
     else:
         axes.set_ylim(*limits[i])
-    if i == shown - 1:
-        axes.set_xlabel(columns[j], rotation=30, ha="right", fontsize=9)
-    else:
-        axes.tick_params(axis="x", labelbottom=False)
-    if j == 0:
-        axes.set_ylabel(columns[i], rotation=0, ha="right", va="center", fontsize=9)
-    else:
-        axes.tick_params(axis="y", labelleft=False)
+    axes.set_xlabel(columns[j], rotation=30, ha="right", fontsize=9)
+    axes.set_ylabel(columns[i], rotation=0, ha="right", va="center", fontsize=9)
+    axes.label_outer()
