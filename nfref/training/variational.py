@@ -57,7 +57,6 @@ def fit_reverse_kl(density: Density, params: Params, log_target: Callable[..., A
         If an argument does not fit.
     """
     check_rng(rng)
-    check_count("steps", steps)
     check_count("batch_size", batch_size)
     if anneal is not None:
         check_count("anneal", anneal)
