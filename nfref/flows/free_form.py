@@ -42,22 +42,14 @@ def residual_network(params, rows, context, activation):
     return rows
 
 
-def value_and_jacobians(function, rows):
-    """The value and the D x D Jacobian at every row of a function of each row alone. D products.
+def exact_log_det(function, rows):
+    """(function(rows), log |det function'(rows)|), by the D x D Jacobians written out. D products.
 
-    Shapes: rows (N, D). Returns (N, D) and (N, D, D).
+    ``function`` is one of each row alone. Shapes: rows (N, D). Returns (N, D) and (N,).
     """
     vjp, value = make_vjp(function)(rows)
     axes = np.eye(rows.shape[1], dtype=np.finfo(rows.dtype).dtype)
-    return value, np.stack([vjp(axis + np.zeros_like(value)) for axis in axes], axis=1)
-
-
-def exact_log_det(function, rows):
-    """(function(rows), log |det function'(rows)|), by the Jacobian written out.
-
-    Shapes: rows (N, D). Returns (N, D) and (N,).
-    """
-    value, jacobians = value_and_jacobians(function, rows)
+    jacobians = np.stack([vjp(axis + np.zeros_like(value)) for axis in axes], axis=1)
     return value, small_matrices.log_abs_det(jacobians)
 
 

@@ -36,7 +36,6 @@ from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.runtime.checks import check_count, check_positive, check_rng
 from nfref.runtime.configuration import Checked
-from nfref.runtime.params import at_path
 from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
@@ -131,7 +130,7 @@ class FreeFormLikelihood(Checked):
                              f"got {self.probes}")
         loss, found = 0, False
         for member, direction, path in density.flow.members(-1):
-            own, given = at_path(params["flow"], path), context_for(member, context)
+            own, given = trees.at_path(params["flow"], path), context_for(member, context)
             if isinstance(member, FreeFormFlow) and direction == -1:
                 x, terms = self._terms(member, own, x, given, rng)
                 loss, found = loss + terms, True

@@ -106,8 +106,7 @@ class PathLikelihood(Checked):
         trace = self.trace or flow.trace
         norm = None
         if self.kinetic or self.jacobian:
-            norm = {"exact": "exact" if len(flow.hidden) < 2 else "hutchinson",
-                    "hutchinson": "hutchinson", "brute": "brute"}[trace]
+            norm = "hutchinson" if trace == "exact" and len(flow.hidden) > 1 else trace
         if "hutchinson" in (trace, norm):
             flow = flow.with_probes(rng, len(x), self.probes, self.noise)
         flow = replace(flow, trace=trace)

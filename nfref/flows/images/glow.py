@@ -208,6 +208,5 @@ class Glow(ImageFlow, Composition):
                     self.edge_channel, self.output_gain)
 
     def _convolution(self, shape, index):
-        if self.permutation == "full":
-            return InvertibleConv(shape, "full")
-        return InvertibleConv(shape, "lu", *self.pivots[index])
+        return InvertibleConv(shape, self.permutation,
+                              *(self.pivots[index] if self.pivots else ()))

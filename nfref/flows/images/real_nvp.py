@@ -211,9 +211,6 @@ class RealNVPImage(ImageFlow, Composition):
 
     def _couplings(self, shape, mask, count):
         for k in range(count):
-            yield self._coupling(shape, mask, k % 2)
+            yield ImageCoupling(shape, mask, k % 2, self.hidden, self.blocks, self.context_dim,
+                                self.activation, self.transformer)
             yield ActNorm(shape)
-
-    def _coupling(self, shape, mask, parity):
-        return ImageCoupling(shape, mask, parity, self.hidden, self.blocks, self.context_dim,
-                             self.activation, self.transformer)
