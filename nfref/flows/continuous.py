@@ -339,17 +339,13 @@ class NeuralSystem(System):
         return vjp
 
     def solve(self, start, end, state, *arguments):
-        def formula(start, end, state, options):
-            return super(NeuralSystem, self).solve(start, end, state, *arguments)
-
-        net, context = self.unpack(arguments)
-        return self.run("solution", formula, net, context, self.fixed(net), start, end, state,
-                        self.options)
+        return self._whole("solution", super().solve, arguments, start, end, state)
 
     def solve_back(self, start, end, last, cotangent, *arguments):
-        def formula(start, end, last, cotangent, options):
-            return super(NeuralSystem, self).solve_back(start, end, last, cotangent, *arguments)
+        return self._whole("adjoint", super().solve_back, arguments, start, end, last, cotangent)
 
+    def _whole(self, name, formula, arguments, *given):
+        """A whole solve by ``formula(*given, *arguments)``, or by its twin."""
         net, context = self.unpack(arguments)
-        return self.run("adjoint", formula, net, context, self.fixed(net), start, end, last,
-                        cotangent, self.options)
+        return self.run(name, lambda *others: formula(*others[:-1], *arguments), net, context,
+                        self.fixed(net), *given, self.options)
