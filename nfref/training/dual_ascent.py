@@ -275,13 +275,12 @@ class DualAscent(Checked):
         """
         check_rng(rng)
         z = _rows("x", x, np.shape(x)[1] if np.ndim(x) == 2 else 1)
-        held_out = None if validation is None else _rows("validation", validation, z.shape[1])
-        steps: list = []
-        curves: dict[str, list] = {"train": []}
         parts = {"train": (z, np.zeros(len(z)))}
-        if held_out is not None:
+        if validation is not None:
+            held_out = _rows("validation", validation, z.shape[1])
             parts["validation"] = held_out, np.zeros(len(held_out))
-            curves["validation"] = []
+        steps: list = []
+        curves: dict[str, list] = {name: [] for name in parts}
         for flow, params in self._proposals(parts, rng):
             moved = {name: _moved(flow, params, *part) for name, part in parts.items()}
             reached = {name: _mean_log_prob(*part) for name, part in moved.items()}
