@@ -146,7 +146,8 @@ def _run(arguments):
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _check_backend()
     from nfref.kernels.announce import when_compiling
-    when_compiling(_say_compiling)
+    when_compiling(lambda: complain(
+        "nfref: compiling kernels, once for this version and this machine; it takes a while"))
     status = chosen.run(chosen)
     sys.stdout.flush()
     return status or 0
@@ -159,10 +160,6 @@ def _check_backend():
         chosen()
     except (ValueError, RuntimeError) as error:
         raise UsageError(str(error)) from None
-
-
-def _say_compiling():
-    complain("nfref: compiling kernels, once for this version and this machine; it takes a while")
 
 
 def _one_line(error):

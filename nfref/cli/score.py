@@ -92,7 +92,7 @@ def run(options):
     summary, lost = Summary(least), []
     names = COLUMNS if options.errors else COLUMNS[:1]
     blocks = (np.stack((part.log_prob, part.error, part.effective)[:len(names)], axis=1)
-              for part in _until_lost(summary.of(_with_progress(scored, options.out)), lost))
+              for part in _until_lost(summary.of(scored, options.out), lost))
     if options.out:
         write_batches(options.out, names, blocks)
     else:
@@ -115,14 +115,6 @@ def run(options):
     if summary.unknown:
         complain(f"nfref: note: {summary.unknown} rows have a density that can't be computed: nan")
     print("\n".join(summary.lines(several=len(paths) > 1)))
-
-
-def _with_progress(scored, shown):
-    """Count rows on a terminal."""
-    with row_bar(shown, unit_scale=True) as bar:
-        for part in scored:
-            bar.update(len(part.log_prob))
-            yield part
 
 
 # A batch ----------------------------------------------------------------------------------
@@ -243,21 +235,24 @@ class Summary:
         self.most, self.rows, self.impossible, self.unknown = most, 0, 0, 0
         self.incomplete, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
 
-    def of(self, scored):
-        """The same batches, looked at."""
-        for part in scored:
-            self.rows += len(part.log_prob)
-            self.impossible += int(np.sum(part.log_prob == -np.inf))
-            self.unknown += int(np.sum(np.isnan(part.log_prob)))
-            self.incomplete += part.incomplete
-            self.error = max(self.error, float(np.max(part.error)))
-            counts = part.weight > 0        # 0 times -inf is nothing
-            self._weights.append(float(np.sum(part.weight)))
-            self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts],
-                                     dtype=np.float64))
-            self.least = sorted(self.least + part.least,
-                                key=lambda one: one.log_prob)[:self.most]
-            yield part
+    def of(self, scored, shown):
+        """The same batches, looked at; their rows are counted on a terminal if ``shown``."""
+        with row_bar(shown, unit_scale=True) as bar:
+            for part in scored:
+                bar.update(len(part.log_prob))
+                self._add(part)
+                yield part
+
+    def _add(self, part):
+        self.rows += len(part.log_prob)
+        self.impossible += int(np.sum(part.log_prob == -np.inf))
+        self.unknown += int(np.sum(np.isnan(part.log_prob)))
+        self.incomplete += part.incomplete
+        self.error = max(self.error, float(np.max(part.error)))
+        counts = part.weight > 0        # 0 times -inf is nothing
+        self._weights.append(float(np.sum(part.weight)))
+        self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts], dtype=np.float64))
+        self.least = sorted(self.least + part.least, key=lambda one: one.log_prob)[:self.most]
 
     @property
     def weight(self):

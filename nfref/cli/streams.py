@@ -30,10 +30,10 @@ def is_closed():
 
 
 @contextlib.contextmanager
-def utf8_output():
-    """Standard output as UTF-8, for rows that are to be read again."""
-    if not hasattr(sys.stdout, "reconfigure"):
-        yield sys.stdout
+def utf8_output(out=None):
+    """``out``; without one standard output as UTF-8, for rows that are to be read again."""
+    if out is not None or not hasattr(sys.stdout, "reconfigure"):
+        yield sys.stdout if out is None else out
         return
     encoding, errors = sys.stdout.encoding, sys.stdout.errors
     sys.stdout.reconfigure(encoding="utf-8", errors="strict")

@@ -178,11 +178,8 @@ def sample(options):
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
-    if options.out:
-        write_blocks(options.out, columns, blocks(), options.spreadsheet)
-    else:
-        with utf8_output() as output:
-            write_blocks(output, columns, blocks(), options.spreadsheet)
+    with utf8_output(options.out) as output:
+        write_blocks(output, columns, blocks(), options.spreadsheet)
     if overflown:
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
     if distant:
@@ -308,11 +305,14 @@ def info(subject):
 
 
 def about_model(model):
-    columns = model.columns or numbered_columns(model.density.dim)
-    if isinstance(model.density, TableDensity):
-        lines = _about_table(model.density)
+    density = model.density
+    if isinstance(density, TableDensity):
+        lines = _about_table(density)
     else:
-        lines = _about_density(model, columns)
+        columns = model.columns or numbered_columns(density.dim)
+        lines = {"flow": _outline(density.flow), "base": type(density.base).__name__,
+                 "columns": f"{len(columns)}: {', '.join(columns)}",
+                 "parameters": _size(model.params)}
     for name, value in model.info.items():
         if name == "fit":
             try:
@@ -359,16 +359,12 @@ def _about_table(density):
             flow, name = density.pool.members[k], density.pool.names[k]
             number = density.pool.names.count(name)
             lines[name] = (f"{number} of " * (number > 1) + f"{_outline(flow.density.flow)}, "
-                           f"{trees.count(flow.params):,} numbers in {trees.dtype_of(flow.params)}")
+                           + _size(flow.params))
     return lines
 
 
-def _about_density(model, columns):
-    return {"flow": _outline(model.density.flow),
-            "base": type(model.density.base).__name__,
-            "columns": f"{len(columns)}: {', '.join(columns)}",
-            "parameters": f"{trees.count(model.params):,} numbers in "
-                          f"{trees.dtype_of(model.params)}"}
+def _size(params):
+    return f"{trees.count(params):,} numbers in {trees.dtype_of(params)}"
 
 
 def _about_fit(fit):
