@@ -27,21 +27,23 @@ def agree(name, measured, index, answer, why, noise=10, first=None):
                  None if measured.log_det is None else measured.log_det[index])
     if (answer[1] is None) != (first[1] is None):
         return failed(name, why, f"{measured.subject.name} returns log_det for some batches only")
-    log_det = answer[1]
     old, new = (columns(*one).astype(np.float64) for one in (first, answer))
-    allowed = (measured.values_tolerance + noise * measured.values_noise)[index]
-    if log_det is not None:
-        of_log_det = (measured.log_det_tolerance + noise * measured.log_det_noise)[index]
-        allowed = np.column_stack([allowed, of_log_det])
-    allowed = np.where(np.isfinite(allowed), allowed, np.inf)
-    error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))
+    allowed = measured.values_tolerance + noise * measured.values_noise
+    if answer[1] is not None:
+        allowed = columns(allowed, measured.log_det_tolerance + noise * measured.log_det_noise)
 
     def describe(k):
         return (f"{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
                 f"{show(old[k])}, then {show(new[k])}"
-                + ("" if log_det is None else " (log_det last)"))
+                + ("" if answer[1] is None else " (log_det last)"))
 
-    return verdict(name, error, allowed, why, describe)
+    return unchanged(name, old, new, allowed[index], why, describe)
+
+
+def unchanged(name, old, new, allowed, why, describe):
+    """The verdict on (P, K) answers that are to be the ``old`` ones, where these are finite."""
+    error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))
+    return verdict(name, error, np.where(np.isfinite(allowed), allowed, np.inf), why, describe)
 
 
 ROUNDING = "rounding: other batches may sum in another order"

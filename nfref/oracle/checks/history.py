@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from nfref.oracle.checks.batches import agree
+from nfref.oracle.checks.batches import agree, unchanged
 from nfref.oracle.checks.local import due_of_a_little, moved_a_little
 from nfref.oracle.instruments.calling import (NO_ANSWER, CallFailed, StillRunning, columns,
                                               may_be_called_from_two_threads, together)
@@ -132,14 +132,11 @@ def _asked_again(name, measured, row):
             continue
         size = 1 + np.abs(answers) + np.median(np.nan_to_num(np.abs(answers)), axis=0)
         allowed = measured.slack * size + measured.accuracy + 10 * noise[:answers.shape[1]]
-        error = np.where((again == answers) | ~np.isfinite(answers), 0, np.abs(again - answers))
-        error = np.where(np.isnan(error), np.inf, error)
-        excess = error / np.where(np.isfinite(allowed), allowed, np.inf)
-        p, k = np.unravel_index(np.argmax(excess), excess.shape)
-        if excess[p, k] > 1:
-            return failed(name, row.why, f"{subject.name} at {show(rows[p])}, row {p} of "
-                          f"{len(rows)}: in call {call} {show(answers[p])}, asked again "
-                          f"{show(again[p])}", float(error[p, k]), float(allowed[p, k]))
+        found = unchanged(name, answers, again, allowed, row.why, lambda p: (
+            f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)}: in call {call} "
+            f"{show(answers[p])}, asked again {show(again[p])}"))
+        if found.failed:
+            return found
     return row
 
 
