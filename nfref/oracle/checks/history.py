@@ -94,8 +94,7 @@ def many_calls(name, measured, rng, others=()):
     call_often(measured, rng)
     subject(probes.rows, probes.context_row)
     memory = subject.memory
-    known = None if subject.context is None else probes.context_row
-    slots = memory.slot_of(probes.rows, known)
+    slots = memory.slot_of(probes.rows, probes.context_row)
     points = np.flatnonzero(slots >= 0)
     points = points[np.argsort(-memory.distance[slots[points]], kind="stable")]
     if not len(points):

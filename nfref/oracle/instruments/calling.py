@@ -264,9 +264,8 @@ class Subject:
         (see :mod:`nfref.oracle.instruments.memory`).
         """
         values, log_det = self.read(self.raw(rows, context_row, arrange), rows)
-        known = None if self.context is None else context_row
         answers = columns(values, log_det)
-        self.memory.compare(rows, known, answers, self.calls)
+        self.memory.compare(rows, context_row, answers, self.calls)
         if len(self.past) < 200 and self.kept + rows.size < KEPT:
             self.kept += rows.size
             self.past.append((self.calls, np.array(rows), context_row, answers.astype(np.float64)))
@@ -274,8 +273,7 @@ class Subject:
 
     def learn(self, rows, context_row, values, log_det):
         """Let these answers be the first ones, which all later ones are compared with."""
-        known = None if self.context is None else context_row
-        self.memory.learn(rows, known, columns(values, log_det))
+        self.memory.learn(rows, context_row, columns(values, log_det))
 
     def read(self, answer, rows):
         """(values, log_det) of an answer, checked and cast as :meth:`__call__` says."""

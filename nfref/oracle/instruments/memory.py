@@ -10,12 +10,12 @@ LOOKED_AT = 4096            # rows of one call; what comes after them is not com
 
 
 class Memory:
-    """Answers by row (and context row): (K,) numbers each, log_det last where there is one.
+    """Answers by row and context row: (K,) numbers each, log_det last where there is one.
 
     Attributes
     ----------
     slots : dict
-        From a row's bytes to its place in the arrays.
+        From a row's bytes and its row of the context to its place in the arrays.
     first, worst : (S, K) float64 arrays
         The first answer, and the later one that was farthest from it.
     distance : (S,) array
@@ -77,4 +77,4 @@ def _keys(rows, context_row):
     if not flat.size:
         return []
     keys = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).ravel().tolist()
-    return keys if context_row is None else list(zip(keys, context_row[:LOOKED_AT].tolist()))
+    return list(zip(keys, context_row[:LOOKED_AT].tolist()))
