@@ -27,14 +27,10 @@ class _Number:
 
     def __init__(self, measured):
         self.measured = measured
-        if measured.subject.dim is None:
-            self.name, self.value = "log_prob", measured.values[:, 0]
-            self.jacobian = measured.derivatives.jacobian[:, 0]
-            self.error = measured.derivatives.error[:, 0]
-        else:
-            self.name, self.value = "log_det", measured.log_det
-            self.jacobian = measured.log_det_gradient
-            self.error = measured.derivatives.error[:, measured.values.shape[1]]
+        column = 0 if measured.subject.dim is None else measured.values.shape[1]
+        self.value = measured.values[:, 0] if column == 0 else measured.log_det
+        self.jacobian = measured.derivatives.jacobian[:, column]
+        self.error = measured.derivatives.error[:, column]
 
     def __call__(self, rows, context_row):
         values, log_det = self.measured.subject(rows, context_row)
