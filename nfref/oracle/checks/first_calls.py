@@ -10,7 +10,7 @@ import numpy as np
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.calling import CallFailed, Subject
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import failed, inconclusive, not_applicable, show
+from nfref.oracle.report import failed, not_applicable, show
 from nfref.runtime.annotations import Any, Callable
 
 ROWS = 32
@@ -33,9 +33,7 @@ def first_call(name: str, make: Callable[..., Any] | None, direction: str, measu
     if make is None:
         return not_applicable(name, "no factory was named (make=)")
     probes = measured.probes
-    index = np.flatnonzero(probes.bulk & measured.finite)[:count]
-    if not len(index):
-        return inconclusive(name, "no row with a finite answer")
+    index = measured.answered(probes.bulk)[:count]
     old = measured.subject
     try:
         function = make().get(direction)

@@ -27,9 +27,7 @@ def repeatable(name, measured):
 def no_memory(name, measured, other, rng):
     """The same answer after calls with other rows and calls of the other direction (caches)."""
     probes = measured.probes
-    index = np.flatnonzero(probes.bulk & measured.finite)
-    if len(index) < 2:
-        return inconclusive(name, "too few rows with a finite answer")
+    index = measured.answered(probes.bulk, least=2)
     half, rest = index[:len(index) // 2], index[len(index) // 2:][:len(index) // 2]
     # Compared with its own answer: whether that is the one in a larger batch is another row.
     first, second = measured.asked(half), measured.asked(rest)
@@ -149,9 +147,7 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
     if not may_be_called_from_two_threads():
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
-    known = np.flatnonzero(measured.finite)
-    if len(known) < 2:
-        return inconclusive(name, "too few rows with a finite answer")
+    known = measured.answered(least=2)
     # A scratch may be shared by all, or by batches of one size: half of the rounds are of equal.
     batches = [[rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
                for pair in ((47, 64), (64, 64))]

@@ -4,9 +4,10 @@ import numpy as np
 
 from nfref.oracle.checks import batches, behaviour, context, global_checks, history, own_gradient
 from nfref.oracle.checks.arguments import bytes_of
-from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, no_answer
+from nfref.oracle.instruments.calling import (NO_ANSWER, NotThere, Stopwatch, Undecided,
+                                              no_answer)
 from nfref.oracle.instruments.points import Box
-from nfref.oracle.report import Report, not_applicable, passed
+from nfref.oracle.report import Report, inconclusive, not_applicable, passed
 
 
 def reported(subject, rows, skip, stop_early=False):
@@ -54,6 +55,8 @@ class Check:
             return make(name, *arguments)
         except NO_ANSWER as error:
             return no_answer(name, "no answer", error)
+        except Undecided as error:
+            return inconclusive(name, str(error))
 
     def answered(self, subject, probes, end):
         """Rows on its answers in the middle and far out; returns the probes that have some."""

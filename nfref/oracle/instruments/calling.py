@@ -42,6 +42,10 @@ class TimedOut(Exception):
     """
 
 
+class Undecided(Exception):
+    """A property cannot be judged; the message says why."""
+
+
 NO_ANSWER = (CallFailed, TimedOut)
 REMEDY = "give it more time (seconds=), or an adapter that compiles it"
 

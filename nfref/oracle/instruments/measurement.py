@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import CallFailed, columns
+from nfref.oracle.instruments.calling import CallFailed, Undecided, columns
 from nfref.oracle.instruments.jacobian import differentiate, log_determinants
 from nfref.oracle.instruments.points import step_scale
 from nfref.runtime.annotations import Any
@@ -62,6 +62,13 @@ class Measurement:
     def finite(self):
         """(P,) bool: points whose values are numbers."""
         return np.isfinite(self.values).all(axis=1)
+
+    def answered(self, among=True, least=1):
+        """Places of finite points ``among`` some; `Undecided` where these are too few."""
+        places = np.flatnonzero(self.finite & among)
+        if len(places) < least:
+            raise Undecided(f"{'no row' if least == 1 else 'too few rows'} with a finite answer")
+        return places
 
     @property
     def slack(self):
