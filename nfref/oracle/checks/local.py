@@ -146,49 +146,34 @@ def round_trip(name, cancel_name, measured, other, other_measured):
         why = "conditioning leaves no digits anywhere"
         return [not_applicable(name, why), not_applicable(cancel_name, why)]
     # Only what can be judged is asked for: a value rounded to the edge may well be refused.
-    back, other_log_det = np.full_like(y, np.nan), None
+    start, y, allowed = start[kept], y[kept], allowed[kept]
     try:
-        back[kept], part = other(y[kept].astype(measured.dtype), measured.probes.context_row[kept])
+        back, log_det_back = other(y.astype(measured.dtype), measured.probes.context_row[kept])
     except CallFailed as error:
         why = "no answer where the other direction had led"
         return [failed(name, why, str(error)), not_applicable(cancel_name, why)]
-    if part is not None:
-        other_log_det = np.full(len(y), np.nan)
-        other_log_det[kept] = part
-    error = np.abs(back.astype(np.float64) - start)[kept]
-    error = np.where(np.isfinite(error), error, np.inf)
-
-    def describe(k):
-        p = kept[k]
-        return (f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which "
-                f"{other.name} takes to {show(back[p])}")
-
-    rows = [or_iterative(verdict(name, error, allowed[kept],
-                                 f"rounding times |J^-1|, measured per point, {len(kept)} points",
-                                 describe))]
-    if measured.log_det is None or other_log_det is None:
-        rows.append(not_applicable(cancel_name, "needs log_det of both directions"))
-        return rows
+    error = np.abs(back.astype(np.float64) - start)
+    row = or_iterative(verdict(
+        name, np.where(np.isfinite(error), error, np.inf), allowed,
+        f"rounding times |J^-1|, measured per point, {len(kept)} points", lambda k: (
+            f"{measured.subject.name} takes {show(start[k])} to {show(y[k])}, which {other.name} "
+            f"takes to {show(back[k])}")))
+    if measured.log_det is None or log_det_back is None:
+        return [row, not_applicable(cancel_name, "needs log_det of both directions")]
     with np.errstate(all="ignore"):
-        budget = (2 * measured.log_det_tolerance + 10 * measured.log_det_noise
-                  + np.sum(np.abs(measured.log_det_gradient) * allowed, axis=1))
+        budget = ((2 * measured.log_det_tolerance + 10 * measured.log_det_noise)[kept]
+                  + np.sum(np.abs(measured.log_det_gradient[kept]) * allowed, axis=1))
     if other_measured is not None and other_measured.log_det is not None:
         budget = budget + 10 * np.median(other_measured.log_det_noise)
-    clear = np.flatnonzero(meaningful & (budget < 0.3))
+    clear = np.flatnonzero(budget < 0.3)
     if not len(clear):
-        rows.append(not_applicable(cancel_name, "conditioning leaves no digits anywhere"))
-        return rows
-    total = (measured.log_det + other_log_det)[clear]
-
-    def describe_sum(k):
-        p = clear[k]
-        return (f"at {show(start[p])} {measured.subject.name} has log_det "
-                f"{measured.log_det[p]:.9g}, {other.name} there {other_log_det[p]:.9g}")
-
-    rows.append(or_iterative(verdict(cancel_name, np.abs(total), budget[clear],
-                                     f"rounding of both, measured per point, {len(clear)} points",
-                                     describe_sum)))
-    return rows
+        return [row, not_applicable(cancel_name, "conditioning leaves no digits anywhere")]
+    ours, theirs = measured.log_det[kept][clear], log_det_back[clear]
+    return [row, or_iterative(verdict(
+        cancel_name, np.abs(ours + theirs), budget[clear],
+        f"rounding of both, measured per point, {len(clear)} points", lambda k: (
+            f"at {show(start[clear[k]])} {measured.subject.name} has log_det {ours[k]:.9g}, "
+            f"{other.name} there {theirs[k]:.9g}")))]
 
 
 def keeps_orientation(name, measured, round_trip_holds):
