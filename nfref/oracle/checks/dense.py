@@ -77,14 +77,11 @@ def _back(name, measured, other, start, y, log_det, context_row):
     unknown = np.nan if not isinstance(measured.codomain, Box) else np.inf
     error = np.where(np.isfinite(error), error, unknown)
     clear &= ~np.any(np.isnan(error), axis=1)
-    worst = _worst(error, first, clear, allowed)
-    if worst is not None:
-        p, error, tolerance = worst
-        return failed(name, why, f"{measured.subject.name} takes {show(start[p])} to "
-                      f"{show(y[p])}, which {other.name} takes to {show(back[p])}",
-                      error, tolerance)
-    if log_det is None or log_det_back is None:
-        return passed(name, why)
+    row = _beyond(name, why, error, first, clear, allowed, lambda p: (
+        f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which {other.name} takes "
+        f"to {show(back[p])}"))
+    if row is not None or log_det is None or log_det_back is None:
+        return row or passed(name, why)
 
     def allowed_log_det(p, nudge, draws):
         size = 1 + start.shape[1] + np.abs(log_det[p]) + np.abs(log_det_back[p])
@@ -97,17 +94,16 @@ def _back(name, measured, other, start, y, log_det, context_row):
     first = allowed_log_det(everything, NUDGE, 2)
     total = np.abs(log_det.astype(np.float64) + log_det_back)[:, None]
     total = np.where(np.isfinite(total), total, np.inf)
-    worst = _worst(total, first, clear & (first[:, 0] < 0.3), allowed_log_det)
-    if worst is not None:
-        p, error, tolerance = worst
-        return failed(name, f"log-determinants of {why}", f"at {show(start[p])} "
-                      f"{measured.subject.name} has log_det {log_det[p]:.9g}, {other.name} at its "
-                      f"image {log_det_back[p]:.9g}", error, tolerance)
-    return passed(name, why)
+    clear &= first[:, 0] < 0.3
+    why_log_det = f"log-determinants of {why}"
+    row = _beyond(name, why_log_det, total, first, clear, allowed_log_det, lambda p: (
+        f"at {show(start[p])} {measured.subject.name} has log_det {log_det[p]:.9g}, "
+        f"{other.name} at its image {log_det_back[p]:.9g}"))
+    return row or passed(name, why)
 
 
-def _worst(error, allowed, clear, allowed_again):
-    """(row, error, tolerance) of the row that exceeds its tolerance most; None if none does.
+def _beyond(name, why, error, allowed, clear, allowed_again, describe):
+    """A failure where an error exceeds its tolerance most; None where none does.
 
     A row just beside a kink exceeds a tolerance that was measured on its own side. So before
     anyone is accused, rows farther around say what a rounding can do there.
@@ -121,7 +117,8 @@ def _worst(error, allowed, clear, allowed_again):
     k, column = np.unravel_index(np.argmax(ratio), ratio.shape)
     if not ratio[k, column] > 1:
         return None
-    return worst[k], float(error[worst[k], column]), float(allowed[k, column])
+    return failed(name, why, describe(worst[k]), float(error[worst[k], column]),
+                  float(allowed[k, column]))
 
 
 def _nudged(rows, typical, eps, nudge, rng, domain):
