@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime.annotations import Any, DTypeLike, Generator
-from nfref.runtime.checks import check_rng
 
 # A numerical Jacobian takes some thirty times D^2 numbers: so many are asked for in all.
 NUMBERS = 1 << 20
@@ -25,26 +24,18 @@ class Box:
     upper: np.ndarray
 
     @property
-    def kind(self):
-        """For each coordinate "line", "above" (a lower end alone), "below" or "interval"."""
-        names = {(False, False): "line", (True, False): "above",
-                 (False, True): "below", (True, True): "interval"}
-        return [names[low, high] for low, high in zip(np.isfinite(self.lower),
-                                                      np.isfinite(self.upper))]
-
-    @property
     def is_everything(self):
-        return all(kind == "line" for kind in self.kind)
+        return not np.any(np.isfinite([self.lower, self.upper]))
 
     def from_line(self, t):
         """Take rows of R^D into the box, coordinate by coordinate, monotonically."""
         x = np.array(t, dtype=np.float64)
         with np.errstate(all="ignore"):
-            for j, kind, end, sign in self._columns():
+            for j, kind, start, scale in self._columns():
                 if kind == "interval":
-                    x[:, j] = end + (self.upper[j] - end) / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
-                elif kind != "line":
-                    x[:, j] = end + sign * np.exp(np.clip(sign * t[:, j], -30, 30))
+                    x[:, j] = start + scale / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
+                elif kind == "half line":
+                    x[:, j] = start + scale * np.exp(np.clip(scale * t[:, j], -30, 30))
         return x
 
     def margin(self, x):
@@ -60,50 +51,44 @@ class Box:
         return np.all((x >= self.lower) & (x <= self.upper), axis=1)
 
     def _columns(self):
-        """Of each coordinate its number and kind, and for half lines their end and direction."""
-        for j, kind in enumerate(self.kind):
-            yield j, kind, *((self.upper[j], -1) if kind == "below" else (self.lower[j], 1))
+        """Of each coordinate x its number, kind, start and scale; of a half line the scale is 1 or
+        -1. In units of its own, (x - start) / scale, it has any value, one above 0, or in (0, 1).
+        """
+        for j, (low, high) in enumerate(zip(self.lower, self.upper)):
+            if np.isfinite(low):
+                yield (j, "interval", low, high - low) if np.isfinite(high) else (
+                    j, "half line", low, 1.0)
+            else:
+                yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
     def log_base(self, z):
         """A simple normalised density on the box, in nats.
 
         Standard normal on a line, exponential on a half line, uniform on an interval.
         """
+        log_density = {"line": lambda t: -0.5 * t ** 2 - 0.5 * np.log(2 * np.pi),
+                       "half line": lambda t: -np.abs(t), "interval": np.zeros_like}
         total = np.zeros(len(z))
-        for j, kind, end, _ in self._columns():
-            if kind == "line":
-                total += -0.5 * z[:, j] ** 2 - 0.5 * np.log(2 * np.pi)
-            elif kind == "interval":
-                total += -np.log(self.upper[j] - self.lower[j])
-            else:
-                total += -np.abs(z[:, j] - end)
+        for j, kind, start, scale in self._columns():
+            total += log_density[kind]((z[:, j] - start) / scale) - np.log(np.abs(scale))
         return np.where(self.contains(z), total, -np.inf)
 
     def sample_base(self, rng, n):
         """Rows drawn from that density, as quantiles of uniforms so that ends are left out."""
         from scipy.special import ndtri
-        u = rng.uniform(1e-12, 1 - 1e-12, (n, len(self.lower)))
-        z = np.empty_like(u)
-        for j, kind, end, sign in self._columns():
-            if kind == "line":
-                z[:, j] = ndtri(u[:, j])
-            elif kind == "interval":
-                z[:, j] = self.lower[j] + (self.upper[j] - self.lower[j]) * u[:, j]
-            else:
-                z[:, j] = end - sign * np.log1p(-u[:, j])
+        quantile = {"line": ndtri, "half line": lambda u: -np.log1p(-u), "interval": np.array}
+        z = rng.uniform(1e-12, 1 - 1e-12, (n, len(self.lower)))
+        for j, kind, start, scale in self._columns():
+            z[:, j] = start + scale * quantile[kind](z[:, j])
         return z
 
     def base_cdf(self, z):
         """Distribution function of every coordinate under that density."""
         from scipy.special import ndtr
+        share_below = {"line": ndtr, "half line": lambda t: -np.expm1(-t), "interval": np.array}
         u = np.empty_like(z)
-        for j, kind, end, sign in self._columns():
-            if kind == "line":
-                u[:, j] = ndtr(z[:, j])
-            elif kind == "interval":
-                u[:, j] = (z[:, j] - self.lower[j]) / (self.upper[j] - self.lower[j])
-            else:
-                u[:, j] = -np.expm1(-sign * (z[:, j] - end))
+        for j, kind, start, scale in self._columns():
+            u[:, j] = share_below[kind]((z[:, j] - start) / scale)
         return np.clip(u, 0, 1)
 
 
@@ -220,7 +205,6 @@ def make_probes(rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLik
     -------
     Probes
     """
-    check_rng(rng)
     few = max(2, min(8, 64 // dim))
     bulk = rng.standard_normal((3 * few, dim))
     if isinstance(domain, Sampler):
