@@ -6,6 +6,7 @@ says that a flow was seen to be right, not merely that it was not seen to be wro
 """
 
 import math
+import re
 from dataclasses import dataclass
 
 FORMAT, FORMAT_VERSION = "nfref oracle report", "1.1.0"
@@ -59,8 +60,7 @@ class Row:
     @property
     def stem(self):
         """Its name without a direction."""
-        stem = self.name.removesuffix("_forward").removesuffix("_inverse")
-        return stem.removesuffix("_z").removesuffix("_x")
+        return without_direction(self.name)
 
     @property
     def cause(self):
@@ -148,10 +148,7 @@ class Report:
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
     def __getitem__(self, name):
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(name)
+        return {row.name: row for row in self.rows}[name]
 
     def __str__(self):
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
@@ -188,6 +185,11 @@ class Report:
     def _raise(self, rows):
         if rows:
             raise OracleError("\n".join([self.summary, *map(str, rows)]))
+
+
+def without_direction(name):
+    """Of the name of a property what both directions have in common."""
+    return re.sub("_(forward|inverse|z|x)$", "", name)
 
 
 def _finite(value):

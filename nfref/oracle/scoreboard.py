@@ -19,7 +19,7 @@ from collections import defaultdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report
+from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report, without_direction
 from nfref.runtime.annotations import Any, Sequence
 
 # Columns of the page: what of a flow's properties stands in each, by how their names start. The
@@ -220,11 +220,7 @@ def _shortened(names):
     """Both directions of one property as one name."""
     short = defaultdict(list)
     for name in names:
-        stem, _, direction = name.rpartition("_")
-        if direction in ("forward", "inverse", "x", "z"):
-            short[stem].append(name)
-        else:
-            short[name].append(name)
+        short[without_direction(name)].append(name)
     return [stem if len(whole) > 1 else whole[0] for stem, whole in short.items()]
 
 
