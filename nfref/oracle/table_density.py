@@ -16,6 +16,7 @@ from nfref.oracle.adapters.fitting import as_numbers
 from nfref.oracle.checks import fits, tables
 from nfref.oracle.checks.arguments import checked_setting, checked_skip
 from nfref.oracle.checks.density import check_density
+from nfref.oracle.checks.global_checks import Whole, normalised
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.running import reported
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
@@ -197,7 +198,8 @@ class _Check:
         box = Box(self.box.lower[order], self.box.upper[order])
         inner = InUnits(lambda x: as_numbers(fitted.log_prob(x)).astype(np.float64),
                         *units_of(rows, box))
-        return tables.mass(name, inner, inner.of(rows), inner.box_of(box), self.rng)
+        pilot, box = inner.of(rows), Box(inner.of(box.lower), inner.of(box.upper))
+        return normalised(name, Whole(inner, box.contains, box, pilot, pilot[:0], self.rng))
 
     # Discrete columns -----------------------------------------------------------------------
 

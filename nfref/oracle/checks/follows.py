@@ -4,6 +4,7 @@ What each of them sees says ``docs/oracle.rst``.
 """
 
 import time
+from operator import itemgetter
 
 import numpy as np
 
@@ -129,13 +130,13 @@ def _moved(name, whole, x, at_x):
             break
     jumps = [(1.0, moved.local_means(whole.pilot, rng)), *((size, whole.pilot) for size in JUMPS)]
     for jump in jumps:
-        if max(found, key=_first)[0] > 1 or time.monotonic() > end + whole.seconds:
+        if max(found, key=itemgetter(0))[0] > 1 or time.monotonic() > end + whole.seconds:
             break
         found.append(_tried(whole, features, jump, None, x, at_x))
-    worst = max(found, key=_first)
+    worst = max(found, key=itemgetter(0))
     if SUSPECT < worst[0] <= 1 and whole.draw is not None:
-        suspects = sorted((entry for entry in found if entry[0] > SUSPECT), key=_first)[-3:]
-        worst = max([worst, *_with_more(whole, features, suspects)], key=_first)
+        suspects = sorted((entry for entry in found if entry[0] > SUSPECT), key=itemgetter(0))[-3:]
+        worst = max([worst, *_with_more(whole, features, suspects)], key=itemgetter(0))
     count = len(worst[3])
     why = (f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
            f"what chance may do; a scale of {1 + coarse:.3g} is seen")
@@ -155,10 +156,6 @@ def _tried(whole, features, made, step, x, at_x):
         values = moved.terms(made, step, whole.log_density, x, at_x)
     # Beside what was rounded onto an end lies as much that has few digits left.
     return float(np.max(moved.excess(values, 3 * whole.lost))), made, step, values
-
-
-def _first(entry):
-    return entry[0]
 
 
 def _with_more(whole, features, suspects):
@@ -183,7 +180,7 @@ def _by_place(whole, worst, x, at_x):
     for made in moved.of_place(whole.pilot):
         step = moved.step_of(made, whole.log_density, some, at_some)
         found.append(_tried(whole, None, made, step, x, at_x))
-    return max(found, key=_first)[1:3]
+    return max(found, key=itemgetter(0))[1:3]
 
 
 def _words(whole, made, step, rounds=6):

@@ -7,7 +7,6 @@ import pickle
 
 import numpy as np
 
-from nfref.oracle.checks import global_checks
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.points import Box
@@ -243,9 +242,3 @@ def pickled(name, estimator, table, remake):
         return failed(name, "pickled and read again", f"log p was {before[k]:.12g} and is "
                       f"{after[k]:.12g} at {show(table[k])}")
     return passed(name, f"{len(table)} rows, to the bit")
-
-
-def mass(name, log_density, pilot, domain, rng):
-    """Whether a density without a sampler integrates to one, pilot rows saying where it is."""
-    whole = global_checks.Whole(log_density, domain.contains, domain, pilot, pilot[:0], rng)
-    return global_checks.normalised(name, whole)

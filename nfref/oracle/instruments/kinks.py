@@ -108,7 +108,9 @@ class _Line:
             size = np.max(np.abs(y), axis=0)
             floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
             # Of its two neighbours the larger: near a point of inflection one is tiny.
-            ordinary = np.maximum(np.maximum(_shifted(bend, 3), _shifted(bend, -3)), floor)
+            place = np.arange(len(bend))
+            ordinary = np.maximum(floor, np.maximum(*(
+                np.take(bend, place + by, axis=0, mode="clip") for by in (3, -3))))
             excess = np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=1)
         picked, peaks = [], np.argsort(-excess)
         for i in peaks:
@@ -135,12 +137,6 @@ class _Line:
             low = np.where(clear, low + best * step, low)
             high = np.where(clear, low + 2 * step, high)
         return 0.5 * (low + high)
-
-
-def _shifted(bend, by):
-    """The array moved along its first axis, its ends repeated."""
-    index = np.clip(np.arange(len(bend)) + by, 0, len(bend) - 1)
-    return bend[index]
 
 
 def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:

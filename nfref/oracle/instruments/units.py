@@ -3,7 +3,6 @@
 import numpy as np
 
 from nfref.oracle.adapters.fitting import as_numbers
-from nfref.oracle.instruments.points import Box
 from nfref.runtime.annotations import Any
 
 
@@ -32,10 +31,6 @@ class InUnits:
     def of(self, x):
         """The z of rows in the units of the table."""
         return (x - self.center) / self.scale
-
-    def box_of(self, box):
-        """The box in these units."""
-        return Box(self.of(box.lower), self.of(box.upper))
 
     def __call__(self, z):
         if self.unchanged:
