@@ -16,7 +16,7 @@ a dictionary                                        the fields of :class:`Estima
 =================================================== ============================================
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -239,14 +239,12 @@ def _of_object(thing, score, probabilities, table):
 
     def conditional(rows, column, given):
         return as_numbers(thing.conditional(rows, column, given))
-    made = Estimator(log_prob, *sampler(thing), object=thing, of_probabilities=probabilities,
-                     domain=(0.0, 1.0) if is_copula(thing) else None,
-                     order=getattr(thing, "order_", None))
-    if "order" not in parameters_of(getattr(thing, "score_samples", None)):
-        made = replace(made, log_prob=lambda rows: log_prob(rows))
-    if has(thing, "fit") and not is_copula(thing):
-        made = replace(made, fit=fit, lengths=lengths_of(thing),
-                       weighted=bool(weight_name(thing.fit)))
-    if has(thing, "marginal"):
-        made = replace(made, marginal=marginal)
-    return replace(made, conditional=conditional) if has(thing, "conditional") else made
+    takes_order = "order" in parameters_of(getattr(thing, "score_samples", None))
+    fits = has(thing, "fit") and not is_copula(thing)
+    return Estimator(
+        log_prob if takes_order else lambda rows: log_prob(rows), sampler(thing),
+        fit if fits else None, marginal if has(thing, "marginal") else None,
+        conditional if has(thing, "conditional") else None, getattr(thing, "order_", None),
+        domain=(0.0, 1.0) if is_copula(thing) else None,
+        weighted=fits and weight_name(thing.fit) is not None, of_probabilities=probabilities,
+        lengths=lengths_of(thing) if fits else (), object=thing)

@@ -72,11 +72,11 @@ def parameters_of(function):
 
 
 def sampler(thing):
-    """``(sample(rng, n),)``, or nothing where there is none."""
+    """``sample(rng, n)``, or None where there is none."""
     draw = next((getattr(thing, name) for name in ("sample", "rvs", "simulate")
                  if has(thing, name)), None)
     if draw is None or _refuses(draw):
-        return ()
+        return None
     named = parameters_of(draw)
     taken = next((name for name in ("rng", "random_state", "seed") if name in named), None)
 
@@ -96,7 +96,7 @@ def sampler(thing):
         found = as_numbers(found[0] if labelled else found)
         found = found[:, None] if found.ndim == 1 else found
         return rng.permutation(found) if labelled else found
-    return (sample,)
+    return sample
 
 
 def _refuses(draw):

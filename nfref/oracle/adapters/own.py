@@ -90,8 +90,8 @@ def _sample_of(thing, dtype):
             lambda value, n: draw(**{key: value, count: _size(n, count)}), dtype)
     if names and names[0] in ("rng", "generator", "random"):
         return lambda rng, n: as_numbers(draw(rng, n))
-    seeded, = sampler(thing)
-    return jax_arrays.computed_in(dtype, seeded) if of_jax else seeded
+    seeded = sampler(thing)
+    return jax_arrays.computed_in(dtype, seeded) if of_jax and seeded else seeded
 
 
 def is_torch_module(thing):
