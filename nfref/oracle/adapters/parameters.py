@@ -33,6 +33,8 @@ def of_adapter(adapter, thing, dim, rng, dtype, direction, context):
     for a density) over some rows: a log_det that the library cuts off from its parameters, or
     from the values, has another derivative than differences have.
     """
+    if adapter not in (*_FLOWS, *_DENSITIES):
+        raise TypeError(f"parameters: cannot be reached through {adapter.__name__}")
     x = rng.standard_normal((ROWS, dim)).astype(dtype)
     weights = rng.standard_normal((ROWS, dim + 1)).astype(dtype)
     given = [x]
@@ -47,17 +49,13 @@ def of_adapter(adapter, thing, dim, rng, dtype, direction, context):
         import jax
         return [jax.numpy.asarray(array) for array in (*given, weights)]
 
-    if adapter in _FLOWS:
-        def number(made):
-            *inputs, w = arrays()
-            run = _FLOWS[adapter](made)[("forward", "inverse").index(direction)]
-            values, log_det = run(*inputs)
-            return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
-    elif adapter in _DENSITIES:
-        def number(made):
-            *inputs, w = arrays()
+    def number(made):
+        *inputs, w = arrays()
+        if adapter in _DENSITIES:
             return (w[:, -1] * _DENSITIES[adapter](made)[0](*inputs)).mean()
-    else:
-        raise TypeError(f"parameters: cannot be reached through {adapter.__name__}")
+        run = _FLOWS[adapter](made)[("forward", "inverse").index(direction)]
+        values, log_det = run(*inputs)
+        return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
+
     library = torch_arrays if in_torch else jax_arrays
     return library.parameter_gradient(thing, number, dtype)

@@ -114,36 +114,30 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
     latent_shape, event_shape = event_shapes(functions, event_shape)
     size = math.prod(event_shape)
 
-    def to_latents(rows):
-        return rows.reshape(len(rows), *latent_shape)
-
-    def to_events(rows):
-        return rows.reshape(len(rows), *event_shape)
-
     def to_rows(values):
         shape = getattr(values, "shape", None)
         if shape is not None and len(shape) > 1 and math.prod(shape[1:]) == size:
             return values.reshape(len(values), size)
         return values
 
-    def given(function, shaped):
+    def given(function, shape):
         def call(rows, *context):
-            answer = function(shaped(rows), *context)
+            answer = function(rows.reshape(len(rows), *shape), *context)
             if isinstance(answer, (tuple, list)):
                 return (to_rows(answer[0]), *answer[1:])
             return to_rows(answer)
         return None if function is None else call
 
     shaped = dict(functions)
-    sides = {"forward": to_latents, "inverse": to_events, "log_prob": to_events}
-    for name in set(sides) & set(functions):
-        shaped[name] = given(functions[name], sides[name])
+    shapes = {"forward": latent_shape, "inverse": event_shape, "log_prob": event_shape}
+    for name in set(shapes) & set(functions):
+        shaped[name] = given(functions[name], shapes[name])
     if shaped.get("sample") is not None:
         shaped["sample"] = lambda rng, n, *context: to_rows(functions["sample"](rng, n, *context))
     if isinstance(shaped.get("gradient"), tuple):
-        shaped["gradient"] = tuple(map(given, functions["gradient"], (to_latents, to_events)))
+        shaped["gradient"] = tuple(map(given, functions["gradient"], (latent_shape, event_shape)))
     elif "gradient" in shaped:
-        shaped["gradient"] = given(functions["gradient"], to_events)
+        shaped["gradient"] = given(functions["gradient"], event_shape)
     return shaped
 
 
