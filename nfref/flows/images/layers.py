@@ -270,13 +270,11 @@ class ChannelCoupling(ImageFlow, SplitFlow):
     _twin = "channel_coupling"
     _converters = {"hidden": check_hidden, "activation": one_of(ACTIVATIONS),
                    "transformer": check_transformer}
+    _fewest_channels = 2
 
     def __post_init__(self):
         super().__post_init__()
-        self._check_channels()
-
-    def _check_channels(self):
-        if self.shape[0] < 2:
+        if self.shape[0] < self._fewest_channels:
             raise ValueError("shape: expected at least 2 channels, because a channel coupling "
                              f"changes some by looking at others; got {self.shape}")
 
@@ -378,8 +376,6 @@ class TopPrior(SplitPrior):
     """
 
     kept = 0
+    _fewest_channels = 1
 
     _twin = "channel_coupling"
-
-    def _check_channels(self):
-        """One channel is enough."""
