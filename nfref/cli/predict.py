@@ -124,7 +124,7 @@ def predict(options):
     else:
         names = ("mean", "median", "lower", "upper")
 
-    def answers(some):
+    def answers(some, places):
         if column.kind == "category":
             return label_probabilities(model.density, some, column.name)
         mean, at, _ = predictions(model.density, some, column.name, levels)
@@ -138,11 +138,7 @@ def predict(options):
             for data in tables_for(model, options.data, options.header, optional=(column.name,)):
                 cells, sure = matching.partial_cells(data, model, (column.name,), True, rows + 1)
                 say_remark(data, sure or rows)
-                for some, _ in _blocks(cells):
-                    with blamed(f"{data.name}: "):
-                        found = answers(some)
-                    yield found
-                    bar.update(len(some[0]))
+                yield from _answered(answers, cells, data.name, bar)
                 rows += len(cells[0])
 
     answered = blocks()
@@ -156,10 +152,15 @@ def predict(options):
         print(f"wrote {options.out}: {rows:,} rows")
 
 
-def _blocks(cells):
-    """(columns' values, places) of the rows, some at a time."""
+def _answered(answers, cells, name, bar):
+    """``answers(columns' values, places)`` of the rows, some at a time, which a bar counts."""
     for start in range(0, len(cells[0]), ROWS):
-        yield [values[start:start + ROWS] for values in cells], slice(start, start + ROWS)
+        places = slice(start, start + ROWS)
+        some = [values[places] for values in cells]
+        with blamed(f"{name}: "):
+            found = answers(some, places)
+        yield found
+        bar.update(len(some[0]))
 
 
 # Filling ----------------------------------------------------------------------------------
@@ -200,15 +201,9 @@ def fill(options):
     counted = {*data.table.whole, *(column.name for column in density.columns
                                     if column.kind == "count")}
 
-    def blocks():
-        with row_bar(True, total=len(cells[0])) as bar:
-            for some, places in _blocks(cells):
-                with blamed(f"{data.name}: "):
-                    filled = whole(some, places)
-                yield filled
-                bar.update(len(some[0]))
-
-    write_blocks(options.out, order, blocks(), options.spreadsheet)
+    with row_bar(True, total=len(cells[0])) as bar:
+        filled = _answered(whole, cells, data.name, bar)
+        write_blocks(options.out, order, filled, options.spreadsheet)
     about = about_missing(names, cells)
     print(f"{about}; each is one draw given the cells that are there" if about else
           f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells")
