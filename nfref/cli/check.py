@@ -176,21 +176,19 @@ def _report(options, thing, skip, rng):
         thing = thing.functions()
     dim = _dim(options, thing)
     common = dict(dim=dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
-                  subject=options.subject, context=context, support=support)
+                  subject=options.subject, context=context, support=support, domain=options.domain)
     adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
     made = _made(options.object, thing) if options.make else thing
     arguments = dict(adapters.of(made, **adapt))
     if "forward" in arguments and not ({"inverse", "log_prob"} & set(arguments)):
         check_is_a_map(options.subject, arguments["forward"], options, dim, context)
     if "log_prob" in arguments:
-        if options.domain is not None:
-            common["domain"] = options.domain
         return check_density(**{**common, **arguments})
     if options.make:
         arguments.setdefault("make", adapters.maker(thing, **adapt))
-    return check_flow(**{**common, "domain": options.domain, "codomain": options.codomain,
-                         "smooth": options.smooth, "stochastic": options.stochastic,
-                         "accuracy": options.accuracy, **arguments})
+    return check_flow(**{**common, "codomain": options.codomain, "smooth": options.smooth,
+                         "stochastic": options.stochastic, "accuracy": options.accuracy,
+                         **arguments})
 
 
 # With --density, what is asked of flows alone would be passed over.
