@@ -387,6 +387,19 @@ class _Options(Adaptive):
     def _in_training(self):
         return replace(self, mode="training") if self.iterations else self
 
+    def _with_probes(self, rng, rows, count, *blocks):
+        """:meth:`with_probes` of a block, or of so many ``blocks``."""
+        check_rng(rng)
+        check_count("rows", rows, minimum=0)
+        check_count("count", count, minimum=0)
+        if self.estimator == "exact":
+            raise ValueError("estimator: expected 'series' or 'roulette', which take probes; "
+                             "got 'exact'")
+        probes = rng.integers(0, 2, (*blocks, count, rows, self.dim)) * 2.0 - 1.0 if count else None
+        counts = (rng.geometric(1 - self.continuation, (*blocks, rows))
+                  if self.estimator == "roulette" else None)
+        return replace(self, probes=probes, counts=counts)
+
 
 @dataclass(frozen=True)
 class ResidualBlock(_Options):
@@ -459,8 +472,7 @@ class ResidualBlock(_Options):
         -------
         ResidualBlock
         """
-        probes, counts = draw(self, rng, rows, count, ())
-        return replace(self, probes=probes, counts=counts)
+        return self._with_probes(rng, rows, count)
 
     def normalised(self, params):
         """g's layers with their weights shrunk, as :func:`residual` takes them."""
@@ -533,20 +545,6 @@ def leading(weight):
     return numpy.linalg.svd(weight)[0][:, 0]
 
 
-def draw(flow, rng, rows, count, blocks):
-    """(probes, counts) of a block, or of so many ``blocks``, for :meth:`with_probes`."""
-    check_rng(rng)
-    check_count("rows", rows, minimum=0)
-    check_count("count", count, minimum=0)
-    if flow.estimator == "exact":
-        raise ValueError("estimator: expected 'series' or 'roulette', which take probes; "
-                         "got 'exact'")
-    probes = rng.integers(0, 2, (*blocks, count, rows, flow.dim)) * 2.0 - 1.0 if count else None
-    counts = (rng.geometric(1 - flow.continuation, (*blocks, rows))
-              if flow.estimator == "roulette" else None)
-    return probes, counts
-
-
 @dataclass(frozen=True)
 class _Layers(Composition):
     """The fields that stand before the options of :class:`ResidualFlow`."""
@@ -611,8 +609,7 @@ class ResidualFlow(_Options, _Layers):
 
         Every block has its own.
         """
-        probes, counts = draw(self, rng, rows, count, (self.layers,))
-        return replace(self, probes=probes, counts=counts)
+        return self._with_probes(rng, rows, count, self.layers)
 
     def _adapt(self, params, x, context, stage):
         """The weights decide alone, so no batch has to go through, and none needs probes."""
