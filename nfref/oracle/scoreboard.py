@@ -166,15 +166,24 @@ def group_of(name):
     return max(starts)[1] if starts else None
 
 
-def cell(record, group):
-    """What one column says of one flow: the names that failed, what was not judged, or a yes."""
+def cell(record, group, proofs=()):
+    """What one column says of one flow, coloured: the names that failed, as links to what proves
+    them, what was not judged, or a yes."""
     rows = [row for row in record["rows"] if group_of(row["name"]) == group]
-    failed = [row["name"] for row in rows if row["verdict"] == "fail"]
-    undecided = [row["name"] for row in rows if row["verdict"] == "inconclusive"]
-    words = _shortened(failed) + [f"{UNDECIDED} {name}" for name in _shortened(undecided)]
+    failed, undecided = (_shortened([row["name"] for row in rows if row["verdict"] == verdict])
+                         for verdict in ("fail", "inconclusive"))
+    words = [_linked(name, record, proofs) for name in failed]
+    words += [f":inconclusive:`{UNDECIDED} {name}`" for name in undecided]
     if words:
         return ", ".join(words)
-    return PASSES if any(row["verdict"] == "pass" for row in rows) else NOTHING
+    return f":ok:`{PASSES}`" if any(row["verdict"] == "pass" for row in rows) else NOTHING
+
+
+def _linked(name, record, proofs):
+    link = next((link for library, flow, what, link in proofs
+                 if library == record["library"] and fnmatchcase(record["flow"], flow)
+                 and fnmatchcase(name, what)), None)
+    return f"`{name} <{link}>`__" if link else f":failed:`{name}`"
 
 
 def read_proofs(path):
@@ -196,24 +205,6 @@ def read_proofs(path):
                                  f"link, got {line!r}")
             proofs.append(fields)
     return proofs
-
-
-def coloured(text, record, proofs):
-    """A cell in reStructuredText: its colour, and failures as links to what proves them."""
-    if text == NOTHING:
-        return text
-    if text == PASSES:
-        return f":ok:`{text}`"
-    parts = []
-    for name in text.split(", "):
-        link = next((link for library, flow, what, link in proofs
-                     if library == record["library"] and fnmatchcase(record["flow"], flow)
-                     and fnmatchcase(name, what)), None)
-        if name.startswith(UNDECIDED):
-            parts.append(f":inconclusive:`{name}`")
-        else:
-            parts.append(f"`{name} <{link}>`__" if link else f":failed:`{name}`")
-    return ", ".join(parts)
 
 
 def _shortened(names):
@@ -261,7 +252,7 @@ def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard",
         heading = f"{library} {_several(ours, 'version')}".strip()
         groups = [group for group in GROUPS if any(cell(one, group) != NOTHING for one in ours)]
         rows = [[one["flow"], one["dtype"], f":{one['verdict']}:`{one['verdict']}`",
-                 *(coloured(cell(one, group), one, proofs) for group in groups)] for one in ours]
+                 *(cell(one, group, proofs) for group in groups)] for one in ours]
         lines += ["", heading, "-" * len(heading), "",
                   *_table(["flow", "dtype", "verdict", *groups], rows)]
     return "\n".join(lines) + "\n"

@@ -27,10 +27,10 @@ OPEN = report(passed("answers_forward", "why"), inconclusive("normalised", "no i
 def test_cells_name_what_failed_and_what_was_not_judged():
     cells = {group: [scoreboard.cell(one.as_dict(), group) for one in (GOOD, BAD, OPEN)]
              for group in scoreboard.GROUPS}
-    assert cells["answers"] == ["yes"] * 3
-    assert cells["log_det"] == ["–", "log_det", "–"]
-    assert cells["as used"] == ["–", "history_inverse", "–"]
-    assert cells["mass and samples"] == ["–", "–", "? normalised"]
+    assert cells["answers"] == [":ok:`yes`"] * 3
+    assert cells["log_det"] == ["–", ":failed:`log_det`", "–"]
+    assert cells["as used"] == ["–", ":failed:`history_inverse`", "–"]
+    assert cells["mass and samples"] == ["–", "–", ":inconclusive:`? normalised`"]
 
 
 def test_every_property_has_one_column():
