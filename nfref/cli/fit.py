@@ -113,31 +113,28 @@ class Training(Options):
 
     @property
     def of_one_flow(self):
-        """What only one flow alone has a use for, by name."""
-        return {name: getattr(self, name)
-                for name in ("layers", "hidden", "trace", "rtol", "regularise")}
+        """What is asked for that only one flow alone has a use for, by name."""
+        return {name: value for name in ("layers", "hidden", "trace", "rtol", "regularise")
+                if (value := getattr(self, name)) is not None}
 
     @property
     def name(self):
         """The flow that is asked for, or "auto"."""
-        asked = any(value is not None for value in self.of_one_flow.values())
-        return self.flow or ("maf" if asked else "auto")
+        return self.flow or ("maf" if self.of_one_flow else "auto")
 
     def plan(self):
         """The Plan, which says nothing of files and signals yet."""
         several = self.name == "auto"
         if several:
             flow = "auto"
-            for name, value in self.of_one_flow.items():
-                if value is not None:
-                    raise UsageError(f"--{name}: expected none with --flow auto, which tries "
-                                     "several; --flow maf is one that takes it")
+            for name in self.of_one_flow:
+                raise UsageError(f"--{name}: expected none with --flow auto, which tries several; "
+                                 "--flow maf is one that takes it")
         else:
             with blamed("--"):
                 flow = flow_kind(self.name, **self.of_one_flow)
             if self.members is not None:
-                asked = f"flow {self.flow}" if self.flow else next(
-                    name for name, value in self.of_one_flow.items() if value is not None)
+                asked = f"flow {self.flow}" if self.flow else next(iter(self.of_one_flow))
                 raise UsageError(f"--members: expected none beside --{asked}, which asks for one "
                                  f"flow, got {self.members}")
         members = (4 if several else 1) if self.members is None else self.members
