@@ -433,8 +433,7 @@ class FitState(Configuration):
 
     def _check(self):
         vectors = (self.vector, self.averaged, self.m, self.v, self.best)
-        require({(one.shape, one.dtype) for one in vectors} == {(self.vector.shape,
-                                                                 self.vector.dtype)}
+        require(len({(one.shape, one.dtype) for one in vectors}) == 1
                 and self.vector.ndim == 1 and self.vector.dtype.kind == "f",
                 "vector: expected vectors of one length and dtype, got others")
         np.random.default_rng(0).bit_generator.state = self.rng
