@@ -76,9 +76,10 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         where it cuts a training, which the messages of ``candidates_`` say. At least one epoch of
         one flow is done.
     validation : float, default 0.1
-        The share of distinct rows that is held out, of 2,500 and more. Fewer are all held out by
-        turns, in five folds, and of each kind of flow five are trained. Once they have said what
-        a flow weighs it goes on with all rows, unless it is the only one.
+        The share of distinct rows that is held out, of 5,000 and more. Fewer are all held out by
+        turns, in five folds, or three of 2,500 and more, and of each kind of flow as many are
+        trained. Once they have said what a flow weighs it goes on with all rows, unless it is the
+        only one.
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False
         Show on standard error what is tried, how far it is, and a line for each candidate.

@@ -11,7 +11,7 @@ from nfref.tables import search
 from nfref.tables.closed_form import REACH, Gaussian, Wide
 from nfref.tables.fit import find_columns, fit_table
 from nfref.tables.frames import as_counts, grouped_rows
-from nfref.tables.members import FOLDED_ROWS, UnitRows, folds_of, parts_of
+from nfref.tables.members import FEW_ROWS, FOLDED_ROWS, UnitRows, folds_of, parts_of
 from nfref.tables.missing import fit_incomplete_table
 from nfref.tables.plan import Plan
 from nfref.training.loop import FitResult
@@ -34,8 +34,9 @@ def fitted(x, plan=PLAN, weight=None, seed=0):
 
 
 @pytest.mark.parametrize("count, plan, folds", [
-    (200, PLAN, 5), (3, PLAN, 3), (FOLDED_ROWS, PLAN, 1), (200, replace(PLAN, simple=False), 1),
-    (200, replace(PLAN, folds=1), 1)])
+    (200, PLAN, 5), (3, PLAN, 3), (FEW_ROWS, PLAN, 3), (FOLDED_ROWS, PLAN, 1),
+    (200, replace(PLAN, simple=False), 1), (200, replace(PLAN, folds=1), 1),
+    (FEW_ROWS, replace(PLAN, folds=2), 2)])
 def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
     parts = parts_of(count, 0.1, plan)
     found = folds_of(UnitRows(np.arange(count)[:, None]), parts)
