@@ -22,6 +22,18 @@ collect_ignore = [path for path in Path(__file__).parent.rglob("test_*.py")
                   if NO_NUMBA and KERNELS.search(path.read_text(encoding="utf-8"))]
 
 
+def pytest_configure():
+    """Couplings and masks run by the kernels of spline flows, which give the same bits.
+
+    That is what they do in a process that has met spline flows before. Here it is so from the
+    first test on, and nobody waits for kernels without splines but the test that compares the two.
+    """
+    if not NO_NUMBA:
+        from nfref.kernels.chain.program import optional_parts
+        for part in ("couplings", "masks"):
+            optional_parts({part, "splines"})
+
+
 @pytest.fixture(autouse=NO_NUMBA)
 def skip_twins(monkeypatch):
     """Where Numba is not installed, a test that asks for twins is skipped."""

@@ -96,9 +96,9 @@ for _name, _transformer in TRANSFORMERS.items():
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
 RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral", "TarFlow",
-        "potential")
+        "potential", "image layers")
 IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture", "MADE, integral",
-                "convex potential, context")
+                "convex potential, context", "image layers")
 # 300 rows are 2 blocks of 128 and 44 rows.
 ROWS = (0, 1, 7, 300)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.
@@ -249,7 +249,8 @@ def fill(workspace, number):
             array.fill(number)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", [np.float64,
+                                   pytest.param(np.float32, marks=pytest.mark.thorough)])
 def test_kernels_with_splines_give_chains_without_the_same_bits(dtype, monkeypatch):
     monkeypatch.setattr(programs, "CHOSEN", set())
     splines = OPTIONAL.index("splines")
