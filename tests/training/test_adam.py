@@ -60,7 +60,7 @@ import nfref
 from nfref.training.adam import clip_by_norm
 rng = np.random.default_rng(0)
 print(hashlib.sha256(clip_by_norm(rng.standard_normal(1_000_003), 5.0)).hexdigest())
-density = nfref.Density(nfref.RealNVP(4, 2, (256, 256)))
+density = nfref.Density(nfref.NSF(4, 2, (256, 256)))
 with nfref.backend(sys.argv[1]):
     result = nfref.fit(density, density.init(rng), rng.standard_normal((1200, 4)), rng, epochs=2,
                        batch_size=512, progress=False)
