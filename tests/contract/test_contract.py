@@ -12,7 +12,8 @@ from tests.contract import quadrature
 CASES = flow_table.cases()
 # Through a solver's steps these take seconds; the other checks see its maps in the plain run.
 LONG = {(name, check) for name in ("ProbabilityFlow", "CNF", "UMNN") for check in (
-    "log_det_against_autograd", "extreme_inputs", "array_kinds", "rows_independent")}
+    "log_det_against_autograd", "log_dets_cancel", "extreme_inputs", "array_kinds",
+    "rows_independent")}
 
 
 def ids(cases):
