@@ -18,7 +18,7 @@ from tests.cli.commands import (COMMAND, SMALL, ended, nfref_command, started, s
                                 wait_for_an_epoch, write_people)
 
 # In double precision each of these epochs is better than the last, so that patience never ends it.
-ENDLESS = ("--flow", "realnvp", "--layers", "1", "--hidden", "8", "--epochs", "1000000", "--lr",
+ENDLESS = ("--flow", "nsf", "--layers", "1", "--hidden", "8", "--epochs", "1000000", "--lr",
            "1e-12", "--dtype", "float64")
 
 
