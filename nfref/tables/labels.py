@@ -20,9 +20,9 @@ with w, then a, and then r from rows that no model was fitted to
 (:func:`nfref.tables.pool.stacking_weights`). A mean of probabilities is less sure than each that is
 right, their product is not; what remains of the mean bounds what a label can cost. Priors keep
 every member from being sure, and so the pool of them: r makes up for that. It is at least 1, since
-members that know all rows are surer with right than those that held-out rows are asked of. A model
-is fitted once a fold, and the mean of these is the member; a network without hidden units is fitted
-to all rows in the end, where folds hold out all.
+members know more rows in the end than when r is found, and are right more often. A model is fitted
+once a fold, and the mean of these is the member; a network without hidden units is fitted to all
+rows in the end, where folds hold out all.
 
 Sources: Bishop 2006; Smyth and Wolpert 1997; Friedman 2001 (boosting), Prokhorenkova et al. 2018
 (trees whose levels ask one question); Guo et al. 2017 (r, the inverse of their temperature).
