@@ -46,8 +46,8 @@ RATE = 0.1              # of a step that is taken
 SEEN = 20_000           # over the number of labels: rows that a tree sees at most
 ASKED = 200             # questions that it may ask
 EDGES = 63              # of a feature that are asked about
-EVEN = 0.3              # rows that are thought to have come from each member when it is weighed
-SURER = 0.5             # standard deviation of log r, by its prior
+PRIOR_ROWS = 0.3        # that are thought to have come from each member when it is weighed
+POWER_SPREAD = 0.5      # standard deviation of log r, by its prior
 
 
 # A network --------------------------------------------------------------------------------
@@ -315,8 +315,8 @@ class LabelPool(Configuration):
             networks.append(tuple(own))
         scores, weight = np.stack(scores), weight[held]
         own = np.arange(len(weight)), target[held]
-        weights = stacking_weights(scores[(slice(None), *own)].T, weight,
-                                   np.full(len(scores), EVEN))
+        prior = np.full(len(scores), PRIOR_ROWS)
+        weights = stacking_weights(scores[(slice(None), *own)].T, weight, prior)
         weights = np.where(weights < 1e-3, 0.0, weights)
         weights[0] = max(weights[0], 1e-3)      # of labels that no network has seen
         weights /= np.sum(weights)
@@ -425,9 +425,9 @@ def _power(log_probs, own, weight):
 
     def loss(log_power):
         likely = _log_softmax(np.exp(log_power) * log_probs)[own]
-        return 0.5 * (log_power / SURER) ** 2 - weight @ likely
+        return 0.5 * (log_power / POWER_SPREAD) ** 2 - weight @ likely
 
-    return float(np.exp(minimize_scalar(loss, bounds=(0.0, 4 * SURER), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=(0.0, 4 * POWER_SPREAD), method="bounded").x))
 
 
 def log_labels(classes: LatentClasses, codes: Array) -> Array:

@@ -183,7 +183,8 @@ def test_few_rows_do_not_make_a_pool_much_surer():
     log_probs = labels._log_softmax(np.tile([0.0, 1.0], (5, 1)))
     found = labels._power(log_probs, (np.arange(5), np.ones(5, np.int64)), np.ones(5))
     slope = 5 * found / (1 + np.exp(found))         # of the log-likelihood by log r
-    assert 1 < found < 1.5 and slope == pytest.approx(np.log(found) / labels.SURER ** 2, rel=1e-3)
+    expected = np.log(found) / labels.POWER_SPREAD ** 2
+    assert 1 < found < 1.5 and slope == pytest.approx(expected, rel=1e-3)
 
 
 def test_files_hold_networks(model, tmp_path):
