@@ -320,15 +320,16 @@ class LabelPool(Configuration):
         weights = np.where(weights < 1e-3, 0.0, weights)
         weights[0] = max(weights[0], 1e-3)      # of labels that no network has seen
         weights /= np.sum(weights)
-        pools = np.stack(_pools(scores, weights))
-        linear = stacking_weights(pools[(slice(None), *own)].T, weight, np.ones(2))
-        pooled = np.logaddexp(*(np.log(linear)[:, None, None] + pools))
+        pools = _pools(scores, weights)
+        likely = np.stack([pool[own] for pool in pools], axis=1)
+        linear = float(stacking_weights(likely, weight, np.ones(2))[0])
+        pooled = _mixed(*pools, linear)
         power = _power(pooled, own, weight)
         log_prob = np.zeros(len(codes))
         log_prob[held] = _log_softmax(power * pooled)[own]
         used = [k for k in range(len(networks)) if weights[k + 1] > 0]
         found = cls(classes, tuple(networks[k] for k in used), weights[[0] + [k + 1 for k in used]],
-                    sizes, centre, scale, float(linear[0]), power)
+                    sizes, centre, scale, linear, power)
         return found, log_prob
 
     @property
@@ -353,9 +354,7 @@ class LabelPool(Configuration):
         for member in self.networks:
             parts = [network.log_probs(features) for network in member]
             log_probs.append(np.logaddexp.reduce(parts, axis=0) - np.log(len(member)))
-        pooled, product = _pools(np.stack(log_probs), self.weights)
-        if self.linear < 1:
-            pooled = np.logaddexp(np.log(self.linear) + pooled, np.log1p(-self.linear) + product)
+        pooled = _mixed(*_pools(np.stack(log_probs), self.weights), self.linear)
         if self.power != 1:
             pooled = _log_softmax(self.power * pooled)
         return np.where(np.any(np.isnan(codes), axis=1), -np.inf,
@@ -417,6 +416,13 @@ def _pools(log_probs, weights):
     some = weights > 0
     mean = np.logaddexp.reduce(np.log(weights[some])[:, None, None] + log_probs[some], axis=0)
     return mean, _log_softmax(np.tensordot(weights, log_probs, 1))
+
+
+def _mixed(mean, product, linear):
+    """log Q of every label, (N, L), of both pools."""
+    if linear == 1:
+        return mean
+    return np.logaddexp(np.log(linear) + mean, np.log1p(-linear) + product)
 
 
 def _power(log_probs, own, weight):
