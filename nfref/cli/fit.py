@@ -127,9 +127,9 @@ class Training(Options):
         several = self.name == "auto"
         if several:
             flow = "auto"
-            for name in self.of_one_flow:
-                raise UsageError(f"--{name}: expected none with --flow auto, which tries several; "
-                                 "--flow maf is one that takes it")
+            if self.of_one_flow:
+                raise UsageError(f"--{next(iter(self.of_one_flow))}: expected none with --flow "
+                                 "auto, which tries several; --flow maf is one that takes it")
         else:
             with blamed("--"):
                 flow = flow_kind(self.name, **self.of_one_flow)
