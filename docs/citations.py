@@ -638,6 +638,6 @@ _TABLE = (
             Place("section II.4", "quoted", formula="the first step of an adaptive solver"),
             Place("section II.9", "quoted", formula="extrapolation of the midpoint rule"),
         )),
-)
+)  # fmt: skip
 
 CITATIONS = {citation.key: citation for citation in _TABLE}

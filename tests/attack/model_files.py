@@ -43,7 +43,7 @@ VALUES = (0, -1, 1, 3, 10 ** 6, 10 ** 9, 2 ** 63, 10 ** 400, -10 ** 20, 0.5, 1e3
           {"array": None}, {"array": ["x"]}, {"float": "nan"}, {"float": "inf"}, {"float": 1},
           {"class": "Pool", "members": [], "weights": None, "names": []},
           {"class": "Wide", "dim": 2, "freedom": 3.0}, {"class": "Count", "name": "n", "low": 0.0},
-          {"class": "Category", "name": "c", "labels": [1, "a", True]})
+          {"class": "Category", "name": "c", "labels": [1, "a", True]})  # fmt: skip
 WAYS = ("header", "header", "header", "header", "array", "array", "bytes", "bytes", "cut",
         "archive", "text")
 MEMORY = 2 ** 26        # bytes that loading a small file may take at any one time
